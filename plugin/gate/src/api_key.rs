@@ -1,0 +1,64 @@
+//! API keys, known by their SHA-256 only.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Reason;
+use crate::identity::{Identity, Method};
+use crate::request::{Request, Single};
+
+/// Longer values are no API keys and are not hashed.
+const MAX_KEY: usize = 1024;
+
+/// A set of API keys, compiled.
+#[derive(Debug)]
+pub(crate) struct ApiKeys {
+    /// `api_keys/<name>`.
+    pub(crate) label: String,
+    pub(crate) header: String,
+    /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
+    pub(crate) keys: HashMap<[u8; 32], Record>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) identity: Rc<Identity>,
+    pub(crate) not_after: Option<Duration>,
+}
+
+impl Record {
+    pub(crate) fn new(id: String, roles: Vec<String>, tenant: Option<String>, not_after: Option<Duration>) -> Self {
+        let identity = Identity::new(id, Method::ApiKey, roles, tenant, serde_json::Map::new(), []);
+        Self { identity: Rc::new(identity), not_after }
+    }
+}
+
+impl ApiKeys {
+    /// The holder of the key in the request; `None` if it carries no key. `now`: time since the Unix epoch.
+    pub(crate) fn verify(
+        &self,
+        request: &Request<'_>,
+        now: impl FnOnce() -> Duration,
+    ) -> Option<Result<Rc<Identity>, Reason>> {
+        match request.single(&self.header) {
+            Single::Absent => None,
+            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::One(key) => Some(self.look_up(key, now)),
+        }
+    }
+
+    fn look_up(&self, key: &[u8], now: impl FnOnce() -> Duration) -> Result<Rc<Identity>, Reason> {
+        if key.len() > MAX_KEY {
+            return Err(Reason::ApiKeyUnknown);
+        }
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        let record = self.keys.get(&digest).ok_or(Reason::ApiKeyUnknown)?;
+        match record.not_after {
+            Some(end) if now() >= end => Err(Reason::ApiKeyExpired),
+            _ => Ok(Rc::clone(&record.identity)),
+        }
+    }
+}

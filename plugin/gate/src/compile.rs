@@ -1,0 +1,416 @@
+//! From a configuration to a gate: names resolved, keys decoded, secrets read, every error found.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::api_key::{ApiKeys, Record};
+use crate::config::{self, Algorithm, Config, ConfigErrors, HeaderName, SecretRef, suggest};
+use crate::gate::Gate;
+use crate::jwt::{Held, Issuer, Issuers, KeySet, Remote, Schedule, VerifyingKey};
+use crate::limit::{KeyPart, Limit};
+use crate::rule::{Challenge, Host, Matcher, Path, Rule, Rules, WayIn};
+use crate::secret::{Secret, Secrets};
+use crate::signature::{Github, Headers, Keyed, Kind, Scheme, Signer};
+
+/// The shortest HS256 secret accepted (RFC 7518, section 3.2).
+const MIN_HS256_SECRET: usize = 32;
+
+impl Gate {
+    /// Compiles a configuration. Secrets are looked up once, here.
+    ///
+    /// # Errors
+    /// Everything in the configuration that makes no sense, each with its path.
+    pub fn compile(config: &Config, secrets: &dyn Secrets) -> Result<Self, ConfigErrors> {
+        let mut c = Compiler { config, secrets, errors: ConfigErrors::default() };
+        let issuers = config.issuers.iter().map(|(name, issuer)| c.issuer(name, issuer)).collect();
+        let api_keys = config.api_keys.iter().map(|(name, keys)| c.api_keys(name, keys)).collect();
+        let schemes = config.signatures.iter().map(|(name, s)| c.signature(name, s)).collect();
+        let limits: Vec<Limit> = config.limits.iter().filter_map(|(name, limit)| c.limit(name, limit)).collect();
+        let rules: Vec<Rule> = config.rules.iter().enumerate().map(|(i, rule)| c.rule(i, rule)).collect();
+        c.rule_names();
+        let reserved = config.issuers.values().flat_map(|issuer| issuer.headers.keys().cloned()).collect();
+        let gate = Self::new(
+            Issuers::new(issuers),
+            api_keys,
+            schemes,
+            limits,
+            Rules::new(rules),
+            config.default,
+            reserved,
+        );
+        c.errors.or_ok(gate)
+    }
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    secrets: &'a dyn Secrets,
+    errors: ConfigErrors,
+}
+
+impl<'a> Compiler<'a> {
+    fn name(&mut self, kind: &str, name: &str) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            let message = format!("the name \"{name}\" must be 1 to 64 letters, digits, \"-\" or \"_\"");
+            self.errors.add(kind, message);
+        }
+    }
+
+    fn issuer(&mut self, name: &str, issuer: &config::Issuer) -> Issuer {
+        let at = format!("issuers.{name}");
+        self.name("issuers", name);
+        if issuer.issuer.is_empty() {
+            self.errors.add(format!("{at}.issuer"), "must be the exact `iss` of its tokens, not empty");
+        }
+        if issuer.audiences.is_empty() {
+            self.errors.add(
+                format!("{at}.audiences"),
+                "must name at least one audience: without one, a token made for another service would pass",
+            );
+        }
+        if issuer.algorithms.is_empty() {
+            self.errors.add(format!("{at}.algorithms"), "must name at least one algorithm");
+        }
+        for header in issuer.headers.keys() {
+            self.claim_header(&at, header);
+        }
+        let (held, remote) = self.keys(&at, issuer);
+        Issuer {
+            label: format!("issuers/{name}"),
+            issuer: issuer.issuer.clone(),
+            audiences: issuer.audiences.clone(),
+            algorithms: issuer.algorithms.clone(),
+            leeway: issuer.leeway.0,
+            expiry: issuer.expiry,
+            subject_claim: issuer.subject_claim.clone(),
+            roles_claim: issuer.roles_claim.clone(),
+            tenant_claim: issuer.tenant_claim.clone(),
+            default_tenant: issuer.default_tenant.clone(),
+            headers: issuer.headers.iter().map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone())).collect(),
+            remote,
+            keys: RefCell::new(Held { set: held, fetched: Duration::ZERO }),
+        }
+    }
+
+    fn claim_header(&mut self, at: &str, header: &str) {
+        const NEVER: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "authorization"];
+        let sound = HeaderName::parse(header.to_owned()).is_ok_and(|h| !NEVER.contains(&h.0.as_str()));
+        if !sound {
+            self.errors.add(format!("{at}.headers"), format!("\"{header}\" cannot carry a claim to the upstream"));
+        }
+    }
+
+    fn keys(&mut self, at: &str, issuer: &config::Issuer) -> (Option<KeySet>, Option<Remote>) {
+        let symmetric = issuer.algorithms.contains(&Algorithm::HS256);
+        match (symmetric, &issuer.jwks, &issuer.secret) {
+            (true, _, _) if issuer.algorithms.len() > 1 => {
+                let message = "HS256 stands alone: with a public-key algorithm beside it, a public key could be \
+                               taken for a shared secret; make two issuers";
+                self.errors.add(format!("{at}.algorithms"), message);
+            }
+            (true, Some(_), _) => self.errors.add(format!("{at}.jwks"), "HS256 takes a \"secret\", no \"jwks\""),
+            (true, None, None) => self.errors.add(at, "HS256 needs \"secret: {env: NAME}\""),
+            (false, _, Some(_)) => self.errors.add(format!("{at}.secret"), "only HS256 takes a secret"),
+            (false, None, None) => {
+                self.errors.add(at, "needs \"jwks\": {uri, cluster} to fetch its keys, or {inline} to hold them");
+            }
+            (true, None, Some(secret)) => {
+                let secret = self.secret(&format!("{at}.secret"), secret);
+                if secret.as_ref().is_some_and(|s| s.expose().len() < MIN_HS256_SECRET) {
+                    let message = "is shorter than the 32 bytes that HS256 needs (RFC 7518, section 3.2)";
+                    self.errors.add(format!("{at}.secret"), message);
+                }
+                return (secret.map(|s| KeySet::single(VerifyingKey::from_secret(&s))), None);
+            }
+            (false, Some(jwks), None) => return self.jwks(&format!("{at}.jwks"), jwks, &issuer.algorithms),
+        }
+        (None, None)
+    }
+
+    fn jwks(
+        &mut self,
+        at: &str,
+        jwks: &config::Jwks,
+        algorithms: &[Algorithm],
+    ) -> (Option<KeySet>, Option<Remote>) {
+        match (&jwks.inline, &jwks.uri, &jwks.cluster) {
+            (Some(inline), None, None) => {
+                let text = inline.as_str().map_or_else(|| inline.to_string(), str::to_owned);
+                match KeySet::from_json(text.as_bytes(), algorithms) {
+                    Ok(set) => return (Some(set), None),
+                    Err(e) => self.errors.add(format!("{at}.inline"), e.to_string()),
+                }
+            }
+            (None, Some(uri), Some(cluster)) => {
+                if split_uri(uri).is_none() {
+                    self.errors.add(format!("{at}.uri"), "must be http://host/path or https://host/path");
+                }
+                for (field, span) in [("refresh", jwks.refresh), ("timeout", jwks.timeout)] {
+                    if span.0 < Duration::from_secs(1) {
+                        self.errors.add(format!("{at}.{field}"), "must be at least 1s");
+                    }
+                }
+                let schedule = Schedule::new(jwks);
+                return (None, Some(Remote { uri: uri.clone(), cluster: cluster.clone(), schedule }));
+            }
+            _ => self.errors.add(at, "takes either \"inline\", or \"uri\" together with \"cluster\""),
+        }
+        (None, None)
+    }
+
+    fn secret(&mut self, at: &str, reference: &SecretRef) -> Option<Secret> {
+        let secret = self.secrets.secret(&reference.env).filter(|secret| !secret.is_empty());
+        if secret.is_none() {
+            let message = format!(
+                "{} is not set; pass it to the VM in environment_variables.host_env_keys (Istio: vmConfig.env)",
+                reference.env
+            );
+            self.errors.add(format!("{at}.env"), message);
+        }
+        secret
+    }
+
+    fn secrets(&mut self, at: &str, references: &[SecretRef]) -> Vec<Secret> {
+        if references.is_empty() {
+            self.errors.add(at, "must name at least one secret");
+        }
+        references.iter().enumerate().filter_map(|(i, r)| self.secret(&format!("{at}[{i}]"), r)).collect()
+    }
+
+    fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
+        let at = format!("api_keys.{name}");
+        self.name("api_keys", name);
+        let mut keys = HashMap::new();
+        for (i, key) in set.keys.iter().enumerate() {
+            if key.id.is_empty() {
+                self.errors.add(format!("{at}.keys[{i}].id"), "must not be empty");
+            }
+            let record = Record::new(
+                key.id.clone(),
+                key.roles.clone(),
+                key.tenant.clone(),
+                key.not_after.map(|instant| instant.0),
+            );
+            if keys.insert(key.digest.0, record).is_some() {
+                self.errors.add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
+            }
+        }
+        ApiKeys { label: format!("api_keys/{name}"), header: set.header.0.clone(), keys }
+    }
+
+    fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
+        let at = format!("signatures.{name}");
+        self.name("signatures", name);
+        let (kind, max_body) = match signature {
+            config::Signature::Github { secrets, max_body, roles } => {
+                let secrets = self.secrets(&format!("{at}.secrets"), secrets);
+                (Kind::Github(Github::new(name, secrets, roles.clone())), max_body.0)
+            }
+            config::Signature::Keyed { header_prefix, keys, max_skew, replay, max_body } => {
+                let mut signers = HashMap::new();
+                for (i, key) in keys.iter().enumerate() {
+                    let at = format!("{at}.keys[{i}]");
+                    let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
+                    let signer = Signer::new(key.id.clone(), secrets, key.roles.clone(), key.tenant.clone());
+                    if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
+                        self.errors.add(format!("{at}.id"), "must be given, and once only");
+                    }
+                }
+                if signers.is_empty() {
+                    self.errors.add(format!("{at}.keys"), "must hold at least one key");
+                }
+                let keyed = Keyed {
+                    headers: Headers::new(&header_prefix.0),
+                    keys: signers,
+                    max_skew: max_skew.0,
+                    replay: *replay == config::Replay::Deny,
+                };
+                (Kind::Keyed(keyed), max_body.0)
+            }
+        };
+        Scheme { label: format!("signatures/{name}"), max_body, kind }
+    }
+
+    fn limit(&mut self, name: &str, limit: &config::Limit) -> Option<Limit> {
+        let at = format!("limits.{name}");
+        self.name("limits", name);
+        if limit.key.is_empty() {
+            self.errors.add(format!("{at}.key"), "must name what is counted apart: subject, api_key, address, header:<name>");
+        }
+        let mut parts = Vec::new();
+        for (i, text) in limit.key.iter().enumerate() {
+            let part = match (text.as_str(), text.strip_prefix("header:")) {
+                ("subject", _) => Some(KeyPart::Subject),
+                ("api_key", _) => Some(KeyPart::ApiKey),
+                ("address", _) => Some(KeyPart::Address),
+                (_, Some(header)) => HeaderName::parse(header.to_owned()).ok().map(|h| KeyPart::Header(h.0)),
+                _ => None,
+            };
+            match part {
+                Some(part) => parts.push(part),
+                None => {
+                    let hint = suggest(text, ["subject", "api_key", "address", "header:<name>"]);
+                    self.errors.add(format!("{at}.key[{i}]"), format!("nothing to count by \"{text}\"{hint}"));
+                }
+            }
+        }
+        Limit::new(name.to_owned(), parts, limit.quota, limit.window.0, limit.burst)
+            .map_err(|(field, why)| self.errors.add(format!("{at}.{field}"), why))
+            .ok()
+    }
+
+    fn rule(&mut self, index: usize, rule: &config::Rule) -> Rule {
+        let at = format!("rules[{index}]");
+        self.name(&format!("{at}.name"), &rule.name);
+        let matcher = rule.matches.as_ref().map(|m| self.matcher(&format!("{at}.match"), m)).unwrap_or_default();
+        let (authenticate, issuers) = self.authenticate(&at, rule);
+        let authorize = rule.authorize.as_ref();
+        if rule.open && authorize.is_some() {
+            self.errors.add(format!("{at}.authorize"), "an open rule knows no caller to authorize");
+        }
+        let (early_limits, limits) = self.rule_limits(&at, rule);
+        Rule {
+            name: rule.name.clone(),
+            matcher,
+            challenge: Challenge::for_ways(&authenticate),
+            authenticate,
+            issuers,
+            roles: authorize.map(|a| a.roles.clone()).unwrap_or_default(),
+            claims: authorize.map(|a| a.claims.clone().into_iter().collect()).unwrap_or_default(),
+            early_limits,
+            limits,
+        }
+    }
+
+    fn rule_names(&mut self) {
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, rule) in self.config.rules.iter().enumerate() {
+            if let Some(earlier) = first.insert(&rule.name, index) {
+                let message = format!("\"{}\" is the name of rules[{earlier}] too", rule.name);
+                self.errors.add(format!("rules[{index}].name"), message);
+            }
+        }
+    }
+
+    fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
+        for (i, method) in matches.methods.iter().enumerate() {
+            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                self.errors.add(format!("{at}.methods[{i}]"), format!("\"{method}\" is no method; write GET, POST"));
+            }
+        }
+        let host = |host: &String| {
+            let host = host.to_ascii_lowercase();
+            match host.strip_prefix('*') {
+                Some(suffix) if suffix.starts_with('.') => Host::Below(suffix.to_owned()),
+                _ => Host::Exact(host),
+            }
+        };
+        Matcher {
+            methods: matches.methods.clone(),
+            hosts: matches.hosts.iter().map(host).collect(),
+            path: matches.path.as_ref().map(|p| self.path(&format!("{at}.path"), p)).unwrap_or_default(),
+        }
+    }
+
+    fn path(&mut self, at: &str, path: &config::PathMatch) -> Path {
+        let (text, compiled) = match (&path.exact, &path.prefix, &path.template) {
+            (Some(exact), None, None) => (exact, Path::Exact(exact.clone())),
+            (None, Some(prefix), None) => (prefix, Path::Prefix(prefix.clone())),
+            (None, None, Some(template)) => (template, Path::template(template)),
+            _ => {
+                self.errors.add(at, "takes exactly one of \"exact\", \"prefix\", \"template\"");
+                return Path::Any;
+            }
+        };
+        let plain = text.replace(['{', '}'], "");
+        match crate::path::normalise(plain.as_bytes()) {
+            Ok(normal) if normal == plain => {}
+            Ok(normal) => {
+                self.errors.add(at, format!("\"{text}\" would never match: requests are compared as \"{normal}\""));
+            }
+            Err(_) => self.errors.add(at, format!("\"{text}\" would never match: it must begin with \"/\", and a path with empty, \".\" or \"..\" segments, backslashes or encoded slashes is refused before any rule")),
+        }
+        if text.contains('?') {
+            self.errors.add(at, "a query takes no part in matching");
+        }
+        compiled
+    }
+
+    fn authenticate(&mut self, at: &str, rule: &config::Rule) -> (Vec<WayIn>, Vec<usize>) {
+        let any = match (&rule.authenticate, rule.open) {
+            (Some(authenticate), false) if !authenticate.any.is_empty() => &authenticate.any,
+            (None, true) => return (Vec::new(), Vec::new()),
+            (Some(_), true) => {
+                self.errors.add(at, "is open and authenticates too; drop one of the two");
+                return (Vec::new(), Vec::new());
+            }
+            _ => {
+                let message = "needs \"authenticate: {any: [...]}\", or \"open: true\" to let anyone pass";
+                self.errors.add(at, message);
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let config: &'a Config = self.config;
+        let (mut ways, mut issuers) = (Vec::new(), Vec::new());
+        for (i, reference) in any.iter().enumerate() {
+            let at = format!("{at}.authenticate.any[{i}]");
+            let (kind, name) = reference.split_once('/').unwrap_or((reference, ""));
+            let way = match kind {
+                "issuers" => self.index(&at, "issuer", &config.issuers, name).map(|index| {
+                    issuers.push(index);
+                    WayIn::Token
+                }),
+                "api_keys" => self.index(&at, "set of API keys", &config.api_keys, name).map(WayIn::ApiKey),
+                "signatures" => self.index(&at, "signature", &config.signatures, name).map(WayIn::Signature),
+                _ => {
+                    let hint = suggest(kind, ["issuers", "api_keys", "signatures"]);
+                    self.errors.add(at, format!("\"{reference}\" is none of issuers/<name>, api_keys/<name>, signatures/<name>{hint}"));
+                    None
+                }
+            };
+            ways.extend(way.filter(|way| !ways.contains(way)));
+        }
+        (ways, issuers)
+    }
+
+    fn rule_limits(&mut self, at: &str, rule: &config::Rule) -> (Vec<usize>, Vec<usize>) {
+        let config: &'a Config = self.config;
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        for (i, name) in rule.limits.iter().enumerate() {
+            let at = format!("{at}.limits[{i}]");
+            let Some(index) = self.index(&at, "limit", &config.limits, name) else { continue };
+            let Some(limit) = self.config.limits.get(name) else { continue };
+            if limit.key.iter().all(|part| part == "address") {
+                early.push(index);
+                continue;
+            }
+            if rule.open && limit.key.iter().any(|part| part == "subject" || part == "api_key") {
+                let message = format!("\"{name}\" counts callers, and an open rule knows none; count by address");
+                self.errors.add(at, message);
+            }
+            late.push(index);
+        }
+        (early, late)
+    }
+
+    fn index<T>(&mut self, at: &str, kind: &str, known: &BTreeMap<String, T>, name: &str) -> Option<usize> {
+        let found = known.keys().position(|known| known == name);
+        if found.is_none() {
+            let hint = suggest(name, known.keys().map(String::as_str));
+            self.errors.add(at, format!("no {kind} \"{name}\"{hint}"));
+        }
+        found
+    }
+}
+
+/// Host and path of an http or https URI.
+#[must_use]
+pub fn split_uri(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at_checked(slash)?;
+    let path = if path.is_empty() { "/" } else { path };
+    (!host.is_empty() && !path.contains('#')).then_some((host, path))
+}

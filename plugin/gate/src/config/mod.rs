@@ -1,0 +1,35 @@
+//! What people write in `gate.yaml`: plain data, checked for shape here and for sense when it is compiled.
+//!
+//! Unknown fields are errors, and every error is reported, not the first.
+
+mod error;
+mod model;
+pub(crate) mod scalar;
+
+pub use error::{ConfigErrors, Issue};
+pub use model::*;
+pub use scalar::{Digest, HeaderName, Instant, Size, Span};
+
+pub(crate) use error::suggest;
+
+/// Reads a configuration from the JSON that Envoy hands to the plugin.
+///
+/// # Errors
+/// Every error of shape: unknown and missing fields, wrong kinds, scalars that do not parse.
+pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| {
+        ConfigErrors::whole(format!("the plugin's configuration is not JSON: {e}; give it as a Struct or a JSON string"))
+    })?;
+    from_value(value)
+}
+
+/// Reads a configuration from a parsed document.
+///
+/// # Errors
+/// As [`from_json`].
+pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigErrors> {
+    deserr::deserialize(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! A refusal as the client gets it: RFC 9457 problem details, with what it needs to do better.
+
+use serde::Serialize;
+
+use crate::Reason;
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Why, exactly.
+    pub reason: Reason,
+    /// The rule that refused, if one matched.
+    pub rule: Option<String>,
+    /// Header fields of the reply beside `content-type`: `WWW-Authenticate`, `Retry-After`, `RateLimit` and so on.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+impl Denial {
+    /// The media type of [`body`](Self::body).
+    pub const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, rule: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The reply's body (RFC 9457): a status, a code that scripts can branch on and the request's id. Neither
+    /// what was expected nor which part was wrong.
+    #[must_use]
+    pub fn body(&self, request_id: Option<&str>) -> String {
+        let status = self.reason.status();
+        let problem = Problem {
+            // RFC 9457, section 4.2.1: the title is then the status's own phrase.
+            r#type: "about:blank",
+            title: phrase(status),
+            status,
+            code: self.reason.code(),
+            request_id,
+        };
+        serde_json::to_string(&problem).unwrap_or_default()
+    }
+
+    /// What the proxy's access log shows as response-code details: `postern:<rule>:<reason>`.
+    #[must_use]
+    pub fn details(&self) -> String {
+        format!("postern:{}:{}", self.rule.as_deref().unwrap_or("-"), self.reason.name())
+    }
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        413 => "Content Too Large",
+        429 => "Too Many Requests",
+        _ => "Service Unavailable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_known_status() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            let body: serde_json::Value = serde_json::from_str(&Denial::new(reason).body(Some("r-1"))).unwrap();
+            assert_eq!(body["status"], reason.status());
+            assert_eq!(body["code"], reason.code());
+            assert_eq!(body["request_id"], "r-1");
+            assert_eq!(body["title"] == "Service Unavailable", reason.status() == 503);
+        }
+    }
+}

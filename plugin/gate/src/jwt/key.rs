@@ -1,0 +1,127 @@
+//! A key that verifies tokens: one algorithm, fixed when the key is read, whatever a token says later.
+
+use jwt_simple::prelude::*;
+
+use crate::config::Algorithm;
+use crate::ports::BadSignature;
+use crate::secret::Secret;
+
+/// A public key, or the shared secret of HS256, for one algorithm.
+pub struct VerifyingKey {
+    pub(crate) kid: Option<String>,
+    material: Material,
+    spki: Option<Vec<u8>>,
+}
+
+enum Material {
+    Rs256(RS256PublicKey),
+    Rs384(RS384PublicKey),
+    Rs512(RS512PublicKey),
+    Ps256(PS256PublicKey),
+    Es256(ES256PublicKey),
+    Es384(ES384PublicKey),
+    EdDsa(Ed25519PublicKey),
+    Hs256(HS256Key),
+}
+
+impl VerifyingKey {
+    /// Reads a JWK (RFC 7517) for `algorithm`; `None` if it is not a sound signature key for that algorithm: of
+    /// another type, curve, `use` or `alg`, an RSA modulus under 2048 bits, a point off its curve.
+    pub(crate) fn from_jwk(jwk: &str, kid: Option<String>, algorithm: Algorithm) -> Option<Self> {
+        let (material, spki) = match algorithm {
+            Algorithm::RS256 => {
+                let key = RS256PublicKey::from_jwk(jwk).ok()?;
+                let spki = key.to_der().ok();
+                (Material::Rs256(key), spki)
+            }
+            Algorithm::RS384 => {
+                let key = RS384PublicKey::from_jwk(jwk).ok()?;
+                let spki = key.to_der().ok();
+                (Material::Rs384(key), spki)
+            }
+            Algorithm::RS512 => {
+                let key = RS512PublicKey::from_jwk(jwk).ok()?;
+                let spki = key.to_der().ok();
+                (Material::Rs512(key), spki)
+            }
+            Algorithm::PS256 => (Material::Ps256(PS256PublicKey::from_jwk(jwk).ok()?), None),
+            Algorithm::ES256 => {
+                let key = ES256PublicKey::from_jwk(jwk).ok()?;
+                let spki = key.public_key().to_der().ok();
+                (Material::Es256(key), spki)
+            }
+            Algorithm::ES384 => {
+                let key = ES384PublicKey::from_jwk(jwk).ok()?;
+                let spki = key.public_key().to_der().ok();
+                (Material::Es384(key), spki)
+            }
+            Algorithm::EdDSA => (Material::EdDsa(Ed25519PublicKey::from_jwk(jwk).ok()?), None),
+            // A shared secret never comes from a key set.
+            Algorithm::HS256 => return None,
+        };
+        Some(Self { kid, material, spki })
+    }
+
+    pub(crate) fn from_secret(secret: &Secret) -> Self {
+        Self { kid: None, material: Material::Hs256(HS256Key::from_bytes(secret.expose())), spki: None }
+    }
+
+    /// The one algorithm of this key.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self.material {
+            Material::Rs256(_) => Algorithm::RS256,
+            Material::Rs384(_) => Algorithm::RS384,
+            Material::Rs512(_) => Algorithm::RS512,
+            Material::Ps256(_) => Algorithm::PS256,
+            Material::Es256(_) => Algorithm::ES256,
+            Material::Es384(_) => Algorithm::ES384,
+            Material::EdDsa(_) => Algorithm::EdDSA,
+            Material::Hs256(_) => Algorithm::HS256,
+        }
+    }
+
+    /// The public key as DER SubjectPublicKeyInfo, for RS* and ES*: what a proxy's own verifier takes.
+    #[must_use]
+    pub fn spki(&self) -> Option<&[u8]> {
+        self.spki.as_deref()
+    }
+
+    /// Verifies the signature of a compact-serialised token in pure Rust.
+    ///
+    /// # Errors
+    /// [`BadSignature`] if the token was not signed by this key with this key's algorithm.
+    pub fn verify(&self, token: &str) -> Result<(), BadSignature> {
+        let options = || Some(signature_only());
+        let verified = match &self.material {
+            Material::Rs256(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Rs384(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Rs512(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Ps256(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Es256(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Es384(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::EdDsa(key) => key.verify_token::<NoCustomClaims>(token, options()),
+            Material::Hs256(key) => key.verify_token::<NoCustomClaims>(token, options()),
+        };
+        verified.map(drop).map_err(|_| BadSignature)
+    }
+}
+
+/// Options under which jwt-simple judges the signature and not the times: those are judged once, by the gate, the
+/// same whoever verified the signature. With now = tolerance, every `exp` lies in the accepted range.
+fn signature_only() -> VerificationOptions {
+    let half = Duration::from_secs(u64::from(u32::MAX / 2));
+    VerificationOptions {
+        accept_future: true,
+        time_tolerance: Some(half),
+        artificial_time: Some(half),
+        max_token_length: None,
+        ..VerificationOptions::default()
+    }
+}
+
+impl std::fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "VerifyingKey({}, kid {:?})", self.algorithm().name(), self.kid)
+    }
+}

@@ -1,0 +1,73 @@
+//! Tokens that verified, remembered by their SHA-256 so that the next request with the same token costs no signature.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use super::Verified;
+
+/// SHA-256 of the token.
+pub(crate) type Fingerprint = [u8; 32];
+
+/// A bounded memory of two generations: when the young one is full it becomes the old one and the old one is
+/// dropped, so that what is used stays and nothing is searched for what to evict.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    capacity: usize,
+    young: Generation,
+    old: Generation,
+}
+
+type Generation = HashMap<Fingerprint, Rc<Verified>, BuildHasherDefault<FirstBytes>>;
+
+impl Memory {
+    /// A memory of at most twice `capacity` tokens.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, young: Generation::default(), old: Generation::default() }
+    }
+
+    pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<Verified>> {
+        if let Some(found) = self.young.get(token) {
+            return Some(Rc::clone(found));
+        }
+        let found = self.old.remove(token)?;
+        self.put(*token, Rc::clone(&found));
+        Some(found)
+    }
+
+    pub(crate) fn put(&mut self, token: Fingerprint, verified: Rc<Verified>) {
+        if self.young.len() >= self.capacity {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(token, verified);
+    }
+
+    pub(crate) fn forget(&mut self, token: &Fingerprint) {
+        self.young.remove(token);
+        self.old.remove(token);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}
+
+/// A SHA-256 is already evenly spread and cannot be steered: its first bytes serve as the hash.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    // The length prefix of an array says nothing.
+    fn write_usize(&mut self, _: usize) {}
+}

@@ -1,0 +1,115 @@
+//! A token taken apart, before anything in it is believed.
+
+use std::time::Duration;
+
+use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
+use jwt_simple::prelude::Token as Compact;
+use serde_json::{Map, Value};
+
+use crate::Reason;
+use crate::config::Expiry;
+use crate::identity::claim;
+
+/// Longer tokens are refused unread.
+pub(crate) const MAX_TOKEN: usize = 16 * 1024;
+
+/// A token's unverified contents.
+pub(crate) struct Unverified {
+    pub(crate) algorithm: String,
+    pub(crate) kid: Option<String>,
+    pub(crate) claims: Map<String, Value>,
+}
+
+impl Unverified {
+    /// Reads a compact-serialised token (RFC 7515, section 7.1).
+    pub(crate) fn read(token: &str) -> Result<Self, Reason> {
+        if token.len() > MAX_TOKEN {
+            return Err(Reason::TokenTooLarge);
+        }
+        let mut parts = token.split('.');
+        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Reason::TokenMalformed);
+        };
+        let header = Compact::decode_metadata(token).map_err(|_| Reason::TokenMalformed)?;
+        if header.critical().is_some() {
+            // RFC 7515, section 4.1.11: no extension is understood here.
+            return Err(Reason::TokenCritical);
+        }
+        if header.signature_type().is_some_and(|typ| !is_jwt(typ)) {
+            return Err(Reason::TokenMalformed);
+        }
+        let payload =
+            Base64UrlSafeNoPadding::decode_to_vec(payload, None).map_err(|_| Reason::TokenMalformed)?;
+        let claims = serde_json::from_slice(&payload).map_err(|_| Reason::TokenMalformed)?;
+        Ok(Self {
+            algorithm: header.algorithm().to_owned(),
+            kid: header.key_id().map(str::to_owned),
+            claims,
+        })
+    }
+
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss")?.as_str()
+    }
+
+    /// `aud` is one string or a list of them (RFC 7519, section 4.1.3).
+    pub(crate) fn names_audience(&self, accepted: &[String]) -> bool {
+        let known = |value: &Value| value.as_str().is_some_and(|aud| accepted.iter().any(|a| a == aud));
+        match self.claims.get("aud") {
+            Some(Value::Array(audiences)) => audiences.iter().any(known),
+            Some(one) => known(one),
+            None => false,
+        }
+    }
+
+    pub(crate) fn claim(&self, path: &str) -> Option<&Value> {
+        claim(&self.claims, path)
+    }
+}
+
+/// RFC 8725, section 3.11: what is typed as something other than a JWT is not taken for one.
+fn is_jwt(typ: &str) -> bool {
+    let typ = typ.to_ascii_uppercase();
+    typ == "JWT" || typ.ends_with("+JWT")
+}
+
+/// When a token is valid (RFC 7519, sections 4.1.4 to 4.1.6), in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Validity {
+    not_before: Option<f64>,
+    expires: Option<f64>,
+}
+
+impl Validity {
+    pub(crate) fn read(claims: &Map<String, Value>, expiry: Expiry) -> Result<Self, Reason> {
+        let date = |name: &str| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => {
+                value.as_f64().filter(|d| d.is_finite() && *d >= 0.0).map(Some).ok_or(Reason::TokenMalformed)
+            }
+        };
+        let (issued, not_before, expires) = (date("iat")?, date("nbf")?, date("exp")?);
+        if expires.is_none() && expiry == Expiry::Required {
+            return Err(Reason::TokenExpiryMissing);
+        }
+        // A token from the future was issued by a clock that is off by more than the leeway, or is forged.
+        let not_before = match (issued, not_before) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        Ok(Self { not_before, expires })
+    }
+
+    /// Judges the token at `now`, time since the Unix epoch.
+    pub(crate) fn check(&self, now: Duration, leeway: Duration) -> Result<(), Reason> {
+        let (now, leeway) = (now.as_secs_f64(), leeway.as_secs_f64());
+        if self.expires.is_some_and(|expires| now >= expires + leeway) {
+            return Err(Reason::TokenExpired);
+        }
+        if self.not_before.is_some_and(|start| now + leeway < start) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        Ok(())
+    }
+}

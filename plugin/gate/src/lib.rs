@@ -1,0 +1,36 @@
+//! Postern's decisions.
+//!
+//! [`config`] reads what people write, [`Gate::compile`] makes a gate of it, and the gate decides on requests: it knows
+//! nothing of proxies, reads no clock and does no I/O. What it needs it asks for, in [`Step`]s and through [`ports`].
+//! The proxy-wasm filter carries its steps out; tests and `postern try` run the same gate natively.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod ports;
+
+mod api_key;
+mod compile;
+mod denial;
+mod gate;
+mod identity;
+mod jwt;
+mod limit;
+mod path;
+mod reason;
+mod request;
+mod rule;
+mod secret;
+mod signature;
+mod step;
+
+pub use compile::split_uri;
+pub use denial::Denial;
+pub use gate::{Gate, Tables};
+pub use identity::{HEADER_PREFIX, Identity, Method};
+pub use jwt::{FetchRecord, KeySetError, Remote, Schedule, VerifyingKey};
+pub use limit::Report;
+pub use reason::Reason;
+pub use request::{Header, Request};
+pub use secret::{Secret, Secrets};
+pub use signature::string_to_sign;
+pub use step::{Effects, Need, Pending, Step};

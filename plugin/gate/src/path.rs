@@ -1,0 +1,107 @@
+//! Paths in one reading only: normalised where RFC 3986 (section 6.2.2) allows, refused where two parsers could differ.
+
+use std::borrow::Cow;
+
+/// A path that two parsers could read differently: it is refused, not repaired.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ambiguous;
+
+/// The path without its query, percent-encoded unreserved characters decoded, other escapes in upper case.
+///
+/// # Errors
+/// [`Ambiguous`] for `.` and `..` segments, empty segments, encoded slashes and backslashes, backslashes, control
+/// characters, fragments, bytes outside ASCII, and escapes that are none. A `;` parameter does not hide a dot segment.
+pub(crate) fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
+    let target = std::str::from_utf8(target).map_err(|_| Ambiguous)?;
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    if target.contains('#') || !path.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'\\') {
+        return Err(Ambiguous);
+    }
+    if path == "*" {
+        // OPTIONS * (RFC 9110, section 9.3.7).
+        return Ok(Cow::Borrowed(path));
+    }
+    let path = if path.contains('%') { Cow::Owned(decode_unreserved(path)?) } else { Cow::Borrowed(path) };
+    let segments = path.strip_prefix('/').ok_or(Ambiguous)?;
+    // A trailing slash is an empty last segment and is allowed.
+    let inner = segments.strip_suffix('/').unwrap_or(segments);
+    let sound = |segment: &str| {
+        let name = segment.split_once(';').map_or(segment, |(name, _)| name);
+        !segment.is_empty() && name != "." && name != ".."
+    };
+    if segments.is_empty() || inner.split('/').all(sound) { Ok(path) } else { Err(Ambiguous) }
+}
+
+fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        decoded.push_str(before);
+        let (hex, tail) = after.split_at_checked(2).ok_or(Ambiguous)?;
+        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Ambiguous);
+        }
+        match u8::from_str_radix(hex, 16).map_err(|_| Ambiguous)? {
+            b'/' | b'\\' | 0x00..=0x1f | 0x7f => return Err(Ambiguous),
+            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => decoded.push(char::from(byte)),
+            _ => {
+                decoded.push('%');
+                decoded.push_str(&hex.to_ascii_uppercase());
+            }
+        }
+        rest = tail;
+    }
+    decoded.push_str(rest);
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_reading() {
+        for (target, path) in [
+            ("/", "/"),
+            ("/orders/7?x=/../#", ""),
+            ("/orders/7?x=/..//y", "/orders/7"),
+            ("/orders/", "/orders/"),
+            ("/%6frders", "/orders"),
+            ("/a%20b", "/a%20b"),
+            ("/a%c3%a9", "/a%C3%A9"),
+            ("/a;v=1/b", "/a;v=1/b"),
+            ("*", "*"),
+        ] {
+            let expected = if path.is_empty() { Err(Ambiguous) } else { Ok(Cow::Borrowed(path)) };
+            assert_eq!(normalise(target.as_bytes()), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn two_readings_are_refused() {
+        for target in [
+            "", "orders", "//", "/a//b", "/a/../b", "/a/./b", "/..", "/.", "/a/%2e%2e/b", "/a/%2E./b", "/a%2fb",
+            "/a%5cb", "/a\\b", "/a%00", "/a%0d%0a", "/a#b", "/a b", "/%zz", "/%4", "/%", "/..;x/b", "/a/.;/b", "/%+1",
+            "http://other/a",
+        ] {
+            assert_eq!(normalise(target.as_bytes()), Err(Ambiguous), "{target}");
+        }
+        assert_eq!(normalise(b"/caf\xe9"), Err(Ambiguous));
+        assert_eq!(normalise("/café".as_bytes()), Err(Ambiguous));
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(target in "/[a-zA-Z0-9%./;~_-]{0,40}") {
+            if let Ok(once) = normalise(target.as_bytes()) {
+                prop_assert_eq!(normalise(once.as_bytes()), Ok(once.clone()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(target in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = normalise(&target);
+        }
+    }
+}

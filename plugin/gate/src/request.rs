@@ -1,0 +1,116 @@
+//! A request as the gate sees it: borrowed bytes, in order, duplicates kept.
+
+/// A header as it arrived. Names are in lower case, as HTTP/2 and Envoy have them; values are any bytes.
+pub type Header<'a> = (&'a [u8], &'a [u8]);
+
+/// The head of a request. The method, path and authority stand among the headers under their HTTP/2 names.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Every header, pseudo-headers first.
+    pub headers: &'a [Header<'a>],
+    /// The client's address as the proxy trusts it, `ip:port` or `[ip]:port`.
+    pub source: Option<&'a str>,
+    /// No body follows.
+    pub end_of_stream: bool,
+}
+
+/// What looking for a header that may come once finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Single<'a> {
+    Absent,
+    One(&'a [u8]),
+    Several,
+}
+
+impl<'a> Request<'a> {
+    /// All values under `name`, which is in lower case.
+    pub(crate) fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let headers = self.headers;
+        headers.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| *value)
+    }
+
+    /// The value under `name`, if there is exactly one.
+    pub(crate) fn single(&self, name: &str) -> Single<'a> {
+        let mut values = self.values(name);
+        match (values.next(), values.next()) {
+            (None, _) => Single::Absent,
+            (Some(one), None) => Single::One(one),
+            (Some(_), Some(_)) => Single::Several,
+        }
+    }
+
+    pub(crate) fn first(&self, name: &str) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
+    pub(crate) fn method(&self) -> &'a [u8] {
+        self.first(":method").unwrap_or_default()
+    }
+
+    pub(crate) fn path(&self) -> &'a [u8] {
+        self.first(":path").unwrap_or_default()
+    }
+
+    /// The declared length of the body, if it is declared once and well.
+    pub(crate) fn content_length(&self) -> Option<usize> {
+        match self.single("content-length") {
+            Single::One(value) => std::str::from_utf8(value).ok()?.parse().ok(),
+            Single::Absent | Single::Several => None,
+        }
+    }
+
+    /// The proxy's id of this request, if it is one that can be repeated in a reply.
+    #[must_use]
+    pub fn id(&self) -> Option<&'a str> {
+        let id = std::str::from_utf8(self.first("x-request-id")?).ok()?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        (id.len() <= 128 && id.bytes().all(plain)).then_some(id)
+    }
+}
+
+/// The address without its port; an IPv6 address cut to its /64, which is what one client holds.
+pub(crate) fn address_key(source: &str) -> String {
+    use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+    let ip = source.parse::<SocketAddr>().map(|a| a.ip()).or_else(|_| source.parse::<IpAddr>());
+    match ip.map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(v4)) => v4.to_string(),
+        Ok(IpAddr::V6(v6)) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).to_string(),
+        Err(_) => source.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_by_what_one_client_holds() {
+        for (source, key) in [
+            ("198.51.100.7:4711", "198.51.100.7"),
+            ("[2001:db8:1:2:3::5]:80", "2001:db8:1:2::"),
+            ("[2001:db8:1:2:ffff::9]:80", "2001:db8:1:2::"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+            ("@pipe", "@pipe"),
+        ] {
+            assert_eq!(address_key(source), key);
+        }
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_is_not_single() {
+        let headers: [Header<'_>; 3] = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")];
+        let request = Request { headers: &headers, source: None, end_of_stream: true };
+        assert_eq!(request.single("a"), Single::Several);
+        assert_eq!(request.single("b"), Single::One(b"2"));
+        assert_eq!(request.single("c"), Single::Absent);
+    }
+
+    #[test]
+    fn an_id_that_could_break_a_reply_is_not_repeated() {
+        for (id, kept) in [("a1-b2", true), ("\"},", false), ("", true), ("x\u{7f}", false)] {
+            let headers: [Header<'_>; 1] = [(b"x-request-id", id.as_bytes())];
+            let request = Request { headers: &headers, source: None, end_of_stream: true };
+            assert_eq!(request.id().is_some(), kept, "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Rules, compiled: which one is for a request, and what it asks.
+
+use std::collections::HashMap;
+
+/// A rule.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) matcher: Matcher,
+    /// Ways in; empty for an open rule.
+    pub(crate) authenticate: Vec<WayIn>,
+    /// Issuers among the ways in, by index.
+    pub(crate) issuers: Vec<usize>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) claims: Vec<(String, String)>,
+    /// Limits by address alone, which need no identity: counted before any credential is looked at.
+    pub(crate) early_limits: Vec<usize>,
+    pub(crate) limits: Vec<usize>,
+    /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
+    pub(crate) challenge: Challenge,
+}
+
+/// A way to authenticate, by index into its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WayIn {
+    /// Any of the rule's issuers: one token, whoever issued it.
+    Token,
+    ApiKey(usize),
+    Signature(usize),
+}
+
+/// `WWW-Authenticate` (RFC 9110, section 11.6.1).
+#[derive(Debug, Default)]
+pub(crate) struct Challenge {
+    pub(crate) missing: String,
+    pub(crate) invalid: String,
+}
+
+impl Challenge {
+    pub(crate) fn for_ways(ways: &[WayIn]) -> Self {
+        let mut missing = Vec::new();
+        let mut invalid = Vec::new();
+        for way in ways {
+            let (plain, wrong) = match way {
+                // RFC 6750, section 3.
+                WayIn::Token => ("Bearer realm=\"postern\"", "Bearer realm=\"postern\", error=\"invalid_token\""),
+                WayIn::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
+                WayIn::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
+            };
+            if !missing.contains(&plain) {
+                missing.push(plain);
+                invalid.push(wrong);
+            }
+        }
+        Self { missing: missing.join(", "), invalid: invalid.join(", ") }
+    }
+}
+
+/// Which requests a rule is for.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    pub(crate) methods: Vec<String>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) path: Path,
+}
+
+#[derive(Debug)]
+pub(crate) enum Host {
+    Exact(String),
+    /// Everything below a domain: holds `.example.com`.
+    Below(String),
+}
+
+#[derive(Debug, Default)]
+pub(crate) enum Path {
+    #[default]
+    Any,
+    Exact(String),
+    Prefix(String),
+    Template(Vec<Segment>),
+}
+
+#[derive(Debug)]
+pub(crate) enum Segment {
+    Literal(String),
+    Any,
+}
+
+impl Path {
+    /// `/kernel/audit/{id}`: a placeholder stands for one whole, non-empty segment.
+    pub(crate) fn template(text: &str) -> Self {
+        let segment = |s: &str| {
+            if s.starts_with('{') && s.ends_with('}') { Segment::Any } else { Segment::Literal(s.to_owned()) }
+        };
+        Self::Template(text.split('/').skip(1).map(segment).collect())
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/')),
+            Self::Template(segments) => {
+                let mut given = path.split('/').skip(1);
+                let fits = segments.iter().all(|segment| match (segment, given.next()) {
+                    (Segment::Literal(literal), Some(given)) => literal == given,
+                    (Segment::Any, Some(given)) => !given.is_empty(),
+                    (_, None) => false,
+                });
+                fits && given.next().is_none()
+            }
+        }
+    }
+}
+
+impl Matcher {
+    fn matches(&self, method: &[u8], host: &str, path: &str) -> bool {
+        let method_fits = self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method);
+        let host_fits = self.hosts.is_empty()
+            || self.hosts.iter().any(|wanted| match wanted {
+                Host::Exact(name) => name == host,
+                Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            });
+        method_fits && host_fits && self.path.matches(path)
+    }
+}
+
+/// The rules with an index by exact path, so that many exact rules cost one look-up.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    list: Vec<Rule>,
+    exact: HashMap<String, Vec<usize>>,
+    other: Vec<usize>,
+    /// Some rule looks at the host.
+    needs_host: bool,
+}
+
+impl Rules {
+    pub(crate) fn new(list: Vec<Rule>) -> Self {
+        let mut rules = Self { needs_host: list.iter().any(|r| !r.matcher.hosts.is_empty()), ..Self::default() };
+        for (index, rule) in list.iter().enumerate() {
+            match &rule.matcher.path {
+                Path::Exact(path) => rules.exact.entry(path.clone()).or_default().push(index),
+                _ => rules.other.push(index),
+            }
+        }
+        rules.list = list;
+        rules
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Rule> {
+        self.list.get(index)
+    }
+
+    pub(crate) fn list(&self) -> &[Rule] {
+        &self.list
+    }
+
+    pub(crate) fn needs_host(&self) -> bool {
+        self.needs_host
+    }
+
+    /// The first rule in the configuration's order that matches.
+    pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<(usize, &Rule)> {
+        let fits = |index: &&usize| self.list.get(**index).is_some_and(|r| r.matcher.matches(method, host, path));
+        let exact = self.exact.get(path).and_then(|indices| indices.iter().find(fits));
+        let other = self.other.iter().find(fits);
+        let index = match (exact, other) {
+            (Some(a), Some(b)) => *a.min(b),
+            (a, b) => *a.or(b)?,
+        };
+        self.list.get(index).map(|rule| (index, rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let template = Path::template("/kernel/audit/{id}");
+        for (pattern, path, fits) in [
+            (&Path::Exact("/a".into()), "/a", true),
+            (&Path::Exact("/a".into()), "/a/", false),
+            (&Path::Prefix("/orders".into()), "/orders", true),
+            (&Path::Prefix("/orders".into()), "/orders/7", true),
+            (&Path::Prefix("/orders".into()), "/orders-old", false),
+            (&Path::Prefix("/".into()), "/anything", true),
+            (&Path::Prefix("/v1/".into()), "/v1", false),
+            (&template, "/kernel/audit/7", true),
+            (&template, "/kernel/audit/", false),
+            (&template, "/kernel/audit/7/8", false),
+            (&template, "/kernel/audit", false),
+            (&Path::Any, "*", true),
+        ] {
+            assert_eq!(pattern.matches(path), fits, "{pattern:?} {path}");
+        }
+    }
+
+    fn rule(name: &str, matcher: Matcher) -> Rule {
+        Rule {
+            name: name.into(),
+            matcher,
+            authenticate: Vec::new(),
+            issuers: Vec::new(),
+            roles: Vec::new(),
+            claims: Vec::new(),
+            early_limits: Vec::new(),
+            limits: Vec::new(),
+            challenge: Challenge::default(),
+        }
+    }
+
+    #[test]
+    fn the_first_rule_in_order_wins_whatever_its_kind() {
+        let exact = |path: &str| Matcher { path: Path::Exact(path.into()), ..Matcher::default() };
+        let prefix = |path: &str| Matcher { path: Path::Prefix(path.into()), ..Matcher::default() };
+        let posts = Matcher { methods: vec!["POST".into()], ..exact("/a/b") };
+        let below = Matcher { hosts: vec![Host::Below(".example.com".into())], ..prefix("/h") };
+        let rules = Rules::new(vec![
+            rule("posts", posts),
+            rule("prefix", prefix("/a")),
+            rule("late", exact("/a/b")),
+            rule("host", below),
+        ]);
+        let name = |method: &str, host: &str, path: &str| {
+            rules.find(method.as_bytes(), host, path).map(|(_, rule)| rule.name.clone())
+        };
+        assert_eq!(name("POST", "", "/a/b").as_deref(), Some("posts"));
+        assert_eq!(name("GET", "", "/a/b").as_deref(), Some("prefix"));
+        assert_eq!(name("GET", "x.example.com", "/h").as_deref(), Some("host"));
+        assert_eq!(name("GET", ".example.com", "/h"), None);
+        assert_eq!(name("GET", "", "/zzz"), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! The `keyed` scheme: a key id, a timestamp and a nonce, over method, path with query, and the body's digest.
+//! docs/configuration.md shows it to clients; `postern sign-request` makes such a signature.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hmac::Mac;
+use sha2::{Digest as _, Sha256};
+
+use super::{mac, mac_from_hex};
+use crate::Reason;
+use crate::identity::{Identity, Method};
+use crate::limit::{Limiter, Verdict};
+use crate::ports::Ports;
+use crate::request::{Request, Single};
+use crate::secret::Secret;
+
+/// Bounds on what a client may choose, so that remembering it costs little.
+const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+const MAX_KEY_ID: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Keyed {
+    pub(crate) headers: Headers,
+    pub(crate) keys: HashMap<String, Signer>,
+    pub(crate) max_skew: Duration,
+    /// Remembers nonces for as long as their timestamp could be accepted; none if replays are allowed.
+    pub(crate) replay: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Headers {
+    key_id: String,
+    timestamp: String,
+    nonce: String,
+    signature: String,
+}
+
+impl Headers {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let name = |what: &str| format!("{prefix}{what}");
+        Self {
+            key_id: name("key-id"),
+            timestamp: name("timestamp"),
+            nonce: name("nonce"),
+            signature: name("signature"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Signer {
+    secrets: Vec<Secret>,
+    identity: Rc<Identity>,
+}
+
+impl Signer {
+    pub(crate) fn new(id: String, secrets: Vec<Secret>, roles: Vec<String>, tenant: Option<String>) -> Self {
+        let identity = Identity::new(id, Method::Signature, roles, tenant, serde_json::Map::new(), []);
+        Self { secrets, identity: Rc::new(identity) }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pending {
+    key_id: String,
+    nonce: String,
+    method: String,
+    target: String,
+    timestamp: u64,
+    given: [u8; 32],
+    body: Sha256,
+}
+
+/// What a client signs: five lines, each ended by `\n` but the last.
+///
+/// ```text
+/// POST
+/// /v1/orders?dry=1
+/// 1767225600
+/// 5f1d3a7c9be04d21
+/// e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+/// ```
+///
+/// `timestamp` is in seconds since the Unix epoch, `body_sha256` the digest of the raw body, in lower-case
+/// hexadecimal also where there is none. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
+#[must_use]
+pub fn string_to_sign(method: &str, target: &str, timestamp: u64, nonce: &str, body_sha256: &[u8; 32]) -> String {
+    let mut text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n");
+    for byte in body_sha256 {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+impl Keyed {
+    pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
+        match request.single(&self.headers.signature) {
+            Single::Absent => None,
+            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::One(signature) => Some(self.read(signature, request, ports)),
+        }
+    }
+
+    fn read(&self, signature: &[u8], request: &Request<'_>, ports: &Ports<'_>) -> Result<Pending, Reason> {
+        let text = |name: &str| match request.single(name) {
+            Single::One(value) => std::str::from_utf8(value).map_err(|_| Reason::SignatureMalformed),
+            Single::Absent => Err(Reason::SignatureMalformed),
+            Single::Several => Err(Reason::CredentialsAmbiguous),
+        };
+        let own = |value: &[u8]| {
+            std::str::from_utf8(value).map(str::to_owned).map_err(|_| Reason::SignatureMalformed)
+        };
+        let given = mac_from_hex(signature)?;
+        let nonce = text(&self.headers.nonce)?;
+        let key_id = text(&self.headers.key_id)?;
+        if !NONCE_LENGTH.contains(&nonce.len()) || key_id.len() > MAX_KEY_ID {
+            return Err(Reason::SignatureMalformed);
+        }
+        let digits = text(&self.headers.timestamp)?;
+        // `parse` would take a sign; the signed text holds the number as digits only.
+        if !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Reason::SignatureMalformed);
+        }
+        let timestamp: u64 = digits.parse().map_err(|_| Reason::SignatureMalformed)?;
+        if !self.keys.contains_key(key_id) {
+            return Err(Reason::SignatureKeyUnknown);
+        }
+        if ports.clock.wall().abs_diff(Duration::from_secs(timestamp)) > self.max_skew {
+            return Err(Reason::SignatureSkew);
+        }
+        Ok(Pending {
+            key_id: key_id.to_owned(),
+            nonce: nonce.to_owned(),
+            method: own(request.method())?,
+            target: own(request.path())?,
+            timestamp,
+            given,
+            body: Sha256::new(),
+        })
+    }
+
+    pub(crate) fn finish(
+        &self,
+        pending: Pending,
+        label: &str,
+        replays: &Limiter,
+        ports: &Ports<'_>,
+    ) -> Result<Rc<Identity>, Reason> {
+        let signer = self.keys.get(&pending.key_id).ok_or(Reason::SignatureKeyUnknown)?;
+        let digest: [u8; 32] = pending.body.finalize().into();
+        let text =
+            string_to_sign(&pending.method, &pending.target, pending.timestamp, &pending.nonce, &digest);
+        let given = pending.given.into();
+        let mut matches = 0;
+        for secret in &signer.secrets {
+            matches += usize::from(mac(secret)?.chain_update(&text).verify(&given).is_ok());
+        }
+        if matches == 0 {
+            return Err(Reason::SignatureMismatch);
+        }
+        // Only who holds the secret gets this far, so that nobody else can fill the memory of nonces.
+        if self.replay {
+            let key = [label, &pending.key_id, &pending.nonce];
+            match replays.once(&key, self.max_skew.saturating_mul(2), ports) {
+                Verdict::Admitted { .. } => {}
+                Verdict::Exceeded { .. } => return Err(Reason::SignatureReplayed),
+                Verdict::Unavailable => return Err(Reason::LimitUnavailable),
+            }
+        }
+        Ok(Rc::clone(&signer.identity))
+    }
+}
+
+impl Pending {
+    pub(crate) fn body(&mut self, part: &[u8]) {
+        self.body.update(part);
+    }
+}

@@ -1,0 +1,125 @@
+//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). What a signature must cover is the gate's to say,
+//! never the client's; comparison is in constant time; several secrets serve during a rotation.
+
+mod github;
+mod keyed;
+
+use std::rc::Rc;
+
+use hmac::{Hmac, KeyInit};
+use sha2::Sha256;
+
+use crate::Reason;
+use crate::identity::Identity;
+use crate::limit::Limiter;
+use crate::ports::Ports;
+use crate::request::Request;
+use crate::secret::Secret;
+
+pub use keyed::string_to_sign;
+
+pub(crate) use github::Github;
+pub(crate) use keyed::{Headers, Keyed, Signer};
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// A way of signing, compiled.
+#[derive(Debug)]
+pub(crate) struct Scheme {
+    /// `signatures/<name>`.
+    pub(crate) label: String,
+    pub(crate) max_body: usize,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Github(Github),
+    Keyed(Keyed),
+}
+
+/// A signature whose headers are in order and whose body is still to come.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    max_body: usize,
+    received: usize,
+    kind: PendingKind,
+}
+
+#[derive(Debug)]
+enum PendingKind {
+    Github(github::Pending),
+    Keyed(keyed::Pending),
+}
+
+impl Scheme {
+    /// Reads the signature in the request's headers; `None` if it carries none of this scheme.
+    pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
+        let kind = match &self.kind {
+            Kind::Github(scheme) => scheme.begin(request).map(|r| r.map(PendingKind::Github)),
+            Kind::Keyed(scheme) => scheme.begin(request, ports).map(|r| r.map(PendingKind::Keyed)),
+        }?;
+        let too_large = request.content_length().is_some_and(|length| length > self.max_body);
+        Some(kind.and_then(|kind| {
+            if too_large {
+                return Err(Reason::BodyTooLarge);
+            }
+            Ok(Pending { max_body: self.max_body, received: 0, kind })
+        }))
+    }
+
+    /// Judges the signature once the body is complete.
+    pub(crate) fn finish(
+        &self,
+        pending: Pending,
+        replays: &Limiter,
+        ports: &Ports<'_>,
+    ) -> Result<Rc<Identity>, Reason> {
+        match (&self.kind, pending.kind) {
+            (Kind::Github(scheme), PendingKind::Github(pending)) => scheme.finish(pending),
+            (Kind::Keyed(scheme), PendingKind::Keyed(pending)) => {
+                scheme.finish(pending, &self.label, replays, ports)
+            }
+            _ => Err(Reason::GateFailed),
+        }
+    }
+}
+
+impl Pending {
+    /// Takes the next part of the body, without keeping it.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`] past the bound.
+    pub(crate) fn body(&mut self, part: &[u8]) -> Result<(), Reason> {
+        self.received = self.received.saturating_add(part.len());
+        if self.received > self.max_body {
+            return Err(Reason::BodyTooLarge);
+        }
+        match &mut self.kind {
+            PendingKind::Github(pending) => pending.body(part),
+            PendingKind::Keyed(pending) => pending.body(part),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn max_body(&self) -> usize {
+        self.max_body
+    }
+}
+
+fn mac(secret: &Secret) -> Result<HmacSha256, Reason> {
+    HmacSha256::new_from_slice(secret.expose()).map_err(|_| Reason::GateFailed)
+}
+
+/// 32 bytes in hexadecimal, either case.
+fn mac_from_hex(hex: &[u8]) -> Result<[u8; 32], Reason> {
+    use ct_codecs::{Decoder, Hex};
+    let mut bytes = [0; 32];
+    match Hex::decode(&mut bytes, hex, None) {
+        Ok(decoded) if decoded.len() == 32 => Ok(bytes),
+        _ => Err(Reason::SignatureMalformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What the gate tells its shell to do, and what it asks of it.
+
+use std::rc::Rc;
+
+use crate::denial::Denial;
+use crate::identity::Identity;
+use crate::signature;
+
+/// The next step of a request.
+#[derive(Debug)]
+pub enum Step {
+    /// Apply the effects and let the request go on.
+    Continue(Effects),
+    /// Answer with the refusal; the upstream sees nothing.
+    Deny(Denial),
+    /// Fetch what is needed, then [`resume`](crate::Gate::resume).
+    Need(Need, Pending),
+}
+
+/// What the gate needs before it can decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The whole body: pass each part to [`Pending::body`]. No more than `max` bytes are accepted.
+    Body {
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// Newer keys of an issuer, or the news that there are none for now.
+    Keys {
+        /// The issuer's index, as in [`Gate::remotes`](crate::Gate::remotes).
+        issuer: usize,
+    },
+}
+
+/// Changes to an admitted request and to its response.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Names of request headers to remove: identity headers that the client sent.
+    pub strip: Vec<String>,
+    /// The caller, whose [`headers`](Identity::headers) are set on the request.
+    pub identity: Option<Rc<Identity>>,
+    /// Headers to add to the response.
+    pub response: Vec<(&'static str, String)>,
+}
+
+/// A request that waits for what it needs.
+#[derive(Debug)]
+pub struct Pending {
+    pub(crate) rule: usize,
+    pub(crate) progress: Progress,
+    pub(crate) waiting: Waiting,
+}
+
+/// What was settled before the request had to wait.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) strip: Vec<String>,
+    /// Items of `RateLimit-Policy` and `RateLimit`.
+    pub(crate) policies: Vec<String>,
+    pub(crate) states: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Keys,
+    Body {
+        /// Index among the signature schemes.
+        scheme: usize,
+        signature: Box<signature::Pending>,
+    },
+}
+
+impl Pending {
+    /// Takes the next part of the body. A part that goes over the bound is noted, and the resumed request refused;
+    /// the shell may then resume at once.
+    ///
+    /// # Errors
+    /// The refusal, if the body is too large.
+    pub fn body(&mut self, part: &[u8]) -> Result<(), Denial> {
+        match &mut self.waiting {
+            Waiting::Keys => Ok(()),
+            Waiting::Body { signature, .. } => signature.body(part).map_err(Denial::new),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What end-to-end tests, `cargo xtask up` and `cargo xtask bench` share.
+//!
+//! A real Envoy on free ports ([`envoy`]), a stand-in for the API behind the gate that tells what reached it
+//! ([`sample_api`]), an identity provider whose keys can be rotated and whose endpoint can be broken on purpose
+//! ([`idp`]), and what clients need: tokens ([`tokens`]) and signed webhooks ([`sign`]).
+//!
+//! The servers run on threads of their own and stop when dropped. So the same types serve a plain `fn main`,
+//! a `#[test]` and a `#[tokio::test]` of either flavour.
+#![forbid(unsafe_code)]
+
+pub mod envoy;
+pub mod idp;
+pub mod keys;
+pub mod paths;
+pub mod ports;
+pub mod sample_api;
+mod server;
+pub mod sign;
+pub mod template;
+pub mod tokens;
+pub mod wasm;

@@ -1,0 +1,45 @@
+//! Signing requests the way webhook senders do, and naming API keys by their digests.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+/// The value of GitHub's `X-Hub-Signature-256` header for a body.
+#[must_use]
+pub fn github(secret: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> String {
+    let digest = hmac_sha256(secret.as_ref(), body.as_ref());
+    format!("sha256={}", hex(&digest))
+}
+
+/// HMAC-SHA-256 of a message under a key of any length.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of every length (RFC 2104: longer ones are hashed), so the error cannot occur.
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// How an API key stands in a `gate.yaml`: `sha256:` and its SHA-256.
+#[must_use]
+pub fn api_key_digest(key: impl AsRef<[u8]>) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(key.as_ref())))
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    /// The example in GitHub's documentation of webhook validation.
+    #[test]
+    fn githubs_documented_example() {
+        assert_eq!(
+            super::github("It's a Secret to Everybody", "Hello, World!"),
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        );
+    }
+}

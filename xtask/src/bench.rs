@@ -1,0 +1,102 @@
+//! `cargo xtask bench`: what Postern costs beside Envoy's own filters.
+
+mod load;
+mod machine;
+mod report;
+mod results;
+mod variant;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use postern_testbed::idp::IdentityProvider;
+
+use crate::{build, setup};
+use load::Bench;
+use results::Results;
+
+/// V8 compiles hot functions again, better, while they run; and caches fill.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+/// Measure Postern beside Envoy's own filters
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Gate(GateArgs),
+}
+
+/// CPU time per request: API key and limit, and JWT, each beside the native filters
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Needs two cores and `wrk`. Writes docs/performance.md. Takes about two minutes.
+
+Examples:
+  cargo xtask bench gate
+  cargo xtask bench gate --json --rounds 5 --seconds 10")]
+struct GateArgs {
+    /// Print the results as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// How long each variant is under load in each round; the kernel counts CPU time in 1/100 s
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// How often each variant is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let What::Gate(args) = &args.what;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        bail!("the benchmark needs two cores: one for Envoy, one for the load");
+    }
+    eprintln!("[1/4] setting up");
+    let tools = setup::run()?;
+    setup::load_generator()?;
+    eprintln!("[2/4] building the filter");
+    let filter = build::filter()?;
+    eprintln!("[3/4] starting and warming up each variant");
+    let idp = IdentityProvider::start().context("cannot start the identity provider")?;
+    let mut benches = Vec::new();
+    for variant in variant::all(&idp) {
+        benches.push(Bench::start(variant, &tools.envoy, &filter.path, &idp)?);
+    }
+    for bench in &mut benches {
+        bench.check()?;
+        bench.measure(WARM_UP)?;
+    }
+    eprintln!(
+        "[4/4] measuring: {} rounds of {} s for each variant",
+        args.rounds, args.seconds
+    );
+    let mut results = Results::default();
+    for round in 1..=args.rounds {
+        for bench in &mut benches {
+            let cost = bench.measure(Duration::from_secs(args.seconds))?;
+            eprintln!(
+                "  round {round}: {:<20} {cost:6.2} µs of CPU per request",
+                bench.variant.name
+            );
+            results.add(bench.variant.name, cost);
+        }
+    }
+    let peers: Vec<_> = benches
+        .iter()
+        .map(|bench| (bench.variant.name, bench.variant.peers))
+        .collect();
+    let rows = results.rows(&peers);
+    if args.json {
+        println!("{}", report::json(&rows));
+    } else {
+        print!("{}", report::table(&rows));
+    }
+    let machine = machine::Machine::look(&tools.envoy, cores)?;
+    report::write(&rows, &machine, args.rounds, args.seconds)
+}

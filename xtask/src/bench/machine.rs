@@ -1,0 +1,63 @@
+//! What it was measured on.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command;
+
+/// The processor and the programs; nothing that names the machine or its owner.
+pub(super) struct Machine {
+    pub(super) processor: String,
+    pub(super) cores: usize,
+    pub(super) envoy: String,
+    pub(super) rustc: String,
+    pub(super) wrk: String,
+}
+
+impl Machine {
+    pub(super) fn look(envoy: &Path, cores: usize) -> Result<Self> {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let processor = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let processor = processor
+            .map_or("unknown processor", |(_, model)| model)
+            .to_owned();
+        let envoy = command::read(Command::new(envoy).arg("--version"))?;
+        let rustc = command::read(Command::new("rustc").arg("--version"))?;
+        // wrk prints its version with its usage, and exits with 1.
+        let wrk = command::listen(Command::new("wrk").arg("--version"))?;
+        Ok(Self {
+            processor,
+            cores,
+            envoy: release(&envoy, "/"),
+            rustc: release(&rustc, " "),
+            wrk: release(wrk.stdout.lines().next().unwrap_or_default(), " "),
+        })
+    }
+}
+
+/// The first part that looks like a release number: `1.40.0` in `envoy  version: 61…/1.40.0/Clean/…`.
+fn release(text: &str, separator: &str) -> String {
+    let parts = text.split(separator).map(str::trim);
+    let mut numbers =
+        parts.filter(|part| part.contains('.') && part.starts_with(|c: char| c.is_ascii_digit()));
+    numbers.next().unwrap_or("of unknown version").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn releases_are_found() {
+        assert_eq!(
+            release("envoy  version: 0123abc/1.40.0/Clean/RELEASE/BoringSSL", "/"),
+            "1.40.0"
+        );
+        assert_eq!(release("rustc 1.95.0 (59807616e 2026-04-14)", " "), "1.95.0");
+        assert_eq!(release("wrk", " "), "of unknown version");
+    }
+}

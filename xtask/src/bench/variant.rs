@@ -1,0 +1,108 @@
+//! What is measured: an Envoy configuration, the request it gets, and what it is compared with.
+
+use postern_testbed::idp::{Alg, IdentityProvider};
+use postern_testbed::sign::api_key_digest;
+use postern_testbed::tokens;
+use serde_json::{Value, json};
+
+/// The same keys as in benches/envoy/native-key-limit.yaml, so that both sides have as many to look through.
+const KEYS: [(&str, &str); 4] = [
+    ("ci", "bench-key"),
+    ("partner", "bench-key-partner"),
+    ("mobile", "bench-key-mobile"),
+    ("batch", "bench-key-batch"),
+];
+/// As in benches/envoy/native-jwt.yaml.
+const ISSUER: &str = "https://idp.example";
+const AUDIENCE: &str = "api";
+/// Longer than any measurement.
+const TOKEN_TTL: i64 = 6 * 3600;
+
+/// One of the things measured.
+pub(super) struct Variant {
+    pub(super) name: &'static str,
+    /// A file in benches/envoy.
+    pub(super) template: &'static str,
+    /// The credential that each request carries.
+    pub(super) header: Option<(&'static str, String)>,
+    /// Postern's configuration, if it is measured.
+    pub(super) gate: Option<Value>,
+    /// The variants that do the same another way.
+    pub(super) peers: &'static [&'static str],
+}
+
+pub(super) fn all(idp: &IdentityProvider) -> Vec<Variant> {
+    let [(_, key), ..] = KEYS;
+    let api_key = || Some(("x-api-key", key.to_owned()));
+    let token = idp.mint(Alg::Rs256, &tokens::claims(ISSUER, AUDIENCE, "alice", TOKEN_TTL));
+    let bearer = || Some(("authorization", format!("Bearer {token}")));
+    let native = |name, template, header| Variant {
+        name,
+        template,
+        header,
+        gate: None,
+        peers: &[],
+    };
+    let postern = |name, header, gate, peers| Variant {
+        name,
+        template: "postern.yaml",
+        header,
+        gate: Some(gate),
+        peers,
+    };
+    vec![
+        native("none", "none.yaml", None),
+        native("native-key-limit", "native-key-limit.yaml", api_key()),
+        postern(
+            "postern-key-limit",
+            api_key(),
+            key_and_limit(),
+            &["native-key-limit"],
+        ),
+        native("native-jwt", "native-jwt.yaml", bearer()),
+        native("native-jwt-cached", "native-jwt-cached.yaml", bearer()),
+        postern(
+            "postern-jwt",
+            bearer(),
+            jwt(),
+            &["native-jwt", "native-jwt-cached"],
+        ),
+    ]
+}
+
+fn key_and_limit() -> Value {
+    let keys: Vec<Value> = KEYS
+        .iter()
+        .map(|(id, key)| json!({"id": id, "digest": api_key_digest(key)}))
+        .collect();
+    json!({
+        "api_keys": {"bench": {"header": "x-api-key", "keys": keys}},
+        "limits": {"big": {"quota": 1_000_000_000, "window": "1s", "key": ["subject"]}},
+        "rules": [{
+            "name": "all",
+            "match": {"path": {"prefix": "/"}},
+            "authenticate": {"any": ["api_keys/bench"]},
+            "limits": ["big"],
+        }],
+        "default": "deny",
+    })
+}
+
+fn jwt() -> Value {
+    json!({
+        "issuers": {"bench": {
+            "issuer": ISSUER,
+            "audiences": [AUDIENCE],
+            "algorithms": ["RS256"],
+            "jwks": {"uri": "http://idp.example/.well-known/jwks.json", "cluster": "upstream", "refresh": "10m"},
+            // jwt_authn's default.
+            "leeway": "60s",
+        }},
+        "rules": [{
+            "name": "all",
+            "match": {"path": {"prefix": "/"}},
+            "authenticate": {"any": ["issuers/bench"]},
+        }],
+        "default": "deny",
+    })
+}

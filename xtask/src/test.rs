@@ -1,0 +1,33 @@
+//! `cargo xtask test`.
+
+use anyhow::Result;
+
+use crate::{build, command, setup};
+
+/// Run all tests, with the real Envoy and the filter as it ships
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test
+  cargo xtask test -- -p postern-gate
+  cargo xtask test -- --test e2e jwks")]
+pub(crate) struct Args {
+    /// Passed on to `cargo test --workspace`
+    #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    eprintln!("[1/3] setting up");
+    let tools = setup::run()?;
+    eprintln!("[2/3] building the filter");
+    let filter = build::filter()?;
+    eprintln!("[3/3] testing");
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--workspace"]).args(&args.rest);
+    command::run(
+        cargo
+            .env("ENVOY_BIN", tools.envoy)
+            .env("POSTERN_WASM", filter.path),
+    )
+}
