@@ -29,6 +29,12 @@ impl Denial {
     /// The media type of [`body`](Self::body).
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
+    /// The refusal of a request that could not even be put to the gate.
+    #[must_use]
+    pub fn gate_failed() -> Self {
+        Self::new(Reason::GateFailed)
+    }
+
     pub(crate) fn new(reason: Reason) -> Self {
         Self { reason, rule: None, headers: Vec::new() }
     }

@@ -27,7 +27,7 @@ pub use compile::split_uri;
 pub use denial::Denial;
 pub use gate::{Gate, Tables};
 pub use identity::{HEADER_PREFIX, Identity, Method};
-pub use jwt::{FetchRecord, KeySetError, Remote, Schedule, VerifyingKey};
+pub use jwt::{FetchRecord, KeySetError, Remote, Schedule, VerifyingKey, split_token};
 pub use limit::Report;
 pub use reason::Reason;
 pub use request::{Header, Request};

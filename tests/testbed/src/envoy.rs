@@ -5,25 +5,26 @@
 
 mod admin;
 mod binary;
+mod builder;
+mod log;
 mod process;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 pub use binary::{NotInstalled, binary, in_venv, installed_venv};
+pub use builder::Builder;
 
 /// How long a start may take. Compiling the wasm module is the longest part, and machines for CI are slow.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long Envoy may take to stop when asked to, before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// How many of the last log lines an error carries: enough for a whole rejected configuration.
-const LOG_LINES: usize = 60;
 
 /// Envoy did not start, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,108 +66,6 @@ pub enum Error {
     },
 }
 
-/// What to start, and how.
-#[derive(Debug)]
-#[must_use = "nothing runs before start()"]
-pub struct Builder {
-    binary: PathBuf,
-    bootstrap: String,
-    concurrency: u32,
-    environment: Vec<(String, String)>,
-    log_level: String,
-    component_log_level: Option<String>,
-    core: Option<usize>,
-}
-
-impl Builder {
-    /// The number of worker threads; 2 unless set.
-    pub fn concurrency(mut self, workers: u32) -> Self {
-        self.concurrency = workers;
-        self
-    }
-
-    /// An environment variable for Envoy, e.g. a secret that `host_env_keys` hands to the VM.
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.environment.push((name.into(), value.into()));
-        self
-    }
-
-    /// `--log-level`; `info` unless set.
-    pub fn log_level(mut self, level: impl Into<String>) -> Self {
-        self.log_level = level.into();
-        self
-    }
-
-    /// `--component-log-level`, e.g. `wasm:debug`.
-    pub fn component_log_level(mut self, levels: impl Into<String>) -> Self {
-        self.component_log_level = Some(levels.into());
-        self
-    }
-
-    /// Keeps all of Envoy's threads on one processor core (through `taskset`), for measurements.
-    pub fn on_core(mut self, core: usize) -> Self {
-        self.core = Some(core);
-        self
-    }
-
-    /// Starts Envoy and waits until it is ready to take requests.
-    ///
-    /// # Errors
-    ///
-    /// When Envoy cannot be run, ends (it refused the configuration; the error holds what it said), or is not
-    /// ready after a minute.
-    pub fn start(self) -> Result<Envoy, Error> {
-        let folder = TempDir::with_prefix("postern-envoy-")?;
-        let log = folder.path().join("envoy.log");
-        fs::write(folder.path().join("envoy.yaml"), &self.bootstrap)?;
-        let output = File::create(&log)?;
-        let mut command = self.command(folder.path());
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        let child = command.spawn().map_err(|source| Error::Run {
-            program: command.get_program().to_string_lossy().into_owned(),
-            source,
-        })?;
-        let mut envoy = Envoy {
-            child,
-            folder,
-            log,
-            admin: None,
-            listeners: Vec::new(),
-        };
-        envoy.wait_until_ready()?;
-        envoy.listeners = admin::listeners(&envoy)?;
-        Ok(envoy)
-    }
-
-    fn command(&self, folder: &Path) -> Command {
-        let mut command = match self.core {
-            // taskset replaces itself by Envoy, so the child's id is Envoy's.
-            Some(core) => {
-                let mut taskset = Command::new("taskset");
-                taskset.arg("--cpu-list").arg(core.to_string()).arg(&self.binary);
-                taskset
-            }
-            None => Command::new(&self.binary),
-        };
-        command
-            .arg("--config-path")
-            .arg(folder.join("envoy.yaml"))
-            .arg("--admin-address-path")
-            .arg(folder.join("admin"))
-            .arg("--use-dynamic-base-id")
-            .args(["--concurrency", &self.concurrency.to_string()])
-            .args(["--log-level", &self.log_level])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(levels) = &self.component_log_level {
-            command.args(["--component-log-level", levels]);
-        }
-        command
-    }
-}
-
 /// A running Envoy; ends with this value.
 #[derive(Debug)]
 pub struct Envoy {
@@ -180,15 +79,21 @@ pub struct Envoy {
 impl Envoy {
     /// An Envoy to be started from a bootstrap configuration (YAML, already filled in).
     pub fn builder(binary: impl Into<PathBuf>, bootstrap: impl Into<String>) -> Builder {
-        Builder {
-            binary: binary.into(),
-            bootstrap: bootstrap.into(),
-            concurrency: 2,
-            environment: Vec::new(),
-            log_level: "info".to_owned(),
-            component_log_level: None,
-            core: None,
-        }
+        Builder::new(binary.into(), bootstrap.into())
+    }
+
+    /// Takes charge of a process that has just begun, and waits until it is ready.
+    fn adopt(child: Child, folder: TempDir, log: PathBuf) -> Result<Self, Error> {
+        let mut envoy = Self {
+            child,
+            folder,
+            log,
+            admin: None,
+            listeners: Vec::new(),
+        };
+        envoy.wait_until_ready()?;
+        envoy.listeners = admin::listeners(&envoy)?;
+        Ok(envoy)
     }
 
     fn wait_until_ready(&mut self) -> Result<(), Error> {
@@ -301,10 +206,7 @@ impl Envoy {
     }
 
     fn last_log_lines(&self) -> String {
-        let log = self.log();
-        let mut lines: Vec<&str> = log.lines().rev().take(LOG_LINES).collect();
-        lines.reverse();
-        lines.join("\n")
+        log::end(&self.log())
     }
 
     /// Processor time the process used so far, user and system, in all threads.

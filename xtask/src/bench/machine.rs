@@ -32,18 +32,18 @@ impl Machine {
         Ok(Self {
             processor,
             cores,
-            envoy: release(&envoy, "/"),
-            rustc: release(&rustc, " "),
-            wrk: release(wrk.stdout.lines().next().unwrap_or_default(), " "),
+            envoy: release(&envoy),
+            rustc: release(&rustc),
+            wrk: release(&wrk.stdout),
         })
     }
 }
 
-/// The first part that looks like a release number: `1.40.0` in `envoy  version: 61…/1.40.0/Clean/…`.
-fn release(text: &str, separator: &str) -> String {
-    let parts = text.split(separator).map(str::trim);
+/// The first word that looks like a release number.
+fn release(text: &str) -> String {
+    let words = text.split([' ', '/', '\n']);
     let mut numbers =
-        parts.filter(|part| part.contains('.') && part.starts_with(|c: char| c.is_ascii_digit()));
+        words.filter(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()));
     numbers.next().unwrap_or("of unknown version").to_owned()
 }
 
@@ -54,10 +54,11 @@ mod tests {
     #[test]
     fn releases_are_found() {
         assert_eq!(
-            release("envoy  version: 0123abc/1.40.0/Clean/RELEASE/BoringSSL", "/"),
+            release("envoy  version: 0123abc/1.40.0/Clean/RELEASE/BoringSSL"),
             "1.40.0"
         );
-        assert_eq!(release("rustc 1.95.0 (59807616e 2026-04-14)", " "), "1.95.0");
-        assert_eq!(release("wrk", " "), "of unknown version");
+        assert_eq!(release("rustc 1.95.0 (59807616e 2026-04-14)"), "1.95.0");
+        assert_eq!(release("wrk debian/4.1.0-3 [epoll] Copyright"), "4.1.0-3");
+        assert_eq!(release("wrk"), "of unknown version");
     }
 }

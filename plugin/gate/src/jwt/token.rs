@@ -20,6 +20,13 @@ pub(crate) struct Unverified {
     pub(crate) claims: Map<String, Value>,
 }
 
+/// What a compact-serialised token's signature is over, and the signature's bytes.
+#[must_use]
+pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    Some((signed, Base64UrlSafeNoPadding::decode_to_vec(signature, None).ok()?))
+}
+
 impl Unverified {
     /// Reads a compact-serialised token (RFC 7515, section 7.1).
     pub(crate) fn read(token: &str) -> Result<Self, Reason> {

@@ -1,0 +1,206 @@
+//! Issuers' keys: fetched by one worker at a time, shared with all through the shared data.
+
+use std::time::Duration;
+
+use postern_gate::ports::{Clock, SharedState};
+use postern_gate::{FetchRecord, Gate, Remote, split_uri};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::BufferType;
+
+use crate::ports::{ProxyClock, SharedData};
+use crate::worker::Worker;
+
+/// Larger key sets are refused.
+const MAX_DOCUMENT: usize = 256 * 1024;
+
+/// How many failures in a row are waited through before requests are refused at once.
+const PATIENT_FAILURES: u32 = 2;
+
+pub(crate) struct Fetcher {
+    issuers: Vec<Issuer>,
+}
+
+struct Issuer {
+    index: usize,
+    remote: Remote,
+    /// Keys of the fetch record and the document in the shared data.
+    record_key: String,
+    document_key: String,
+    /// When the set this worker uses was fetched.
+    installed: Option<Duration>,
+    /// A request named a key that is not held.
+    wanted: bool,
+    /// The call that is under way from this worker.
+    call: Option<u32>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(gate: &Gate) -> Self {
+        let issuer = |(index, remote): (usize, &Remote)| Issuer {
+            index,
+            remote: remote.clone(),
+            record_key: format!("postern.jwks.{}.{}.record", remote.cluster, remote.uri),
+            document_key: format!("postern.jwks.{}.{}.document", remote.cluster, remote.uri),
+            installed: None,
+            wanted: false,
+            call: None,
+        };
+        Self { issuers: gate.remotes().map(issuer).collect() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    /// Makes the records that do not exist yet, so that they can be compared and set later.
+    pub(crate) fn prepare(&self) {
+        for issuer in &self.issuers {
+            if SharedData.get(&issuer.record_key).is_none() {
+                let _ = SharedData.set(&issuer.record_key, &FetchRecord::default().encode(), None);
+            }
+        }
+    }
+
+    /// Notes that a request needs newer keys. How long it may wait for them, or none if no fetch is to be expected.
+    pub(crate) fn want(&mut self, index: usize, now: Duration) -> Option<Duration> {
+        let issuer = self.issuers.iter_mut().find(|issuer| issuer.index == index)?;
+        let record = issuer.record().0;
+        let behind = record.fetched > issuer.installed;
+        let coming = record.pending || issuer.remote.schedule.due(&record, true, now);
+        let retried_soon = record.fetched.is_none() && record.failures <= PATIENT_FAILURES;
+        if !(behind || coming || retried_soon) {
+            return None;
+        }
+        issuer.wanted = true;
+        Some(issuer.remote.schedule.timeout)
+    }
+
+    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the issuers whose keys
+    /// changed.
+    pub(crate) fn tick(&mut self, gate: &Gate) -> Vec<usize> {
+        let now = ProxyClock.monotonic();
+        let mut changed = Vec::new();
+        for issuer in &mut self.issuers {
+            if issuer.take_shared(gate) {
+                changed.push(issuer.index);
+            }
+            issuer.fetch_if_due(now);
+        }
+        changed
+    }
+
+    /// A call ended. Returns the issuer it was for, if it was one of ours.
+    pub(crate) fn call_ended(&mut self, token: u32, body_size: usize, worker: &Worker) -> Option<usize> {
+        let issuer = self.issuers.iter_mut().find(|issuer| issuer.call == Some(token))?;
+        issuer.call = None;
+        issuer.wanted = false;
+        let taken = issuer.take_response(body_size, &worker.gate);
+        let outcome = if taken.is_ok() { "fetched" } else { "failed" };
+        worker.counters.count(&format!("postern.jwks.{}.{outcome}", issuer.index));
+        if let Err(why) = taken {
+            log::warn!("postern: keys from {}: {why}; {}", issuer.remote.uri, issuer.consequence());
+        }
+        Some(issuer.index)
+    }
+}
+
+impl Issuer {
+    fn record(&self) -> (FetchRecord, Option<postern_gate::ports::Version>) {
+        match SharedData.get(&self.record_key) {
+            Some((bytes, version)) => (FetchRecord::decode(&bytes), Some(version)),
+            None => (FetchRecord::default(), None),
+        }
+    }
+
+    fn consequence(&self) -> &'static str {
+        if self.installed.is_some() { "the keys held stay in use" } else { "tokens of this issuer get 503 until there are keys" }
+    }
+
+    fn take_shared(&mut self, gate: &Gate) -> bool {
+        let fetched = self.record().0.fetched;
+        let (Some(at), true) = (fetched, fetched > self.installed) else { return false };
+        let Some((document, _)) = SharedData.get(&self.document_key) else { return false };
+        if let Err(why) = gate.install_keys(self.index, &document, at) {
+            log::warn!("postern: shared keys of {}: {why}", self.remote.uri);
+            return false;
+        }
+        self.installed = fetched;
+        self.wanted = false;
+        true
+    }
+
+    fn fetch_if_due(&mut self, now: Duration) {
+        let (record, version) = self.record();
+        if self.call.is_some() || !self.remote.schedule.due(&record, self.wanted, now) {
+            return;
+        }
+        // Whoever writes the record first fetches; the others will find the result.
+        if SharedData.set(&self.record_key, &record.begun(now).encode(), version).is_err() {
+            return;
+        }
+        match self.dispatch() {
+            Ok(token) => self.call = Some(token),
+            Err(why) => {
+                self.note_end(false);
+                log::warn!("postern: keys from {}: {why}; {}", self.remote.uri, self.consequence());
+            }
+        }
+    }
+
+    fn dispatch(&self) -> Result<u32, String> {
+        let (host, path) = split_uri(&self.remote.uri).ok_or("the uri is not http or https")?;
+        let scheme = if self.remote.uri.starts_with("https:") { "https" } else { "http" };
+        let headers = vec![
+            (":method", "GET"),
+            (":scheme", scheme),
+            (":authority", host),
+            (":path", path),
+            ("accept", "application/jwk-set+json, application/json"),
+        ];
+        hostcalls::dispatch_http_call(&self.remote.cluster, headers, None, vec![], self.remote.schedule.timeout)
+            .map_err(|status| format!("cluster \"{}\" cannot be called ({status:?}); is it defined?", self.remote.cluster))
+    }
+
+    fn take_response(&mut self, body_size: usize, gate: &Gate) -> Result<(), String> {
+        let taken = self.read_response(body_size, gate);
+        match &taken {
+            Ok(document) => {
+                // The document first: whoever sees the new record must find it.
+                let _ = SharedData.set(&self.document_key, document, None);
+                self.installed = self.note_end(true);
+            }
+            Err(_) => {
+                self.note_end(false);
+            }
+        }
+        taken.map(drop)
+    }
+
+    fn read_response(&self, body_size: usize, gate: &Gate) -> Result<Vec<u8>, String> {
+        use proxy_wasm::types::MapType;
+        let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status")
+            .ok()
+            .flatten()
+            .ok_or("no answer within the timeout, or the connection failed")?;
+        if status != b"200" {
+            return Err(format!("answered with status {}", String::from_utf8_lossy(&status)));
+        }
+        if body_size > MAX_DOCUMENT {
+            return Err(format!("the key set has {body_size} bytes, over the {MAX_DOCUMENT} accepted"));
+        }
+        let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size)
+            .ok()
+            .flatten()
+            .ok_or("answered without a body")?;
+        gate.install_keys(self.index, &body, ProxyClock.monotonic()).map_err(|e| e.to_string())?;
+        Ok(body)
+    }
+
+    /// Writes the end of this worker's fetch; returns the time of the newest success.
+    fn note_end(&self, success: bool) -> Option<Duration> {
+        let (record, version) = self.record();
+        let ended = record.ended(ProxyClock.monotonic(), success);
+        let _ = SharedData.set(&self.record_key, &ended.encode(), version);
+        ended.fetched
+    }
+}

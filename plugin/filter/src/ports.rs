@@ -1,0 +1,39 @@
+//! What the gate asks of its surroundings, answered by the proxy.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use postern_gate::ports::{Clock, Conflict, SharedState, Version};
+use proxy_wasm::hostcalls;
+
+use crate::abi;
+
+/// The proxy's clocks.
+pub(crate) struct ProxyClock;
+
+impl Clock for ProxyClock {
+    fn wall(&self) -> Duration {
+        let now = hostcalls::get_current_time().ok();
+        now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(abi::monotonic_nanos())
+    }
+}
+
+/// The proxy's shared data: one map for all VMs with the same `vm_id`.
+pub(crate) struct SharedData;
+
+impl SharedState for SharedData {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        match hostcalls::get_shared_data(key) {
+            // A value without version cannot be replaced safely: it counts as absent.
+            Ok((Some(value), Some(version))) => Some((value, Version::new(version)?)),
+            _ => None,
+        }
+    }
+
+    fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
+        hostcalls::set_shared_data(key, Some(value), expected.map(Version::get)).map_err(|_| Conflict)
+    }
+}

@@ -1,0 +1,92 @@
+//! The plugin's life: configuration in, ticks, answers to calls.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use postern_gate::{Gate, Secret, Tables, config};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType};
+
+use crate::exchange::Http;
+use crate::ports::SharedData;
+use crate::verifier::ProxyVerifier;
+use crate::worker::Worker;
+
+/// How soon a worker notices keys that another fetched, and requests that have waited long enough.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(crate) struct Root {
+    context_id: u32,
+    worker: Option<Rc<Worker>>,
+}
+
+impl Root {
+    pub(crate) fn new(context_id: u32) -> Self {
+        Self { context_id, worker: None }
+    }
+
+    fn configure(&mut self) -> Result<(), String> {
+        let text = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)
+            .ok()
+            .flatten()
+            .ok_or("the plugin has no configuration")?;
+        let config = config::from_json(&text).map_err(|e| e.to_string())?;
+        let secrets = |name: &str| std::env::var(name).ok().map(Secret::new);
+        let gate = Gate::compile(&config, &secrets).map_err(|e| e.to_string())?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|e| format!("the proxy gave no random bytes: {e}"))?;
+        let tables = Tables::open(&SharedData, random);
+        let verifier = ProxyVerifier::probe();
+        let worker = Worker::new(gate, tables, verifier);
+        log::info!("postern: configured with {} rules; {}", worker.gate.rule_names().count(), verifier.describe());
+        let fetches = !worker.fetcher.borrow().is_empty();
+        worker.fetcher.borrow().prepare();
+        self.worker = Some(Rc::new(worker));
+        if fetches {
+            hostcalls::set_tick_period(TICK).map_err(|status| format!("no ticks: {status:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        let Some(worker) = &self.worker else { return };
+        let issuer = worker.fetcher.borrow_mut().call_ended(token, body_size, worker);
+        if let Some(issuer) = issuer {
+            worker.wake(issuer);
+            let _ = hostcalls::set_effective_context(self.context_id);
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match self.configure() {
+            Ok(()) => true,
+            Err(why) => {
+                log::error!("postern: configuration refused: {why}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let Some(worker) = &self.worker else { return };
+        let changed = worker.fetcher.borrow_mut().tick(&worker.gate);
+        for issuer in changed {
+            worker.wake(issuer);
+        }
+        worker.wake_overdue();
+        let _ = hostcalls::set_effective_context(self.context_id);
+    }
+
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Http::new(context_id, self.worker.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,75 @@
+//! What one worker holds under one configuration: the gate, its tables and the requests that wait for keys.
+
+use std::cell::RefCell;
+use std::rc::Weak;
+use std::time::Duration;
+
+use postern_gate::ports::{Clock, Ports};
+use postern_gate::{Gate, Tables};
+use proxy_wasm::hostcalls;
+
+use crate::exchange::Exchange;
+use crate::fetch::Fetcher;
+use crate::metrics::Counters;
+use crate::ports::{ProxyClock, SharedData};
+use crate::verifier::ProxyVerifier;
+
+pub(crate) struct Worker {
+    pub(crate) gate: Gate,
+    pub(crate) tables: Tables,
+    pub(crate) counters: Counters,
+    pub(crate) verifier: ProxyVerifier,
+    pub(crate) fetcher: RefCell<Fetcher>,
+    waiters: RefCell<Vec<Waiter>>,
+}
+
+/// A request that waits for an issuer's keys.
+struct Waiter {
+    issuer: usize,
+    deadline: Duration,
+    context_id: u32,
+    exchange: Weak<RefCell<Exchange>>,
+}
+
+impl Worker {
+    pub(crate) fn new(gate: Gate, tables: Tables, verifier: ProxyVerifier) -> Self {
+        let counters = Counters::new(gate.rule_names().map(str::to_owned).collect());
+        let fetcher = RefCell::new(Fetcher::new(&gate));
+        Self { gate, tables, counters, verifier, fetcher, waiters: RefCell::default() }
+    }
+
+    pub(crate) fn ports(&self) -> Ports<'_> {
+        Ports { clock: &ProxyClock, state: &SharedData, verifier: &self.verifier, metrics: &self.counters }
+    }
+
+    /// Lets a request wait for an issuer's keys. False if nothing is to be expected soon: it is decided without them.
+    pub(crate) fn wait_for_keys(&self, issuer: usize, context_id: u32, exchange: Weak<RefCell<Exchange>>) -> bool {
+        let now = ProxyClock.monotonic();
+        let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else { return false };
+        let deadline = now.saturating_add(patience);
+        self.waiters.borrow_mut().push(Waiter { issuer, deadline, context_id, exchange });
+        true
+    }
+
+    /// Resumes the requests that waited for `issuer`'s keys, whether there are any now or not.
+    pub(crate) fn wake(&self, issuer: usize) {
+        self.wake_where(|waiter| waiter.issuer == issuer);
+    }
+
+    /// Resumes the requests that have waited long enough.
+    pub(crate) fn wake_overdue(&self) {
+        let now = ProxyClock.monotonic();
+        self.wake_where(|waiter| waiter.deadline <= now);
+    }
+
+    fn wake_where(&self, ready: impl Fn(&Waiter) -> bool) {
+        let ready: Vec<Waiter> = self.waiters.borrow_mut().extract_if(.., |waiter| ready(waiter)).collect();
+        for waiter in ready {
+            let Some(exchange) = waiter.exchange.upgrade() else { continue };
+            // The client may have gone: then there is nothing to act on, and calls would reach the root context.
+            if hostcalls::set_effective_context(waiter.context_id).is_ok() {
+                exchange.borrow_mut().keys_came();
+            }
+        }
+    }
+}
