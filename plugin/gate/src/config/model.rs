@@ -84,8 +84,10 @@ pub struct Issuer {
     /// The algorithms accepted of this issuer; a token's `alg` only picks among them.
     pub algorithms: Vec<Algorithm>,
     /// Its public keys. Required unless the algorithm is HS256.
+    #[deserr(default)]
     pub jwks: Option<Jwks>,
     /// The shared secret of HS256.
+    #[deserr(default)]
     pub secret: Option<SecretRef>,
     /// How far this gateway's clock and the issuer's may be apart.
     #[deserr(default = Span(Duration::from_secs(30)))]
@@ -100,8 +102,10 @@ pub struct Issuer {
     #[deserr(default = String::from("roles"))]
     pub roles_claim: String,
     /// The claim that names the tenant, as a path.
+    #[deserr(default)]
     pub tenant_claim: Option<String>,
     /// The tenant of a token that names none.
+    #[deserr(default)]
     pub default_tenant: Option<String>,
     /// Further claims for the upstream: header name to claim path.
     #[deserr(default)]
@@ -123,10 +127,13 @@ pub enum Expiry {
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Jwks {
     /// The key set itself (RFC 7517, section 5), as an object or as its JSON text.
+    #[deserr(default)]
     pub inline: Option<Value>,
     /// Where the key set is served.
+    #[deserr(default)]
     pub uri: Option<String>,
     /// The Envoy cluster through which `uri` is reached.
+    #[deserr(default)]
     pub cluster: Option<String>,
     /// How often it is fetched anew.
     #[deserr(default = Span(Duration::from_secs(600)))]
@@ -173,8 +180,10 @@ pub struct ApiKey {
     #[deserr(default)]
     pub roles: Vec<String>,
     /// The holder's tenant.
+    #[deserr(default)]
     pub tenant: Option<String>,
     /// From this instant on it is refused.
+    #[deserr(default)]
     pub not_after: Option<Instant>,
 }
 
@@ -233,6 +242,7 @@ pub struct SigningKey {
     #[deserr(default)]
     pub roles: Vec<String>,
     /// The holder's tenant.
+    #[deserr(default)]
     pub tenant: Option<String>,
 }
 
@@ -245,6 +255,7 @@ pub struct Limit {
     /// The window.
     pub window: Span,
     /// Requests that may come at once; the quota unless given.
+    #[deserr(default)]
     pub burst: Option<u32>,
     /// What is counted apart: `subject`, `api_key`, `address`, `header:<name>`, or several together.
     pub key: Vec<String>,
@@ -268,14 +279,16 @@ pub struct Rule {
     /// Its name in metrics, logs and the audit record: letters, digits, `-`, `_`.
     pub name: String,
     /// Which requests it is for; all, unless given.
-    #[deserr(rename = "match")]
+    #[deserr(rename = "match", default)]
     pub matches: Option<Match>,
     /// Who may pass.
+    #[deserr(default)]
     pub authenticate: Option<Authenticate>,
     /// Lets anyone pass; said outright, so that no rule is open by omission.
     #[deserr(default)]
     pub open: bool,
     /// What the caller must be.
+    #[deserr(default)]
     pub authorize: Option<Authorize>,
     /// The limits that count the request, by name.
     #[deserr(default)]
@@ -293,6 +306,7 @@ pub struct Match {
     #[deserr(default)]
     pub hosts: Vec<String>,
     /// The path; any, unless given.
+    #[deserr(default)]
     pub path: Option<PathMatch>,
 }
 
@@ -301,10 +315,13 @@ pub struct Match {
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct PathMatch {
     /// This path alone.
+    #[deserr(default)]
     pub exact: Option<String>,
     /// This path and all below it: `/orders` matches `/orders/7`, not `/orders-old`.
+    #[deserr(default)]
     pub prefix: Option<String>,
     /// A path with placeholders for whole segments: `/kernel/audit/{id}`.
+    #[deserr(default)]
     pub template: Option<String>,
 }
 
