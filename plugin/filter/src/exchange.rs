@@ -47,7 +47,9 @@ impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let mut exchange = self.0.borrow_mut();
         let Some(worker) = exchange.worker.clone() else { return exchange.fail() };
-        let step = with_request(end_of_stream, |request| worker.gate.begin(request, &worker.tables, &worker.ports()));
+        let step = with_request(&worker, end_of_stream, |request| {
+            worker.gate.begin(request, &worker.tables, &worker.ports())
+        });
         exchange.act(step, &self.0)
     }
 
@@ -62,17 +64,26 @@ impl HttpContext for Http {
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         for (name, value) in self.0.borrow_mut().response.drain(..) {
-            let _ = hostcalls::set_map_value_bytes(MapType::HttpResponseHeaders, name, Some(value.as_bytes()));
+            // Added: an upstream may have limits of its own, and both fields are lists.
+            let _ = hostcalls::add_map_value_bytes(MapType::HttpResponseHeaders, name, value.as_bytes());
         }
         Action::Continue
     }
 }
 
 /// Reads the request's head and hands it to the gate; no step if it cannot be read.
-fn with_request(end_of_stream: bool, decide: impl FnOnce(&Request<'_>) -> Step) -> Option<Step> {
+fn with_request(
+    worker: &Worker,
+    end_of_stream: bool,
+    decide: impl FnOnce(&Request<'_>) -> Step,
+) -> Option<Step> {
     let block = abi::request_headers()?;
     let headers = block.parse()?;
-    let source = hostcalls::get_property(vec!["source", "address"]).ok().flatten();
+    let source = if worker.needs_source {
+        hostcalls::get_property(vec!["source", "address"]).ok().flatten()
+    } else {
+        None
+    };
     let source = source.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     Some(decide(&Request { headers: &headers, source, end_of_stream }))
 }
@@ -110,7 +121,7 @@ impl Exchange {
     }
 
     fn resume(&self, worker: &Worker, pending: Pending) -> Option<Step> {
-        with_request(false, |request| worker.gate.resume(pending, request, &worker.tables, &worker.ports()))
+        with_request(worker, false, |request| worker.gate.resume(pending, request, &worker.tables, &worker.ports()))
     }
 
     /// The wait for keys is over, with keys or without. Called with this request as the effective context.
@@ -171,8 +182,8 @@ impl Exchange {
             let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
         }
         for (name, value) in effects.identity.iter().flat_map(|identity| identity.headers()) {
-            // Replaced, never added beside what a client sent.
-            let _ = hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value.as_bytes()));
+            // Nothing can stand under these names any more: what the client sent was stripped above.
+            let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value.as_bytes());
         }
         self.response = effects.response;
         self.state = State::Open;

@@ -18,6 +18,7 @@ pub(crate) struct Worker {
     pub(crate) gate: Gate,
     pub(crate) tables: Tables,
     pub(crate) counters: Counters,
+    pub(crate) needs_source: bool,
     pub(crate) verifier: ProxyVerifier,
     pub(crate) fetcher: RefCell<Fetcher>,
     waiters: RefCell<Vec<Waiter>>,
@@ -35,7 +36,8 @@ impl Worker {
     pub(crate) fn new(gate: Gate, tables: Tables, verifier: ProxyVerifier) -> Self {
         let counters = Counters::new(gate.rule_names().map(str::to_owned).collect());
         let fetcher = RefCell::new(Fetcher::new(&gate));
-        Self { gate, tables, counters, verifier, fetcher, waiters: RefCell::default() }
+        let needs_source = gate.needs_source();
+        Self { gate, tables, counters, needs_source, verifier, fetcher, waiters: RefCell::default() }
     }
 
     pub(crate) fn ports(&self) -> Ports<'_> {

@@ -4,6 +4,7 @@
 //! the caller is authenticated, authorized and counted, identity headers are set. What is cheap and needs no callout
 //! comes first.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crate::api_key::ApiKeys;
 use crate::config::Fallback;
 use crate::denial::Denial;
-use crate::identity::{HEADER_PREFIX, Identity, claim, claim_list, claim_text};
+use crate::identity::{HEADER_PREFIX, Identity, Method, claim, claim_list, claim_text};
 use crate::jwt::{Issuers, KeySetError, Outcome, Remote};
 use crate::limit::{KeyPart, Limit, Limiter, Verdict};
 use crate::path::normalise;
@@ -46,7 +47,7 @@ impl Tables {
     /// Opens the tables, making those that the shared state does not hold yet. To be called where no other worker
     /// runs yet; `random` keys the hash of a new table.
     pub fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
-        Self { limits: Limiter::open("limits", state, random), replays: Limiter::open("replays", state, random) }
+        Self { limits: Limiter::open("postern.limits", state, random), replays: Limiter::open("postern.replays", state, random) }
     }
 }
 
@@ -82,6 +83,12 @@ impl Gate {
     /// The rules' names, in order: what an [`Event`]'s index refers to.
     pub fn rule_names(&self) -> impl Iterator<Item = &str> {
         self.rules.list().iter().map(|rule| rule.name.as_str())
+    }
+
+    /// Whether a limit counts by the client's address: only then need [`Request::source`] be found out.
+    #[must_use]
+    pub fn needs_source(&self) -> bool {
+        self.limits.iter().any(|limit| limit.key.contains(&KeyPart::Address))
     }
 
     /// The issuers whose keys are to be fetched, by index.
@@ -285,8 +292,8 @@ impl Gate {
             return self.deny(Some((index, rule)), refusal.0, progress, ports);
         }
         ports.metrics.note(&Event::Admitted { rule: Some(index) });
-        let response = rate_limit_headers(&progress);
-        Step::Continue(Effects { strip: progress.strip, identity, response })
+        let strip = std::mem::take(&mut progress.strip);
+        Step::Continue(Effects { strip, identity, response: rate_limit_headers(progress) })
     }
 
     fn count(
@@ -299,16 +306,15 @@ impl Gate {
         ports: &Ports<'_>,
     ) -> Result<(), Refusal> {
         for limit in limits.iter().filter_map(|index| self.limits.get(*index)) {
-            let parts: Vec<Vec<u8>> = limit.key.iter().map(|part| key_part(part, request, identity)).collect();
-            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            let verdict = tables.limits.check(limit, &parts, ports);
+            let parts = limit.key.iter().map(|part| key_part(part, request, identity));
+            let verdict = tables.limits.check(limit, parts, ports);
             let report = limit.report(&verdict);
             ports.metrics.note(&Event::Limited { report: &report });
             match verdict {
                 Verdict::Unavailable => return Err(Reason::LimitUnavailable.into()),
                 Verdict::Admitted { .. } | Verdict::Exceeded { .. } => {
-                    progress.policies.push(report.policy());
-                    progress.states.push(report.state());
+                    append(&mut progress.policy, limit.policy());
+                    append(&mut progress.state, &report.state());
                 }
             }
             if !report.admitted {
@@ -343,7 +349,7 @@ impl Gate {
     ) -> Step {
         ports.metrics.note(&Event::Refused { rule: rule.map(|(index, _)| index), reason: denial.reason });
         denial.rule = rule.map(|(_, rule)| rule.name.clone());
-        denial.headers.extend(rate_limit_headers(&progress));
+        denial.headers.extend(rate_limit_headers(progress));
         if denial.reason.status() == 503 {
             denial.headers.push(("retry-after", "1".to_owned()));
         }
@@ -367,11 +373,11 @@ fn challenged(rule: &Rule, reason: Reason) -> Refusal {
     })
 }
 
-fn rate_limit_headers(progress: &Progress) -> Vec<(&'static str, String)> {
-    if progress.policies.is_empty() {
+fn rate_limit_headers(progress: Progress) -> Vec<(&'static str, String)> {
+    if progress.policy.is_empty() {
         return Vec::new();
     }
-    vec![("ratelimit-policy", progress.policies.join(", ")), ("ratelimit", progress.states.join(", "))]
+    vec![("ratelimit-policy", progress.policy), ("ratelimit", progress.state)]
 }
 
 fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Result<(), Reason> {
@@ -395,17 +401,25 @@ fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Res
 }
 
 /// One part of a limit's key. A part that the request has not counts as one more value: all such share a count.
-fn key_part(part: &KeyPart, request: &Request<'_>, identity: Option<&Identity>) -> Vec<u8> {
-    use crate::identity::Method;
-    let text = |text: &str| text.as_bytes().to_vec();
+fn key_part<'a>(part: &KeyPart, request: &Request<'a>, identity: Option<&'a Identity>) -> Cow<'a, [u8]> {
+    let subject = |identity: &'a Identity| Cow::Borrowed(identity.subject.as_bytes());
     match part {
-        KeyPart::Subject => identity.map_or_else(Vec::new, |i| text(&i.subject)),
-        KeyPart::ApiKey => {
-            identity.filter(|i| i.method != Method::Jwt).map_or_else(Vec::new, |i| text(&i.subject))
-        }
-        KeyPart::Address => request.source.map_or_else(Vec::new, |source| address_key(source).into_bytes()),
-        KeyPart::Header(name) => request.values(name).collect::<Vec<_>>().join(&b"\n"[..]),
+        KeyPart::Subject => identity.map(subject).unwrap_or_default(),
+        KeyPart::ApiKey => identity.filter(|i| i.method != Method::Jwt).map(subject).unwrap_or_default(),
+        KeyPart::Address => request.source.map(|s| Cow::Owned(address_key(s).into_bytes())).unwrap_or_default(),
+        KeyPart::Header(name) => match request.single(name) {
+            Single::Absent => Cow::default(),
+            Single::One(value) => Cow::Borrowed(value),
+            Single::Several => Cow::Owned(request.values(name).collect::<Vec<_>>().join(&b"\n"[..])),
+        },
     }
+}
+
+fn append(list: &mut String, item: &str) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+    list.push_str(item);
 }
 
 /// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a proxy

@@ -55,9 +55,9 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) strip: Vec<String>,
-    /// Items of `RateLimit-Policy` and `RateLimit`.
-    pub(crate) policies: Vec<String>,
-    pub(crate) states: Vec<String>,
+    /// The values of `RateLimit-Policy` and `RateLimit` so far.
+    pub(crate) policy: String,
+    pub(crate) state: String,
 }
 
 #[derive(Debug)]

@@ -34,6 +34,8 @@ pub(crate) struct Limit {
     quota: Quota,
     /// Requests per window and the window in seconds, as the policy header states them.
     stated: (u32, u64),
+    /// This limit's item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    policy: String,
     /// What keeps this limit's keys apart from those of other limits, and of this one with another quota.
     identity: String,
 }
@@ -87,7 +89,12 @@ impl Limit {
             .allow_burst(burst);
         let seconds = window.as_secs_f64().ceil().max(1.0) as u64;
         let identity = format!("{name}/{}/{}", period.as_nanos(), burst);
-        Ok(Self { name, key, quota, stated: (requests.get(), seconds), identity })
+        let policy = format!("\"{name}\";q={requests};w={seconds}");
+        Ok(Self { name, key, quota, stated: (requests.get(), seconds), policy, identity })
+    }
+
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
     }
 
     pub(crate) fn report(&self, verdict: &Verdict) -> Report<'_> {
@@ -103,11 +110,6 @@ impl Limit {
 }
 
 impl Report<'_> {
-    /// An item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-    pub(crate) fn policy(&self) -> String {
-        format!("\"{}\";q={};w={}", self.name, self.quota, self.window)
-    }
-
     /// An item of `RateLimit`: what is left, and the seconds until there is more.
     pub(crate) fn state(&self) -> String {
         format!("\"{}\";r={};t={}", self.name, self.remaining, self.reset)
@@ -126,15 +128,19 @@ impl Limiter {
     }
 
     /// Counts a request whose key has these parts.
-    pub(crate) fn check(&self, limit: &Limit, parts: &[&[u8]], ports: &Ports<'_>) -> Verdict {
-        let parts = std::iter::once(limit.identity.as_bytes()).chain(parts.iter().copied());
-        self.count(limit.quota, self.table.slot(parts), ports)
+    pub(crate) fn check<P: AsRef<[u8]>>(
+        &self,
+        limit: &Limit,
+        parts: impl Iterator<Item = P>,
+        ports: &Ports<'_>,
+    ) -> Verdict {
+        self.count(limit.quota, self.table.slot(&limit.identity, parts), ports)
     }
 
     /// Admits a key once in `window`.
     pub(crate) fn once(&self, parts: &[&str], window: Duration, ports: &Ports<'_>) -> Verdict {
         let Some(quota) = Quota::with_period(window) else { return Verdict::Admitted { remaining: 0 } };
-        self.count(quota, self.table.slot(parts.iter().map(|p| p.as_bytes())), ports)
+        self.count(quota, self.table.slot("", parts.iter()), ports)
     }
 
     fn count(&self, quota: Quota, slot: Slot, ports: &Ports<'_>) -> Verdict {

@@ -52,11 +52,11 @@ pub(crate) enum Updated<T, E> {
 }
 
 impl Table {
-    /// Opens the table called `name`, making it if the shared state does not hold it yet. `random` is the key of a new
+    /// Opens the table called `name`, which every key of it begins with, making it if the shared state does not hold it yet. `random` is the key of a new
     /// table's hash.
     pub(crate) fn open(name: &'static str, state: &dyn SharedState, random: [u8; 16]) -> Self {
-        let header = format!("postern.{name}");
-        if let Some(seed) = state.get(&header).and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok()) {
+        let header = name;
+        if let Some(seed) = state.get(header).and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok()) {
             return Self { name, seed };
         }
         let table = Self { name, seed: random };
@@ -64,21 +64,32 @@ impl Table {
             // Created outright: nobody else writes while the table has no header.
             let _ = state.set(&table.key(bucket), &[0; WAYS * SLOT], None);
         }
-        let _ = state.set(&header, &random, None);
+        let _ = state.set(header, &random, None);
         table
     }
 
+    /// A bucket's name in the shared state. Written out by hand: this is on every limited request's path, where
+    /// formatting would cost as much as the rest of the look-up.
     fn key(&self, bucket: u32) -> String {
-        format!("postern.{}.{bucket:x}", self.name)
+        let mut key = String::with_capacity(24);
+        key.push_str(self.name);
+        key.push('.');
+        for shift in [12, 8, 4, 0] {
+            let digit = char::from_digit(bucket >> shift & 0xf, 16);
+            key.extend(digit);
+        }
+        key
     }
 
-    /// Hashes a key given in parts; each part's length is hashed too, so that parts cannot run into each other.
-    pub(crate) fn slot<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Slot {
+    /// Hashes a key of a `space` of its own, given in parts; each part's length is hashed too, so that parts cannot run into each other.
+    pub(crate) fn slot<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Slot {
         let mut hasher = SipHasher13::new_with_key(&self.seed);
-        for part in parts {
+        let mut write = |part: &[u8]| {
             hasher.write_u64(part.len() as u64);
             hasher.write(part);
-        }
+        };
+        write(space.as_bytes());
+        parts.for_each(|part| write(part.as_ref()));
         let hash = hasher.finish128();
         // Zero marks an empty slot.
         Slot { bucket: hash.h1 as u32 & (BUCKETS - 1), fingerprint: hash.h2.max(1) }
