@@ -16,7 +16,12 @@ pub(crate) struct Http(Rc<RefCell<Exchange>>);
 
 impl Http {
     pub(crate) fn new(context_id: u32, worker: Option<Rc<Worker>>) -> Self {
-        let exchange = Exchange { context_id, worker, state: State::Open, response: Vec::new() };
+        let exchange = Exchange {
+            context_id,
+            worker,
+            state: State::Open,
+            response: Vec::new(),
+        };
         Self(Rc::new(RefCell::new(exchange)))
     }
 }
@@ -27,7 +32,7 @@ pub(crate) struct Exchange {
     worker: Option<Rc<Worker>>,
     state: State,
     /// Headers for the response.
-    response: Vec<(&'static str, String)>,
+    response: Vec<(&'static str, Rc<str>)>,
 }
 
 enum State {
@@ -46,7 +51,9 @@ impl Context for Http {}
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let mut exchange = self.0.borrow_mut();
-        let Some(worker) = exchange.worker.clone() else { return exchange.fail() };
+        let Some(worker) = exchange.worker.clone() else {
+            return exchange.fail();
+        };
         let step = with_request(&worker, end_of_stream, |request| {
             worker.gate.begin(request, &worker.tables, &worker.ports())
         });
@@ -84,8 +91,14 @@ fn with_request(
     } else {
         None
     };
-    let source = source.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-    Some(decide(&Request { headers: &headers, source, end_of_stream }))
+    let source = source
+        .as_deref()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok());
+    Some(decide(&Request {
+        headers: &headers,
+        source,
+        end_of_stream,
+    }))
 }
 
 impl Exchange {
@@ -111,7 +124,9 @@ impl Exchange {
     }
 
     fn need_keys(&mut self, issuer: usize, pending: Pending, this: &Rc<RefCell<Self>>) -> Action {
-        let Some(worker) = self.worker.clone() else { return self.fail() };
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
         if worker.wait_for_keys(issuer, self.context_id, Rc::downgrade(this)) {
             self.state = State::Keys(pending);
             return Action::Pause;
@@ -121,12 +136,18 @@ impl Exchange {
     }
 
     fn resume(&self, worker: &Worker, pending: Pending) -> Option<Step> {
-        with_request(worker, false, |request| worker.gate.resume(pending, request, &worker.tables, &worker.ports()))
+        with_request(worker, false, |request| {
+            worker
+                .gate
+                .resume(pending, request, &worker.tables, &worker.ports())
+        })
     }
 
     /// The wait for keys is over, with keys or without. Called with this request as the effective context.
     pub(crate) fn keys_came(&mut self) {
-        let State::Keys(pending) = std::mem::replace(&mut self.state, State::Open) else { return };
+        let State::Keys(pending) = std::mem::replace(&mut self.state, State::Open) else {
+            return;
+        };
         let Some(worker) = self.worker.clone() else { return };
         let step = self.resume(&worker, pending);
         if self.settle(step) == Action::Continue {
@@ -141,7 +162,13 @@ impl Exchange {
             State::Body { pending, taken } => {
                 // The proxy holds the body and shows all of it each time: only what is new is passed on.
                 let new = size.saturating_sub(*taken);
-                let part = if new == 0 { None } else { hostcalls::get_buffer(BufferType::HttpRequestBody, *taken, new).ok().flatten() };
+                let part = if new == 0 {
+                    None
+                } else {
+                    hostcalls::get_buffer(BufferType::HttpRequestBody, *taken, new)
+                        .ok()
+                        .flatten()
+                };
                 let part = part.unwrap_or_default();
                 *taken = taken.saturating_add(part.len());
                 if part.len() < new {
@@ -152,14 +179,20 @@ impl Exchange {
                 }
             }
         }
-        if end_of_stream { self.body_complete() } else { Action::Pause }
+        if end_of_stream {
+            self.body_complete()
+        } else {
+            Action::Pause
+        }
     }
 
     fn body_complete(&mut self) -> Action {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Open => Action::Continue,
             State::Body { pending, .. } => {
-                let Some(worker) = self.worker.clone() else { return self.fail() };
+                let Some(worker) = self.worker.clone() else {
+                    return self.fail();
+                };
                 let step = self.resume(&worker, pending);
                 self.settle(step)
             }
@@ -171,8 +204,12 @@ impl Exchange {
     }
 
     fn refuse_body(&mut self, denial: Denial) -> Action {
-        let State::Body { pending, .. } = std::mem::replace(&mut self.state, State::Refused) else { return Action::Pause };
-        let Some(worker) = self.worker.clone() else { return self.fail() };
+        let State::Body { pending, .. } = std::mem::replace(&mut self.state, State::Refused) else {
+            return Action::Pause;
+        };
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
         let denial = worker.gate.refuse(pending, denial, &worker.ports());
         self.refuse(&denial)
     }
@@ -193,11 +230,27 @@ impl Exchange {
     fn refuse(&mut self, denial: &Denial) -> Action {
         self.state = State::Refused;
         let block = abi::request_headers();
-        let headers = block.as_ref().and_then(abi::HeaderBlock::parse).unwrap_or_default();
-        let id = Request { headers: &headers, source: None, end_of_stream: false }.id().map(str::to_owned);
-        let fields = denial.headers.iter().map(|(name, value)| (*name, value.as_str()));
-        let fields: Vec<_> = std::iter::once(("content-type", Denial::CONTENT_TYPE)).chain(fields).collect();
-        abi::send_local_reply(denial.reason.status(), &denial.details(), &fields, &denial.body(id.as_deref()));
+        let headers = block
+            .as_ref()
+            .and_then(abi::HeaderBlock::parse)
+            .unwrap_or_default();
+        let id = Request {
+            headers: &headers,
+            source: None,
+            end_of_stream: false,
+        }
+        .id()
+        .map(str::to_owned);
+        let fields = denial.headers.iter().map(|(name, value)| (*name, &**value));
+        let fields: Vec<_> = std::iter::once(("content-type", Denial::CONTENT_TYPE))
+            .chain(fields)
+            .collect();
+        abi::send_local_reply(
+            denial.reason.status(),
+            &denial.details(),
+            &fields,
+            &denial.body(id.as_deref()),
+        );
         Action::Pause
     }
 

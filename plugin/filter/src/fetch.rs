@@ -45,11 +45,9 @@ impl Fetcher {
             wanted: false,
             call: None,
         };
-        Self { issuers: gate.remotes().map(issuer).collect() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.issuers.is_empty()
+        Self {
+            issuers: gate.remotes().map(issuer).collect(),
+        }
     }
 
     /// Makes the records that do not exist yet, so that they can be compared and set later.
@@ -91,14 +89,23 @@ impl Fetcher {
 
     /// A call ended. Returns the issuer it was for, if it was one of ours.
     pub(crate) fn call_ended(&mut self, token: u32, body_size: usize, worker: &Worker) -> Option<usize> {
-        let issuer = self.issuers.iter_mut().find(|issuer| issuer.call == Some(token))?;
+        let issuer = self
+            .issuers
+            .iter_mut()
+            .find(|issuer| issuer.call == Some(token))?;
         issuer.call = None;
         issuer.wanted = false;
         let taken = issuer.take_response(body_size, &worker.gate);
         let outcome = if taken.is_ok() { "fetched" } else { "failed" };
-        worker.counters.count(&format!("postern.jwks.{}.{outcome}", issuer.index));
+        worker
+            .counters
+            .count(&format!("postern.jwks.{}.{outcome}", issuer.index));
         if let Err(why) = taken {
-            log::warn!("postern: keys from {}: {why}; {}", issuer.remote.uri, issuer.consequence());
+            log::warn!(
+                "postern: keys from {}: {why}; {}",
+                issuer.remote.uri,
+                issuer.consequence()
+            );
         }
         Some(issuer.index)
     }
@@ -113,13 +120,21 @@ impl Issuer {
     }
 
     fn consequence(&self) -> &'static str {
-        if self.installed.is_some() { "the keys held stay in use" } else { "tokens of this issuer get 503 until there are keys" }
+        if self.installed.is_some() {
+            "the keys held stay in use"
+        } else {
+            "tokens of this issuer get 503 until there are keys"
+        }
     }
 
     fn take_shared(&mut self, gate: &Gate) -> bool {
         let fetched = self.record().0.fetched;
-        let (Some(at), true) = (fetched, fetched > self.installed) else { return false };
-        let Some((document, _)) = SharedData.get(&self.document_key) else { return false };
+        let (Some(at), true) = (fetched, fetched > self.installed) else {
+            return false;
+        };
+        let Some((document, _)) = SharedData.get(&self.document_key) else {
+            return false;
+        };
         if let Err(why) = gate.install_keys(self.index, &document, at) {
             log::warn!("postern: shared keys of {}: {why}", self.remote.uri);
             return false;
@@ -135,21 +150,32 @@ impl Issuer {
             return;
         }
         // Whoever writes the record first fetches; the others will find the result.
-        if SharedData.set(&self.record_key, &record.begun(now).encode(), version).is_err() {
+        if SharedData
+            .set(&self.record_key, &record.begun(now).encode(), version)
+            .is_err()
+        {
             return;
         }
         match self.dispatch() {
             Ok(token) => self.call = Some(token),
             Err(why) => {
                 self.note_end(false);
-                log::warn!("postern: keys from {}: {why}; {}", self.remote.uri, self.consequence());
+                log::warn!(
+                    "postern: keys from {}: {why}; {}",
+                    self.remote.uri,
+                    self.consequence()
+                );
             }
         }
     }
 
     fn dispatch(&self) -> Result<u32, String> {
         let (host, path) = split_uri(&self.remote.uri).ok_or("the uri is not http or https")?;
-        let scheme = if self.remote.uri.starts_with("https:") { "https" } else { "http" };
+        let scheme = if self.remote.uri.starts_with("https:") {
+            "https"
+        } else {
+            "http"
+        };
         let headers = vec![
             (":method", "GET"),
             (":scheme", scheme),
@@ -157,8 +183,19 @@ impl Issuer {
             (":path", path),
             ("accept", "application/jwk-set+json, application/json"),
         ];
-        hostcalls::dispatch_http_call(&self.remote.cluster, headers, None, vec![], self.remote.schedule.timeout)
-            .map_err(|status| format!("cluster \"{}\" cannot be called ({status:?}); is it defined?", self.remote.cluster))
+        hostcalls::dispatch_http_call(
+            &self.remote.cluster,
+            headers,
+            None,
+            vec![],
+            self.remote.schedule.timeout,
+        )
+        .map_err(|status| {
+            format!(
+                "cluster \"{}\" cannot be called ({status:?}); is it defined?",
+                self.remote.cluster
+            )
+        })
     }
 
     fn take_response(&mut self, body_size: usize, gate: &Gate) -> Result<(), String> {
@@ -183,16 +220,22 @@ impl Issuer {
             .flatten()
             .ok_or("no answer within the timeout, or the connection failed")?;
         if status != b"200" {
-            return Err(format!("answered with status {}", String::from_utf8_lossy(&status)));
+            return Err(format!(
+                "answered with status {}",
+                String::from_utf8_lossy(&status)
+            ));
         }
         if body_size > MAX_DOCUMENT {
-            return Err(format!("the key set has {body_size} bytes, over the {MAX_DOCUMENT} accepted"));
+            return Err(format!(
+                "the key set has {body_size} bytes, over the {MAX_DOCUMENT} accepted"
+            ));
         }
         let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size)
             .ok()
             .flatten()
             .ok_or("answered without a body")?;
-        gate.install_keys(self.index, &body, ProxyClock.monotonic()).map_err(|e| e.to_string())?;
+        gate.install_keys(self.index, &body, ProxyClock.monotonic())
+            .map_err(|e| e.to_string())?;
         Ok(body)
     }
 

@@ -1,6 +1,9 @@
-//! Counters in the proxy's statistics, one a rule and reason, made when first needed.
+//! Counters in the proxy's statistics, one a rule and reason.
+//!
+//! A request only adds to a number in the VM; what was added is handed to the proxy on the next tick. That takes a
+//! crossing out of every request's path, and statistics lag by a tick at most.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use postern_gate::Reason;
@@ -12,32 +15,46 @@ use proxy_wasm::types::MetricType;
 /// that passed, `-` for requests that no rule matched.
 pub(crate) struct Counters {
     rules: Vec<String>,
-    admitted: RefCell<HashMap<Option<usize>, u32>>,
-    refused: RefCell<HashMap<(Option<usize>, Reason), u32>>,
-    named: RefCell<HashMap<String, u32>>,
+    /// By rule; the last one is for requests that no rule matched.
+    admitted: Vec<Counter>,
+    refused: RefCell<HashMap<(Option<usize>, Reason), Counter>>,
+    /// What happens beside the decisions.
+    named: RefCell<HashMap<String, Counter>>,
 }
 
 impl Counters {
     pub(crate) fn new(rules: Vec<String>) -> Self {
-        Self { rules, admitted: RefCell::default(), refused: RefCell::default(), named: RefCell::default() }
+        let admitted = rules.iter().map(String::as_str).chain(["-"]);
+        let admitted = admitted
+            .map(|rule| Counter::new(format!("postern.rule.{rule}.admitted")))
+            .collect();
+        Self {
+            rules,
+            admitted,
+            refused: RefCell::default(),
+            named: RefCell::default(),
+        }
     }
 
     fn rule(&self, rule: Option<usize>) -> &str {
-        rule.and_then(|index| self.rules.get(index)).map_or("-", String::as_str)
+        rule.and_then(|index| self.rules.get(index))
+            .map_or("-", String::as_str)
     }
 
     /// Counts under a name of its own, for what happens outside a request.
     pub(crate) fn count(&self, name: &str) {
-        let mut named = self.named.borrow_mut();
-        let id = match named.get(name) {
-            Some(id) => *id,
-            None => {
-                let Ok(id) = hostcalls::define_metric(MetricType::Counter, name) else { return };
-                named.insert(name.to_owned(), id);
-                id
-            }
-        };
-        let _ = hostcalls::increment_metric(id, 1);
+        self.named
+            .borrow_mut()
+            .entry(name.to_owned())
+            .or_insert_with(|| Counter::new(name.to_owned()))
+            .add();
+    }
+
+    /// Hands to the proxy what was counted since the last time.
+    pub(crate) fn flush(&self) {
+        self.admitted.iter().for_each(Counter::flush);
+        self.refused.borrow().values().for_each(Counter::flush);
+        self.named.borrow().values().for_each(Counter::flush);
     }
 }
 
@@ -45,28 +62,68 @@ impl Metrics for Counters {
     fn note(&self, event: &Event<'_>) {
         match event {
             Event::Admitted { rule } => {
-                let name = || format!("postern.rule.{}.admitted", self.rule(*rule));
-                increment(&mut self.admitted.borrow_mut(), *rule, name);
+                if let Some(counter) = self.admitted.get(rule.unwrap_or(self.rules.len())) {
+                    counter.add();
+                }
             }
             Event::Refused { rule, reason } => {
                 let name = || format!("postern.rule.{}.{}", self.rule(*rule), reason.name());
-                increment(&mut self.refused.borrow_mut(), (*rule, *reason), name);
+                let mut refused = self.refused.borrow_mut();
+                refused
+                    .entry((*rule, *reason))
+                    .or_insert_with(|| Counter::new(name()))
+                    .add();
             }
             Event::Evicted => self.count("postern.limits.evicted"),
             Event::StaleKeys => self.count("postern.keys.stale"),
-            Event::Matched { .. } | Event::Authenticated { .. } | Event::Authorized | Event::Limited { .. } => {}
+            Event::Matched { .. }
+            | Event::Authenticated { .. }
+            | Event::Authorized
+            | Event::Limited { .. } => {}
         }
     }
 }
 
-fn increment<K: std::hash::Hash + Eq>(ids: &mut HashMap<K, u32>, key: K, name: impl FnOnce() -> String) {
-    let id = match ids.get(&key) {
-        Some(id) => *id,
-        None => {
-            let Ok(id) = hostcalls::define_metric(MetricType::Counter, &name()) else { return };
-            ids.insert(key, id);
-            id
+/// One counter, made in the proxy when it first counts.
+struct Counter {
+    name: String,
+    id: Cell<Option<u32>>,
+    pending: Cell<u32>,
+}
+
+impl Counter {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            id: Cell::new(None),
+            pending: Cell::new(0),
         }
-    };
-    let _ = hostcalls::increment_metric(id, 1);
+    }
+
+    fn add(&self) {
+        self.pending.set(self.pending.get().saturating_add(1));
+    }
+
+    /// What the proxy does not take is kept for the next time.
+    fn flush(&self) {
+        if self.pending.get() == 0 {
+            return;
+        }
+        let id = self
+            .id
+            .get()
+            .or_else(|| hostcalls::define_metric(MetricType::Counter, &self.name).ok());
+        self.id.set(id);
+        let Some(id) = id else { return };
+        if hostcalls::increment_metric(id, i64::from(self.pending.get())).is_ok() {
+            self.pending.set(0);
+        }
+    }
+}
+
+impl Drop for Counters {
+    /// A configuration that is replaced keeps its last counts.
+    fn drop(&mut self) {
+        self.flush();
+    }
 }

@@ -13,7 +13,8 @@ pub(crate) struct ProxyClock;
 impl Clock for ProxyClock {
     fn wall(&self) -> Duration {
         let now = hostcalls::get_current_time().ok();
-        now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+        now.and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+            .unwrap_or_default()
     }
 
     fn monotonic(&self) -> Duration {

@@ -13,7 +13,8 @@ use crate::ports::SharedData;
 use crate::verifier::ProxyVerifier;
 use crate::worker::Worker;
 
-/// How soon a worker notices keys that another fetched, and requests that have waited long enough.
+/// How soon a worker notices keys that another fetched and requests that have waited long enough, and how far
+/// statistics may lag.
 const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Root {
@@ -23,7 +24,10 @@ pub(crate) struct Root {
 
 impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
-        Self { context_id, worker: None }
+        Self {
+            context_id,
+            worker: None,
+        }
     }
 
     fn configure(&mut self) -> Result<(), String> {
@@ -39,14 +43,14 @@ impl Root {
         let tables = Tables::open(&SharedData, random);
         let verifier = ProxyVerifier::probe();
         let worker = Worker::new(gate, tables, verifier);
-        log::info!("postern: configured with {} rules; {}", worker.gate.rule_names().count(), verifier.describe());
-        let fetches = !worker.fetcher.borrow().is_empty();
+        log::info!(
+            "postern: configured with {} rules; {}",
+            worker.gate.rule_names().count(),
+            verifier.describe()
+        );
         worker.fetcher.borrow().prepare();
         self.worker = Some(Rc::new(worker));
-        if fetches {
-            hostcalls::set_tick_period(TICK).map_err(|status| format!("no ticks: {status:?}"))?;
-        }
-        Ok(())
+        hostcalls::set_tick_period(TICK).map_err(|status| format!("the proxy grants no ticks: {status:?}"))
     }
 }
 
@@ -79,6 +83,7 @@ impl RootContext for Root {
             worker.wake(issuer);
         }
         worker.wake_overdue();
+        worker.counters.flush();
         let _ = hostcalls::set_effective_context(self.context_id);
     }
 

@@ -58,7 +58,9 @@ impl ProxyVerifier {
             (true, true) => "RS* and ES* signatures are verified by the proxy",
             (true, false) => "RS* signatures are verified by the proxy, ES* in the VM",
             (false, true) => "ES* signatures are verified by the proxy, RS* in the VM",
-            (false, false) => "the proxy offers no verify_signature: all signatures are verified in the VM, slowly",
+            (false, false) => {
+                "the proxy offers no verify_signature: all signatures are verified in the VM, slowly"
+            }
         }
     }
 
@@ -86,7 +88,9 @@ impl Verifier for ProxyVerifier {
 }
 
 fn knows(algorithm: Algorithm, jwk: &str, token: &str) -> bool {
-    let Some(key) = VerifyingKey::from_jwk(jwk, None, algorithm) else { return false };
+    let Some(key) = VerifyingKey::from_jwk(jwk, None, algorithm) else {
+        return false;
+    };
     // The payload's first character is changed: still base64url, no longer what was signed.
     let tampered = token.replacen(".ey", ".fy", 1);
     by_proxy(&key, token) == Some(true) && tampered != token && by_proxy(&key, &tampered) == Some(false)
@@ -100,22 +104,31 @@ fn by_proxy(key: &VerifyingKey, token: &str) -> Option<bool> {
         Algorithm::RS384 => ("sha384", Some(signature)),
         Algorithm::RS512 => ("sha512", Some(signature)),
         // JOSE has r and s side by side (RFC 7518, section 3.4).
-        Algorithm::ES256 => {
-            ("sha256", P256Signature::from_slice(&signature).ok().map(|s| s.to_der().as_bytes().to_vec()))
-        }
-        Algorithm::ES384 => {
-            ("sha384", P384Signature::from_slice(&signature).ok().map(|s| s.to_der().as_bytes().to_vec()))
-        }
+        Algorithm::ES256 => (
+            "sha256",
+            P256Signature::from_slice(&signature)
+                .ok()
+                .map(|s| s.to_der().as_bytes().to_vec()),
+        ),
+        Algorithm::ES384 => (
+            "sha384",
+            P384Signature::from_slice(&signature)
+                .ok()
+                .map(|s| s.to_der().as_bytes().to_vec()),
+        ),
         Algorithm::PS256 | Algorithm::EdDSA | Algorithm::HS256 => return None,
     };
-    let Some(signature) = signature else { return Some(false) };
+    let Some(signature) = signature else {
+        return Some(false);
+    };
     let arguments = Arguments {
         hash_function: hash.to_owned(),
         public_key: key.spki()?.to_vec(),
         signature,
         text: text.as_bytes().to_vec(),
     };
-    let answer = hostcalls::call_foreign_function("verify_signature", Some(&arguments.encode_to_vec())).ok()??;
+    let answer =
+        hostcalls::call_foreign_function("verify_signature", Some(&arguments.encode_to_vec())).ok()??;
     Answer::decode(answer.as_slice()).ok().map(|answer| answer.result)
 }
 

@@ -37,19 +37,44 @@ impl Worker {
         let counters = Counters::new(gate.rule_names().map(str::to_owned).collect());
         let fetcher = RefCell::new(Fetcher::new(&gate));
         let needs_source = gate.needs_source();
-        Self { gate, tables, counters, needs_source, verifier, fetcher, waiters: RefCell::default() }
+        Self {
+            gate,
+            tables,
+            counters,
+            needs_source,
+            verifier,
+            fetcher,
+            waiters: RefCell::default(),
+        }
     }
 
     pub(crate) fn ports(&self) -> Ports<'_> {
-        Ports { clock: &ProxyClock, state: &SharedData, verifier: &self.verifier, metrics: &self.counters }
+        Ports {
+            clock: &ProxyClock,
+            state: &SharedData,
+            verifier: &self.verifier,
+            metrics: &self.counters,
+        }
     }
 
     /// Lets a request wait for an issuer's keys. False if nothing is to be expected soon: it is decided without them.
-    pub(crate) fn wait_for_keys(&self, issuer: usize, context_id: u32, exchange: Weak<RefCell<Exchange>>) -> bool {
+    pub(crate) fn wait_for_keys(
+        &self,
+        issuer: usize,
+        context_id: u32,
+        exchange: Weak<RefCell<Exchange>>,
+    ) -> bool {
         let now = ProxyClock.monotonic();
-        let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else { return false };
+        let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else {
+            return false;
+        };
         let deadline = now.saturating_add(patience);
-        self.waiters.borrow_mut().push(Waiter { issuer, deadline, context_id, exchange });
+        self.waiters.borrow_mut().push(Waiter {
+            issuer,
+            deadline,
+            context_id,
+            exchange,
+        });
         true
     }
 
@@ -65,9 +90,15 @@ impl Worker {
     }
 
     fn wake_where(&self, ready: impl Fn(&Waiter) -> bool) {
-        let ready: Vec<Waiter> = self.waiters.borrow_mut().extract_if(.., |waiter| ready(waiter)).collect();
+        let ready: Vec<Waiter> = self
+            .waiters
+            .borrow_mut()
+            .extract_if(.., |waiter| ready(waiter))
+            .collect();
         for waiter in ready {
-            let Some(exchange) = waiter.exchange.upgrade() else { continue };
+            let Some(exchange) = waiter.exchange.upgrade() else {
+                continue;
+            };
             // The client may have gone: then there is nothing to act on, and calls would reach the root context.
             if hostcalls::set_effective_context(waiter.context_id).is_ok() {
                 exchange.borrow_mut().keys_came();

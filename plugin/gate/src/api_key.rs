@@ -1,12 +1,12 @@
 //! API keys, known by their SHA-256 only.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
+use crate::digest_map::DigestMap;
 use crate::identity::{Identity, Method};
 use crate::request::{Request, Single};
 
@@ -20,7 +20,7 @@ pub(crate) struct ApiKeys {
     pub(crate) label: String,
     pub(crate) header: String,
     /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
-    pub(crate) keys: HashMap<[u8; 32], Record>,
+    pub(crate) keys: DigestMap<Record>,
 }
 
 #[derive(Debug)]
@@ -30,9 +30,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(id: String, roles: Vec<String>, tenant: Option<String>, not_after: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        id: String,
+        roles: Vec<String>,
+        tenant: Option<String>,
+        not_after: Option<Duration>,
+    ) -> Self {
         let identity = Identity::new(id, Method::ApiKey, roles, tenant, serde_json::Map::new(), []);
-        Self { identity: Rc::new(identity), not_after }
+        Self {
+            identity: Rc::new(identity),
+            not_after,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::api_key::{ApiKeys, Record};
 use crate::config::{self, Algorithm, Config, ConfigErrors, HeaderName, SecretRef, suggest};
+use crate::digest_map::DigestMap;
 use crate::gate::Gate;
 use crate::jwt::{Held, Issuer, Issuers, KeySet, Remote, Schedule, VerifyingKey};
 use crate::limit::{KeyPart, Limit};
@@ -22,14 +23,43 @@ impl Gate {
     /// # Errors
     /// Everything in the configuration that makes no sense, each with its path.
     pub fn compile(config: &Config, secrets: &dyn Secrets) -> Result<Self, ConfigErrors> {
-        let mut c = Compiler { config, secrets, errors: ConfigErrors::default() };
-        let issuers = config.issuers.iter().map(|(name, issuer)| c.issuer(name, issuer)).collect();
-        let api_keys = config.api_keys.iter().map(|(name, keys)| c.api_keys(name, keys)).collect();
-        let schemes = config.signatures.iter().map(|(name, s)| c.signature(name, s)).collect();
-        let limits: Vec<Limit> = config.limits.iter().filter_map(|(name, limit)| c.limit(name, limit)).collect();
-        let rules: Vec<Rule> = config.rules.iter().enumerate().map(|(i, rule)| c.rule(i, rule)).collect();
+        let mut c = Compiler {
+            config,
+            secrets,
+            errors: ConfigErrors::default(),
+        };
+        let issuers = config
+            .issuers
+            .iter()
+            .map(|(name, issuer)| c.issuer(name, issuer))
+            .collect();
+        let api_keys = config
+            .api_keys
+            .iter()
+            .map(|(name, keys)| c.api_keys(name, keys))
+            .collect();
+        let schemes = config
+            .signatures
+            .iter()
+            .map(|(name, s)| c.signature(name, s))
+            .collect();
+        let limits: Vec<Limit> = config
+            .limits
+            .iter()
+            .filter_map(|(name, limit)| c.limit(name, limit))
+            .collect();
+        let rules: Vec<Rule> = config
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(i, rule)| c.rule(i, rule))
+            .collect();
         c.rule_names();
-        let reserved = config.issuers.values().flat_map(|issuer| issuer.headers.keys().cloned()).collect();
+        let reserved = config
+            .issuers
+            .values()
+            .flat_map(|issuer| issuer.headers.keys().cloned())
+            .collect();
         let gate = Self::new(
             Issuers::new(issuers),
             api_keys,
@@ -62,7 +92,10 @@ impl<'a> Compiler<'a> {
         let at = format!("issuers.{name}");
         self.name("issuers", name);
         if issuer.issuer.is_empty() {
-            self.errors.add(format!("{at}.issuer"), "must be the exact `iss` of its tokens, not empty");
+            self.errors.add(
+                format!("{at}.issuer"),
+                "must be the exact `iss` of its tokens, not empty",
+            );
         }
         if issuer.audiences.is_empty() {
             self.errors.add(
@@ -71,7 +104,8 @@ impl<'a> Compiler<'a> {
             );
         }
         if issuer.algorithms.is_empty() {
-            self.errors.add(format!("{at}.algorithms"), "must name at least one algorithm");
+            self.errors
+                .add(format!("{at}.algorithms"), "must name at least one algorithm");
         }
         for header in issuer.headers.keys() {
             self.claim_header(&at, header);
@@ -88,17 +122,33 @@ impl<'a> Compiler<'a> {
             roles_claim: issuer.roles_claim.clone(),
             tenant_claim: issuer.tenant_claim.clone(),
             default_tenant: issuer.default_tenant.clone(),
-            headers: issuer.headers.iter().map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone())).collect(),
+            headers: issuer
+                .headers
+                .iter()
+                .map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone()))
+                .collect(),
             remote,
-            keys: RefCell::new(Held { set: held, fetched: Duration::ZERO }),
+            keys: RefCell::new(Held {
+                set: held,
+                fetched: Duration::ZERO,
+            }),
         }
     }
 
     fn claim_header(&mut self, at: &str, header: &str) {
-        const NEVER: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "authorization"];
+        const NEVER: [&str; 5] = [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "authorization",
+        ];
         let sound = HeaderName::parse(header.to_owned()).is_ok_and(|h| !NEVER.contains(&h.0.as_str()));
         if !sound {
-            self.errors.add(format!("{at}.headers"), format!("\"{header}\" cannot carry a claim to the upstream"));
+            self.errors.add(
+                format!("{at}.headers"),
+                format!("\"{header}\" cannot carry a claim to the upstream"),
+            );
         }
     }
 
@@ -110,19 +160,32 @@ impl<'a> Compiler<'a> {
                                taken for a shared secret; make two issuers";
                 self.errors.add(format!("{at}.algorithms"), message);
             }
-            (true, Some(_), _) => self.errors.add(format!("{at}.jwks"), "HS256 takes a \"secret\", no \"jwks\""),
+            (true, Some(_), _) => self
+                .errors
+                .add(format!("{at}.jwks"), "HS256 takes a \"secret\", no \"jwks\""),
             (true, None, None) => self.errors.add(at, "HS256 needs \"secret: {env: NAME}\""),
-            (false, _, Some(_)) => self.errors.add(format!("{at}.secret"), "only HS256 takes a secret"),
+            (false, _, Some(_)) => self
+                .errors
+                .add(format!("{at}.secret"), "only HS256 takes a secret"),
             (false, None, None) => {
-                self.errors.add(at, "needs \"jwks\": {uri, cluster} to fetch its keys, or {inline} to hold them");
+                self.errors.add(
+                    at,
+                    "needs \"jwks\": {uri, cluster} to fetch its keys, or {inline} to hold them",
+                );
             }
             (true, None, Some(secret)) => {
                 let secret = self.secret(&format!("{at}.secret"), secret);
-                if secret.as_ref().is_some_and(|s| s.expose().len() < MIN_HS256_SECRET) {
+                if secret
+                    .as_ref()
+                    .is_some_and(|s| s.expose().len() < MIN_HS256_SECRET)
+                {
                     let message = "is shorter than the 32 bytes that HS256 needs (RFC 7518, section 3.2)";
                     self.errors.add(format!("{at}.secret"), message);
                 }
-                return (secret.map(|s| KeySet::single(VerifyingKey::from_secret(&s))), None);
+                return (
+                    secret.map(|s| KeySet::single(VerifyingKey::from_secret(&s))),
+                    None,
+                );
             }
             (false, Some(jwks), None) => return self.jwks(&format!("{at}.jwks"), jwks, &issuer.algorithms),
         }
@@ -145,7 +208,10 @@ impl<'a> Compiler<'a> {
             }
             (None, Some(uri), Some(cluster)) => {
                 if split_uri(uri).is_none() {
-                    self.errors.add(format!("{at}.uri"), "must be http://host/path or https://host/path");
+                    self.errors.add(
+                        format!("{at}.uri"),
+                        "must be http://host/path or https://host/path",
+                    );
                 }
                 for (field, span) in [("refresh", jwks.refresh), ("timeout", jwks.timeout)] {
                     if span.0 < Duration::from_secs(1) {
@@ -153,15 +219,28 @@ impl<'a> Compiler<'a> {
                     }
                 }
                 let schedule = Schedule::new(jwks);
-                return (None, Some(Remote { uri: uri.clone(), cluster: cluster.clone(), schedule }));
+                return (
+                    None,
+                    Some(Remote {
+                        uri: uri.clone(),
+                        cluster: cluster.clone(),
+                        schedule,
+                    }),
+                );
             }
-            _ => self.errors.add(at, "takes either \"inline\", or \"uri\" together with \"cluster\""),
+            _ => self.errors.add(
+                at,
+                "takes either \"inline\", or \"uri\" together with \"cluster\"",
+            ),
         }
         (None, None)
     }
 
     fn secret(&mut self, at: &str, reference: &SecretRef) -> Option<Secret> {
-        let secret = self.secrets.secret(&reference.env).filter(|secret| !secret.is_empty());
+        let secret = self
+            .secrets
+            .secret(&reference.env)
+            .filter(|secret| !secret.is_empty());
         if secret.is_none() {
             let message = format!(
                 "{} is not set; pass it to the VM in environment_variables.host_env_keys (Istio: vmConfig.env)",
@@ -176,13 +255,17 @@ impl<'a> Compiler<'a> {
         if references.is_empty() {
             self.errors.add(at, "must name at least one secret");
         }
-        references.iter().enumerate().filter_map(|(i, r)| self.secret(&format!("{at}[{i}]"), r)).collect()
+        references
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| self.secret(&format!("{at}[{i}]"), r))
+            .collect()
     }
 
     fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
         let at = format!("api_keys.{name}");
         self.name("api_keys", name);
-        let mut keys = HashMap::new();
+        let mut keys = DigestMap::default();
         for (i, key) in set.keys.iter().enumerate() {
             if key.id.is_empty() {
                 self.errors.add(format!("{at}.keys[{i}].id"), "must not be empty");
@@ -194,32 +277,52 @@ impl<'a> Compiler<'a> {
                 key.not_after.map(|instant| instant.0),
             );
             if keys.insert(key.digest.0, record).is_some() {
-                self.errors.add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
+                self.errors
+                    .add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
             }
         }
-        ApiKeys { label: format!("api_keys/{name}"), header: set.header.0.clone(), keys }
+        ApiKeys {
+            label: format!("api_keys/{name}"),
+            header: set.header.0.clone(),
+            keys,
+        }
     }
 
     fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
         self.name("signatures", name);
         let (kind, max_body) = match signature {
-            config::Signature::Github { secrets, max_body, roles } => {
+            config::Signature::Github {
+                secrets,
+                max_body,
+                roles,
+            } => {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
-                (Kind::Github(Github::new(name, secrets, roles.clone())), max_body.0)
+                (
+                    Kind::Github(Github::new(name, secrets, roles.clone())),
+                    max_body.0,
+                )
             }
-            config::Signature::Keyed { header_prefix, keys, max_skew, replay, max_body } => {
+            config::Signature::Keyed {
+                header_prefix,
+                keys,
+                max_skew,
+                replay,
+                max_body,
+            } => {
                 let mut signers = HashMap::new();
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
                     let signer = Signer::new(key.id.clone(), secrets, key.roles.clone(), key.tenant.clone());
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
-                        self.errors.add(format!("{at}.id"), "must be given, and once only");
+                        self.errors
+                            .add(format!("{at}.id"), "must be given, and once only");
                     }
                 }
                 if signers.is_empty() {
-                    self.errors.add(format!("{at}.keys"), "must hold at least one key");
+                    self.errors
+                        .add(format!("{at}.keys"), "must hold at least one key");
                 }
                 let keyed = Keyed {
                     headers: Headers::new(&header_prefix.0),
@@ -230,14 +333,21 @@ impl<'a> Compiler<'a> {
                 (Kind::Keyed(keyed), max_body.0)
             }
         };
-        Scheme { label: format!("signatures/{name}"), max_body, kind }
+        Scheme {
+            label: format!("signatures/{name}"),
+            max_body,
+            kind,
+        }
     }
 
     fn limit(&mut self, name: &str, limit: &config::Limit) -> Option<Limit> {
         let at = format!("limits.{name}");
         self.name("limits", name);
         if limit.key.is_empty() {
-            self.errors.add(format!("{at}.key"), "must name what is counted apart: subject, api_key, address, header:<name>");
+            self.errors.add(
+                format!("{at}.key"),
+                "must name what is counted apart: subject, api_key, address, header:<name>",
+            );
         }
         let mut parts = Vec::new();
         for (i, text) in limit.key.iter().enumerate() {
@@ -245,14 +355,19 @@ impl<'a> Compiler<'a> {
                 ("subject", _) => Some(KeyPart::Subject),
                 ("api_key", _) => Some(KeyPart::ApiKey),
                 ("address", _) => Some(KeyPart::Address),
-                (_, Some(header)) => HeaderName::parse(header.to_owned()).ok().map(|h| KeyPart::Header(h.0)),
+                (_, Some(header)) => HeaderName::parse(header.to_owned())
+                    .ok()
+                    .map(|h| KeyPart::Header(h.0)),
                 _ => None,
             };
             match part {
                 Some(part) => parts.push(part),
                 None => {
                     let hint = suggest(text, ["subject", "api_key", "address", "header:<name>"]);
-                    self.errors.add(format!("{at}.key[{i}]"), format!("nothing to count by \"{text}\"{hint}"));
+                    self.errors.add(
+                        format!("{at}.key[{i}]"),
+                        format!("nothing to count by \"{text}\"{hint}"),
+                    );
                 }
             }
         }
@@ -264,11 +379,18 @@ impl<'a> Compiler<'a> {
     fn rule(&mut self, index: usize, rule: &config::Rule) -> Rule {
         let at = format!("rules[{index}]");
         self.name(&format!("{at}.name"), &rule.name);
-        let matcher = rule.matches.as_ref().map(|m| self.matcher(&format!("{at}.match"), m)).unwrap_or_default();
+        let matcher = rule
+            .matches
+            .as_ref()
+            .map(|m| self.matcher(&format!("{at}.match"), m))
+            .unwrap_or_default();
         let (authenticate, issuers) = self.authenticate(&at, rule);
         let authorize = rule.authorize.as_ref();
         if rule.open && authorize.is_some() {
-            self.errors.add(format!("{at}.authorize"), "an open rule knows no caller to authorize");
+            self.errors.add(
+                format!("{at}.authorize"),
+                "an open rule knows no caller to authorize",
+            );
         }
         let (early_limits, limits) = self.rule_limits(&at, rule);
         Rule {
@@ -278,7 +400,9 @@ impl<'a> Compiler<'a> {
             authenticate,
             issuers,
             roles: authorize.map(|a| a.roles.clone()).unwrap_or_default(),
-            claims: authorize.map(|a| a.claims.clone().into_iter().collect()).unwrap_or_default(),
+            claims: authorize
+                .map(|a| a.claims.clone().into_iter().collect())
+                .unwrap_or_default(),
             early_limits,
             limits,
         }
@@ -297,7 +421,10 @@ impl<'a> Compiler<'a> {
     fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
         for (i, method) in matches.methods.iter().enumerate() {
             if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-                self.errors.add(format!("{at}.methods[{i}]"), format!("\"{method}\" is no method; write GET, POST"));
+                self.errors.add(
+                    format!("{at}.methods[{i}]"),
+                    format!("\"{method}\" is no method; write GET, POST"),
+                );
             }
         }
         let host = |host: &String| {
@@ -310,7 +437,11 @@ impl<'a> Compiler<'a> {
         Matcher {
             methods: matches.methods.clone(),
             hosts: matches.hosts.iter().map(host).collect(),
-            path: matches.path.as_ref().map(|p| self.path(&format!("{at}.path"), p)).unwrap_or_default(),
+            path: matches
+                .path
+                .as_ref()
+                .map(|p| self.path(&format!("{at}.path"), p))
+                .unwrap_or_default(),
         }
     }
 
@@ -320,7 +451,8 @@ impl<'a> Compiler<'a> {
             (None, Some(prefix), None) => (prefix, Path::Prefix(prefix.clone())),
             (None, None, Some(template)) => (template, Path::template(template)),
             _ => {
-                self.errors.add(at, "takes exactly one of \"exact\", \"prefix\", \"template\"");
+                self.errors
+                    .add(at, "takes exactly one of \"exact\", \"prefix\", \"template\"");
                 return Path::Any;
             }
         };
@@ -343,7 +475,8 @@ impl<'a> Compiler<'a> {
             (Some(authenticate), false) if !authenticate.any.is_empty() => &authenticate.any,
             (None, true) => return (Vec::new(), Vec::new()),
             (Some(_), true) => {
-                self.errors.add(at, "is open and authenticates too; drop one of the two");
+                self.errors
+                    .add(at, "is open and authenticates too; drop one of the two");
                 return (Vec::new(), Vec::new());
             }
             _ => {
@@ -362,8 +495,12 @@ impl<'a> Compiler<'a> {
                     issuers.push(index);
                     WayIn::Token
                 }),
-                "api_keys" => self.index(&at, "set of API keys", &config.api_keys, name).map(WayIn::ApiKey),
-                "signatures" => self.index(&at, "signature", &config.signatures, name).map(WayIn::Signature),
+                "api_keys" => self
+                    .index(&at, "set of API keys", &config.api_keys, name)
+                    .map(WayIn::ApiKey),
+                "signatures" => self
+                    .index(&at, "signature", &config.signatures, name)
+                    .map(WayIn::Signature),
                 _ => {
                     let hint = suggest(kind, ["issuers", "api_keys", "signatures"]);
                     self.errors.add(at, format!("\"{reference}\" is none of issuers/<name>, api_keys/<name>, signatures/<name>{hint}"));
@@ -380,14 +517,24 @@ impl<'a> Compiler<'a> {
         let (mut early, mut late) = (Vec::new(), Vec::new());
         for (i, name) in rule.limits.iter().enumerate() {
             let at = format!("{at}.limits[{i}]");
-            let Some(index) = self.index(&at, "limit", &config.limits, name) else { continue };
-            let Some(limit) = self.config.limits.get(name) else { continue };
+            let Some(index) = self.index(&at, "limit", &config.limits, name) else {
+                continue;
+            };
+            let Some(limit) = self.config.limits.get(name) else {
+                continue;
+            };
             if limit.key.iter().all(|part| part == "address") {
                 early.push(index);
                 continue;
             }
-            if rule.open && limit.key.iter().any(|part| part == "subject" || part == "api_key") {
-                let message = format!("\"{name}\" counts callers, and an open rule knows none; count by address");
+            if rule.open
+                && limit
+                    .key
+                    .iter()
+                    .any(|part| part == "subject" || part == "api_key")
+            {
+                let message =
+                    format!("\"{name}\" counts callers, and an open rule knows none; count by address");
                 self.errors.add(at, message);
             }
             late.push(index);
@@ -408,7 +555,9 @@ impl<'a> Compiler<'a> {
 /// Host and path of an http or https URI.
 #[must_use]
 pub fn split_uri(uri: &str) -> Option<(&str, &str)> {
-    let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
+    let rest = uri
+        .strip_prefix("https://")
+        .or_else(|| uri.strip_prefix("http://"))?;
     let slash = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at_checked(slash)?;
     let path = if path.is_empty() { "/" } else { path };

@@ -1,5 +1,7 @@
 //! A refusal as the client gets it: RFC 9457 problem details, with what it needs to do better.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use crate::Reason;
@@ -12,7 +14,7 @@ pub struct Denial {
     /// The rule that refused, if one matched.
     pub rule: Option<String>,
     /// Header fields of the reply beside `content-type`: `WWW-Authenticate`, `Retry-After`, `RateLimit` and so on.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Rc<str>)>,
 }
 
 #[derive(Serialize)]
@@ -36,11 +38,15 @@ impl Denial {
     }
 
     pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, rule: None, headers: Vec::new() }
+        Self {
+            reason,
+            rule: None,
+            headers: Vec::new(),
+        }
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
-        self.headers.push((name, value));
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<Rc<str>>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -63,7 +69,11 @@ impl Denial {
     /// What the proxy's access log shows as response-code details: `postern:<rule>:<reason>`.
     #[must_use]
     pub fn details(&self) -> String {
-        format!("postern:{}:{}", self.rule.as_deref().unwrap_or("-"), self.reason.name())
+        format!(
+            "postern:{}:{}",
+            self.rule.as_deref().unwrap_or("-"),
+            self.reason.name()
+        )
     }
 }
 
@@ -89,7 +99,8 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            let body: serde_json::Value = serde_json::from_str(&Denial::new(reason).body(Some("r-1"))).unwrap();
+            let body: serde_json::Value =
+                serde_json::from_str(&Denial::new(reason).body(Some("r-1"))).unwrap();
             assert_eq!(body["status"], reason.status());
             assert_eq!(body["code"], reason.code());
             assert_eq!(body["request_id"], "r-1");

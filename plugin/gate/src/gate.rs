@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::Reason;
 use crate::api_key::ApiKeys;
 use crate::config::Fallback;
 use crate::denial::Denial;
@@ -21,7 +22,6 @@ use crate::request::{Request, Single, address_key};
 use crate::rule::{Rule, Rules, WayIn};
 use crate::signature::Scheme;
 use crate::step::{Effects, Need, Pending, Progress, Step, Waiting};
-use crate::Reason;
 
 /// A compiled configuration. Requests borrow it; only fetched keys and remembered tokens change in it.
 #[derive(Debug)]
@@ -47,7 +47,10 @@ impl Tables {
     /// Opens the tables, making those that the shared state does not hold yet. To be called where no other worker
     /// runs yet; `random` keys the hash of a new table.
     pub fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
-        Self { limits: Limiter::open("postern.limits", state, random), replays: Limiter::open("postern.replays", state, random) }
+        Self {
+            limits: Limiter::open("postern.limits", state, random),
+            replays: Limiter::open("postern.replays", state, random),
+        }
     }
 }
 
@@ -76,8 +79,19 @@ impl Gate {
         fallback: Fallback,
         reserved: BTreeSet<String>,
     ) -> Self {
-        let reserved = reserved.into_iter().map(|name| name.to_ascii_lowercase()).collect();
-        Self { issuers, api_keys, schemes, limits, rules, fallback, reserved }
+        let reserved = reserved
+            .into_iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
+        Self {
+            issuers,
+            api_keys,
+            schemes,
+            limits,
+            rules,
+            fallback,
+            reserved,
+        }
     }
 
     /// The rules' names, in order: what an [`Event`]'s index refers to.
@@ -88,18 +102,27 @@ impl Gate {
     /// Whether a limit counts by the client's address: only then need [`Request::source`] be found out.
     #[must_use]
     pub fn needs_source(&self) -> bool {
-        self.limits.iter().any(|limit| limit.key.contains(&KeyPart::Address))
+        self.limits
+            .iter()
+            .any(|limit| limit.key.contains(&KeyPart::Address))
     }
 
     /// The issuers whose keys are to be fetched, by index.
     pub fn remotes(&self) -> impl Iterator<Item = (usize, &Remote)> {
-        self.issuers.list().iter().enumerate().filter_map(|(i, issuer)| Some((i, issuer.remote.as_ref()?)))
+        self.issuers
+            .list()
+            .iter()
+            .enumerate()
+            .filter_map(|(i, issuer)| Some((i, issuer.remote.as_ref()?)))
     }
 
     /// The index of the issuer called `name` in the configuration.
     #[must_use]
     pub fn issuer_index(&self, name: &str) -> Option<usize> {
-        self.issuers.list().iter().position(|issuer| issuer.label.strip_prefix("issuers/") == Some(name))
+        self.issuers
+            .list()
+            .iter()
+            .position(|issuer| issuer.label.strip_prefix("issuers/") == Some(name))
     }
 
     /// Takes a fetched key set of an issuer into use. `fetched` is when, on the shared monotonic clock.
@@ -118,7 +141,10 @@ impl Gate {
             Err(reason) => return self.deny(None, Denial::new(reason), Progress::default(), ports),
         };
         ports.metrics.note(&Event::Matched { rule: index });
-        let mut progress = Progress { strip: self.strip(request), ..Progress::default() };
+        let mut progress = Progress {
+            strip: self.strip(request),
+            ..Progress::default()
+        };
         let early = self.count(&rule.early_limits, request, None, &mut progress, tables, ports);
         if let Err(refusal) = early {
             return self.deny(Some((index, rule)), refusal.0, progress, ports);
@@ -128,8 +154,18 @@ impl Gate {
 
     /// Goes on with a request that got what it needed: its whole body through [`Pending::body`], or keys through
     /// [`install_keys`](Self::install_keys), or no keys, in which case it is refused. `request` is the same as before.
-    pub fn resume(&self, pending: Pending, request: &Request<'_>, tables: &Tables, ports: &Ports<'_>) -> Step {
-        let Pending { rule: index, progress, waiting } = pending;
+    pub fn resume(
+        &self,
+        pending: Pending,
+        request: &Request<'_>,
+        tables: &Tables,
+        ports: &Ports<'_>,
+    ) -> Step {
+        let Pending {
+            rule: index,
+            progress,
+            waiting,
+        } = pending;
         let Some(rule) = self.rules.get(index) else {
             return self.deny(None, Denial::new(Reason::GateFailed), progress, ports);
         };
@@ -168,7 +204,11 @@ impl Gate {
         if request.first("host").is_some() || request.single(":authority") == Single::Several {
             return Err(Reason::HostAmbiguous);
         }
-        let host = if self.rules.needs_host() { host_of(request)? } else { String::new() };
+        let host = if self.rules.needs_host() {
+            host_of(request)?
+        } else {
+            String::new()
+        };
         Ok(self.rules.find(request.method(), &host, &path))
     }
 
@@ -177,12 +217,18 @@ impl Gate {
             Fallback::Deny => self.deny(None, Denial::new(Reason::NoRule), Progress::default(), ports),
             Fallback::Allow => {
                 ports.metrics.note(&Event::Admitted { rule: None });
-                Step::Continue(Effects { strip: self.strip(request), ..Effects::default() })
+                Step::Continue(Effects {
+                    strip: self.strip(request),
+                    ..Effects::default()
+                })
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one request's state, passed on rather than stored")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one request's state, passed on rather than stored"
+    )]
     fn authenticated_by(
         &self,
         index: usize,
@@ -195,7 +241,14 @@ impl Gate {
     ) -> Step {
         match self.authenticate(rule, request, fetched, tables, ports) {
             Ok(Auth::Caller(identity)) => self.admit(index, rule, request, identity, progress, tables, ports),
-            Ok(Auth::Need(need, waiting)) => Step::Need(need, Pending { rule: index, progress, waiting }),
+            Ok(Auth::Need(need, waiting)) => Step::Need(
+                need,
+                Pending {
+                    rule: index,
+                    progress,
+                    waiting,
+                },
+            ),
             Err(reason) => self.deny(Some((index, rule)), challenged(rule, reason).0, progress, ports),
         }
     }
@@ -232,7 +285,9 @@ impl Gate {
         fetched: bool,
         ports: &Ports<'_>,
     ) -> Result<Option<Auth>, Reason> {
-        let Some(token) = bearer(request)? else { return Ok(None) };
+        let Some(token) = bearer(request)? else {
+            return Ok(None);
+        };
         match self.issuers.verify(token, &rule.issuers, fetched, ports) {
             Outcome::Verified(identity) => {
                 note_caller("issuers", &identity, ports);
@@ -250,7 +305,9 @@ impl Gate {
         ports: &Ports<'_>,
     ) -> Result<Option<Auth>, Reason> {
         let set = self.api_keys.get(index).ok_or(Reason::GateFailed)?;
-        let Some(identity) = set.verify(request, || ports.clock.wall()).transpose()? else { return Ok(None) };
+        let Some(identity) = set.verify(request, || ports.clock.wall()).transpose()? else {
+            return Ok(None);
+        };
         note_caller(&set.label, &identity, ports);
         Ok(Some(Auth::Caller(Some(identity))))
     }
@@ -263,18 +320,31 @@ impl Gate {
         ports: &Ports<'_>,
     ) -> Result<Option<Auth>, Reason> {
         let scheme = self.schemes.get(index).ok_or(Reason::GateFailed)?;
-        let Some(signature) = scheme.begin(request, ports).transpose()? else { return Ok(None) };
+        let Some(signature) = scheme.begin(request, ports).transpose()? else {
+            return Ok(None);
+        };
         if request.end_of_stream {
             let identity = scheme.finish(signature, &tables.replays, ports)?;
             note_caller(&scheme.label, &identity, ports);
             return Ok(Some(Auth::Caller(Some(identity))));
         }
-        let need = Need::Body { max: signature.max_body() };
-        Ok(Some(Auth::Need(need, Waiting::Body { scheme: index, signature: Box::new(signature) })))
+        let need = Need::Body {
+            max: signature.max_body(),
+        };
+        Ok(Some(Auth::Need(
+            need,
+            Waiting::Body {
+                scheme: index,
+                signature: Box::new(signature),
+            },
+        )))
     }
 
     /// Authorizes and counts an authenticated request.
-    #[expect(clippy::too_many_arguments, reason = "one request's state, passed on rather than stored")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one request's state, passed on rather than stored"
+    )]
     fn admit(
         &self,
         index: usize,
@@ -285,15 +355,28 @@ impl Gate {
         tables: &Tables,
         ports: &Ports<'_>,
     ) -> Step {
-        let decided = authorize(rule, identity.as_deref(), ports).map_err(Refusal::from).and_then(|()| {
-            self.count(&rule.limits, request, identity.as_deref(), &mut progress, tables, ports)
-        });
+        let decided = authorize(rule, identity.as_deref(), ports)
+            .map_err(Refusal::from)
+            .and_then(|()| {
+                self.count(
+                    &rule.limits,
+                    request,
+                    identity.as_deref(),
+                    &mut progress,
+                    tables,
+                    ports,
+                )
+            });
         if let Err(refusal) = decided {
             return self.deny(Some((index, rule)), refusal.0, progress, ports);
         }
         ports.metrics.note(&Event::Admitted { rule: Some(index) });
         let strip = std::mem::take(&mut progress.strip);
-        Step::Continue(Effects { strip, identity, response: rate_limit_headers(progress) })
+        Step::Continue(Effects {
+            strip,
+            identity,
+            response: rate_limit_headers(progress),
+        })
     }
 
     fn count(
@@ -313,12 +396,16 @@ impl Gate {
             match verdict {
                 Verdict::Unavailable => return Err(Reason::LimitUnavailable.into()),
                 Verdict::Admitted { .. } | Verdict::Exceeded { .. } => {
-                    append(&mut progress.policy, limit.policy());
-                    append(&mut progress.state, &report.state());
+                    progress.policy = Some(match progress.policy.take() {
+                        None => Rc::clone(limit.policy()),
+                        Some(before) => format!("{before}, {}", limit.policy()).into(),
+                    });
+                    report.append_state(&mut progress.state);
                 }
             }
             if !report.admitted {
-                let denial = Denial::new(Reason::LimitExceeded).header("retry-after", report.reset.to_string());
+                let denial =
+                    Denial::new(Reason::LimitExceeded).header("retry-after", report.reset.to_string());
                 return Err(Refusal(denial));
             }
         }
@@ -337,7 +424,9 @@ impl Gate {
             name.starts_with(HEADER_PREFIX) || self.reserved.contains(&name)
         };
         let names = request.headers.iter().filter(|(name, _)| reserved(name));
-        names.filter_map(|(name, _)| std::str::from_utf8(name).ok().map(str::to_owned)).collect()
+        names
+            .filter_map(|(name, _)| std::str::from_utf8(name).ok().map(str::to_owned))
+            .collect()
     }
 
     fn deny(
@@ -347,18 +436,24 @@ impl Gate {
         progress: Progress,
         ports: &Ports<'_>,
     ) -> Step {
-        ports.metrics.note(&Event::Refused { rule: rule.map(|(index, _)| index), reason: denial.reason });
+        ports.metrics.note(&Event::Refused {
+            rule: rule.map(|(index, _)| index),
+            reason: denial.reason,
+        });
         denial.rule = rule.map(|(_, rule)| rule.name.clone());
         denial.headers.extend(rate_limit_headers(progress));
         if denial.reason.status() == 503 {
-            denial.headers.push(("retry-after", "1".to_owned()));
+            denial.headers.push(("retry-after", "1".into()));
         }
         Step::Deny(denial)
     }
 }
 
 fn note_caller(by: &str, identity: &Identity, ports: &Ports<'_>) {
-    ports.metrics.note(&Event::Authenticated { by, subject: &identity.subject });
+    ports.metrics.note(&Event::Authenticated {
+        by,
+        subject: &identity.subject,
+    });
 }
 
 /// A 401 names the ways in (RFC 9110, section 15.5.2).
@@ -366,18 +461,18 @@ fn challenged(rule: &Rule, reason: Reason) -> Refusal {
     let denial = Denial::new(reason);
     Refusal(match reason.status() {
         401 if reason == Reason::CredentialsMissing => {
-            denial.header("www-authenticate", rule.challenge.missing.clone())
+            denial.header("www-authenticate", rule.challenge.missing.as_str())
         }
-        401 => denial.header("www-authenticate", rule.challenge.invalid.clone()),
+        401 => denial.header("www-authenticate", rule.challenge.invalid.as_str()),
         _ => denial,
     })
 }
 
-fn rate_limit_headers(progress: Progress) -> Vec<(&'static str, String)> {
-    if progress.policy.is_empty() {
+fn rate_limit_headers(progress: Progress) -> Vec<(&'static str, Rc<str>)> {
+    let Some(policy) = progress.policy else {
         return Vec::new();
-    }
-    vec![("ratelimit-policy", progress.policy), ("ratelimit", progress.state)]
+    };
+    vec![("ratelimit-policy", policy), ("ratelimit", progress.state.into())]
 }
 
 fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Result<(), Reason> {
@@ -390,7 +485,8 @@ fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Res
     }
     let holds = |path: &str, wanted: &str| {
         claim(&identity.claims, path).is_some_and(|value| {
-            claim_text(value).as_deref() == Some(wanted) || claim_list(value).iter().any(|item| item == wanted)
+            claim_text(value).as_deref() == Some(wanted)
+                || claim_list(value).iter().any(|item| item == wanted)
         })
     };
     if !rule.claims.iter().all(|(path, wanted)| holds(path, wanted)) {
@@ -405,21 +501,20 @@ fn key_part<'a>(part: &KeyPart, request: &Request<'a>, identity: Option<&'a Iden
     let subject = |identity: &'a Identity| Cow::Borrowed(identity.subject.as_bytes());
     match part {
         KeyPart::Subject => identity.map(subject).unwrap_or_default(),
-        KeyPart::ApiKey => identity.filter(|i| i.method != Method::Jwt).map(subject).unwrap_or_default(),
-        KeyPart::Address => request.source.map(|s| Cow::Owned(address_key(s).into_bytes())).unwrap_or_default(),
+        KeyPart::ApiKey => identity
+            .filter(|i| i.method != Method::Jwt)
+            .map(subject)
+            .unwrap_or_default(),
+        KeyPart::Address => request
+            .source
+            .map(|s| Cow::Owned(address_key(s).into_bytes()))
+            .unwrap_or_default(),
         KeyPart::Header(name) => match request.single(name) {
             Single::Absent => Cow::default(),
             Single::One(value) => Cow::Borrowed(value),
             Single::Several => Cow::Owned(request.values(name).collect::<Vec<_>>().join(&b"\n"[..])),
         },
     }
-}
-
-fn append(list: &mut String, item: &str) {
-    if !list.is_empty() {
-        list.push_str(", ");
-    }
-    list.push_str(item);
 }
 
 /// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a proxy
@@ -430,7 +525,9 @@ fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
         Single::Several => return Err(Reason::CredentialsAmbiguous),
         Single::One(value) => value,
     };
-    let Some((scheme, token)) = value.split_at_checked(7) else { return Ok(None) };
+    let Some((scheme, token)) = value.split_at_checked(7) else {
+        return Ok(None);
+    };
     if !scheme.eq_ignore_ascii_case(b"bearer ") {
         return Ok(None);
     }

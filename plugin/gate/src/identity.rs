@@ -69,8 +69,19 @@ impl Identity {
         if let Some(tenant) = &tenant {
             headers.push((format!("{HEADER_PREFIX}tenant"), escape(tenant)));
         }
-        headers.extend(extra_headers.into_iter().map(|(name, value)| (name, escape(&value))));
-        Self { subject, method, roles, tenant, claims, headers }
+        headers.extend(
+            extra_headers
+                .into_iter()
+                .map(|(name, value)| (name, escape(&value))),
+        );
+        Self {
+            subject,
+            method,
+            roles,
+            tenant,
+            claims,
+            headers,
+        }
     }
 
     /// The headers that tell the upstream who is calling. Values are UTF-8 percent-encoded where they hold control
@@ -125,22 +136,38 @@ mod tests {
     #[test]
     fn a_subject_cannot_smuggle_a_header_or_a_role() {
         let roles = vec!["a,Admin".to_owned(), "b".to_owned()];
-        let identity =
-            Identity::new("eve\r\nx-admin: é%".into(), Method::Jwt, roles, None, Map::new(), []);
-        assert_eq!(identity.headers(), [
-            ("x-postern-subject".to_owned(), "eve%0D%0Ax-admin: %C3%A9%25".to_owned()),
-            ("x-postern-method".to_owned(), "jwt".to_owned()),
-            ("x-postern-roles".to_owned(), "a%2CAdmin,b".to_owned()),
-        ]);
+        let identity = Identity::new(
+            "eve\r\nx-admin: é%".into(),
+            Method::Jwt,
+            roles,
+            None,
+            Map::new(),
+            [],
+        );
+        assert_eq!(
+            identity.headers(),
+            [
+                (
+                    "x-postern-subject".to_owned(),
+                    "eve%0D%0Ax-admin: %C3%A9%25".to_owned()
+                ),
+                ("x-postern-method".to_owned(), "jwt".to_owned()),
+                ("x-postern-roles".to_owned(), "a%2CAdmin,b".to_owned()),
+            ]
+        );
     }
 
     #[test]
     fn claims_by_path() {
-        let claims = json!({"realm_access": {"roles": ["a", 1]}, "https://x.example/roles": "b c", "scope": "d e"});
+        let claims =
+            json!({"realm_access": {"roles": ["a", 1]}, "https://x.example/roles": "b c", "scope": "d e"});
         let claims = claims.as_object().unwrap();
         let list = |path: &str| claim(claims, path).map(claim_list);
         assert_eq!(list("realm_access.roles"), Some(vec!["a".into(), "1".into()]));
-        assert_eq!(list("https://x.example/roles"), Some(vec!["b".into(), "c".into()]));
+        assert_eq!(
+            list("https://x.example/roles"),
+            Some(vec!["b".into(), "c".into()])
+        );
         assert_eq!(list("scope"), Some(vec!["d".into(), "e".into()]));
         assert_eq!(list("realm_access.none"), None);
         assert_eq!(list("scope.deeper"), None);

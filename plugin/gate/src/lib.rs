@@ -11,6 +11,7 @@ pub mod ports;
 mod api_key;
 mod compile;
 mod denial;
+mod digest_map;
 mod gate;
 mod identity;
 mod jwt;

@@ -26,7 +26,10 @@ impl<'a> Request<'a> {
     /// All values under `name`, which is in lower case.
     pub(crate) fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let headers = self.headers;
-        headers.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| *value)
+        headers
+            .iter()
+            .filter(move |(n, _)| *n == name.as_bytes())
+            .map(|(_, value)| *value)
     }
 
     /// The value under `name`, if there is exactly one.
@@ -71,7 +74,10 @@ impl<'a> Request<'a> {
 /// The address without its port; an IPv6 address cut to its /64, which is what one client holds.
 pub(crate) fn address_key(source: &str) -> String {
     use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-    let ip = source.parse::<SocketAddr>().map(|a| a.ip()).or_else(|_| source.parse::<IpAddr>());
+    let ip = source
+        .parse::<SocketAddr>()
+        .map(|a| a.ip())
+        .or_else(|_| source.parse::<IpAddr>());
     match ip.map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(v4)) => v4.to_string(),
         Ok(IpAddr::V6(v6)) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).to_string(),
@@ -99,7 +105,11 @@ mod tests {
     #[test]
     fn a_header_that_comes_twice_is_not_single() {
         let headers: [Header<'_>; 3] = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")];
-        let request = Request { headers: &headers, source: None, end_of_stream: true };
+        let request = Request {
+            headers: &headers,
+            source: None,
+            end_of_stream: true,
+        };
         assert_eq!(request.single("a"), Single::Several);
         assert_eq!(request.single("b"), Single::One(b"2"));
         assert_eq!(request.single("c"), Single::Absent);
@@ -109,7 +119,11 @@ mod tests {
     fn an_id_that_could_break_a_reply_is_not_repeated() {
         for (id, kept) in [("a1-b2", true), ("\"},", false), ("", true), ("x\u{7f}", false)] {
             let headers: [Header<'_>; 1] = [(b"x-request-id", id.as_bytes())];
-            let request = Request { headers: &headers, source: None, end_of_stream: true };
+            let request = Request {
+                headers: &headers,
+                source: None,
+                end_of_stream: true,
+            };
             assert_eq!(request.id().is_some(), kept, "{id:?}");
         }
     }

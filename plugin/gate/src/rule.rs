@@ -43,7 +43,10 @@ impl Challenge {
         for way in ways {
             let (plain, wrong) = match way {
                 // RFC 6750, section 3.
-                WayIn::Token => ("Bearer realm=\"postern\"", "Bearer realm=\"postern\", error=\"invalid_token\""),
+                WayIn::Token => (
+                    "Bearer realm=\"postern\"",
+                    "Bearer realm=\"postern\", error=\"invalid_token\"",
+                ),
                 WayIn::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
                 WayIn::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
             };
@@ -52,7 +55,10 @@ impl Challenge {
                 invalid.push(wrong);
             }
         }
-        Self { missing: missing.join(", "), invalid: invalid.join(", ") }
+        Self {
+            missing: missing.join(", "),
+            invalid: invalid.join(", "),
+        }
     }
 }
 
@@ -90,7 +96,11 @@ impl Path {
     /// `/kernel/audit/{id}`: a placeholder stands for one whole, non-empty segment.
     pub(crate) fn template(text: &str) -> Self {
         let segment = |s: &str| {
-            if s.starts_with('{') && s.ends_with('}') { Segment::Any } else { Segment::Literal(s.to_owned()) }
+            if s.starts_with('{') && s.ends_with('}') {
+                Segment::Any
+            } else {
+                Segment::Literal(s.to_owned())
+            }
         };
         Self::Template(text.split('/').skip(1).map(segment).collect())
     }
@@ -139,7 +149,10 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(list: Vec<Rule>) -> Self {
-        let mut rules = Self { needs_host: list.iter().any(|r| !r.matcher.hosts.is_empty()), ..Self::default() };
+        let mut rules = Self {
+            needs_host: list.iter().any(|r| !r.matcher.hosts.is_empty()),
+            ..Self::default()
+        };
         for (index, rule) in list.iter().enumerate() {
             match &rule.matcher.path {
                 Path::Exact(path) => rules.exact.entry(path.clone()).or_default().push(index),
@@ -164,7 +177,11 @@ impl Rules {
 
     /// The first rule in the configuration's order that matches.
     pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<(usize, &Rule)> {
-        let fits = |index: &&usize| self.list.get(**index).is_some_and(|r| r.matcher.matches(method, host, path));
+        let fits = |index: &&usize| {
+            self.list
+                .get(**index)
+                .is_some_and(|r| r.matcher.matches(method, host, path))
+        };
         let exact = self.exact.get(path).and_then(|indices| indices.iter().find(fits));
         let other = self.other.iter().find(fits);
         let index = match (exact, other) {
@@ -216,10 +233,22 @@ mod tests {
 
     #[test]
     fn the_first_rule_in_order_wins_whatever_its_kind() {
-        let exact = |path: &str| Matcher { path: Path::Exact(path.into()), ..Matcher::default() };
-        let prefix = |path: &str| Matcher { path: Path::Prefix(path.into()), ..Matcher::default() };
-        let posts = Matcher { methods: vec!["POST".into()], ..exact("/a/b") };
-        let below = Matcher { hosts: vec![Host::Below(".example.com".into())], ..prefix("/h") };
+        let exact = |path: &str| Matcher {
+            path: Path::Exact(path.into()),
+            ..Matcher::default()
+        };
+        let prefix = |path: &str| Matcher {
+            path: Path::Prefix(path.into()),
+            ..Matcher::default()
+        };
+        let posts = Matcher {
+            methods: vec!["POST".into()],
+            ..exact("/a/b")
+        };
+        let below = Matcher {
+            hosts: vec![Host::Below(".example.com".into())],
+            ..prefix("/h")
+        };
         let rules = Rules::new(vec![
             rule("posts", posts),
             rule("prefix", prefix("/a")),
@@ -227,7 +256,9 @@ mod tests {
             rule("host", below),
         ]);
         let name = |method: &str, host: &str, path: &str| {
-            rules.find(method.as_bytes(), host, path).map(|(_, rule)| rule.name.clone())
+            rules
+                .find(method.as_bytes(), host, path)
+                .map(|(_, rule)| rule.name.clone())
         };
         assert_eq!(name("POST", "", "/a/b").as_deref(), Some("posts"));
         assert_eq!(name("GET", "", "/a/b").as_deref(), Some("prefix"));

@@ -40,7 +40,7 @@ pub struct Effects {
     /// The caller, whose [`headers`](Identity::headers) are set on the request.
     pub identity: Option<Rc<Identity>>,
     /// Headers to add to the response.
-    pub response: Vec<(&'static str, String)>,
+    pub response: Vec<(&'static str, Rc<str>)>,
 }
 
 /// A request that waits for what it needs.
@@ -55,8 +55,8 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) strip: Vec<String>,
-    /// The values of `RateLimit-Policy` and `RateLimit` so far.
-    pub(crate) policy: String,
+    /// The values of `RateLimit-Policy` and `RateLimit` so far; a single limit's policy is shared, not copied.
+    pub(crate) policy: Option<Rc<str>>,
     pub(crate) state: String,
 }
 

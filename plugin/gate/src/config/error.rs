@@ -41,7 +41,10 @@ impl ConfigErrors {
 
     /// Notes one more error.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Issue { path: path.into(), message: message.into() });
+        self.0.push(Issue {
+            path: path.into(),
+            message: message.into(),
+        });
     }
 
     /// The errors, first to last.
@@ -91,7 +94,11 @@ fn path_of(location: ValuePointerRef<'_>) -> String {
         ValuePointerRef::Index { index, prev } => format!("{}[{index}]", path_of(*prev)),
         ValuePointerRef::Key { key, prev } => {
             let before = path_of(*prev);
-            if before.is_empty() { key.to_owned() } else { format!("{before}.{key}") }
+            if before.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{before}.{key}")
+            }
         }
     }
 }

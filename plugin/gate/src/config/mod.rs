@@ -18,7 +18,9 @@ pub(crate) use error::suggest;
 /// Every error of shape: unknown and missing fields, wrong kinds, scalars that do not parse.
 pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| {
-        ConfigErrors::whole(format!("the plugin's configuration is not JSON: {e}; give it as a Struct or a JSON string"))
+        ConfigErrors::whole(format!(
+            "the plugin's configuration is not JSON: {e}; give it as a Struct or a JSON string"
+        ))
     })?;
     from_value(value)
 }

@@ -19,9 +19,11 @@ pub struct Span(pub Duration);
 
 impl Span {
     fn parse(text: String) -> Result<Self, ScalarError> {
-        humantime::parse_duration(text.trim())
-            .map(Self)
-            .map_err(|e| ScalarError(format!("\"{text}\" is not a duration such as 250ms, 10s or 24h: {e}")))
+        humantime::parse_duration(text.trim()).map(Self).map_err(|e| {
+            ScalarError(format!(
+                "\"{text}\" is not a duration such as 250ms, 10s or 24h: {e}"
+            ))
+        })
     }
 }
 
@@ -50,7 +52,9 @@ impl Instant {
     fn parse(text: String) -> Result<Self, ScalarError> {
         let wrong = || ScalarError(format!("\"{text}\" is not a time such as 2027-01-01T00:00:00Z"));
         let time = humantime::parse_rfc3339(&text).map_err(|_| wrong())?;
-        time.duration_since(std::time::UNIX_EPOCH).map(Self).map_err(|_| wrong())
+        time.duration_since(std::time::UNIX_EPOCH)
+            .map(Self)
+            .map_err(|_| wrong())
     }
 }
 
@@ -70,7 +74,11 @@ impl Digest {
         let hex = text.strip_prefix("sha256:").ok_or_else(wrong)?;
         let mut digest = [0; 32];
         let bytes = Hex::decode(&mut digest, hex, None).map_err(|_| wrong())?;
-        if bytes.len() == 32 { Ok(Self(digest)) } else { Err(wrong()) }
+        if bytes.len() == 32 {
+            Ok(Self(digest))
+        } else {
+            Err(wrong())
+        }
     }
 }
 

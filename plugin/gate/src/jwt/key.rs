@@ -64,7 +64,11 @@ impl VerifyingKey {
     }
 
     pub(crate) fn from_secret(secret: &Secret) -> Self {
-        Self { kid: None, material: Material::Hs256(HS256Key::from_bytes(secret.expose())), spki: None }
+        Self {
+            kid: None,
+            material: Material::Hs256(HS256Key::from_bytes(secret.expose())),
+            spki: None,
+        }
     }
 
     /// The one algorithm of this key.

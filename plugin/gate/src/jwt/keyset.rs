@@ -48,7 +48,11 @@ impl KeySet {
             members.retain(|name, _| MEMBERS.contains(&name.as_str()));
             let kid = members.get("kid").and_then(Value::as_str).map(str::to_owned);
             let jwk = Value::Object(members).to_string();
-            keys.extend(algorithms.iter().filter_map(|a| VerifyingKey::from_jwk(&jwk, kid.clone(), *a)));
+            keys.extend(
+                algorithms
+                    .iter()
+                    .filter_map(|a| VerifyingKey::from_jwk(&jwk, kid.clone(), *a)),
+            );
         }
         if keys.is_empty() {
             let names: Vec<_> = algorithms.iter().map(|a| a.name()).collect();

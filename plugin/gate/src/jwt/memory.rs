@@ -1,10 +1,9 @@
 //! Tokens that verified, remembered by their SHA-256 so that the next request with the same token costs no signature.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use super::Verified;
+use crate::digest_map::DigestMap;
 
 /// SHA-256 of the token.
 pub(crate) type Fingerprint = [u8; 32];
@@ -18,12 +17,16 @@ pub(crate) struct Memory {
     old: Generation,
 }
 
-type Generation = HashMap<Fingerprint, Rc<Verified>, BuildHasherDefault<FirstBytes>>;
+type Generation = DigestMap<Rc<Verified>>;
 
 impl Memory {
     /// A memory of at most twice `capacity` tokens.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, young: Generation::default(), old: Generation::default() }
+        Self {
+            capacity,
+            young: Generation::default(),
+            old: Generation::default(),
+        }
     }
 
     pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<Verified>> {
@@ -51,23 +54,4 @@ impl Memory {
         self.young.clear();
         self.old.clear();
     }
-}
-
-/// A SHA-256 is already evenly spread and cannot be steered: its first bytes serve as the hash.
-#[derive(Default)]
-struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    // The length prefix of an array says nothing.
-    fn write_usize(&mut self, _: usize) {}
 }

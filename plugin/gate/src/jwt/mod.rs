@@ -95,7 +95,10 @@ pub(crate) struct Issuers {
 
 impl Issuers {
     pub(crate) fn new(list: Vec<Issuer>) -> Self {
-        Self { list, memory: RefCell::new(Memory::new(REMEMBERED)) }
+        Self {
+            list,
+            memory: RefCell::new(Memory::new(REMEMBERED)),
+        }
     }
 
     pub(crate) fn list(&self) -> &[Issuer] {
@@ -104,16 +107,27 @@ impl Issuers {
 
     /// Takes a fetched key set into use and forgets what older keys verified.
     pub(crate) fn install(&self, issuer: usize, jwks: &[u8], fetched: Duration) -> Result<(), KeySetError> {
-        let Some(issuer) = self.list.get(issuer) else { return Ok(()) };
+        let Some(issuer) = self.list.get(issuer) else {
+            return Ok(());
+        };
         let set = KeySet::from_json(jwks, &issuer.algorithms)?;
-        *issuer.keys.borrow_mut() = Held { set: Some(set), fetched };
+        *issuer.keys.borrow_mut() = Held {
+            set: Some(set),
+            fetched,
+        };
         self.memory.borrow_mut().clear();
         Ok(())
     }
 
     /// Verifies `token`, which must be of one of the `accepted` issuers (indices). With `fetched`, keys were fetched
     /// for this request already and are not asked for again.
-    pub(crate) fn verify(&self, token: &str, accepted: &[usize], fetched: bool, ports: &Ports<'_>) -> Outcome {
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        accepted: &[usize],
+        fetched: bool,
+        ports: &Ports<'_>,
+    ) -> Outcome {
         match self.try_verify(token, accepted, fetched, ports) {
             Ok(identity) => Outcome::Verified(identity),
             Err(Stop::Refuse(reason)) => Outcome::Refused(reason),
@@ -142,7 +156,11 @@ impl Issuers {
         let identity = issuer.verify_with_keys(index, token, unverified, fetched, ports)?;
         let identity = Rc::new(identity);
         if let Some(fingerprint) = fingerprint {
-            let verified = Verified { issuer: index, validity, identity: Rc::clone(&identity) };
+            let verified = Verified {
+                issuer: index,
+                validity,
+                identity: Rc::clone(&identity),
+            };
             self.memory.borrow_mut().put(fingerprint, Rc::new(verified));
         }
         Ok(identity)
@@ -187,7 +205,11 @@ enum Stop {
 impl Stop {
     /// Keys are asked for once a request; when that brought none, the request cannot be decided.
     fn need_keys(issuer: usize, fetched: bool) -> Self {
-        if fetched { Self::Refuse(Reason::KeysUnavailable) } else { Self::NeedKeys(issuer) }
+        if fetched {
+            Self::Refuse(Reason::KeysUnavailable)
+        } else {
+            Self::NeedKeys(issuer)
+        }
     }
 }
 
@@ -230,15 +252,24 @@ impl Issuer {
         let set = held.set.as_ref().ok_or(Reason::KeysUnavailable)?;
         let Some(key) = set.find(*algorithm, unverified.kid.as_deref()) else {
             let may_fetch = self.remote.is_some() && !fetched && unverified.kid.is_some();
-            return Err(if may_fetch { Stop::NeedKeys(index) } else { Reason::TokenKeyUnknown.into() });
+            return Err(if may_fetch {
+                Stop::NeedKeys(index)
+            } else {
+                Reason::TokenKeyUnknown.into()
+            });
         };
-        ports.verifier.verify(key, token).map_err(|_| Reason::TokenSignature)?;
+        ports
+            .verifier
+            .verify(key, token)
+            .map_err(|_| Reason::TokenSignature)?;
         Ok(self.identify(unverified)?)
     }
 
     fn keys_usable(&self, ports: &Ports<'_>) -> bool {
         let held = self.keys.borrow();
-        let Some(remote) = &self.remote else { return held.set.is_some() };
+        let Some(remote) = &self.remote else {
+            return held.set.is_some();
+        };
         if held.set.is_none() {
             return false;
         }
@@ -251,9 +282,15 @@ impl Issuer {
 
     fn identify(&self, token: Unverified) -> Result<Identity, Reason> {
         let text = |path: &str| token.claim(path).and_then(claim_text);
-        let subject = text(&self.subject_claim).filter(|s| !s.is_empty()).ok_or(Reason::TokenSubjectMissing)?;
+        let subject = text(&self.subject_claim)
+            .filter(|s| !s.is_empty())
+            .ok_or(Reason::TokenSubjectMissing)?;
         let roles = token.claim(&self.roles_claim).map(claim_list).unwrap_or_default();
-        let tenant = self.tenant_claim.as_deref().and_then(text).or_else(|| self.default_tenant.clone());
+        let tenant = self
+            .tenant_claim
+            .as_deref()
+            .and_then(text)
+            .or_else(|| self.default_tenant.clone());
         let extra: Vec<_> = self
             .headers
             .iter()
@@ -263,6 +300,13 @@ impl Issuer {
                 Some((header.clone(), value))
             })
             .collect();
-        Ok(Identity::new(subject, Method::Jwt, roles, tenant, token.claims, extra))
+        Ok(Identity::new(
+            subject,
+            Method::Jwt,
+            roles,
+            tenant,
+            token.claims,
+            extra,
+        ))
     }
 }

@@ -36,16 +36,29 @@ impl FetchRecord {
     /// A fetch begins now.
     #[must_use]
     pub fn begun(self, now: Duration) -> Self {
-        Self { attempted: Some(now), pending: true, ..self }
+        Self {
+            attempted: Some(now),
+            pending: true,
+            ..self
+        }
     }
 
     /// The fetch ended, with keys or without.
     #[must_use]
     pub fn ended(self, now: Duration, success: bool) -> Self {
         if success {
-            Self { fetched: Some(now), pending: false, failures: 0, ..self }
+            Self {
+                fetched: Some(now),
+                pending: false,
+                failures: 0,
+                ..self
+            }
         } else {
-            Self { pending: false, failures: self.failures.saturating_add(1), ..self }
+            Self {
+                pending: false,
+                failures: self.failures.saturating_add(1),
+                ..self
+            }
         }
     }
 
@@ -135,8 +148,14 @@ mod tests {
         let record = FetchRecord::default();
         assert!(SCHEDULE.due(&record, false, at(1)));
         let record = record.begun(at(1));
-        assert!(!SCHEDULE.due(&record, true, at(2)), "one worker fetches at a time");
-        assert!(SCHEDULE.due(&record, false, at(11)), "the worker that fetched has died");
+        assert!(
+            !SCHEDULE.due(&record, true, at(2)),
+            "one worker fetches at a time"
+        );
+        assert!(
+            SCHEDULE.due(&record, false, at(11)),
+            "the worker that fetched has died"
+        );
         let record = record.ended(at(2), true);
         assert!(!SCHEDULE.due(&record, false, at(601)));
         assert!(SCHEDULE.due(&record, false, at(602)));
@@ -165,7 +184,10 @@ mod tests {
 
     #[test]
     fn a_record_survives_the_shared_state() {
-        let record = FetchRecord { failures: 7, ..FetchRecord::default().begun(at(5)).ended(at(6), true) };
+        let record = FetchRecord {
+            failures: 7,
+            ..FetchRecord::default().begun(at(5)).ended(at(6), true)
+        };
         assert_eq!(FetchRecord::decode(&record.encode()), record);
         assert_eq!(record.encode().len(), FetchRecord::ENCODED);
         assert_eq!(FetchRecord::decode(b"short"), FetchRecord::default());

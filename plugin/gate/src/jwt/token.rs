@@ -24,7 +24,10 @@ pub(crate) struct Unverified {
 #[must_use]
 pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
     let (signed, signature) = token.rsplit_once('.')?;
-    Some((signed, Base64UrlSafeNoPadding::decode_to_vec(signature, None).ok()?))
+    Some((
+        signed,
+        Base64UrlSafeNoPadding::decode_to_vec(signature, None).ok()?,
+    ))
 }
 
 impl Unverified {
@@ -34,7 +37,8 @@ impl Unverified {
             return Err(Reason::TokenTooLarge);
         }
         let mut parts = token.split('.');
-        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(_), Some(payload), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(Reason::TokenMalformed);
         };
@@ -62,7 +66,11 @@ impl Unverified {
 
     /// `aud` is one string or a list of them (RFC 7519, section 4.1.3).
     pub(crate) fn names_audience(&self, accepted: &[String]) -> bool {
-        let known = |value: &Value| value.as_str().is_some_and(|aud| accepted.iter().any(|a| a == aud));
+        let known = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|aud| accepted.iter().any(|a| a == aud))
+        };
         match self.claims.get("aud") {
             Some(Value::Array(audiences)) => audiences.iter().any(known),
             Some(one) => known(one),
@@ -92,9 +100,11 @@ impl Validity {
     pub(crate) fn read(claims: &Map<String, Value>, expiry: Expiry) -> Result<Self, Reason> {
         let date = |name: &str| match claims.get(name) {
             None => Ok(None),
-            Some(value) => {
-                value.as_f64().filter(|d| d.is_finite() && *d >= 0.0).map(Some).ok_or(Reason::TokenMalformed)
-            }
+            Some(value) => value
+                .as_f64()
+                .filter(|d| d.is_finite() && *d >= 0.0)
+                .map(Some)
+                .ok_or(Reason::TokenMalformed),
         };
         let (issued, not_before, expires) = (date("iat")?, date("nbf")?, date("exp")?);
         if expires.is_none() && expiry == Expiry::Required {

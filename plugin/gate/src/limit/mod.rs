@@ -6,6 +6,7 @@ mod table;
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
@@ -35,7 +36,7 @@ pub(crate) struct Limit {
     /// Requests per window and the window in seconds, as the policy header states them.
     stated: (u32, u64),
     /// This limit's item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-    policy: String,
+    policy: Rc<str>,
     /// What keeps this limit's keys apart from those of other limits, and of this one with another quota.
     identity: String,
 }
@@ -85,15 +86,25 @@ impl Limit {
             return Err(("window", "must be at most 31 days"));
         }
         let quota = Quota::with_period(period)
-            .ok_or(("window", "is too short for the quota: less than a nanosecond a request"))?
+            .ok_or((
+                "window",
+                "is too short for the quota: less than a nanosecond a request",
+            ))?
             .allow_burst(burst);
         let seconds = window.as_secs_f64().ceil().max(1.0) as u64;
         let identity = format!("{name}/{}/{}", period.as_nanos(), burst);
-        let policy = format!("\"{name}\";q={requests};w={seconds}");
-        Ok(Self { name, key, quota, stated: (requests.get(), seconds), policy, identity })
+        let policy = format!("\"{name}\";q={requests};w={seconds}").into();
+        Ok(Self {
+            name,
+            key,
+            quota,
+            stated: (requests.get(), seconds),
+            policy,
+            identity,
+        })
     }
 
-    pub(crate) fn policy(&self) -> &str {
+    pub(crate) fn policy(&self) -> &Rc<str> {
         &self.policy
     }
 
@@ -104,15 +115,32 @@ impl Limit {
             Verdict::Exceeded { wait } => (0, *wait, false),
             Verdict::Unavailable => (0, Duration::ZERO, false),
         };
-        let reset = wait.as_secs_f64().ceil().max(1.0) as u64;
-        Report { name: &self.name, quota, window, remaining, reset, admitted }
+        let reset = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0))
+            .max(1);
+        Report {
+            name: &self.name,
+            quota,
+            window,
+            remaining,
+            reset,
+            admitted,
+        }
     }
 }
 
 impl Report<'_> {
-    /// An item of `RateLimit`: what is left, and the seconds until there is more.
-    pub(crate) fn state(&self) -> String {
-        format!("\"{}\";r={};t={}", self.name, self.remaining, self.reset)
+    /// Appends this limit's item of `RateLimit`: what is left, and the seconds until there is more. It is written on
+    /// every limited request's path, hence without the formatting machinery.
+    pub(crate) fn append_state(&self, list: &mut String) {
+        let mut digits = itoa::Buffer::new();
+        list.push_str(if list.is_empty() { "\"" } else { ", \"" });
+        list.push_str(self.name);
+        list.push_str("\";r=");
+        list.push_str(digits.format(self.remaining));
+        list.push_str(";t=");
+        list.push_str(digits.format(self.reset));
     }
 }
 
@@ -124,7 +152,9 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn open(table: &'static str, state: &dyn SharedState, random: [u8; 16]) -> Self {
-        Self { table: Table::open(table, state, random) }
+        Self {
+            table: Table::open(table, state, random),
+        }
     }
 
     /// Counts a request whose key has these parts.
@@ -139,23 +169,39 @@ impl Limiter {
 
     /// Admits a key once in `window`.
     pub(crate) fn once(&self, parts: &[&str], window: Duration, ports: &Ports<'_>) -> Verdict {
-        let Some(quota) = Quota::with_period(window) else { return Verdict::Admitted { remaining: 0 } };
+        let Some(quota) = Quota::with_period(window) else {
+            return Verdict::Admitted { remaining: 0 };
+        };
         self.count(quota, self.table.slot("", parts.iter()), ports)
     }
 
     fn count(&self, quota: Quota, slot: Slot, ports: &Ports<'_>) -> Verdict {
         let clock = SharedClock(Cell::new(Nanos::from(0)));
-        let store = Store { table: &self.table, ports, failed: Cell::new(false) };
+        let store = Store {
+            table: &self.table,
+            ports,
+            failed: Cell::new(false),
+        };
         // A limiter counts from the moment it was made; made at zero, all workers count from the same origin.
-        let limiter =
-            RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, store, clock);
+        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, store, clock);
         let now = Nanos::from(ports.clock.monotonic());
         limiter.clock().0.set(now);
-        let verdict = match limiter.check_key(&At { slot, now: now.as_u64() }) {
-            Ok(state) => Verdict::Admitted { remaining: state.remaining_burst_capacity() },
-            Err(until) => Verdict::Exceeded { wait: until.wait_time_from(now) },
+        let verdict = match limiter.check_key(&At {
+            slot,
+            now: now.as_u64(),
+        }) {
+            Ok(state) => Verdict::Admitted {
+                remaining: state.remaining_burst_capacity(),
+            },
+            Err(until) => Verdict::Exceeded {
+                wait: until.wait_time_from(now),
+            },
         };
-        if limiter.into_state_store().failed.get() { Verdict::Unavailable } else { verdict }
+        if limiter.into_state_store().failed.get() {
+            Verdict::Unavailable
+        } else {
+            verdict
+        }
     }
 }
 

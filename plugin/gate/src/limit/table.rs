@@ -56,7 +56,10 @@ impl Table {
     /// table's hash.
     pub(crate) fn open(name: &'static str, state: &dyn SharedState, random: [u8; 16]) -> Self {
         let header = name;
-        if let Some(seed) = state.get(header).and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok()) {
+        if let Some(seed) = state
+            .get(header)
+            .and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok())
+        {
             return Self { name, seed };
         }
         let table = Self { name, seed: random };
@@ -92,7 +95,10 @@ impl Table {
         parts.for_each(|part| write(part.as_ref()));
         let hash = hasher.finish128();
         // Zero marks an empty slot.
-        Slot { bucket: hash.h1 as u32 & (BUCKETS - 1), fingerprint: hash.h2.max(1) }
+        Slot {
+            bucket: hash.h1 as u32 & (BUCKETS - 1),
+            fingerprint: hash.h2.max(1),
+        }
     }
 
     /// Updates a key's arrival time by `decide`, which is given the present one, in nanoseconds on the shared clock,
@@ -106,8 +112,12 @@ impl Table {
     ) -> Updated<T, E> {
         let key = self.key(slot.bucket);
         for _ in 0..ATTEMPTS {
-            let Some((bytes, version)) = state.get(&key) else { return Updated::Unavailable };
-            let Some(mut bucket) = Bucket::decode(&bytes) else { return Updated::Unavailable };
+            let Some((bytes, version)) = state.get(&key) else {
+                return Updated::Unavailable;
+            };
+            let Some(mut bucket) = Bucket::decode(&bytes) else {
+                return Updated::Unavailable;
+            };
             let held = bucket.find(slot.fingerprint);
             match decide(held.map(Nanos::from)) {
                 Err(refused) => return Updated::Refused(refused),
@@ -154,13 +164,24 @@ impl Bucket {
     }
 
     fn find(&self, fingerprint: u64) -> Option<u64> {
-        self.0.iter().find(|(held, _)| *held == fingerprint).map(|(_, arrival)| *arrival)
+        self.0
+            .iter()
+            .find(|(held, _)| *held == fingerprint)
+            .map(|(_, arrival)| *arrival)
     }
 
     /// Writes a key's arrival time: over its own, else over the earliest of the others. True if that one still counted.
     fn put(&mut self, fingerprint: u64, arrival: u64, now: u64) -> bool {
-        let rank = |(held, due): &(u64, u64)| if *held == fingerprint { 0 } else { due.saturating_add(1) };
-        let Some(slot) = self.0.iter_mut().min_by_key(|slot| rank(slot)) else { return false };
+        let rank = |(held, due): &(u64, u64)| {
+            if *held == fingerprint {
+                0
+            } else {
+                due.saturating_add(1)
+            }
+        };
+        let Some(slot) = self.0.iter_mut().min_by_key(|slot| rank(slot)) else {
+            return false;
+        };
         let evicted = slot.0 != 0 && slot.0 != fingerprint && slot.1 > now;
         *slot = (fingerprint, arrival);
         evicted

@@ -28,9 +28,18 @@ pub(crate) struct Pending {
 
 impl Github {
     pub(crate) fn new(name: &str, secrets: Vec<Secret>, roles: Vec<String>) -> Self {
-        let identity =
-            Identity::new(name.to_owned(), Method::Signature, roles, None, serde_json::Map::new(), []);
-        Self { secrets, identity: Rc::new(identity) }
+        let identity = Identity::new(
+            name.to_owned(),
+            Method::Signature,
+            roles,
+            None,
+            serde_json::Map::new(),
+            [],
+        );
+        Self {
+            secrets,
+            identity: Rc::new(identity),
+        }
     }
 
     pub(crate) fn begin(&self, request: &Request<'_>) -> Option<Result<Pending, Reason>> {
@@ -44,14 +53,25 @@ impl Github {
     fn read(&self, value: &[u8]) -> Result<Pending, Reason> {
         let hex = value.strip_prefix(b"sha256=").ok_or(Reason::SignatureMalformed)?;
         let macs = self.secrets.iter().map(mac).collect::<Result<_, _>>()?;
-        Ok(Pending { macs, given: mac_from_hex(hex)? })
+        Ok(Pending {
+            macs,
+            given: mac_from_hex(hex)?,
+        })
     }
 
     pub(crate) fn finish(&self, pending: Pending) -> Result<Rc<Identity>, Reason> {
         let given = pending.given.into();
         // Every secret is tried, so that the time does not tell which one signed.
-        let matches = pending.macs.into_iter().filter(|mac| mac.clone().verify(&given).is_ok()).count();
-        if matches > 0 { Ok(Rc::clone(&self.identity)) } else { Err(Reason::SignatureMismatch) }
+        let matches = pending
+            .macs
+            .into_iter()
+            .filter(|mac| mac.clone().verify(&given).is_ok())
+            .count();
+        if matches > 0 {
+            Ok(Rc::clone(&self.identity))
+        } else {
+            Err(Reason::SignatureMismatch)
+        }
     }
 }
 

@@ -59,7 +59,10 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new(id: String, secrets: Vec<Secret>, roles: Vec<String>, tenant: Option<String>) -> Self {
         let identity = Identity::new(id, Method::Signature, roles, tenant, serde_json::Map::new(), []);
-        Self { secrets, identity: Rc::new(identity) }
+        Self {
+            secrets,
+            identity: Rc::new(identity),
+        }
     }
 }
 
@@ -87,7 +90,13 @@ pub(crate) struct Pending {
 /// `timestamp` is in seconds since the Unix epoch, `body_sha256` the digest of the raw body, in lower-case
 /// hexadecimal also where there is none. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
 #[must_use]
-pub fn string_to_sign(method: &str, target: &str, timestamp: u64, nonce: &str, body_sha256: &[u8; 32]) -> String {
+pub fn string_to_sign(
+    method: &str,
+    target: &str,
+    timestamp: u64,
+    nonce: &str,
+    body_sha256: &[u8; 32],
+) -> String {
     let mut text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n");
     for byte in body_sha256 {
         let _ = write!(text, "{byte:02x}");
@@ -111,7 +120,9 @@ impl Keyed {
             Single::Several => Err(Reason::CredentialsAmbiguous),
         };
         let own = |value: &[u8]| {
-            std::str::from_utf8(value).map(str::to_owned).map_err(|_| Reason::SignatureMalformed)
+            std::str::from_utf8(value)
+                .map(str::to_owned)
+                .map_err(|_| Reason::SignatureMalformed)
         };
         let given = mac_from_hex(signature)?;
         let nonce = text(&self.headers.nonce)?;
@@ -149,10 +160,18 @@ impl Keyed {
         replays: &Limiter,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
-        let signer = self.keys.get(&pending.key_id).ok_or(Reason::SignatureKeyUnknown)?;
+        let signer = self
+            .keys
+            .get(&pending.key_id)
+            .ok_or(Reason::SignatureKeyUnknown)?;
         let digest: [u8; 32] = pending.body.finalize().into();
-        let text =
-            string_to_sign(&pending.method, &pending.target, pending.timestamp, &pending.nonce, &digest);
+        let text = string_to_sign(
+            &pending.method,
+            &pending.target,
+            pending.timestamp,
+            &pending.nonce,
+            &digest,
+        );
         let given = pending.given.into();
         let mut matches = 0;
         for secret in &signer.secrets {
