@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::api_key::{ApiKeys, Record};
+use crate::api_key::{ApiKeys, Recognised, Record};
 use crate::config::{self, Algorithm, Config, ConfigErrors, HeaderName, SecretRef, suggest};
 use crate::digest_map::DigestMap;
 use crate::gate::Gate;
@@ -285,6 +285,7 @@ impl<'a> Compiler<'a> {
             label: format!("api_keys/{name}"),
             header: set.header.0.clone(),
             keys,
+            recognised: Recognised::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the gate asks of its surroundings: four small traits. The filter implements them over proxy-wasm; tests and
 //! `postern try` in memory.
 
+pub mod memory;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

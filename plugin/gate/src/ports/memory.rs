@@ -1,0 +1,67 @@
+//! The ports in memory, for tests, `postern try` and benchmarks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Clock, Conflict, SharedState, Version};
+
+/// A shared state that one process holds for itself.
+#[derive(Debug, Default)]
+pub struct MemoryState {
+    values: RefCell<HashMap<String, (Vec<u8>, u32)>>,
+}
+
+impl SharedState for MemoryState {
+    fn get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        let values = self.values.borrow();
+        let (value, version) = values.get(key)?;
+        Some((value.clone(), Version::new(*version)?))
+    }
+
+    fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
+        let mut values = self.values.borrow_mut();
+        let entry = values.entry(key.to_owned()).or_insert_with(|| (Vec::new(), 0));
+        if expected.is_some_and(|expected| expected.get() != entry.1) {
+            return Err(Conflict);
+        }
+        // Versions go round without ever being zero.
+        *entry = (value.to_vec(), entry.1.checked_add(1).unwrap_or(1));
+        Ok(())
+    }
+}
+
+/// A clock that stands still until it is told to go on.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall: Cell<Duration>,
+    monotonic: Cell<Duration>,
+}
+
+impl ManualClock {
+    /// A clock that shows `wall`, time since the Unix epoch.
+    #[must_use]
+    pub fn at(wall: Duration) -> Self {
+        // Not zero, as no machine's clock is by the time a proxy runs.
+        Self {
+            wall: Cell::new(wall),
+            monotonic: Cell::new(Duration::from_secs(1_000)),
+        }
+    }
+
+    /// Lets time pass on both clocks.
+    pub fn advance(&self, by: Duration) {
+        self.wall.set(self.wall.get().saturating_add(by));
+        self.monotonic.set(self.monotonic.get().saturating_add(by));
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Duration {
+        self.wall.get()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.monotonic.get()
+    }
+}
