@@ -48,7 +48,7 @@ fn gate(keys: &KeySet) -> Gate {
 }
 
 fn bench(c: &mut Criterion) {
-    let keys = KeySet::generate();
+    let keys = KeySet::generate().unwrap();
     let gate = gate(&keys);
     let state = MemoryState::default();
     let tables = Tables::open(&state, [7; 16]);

@@ -402,7 +402,12 @@ impl<'a> Compiler<'a> {
             issuers,
             roles: authorize.map(|a| a.roles.clone()).unwrap_or_default(),
             claims: authorize
-                .map(|a| a.claims.clone().into_iter().collect())
+                .map(|a| {
+                    a.claims
+                        .iter()
+                        .map(|(path, text)| (path.clone(), text.clone()))
+                        .collect()
+                })
                 .unwrap_or_default(),
             early_limits,
             limits,

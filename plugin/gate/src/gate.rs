@@ -551,3 +551,6 @@ fn host_of(request: &Request<'_>) -> Result<String, Reason> {
     };
     Ok(host.trim_end_matches('.').to_ascii_lowercase())
 }
+
+#[cfg(test)]
+mod tests;

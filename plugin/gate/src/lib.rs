@@ -23,6 +23,8 @@ mod rule;
 mod secret;
 mod signature;
 mod step;
+#[cfg(test)]
+mod testing;
 
 pub use compile::split_uri;
 pub use denial::Denial;

@@ -47,6 +47,10 @@ impl ConfigErrors {
         });
     }
 
+    pub(crate) fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The errors, first to last.
     #[must_use]
     pub fn issues(&self) -> &[Issue] {
@@ -131,6 +135,10 @@ impl DeserializeError for ConfigErrors {
             ErrorKind::BadSequenceLen { actual, expected } => {
                 format!("expected {expected} items, found {}", actual.len())
             }
+            // deserr says no more of a wrong tag, and `scheme` is the only one.
+            ErrorKind::Unexpected { msg } if msg == "Incorrect tag value" => {
+                "unknown \"scheme\": the values are github, keyed".to_owned()
+            }
             ErrorKind::Unexpected { msg } => msg,
         };
         let mut errors = so_far.unwrap_or_default();
@@ -142,7 +150,7 @@ impl DeserializeError for ConfigErrors {
 impl MergeWithError<Self> for ConfigErrors {
     fn merge(so_far: Option<Self>, other: Self, _at: ValuePointerRef<'_>) -> ControlFlow<Self, Self> {
         let mut errors = so_far.unwrap_or_default();
-        errors.0.extend(other.0);
+        errors.append(other);
         ControlFlow::Continue(errors)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Unknown fields are errors, and every error is reported, not the first.
 
+mod entries;
 mod error;
 mod model;
 pub(crate) mod scalar;
 
+pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
 pub use model::*;
 pub use scalar::{Digest, HeaderName, Instant, Size, Span};

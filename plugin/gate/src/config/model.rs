@@ -1,12 +1,11 @@
 //! The types of `gate.yaml`. docs/configuration.md describes each field for the people who write them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deserr::Deserr;
 use serde_json::Value;
 
-use super::{ConfigErrors, Digest, HeaderName, Instant, Size, Span};
+use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Size, Span};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
@@ -14,16 +13,16 @@ use super::{ConfigErrors, Digest, HeaderName, Instant, Size, Span};
 pub struct Config {
     /// Who signs the tokens that are accepted, by name.
     #[deserr(default)]
-    pub issuers: BTreeMap<String, Issuer>,
+    pub issuers: Entries<Issuer>,
     /// Sets of API keys, by name.
     #[deserr(default)]
-    pub api_keys: BTreeMap<String, ApiKeys>,
+    pub api_keys: Entries<ApiKeys>,
     /// Ways of signing a request with a shared secret, by name.
     #[deserr(default)]
-    pub signatures: BTreeMap<String, Signature>,
+    pub signatures: Entries<Signature>,
     /// Rate limits, by name.
     #[deserr(default)]
-    pub limits: BTreeMap<String, Limit>,
+    pub limits: Entries<Limit>,
     /// The rules; the first that matches a request decides.
     pub rules: Vec<Rule>,
     /// What happens to a request that no rule matches.
@@ -109,7 +108,7 @@ pub struct Issuer {
     pub default_tenant: Option<String>,
     /// Further claims for the upstream: header name to claim path.
     #[deserr(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: Entries<String>,
 }
 
 /// Whether tokens must carry `exp`.
@@ -342,5 +341,5 @@ pub struct Authorize {
     pub roles: Vec<String>,
     /// Each of these claims, by path, equals the text or holds it.
     #[deserr(default)]
-    pub claims: BTreeMap<String, String>,
+    pub claims: Entries<String>,
 }

@@ -1,1 +1,348 @@
+use serde_json::{Value, json};
 
+use super::*;
+use crate::{Gate, Secret};
+
+/// Every error of a document, as one reads them.
+fn errors(document: Value) -> Vec<String> {
+    let secret = |name: &str| match name {
+        "LONG" => Some(Secret::new([b'x'; 32])),
+        "SHORT" => Some(Secret::new("short")),
+        "EMPTY" => Some(Secret::new("")),
+        _ => None,
+    };
+    let errors = match from_value(document) {
+        Err(errors) => errors,
+        Ok(config) => match Gate::compile(&config, &secret) {
+            Err(errors) => errors,
+            Ok(_) => return Vec::new(),
+        },
+    };
+    errors.issues().iter().map(ToString::to_string).collect()
+}
+
+/// A document that is sound, to be made unsound in one place.
+fn sound() -> Value {
+    json!({
+        "issuers": {"sigil": {
+            "issuer": "https://idp.example", "audiences": ["api"], "algorithms": ["RS256"],
+            "jwks": {"uri": "https://idp.example/jwks", "cluster": "idp"},
+        }},
+        "api_keys": {"agents": {"keys": [{"id": "ci", "digest": format!("sha256:{}", "0".repeat(64))}]}},
+        "signatures": {"hooks": {"scheme": "github", "secrets": [{"env": "LONG"}]}},
+        "limits": {"per-user": {"quota": 5, "window": "10s", "key": ["subject"]}},
+        "rules": [
+            {"name": "one", "match": {"path": {"exact": "/a"}}, "authenticate": {"any": ["issuers/sigil"]},
+             "limits": ["per-user"]},
+            {"name": "two", "open": true},
+        ],
+    })
+}
+
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut document = sound();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(members) => {
+            members.insert(name.to_owned(), value);
+        }
+        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+        other => panic!("{other}"),
+    }
+    document
+}
+
+#[test]
+fn a_sound_document() {
+    assert_eq!(errors(sound()), Vec::<String>::new());
+    assert_eq!(errors(json!({"rules": []})), Vec::<String>::new());
+}
+
+#[test]
+fn each_error_names_its_place_and_its_mend() {
+    for (pointer, value, error) in [
+        (
+            "/rule",
+            json!([]),
+            ": unknown field \"rule\": did you mean `rules`?",
+        ),
+        (
+            "/issuers/sigil/audience",
+            json!("x"),
+            "issuers.sigil: unknown field \"audience\": did you mean `audiences`?",
+        ),
+        (
+            "/issuers/sigil/algorithms",
+            json!(["RS265"]),
+            "issuers.sigil.algorithms[0]: unknown value \"RS265\": did you mean `RS256`?",
+        ),
+        (
+            "/issuers/sigil/algorithms",
+            json!(["none"]),
+            "issuers.sigil.algorithms[0]: unknown value \"none\"",
+        ),
+        (
+            "/issuers/sigil/algorithms",
+            json!([]),
+            "issuers.sigil.algorithms: must name at least one",
+        ),
+        (
+            "/issuers/sigil/audiences",
+            json!([]),
+            "issuers.sigil.audiences: must name at least one",
+        ),
+        (
+            "/issuers/sigil/issuer",
+            json!(""),
+            "issuers.sigil.issuer: must be",
+        ),
+        (
+            "/issuers/sigil/issuer",
+            json!(7),
+            "issuers.sigil.issuer: expected a string, found a positive integer",
+        ),
+        (
+            "/issuers/sigil/leeway",
+            json!("5 parsecs"),
+            "issuers.sigil.leeway: \"5 parsecs\" is not a duration",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"uri": "https://x/y"}),
+            "issuers.sigil.jwks: takes either",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"uri": "x", "cluster": "c"}),
+            "issuers.sigil.jwks.uri: must be http",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"inline": {"keys": []}}),
+            "issuers.sigil.jwks.inline: no key in the set",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"inline": "{"}),
+            "issuers.sigil.jwks.inline: not a JSON Web Key Set",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"uri": "http://x/y", "cluster": "c", "refresh": "1ms"}),
+            "issuers.sigil.jwks.refresh: must be at least 1s",
+        ),
+        (
+            "/issuers/sigil/secret",
+            json!({"env": "LONG"}),
+            "issuers.sigil.secret: only HS256",
+        ),
+        (
+            "/issuers/sigil/headers",
+            json!({"host": "x"}),
+            "issuers.sigil.headers: \"host\" cannot carry",
+        ),
+        (
+            "/issuers/a b",
+            json!(sound()["issuers"]["sigil"]),
+            "issuers: the name \"a b\"",
+        ),
+        (
+            "/issuers/hs",
+            json!({"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "SHORT"}}),
+            "issuers.hs.secret: is shorter than the 32 bytes",
+        ),
+        (
+            "/issuers/hs",
+            json!({"issuer": "i", "audiences": ["a"], "algorithms": ["HS256", "RS256"], "secret": {"env": "LONG"}}),
+            "issuers.hs.algorithms: HS256 stands alone",
+        ),
+        (
+            "/issuers/hs",
+            json!({"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"]}),
+            "issuers.hs: HS256 needs",
+        ),
+        (
+            "/api_keys/agents/keys",
+            json!([{"id": "ci", "digest": "s3cret-key"}]),
+            "api_keys.agents.keys[0].digest: not a digest",
+        ),
+        (
+            "/api_keys/agents/keys",
+            json!([{"id": "ci", "digest": "sha256:00"}]),
+            "api_keys.agents.keys[0].digest: not a digest",
+        ),
+        (
+            "/api_keys/agents/keys/0/not_after",
+            json!("tomorrow"),
+            "api_keys.agents.keys[0].not_after: \"tomorrow\" is not a time",
+        ),
+        (
+            "/api_keys/agents/header",
+            json!("x api key"),
+            "api_keys.agents.header: \"x api key\" is not a header name",
+        ),
+        (
+            "/signatures/hooks/secrets",
+            json!([]),
+            "signatures.hooks.secrets: must name at least one",
+        ),
+        (
+            "/signatures/hooks/secrets",
+            json!([{"env": "ABSENT"}]),
+            "signatures.hooks.secrets[0].env: ABSENT is not set",
+        ),
+        (
+            "/signatures/hooks/secrets",
+            json!([{"env": "EMPTY"}]),
+            "signatures.hooks.secrets[0].env: EMPTY is not set",
+        ),
+        (
+            "/signatures/hooks/max_bodi",
+            json!("1MiB"),
+            "signatures.hooks: unknown field \"max_bodi\"",
+        ),
+        (
+            "/signatures/hooks/max_body",
+            json!("many"),
+            "signatures.hooks.max_body: \"many\" is not a size",
+        ),
+        (
+            "/signatures/hooks/scheme",
+            json!("githob"),
+            "signatures.hooks: unknown \"scheme\": the values are github, keyed",
+        ),
+        (
+            "/limits/per-user/quota",
+            json!(0),
+            "limits.per-user.quota: must be at least 1",
+        ),
+        (
+            "/limits/per-user/key",
+            json!([]),
+            "limits.per-user.key: must name",
+        ),
+        (
+            "/limits/per-user/key",
+            json!(["subjekt"]),
+            "limits.per-user.key[0]: nothing to count by \"subjekt\"; did you mean \"subject\"?",
+        ),
+        (
+            "/rules/0/authenticate/any",
+            json!(["issuers/sigl"]),
+            "rules[0].authenticate.any[0]: no issuer \"sigl\"; did you mean \"sigil\"?",
+        ),
+        (
+            "/rules/0/authenticate/any",
+            json!(["issuer/sigil"]),
+            "rules[0].authenticate.any[0]: \"issuer/sigil\" is none of",
+        ),
+        (
+            "/rules/0/authenticate/any",
+            json!([]),
+            "rules[0]: needs \"authenticate",
+        ),
+        (
+            "/rules/0/open",
+            json!(true),
+            "rules[0]: is open and authenticates too",
+        ),
+        ("/rules/1/open", json!(false), "rules[1]: needs \"authenticate"),
+        (
+            "/rules/1/limits",
+            json!(["per-user"]),
+            "rules[1].limits[0]: \"per-user\" counts callers",
+        ),
+        (
+            "/rules/1/authorize",
+            json!({"roles": ["a"]}),
+            "rules[1].authorize: an open rule knows no caller",
+        ),
+        (
+            "/rules/0/limits",
+            json!(["per-uzer"]),
+            "rules[0].limits[0]: no limit \"per-uzer\"; did you mean \"per-user\"?",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"exact": "/a", "prefix": "/b"}),
+            "rules[0].match.path: takes exactly one",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"prefix": "a"}),
+            "rules[0].match.path: \"a\" would never match",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"exact": "/a/../b"}),
+            "rules[0].match.path: \"/a/../b\" would never match",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"exact": "/%61"}),
+            "rules[0].match.path: \"/%61\" would never match: requests are compared as \"/a\"",
+        ),
+        (
+            "/rules/0/match/methods",
+            json!(["get"]),
+            "rules[0].match.methods[0]: \"get\" is no method",
+        ),
+        (
+            "/rules/1/name",
+            json!("one"),
+            "rules[1].name: \"one\" is the name of rules[0] too",
+        ),
+        (
+            "/rules/1/name",
+            json!("a.b"),
+            "rules[1].name: the name \"a.b\" must be",
+        ),
+        ("/default", json!("maybe"), "default: unknown value \"maybe\""),
+    ] {
+        let found = errors(changed(pointer, value));
+        assert!(
+            found
+                .iter()
+                .any(|found| format!(": {found}").contains(error) || found.starts_with(error)),
+            "{pointer}: wanted {error:?}, got {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn all_errors_are_reported_not_the_first() {
+    let shape = json!({"isuers": {}, "rules": [{"name": "a", "open": "yes"}, {"nam": "b"}], "default": 3});
+    assert_eq!(
+        errors(shape).len(),
+        5,
+        "unknown, wrong kind, unknown, missing, wrong kind"
+    );
+    let sense = json!({
+        "issuers": {"i": {"issuer": "", "audiences": [], "algorithms": []}},
+        "rules": [{"name": "a"}, {"name": "a", "open": true, "limits": ["x"]}],
+    });
+    let found = errors(sense);
+    assert_eq!(found.len(), 7, "{found:#?}");
+}
+
+#[test]
+fn a_value_in_the_wrong_place_is_not_repeated() {
+    for document in [
+        changed("/signatures/hooks/secrets", json!("hunter2-hunter2")),
+        changed("/issuers/sigil/secret", json!("hunter2-hunter2")),
+        changed("/api_keys/agents/keys/0/digest", json!("hunter2-hunter2")),
+    ] {
+        let found = errors(document);
+        assert!(!found.is_empty());
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+fn json_that_is_none() {
+    let error = from_json(b"rules: []").unwrap_err().to_string();
+    assert!(
+        error.starts_with("the plugin's configuration is not JSON"),
+        "{error}"
+    );
+}

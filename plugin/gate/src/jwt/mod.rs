@@ -310,3 +310,6 @@ impl Issuer {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::testing::{Bed, admitted, refused};
+use crate::{Reason, Step};
+
+/// Digests of the keys `alpha`, `beta` and `gone`.
+fn digest(key: &str) -> String {
+    use ct_codecs::{Encoder, Hex};
+    use sha2::{Digest, Sha256};
+    format!("sha256:{}", Hex::encode_to_string(Sha256::digest(key)).unwrap())
+}
+
+fn bed() -> Bed {
+    Bed::new(&json!({
+        "api_keys": {
+            "agents": {"keys": [
+                {"id": "alpha", "digest": digest("alpha"), "roles": ["Operator"], "tenant": "t1"},
+                {"id": "gone", "digest": digest("gone"), "not_after": "2026-01-01T00:00:00Z"},
+                {"id": "going", "digest": digest("going"), "not_after": "2026-01-01T00:00:01Z"},
+            ]},
+            "partners": {"header": "X-Partner-Key", "keys": [{"id": "beta", "digest": digest("beta")}]},
+        },
+        "limits": {
+            "flood": {"quota": 3, "window": "60s", "key": ["address"]},
+            "per-key": {"quota": 2, "window": "10s", "key": ["api_key", "header:x-region"]},
+        },
+        "rules": [
+            {"name": "health", "match": {"methods": ["GET"], "path": {"exact": "/healthz"}}, "open": true},
+            {"name": "flooded", "match": {"path": {"exact": "/login"}},
+             "authenticate": {"any": ["api_keys/agents"]}, "limits": ["flood"]},
+            {"name": "both", "match": {"path": {"prefix": "/both"}},
+             "authenticate": {"any": ["api_keys/partners", "api_keys/agents"]}},
+            {"name": "limited", "match": {"path": {"exact": "/limited"}},
+             "authenticate": {"any": ["api_keys/agents"]}, "limits": ["per-key"]},
+            {"name": "host", "match": {"hosts": ["*.internal.example"], "path": {"prefix": "/host"}}, "open": true},
+            {"name": "ops", "match": {"path": {"prefix": "/ops"}}, "authenticate": {"any": ["api_keys/agents"]},
+             "authorize": {"roles": ["Operator"]}},
+        ],
+    }))
+}
+
+#[test]
+fn api_keys() {
+    let bed = bed();
+    for (headers, reason) in [
+        (&[("x-api-key", "alpha")][..], None),
+        (&[("x-api-key", "alpha ")], Some(Reason::ApiKeyUnknown)),
+        (&[("x-api-key", "")], Some(Reason::ApiKeyUnknown)),
+        (&[("x-api-key", "gone")], Some(Reason::ApiKeyExpired)),
+        (
+            &[("x-api-key", "alpha"), ("x-api-key", "alpha")],
+            Some(Reason::CredentialsAmbiguous),
+        ),
+        (&[("x-partner-key", "beta")], Some(Reason::CredentialsMissing)),
+        (&[], Some(Reason::CredentialsMissing)),
+    ] {
+        let step = bed.get("/ops", headers);
+        match reason {
+            None => assert_eq!(admitted(&step).tenant.as_deref(), Some("t1")),
+            Some(reason) => assert_eq!(refused(&step).reason, reason, "{headers:?}"),
+        }
+    }
+    admitted(&bed.get("/both", &[("x-api-key", "going")]));
+    bed.advance(Duration::from_secs(1));
+    assert_eq!(
+        refused(&bed.get("/both", &[("x-api-key", "going")])).reason,
+        Reason::ApiKeyExpired
+    );
+}
+
+#[test]
+fn the_first_credential_of_the_list_decides() {
+    let bed = bed();
+    let alpha = ("x-api-key", "alpha");
+    assert_eq!(admitted(&bed.get("/both", &[alpha])).subject, "alpha");
+    assert_eq!(
+        admitted(&bed.get("/both", &[alpha, ("x-partner-key", "beta")])).subject,
+        "beta"
+    );
+    let step = bed.get("/both", &[alpha, ("x-partner-key", "wrong")]);
+    assert_eq!(
+        refused(&step).reason,
+        Reason::ApiKeyUnknown,
+        "a good key does not mend a wrong one"
+    );
+}
+
+#[test]
+fn identity_headers_of_the_client_are_stripped_everywhere() {
+    let bed = bed();
+    let smuggled = [
+        ("x-postern-subject", "root"),
+        ("x_postern_roles", "Admin"),
+        ("x-postern_tenant", "t2"),
+        ("x-other", "kept"),
+    ];
+    let with_key: Vec<_> = smuggled.into_iter().chain([("x-api-key", "alpha")]).collect();
+    for (path, headers) in [("/healthz", &smuggled[..]), ("/ops", &with_key)] {
+        let Step::Continue(effects) = bed.get(path, headers) else {
+            panic!("{path}")
+        };
+        assert_eq!(
+            effects.strip,
+            ["x-postern-subject", "x_postern_roles", "x-postern_tenant"],
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_can_be_read_two_ways_is_refused_on_every_route() {
+    let bed = bed();
+    for path in [
+        "/healthz/../ops",
+        "//healthz",
+        "/healthz%2f",
+        "/nowhere/./",
+        "/healthz#x",
+    ] {
+        assert_eq!(
+            refused(&bed.get(path, &[])).reason,
+            Reason::PathAmbiguous,
+            "{path}"
+        );
+    }
+    for headers in [&[("host", "other.example")], &[(":authority", "other.example")]] {
+        assert_eq!(
+            refused(&bed.get("/healthz", headers)).reason,
+            Reason::HostAmbiguous
+        );
+    }
+}
+
+#[test]
+fn an_address_limit_comes_before_any_credential() {
+    let bed = bed();
+    for _ in 0..3 {
+        assert_eq!(
+            refused(&bed.get("/login", &[("x-api-key", "guess")])).reason,
+            Reason::ApiKeyUnknown
+        );
+    }
+    let step = bed.get("/login", &[("x-api-key", "alpha")]);
+    let denial = refused(&step);
+    assert_eq!(denial.reason, Reason::LimitExceeded);
+    let headers: Vec<_> = denial
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            "retry-after: 20",
+            "ratelimit-policy: \"flood\";q=3;w=60",
+            "ratelimit: \"flood\";r=0;t=20",
+        ]
+    );
+}
+
+#[test]
+fn keys_of_a_limit_are_counted_together() {
+    let bed = bed();
+    let get = |region: &str| bed.get("/limited", &[("x-api-key", "alpha"), ("x-region", region)]);
+    for region in ["a", "b"] {
+        admitted(&get(region));
+        admitted(&get(region));
+        assert_eq!(refused(&get(region)).reason, Reason::LimitExceeded, "{region}");
+    }
+    bed.advance(Duration::from_secs(5));
+    admitted(&get("a"));
+    assert_eq!(refused(&get("a")).reason, Reason::LimitExceeded);
+}
+
+#[test]
+fn refusals_say_what_the_client_needs_and_no_more() {
+    let bed = bed();
+    let step = bed.get("/both", &[]);
+    let denial = refused(&step);
+    assert_eq!(denial.details(), "postern:both:credentials_missing");
+    assert_eq!(
+        denial.headers,
+        [("www-authenticate", "ApiKey realm=\"postern\"".into())]
+    );
+    assert_eq!(
+        denial.body(Some("id-1")),
+        "{\"type\":\"about:blank\",\"title\":\"Unauthorized\",\"status\":401,\"code\":\"credentials_missing\",\
+         \"request_id\":\"id-1\"}"
+    );
+    let step = bed.get("/nowhere", &[]);
+    assert_eq!(refused(&step).details(), "postern:-:no_rule");
+}
+
+#[test]
+fn hosts_are_compared_without_port_and_case() {
+    let config = json!({"rules": [
+        {"name": "h", "match": {"hosts": ["API.example.com"]}, "open": true},
+    ]});
+    assert!(matches!(Bed::new(&config).get("/", &[]), Step::Continue(_)));
+    assert_eq!(refused(&bed().get("/host", &[])).reason, Reason::NoRule);
+}
+
+#[test]
+fn default_allow_lets_pass_and_strips() {
+    let bed = Bed::new(&json!({"rules": [], "default": "allow"}));
+    let Step::Continue(effects) = bed.get("/x", &[("x-postern-subject", "root")]) else {
+        panic!()
+    };
+    assert_eq!(effects.strip, ["x-postern-subject"]);
+    assert!(effects.identity.is_none());
+}
