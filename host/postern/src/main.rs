@@ -1,1 +1,44 @@
-fn main() {}
+//! `postern`: checks a `gate.yaml`, tries requests against it, makes keys, tokens and signatures.
+//!
+//! Each command works on what it read and returns what is to be printed ([`output::Output`]); reading and printing
+//! stand at the edges.
+#![forbid(unsafe_code)]
+
+mod attempt;
+mod check;
+mod cli;
+mod document;
+mod input;
+mod key;
+mod load;
+mod output;
+mod paint;
+mod secrets;
+mod sign;
+mod target;
+mod text;
+mod time;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use output::{Exit, Output};
+
+fn main() -> ExitCode {
+    let output = match cli::Cli::try_parse() {
+        Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
+        // Help and version are no failure; clap colours what it prints by the same rules as we do.
+        Err(usage) => {
+            let _ = usage.print();
+            let exit = if usage.use_stderr() {
+                Exit::Invalid
+            } else {
+                Exit::Allowed
+            };
+            return exit.into();
+        }
+    };
+    output.print()
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +31,8 @@ pub enum Mode {
     Garbage,
     /// Takes the request and never answers.
     Hang,
+    /// 200 with the keys, after so long.
+    Slow(Duration),
 }
 
 #[derive(Debug)]
@@ -141,13 +144,15 @@ async fn publish(State(provider): State<Shared>) -> Response {
         Mode::Down500 => (StatusCode::INTERNAL_SERVER_ERROR, "out of order\n").into_response(),
         Mode::Garbage => (json, "<html>this is not a JWK set").into_response(),
         Mode::Hang => std::future::pending().await,
+        Mode::Slow(delay) => {
+            tokio::time::sleep(delay).await;
+            (json, keys.jwks_json()).into_response()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]

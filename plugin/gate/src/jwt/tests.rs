@@ -230,7 +230,7 @@ fn what_is_no_token() {
             refused(&idp.get("/", token)).reason,
             reason,
             "{}",
-            &token[..token.len().min(80)]
+            token.get(..80).unwrap_or(token)
         );
     }
     let bearer = format!("Bearer {good}");

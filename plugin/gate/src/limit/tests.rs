@@ -269,7 +269,7 @@ proptest! {
         let admitted = admitted.into_inner();
         for (i, from) in admitted.iter().enumerate() {
             for (n, to) in admitted[i..].iter().enumerate() {
-                prop_assert!(n as u128 + 1 <= u128::from(burst) + (to - from) / period);
+                prop_assert!((n as u128) < u128::from(burst) + (to - from) / period);
             }
         }
     }

@@ -1,0 +1,163 @@
+//! From what happened to an account of it.
+
+use postern_gate::Reason;
+use postern_gate::config::Rule;
+use serde::Serialize;
+
+use super::advice::{self, Case, asked};
+use super::caller;
+use super::effect::{self, Effect};
+use super::meaning;
+use super::ports::{Limited, Noted};
+use super::request::OwnedRequest;
+use super::run::{Decision, Outcome};
+use crate::load::Loaded;
+
+/// What happened to a request, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    pub(super) decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<String>,
+    /// The exact reason of a refusal, which a client is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+    pub(super) checks: Vec<Check>,
+    pub(super) limits: Vec<Limited>,
+    #[serde(flatten)]
+    pub(super) effect: Effect,
+    pub(super) hints: Vec<String>,
+}
+
+/// A check, in the gate's order.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) check: &'static str,
+    pub(super) passed: bool,
+    pub(super) detail: String,
+}
+
+impl Explanation {
+    pub(super) fn allowed(&self) -> bool {
+        self.reason.is_none()
+    }
+}
+
+/// What an account is made from.
+pub(super) struct Explainer<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) request: &'a OwnedRequest,
+    /// The issuers whose keys were given.
+    pub(super) jwks: &'a [(String, String)],
+}
+
+impl Explainer<'_> {
+    pub(super) fn explain(&self, noted: Vec<Noted>, outcome: Outcome) -> Explanation {
+        let rule = noted.iter().find_map(|noted| match noted {
+            Noted::Matched { rule } => self.loaded.config.rules.get(*rule),
+            _ => None,
+        });
+        let subject = noted.iter().find_map(|noted| match noted {
+            Noted::Authenticated { subject, .. } => Some(subject.clone()),
+            _ => None,
+        });
+        let mut checks: Vec<Check> = noted.iter().filter_map(|noted| self.check(noted, rule)).collect();
+        let limits = noted.into_iter().filter_map(|noted| match noted {
+            Noted::Limited(limited) => Some(limited),
+            _ => None,
+        });
+        let limits = limits.collect();
+        let reason = match &outcome.decision {
+            Decision::Admitted(_) => None,
+            Decision::Refused(denial) => Some(denial.reason),
+        };
+        match reason {
+            // The limit itself has said so already.
+            Some(Reason::LimitExceeded | Reason::LimitUnavailable) => {}
+            Some(reason) => checks.push(failed(reason)),
+            None if rule.is_none() => checks.push(passed("rule", "none matches; default: allow".to_owned())),
+            None => {}
+        }
+        let case = Case {
+            loaded: self.loaded,
+            rule,
+            wanted_keys: outcome.wanted_keys,
+            jwks: self.jwks,
+        };
+        Explanation {
+            decision: if reason.is_none() { "allowed" } else { "denied" },
+            rule: rule.map(|rule| rule.name.clone()),
+            subject,
+            reason: reason.map(Reason::name),
+            checks,
+            limits,
+            hints: reason
+                .map(|reason| advice::advice(reason, &case))
+                .unwrap_or_default(),
+            effect: match outcome.decision {
+                Decision::Admitted(effects) => effect::admitted(effects),
+                Decision::Refused(denial) => effect::response(&denial, outcome.request_id.as_deref()),
+            },
+        }
+    }
+
+    fn check(&self, noted: &Noted, rule: Option<&Rule>) -> Option<Check> {
+        match noted {
+            Noted::Matched { rule: index } => {
+                let rule = rule?;
+                let open = if rule.open { ", open to anyone" } else { "" };
+                Some(passed("rule", format!("{} (rules[{index}]){open}", rule.name)))
+            }
+            Noted::Authenticated { by, subject } => {
+                let by = match by.as_str() {
+                    "issuers" => caller::issuer(&self.loaded.config, rule?, self.request),
+                    _ => None,
+                }
+                .unwrap_or_else(|| by.clone());
+                Some(passed("authenticated", format!("{subject}, by {by}")))
+            }
+            Noted::Authorized => Some(passed("authorized", asked(rule?))),
+            Noted::Limited(limited) => Some(Check {
+                check: "limit",
+                passed: limited.admitted,
+                detail: limit(limited),
+            }),
+            Noted::Evicted => None,
+        }
+    }
+}
+
+fn passed(check: &'static str, detail: String) -> Check {
+    Check {
+        check,
+        passed: true,
+        detail,
+    }
+}
+
+fn failed(reason: Reason) -> Check {
+    Check {
+        check: meaning::check(reason),
+        passed: false,
+        detail: format!("{}: {}", reason.name(), meaning::sentence(reason)),
+    }
+}
+
+fn limit(limited: &Limited) -> String {
+    let Limited {
+        name,
+        quota,
+        window_seconds,
+        remaining,
+        reset_seconds,
+        admitted,
+    } = limited;
+    let state = if *admitted {
+        format!("{remaining} left")
+    } else {
+        format!("used up, the next may come in {reset_seconds}s")
+    };
+    format!("{name}: {state} ({quota} in {window_seconds}s)")
+}

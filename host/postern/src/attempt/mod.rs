@@ -1,0 +1,88 @@
+//! `postern try`: a request on its way through the gate, without Envoy.
+
+mod advice;
+mod args;
+mod caller;
+mod effect;
+mod explain;
+mod header;
+mod meaning;
+mod ports;
+mod report;
+mod request;
+mod run;
+
+use anyhow::{Context, Result, bail};
+use postern_gate::ports::{Ports, PureRust};
+use postern_gate::{Gate, Tables};
+
+use crate::load::{self, Loaded};
+use crate::output::{Exit, Output};
+use crate::secrets::{self, Unset, fill_random};
+use crate::{check, input, time};
+pub(crate) use args::Args;
+use explain::{Explainer, Explanation};
+use ports::{InMemory, Recorder, StandingClock};
+use request::OwnedRequest;
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    if args.file == "-" && args.data.as_deref() == Some("@-") {
+        bail!("standard input can be the configuration or the body, not both");
+    }
+    let text = input::text(&args.file)?;
+    let loaded = match load::load(&text, Unset::StandIn, &secrets::variable) {
+        Ok(loaded) => loaded,
+        Err(invalid) => return check::invalid(input::name(&args.file), &invalid, args.json),
+    };
+    let request = OwnedRequest::new(args)?;
+    let explanations = attempt(&loaded, &request, args)?;
+    let denied = explanations.iter().any(|explanation| !explanation.allowed());
+    let exit = if denied { Exit::Denied } else { Exit::Allowed };
+    let out = if args.json {
+        report::json(&explanations)?
+    } else {
+        report::text(&request, &explanations)
+    };
+    Ok(Output {
+        out,
+        err: String::new(),
+        exit,
+    })
+}
+
+fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<Explanation>> {
+    let clock = StandingClock(args.time.unwrap_or_else(time::now));
+    install_keys(&loaded.gate, &args.jwks, &clock)?;
+    let state = InMemory::default();
+    let recorder = Recorder::default();
+    let mut random = [0; 16];
+    fill_random(&mut random)?;
+    let tables = Tables::open(&state, random);
+    let ports = Ports {
+        clock: &clock,
+        state: &state,
+        verifier: &PureRust,
+        metrics: &recorder,
+    };
+    let explainer = Explainer {
+        loaded,
+        request,
+        jwks: &args.jwks,
+    };
+    let attempts = (0..args.repeat).map(|_| {
+        let outcome = run::once(&loaded.gate, &tables, &ports, request);
+        explainer.explain(recorder.take(), outcome)
+    });
+    Ok(attempts.collect())
+}
+
+fn install_keys(gate: &Gate, jwks: &[(String, String)], clock: &StandingClock) -> Result<()> {
+    for (issuer, file) in jwks {
+        let Some(index) = gate.issuer_index(issuer) else {
+            bail!("--jwks {issuer}={file}: the configuration has no issuer \"{issuer}\"");
+        };
+        gate.install_keys(index, &input::bytes(file)?, clock.0)
+            .with_context(|| format!("--jwks {issuer}={file}"))?;
+    }
+    Ok(())
+}

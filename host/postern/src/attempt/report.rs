@@ -1,0 +1,149 @@
+//! The account, for people and for scripts.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::effect::Effect;
+use super::explain::{Check, Explanation};
+use super::request::OwnedRequest;
+use crate::output;
+use crate::paint::Paint;
+use crate::text::printable;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    /// `denied` if any attempt was.
+    decision: &'static str,
+    attempts: &'a [Explanation],
+}
+
+pub(super) fn json(explanations: &[Explanation]) -> Result<String> {
+    let denied = explanations.iter().find(|explanation| !explanation.allowed());
+    output::json(&Document {
+        decision: denied.map_or("allowed", |explanation| explanation.decision),
+        attempts: explanations,
+    })
+}
+
+/// Each attempt in a line if there are several, and the last in full.
+pub(super) fn text(request: &OwnedRequest, explanations: &[Explanation]) -> String {
+    let paint = Paint::stdout();
+    let head = printable(&format!("{} {}", request.method, request.target.shown()));
+    let mut text = format!("{}\n\n", paint.strong(&head));
+    if explanations.len() > 1 {
+        for (number, explanation) in (1..).zip(explanations) {
+            text.push_str(&line(number, explanation, paint));
+        }
+        text.push_str(&format!("\n{}\n\n", paint.strong("The last of them:")));
+    }
+    if let Some(last) = explanations.last() {
+        text.push_str(&full(last, paint));
+    }
+    text
+}
+
+fn line(number: usize, explanation: &Explanation, paint: Paint) -> String {
+    let limits: Vec<&str> = explanation
+        .checks
+        .iter()
+        .filter(|check| check.check == "limit")
+        .map(|check| check.detail.as_str())
+        .collect();
+    let why = explanation.reason.filter(|_| limits.is_empty());
+    let detail = why.map_or_else(|| limits.join(", "), str::to_owned);
+    let line = format!(
+        "{number:>5}  {}  {}",
+        decision(explanation, paint),
+        printable(&detail)
+    );
+    format!("{}\n", line.trim_end())
+}
+
+fn decision(explanation: &Explanation, paint: Paint) -> String {
+    if explanation.allowed() {
+        paint.good(explanation.decision)
+    } else {
+        paint.bad(&format!("{:<7}", explanation.decision))
+    }
+}
+
+fn full(explanation: &Explanation, paint: Paint) -> String {
+    let mut text: String = explanation
+        .checks
+        .iter()
+        .map(|check| check_line(check, paint))
+        .collect();
+    text.push('\n');
+    text.push_str(&effect(&explanation.effect, paint));
+    for hint in &explanation.hints {
+        text.push_str(&format!("\n{} {}\n", paint.strong("hint:"), printable(hint)));
+    }
+    text
+}
+
+fn check_line(check: &Check, paint: Paint) -> String {
+    let mark = if check.passed {
+        paint.good("ok")
+    } else {
+        paint.bad("no")
+    };
+    format!("  {mark}  {:<13}  {}\n", check.check, printable(&check.detail))
+}
+
+fn effect(effect: &Effect, paint: Paint) -> String {
+    match effect {
+        Effect::Response {
+            status,
+            title,
+            headers,
+            raw,
+            details,
+            ..
+        } => {
+            let denied = paint.bad("Denied.");
+            let headers = fields("", headers);
+            format!(
+                "{denied} The client gets:\n\nHTTP/1.1 {status} {title}\n{headers}\n{raw}\n\n\
+                 Envoy's access log shows (%RESPONSE_CODE_DETAILS%): {}\n",
+                printable(details)
+            )
+        }
+        Effect::Admitted {
+            request_headers_set,
+            request_headers_removed,
+            response_headers_added,
+        } => {
+            let removed: Vec<(String, String)> = request_headers_removed
+                .iter()
+                .map(|name| (name.clone(), String::new()))
+                .collect();
+            let parts = [
+                ("Set for the upstream", request_headers_set),
+                ("Removed from what the client sent", &removed),
+                ("Added to the response", response_headers_added),
+            ];
+            let parts = parts.iter().filter(|(_, headers)| !headers.is_empty());
+            let parts: String = parts
+                .map(|(title, headers)| {
+                    format!(
+                        "\n{}\n{}",
+                        paint.strong(&format!("{title}:")),
+                        fields("  ", headers)
+                    )
+                })
+                .collect();
+            format!(
+                "{} The upstream gets the request.\n{parts}",
+                paint.good("Allowed.")
+            )
+        }
+    }
+}
+
+fn fields(indent: &str, headers: &[(String, String)]) -> String {
+    let lines = headers.iter().map(|(name, value)| {
+        let colon = if value.is_empty() { "" } else { ": " };
+        format!("{indent}{}\n", printable(&format!("{name}{colon}{value}")))
+    });
+    lines.collect()
+}

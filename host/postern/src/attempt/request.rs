@@ -1,0 +1,89 @@
+//! The request, as Envoy would hand it to the filter.
+
+use anyhow::{Result, bail};
+use postern_gate::{Header, Request};
+
+use super::args::Args;
+use super::header;
+use crate::input;
+use crate::target::Target;
+
+/// A request that owns what it is made of.
+pub(super) struct OwnedRequest {
+    pub(super) method: String,
+    pub(super) target: Target,
+    pub(super) body: Vec<u8>,
+    headers: Vec<(String, String)>,
+    source: String,
+}
+
+impl OwnedRequest {
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        let body = args.data.as_deref().map(input::body).transpose()?;
+        let default = if body.is_some() { "POST" } else { "GET" };
+        let method = args.method.clone().unwrap_or_else(|| default.to_owned());
+        let given = header::parse(&args.headers)?;
+        let mut headers = vec![
+            (":authority".to_owned(), authority(args, &given)?),
+            (":path".to_owned(), args.target.path.clone()),
+            (":method".to_owned(), method.clone()),
+            (":scheme".to_owned(), "http".to_owned()),
+        ];
+        // Envoy makes `:authority` of it.
+        headers.extend(given.into_iter().filter(|(name, _)| name != "host"));
+        let length = "content-length";
+        if let Some(body) = &body
+            && !headers.iter().any(|(name, _)| name == length)
+        {
+            headers.push((length.to_owned(), body.len().to_string()));
+        }
+        Ok(Self {
+            method,
+            target: args.target.clone(),
+            body: body.unwrap_or_default(),
+            headers,
+            source: args.source.clone(),
+        })
+    }
+
+    /// The headers, borrowed.
+    pub(super) fn headers(&self) -> Vec<Header<'_>> {
+        let headers = self.headers.iter();
+        headers
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect()
+    }
+
+    pub(super) fn with<'a>(&'a self, headers: &'a [Header<'a>]) -> Request<'a> {
+        Request {
+            headers,
+            source: Some(&self.source),
+            end_of_stream: self.body.is_empty(),
+        }
+    }
+
+    /// The only value under `name`, which is in lower case.
+    pub(super) fn single(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// The host that is asked for: it can be said in three places, and two of them is one too many.
+fn authority(args: &Args, headers: &[(String, String)]) -> Result<String> {
+    let header = headers.iter().filter(|(name, _)| name == "host");
+    let mut said = header
+        .map(|(_, value)| value)
+        .chain(&args.host)
+        .chain(&args.target.authority);
+    match (said.next(), said.next()) {
+        (None, _) => Ok("localhost".to_owned()),
+        (Some(host), None) => Ok(host.clone()),
+        (Some(_), Some(_)) => {
+            bail!("the host is given twice; give it as --host, as a Host header or in the URL")
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Carrying out the gate's steps, as the filter does.
+
+use postern_gate::ports::Ports;
+use postern_gate::{Denial, Effects, Gate, Need, Step, Tables};
+
+use super::request::OwnedRequest;
+
+/// What became of a request.
+pub(super) struct Outcome {
+    pub(super) decision: Decision,
+    /// The issuer whose keys were asked for, by index.
+    pub(super) wanted_keys: Option<usize>,
+    /// The request's id, if a reply repeats it.
+    pub(super) request_id: Option<String>,
+}
+
+pub(super) enum Decision {
+    Admitted(Effects),
+    Refused(Denial),
+}
+
+/// Sends the request through the gate once.
+pub(super) fn once(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &OwnedRequest) -> Outcome {
+    let headers = owned.headers();
+    let request = owned.with(&headers);
+    let mut wanted_keys = None;
+    let mut step = gate.begin(&request, tables, ports);
+    let decision = loop {
+        step = match step {
+            Step::Continue(effects) => break Decision::Admitted(effects),
+            Step::Deny(denial) => break Decision::Refused(denial),
+            // As after a fetch that brought nothing new. Keys are asked for once a request.
+            Step::Need(Need::Keys { issuer }, pending) => {
+                wanted_keys = Some(issuer);
+                gate.resume(pending, &request, tables, ports)
+            }
+            Step::Need(Need::Body { .. }, mut pending) => match pending.body(&owned.body) {
+                Ok(()) => gate.resume(pending, &request, tables, ports),
+                Err(denial) => Step::Deny(gate.refuse(pending, denial, ports)),
+            },
+        };
+    };
+    Outcome {
+        decision,
+        wanted_keys,
+        request_id: request.id().map(str::to_owned),
+    }
+}

@@ -1,0 +1,215 @@
+//! What a sound configuration still asks of Envoy, and what in it has no effect.
+
+use std::collections::BTreeSet;
+
+use postern_gate::config::{Config, Fallback, Rule, Signature};
+
+use crate::document::Problem;
+use crate::secrets;
+
+/// What must be set elsewhere for this configuration to work.
+pub(super) fn hints(config: &Config) -> Vec<String> {
+    [
+        stop_iteration(config),
+        buffer(config),
+        clusters(config),
+        variables(config),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Rules that hold a request back: for its body, or while keys are fetched.
+fn stop_iteration(config: &Config) -> Option<String> {
+    let body: Vec<&str> = rules_with(config, |way| way.starts_with("signatures/"));
+    let keys: Vec<&str> = rules_with(config, |way| {
+        let issuer = way
+            .strip_prefix("issuers/")
+            .and_then(|name| config.issuers.get(name));
+        issuer.is_some_and(|issuer| issuer.jwks.as_ref().is_some_and(|jwks| jwks.uri.is_some()))
+    });
+    let waits = [("the body", body), ("an issuer's keys", keys)]
+        .into_iter()
+        .filter(|(_, rules)| !rules.is_empty())
+        .map(|(what, rules)| format!("for {what} ({})", rules.join(", ")));
+    let waits: Vec<String> = waits.collect();
+    (!waits.is_empty()).then(|| {
+        format!(
+            "rules wait {}: set allow_on_headers_stop_iteration: true in the Wasm plugin's configuration",
+            waits.join(" and ")
+        )
+    })
+}
+
+/// Bodies that are larger than what Envoy holds back unless told otherwise.
+fn buffer(config: &Config) -> Option<String> {
+    const DEFAULT: usize = 1 << 20;
+    let sizes = config.signatures.iter().map(|(name, signature)| match signature {
+        Signature::Github { max_body, .. } | Signature::Keyed { max_body, .. } => (max_body.0, name),
+    });
+    let (size, name) = sizes.max().filter(|(size, _)| *size > DEFAULT)?;
+    Some(format!(
+        "signatures.{name} takes bodies of {size} bytes: set the listener's per_connection_buffer_limit_bytes to as \
+         much (Envoy's default is {DEFAULT}), or Envoy refuses them first"
+    ))
+}
+
+fn rules_with(config: &Config, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
+    let rules = config.rules.iter().filter(|rule| ways(rule).any(&wanted));
+    rules.map(|rule| rule.name.as_str()).collect()
+}
+
+fn clusters(config: &Config) -> Option<String> {
+    let clusters: BTreeSet<&str> = config
+        .issuers
+        .values()
+        .filter_map(|issuer| issuer.jwks.as_ref()?.cluster.as_deref())
+        .collect();
+    (!clusters.is_empty()).then(|| format!("keys are fetched through Envoy's clusters: {}", join(&clusters)))
+}
+
+fn variables(config: &Config) -> Option<String> {
+    let variables: BTreeSet<&str> = secrets::references(config)
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    (!variables.is_empty()).then(|| {
+        format!(
+            "pass to the VM in environment_variables.host_env_keys (Istio: vmConfig.env): {}",
+            join(&variables)
+        )
+    })
+}
+
+fn join(names: &BTreeSet<&str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
+    let any = rule
+        .authenticate
+        .iter()
+        .flat_map(|authenticate| &authenticate.any);
+    any.map(String::as_str)
+}
+
+/// What is sound and hardly meant.
+pub(super) fn warnings(config: &Config) -> Vec<Problem> {
+    let mut warnings = unused(config);
+    warnings.extend(unreachable(config));
+    if config.default == Fallback::Allow {
+        let message = "requests that no rule matches reach the upstream unauthenticated";
+        warnings.push(Problem::at("default", message));
+    }
+    warnings
+}
+
+/// What no rule names.
+fn unused(config: &Config) -> Vec<Problem> {
+    let used: BTreeSet<&str> = config.rules.iter().flat_map(ways).collect();
+    let limits: BTreeSet<&str> = config
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.limits)
+        .map(String::as_str)
+        .collect();
+    let ways = [
+        ("issuers", config.issuers.keys().collect::<Vec<_>>()),
+        ("api_keys", config.api_keys.keys().collect()),
+        ("signatures", config.signatures.keys().collect()),
+    ];
+    let ways = ways.iter().flat_map(|(kind, names)| {
+        let used = &used;
+        names
+            .iter()
+            .filter(move |name| !used.contains(format!("{kind}/{name}").as_str()))
+            .map(move |name| format!("{kind}.{name}"))
+    });
+    let limits = config
+        .limits
+        .keys()
+        .filter(|name| !limits.contains(name.as_str()))
+        .map(|name| format!("limits.{name}"));
+    ways.chain(limits)
+        .map(|path| Problem::at(path, "is used by no rule"))
+        .collect()
+}
+
+/// Rules behind one that matches everything.
+fn unreachable(config: &Config) -> Option<Problem> {
+    let matches_all = |rule: &Rule| {
+        rule.matches
+            .as_ref()
+            .is_none_or(|m| m.methods.is_empty() && m.hosts.is_empty() && m.path.is_none())
+    };
+    let first = config.rules.iter().position(matches_all)?;
+    let behind = first + 1;
+    let catch_all = &config.rules.get(first)?.name;
+    (behind < config.rules.len()).then(|| {
+        let message = format!(
+            "is never reached, nor is what follows: rules[{first}] (\"{catch_all}\") matches every request; \
+             move that one to the end"
+        );
+        Problem::at(format!("rules[{behind}]"), message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(yaml: &str) -> Config {
+        postern_gate::config::from_value(crate::document::parse(yaml).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_waits_is_named() {
+        let config = config(include_str!("../../../../envoy/gate.yaml"));
+        let hints = hints(&config).join("\n");
+        assert!(
+            hints.contains("for the body (webhook) and for an issuer's keys (orders, admin)"),
+            "{hints}"
+        );
+        assert!(
+            hints.contains("clusters: idp") && hints.contains("GITHUB_WEBHOOK_SECRET"),
+            "{hints}"
+        );
+        assert_eq!(warnings(&config), []);
+    }
+
+    #[test]
+    fn a_large_body_needs_a_large_buffer() {
+        for (size, told) in [("1MiB", false), ("2MiB", true)] {
+            let yaml = format!(
+                "signatures: {{s: {{scheme: github, secrets: [{{env: S}}], max_body: {size}}}}}\n\
+                 rules: [{{name: a, authenticate: {{any: [signatures/s]}}}}]"
+            );
+            let hints = hints(&config(&yaml)).join("\n");
+            assert_eq!(
+                hints.contains("signatures.s takes bodies of 2097152 bytes"),
+                told,
+                "{hints}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_open_gate_asks_nothing_of_envoy() {
+        let config = config("rules: [{name: all, open: true}]");
+        assert_eq!(hints(&config), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told() {
+        let config = config(
+            "
+limits: {slow: {quota: 1, window: 1s, key: [address]}}
+rules: [{name: all, open: true}, {name: late, open: true}]
+default: allow
+",
+        );
+        let places: Vec<String> = warnings(&config).into_iter().map(|w| w.path).collect();
+        assert_eq!(places, ["limits.slow", "rules[1]", "default"]);
+    }
+}

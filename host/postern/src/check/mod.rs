@@ -1,0 +1,74 @@
+//! `postern check`: everything that is wrong with a configuration, and what else has to be set up for it.
+
+mod hints;
+mod report;
+
+use anyhow::Result;
+
+use crate::document::Problem;
+use crate::input;
+use crate::load::{self, Invalid, Loaded};
+use crate::output::{Exit, Output, json};
+use crate::paint::Paint;
+use crate::secrets::{self, Unset};
+
+pub(crate) use report::invalid;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern check gate.yaml\n  \
+    postern check --env gate.yaml         with the secrets' variables set, as Envoy will have them\n  \
+    helm template . | yq .gate | postern check -\n  \
+    postern check --json gate.yaml | jq -r '.errors[].path'")]
+pub(crate) struct Args {
+    /// The configuration, YAML or JSON; `-` reads standard input
+    #[arg(value_name = "GATE.yaml")]
+    file: String,
+    /// Take an unset variable of a secret for an error; without this it is a warning
+    #[arg(long)]
+    env: bool,
+    /// Print one JSON document: valid, errors, warnings, hints
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let file = input::name(&args.file);
+    let text = match input::text(&args.file) {
+        Ok(text) => text,
+        Err(error) => {
+            let why = format!("cannot be read: {}", error.root_cause());
+            return report::invalid(file, &Invalid::whole(why), args.json);
+        }
+    };
+    let unset = if args.env { Unset::Error } else { Unset::StandIn };
+    let file = input::name(&args.file);
+    match load::load(&text, unset, &secrets::variable) {
+        Ok(loaded) => valid(file, loaded, args.json),
+        Err(invalid) => report::invalid(file, &invalid, args.json),
+    }
+}
+
+fn valid(file: &str, loaded: Loaded, as_json: bool) -> Result<Output> {
+    let warnings: Vec<Problem> = loaded
+        .unset
+        .into_iter()
+        .chain(hints::warnings(&loaded.config))
+        .collect();
+    let report = report::Report {
+        file,
+        valid: true,
+        summary: Some(report::Summary::of(&loaded.config)),
+        errors: &[],
+        warnings: &warnings,
+        hints: &hints::hints(&loaded.config),
+    };
+    if as_json {
+        return Ok(Output::ok(json(&report)?));
+    }
+    Ok(Output {
+        out: report.valid_text(Paint::stdout()),
+        err: report.warnings_text(Paint::stderr()),
+        exit: Exit::Allowed,
+    })
+}

@@ -1,0 +1,78 @@
+//! The command line.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::output::Output;
+use crate::{attempt, check, key, sign, token};
+
+/// Check what a Postern gate does before Envoy does it, and make what its callers need.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 valid, made or admitted; 2 the gate refuses the request; 3 bad configuration, \
+                  unreadable file or bad usage.\n\n\
+                  Examples:\n  \
+                  postern check gate.yaml\n  \
+                  postern try gate.yaml /orders/7 -H \"x-api-key: $KEY\"\n  \
+                  postern key new --id ci --role Operator"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a gate.yaml: every error at once, each with its place and how to mend it
+    Check(check::Args),
+    /// Send a request through the gate, here, and tell what becomes of it and why
+    Try(attempt::Args),
+    /// Make API keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Make tokens for development
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Sign a request as its client would, and print its headers
+    SignRequest(sign::Args),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<Output> {
+        match self {
+            Self::Check(args) => check::run(&args),
+            Self::Try(args) => attempt::run(&args),
+            Self::Key(key::Command::New(args)) => key::new(&args),
+            Self::Token(token::Command::Mint(args)) => token::mint(&args),
+            Self::SignRequest(args) => sign::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        fn leaves(command: &clap::Command) -> Vec<clap::Command> {
+            let inner: Vec<_> = command.get_subcommands().flat_map(leaves).collect();
+            if inner.is_empty() {
+                vec![command.clone()]
+            } else {
+                inner
+            }
+        }
+        for mut command in leaves(&Cli::command()) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n"), "{help}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From a file's text to a gate, with everything that is wrong with it.
+
+use postern_gate::Gate;
+use postern_gate::config::{self, Config, ConfigErrors};
+
+use crate::document::{self, Problem};
+use crate::secrets::{Environment, Unset};
+
+/// A configuration and its gate.
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) gate: Gate,
+    /// Secrets that are not set, for which random bytes stand in.
+    pub(crate) unset: Vec<Problem>,
+}
+
+/// Why there is no gate.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    pub(crate) errors: Vec<Problem>,
+    /// What could not be looked at yet.
+    pub(crate) unchecked: Option<&'static str>,
+}
+
+impl Invalid {
+    /// An error about the file as a whole.
+    pub(crate) fn whole(message: impl Into<String>) -> Self {
+        Self {
+            errors: vec![Problem::at("", message)],
+            unchecked: None,
+        }
+    }
+}
+
+/// Reads and compiles a configuration.
+pub(crate) fn load(
+    text: &str,
+    unset: Unset,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Invalid> {
+    let invalid = |errors: Vec<Problem>, unchecked| Invalid { errors, unchecked };
+    let value = document::parse(text).map_err(|problem| invalid(vec![problem], None))?;
+    let config = config::from_value(value).map_err(|errors| {
+        let unchecked = "names, keys and limits are checked once these are mended";
+        invalid(problems(&errors), Some(unchecked))
+    })?;
+    let environment = Environment::new(unset, lookup).map_err(|error| Invalid::whole(error.to_string()))?;
+    let mut errors = Environment::misnamed(&config);
+    match Gate::compile(&config, &environment) {
+        Ok(gate) if errors.is_empty() => Ok(Loaded {
+            unset: environment.unset(&config),
+            config,
+            gate,
+        }),
+        Ok(_) => Err(invalid(errors, None)),
+        Err(found) => {
+            errors.extend(problems(&found));
+            Err(invalid(errors, None))
+        }
+    }
+}
+
+fn problems(errors: &ConfigErrors) -> Vec<Problem> {
+    let issues = errors.issues().iter();
+    issues
+        .map(|issue| Problem::at(issue.path.clone(), issue.message.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEBHOOK: &str = "
+signatures: {hook: {scheme: github, secrets: [{env: HOOK_SECRET}]}}
+rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
+";
+
+    #[test]
+    fn an_unset_secret_is_a_warning_or_an_error() {
+        let none = |_: &str| None;
+        let set = |_: &str| Some("x".to_owned());
+        let loaded = load(WEBHOOK, Unset::StandIn, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
+        assert_eq!(loaded.unset.len(), 1);
+        assert_eq!(loaded.unset[0].path, "signatures.hook.secrets[0].env");
+        let invalid = load(WEBHOOK, Unset::Error, &none).err().unwrap();
+        assert_eq!(invalid.errors.len(), 1, "{invalid:?}");
+        assert!(
+            invalid.errors[0].message.contains("HOOK_SECRET is not set"),
+            "{invalid:?}"
+        );
+        assert!(load(WEBHOOK, Unset::Error, &set).is_ok_and(|loaded| loaded.unset.is_empty()));
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        for unset in [Unset::StandIn, Unset::Error] {
+            let text = WEBHOOK.replace("HOOK_SECRET", "hunter-2");
+            let invalid = load(&text, unset, &|_| None).err().unwrap();
+            assert_eq!(invalid.errors.len(), 1);
+            assert!(!format!("{invalid:?}").contains("hunter-2"));
+        }
+    }
+}

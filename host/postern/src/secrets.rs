@@ -1,0 +1,148 @@
+//! The secrets a configuration names, looked up in this process's environment.
+
+use postern_gate::config::{Config, SecretRef, Signature};
+use postern_gate::{Secret, Secrets};
+
+use crate::document::Problem;
+
+/// The shortest secret that every scheme accepts.
+const STAND_IN: usize = 32;
+
+/// What an unset variable is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// A warning; random bytes stand in, so that nothing is accepted that should not be.
+    StandIn,
+    /// An error.
+    Error,
+}
+
+/// This process's environment, as the gate looks secrets up in it.
+pub(crate) struct Environment<'a> {
+    unset: Unset,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    stand_in: [u8; STAND_IN],
+}
+
+impl<'a> Environment<'a> {
+    pub(crate) fn new(unset: Unset, lookup: &'a dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let mut stand_in = [0; STAND_IN];
+        fill_random(&mut stand_in)?;
+        Ok(Self {
+            unset,
+            lookup,
+            stand_in,
+        })
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    /// What is wrong with the names alone: no gate needs to be compiled to see it.
+    pub(crate) fn misnamed(config: &Config) -> Vec<Problem> {
+        let misnamed = references(config).into_iter().filter(|(_, name)| !is_name(name));
+        misnamed
+            .map(|(path, _)| {
+                let message = "is no name of an environment variable; put the secret into the environment and \
+                               its variable's name here (what stands here is not repeated: it may be the secret)";
+                Problem::at(path, message)
+            })
+            .collect()
+    }
+
+    /// The variables that are not set, with where they are named.
+    pub(crate) fn unset(&self, config: &Config) -> Vec<Problem> {
+        let unset = references(config)
+            .into_iter()
+            .filter(|(_, name)| is_name(name) && self.value(name).is_none());
+        unset
+            .map(|(path, name)| {
+                let message = format!("{name} is not set here; set it and pass --env to check it too");
+                Problem::at(path, message)
+            })
+            .collect()
+    }
+}
+
+impl Secrets for Environment<'_> {
+    fn secret(&self, name: &str) -> Option<Secret> {
+        match self.value(name) {
+            Some(value) => Some(Secret::new(value)),
+            // A name that is none was reported already, without repeating it.
+            None if self.unset == Unset::Error && is_name(name) => None,
+            None => Some(Secret::new(self.stand_in)),
+        }
+    }
+}
+
+/// This process's environment. A value that is not UTF-8 counts as unset, as in the filter.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Fills `bytes` with the operating system's randomness.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
+    getrandom::fill(bytes)
+        .map_err(|error| anyhow::anyhow!("the operating system gave no random bytes: {error}"))
+}
+
+/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}
+
+/// Every secret that is named: where, and the variable.
+pub(crate) fn references(config: &Config) -> Vec<(String, &str)> {
+    let issuers = config.issuers.iter().filter_map(|(name, issuer)| {
+        let secret = issuer.secret.as_ref()?;
+        Some((format!("issuers.{name}.secret.env"), secret.env.as_str()))
+    });
+    let signatures = config.signatures.iter().flat_map(|(name, signature)| {
+        let at = format!("signatures.{name}");
+        match signature {
+            Signature::Github { secrets, .. } => listed(&at, secrets),
+            Signature::Keyed { keys, .. } => keys
+                .iter()
+                .enumerate()
+                .flat_map(|(i, key)| listed(&format!("{at}.keys[{i}]"), &key.secrets))
+                .collect(),
+        }
+    });
+    issuers.chain(signatures).collect()
+}
+
+fn listed<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)> {
+    let numbered = secrets.iter().enumerate();
+    numbered
+        .map(|(i, secret)| (format!("{at}.secrets[{i}].env"), secret.env.as_str()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_variables() {
+        for (text, is) in [
+            ("A_1", true),
+            ("_x", true),
+            ("1A", false),
+            ("", false),
+            ("whsec+/=", false),
+        ] {
+            assert_eq!(is_name(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_unset() {
+        let lookup = |_: &str| Some(String::new());
+        let strict = Environment::new(Unset::Error, &lookup).unwrap();
+        assert!(strict.secret("A").is_none());
+        let lenient = Environment::new(Unset::StandIn, &lookup).unwrap();
+        assert!(lenient.secret("A").is_some());
+    }
+}

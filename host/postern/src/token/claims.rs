@@ -1,0 +1,106 @@
+//! What goes into a token.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+/// What was asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) audience: &'a [String],
+    pub(super) subject: &'a str,
+    pub(super) roles: &'a [String],
+    pub(super) roles_claim: &'a str,
+    pub(super) more: &'a [(String, Value)],
+    pub(super) now: Duration,
+    pub(super) ttl: Duration,
+}
+
+/// `name=json`; what is no JSON is text.
+pub(super) fn parse(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write NAME=VALUE, such as tenant=acme or level=3")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    Ok((name.to_owned(), value))
+}
+
+/// The claims of the token.
+pub(super) fn build(wanted: &Wanted<'_>) -> Map<String, Value> {
+    let now = wanted.now.as_secs();
+    let mut claims = Map::new();
+    let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    set("iss", wanted.issuer.into());
+    match wanted.audience {
+        [one] => set("aud", one.as_str().into()),
+        several => set("aud", json!(several)),
+    };
+    set("sub", wanted.subject.into());
+    set("iat", now.into());
+    set("nbf", now.into());
+    set("exp", now.saturating_add(wanted.ttl.as_secs()).into());
+    if !wanted.roles.is_empty() {
+        put(&mut claims, wanted.roles_claim, json!(wanted.roles));
+    }
+    for (name, value) in wanted.more {
+        if value.is_null() {
+            claims.remove(name);
+        } else {
+            claims.insert(name.clone(), value.clone());
+        }
+    }
+    claims
+}
+
+/// Sets a claim by its path. A name that is a URL has dots of its own, as the gate reads it too.
+fn put(claims: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.').filter(|_| !path.contains("://")) {
+        None => {
+            claims.insert(path.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            let mut inner = Map::new();
+            put(&mut inner, rest, value);
+            claims.insert(first.to_owned(), Value::Object(inner));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_as_they_were_asked_for() {
+        let more = [parse("tenant=acme"), parse("level=3"), parse("nbf=null")].map(Result::unwrap);
+        let claims = build(&Wanted {
+            issuer: "i",
+            audience: &["a".into()],
+            subject: "s",
+            roles: &["x".into(), "y".into()],
+            roles_claim: "realm_access.roles",
+            more: &more,
+            now: Duration::from_secs(100),
+            ttl: Duration::from_secs(60),
+        });
+        assert_eq!(
+            Value::Object(claims),
+            json!({"iss": "i", "aud": "a", "sub": "s", "iat": 100, "exp": 160, "tenant": "acme", "level": 3,
+                   "realm_access": {"roles": ["x", "y"]}})
+        );
+    }
+
+    #[test]
+    fn a_claim_needs_a_name() {
+        assert!(parse("=1").is_err() && parse("x").is_err());
+        assert_eq!(parse("a={\"b\":[1]}").unwrap(), ("a".into(), json!({"b": [1]})));
+    }
+
+    #[test]
+    fn a_url_is_one_name() {
+        let mut claims = Map::new();
+        put(&mut claims, "https://x.example/roles", json!(["a"]));
+        assert_eq!(Value::Object(claims), json!({"https://x.example/roles": ["a"]}));
+    }
+}

@@ -1,0 +1,238 @@
+//! `postern check`, over good and bad files.
+
+mod support;
+
+use support::Desk;
+
+/// The demo's own file.
+const GATE: &str = include_str!("../../../envoy/gate.yaml");
+
+const SECRET: &str = "hunter2-hunter2-hunter2-hunter2-hunter2";
+
+#[test]
+fn files_and_what_is_said_of_them() {
+    let shape = "
+issuers:
+  demo: {issuer: i, audience: [a], audiences: [a], algorithms: [RS265]}
+limits:
+  slow: {quota: 5, window: fast, key: [subject]}
+rules: [{name: a, open: true}]
+";
+    let sense = "
+issuers:
+  demo: {issuer: i, audiences: [], algorithms: [RS256], jwks: {uri: 'http://i/', cluster: idp}}
+limits:
+  slow: {quota: 0, window: 1s, key: [subjekt]}
+rules:
+  - {name: a, authenticate: {any: [issuers/dmo]}, limits: [slo]}
+  - {name: a}
+  - {name: b, open: true, match: {path: {prefix: /x/../y}}}
+";
+    for (name, text, code, parts) in [
+        (
+            "the demo's",
+            GATE,
+            0,
+            &["valid: 5 rules, 1 issuer, 1 API key"][..],
+        ),
+        (
+            "json",
+            "{\n\t\"rules\": [{\"name\": \"a\", \"open\": true}]\n}",
+            0,
+            &["valid: 1 rule, 0 issuers"],
+        ),
+        (
+            "wrong shape, all at once",
+            shape,
+            3,
+            &[
+                "unknown field \"audience\": did you mean `audiences`?",
+                "unknown value \"RS265\": did you mean `RS256`?",
+                "limits.slow.window: \"fast\" is not a duration",
+                "3 errors; ",
+            ],
+        ),
+        (
+            "no sense, all at once",
+            sense,
+            3,
+            &[
+                "issuers.demo.audiences: must name at least one audience",
+                "limits.slow.quota: must be at least 1",
+                "limits.slow.key[0]: nothing to count by \"subjekt\"; did you mean \"subject\"?",
+                "rules[0].authenticate.any[0]: no issuer \"dmo\"; did you mean \"demo\"?",
+                "rules[0].limits[0]: no limit \"slo\"; did you mean \"slow\"?",
+                "rules[1]: needs \"authenticate: {any: [...]}\", or \"open: true\"",
+                "rules[1].name: \"a\" is the name of rules[0] too",
+                "rules[2].match.path: \"/x/../y\" would never match",
+                "8 errors",
+            ],
+        ),
+        (
+            "no yaml",
+            "rules: [\nx: 'y\n",
+            3,
+            &["gate.yaml:2:4: unclosed quote", "1 error"],
+        ),
+        (
+            "twice",
+            "rules: []\nrules: []\n",
+            3,
+            &["gate.yaml:2:1: ", "duplicate"],
+        ),
+        ("empty", "", 3, &["is empty"]),
+    ] {
+        let desk = Desk::new();
+        desk.file("gate.yaml", text);
+        for (run, file) in [
+            (desk.run(&["check", "gate.yaml"]), "gate.yaml"),
+            (desk.run_with(&["check", "-"], text.as_bytes()), "standard input"),
+        ] {
+            assert_eq!(run.code, code, "{name}: {run:?}");
+            for part in parts {
+                assert!(
+                    run.says(&part.replace("gate.yaml", file)),
+                    "{name}: no {part:?} in {run:?}"
+                );
+            }
+            assert_eq!(
+                run.out.is_empty(),
+                code != 0,
+                "errors go to stderr: {name}: {run:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn json_is_for_scripts() {
+    let desk = Desk::new();
+    desk.file("good.yaml", GATE);
+    desk.file("bad.yaml", "rules: [{name: a}]");
+    desk.file("worse.yaml", "a: 'b");
+
+    let good = desk.run(&["check", "--json", "good.yaml"]).json();
+    assert_eq!(good["valid"], true);
+    assert_eq!(good["summary"]["rules"], 5);
+    assert_eq!(good["warnings"][0]["path"], "signatures.github.secrets[0].env");
+    let hints = good["hints"].to_string();
+    assert!(
+        hints.contains("for the body (webhook)") && hints.contains("allow_on_headers_stop_iteration: true")
+    );
+
+    for (file, path, line) in [
+        ("bad.yaml", "rules[0]", None),
+        ("worse.yaml", "", Some(1)),
+        ("absent.yaml", "", None),
+    ] {
+        let run = desk.run(&["check", "--json", file]);
+        let report = run.json();
+        assert_eq!(run.code, 3, "{run:?}");
+        assert_eq!(report["valid"], false);
+        assert_eq!(report["errors"][0]["path"], path, "{run:?}");
+        assert_eq!(
+            report["errors"][0].get("line").and_then(|l| l.as_u64()),
+            line,
+            "{run:?}"
+        );
+    }
+}
+
+#[test]
+fn secrets_are_looked_up_and_never_shown() {
+    let hs256 = "
+issuers: {own: {issuer: i, audiences: [a], algorithms: [HS256], secret: {env: OWN_SECRET}}}
+rules: [{name: a, authenticate: {any: [issuers/own]}}]
+";
+    let misplaced = hs256.replace("OWN_SECRET", SECRET);
+    let digest = format!(
+        "api_keys: {{a: {{keys: [{{id: i, digest: {SECRET}}}]}}}}\nrules: [{{name: a, authenticate: {{any: [api_keys/a]}}}}]"
+    );
+    for (name, text, value, args, code, part) in [
+        (
+            "unset",
+            hs256,
+            None,
+            &["check", "g"][..],
+            0,
+            "warning: g: issuers.own.secret.env: OWN_SECRET is not set",
+        ),
+        (
+            "unset",
+            hs256,
+            None,
+            &["check", "--env", "g"],
+            3,
+            "OWN_SECRET is not set",
+        ),
+        (
+            "empty",
+            hs256,
+            Some(""),
+            &["check", "--env", "g"],
+            3,
+            "OWN_SECRET is not set",
+        ),
+        ("set", hs256, Some(SECRET), &["check", "--env", "g"], 0, "valid"),
+        ("short", hs256, Some("hunter2"), &["check", "g"], 3, "32 bytes"),
+        (
+            "a secret for a name",
+            &misplaced,
+            None,
+            &["check", "g"],
+            3,
+            "is no name of an environment variable",
+        ),
+        (
+            "a secret for a name",
+            &misplaced,
+            None,
+            &["check", "--env", "g"],
+            3,
+            "is no name of an environment variable",
+        ),
+        (
+            "a key for a digest",
+            &digest,
+            None,
+            &["check", "g"],
+            3,
+            "postern key new",
+        ),
+    ] {
+        let mut desk = Desk::new();
+        if let Some(value) = value {
+            desk = desk.with("OWN_SECRET", value);
+        }
+        desk.file("g", text);
+        for json in [false, true] {
+            let mut args = args.to_vec();
+            args.extend(json.then_some("--json"));
+            let run = desk.run(&args);
+            assert_eq!(run.code, code, "{name}: {run:?}");
+            assert!(!run.says("hunter2"), "{name}: {run:?}");
+            assert!(json || run.says(part), "{name}: {run:?}");
+        }
+    }
+}
+
+#[test]
+fn bad_usage_is_told_apart_from_a_refusal() {
+    let desk = Desk::new();
+    for (args, code) in [
+        (&["--version"][..], 0),
+        (&["--help"], 0),
+        (&["check", "--help"], 0),
+        (&[], 3),
+        (&["chekc"], 3),
+        (&["check"], 3),
+        (&["check", "absent.yaml"], 3),
+        (&["key"], 3),
+        (&["key", "new", "--id", ""], 3),
+    ] {
+        let run = desk.run(args);
+        assert_eq!(run.code, code, "{args:?}: {run:?}");
+        assert_eq!(run.err.is_empty(), code == 0, "{args:?}: {run:?}");
+        assert!(!run.says("\u{1b}["), "no colours off a terminal: {run:?}");
+    }
+}

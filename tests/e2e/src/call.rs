@@ -1,0 +1,175 @@
+//! Requests through reqwest.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::Bed;
+
+/// The version of HTTP a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it all")]
+pub enum Version {
+    Http1,
+    Http2,
+}
+
+/// A client with connections of its own.
+#[must_use]
+pub fn client(version: Version) -> reqwest::Client {
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(20));
+    let builder = match version {
+        Version::Http1 => builder.http1_only(),
+        Version::Http2 => builder.http2_prior_knowledge(),
+    };
+    builder.build().unwrap()
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: String,
+    path: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Call {
+    /// A request without body.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// A GET.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A POST.
+    #[must_use]
+    pub fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::new("POST", path)
+        }
+    }
+
+    /// The same with another method.
+    #[must_use]
+    pub fn method(mut self, method: &str) -> Self {
+        self.method = method.to_owned();
+        self
+    }
+
+    /// Adds a header; one that is there already stays.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        self.headers
+            .append(name, HeaderValue::from_bytes(value.as_ref()).unwrap());
+        self
+    }
+
+    /// Adds a bearer token.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Adds an API key.
+    #[must_use]
+    pub fn api_key(self, key: &str) -> Self {
+        self.header("x-api-key", key)
+    }
+
+    /// Sends it to the server at `base`, a URL without path.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub async fn send_to(&self, client: &reqwest::Client, base: &str) -> reqwest::Result<Answer> {
+        let method = self.method.parse().unwrap();
+        let mut request = client
+            .request(method, format!("{base}{}", self.path))
+            .headers(self.headers.clone());
+        if !self.body.is_empty() {
+            request = request.body(self.body.clone());
+        }
+        let response = request.send().await?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().await?.to_vec(),
+        })
+    }
+
+    /// Sends it through a bed's Envoy; an answer must come.
+    pub async fn send(&self, client: &reqwest::Client, bed: &Bed) -> Answer {
+        let answer = self.send_to(client, &bed.envoy.url("")).await;
+        answer.unwrap_or_else(|error| panic!("{} {}: no answer: {error:?}", self.method, self.path))
+    }
+}
+
+/// An answer, from the API or in its place.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value, if it came once.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?;
+        assert!(values.next().is_none(), "{name} came twice: {self:?}");
+        Some(value.to_str().unwrap())
+    }
+
+    /// The `code` of problem details (RFC 9457), which must be well-formed; `None` for any other media type.
+    #[must_use]
+    pub fn code(&self) -> Option<String> {
+        if self.header("content-type") != Some("application/problem+json") {
+            return None;
+        }
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        assert_eq!(problem["type"], "about:blank", "{problem}");
+        assert!(problem["title"].is_string(), "{problem}");
+        Some(problem["code"].as_str().unwrap().to_owned())
+    }
+
+    /// Status and code at once, for comparing.
+    #[must_use]
+    pub fn verdict(&self) -> (u16, Option<String>) {
+        (self.status, self.code())
+    }
+
+    /// # Panics
+    /// Unless the answer is this refusal, or an answer of the API if there is no code.
+    pub fn expect(&self, status: u16, code: Option<&str>, case: &str) {
+        let wanted = (status, code.map(str::to_owned));
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.verdict(), wanted, "{case}: {:?} {body}", self.headers);
+    }
+
+    /// All of the answer as text, for looking for what should not be in it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{:?} {}", self.headers, String::from_utf8_lossy(&self.body))
+    }
+}

@@ -1,0 +1,115 @@
+//! HTTP/2 written frame by frame (RFC 9113), for bodies in chosen pieces and for trailers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const STREAM: u32 = 1;
+
+/// A connection for one request.
+#[derive(Debug)]
+pub struct Http2(TcpStream);
+
+impl Http2 {
+    /// Connects and begins a POST with these header fields; its body is to follow.
+    pub async fn post(addr: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut this = Self(stream);
+        this.0
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        this.frame(SETTINGS, 0, 0, &[]).await;
+        let authority = addr.to_string();
+        let pseudo = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", authority.as_str()),
+            (":path", path),
+        ];
+        let block = block(pseudo.iter().chain(fields));
+        this.frame(HEADERS, END_HEADERS, STREAM, &block).await;
+        this
+    }
+
+    /// Sends a part of the body.
+    pub async fn data(&mut self, part: &[u8], last: bool) {
+        self.frame(DATA, if last { END_STREAM } else { 0 }, STREAM, part)
+            .await;
+    }
+
+    /// Ends the request with trailers.
+    pub async fn trailers(&mut self, fields: &[(&str, &str)]) {
+        self.frame(HEADERS, END_HEADERS | END_STREAM, STREAM, &block(fields.iter()))
+            .await;
+    }
+
+    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let frame = frame(kind, flags, stream, payload);
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// The body of the response. (Header fields are compressed, and both the API and the filter say what a test needs
+    /// to know in the body.)
+    pub async fn body(mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        let patience = Duration::from_secs(20);
+        loop {
+            let mut head = [0; 9];
+            let read = timeout(patience, self.0.read_exact(&mut head)).await;
+            read.expect("an answer in time").expect("a whole answer");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            self.0.read_exact(&mut payload).await.unwrap();
+            let [_, _, _, kind, flags, ..] = head;
+            match kind {
+                DATA => body.extend(payload),
+                SETTINGS if flags == 0 => self.frame(SETTINGS, 1, 0, &[]).await,
+                RST_STREAM => panic!("the stream was reset: {payload:?}"),
+                _ => {}
+            }
+            if (kind == DATA || kind == HEADERS) && flags & END_STREAM != 0 {
+                return body;
+            }
+        }
+    }
+}
+
+/// A request without body: one HEADERS frame that ends its stream.
+#[must_use]
+pub fn headers_frame(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(fields.iter()))
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Literal header fields without indexing (RFC 7541, section 6.2.2).
+fn block<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            let length = u8::try_from(text.len()).unwrap();
+            assert!(length < 127, "{text} takes a length of two bytes");
+            block.push(length);
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}

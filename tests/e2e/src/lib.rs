@@ -1,0 +1,19 @@
+//! What the end-to-end tests in `tests/` share: an Envoy with the filter between a client and the sample API, calls
+//! through reqwest and calls written byte by byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "for tests: what does not work ends the test"
+)]
+
+mod bed;
+mod call;
+mod frames;
+mod raw;
+
+pub use bed::{Bed, DIRECT, Setup, gate_yaml};
+pub use call::{Answer, Call, Version, client};
+pub use frames::{Http2, headers_frame};
+pub use raw::{Connection, exchange};

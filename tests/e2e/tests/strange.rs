@@ -1,0 +1,353 @@
+//! Requests that no well-behaved client sends, all to one Envoy: each is answered as it should be, none harms the next.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "for tests: what does not work ends the test"
+)]
+
+use std::time::Duration;
+
+use postern_e2e::{Bed, Call, Connection, Http2, Setup, Version, client, exchange};
+use postern_testbed::idp::Alg;
+use postern_testbed::keys::KeySet;
+use postern_testbed::{sign, tokens};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+const SECRET: &str = "a-webhook-secret";
+const MAX_BODY: usize = 64 * 1024;
+
+fn start(keys: &KeySet) -> Bed {
+    let jwks: Value = serde_json::from_str(&keys.jwks_json_of(&[Alg::EdDsa])).unwrap();
+    let by_key = json!({"any": ["api_keys/agents"]});
+    let gate = json!({
+        "issuers": {"main": {
+            "issuer": "i", "audiences": ["a"], "algorithms": ["EdDSA"], "jwks": {"inline": jwks},
+            "headers": {"X-User-Email": "email"},
+        }},
+        "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest("key")}]}},
+        "signatures": {"github": {
+            "scheme": "github", "secrets": [{"env": "GITHUB_WEBHOOK_SECRET"}], "max_body": "64KiB",
+        }},
+        "rules": [
+            {"name": "open", "match": {"path": {"prefix": "/open"}}, "open": true},
+            {"name": "gated", "match": {"path": {"prefix": "/gated"}}, "authenticate": by_key},
+            {"name": "direct", "match": {"path": {"prefix": "/direct"}}, "authenticate": by_key},
+            {"name": "token", "match": {"path": {"prefix": "/token"}}, "authenticate": {"any": ["issuers/main"]}},
+            {"name": "signed", "match": {"path": {"prefix": "/signed"}}, "authenticate": {"any": ["signatures/github"]}},
+        ],
+    });
+    Setup::new(gate)
+        .workers(2)
+        .env("GITHUB_WEBHOOK_SECRET", SECRET)
+        .connection_manager("max_request_headers_kb: 96")
+        .connection_manager("common_http_protocol_options: {max_headers_count: 300}")
+        .connection_manager("http_protocol_options: {enable_trailers: true}")
+        .start()
+}
+
+/// A request without body, with a host; header lines end in CRLF.
+fn head(line: impl AsRef<[u8]>, headers: impl AsRef<[u8]>) -> Vec<u8> {
+    [
+        line.as_ref(),
+        b" HTTP/1.1\r\nhost: api.example\r\n",
+        headers.as_ref(),
+        b"\r\n",
+    ]
+    .concat()
+}
+
+/// The gate answers as ever, on both workers, and no VM failed.
+async fn well(bed: &Bed, case: &str) {
+    for _ in 0..4 {
+        let client = client(Version::Http1);
+        let good = Call::get("/gated/x").api_key("key").send(&client, bed).await;
+        good.expect(200, None, &format!("after {case}"));
+        let bad = Call::get("/gated/x").send(&client, bed).await;
+        bad.expect(401, Some("credentials_missing"), &format!("after {case}"));
+    }
+    bed.assert_sound(case);
+}
+
+async fn heads(bed: &Bed) {
+    let addr = bed.envoy.addr();
+    let many: String = (0..200).map(|n| format!("x-header-{n}: {n}\r\n")).collect();
+    let long = format!("x-long: {}\r\n", "y".repeat(60 * 1024));
+    let key = "x-api-key: key\r\n";
+    let cases: Vec<(&str, Vec<u8>, u16, Option<&str>)> = vec![
+        ("a value not UTF-8", head("GET /gated/x", b"x-api-key: key\r\nx-odd: \xff\xfe\r\n"), 200, None),
+        ("an API key not UTF-8", head("GET /gated/x", b"x-api-key: \xff\xfe\r\n"), 401, Some("key_invalid")),
+        ("a token not UTF-8", head("GET /token", b"authorization: Bearer \xff\xfe\r\n"), 401, Some("token_invalid")),
+        ("a scheme not UTF-8", head("GET /token", b"authorization: \xff\xfe\xff\xfe\xff\xfe\xff\xfe\r\n"), 401, Some("credentials_missing")),
+        ("a signature not UTF-8", head("POST /signed", b"x-hub-signature-256: \xff\r\ncontent-length: 0\r\n"), 401, Some("signature_invalid")),
+        ("an id not UTF-8", head("GET /gated/x", b"x-request-id: \xff\xfe\r\n"), 401, Some("credentials_missing")),
+        ("200 headers", head("GET /direct", format!("{many}{key}")), 200, None),
+        ("200 headers, no key", head("GET /direct", &many), 401, Some("credentials_missing")),
+        ("a header of 60 KB", head("GET /direct", format!("{long}{key}")), 200, None),
+        ("a header of 60 KB, no key", head("GET /direct", &long), 401, Some("credentials_missing")),
+        ("an API key of 60 KB", head("GET /direct", format!("x-api-key: {}\r\n", "y".repeat(60 * 1024))), 401, Some("key_invalid")),
+        ("a token of 60 KB", head("GET /token", format!("authorization: Bearer {}\r\n", "y".repeat(60 * 1024))), 401, Some("token_invalid")),
+        ("an empty API key", head("GET /gated/x", "x-api-key:\r\n"), 401, Some("key_invalid")),
+        ("two Authorization headers", head("GET /token", "authorization: Bearer a\r\nauthorization: Bearer b\r\n"), 401, Some("credentials_ambiguous")),
+        ("two signatures", head("POST /signed", "x-hub-signature-256: sha256=a\r\nx-hub-signature-256: sha256=b\r\ncontent-length: 0\r\n"), 401, Some("credentials_ambiguous")),
+        ("absolute form", head("GET http://other.example/gated/x", ""), 401, Some("credentials_missing")),
+        ("absolute form to another rule", head("GET http://other.example/open/../gated", ""), 400, Some("path_ambiguous")),
+        // Envoy's own answer to a path that does not begin with a slash.
+        ("asterisk form", head("OPTIONS *", ""), 404, None),
+        ("a query not UTF-8 but escaped", head("GET /gated/x?%ff", key), 200, None),
+    ];
+    for (name, request, status, code) in cases {
+        exchange(addr, request).await.expect(status, code, name);
+        well(bed, name).await;
+    }
+    // Envoy may refuse these itself, with 400 too.
+    for (name, request) in [
+        ("a path not UTF-8", head(b"GET /gated/\xff\xfe", key)),
+        ("a query not UTF-8", head(b"GET /gated/x?\xff\xfe", key)),
+        ("a fragment", head("GET /gated/x#/open", "")),
+    ] {
+        let count = bed.api.count();
+        assert_eq!(exchange(addr, request).await.status, 400, "{name}");
+        assert_eq!(bed.api.count(), count, "{name}: it reached the API");
+        well(bed, name).await;
+    }
+}
+
+async fn paths(bed: &Bed) {
+    for path in [
+        "/open/../gated",
+        "/open/./x",
+        "//open",
+        "/open//x",
+        "/open/%2e%2e/gated",
+        "/open/.%2E/gated",
+        "/open%2fx",
+        "/open%2Fx",
+        "/open%5cx",
+        "/open\\..\\gated",
+        "/open/%00",
+        "/open/..;/gated",
+        "/open/..;x=1/gated",
+        "/..",
+        "/open/%zz",
+        "/open/%",
+    ] {
+        let count = bed.api.count();
+        let answer = exchange(bed.envoy.addr(), head(format!("GET {path}"), "x-api-key: key\r\n")).await;
+        answer.expect(400, Some("path_ambiguous"), path);
+        assert_eq!(bed.api.count(), count, "{path} reached the API");
+    }
+    well(bed, "ambiguous paths").await;
+    // One reading: the escaped letter is that letter, and the API gets what the client wrote.
+    bed.api.reset();
+    let answer = exchange(bed.envoy.addr(), head("GET /%6fpen/%7Ex?/../%2f", "")).await;
+    answer.expect(200, None, "an escaped letter");
+    assert_eq!(bed.api.requests()[0].path, "/%6fpen/%7Ex?/../%2f");
+}
+
+async fn bodies(bed: &Bed) {
+    let addr = bed.envoy.addr();
+    let body = "The quick brown fox jumps over the lazy dog. ".repeat(50);
+    let signature = sign::github(SECRET, &body);
+    let signed = format!("x-hub-signature-256: {signature}\r\n");
+    let chunks = |body: &str| {
+        let parts = body.as_bytes().chunks(700);
+        let mut text: Vec<u8> = parts
+            .flat_map(|part| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat())
+            .collect();
+        text.extend(b"0\r\n");
+        text
+    };
+    let chunked = |headers: &str, body: &str, trailers: &str| {
+        let headers = format!("{headers}transfer-encoding: chunked\r\n");
+        [
+            head("POST /signed", headers),
+            chunks(body),
+            trailers.as_bytes().to_vec(),
+            b"\r\n".to_vec(),
+        ]
+        .concat()
+    };
+    let sized = |headers: &str, body: &str| {
+        let headers = format!("{headers}content-length: {}\r\n", body.len());
+        [head("POST /signed", headers), body.as_bytes().to_vec()].concat()
+    };
+    let empty = format!("x-hub-signature-256: {}\r\n", sign::github(SECRET, ""));
+    let full = "z".repeat(MAX_BODY);
+    let full_signed = format!("x-hub-signature-256: {}\r\n", sign::github(SECRET, &full));
+    let over = "z".repeat(MAX_BODY + 1);
+    let over_signed = format!("x-hub-signature-256: {}\r\n", sign::github(SECRET, &over));
+    let invalid = Some("signature_invalid");
+    let too_large = Some("body_too_large");
+    let cases = [
+        ("an empty body", sized(&empty, ""), 200, None, ""),
+        ("an empty chunked body", chunked(&empty, "", ""), 200, None, ""),
+        ("an empty body, wrong", sized(&signed, ""), 401, invalid, ""),
+        ("chunked", chunked(&signed, &body, ""), 200, None, body.as_str()),
+        ("chunked, with trailers", chunked(&signed, &body, "x-sum: 1\r\n"), 200, None, body.as_str()),
+        ("chunked, wrong", chunked(&signed, &body[1..], ""), 401, invalid, ""),
+        ("chunked, with trailers, wrong", chunked(&signed, &body[1..], "x-sum: 1\r\n"), 401, invalid, ""),
+        ("the largest body", sized(&full_signed, &full), 200, None, full.as_str()),
+        ("the largest body, chunked", chunked(&full_signed, &full, ""), 200, None, full.as_str()),
+        ("a byte too many", sized(&over_signed, &over), 413, too_large, ""),
+        ("a byte too many, chunked", chunked(&over_signed, &over, ""), 413, too_large, ""),
+    ];
+    for (name, request, status, code, arrived) in cases {
+        bed.api.reset();
+        exchange(addr, request).await.expect(status, code, name);
+        let seen = bed.api.requests();
+        assert_eq!(seen.len(), usize::from(status == 200), "{name}");
+        if let Some(seen) = seen.first() {
+            assert_eq!(seen.body.as_deref(), Some(arrived.as_bytes()), "{name}");
+        }
+        well(bed, name).await;
+    }
+    over_http2(bed, &body, &signature).await;
+    in_pieces(bed, &body, &signed).await;
+}
+
+/// What was answered over HTTP/2, by its body: the API's bytes or the code of a refusal.
+fn outcome(body: &[u8]) -> Result<u64, String> {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    body["body_bytes"]
+        .as_u64()
+        .ok_or_else(|| body["code"].as_str().unwrap().to_owned())
+}
+
+async fn over_http2(bed: &Bed, body: &str, signature: &str) {
+    let large = "z".repeat(MAX_BODY + 1);
+    let length = body.len() as u64;
+    let cases: [(&str, &str, bool, Result<u64, &str>); 5] = [
+        ("in frames", body, false, Ok(length)),
+        ("in frames, with trailers", body, true, Ok(length)),
+        ("in frames, wrong", &body[1..], false, Err("signature_invalid")),
+        ("in frames, with trailers, wrong", &body[1..], true, Err("signature_invalid")),
+        ("in frames, too many", &large, false, Err("body_too_large")),
+    ];
+    for (name, body, trailers, expected) in cases {
+        let fields = [("x-hub-signature-256", signature)];
+        let mut http2 = Http2::post(bed.envoy.addr(), "/signed", &fields).await;
+        // A window of 65,535 bytes without waiting for an update (RFC 9113, section 6.9.2): the last byte of the body
+        // that is too large goes only after Envoy has taken the first ones.
+        for part in body.as_bytes().chunks(8 * 1024) {
+            http2.data(part, false).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+        if trailers {
+            http2.trailers(&[("x-sum", "1")]).await;
+        } else {
+            http2.data(b"", true).await;
+        }
+        let outcome = outcome(&http2.body().await);
+        assert_eq!(outcome, expected.map_err(str::to_owned), "{name}");
+        well(bed, name).await;
+    }
+}
+
+async fn in_pieces(bed: &Bed, body: &str, signed: &str) {
+    let addr = bed.envoy.addr();
+    let head = |more: &str| {
+        let headers = format!("{signed}content-length: {}\r\n{more}", body.len());
+        head("POST /signed", headers)
+    };
+    // The API must not see the head before the body was judged.
+    bed.api.reset();
+    let mut slow = Connection::open(addr).await;
+    slow.write(&head("")).await;
+    slow.write(&body.as_bytes()[..100]).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(bed.api.count(), 0, "passed on before it was judged");
+    slow.write(&body.as_bytes()[100..]).await;
+    slow.answer().await.unwrap().expect(200, None, "a slow body");
+
+    let mut careful = Connection::open(addr).await;
+    careful.write(&head("expect: 100-continue\r\n")).await;
+    assert_eq!(careful.answer().await.unwrap().status, 100);
+    careful.write(body.as_bytes()).await;
+    careful.answer().await.unwrap().expect(200, None, "after 100 (Continue)");
+    // The connection is good for more.
+    careful.write(&head("")).await;
+    careful.write(&body.replace('q', "Q").into_bytes()).await;
+    let answer = careful.answer().await.unwrap();
+    answer.expect(401, Some("signature_invalid"), "the second on a connection");
+
+    // Clients that go in the middle.
+    for _ in 0..20 {
+        let mut gone = Connection::open(addr).await;
+        gone.write(&head("")).await;
+        gone.write(&body.as_bytes()[..500]).await;
+    }
+    well(bed, "clients that went").await;
+}
+
+async fn smuggled(bed: &Bed, keys: &KeySet) {
+    let smuggled = "\
+        x-postern-subject: root\r\nX-Postern-Roles: Admin\r\nX_Postern_Roles: Admin\r\nx-postern_tenant: acme\r\n\
+        X-POSTERN-ANYTHING: 1\r\nx_postern-method: jwt\r\nX-User-Email: root@example.com\r\n\
+        x_user_email: root@example.com\r\nx-user_email: root@example.com\r\nx-postern-subject: again\r\n";
+    let kept = "x-poster: 1\r\nx-user-emails: 2\r\nx_custom_header: 3\r\nuser-email: 4\r\nx-posterns: 5\r\n";
+    let mut claims = tokens::claims("i", "a", "alice", 3600);
+    claims["email"] = json!("alice@example.com");
+    let with_email = format!("authorization: Bearer {}\r\n", keys.mint(Alg::EdDsa, &claims));
+    let plain = keys.mint(Alg::EdDsa, &tokens::claims("i", "a", "alice", 3600));
+    let plain = format!("authorization: Bearer {plain}\r\n");
+    let agent = [("x-postern-method", "api-key"), ("x-postern-subject", "ci")];
+    let person = [("x-postern-method", "jwt"), ("x-postern-subject", "alice")];
+    let email = ("x-user-email", "alice@example.com");
+    let key = "x-api-key: key\r\n".to_owned();
+    let hop = format!("{key}connection: x-postern-subject, x-postern-method\r\n");
+    for (name, path, credential, expected) in [
+        ("open", "/open", String::new(), vec![]),
+        ("open, with a key", "/open", key.clone(), vec![]),
+        ("gated", "/gated", key, agent.to_vec()),
+        ("identity as hop-by-hop", "/gated", hop, agent.to_vec()),
+        ("a token without the claim", "/token", plain, person.to_vec()),
+        ("a token with the claim", "/token", with_email, [person.as_slice(), &[email]].concat()),
+    ] {
+        bed.api.reset();
+        let request = head(format!("GET {path}"), format!("{credential}{smuggled}{kept}"));
+        exchange(bed.envoy.addr(), request).await.expect(200, None, name);
+        let seen = bed.api.requests();
+        let identity = |header: &str| {
+            let header = header.replace('_', "-");
+            header.starts_with("x-postern-") || header == "x-user-email"
+        };
+        let mut arrived: Vec<_> = seen[0]
+            .headers
+            .iter()
+            .filter(|(header, _)| identity(header))
+            .map(|(header, value)| (header.as_str(), value.as_str()))
+            .collect();
+        arrived.sort_unstable();
+        assert_eq!(arrived, expected, "{name}");
+        for (header, value) in [("x-poster", "1"), ("x-user-emails", "2"), ("x_custom_header", "3"), ("user-email", "4"), ("x-posterns", "5")] {
+            assert_eq!(seen[0].header(header), Some(value), "{name}: {header}");
+        }
+        well(bed, name).await;
+    }
+}
+
+#[tokio::test]
+async fn strange_requests() {
+    let keys = KeySet::generate().unwrap();
+    let bed = start(&keys);
+    heads(&bed).await;
+    paths(&bed).await;
+    bodies(&bed).await;
+    smuggled(&bed, &keys).await;
+    well(&bed, "all").await;
+}
+
+/// RFC 9112, section 3.2: more than one Host is answered with 400. Envoy joins them by a comma into one `:authority`,
+/// which gate and API could read as different hosts.
+#[tokio::test]
+async fn two_hosts_are_refused() {
+    let keys = KeySet::generate().unwrap();
+    let bed = start(&keys);
+    let hosts = "host: other.example\r\nx-api-key: key\r\n";
+    let answer = exchange(bed.envoy.addr(), head("GET /gated/x", hosts)).await;
+    let arrived = bed.api.requests().pop().and_then(|seen| seen.header("host").map(str::to_owned));
+    assert_eq!(arrived, None, "it reached the API as this host");
+    answer.expect(400, Some("host_ambiguous"), "two hosts");
+}

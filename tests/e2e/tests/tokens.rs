@@ -1,0 +1,286 @@
+//! Tokens through the real Envoy: every algorithm, and what attackers do to tokens. Each is counted under its exact
+//! reason, and the answer says nothing of what would have been right.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "for tests: what does not work ends the test"
+)]
+
+use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_testbed::idp::Alg;
+use postern_testbed::{sign, tokens};
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://idp.example";
+const SHARED: &str = "https://shared.example";
+const NARROW: &str = "https://narrow.example";
+const AUDIENCE: &str = "the-audience";
+const SECRET: &str = "a secret of more than 32 bytes for HS256";
+const HOUR: i64 = 3600;
+
+fn gate() -> Value {
+    let jwks = json!({"uri": "http://idp.example/.well-known/jwks.json", "cluster": "idp"});
+    let all: Vec<_> = Alg::ALL.iter().map(|alg| alg.name()).collect();
+    json!({
+        "issuers": {
+            "main": {"issuer": ISSUER, "audiences": [AUDIENCE, "second"], "algorithms": all, "jwks": jwks},
+            "narrow": {"issuer": NARROW, "audiences": [AUDIENCE], "algorithms": ["RS256"], "jwks": jwks},
+            "shared": {
+                "issuer": SHARED, "audiences": [AUDIENCE], "algorithms": ["HS256"],
+                "secret": {"env": "SHARED_SECRET"}, "expiry": "optional",
+            },
+        },
+        "rules": [
+            {
+                "name": "all", "match": {"path": {"exact": "/all"}},
+                "authenticate": {"any": ["issuers/main", "issuers/shared", "issuers/narrow"]},
+            },
+            {
+                "name": "narrow", "match": {"path": {"exact": "/narrow"}},
+                "authenticate": {"any": ["issuers/narrow"]},
+            },
+        ],
+    })
+}
+
+fn claims(issuer: &str) -> Value {
+    tokens::claims(issuer, AUDIENCE, "alice", HOUR)
+}
+
+/// The usual claims of the main issuer with some changed; null takes one away.
+fn changed(changes: &Value) -> Value {
+    let mut claims = claims(ISSUER);
+    let object = claims.as_object_mut().unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        object.insert(name.clone(), value.clone());
+    }
+    object.retain(|_, value| !value.is_null());
+    claims
+}
+
+fn hs256(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    let mac = sign::hmac_sha256(secret, tokens::signing_input(header, claims).as_bytes());
+    tokens::assemble(header, claims, &mac)
+}
+
+struct Case {
+    name: String,
+    path: &'static str,
+    authorization: Vec<String>,
+    /// The exact reason, `admitted` for a token that passes.
+    reason: &'static str,
+    code: Option<&'static str>,
+}
+
+fn case(name: impl Into<String>, token: &str, reason: &'static str) -> Case {
+    let code = match reason {
+        "admitted" => None,
+        "token_expired" | "token_not_yet_valid" | "credentials_missing" | "credentials_ambiguous" => {
+            Some(reason)
+        }
+        _ => Some("token_invalid"),
+    };
+    Case {
+        name: name.into(),
+        path: "/all",
+        authorization: vec![format!("Bearer {token}")],
+        reason,
+        code,
+    }
+}
+
+fn algorithms(bed: &Bed) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for alg in Alg::ALL {
+        let token = bed.idp.mint(alg, &claims(ISSUER));
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let short = format!("{signed}.{}", &signature[..signature.len() - 8]);
+        // Another subject under the old signature.
+        let forged = tokens::signing_input(
+            &json!({"alg": alg.name(), "kid": bed.idp.keys().key_id(alg)}),
+            &changed(&json!({"sub": "root"})),
+        );
+        let name = alg.name();
+        cases.extend([
+            case(format!("{name}, good"), &token, "admitted"),
+            case(format!("{name}, good again"), &token, "admitted"),
+            case(
+                format!("{name}, tampered"),
+                &tokens::tamper(&token),
+                "token_signature",
+            ),
+            case(format!("{name}, cut"), &short, "token_signature"),
+            case(
+                format!("{name}, no signature"),
+                &format!("{signed}."),
+                "token_signature",
+            ),
+            case(
+                format!("{name}, other claims"),
+                &format!("{forged}.{signature}"),
+                "token_signature",
+            ),
+        ]);
+    }
+    cases
+}
+
+fn shared_secret(bed: &Bed) -> Vec<Case> {
+    let header = json!({"alg": "HS256", "typ": "JWT"});
+    let token = hs256(&header, &claims(SHARED), SECRET.as_bytes());
+    let mut endless = claims(SHARED);
+    endless.as_object_mut().unwrap().remove("exp");
+    let endless = hs256(&header, &endless, SECRET.as_bytes());
+    vec![
+        case("HS256, good", &token, "admitted"),
+        case("HS256, tampered", &tokens::tamper(&token), "token_signature"),
+        case(
+            "HS256, another secret",
+            &hs256(&header, &claims(SHARED), b"another secret"),
+            "token_signature",
+        ),
+        case("no exp where that is allowed", &endless, "admitted"),
+        case(
+            "RS256 where HS256 is expected",
+            &bed.idp.mint(Alg::Rs256, &claims(SHARED)),
+            "token_algorithm",
+        ),
+    ]
+}
+
+fn attacks(bed: &Bed) -> Vec<Case> {
+    let keys = bed.idp.keys();
+    let mint = |changes: &Value| bed.idp.mint(Alg::Rs256, &changed(changes));
+    let good = mint(&json!({}));
+    let payload = |header: &Value| tokens::assemble(header, &claims(ISSUER), b"signature");
+    let kid = keys.key_id(Alg::Rs256);
+    let pem = keys.rsa_public_pem().unwrap();
+    let confused = |kid: &str| {
+        let header = json!({"alg": "HS256", "typ": "JWT", "kid": kid});
+        hs256(&header, &claims(ISSUER), pem.as_bytes())
+    };
+    let other_key = good.replace(
+        good.split('.').next().unwrap(),
+        tokens::signing_input(&json!({"alg": "RS256", "kid": "another-key"}), &json!({}))
+            .split('.')
+            .next()
+            .unwrap(),
+    );
+    let now = tokens::now();
+    vec![
+        case(
+            "alg none",
+            &tokens::assemble(&json!({"alg": "none"}), &claims(ISSUER), b""),
+            "token_algorithm",
+        ),
+        case(
+            "alg none, with a signature",
+            &payload(&json!({"alg": "none", "kid": kid})),
+            "token_algorithm",
+        ),
+        case(
+            "alg nOnE",
+            &payload(&json!({"alg": "nOnE", "kid": kid})),
+            "token_algorithm",
+        ),
+        case("no alg", &payload(&json!({"kid": kid})), "token_malformed"),
+        case("the public key as HS256 secret", &confused(&kid), "token_algorithm"),
+        case("alg of another key", &payload(&json!({"alg": "RS512", "kid": kid})), "token_key_unknown"),
+        case("alg not accepted of the issuer", &bed.idp.mint(Alg::Es256, &claims(NARROW)), "token_algorithm"),
+        case("unknown kid", &other_key, "token_key_unknown"),
+        case("crit", &payload(&json!({"alg": "RS256", "kid": kid, "crit": ["exp"]})), "token_critical"),
+        case("typ of another kind", &payload(&json!({"alg": "RS256", "kid": kid, "typ": "logout"})), "token_malformed"),
+        case("another issuer", &mint(&json!({"iss": "https://evil.example"})), "token_issuer"),
+        case("no issuer", &mint(&json!({"iss": null})), "token_issuer"),
+        case("issuer with a slash more", &mint(&json!({"iss": format!("{ISSUER}/")})), "token_issuer"),
+        case("another audience", &mint(&json!({"aud": "another"})), "token_audience"),
+        case("no audience", &mint(&json!({"aud": null})), "token_audience"),
+        case("audiences without ours", &mint(&json!({"aud": ["a", "b"]})), "token_audience"),
+        case("audiences with ours", &mint(&json!({"aud": ["a", "second"]})), "admitted"),
+        case("no exp", &mint(&json!({"exp": null})), "token_expiry_missing"),
+        case("exp as text", &mint(&json!({"exp": "tomorrow"})), "token_malformed"),
+        case("expired", &mint(&json!({"exp": now - 60})), "token_expired"),
+        case("expired within the leeway", &mint(&json!({"exp": now - 10})), "admitted"),
+        case("nbf in the future", &mint(&json!({"nbf": now + 600})), "token_not_yet_valid"),
+        case("iat in the future", &mint(&json!({"iat": now + 600})), "token_not_yet_valid"),
+        case("no subject", &mint(&json!({"sub": null})), "token_subject_missing"),
+        case("20 KB", &mint(&json!({"filler": "x".repeat(15_000)})), "token_too_large"),
+        case("no token", "not-a-token", "token_malformed"),
+        case("four parts", &format!("{good}.x"), "token_malformed"),
+        case("claims that are a list", &tokens::assemble(&json!({"alg": "RS256", "kid": kid}), &json!([1]), b"x"), "token_malformed"),
+        Case {
+            authorization: vec![format!("Bearer {good}"), format!("Bearer {good}")],
+            ..case("two Authorization headers", "", "credentials_ambiguous")
+        },
+        Case {
+            authorization: vec![format!("Bearer {good}, Bearer {good}")],
+            ..case("two tokens in one header", "", "credentials_ambiguous")
+        },
+        Case {
+            authorization: vec![format!("Basic {good}")],
+            ..case("another scheme", "", "credentials_missing")
+        },
+        Case {
+            authorization: vec![good.clone()],
+            ..case("no scheme", "", "credentials_missing")
+        },
+        Case {
+            authorization: vec![format!("bEARER {good}")],
+            ..case("the scheme in other letters (RFC 9110, section 11.1)", "", "admitted")
+        },
+        Case {
+            path: "/narrow",
+            ..case("a good token that was seen, where its issuer is not accepted", &good, "token_issuer")
+        },
+    ]
+}
+
+#[tokio::test]
+async fn tokens_good_and_bad() {
+    let bed = Setup::new(gate()).workers(2).env("SHARED_SECRET", SECRET).start();
+    assert!(
+        bed.envoy
+            .log()
+            .contains("RS* and ES* signatures are verified by the proxy")
+    );
+    let client = client(Version::Http1);
+    let mut cases = algorithms(&bed);
+    cases.extend(shared_secret(&bed));
+    cases.extend(attacks(&bed));
+    for case in cases {
+        let before = bed.decisions();
+        let reached = bed.api.count();
+        let mut call = Call::get(case.path);
+        for value in &case.authorization {
+            call = call.header("authorization", value);
+        }
+        let answer = call.send(&client, &bed).await;
+        let passes = case.code.is_none();
+        answer.expect(if passes { 200 } else { 401 }, case.code, &case.name);
+        assert_eq!(bed.api.count() - reached, usize::from(passes), "{}", case.name);
+        let rule = case.path.trim_start_matches('/');
+        bed.expect_decision(&before, &format!("{rule}.{}", case.reason), &case.name);
+        if passes {
+            continue;
+        }
+        let text = answer.text();
+        for telling in [ISSUER, SHARED, NARROW, AUDIENCE, "second", "rs256-1", "kid", "RS256"] {
+            assert!(!text.contains(telling), "{}: {telling} in {text}", case.name);
+        }
+        if Some(case.reason) != case.code {
+            assert!(!text.contains(case.reason), "{}: {text}", case.name);
+        }
+    }
+    too_long_for_envoy(&bed, &client).await;
+    bed.assert_sound("tokens");
+}
+
+/// Envoy takes 60 KiB of headers unless told otherwise, and answers 431 itself.
+async fn too_long_for_envoy(bed: &Bed, client: &reqwest::Client) {
+    let before = bed.decisions();
+    let answer = Call::get("/all").bearer(&"x".repeat(61_440)).send(client, bed).await;
+    assert_eq!(answer.status, 431);
+    let nearly = Call::get("/all").bearer(&"x".repeat(60_000)).send(client, bed).await;
+    nearly.expect(401, Some("token_invalid"), "60,000 bytes");
+    bed.expect_decision(&before, "all.token_too_large", "60,000 bytes");
+}
