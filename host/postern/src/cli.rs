@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{attempt, check, key, sign, token};
+use crate::{attempt, check, key, render, sign, token};
 
 /// Check what a Postern gate does before Envoy does it, and make what its callers need.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Send a request through the gate, here, and tell what becomes of it and why
     Try(attempt::Args),
+    /// Print a checked gate.yaml in the form that Envoy takes
+    Render(render::Args),
     /// Make API keys
     #[command(subcommand)]
     Key(key::Command),
@@ -43,6 +45,7 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args),
             Self::Try(args) => attempt::run(&args),
+            Self::Render(args) => render::run(&args),
             Self::Key(key::Command::New(args)) => key::new(&args),
             Self::Token(token::Command::Mint(args)) => token::mint(&args),
             Self::SignRequest(args) => sign::run(&args),

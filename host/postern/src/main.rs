@@ -13,6 +13,7 @@ mod key;
 mod load;
 mod output;
 mod paint;
+mod render;
 mod secrets;
 mod sign;
 mod target;

@@ -16,7 +16,7 @@ fn a_limit_is_watched() {
     assert_eq!((text.code, left), (2, vec![2, 1, 0, 0]), "{document}");
     assert_eq!(
         attempts[0]["admitted"]["response_headers_added"][0][0],
-        "ratelimit-policy"
+        "ratelimit"
     );
     assert_eq!(attempts[3]["response"]["status"], 429);
     for part in [

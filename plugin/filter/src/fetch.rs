@@ -22,6 +22,8 @@ pub(crate) struct Fetcher {
 
 struct Issuer {
     index: usize,
+    /// The name in the configuration.
+    name: String,
     remote: Remote,
     /// Keys of the fetch record and the document in the shared data.
     record_key: String,
@@ -38,6 +40,7 @@ impl Fetcher {
     pub(crate) fn new(gate: &Gate) -> Self {
         let issuer = |(index, remote): (usize, &Remote)| Issuer {
             index,
+            name: remote.name.clone(),
             remote: remote.clone(),
             record_key: format!("postern.jwks.{}.{}.record", remote.cluster, remote.uri),
             document_key: format!("postern.jwks.{}.{}.document", remote.cluster, remote.uri),
@@ -99,7 +102,7 @@ impl Fetcher {
         let outcome = if taken.is_ok() { "fetched" } else { "failed" };
         worker
             .counters
-            .count(&format!("postern.jwks.{}.{outcome}", issuer.index));
+            .count(&format!("postern.jwks.{}.{outcome}", issuer.name));
         if let Err(why) = taken {
             log::warn!(
                 "postern: keys from {}: {why}; {}",

@@ -110,7 +110,7 @@ impl<'a> Compiler<'a> {
         for header in issuer.headers.keys() {
             self.claim_header(&at, header);
         }
-        let (held, remote) = self.keys(&at, issuer);
+        let (held, remote) = self.keys(&at, name, issuer);
         Issuer {
             label: format!("issuers/{name}"),
             issuer: issuer.issuer.clone(),
@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn keys(&mut self, at: &str, issuer: &config::Issuer) -> (Option<KeySet>, Option<Remote>) {
+    fn keys(&mut self, at: &str, name: &str, issuer: &config::Issuer) -> (Option<KeySet>, Option<Remote>) {
         let symmetric = issuer.algorithms.contains(&Algorithm::HS256);
         match (symmetric, &issuer.jwks, &issuer.secret) {
             (true, _, _) if issuer.algorithms.len() > 1 => {
@@ -187,7 +187,9 @@ impl<'a> Compiler<'a> {
                     None,
                 );
             }
-            (false, Some(jwks), None) => return self.jwks(&format!("{at}.jwks"), jwks, &issuer.algorithms),
+            (false, Some(jwks), None) => {
+                return self.jwks(&format!("{at}.jwks"), name, jwks, &issuer.algorithms);
+            }
         }
         (None, None)
     }
@@ -195,6 +197,7 @@ impl<'a> Compiler<'a> {
     fn jwks(
         &mut self,
         at: &str,
+        name: &str,
         jwks: &config::Jwks,
         algorithms: &[Algorithm],
     ) -> (Option<KeySet>, Option<Remote>) {
@@ -222,6 +225,7 @@ impl<'a> Compiler<'a> {
                 return (
                     None,
                     Some(Remote {
+                        name: name.to_owned(),
                         uri: uri.clone(),
                         cluster: cluster.clone(),
                         schedule,
@@ -433,21 +437,38 @@ impl<'a> Compiler<'a> {
                 );
             }
         }
-        let host = |host: &String| {
-            let host = host.to_ascii_lowercase();
-            match host.strip_prefix('*') {
-                Some(suffix) if suffix.starts_with('.') => Host::Below(suffix.to_owned()),
-                _ => Host::Exact(host),
-            }
-        };
+        let hosts: Vec<Host> = matches
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(i, host)| self.host(&format!("{at}.hosts[{i}]"), host))
+            .collect();
         Matcher {
             methods: matches.methods.clone(),
-            hosts: matches.hosts.iter().map(host).collect(),
+            hosts,
             path: matches
                 .path
                 .as_ref()
                 .map(|p| self.path(&format!("{at}.path"), p))
                 .unwrap_or_default(),
+        }
+    }
+
+    fn host(&mut self, at: &str, text: &str) -> Host {
+        let lower = text.to_ascii_lowercase();
+        let name = lower.strip_prefix("*.").unwrap_or(&lower);
+        let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
+        let port = !name.starts_with('[') && name.contains(':');
+        if name.is_empty() || port || !name.bytes().all(sound) {
+            let message = format!(
+                "\"{text}\" would never match: write a host name without port, \"*.example.com\" for all below a \
+                 domain, or leave \"hosts\" out for any"
+            );
+            self.errors.add(at, message);
+        }
+        match lower.strip_prefix('*') {
+            Some(suffix) => Host::Below(suffix.to_owned()),
+            None => Host::Exact(lower),
         }
     }
 

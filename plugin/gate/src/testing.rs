@@ -88,6 +88,12 @@ impl Bed {
             .begin(&request(&headers, end), &self.tables, &self.ports())
     }
 
+    /// A request with exactly these headers.
+    pub(crate) fn begin_with(&self, headers: &[Header<'_>]) -> Step {
+        self.gate
+            .begin(&request(headers, true), &self.tables, &self.ports())
+    }
+
     pub(crate) fn resume(&self, pending: crate::Pending, path: &str, headers: &[(&str, &str)]) -> Step {
         let headers = head("GET", path, headers);
         self.gate

@@ -124,7 +124,6 @@ impl Setup {
     }
 
     /// An Envoy to be started from a bootstrap, with this setup's workers and environment.
-    #[must_use]
     pub fn envoy(&self, bootstrap: String) -> Builder {
         let binary = envoy::binary().unwrap_or_else(|error| panic!("{error}"));
         let builder = Envoy::builder(binary, bootstrap).concurrency(self.workers);
@@ -236,7 +235,8 @@ impl Bed {
         for word in ["panicked", "Function: proxy_"] {
             assert!(!log.contains(word), "{case}: {word:?} in Envoy's log");
         }
-        let failed = |name: &str| name.starts_with("wasm.") && (name.contains("fail") || name.contains("reload"));
+        let failed =
+            |name: &str| name.starts_with("wasm.") && (name.contains("fail") || name.contains("reload"));
         let stats = self.envoy.stats("wasm.");
         let failures: Vec<_> = stats
             .iter()
@@ -251,7 +251,9 @@ impl Drop for Bed {
         if std::thread::panicking() {
             let log = self.envoy.log();
             // What Envoy says of its extensions at its start is long and of no use.
-            let lines = log.lines().filter(|line| !line.contains("source/server/server.cc"));
+            let lines = log
+                .lines()
+                .filter(|line| !line.contains("source/server/server.cc"));
             eprintln!("Envoy's log:\n{}", lines.collect::<Vec<_>>().join("\n"));
         }
     }

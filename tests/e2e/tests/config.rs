@@ -16,6 +16,9 @@ use postern_testbed::sample_api::SampleApi;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
 
+/// What somebody wrote where only its digest or its variable's name belongs.
+const PASTED: &str = "a-secret-pasted-into-the-configuration";
+
 /// Configurations that Envoy must not start with, and what its log must say.
 #[test]
 fn a_wrong_configuration_is_refused_with_all_its_errors() {
@@ -37,12 +40,6 @@ fn a_wrong_configuration_is_refused_with_all_its_errors() {
     });
     let short = json!({
         "issuers": {"demo": {"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "SECRET"}}},
-        "rules": open,
-    });
-    let pasted_key = "a-key-in-place-of-its-digest";
-    let pasted = json!({
-        "api_keys": {"agents": {"keys": [{"id": "ci", "digest": pasted_key}]}},
-        "signatures": {"hook": {"scheme": "github", "secrets": [pasted_key]}},
         "rules": open,
     });
     let cases = [
@@ -77,37 +74,83 @@ fn a_wrong_configuration_is_refused_with_all_its_errors() {
         (
             "a variable that is not set",
             Setup::new(github.clone()).env_missing("HOOK_SECRET"),
-            vec!["signatures.hook.secrets[0].env: HOOK_SECRET is not set; pass it to the VM in environment_variables.host_env_keys"],
+            vec![
+                "signatures.hook.secrets[0].env: HOOK_SECRET is not set; pass it to the VM in environment_variables.host_env_keys",
+            ],
         ),
         (
             "a variable that is set but not passed",
             Setup::new(github.clone()).env("ANOTHER", "1"),
             vec!["HOOK_SECRET is not set"],
         ),
-        ("an empty secret", Setup::new(github).env("HOOK_SECRET", ""), vec!["HOOK_SECRET is not set"]),
+        (
+            "an empty secret",
+            Setup::new(github).env("HOOK_SECRET", ""),
+            vec!["HOOK_SECRET is not set"],
+        ),
         (
             "a secret too short",
             Setup::new(short).env("SECRET", "31-bytes-31-bytes-31-bytes-31-b"),
             vec!["issuers.demo.secret: is shorter than the 32 bytes"],
         ),
-        (
-            "secrets in place of references",
-            Setup::new(pasted),
-            vec![
-                "api_keys.agents.keys[0].digest: not a digest: write sha256:",
-                "signatures.hook.secrets[0]: expected",
-            ],
-        ),
     ];
     for (name, setup, expected) in cases {
-        let log = setup.refused(name);
-        for message in expected {
-            assert!(log.contains(message), "{name}: no {message:?} in\n{log}");
-        }
-        for secret in [pasted_key, "31-bytes", "ssssssss"] {
-            assert!(!log.contains(secret), "{name}: {secret:?} in\n{log}");
-        }
+        expect_refusal(name, &setup, &expected);
     }
+}
+
+fn expect_refusal(case: &str, setup: &Setup, messages: &[&str]) {
+    let log = setup.refused(case);
+    for message in messages {
+        assert!(log.contains(message), "{case}: no {message:?} in\n{log}");
+    }
+    for secret in [PASTED, "31-bytes", "ssssssss"] {
+        assert!(!log.contains(secret), "{case}: {secret:?} in\n{log}");
+    }
+}
+
+/// A rule that requires a claim to be `true`, which has to be written as text. If the requirement were dropped instead
+/// of refused, every token would pass.
+#[test]
+fn a_claim_required_as_something_else_than_text_is_refused() {
+    let gate = json!({
+        "issuers": {"demo": {
+            "issuer": "i", "audiences": ["a"], "algorithms": ["RS256"], "jwks": {"uri": "http://idp/", "cluster": "idp"},
+        }},
+        "rules": [{
+            "name": "verified", "authenticate": {"any": ["issuers/demo"]},
+            "authorize": {"claims": {"email_verified": true}},
+        }],
+    });
+    let message = "rules[0].authorize.claims.email_verified: expected";
+    expect_refusal("a claim that is no text", &Setup::new(gate), &[message]);
+}
+
+/// Errors of shape inside what has a name: each with its path, and without the value, which may be a secret.
+#[test]
+fn errors_inside_named_entries_are_found() {
+    let issuer = json!({
+        "issuer": "i", "audiences": ["a"], "algorithms": ["none"], "leway": "5s",
+        "jwks": {"uri": "http://idp/", "cluster": "idp", "refresh": "soon"}, "headers": {"x-age": 1},
+    });
+    let gate = json!({
+        "issuers": {"demo": issuer},
+        "api_keys": {"agents": {"keys": [{"id": "ci", "digest": PASTED}]}},
+        "signatures": {"hook": {"scheme": "github", "secrets": [PASTED]}},
+        "limits": {"few": {"quota": "5", "window": "10 parsecs", "key": ["address"]}},
+        "rules": [{"name": "open", "open": true}],
+    });
+    let messages = [
+        "issuers.demo.algorithms[0]: unknown value \"none\"",
+        "issuers.demo: unknown field \"leway\"",
+        "issuers.demo.jwks.refresh: \"soon\" is not a duration",
+        "issuers.demo.headers.x-age: expected",
+        "api_keys.agents.keys[0].digest: not a digest: write sha256:",
+        "signatures.hook.secrets[0]: expected",
+        "limits.few.quota: expected",
+        "limits.few.window: \"10 parsecs\" is not a duration",
+    ];
+    expect_refusal("named entries", &Setup::new(gate), &messages);
 }
 
 /// One rule per path that takes this key.
@@ -171,7 +214,10 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
 
     let mut bootstrap = parse(&setup);
     publish(folder.path(), &bootstrap["static_resources"]["listeners"]);
-    bootstrap["static_resources"].as_object_mut().unwrap().remove("listeners");
+    bootstrap["static_resources"]
+        .as_object_mut()
+        .unwrap()
+        .remove("listeners");
     bootstrap["node"] = json!({"id": "test", "cluster": "test"});
     let watched = folder.path().join("listeners.yaml");
     bootstrap["dynamic_resources"] =
@@ -214,11 +260,23 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
     }
     for _ in 0..4 {
         assert_eq!(status(&bed, "/two", "key-two").await, 200);
-        assert_eq!(status(&bed, "/two", "key-one").await, 401, "a key that was taken out");
-        assert_eq!(status(&bed, "/one", "key-two").await, 403, "a rule that was taken out");
+        assert_eq!(
+            status(&bed, "/two", "key-one").await,
+            401,
+            "a key that was taken out"
+        );
+        assert_eq!(
+            status(&bed, "/one", "key-two").await,
+            403,
+            "a rule that was taken out"
+        );
     }
     assert_eq!(status(&bed, "/limited", "key-two").await, 200);
-    assert_eq!(status(&bed, "/limited", "key-two").await, 429, "counts survive an update");
+    assert_eq!(
+        status(&bed, "/limited", "key-two").await,
+        429,
+        "counts survive an update"
+    );
     bed.assert_no_panic("updates");
 }
 
@@ -254,9 +312,14 @@ async fn secrets_are_written_nowhere() {
     let client = client(Version::Http1);
     let header = json!({"alg": "HS256"});
     let claims = tokens::claims("shared", "a", "alice", 3600);
-    let mac = sign::hmac_sha256(shared.as_bytes(), tokens::signing_input(&header, &claims).as_bytes());
+    let mac = sign::hmac_sha256(
+        shared.as_bytes(),
+        tokens::signing_input(&header, &claims).as_bytes(),
+    );
     let by_secret = tokens::assemble(&header, &claims, &mac);
-    let by_key = bed.idp.mint(Alg::Es256, &tokens::claims("main", "a", "bob", 3600));
+    let by_key = bed
+        .idp
+        .mint(Alg::Es256, &tokens::claims("main", "a", "bob", 3600));
     let tampered = tokens::tamper(&by_key);
     let signature = sign::github(hook, "body");
     for (call, status) in [
@@ -265,8 +328,14 @@ async fn secrets_are_written_nowhere() {
         (Call::get("/x").bearer(&tampered), 401),
         (Call::get("/x").api_key(key), 200),
         (Call::get("/x").api_key("an-api-key-that-nobody-knows"), 401),
-        (Call::post("/x", "body").header("x-hub-signature-256", &signature), 200),
-        (Call::post("/x", "other").header("x-hub-signature-256", &signature), 401),
+        (
+            Call::post("/x", "body").header("x-hub-signature-256", &signature),
+            200,
+        ),
+        (
+            Call::post("/x", "other").header("x-hub-signature-256", &signature),
+            401,
+        ),
         (Call::get("/x").header("x-sig-signature", "00"), 401),
     ] {
         assert_eq!(call.send(&client, &bed).await.status, status);
@@ -279,7 +348,14 @@ async fn secrets_are_written_nowhere() {
     let signature = signature.trim_start_matches("sha256=");
     for (place, text) in [("log", bed.envoy.log()), ("config_dump", dump), ("stats", stats)] {
         for secret in [
-            shared, hook, keyed, key, &by_secret, &by_key, &tampered, signature,
+            shared,
+            hook,
+            keyed,
+            key,
+            &by_secret,
+            &by_key,
+            &tampered,
+            signature,
             "an-api-key-that-nobody-knows",
         ] {
             assert!(!text.contains(secret), "{secret} in the {place}");

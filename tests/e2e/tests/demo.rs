@@ -46,7 +46,8 @@ fn token(bed: &Bed, audience: &str, ttl: i64, extra: &Value) -> String {
 
 fn cases(bed: &Bed, key: &'static str) -> Vec<(&'static str, Call, Then)> {
     use Then::{Passes, Refused};
-    let user = json!({"realm_access": {"roles": ["User", "a,b"]}, "email": "alice@example.com", "tenant": "acme"});
+    let user =
+        json!({"realm_access": {"roles": ["User", "a,b"]}, "email": "alice@example.com", "tenant": "acme"});
     let admin = json!({"realm_access": {"roles": ["Admin"]}});
     let good = token(bed, "orders", 3600, &user);
     let orders = || Call::get("/orders/7");

@@ -49,7 +49,10 @@ async fn until(status: u16, bed: &Bed, token: &str, patience: Duration) -> Answe
         if answer.status == status {
             return answer;
         }
-        assert!(Instant::now() < deadline, "no {status} within {patience:?}: {answer:?}");
+        assert!(
+            Instant::now() < deadline,
+            "no {status} within {patience:?}: {answer:?}"
+        );
         sleep(Duration::from_millis(100)).await;
     }
 }

@@ -51,7 +51,14 @@ struct Request {
 }
 
 /// Signed as docs/configuration.md says, without the gate's own code.
-fn signed(method: &'static str, target: &str, body: &str, nonce: &str, timestamp: i64, secret: &str) -> Request {
+fn signed(
+    method: &'static str,
+    target: &str,
+    body: &str,
+    nonce: &str,
+    timestamp: i64,
+    secret: &str,
+) -> Request {
     let digest = sign::hex(&Sha256::digest(body));
     let text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n{digest}");
     Request {
@@ -81,8 +88,9 @@ impl Request {
         ];
         let own = own.into_iter().filter(|(name, _)| Some(*name) != self.without);
         let more = self.more.iter().map(|(name, value)| (*name, value));
-        own.chain(more)
-            .fold(call, |call, (name, value)| call.header(&format!("x-sig-{name}"), value))
+        own.chain(more).fold(call, |call, (name, value)| {
+            call.header(&format!("x-sig-{name}"), value)
+        })
     }
 }
 
@@ -105,53 +113,177 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
     let malformed = "signature_malformed";
     add("a GET", fresh("GET", "/keyed/a?b=1&c=%20", ""), pass, |_| ());
     add("a POST", fresh("POST", "/keyed/a", "body"), pass, |_| ());
-    add("a GET with a body", fresh("GET", "/keyed/a", "body"), pass, |_| ());
-    add("escapes stay as they are", fresh("GET", "/keyed/%41", ""), pass, |_| ());
-    add("capitals in the signature", fresh("GET", "/keyed", ""), pass, |r| {
-        r.signature.make_ascii_uppercase();
+    add(
+        "a GET with a body",
+        fresh("GET", "/keyed/a", "body"),
+        pass,
+        |_| (),
+    );
+    add(
+        "escapes stay as they are",
+        fresh("GET", "/keyed/%41", ""),
+        pass,
+        |_| (),
+    );
+    add(
+        "capitals in the signature",
+        fresh("GET", "/keyed", ""),
+        pass,
+        |r| {
+            r.signature.make_ascii_uppercase();
+        },
+    );
+    add("another path", fresh("GET", "/keyed/a", ""), mismatch, |r| {
+        r.target = "/keyed/b".into()
     });
-    add("another path", fresh("GET", "/keyed/a", ""), mismatch, |r| r.target = "/keyed/b".into());
-    add("the same path, escaped", fresh("GET", "/keyed/a", ""), mismatch, |r| r.target = "/keyed/%61".into());
-    add("another query", fresh("GET", "/keyed?a=1", ""), mismatch, |r| r.target = "/keyed?a=2".into());
-    add("a query more", fresh("GET", "/keyed", ""), mismatch, |r| r.target = "/keyed?a=1".into());
-    add("a query less", fresh("GET", "/keyed?a=1", ""), mismatch, |r| r.target = "/keyed".into());
-    add("another method", fresh("GET", "/keyed", ""), mismatch, |r| r.method = "DELETE");
-    add("another body", fresh("POST", "/keyed", "body"), mismatch, |r| r.body = "Body".into());
-    add("no body", fresh("POST", "/keyed", "body"), mismatch, |r| r.body.clear());
-    add("a body more", fresh("POST", "/keyed", ""), mismatch, |r| r.body = "body".into());
-    add("another nonce", fresh("GET", "/keyed", ""), mismatch, |r| r.nonce.push('x'));
+    add(
+        "the same path, escaped",
+        fresh("GET", "/keyed/a", ""),
+        mismatch,
+        |r| r.target = "/keyed/%61".into(),
+    );
+    add("another query", fresh("GET", "/keyed?a=1", ""), mismatch, |r| {
+        r.target = "/keyed?a=2".into()
+    });
+    add("a query more", fresh("GET", "/keyed", ""), mismatch, |r| {
+        r.target = "/keyed?a=1".into()
+    });
+    add("a query less", fresh("GET", "/keyed?a=1", ""), mismatch, |r| {
+        r.target = "/keyed".into()
+    });
+    add("another method", fresh("GET", "/keyed", ""), mismatch, |r| {
+        r.method = "DELETE"
+    });
+    add("another body", fresh("POST", "/keyed", "body"), mismatch, |r| {
+        r.body = "Body".into()
+    });
+    add("no body", fresh("POST", "/keyed", "body"), mismatch, |r| {
+        r.body.clear()
+    });
+    add("a body more", fresh("POST", "/keyed", ""), mismatch, |r| {
+        r.body = "body".into()
+    });
+    add("another nonce", fresh("GET", "/keyed", ""), mismatch, |r| {
+        r.nonce.push('x')
+    });
     add("another time", fresh("GET", "/keyed", ""), mismatch, |r| {
         r.timestamp = (r.timestamp.parse::<i64>().unwrap() - 1).to_string();
     });
-    add("another caller", fresh("GET", "/keyed", ""), mismatch, |r| r.key_id = "beta".into());
-    add("an unknown caller", fresh("GET", "/keyed", ""), "signature_key_unknown", |r| r.key_id = "gamma".into());
-    add("a caller in capitals", fresh("GET", "/keyed", ""), "signature_key_unknown", |r| r.key_id = "Alpha".into());
-    add("a caller of 129 bytes", fresh("GET", "/keyed", ""), malformed, |r| r.key_id = "k".repeat(129));
-    add("a time with a sign", fresh("GET", "/keyed", ""), malformed, |r| r.timestamp.insert(0, '+'));
-    add("a time in words", fresh("GET", "/keyed", ""), malformed, |r| r.timestamp = "now".into());
-    add("an empty time", fresh("GET", "/keyed", ""), malformed, |r| r.timestamp.clear());
-    add("a time in milliseconds", fresh("GET", "/keyed", ""), "signature_skew", |r| r.timestamp.push_str("000"));
-    add("a time beyond numbers", fresh("GET", "/keyed", ""), malformed, |r| r.timestamp = "9".repeat(30));
-    add("the largest time", fresh("GET", "/keyed", ""), "signature_skew", |r| r.timestamp = u64::MAX.to_string());
-    add("a signature cut", fresh("GET", "/keyed", ""), malformed, |r| r.signature.truncate(62));
-    add("a signature too long", fresh("GET", "/keyed", ""), malformed, |r| r.signature.push_str("00"));
-    add("no hexadecimal", fresh("GET", "/keyed", ""), malformed, |r| r.signature = "z".repeat(64));
-    add("an empty signature", fresh("GET", "/keyed", ""), malformed, |r| r.signature.clear());
-    add("no signature", fresh("GET", "/keyed", ""), "credentials_missing", |r| r.without = Some("signature"));
-    add("no caller", fresh("GET", "/keyed", ""), malformed, |r| r.without = Some("key-id"));
-    add("no time", fresh("GET", "/keyed", ""), malformed, |r| r.without = Some("timestamp"));
-    add("no nonce", fresh("GET", "/keyed", ""), malformed, |r| r.without = Some("nonce"));
+    add("another caller", fresh("GET", "/keyed", ""), mismatch, |r| {
+        r.key_id = "beta".into()
+    });
+    add(
+        "an unknown caller",
+        fresh("GET", "/keyed", ""),
+        "signature_key_unknown",
+        |r| r.key_id = "gamma".into(),
+    );
+    add(
+        "a caller in capitals",
+        fresh("GET", "/keyed", ""),
+        "signature_key_unknown",
+        |r| r.key_id = "Alpha".into(),
+    );
+    add(
+        "a caller of 129 bytes",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.key_id = "k".repeat(129),
+    );
+    add("a time with a sign", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.timestamp.insert(0, '+')
+    });
+    add("a time in words", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.timestamp = "now".into()
+    });
+    add("an empty time", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.timestamp.clear()
+    });
+    add(
+        "a time in milliseconds",
+        fresh("GET", "/keyed", ""),
+        "signature_skew",
+        |r| r.timestamp.push_str("000"),
+    );
+    add(
+        "a time beyond numbers",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.timestamp = "9".repeat(30),
+    );
+    add(
+        "the largest time",
+        fresh("GET", "/keyed", ""),
+        "signature_skew",
+        |r| r.timestamp = u64::MAX.to_string(),
+    );
+    add("a signature cut", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.signature.truncate(62)
+    });
+    add(
+        "a signature too long",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.signature.push_str("00"),
+    );
+    add("no hexadecimal", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.signature = "z".repeat(64)
+    });
+    add("an empty signature", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.signature.clear()
+    });
+    add(
+        "no signature",
+        fresh("GET", "/keyed", ""),
+        "credentials_missing",
+        |r| r.without = Some("signature"),
+    );
+    add("no caller", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.without = Some("key-id")
+    });
+    add("no time", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.without = Some("timestamp")
+    });
+    add("no nonce", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.without = Some("nonce")
+    });
     let ambiguous = "credentials_ambiguous";
-    add("two callers", fresh("GET", "/keyed", ""), ambiguous, |r| r.more.push(("key-id", "alpha".into())));
-    add("two times", fresh("GET", "/keyed", ""), ambiguous, |r| r.more.push(("timestamp", r.timestamp.clone())));
-    add("two nonces", fresh("GET", "/keyed", ""), ambiguous, |r| r.more.push(("nonce", r.nonce.clone())));
-    add("two signatures", fresh("GET", "/keyed", ""), ambiguous, |r| r.more.push(("signature", r.signature.clone())));
-    add("a body too large", fresh("POST", "/keyed", &"x".repeat(1025)), "body_too_large", |_| ());
-    add("the largest body", fresh("POST", "/keyed", &"x".repeat(1024)), pass, |_| ());
+    add("two callers", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.more.push(("key-id", "alpha".into()))
+    });
+    add("two times", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.more.push(("timestamp", r.timestamp.clone()))
+    });
+    add("two nonces", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.more.push(("nonce", r.nonce.clone()))
+    });
+    add("two signatures", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.more.push(("signature", r.signature.clone()))
+    });
+    add(
+        "a body too large",
+        fresh("POST", "/keyed", &"x".repeat(1025)),
+        "body_too_large",
+        |_| (),
+    );
+    add(
+        "the largest body",
+        fresh("POST", "/keyed", &"x".repeat(1024)),
+        pass,
+        |_| (),
+    );
     let with = |nonce: &str, timestamp, secret| signed("GET", "/keyed", "", nonce, timestamp, secret);
     cases.extend([
-        ("the other secret of a rotation", with("other-secret", now, OLD), pass),
-        ("a secret of somebody else", with("beta-secret", now, BETA), mismatch),
+        (
+            "the other secret of a rotation",
+            with("other-secret", now, OLD),
+            pass,
+        ),
+        (
+            "a secret of somebody else",
+            with("beta-secret", now, BETA),
+            mismatch,
+        ),
         ("a little early", with("little-early", now + 50, NEW), pass),
         ("a little late", with("little-late", now - 50, NEW), pass),
         ("too early", with("too-early", now + 90, NEW), "signature_skew"),
@@ -159,13 +291,32 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
         ("a nonce of 7 bytes", with("1234567", now, NEW), malformed),
         ("a nonce of 8 bytes", with("12345678", now, NEW), pass),
         ("a nonce of 128 bytes", with(&"n".repeat(128), now, NEW), pass),
-        ("a nonce of 129 bytes", with(&"n".repeat(129), now, NEW), malformed),
-        ("a nonce that came", with("12345678", now, NEW), "signature_replayed"),
-        ("a nonce that came, later", with("12345678", now + 1, NEW), "signature_replayed"),
-        ("a nonce that came, by the other secret", with("12345678", now, OLD), "signature_replayed"),
+        (
+            "a nonce of 129 bytes",
+            with(&"n".repeat(129), now, NEW),
+            malformed,
+        ),
+        (
+            "a nonce that came",
+            with("12345678", now, NEW),
+            "signature_replayed",
+        ),
+        (
+            "a nonce that came, later",
+            with("12345678", now + 1, NEW),
+            "signature_replayed",
+        ),
+        (
+            "a nonce that came, by the other secret",
+            with("12345678", now, OLD),
+            "signature_replayed",
+        ),
         (
             "the same nonce of another caller",
-            Request { key_id: "beta".to_owned(), ..with("12345678", now, BETA) },
+            Request {
+                key_id: "beta".to_owned(),
+                ..with("12345678", now, BETA)
+            },
             pass,
         ),
     ]);
@@ -191,7 +342,11 @@ async fn signed_and_changed() {
         let seen = bed.api.requests();
         assert_eq!(seen.len(), usize::from(status == 200), "{name}");
         if let Some(seen) = seen.first() {
-            assert_eq!(seen.header("x-postern-subject"), Some(request.key_id.as_str()), "{name}");
+            assert_eq!(
+                seen.header("x-postern-subject"),
+                Some(request.key_id.as_str()),
+                "{name}"
+            );
             assert_eq!(seen.header("x-postern-method"), Some("signature"), "{name}");
             let tenant = (request.key_id == "alpha").then_some("acme");
             assert_eq!(seen.header("x-postern-tenant"), tenant, "{name}");
@@ -201,7 +356,10 @@ async fn signed_and_changed() {
         let text = answer.text();
         let digest = sign::hex(&Sha256::digest(&request.body));
         assert!(status == 200 || !text.contains(&digest), "{name}: {text}");
-        assert!(status == 200 || !text.contains(&request.signature) || request.signature.is_empty(), "{name}: {text}");
+        assert!(
+            status == 200 || !text.contains(&request.signature) || request.signature.is_empty(),
+            "{name}: {text}"
+        );
     }
     bed.assert_sound("keyed");
 }
@@ -214,7 +372,14 @@ async fn a_replay_is_seen_by_all_workers() {
     for round in 0..rounds {
         let body = if round % 2 == 0 { "" } else { "body" };
         let method = if round % 2 == 0 { "GET" } else { "POST" };
-        let request = signed(method, "/keyed", body, &format!("replayed-{round}"), tokens::now(), NEW);
+        let request = signed(
+            method,
+            "/keyed",
+            body,
+            &format!("replayed-{round}"),
+            tokens::now(),
+            NEW,
+        );
         let clients: Vec<_> = (0..32).map(|_| client(Version::Http1)).collect();
         let url = bed.envoy.url("");
         let pending: Vec<_> = clients

@@ -5,11 +5,9 @@ use postern_gate::config::Rule;
 use serde::Serialize;
 
 use super::advice::{self, Case, asked};
-use super::caller;
 use super::effect::{self, Effect};
 use super::meaning;
 use super::ports::{Limited, Noted};
-use super::request::OwnedRequest;
 use super::run::{Decision, Outcome};
 use crate::load::Loaded;
 
@@ -48,7 +46,6 @@ impl Explanation {
 /// What an account is made from.
 pub(super) struct Explainer<'a> {
     pub(super) loaded: &'a Loaded,
-    pub(super) request: &'a OwnedRequest,
     /// The issuers whose keys were given.
     pub(super) jwks: &'a [(String, String)],
 }
@@ -111,11 +108,6 @@ impl Explainer<'_> {
                 Some(passed("rule", format!("{} (rules[{index}]){open}", rule.name)))
             }
             Noted::Authenticated { by, subject } => {
-                let by = match by.as_str() {
-                    "issuers" => caller::issuer(&self.loaded.config, rule?, self.request),
-                    _ => None,
-                }
-                .unwrap_or_else(|| by.clone());
                 Some(passed("authenticated", format!("{subject}, by {by}")))
             }
             Noted::Authorized => Some(passed("authorized", asked(rule?))),

@@ -13,7 +13,8 @@ mod request;
 mod run;
 
 use anyhow::{Context, Result, bail};
-use postern_gate::ports::{Ports, PureRust};
+use postern_gate::ports::memory::{ManualClock, MemoryState};
+use postern_gate::ports::{Clock as _, Ports, PureRust};
 use postern_gate::{Gate, Tables};
 
 use crate::load::{self, Loaded};
@@ -22,7 +23,7 @@ use crate::secrets::{self, Unset, fill_random};
 use crate::{check, input, time};
 pub(crate) use args::Args;
 use explain::{Explainer, Explanation};
-use ports::{InMemory, Recorder, StandingClock};
+use ports::Recorder;
 use request::OwnedRequest;
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
@@ -51,9 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 }
 
 fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<Explanation>> {
-    let clock = StandingClock(args.time.unwrap_or_else(time::now));
+    let clock = ManualClock::at(args.time.unwrap_or_else(time::now));
     install_keys(&loaded.gate, &args.jwks, &clock)?;
-    let state = InMemory::default();
+    let state = MemoryState::default();
     let recorder = Recorder::default();
     let mut random = [0; 16];
     fill_random(&mut random)?;
@@ -66,7 +67,6 @@ fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<E
     };
     let explainer = Explainer {
         loaded,
-        request,
         jwks: &args.jwks,
     };
     let attempts = (0..args.repeat).map(|_| {
@@ -76,12 +76,12 @@ fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<E
     Ok(attempts.collect())
 }
 
-fn install_keys(gate: &Gate, jwks: &[(String, String)], clock: &StandingClock) -> Result<()> {
+fn install_keys(gate: &Gate, jwks: &[(String, String)], clock: &ManualClock) -> Result<()> {
     for (issuer, file) in jwks {
         let Some(index) = gate.issuer_index(issuer) else {
             bail!("--jwks {issuer}={file}: the configuration has no issuer \"{issuer}\"");
         };
-        gate.install_keys(index, &input::bytes(file)?, clock.0)
+        gate.install_keys(index, &input::bytes(file)?, clock.monotonic())
             .with_context(|| format!("--jwks {issuer}={file}"))?;
     }
     Ok(())

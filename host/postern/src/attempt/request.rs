@@ -61,15 +61,6 @@ impl OwnedRequest {
             end_of_stream: self.body.is_empty(),
         }
     }
-
-    /// The only value under `name`, which is in lower case.
-    pub(super) fn single(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(n, _)| n == name);
-        match (values.next(), values.next()) {
-            (Some((_, value)), None) => Some(value),
-            _ => None,
-        }
-    }
 }
 
 /// The host that is asked for: it can be said in three places, and two of them is one too many.

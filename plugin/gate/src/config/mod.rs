@@ -21,7 +21,7 @@ pub(crate) use error::suggest;
 pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| {
         ConfigErrors::whole(format!(
-            "the plugin's configuration is not JSON: {e}; give it as a Struct or a JSON string"
+            "the plugin's configuration is not JSON: {e}; give it as a StringValue that holds JSON, as `postern render` prints it"
         ))
     })?;
     from_value(value)

@@ -126,10 +126,28 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
         );
     }
     for headers in [&[("host", "other.example")], &[(":authority", "other.example")]] {
+        // One more than the test bed sends anyway.
         assert_eq!(
             refused(&bed.get("/healthz", headers)).reason,
             Reason::HostAmbiguous
         );
+    }
+}
+
+#[test]
+fn two_hosts_joined_into_one_are_refused() {
+    use crate::Header;
+    for (authority, reason) in [
+        ("a.example,b.example", Reason::HostAmbiguous),
+        ("a.example, b.example", Reason::HostAmbiguous),
+        ("a.example", Reason::NoRule),
+    ] {
+        let headers: [Header<'_>; 3] = [
+            (b":method", b"GET"),
+            (b":path", b"/x"),
+            (b":authority", authority.as_bytes()),
+        ];
+        assert_eq!(refused(&bed().begin_with(&headers)).reason, reason, "{authority}");
     }
 }
 

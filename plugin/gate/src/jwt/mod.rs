@@ -63,6 +63,8 @@ pub(crate) struct Issuer {
 /// Where an issuer's keys are fetched.
 #[derive(Debug, Clone)]
 pub struct Remote {
+    /// The issuer's name in the configuration.
+    pub name: String,
     /// The key set's URI.
     pub uri: String,
     /// The proxy's cluster for it.
@@ -155,6 +157,7 @@ impl Issuers {
         let validity = issuer.judge(&unverified, now)?;
         let identity = issuer.verify_with_keys(index, token, unverified, fetched, ports)?;
         let identity = Rc::new(identity);
+        ports.authenticated(&issuer.label, &identity);
         if let Some(fingerprint) = fingerprint {
             let verified = Verified {
                 issuer: index,
@@ -183,6 +186,7 @@ impl Issuers {
             self.memory.borrow_mut().forget(fingerprint);
             return Err(Stop::Refuse(reason));
         }
+        ports.authenticated(&issuer.label, &known.identity);
         Ok(Rc::clone(&known.identity))
     }
 

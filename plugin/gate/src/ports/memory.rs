@@ -65,3 +65,20 @@ impl Clock for ManualClock {
         self.monotonic.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_version_that_was_read_is_replaced() {
+        let state = MemoryState::default();
+        assert_eq!(state.get("k"), None);
+        assert_eq!(state.set("k", b"1", None), Ok(()));
+        let (_, version) = state.get("k").unwrap();
+        assert_eq!(state.set("k", b"2", Some(version)), Ok(()));
+        assert_eq!(state.set("k", b"3", Some(version)), Err(Conflict));
+        assert_eq!(state.get("k").unwrap().0, b"2");
+        assert_eq!(state.set("absent", b"", Some(version)), Err(Conflict));
+    }
+}

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::jwt::VerifyingKey;
-use crate::{Reason, limit::Report};
+use crate::{Identity, Reason, limit::Report};
 
 /// The time.
 pub trait Clock {
@@ -117,6 +117,15 @@ pub struct Ports<'a> {
     pub verifier: &'a dyn Verifier,
     /// Who is told.
     pub metrics: &'a dyn Metrics,
+}
+
+impl Ports<'_> {
+    pub(crate) fn authenticated(&self, by: &str, identity: &Identity) {
+        self.metrics.note(&Event::Authenticated {
+            by,
+            subject: &identity.subject,
+        });
+    }
 }
 
 impl std::fmt::Debug for Ports<'_> {
