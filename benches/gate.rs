@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
 use postern_gate::ports::{Event, Metrics, Ports, PureRust};
-use postern_gate::{Gate, Header, Request, Step, Tables, config};
+use postern_gate::{Gate, Header, Request, Step, config};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
 use postern_testbed::sign::api_key_digest;
@@ -51,7 +51,7 @@ fn bench(c: &mut Criterion) {
     let keys = KeySet::generate().unwrap();
     let gate = gate(&keys);
     let state = MemoryState::default();
-    let tables = Tables::open(&state, [7; 16]);
+    let tables = gate.open_tables(&state, [7; 16]);
     let clock = ManualClock::at(Duration::from_secs(
         u64::try_from(tokens::now()).unwrap_or_default(),
     ));

@@ -32,7 +32,7 @@ pub(crate) struct Exchange {
     worker: Option<Rc<Worker>>,
     state: State,
     /// Headers for the response.
-    response: Vec<(&'static str, Rc<str>)>,
+    response: Vec<(&'static str, String)>,
 }
 
 enum State {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_gate::{Gate, Secret, Tables, config};
+use postern_gate::{Gate, Secret, config};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
@@ -40,7 +40,7 @@ impl Root {
         let gate = Gate::compile(&config, &secrets).map_err(|e| e.to_string())?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| format!("the proxy gave no random bytes: {e}"))?;
-        let tables = Tables::open(&SharedData, random);
+        let tables = gate.open_tables(&SharedData, random);
         let verifier = ProxyVerifier::probe();
         let worker = Worker::new(gate, tables, verifier);
         log::info!(

@@ -1,7 +1,6 @@
 //! API keys, known by their SHA-256 only.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,12 +66,12 @@ impl ApiKeys {
             return Err(Reason::ApiKeyUnknown);
         }
         let tag = self.recognised.tag(key);
-        let digest = self
-            .recognised
-            .digest(tag)
-            .unwrap_or_else(|| Sha256::digest(key).into());
+        let known = self.recognised.digest(&tag);
+        let digest = known.unwrap_or_else(|| Sha256::digest(key).into());
         let record = self.keys.get(&digest).ok_or(Reason::ApiKeyUnknown)?;
-        self.recognised.remember(tag, digest);
+        if known.is_none() {
+            self.recognised.remember(tag, digest);
+        }
         match record.not_after {
             Some(end) if now() >= end => Err(Reason::ApiKeyExpired),
             _ => Ok(Rc::clone(&record.identity)),
@@ -88,20 +87,21 @@ impl ApiKeys {
 #[derive(Debug, Default)]
 pub(crate) struct Recognised {
     hashers: [RandomState; 2],
-    digests: RefCell<HashMap<(u64, u64), [u8; 32]>>,
+    digests: RefCell<DigestMap<[u8; 32], 16>>,
 }
 
 impl Recognised {
-    fn tag(&self, key: &[u8]) -> (u64, u64) {
+    fn tag(&self, key: &[u8]) -> [u8; 16] {
         let [first, second] = &self.hashers;
-        (first.hash_one(key), second.hash_one(key))
+        let tag = u128::from(first.hash_one(key)) | u128::from(second.hash_one(key)) << 64;
+        tag.to_le_bytes()
     }
 
-    fn digest(&self, tag: (u64, u64)) -> Option<[u8; 32]> {
-        self.digests.borrow().get(&tag).copied()
+    fn digest(&self, tag: &[u8; 16]) -> Option<[u8; 32]> {
+        self.digests.borrow().get(tag).copied()
     }
 
-    fn remember(&self, tag: (u64, u64), digest: [u8; 32]) {
-        self.digests.borrow_mut().entry(tag).or_insert(digest);
+    fn remember(&self, tag: [u8; 16], digest: [u8; 32]) {
+        self.digests.borrow_mut().insert(tag, digest);
     }
 }

@@ -1,12 +1,12 @@
-//! A map by SHA-256.
+//! A map by digest.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map whose keys are SHA-256 digests and need no further hashing.
-pub(crate) type DigestMap<V> = HashMap<[u8; 32], V, BuildHasherDefault<FirstBytes>>;
+/// A map whose keys are digests and need no further hashing: SHA-256 unless said otherwise.
+pub(crate) type DigestMap<V, const N: usize = 32> = HashMap<[u8; N], V, BuildHasherDefault<FirstBytes>>;
 
-/// A SHA-256 is already evenly spread and cannot be steered: its first bytes serve as the hash.
+/// A digest is already evenly spread and cannot be steered: its first bytes serve as the hash.
 #[derive(Default)]
 pub(crate) struct FirstBytes(u64);
 

@@ -36,22 +36,11 @@ pub struct Gate {
     reserved: BTreeSet<String>,
 }
 
-/// The tables in the shared state that a gate counts in.
+/// The tables in the shared state that a gate counts in, four megabytes each; none where it counts nothing.
 #[derive(Debug)]
 pub struct Tables {
-    limits: Limiter,
-    replays: Limiter,
-}
-
-impl Tables {
-    /// Opens the tables, making those that the shared state does not hold yet. To be called where no other worker
-    /// runs yet; `random` keys the hash of a new table.
-    pub fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
-        Self {
-            limits: Limiter::open("postern.limits", state, random),
-            replays: Limiter::open("postern.replays", state, random),
-        }
-    }
+    limits: Option<Limiter>,
+    replays: Option<Limiter>,
 }
 
 /// A refusal on its way out: the reason, or a whole denial where headers go with it.
@@ -91,6 +80,16 @@ impl Gate {
             rules,
             fallback,
             reserved,
+        }
+    }
+
+    /// Opens the tables this gate counts in, making those that the shared state does not hold yet. To be called where
+    /// no other worker uses them yet; `random` keys the hash of a new table.
+    pub fn open_tables(&self, state: &dyn SharedState, random: [u8; 16]) -> Tables {
+        let open = |wanted: bool, name| wanted.then(|| Limiter::open(name, state, random));
+        Tables {
+            limits: open(!self.limits.is_empty(), "postern.limits"),
+            replays: open(self.schemes.iter().any(Scheme::remembers), "postern.replays"),
         }
     }
 
@@ -177,7 +176,7 @@ impl Gate {
                     .get(scheme)
                     .ok_or(Reason::GateFailed)
                     .and_then(|scheme| {
-                        let identity = scheme.finish(*signature, &tables.replays, ports)?;
+                        let identity = scheme.finish(*signature, tables.replays.as_ref(), ports)?;
                         ports.authenticated(&scheme.label, &identity);
                         Ok(identity)
                     })
@@ -327,7 +326,7 @@ impl Gate {
             return Ok(None);
         };
         if request.end_of_stream {
-            let identity = scheme.finish(signature, &tables.replays, ports)?;
+            let identity = scheme.finish(signature, tables.replays.as_ref(), ports)?;
             ports.authenticated(&scheme.label, &identity);
             return Ok(Some(Auth::Caller(Some(identity))));
         }
@@ -393,7 +392,10 @@ impl Gate {
     ) -> Result<(), Refusal> {
         for limit in limits.iter().filter_map(|index| self.limits.get(*index)) {
             let parts = limit.key.iter().map(|part| key_part(part, request, identity));
-            let verdict = tables.limits.check(limit, parts, ports);
+            let verdict = tables
+                .limits
+                .as_ref()
+                .map_or(Verdict::Unavailable, |limits| limits.check(limit, parts, ports));
             let report = limit.report(&verdict);
             ports.metrics.note(&Event::Limited { report: &report });
             match verdict {
@@ -447,7 +449,9 @@ impl Gate {
         denial
             .headers
             .extend(progress.policy.map(|policy| ("ratelimit-policy", policy)));
-        denial.headers.extend(rate_limit_state(progress.state));
+        denial
+            .headers
+            .extend(rate_limit_state(progress.state).map(|(name, state)| (name, state.into())));
         if denial.reason.status() == 503 {
             denial.headers.push(("retry-after", "1".into()));
         }
@@ -469,8 +473,8 @@ fn challenged(rule: &Rule, reason: Reason) -> Refusal {
 
 /// What is left and when there is more, on every response. The policy goes with refusals alone: it never changes, the
 /// draft leaves its frequency to the server, and a second header on each response costs 2 % of the proxy's time.
-fn rate_limit_state(state: String) -> Option<(&'static str, Rc<str>)> {
-    (!state.is_empty()).then(|| ("ratelimit", state.into()))
+fn rate_limit_state(state: String) -> Option<(&'static str, String)> {
+    (!state.is_empty()).then_some(("ratelimit", state))
 }
 
 fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Result<(), Reason> {

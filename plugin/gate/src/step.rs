@@ -40,7 +40,7 @@ pub struct Effects {
     /// The caller, whose [`headers`](Identity::headers) are set on the request.
     pub identity: Option<Rc<Identity>>,
     /// Headers to add to the response.
-    pub response: Vec<(&'static str, Rc<str>)>,
+    pub response: Vec<(&'static str, String)>,
 }
 
 /// A request that waits for what it needs.

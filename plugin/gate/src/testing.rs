@@ -42,7 +42,7 @@ impl Bed {
         };
         let gate = Gate::compile(&config, &secret).unwrap();
         let state = MemoryState::default();
-        let tables = Tables::open(&state, [7; 16]);
+        let tables = gate.open_tables(&state, [7; 16]);
         let clock = ManualClock::at(Duration::from_secs(1_767_225_600));
         Self {
             gate,

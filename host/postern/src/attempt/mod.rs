@@ -13,9 +13,9 @@ mod request;
 mod run;
 
 use anyhow::{Context, Result, bail};
+use postern_gate::Gate;
 use postern_gate::ports::memory::{ManualClock, MemoryState};
 use postern_gate::ports::{Clock as _, Ports, PureRust};
-use postern_gate::{Gate, Tables};
 
 use crate::load::{self, Loaded};
 use crate::output::{Exit, Output};
@@ -58,7 +58,7 @@ fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<E
     let recorder = Recorder::default();
     let mut random = [0; 16];
     fill_random(&mut random)?;
-    let tables = Tables::open(&state, random);
+    let tables = loaded.gate.open_tables(&state, random);
     let ports = Ports {
         clock: &clock,
         state: &state,

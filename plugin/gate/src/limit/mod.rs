@@ -135,6 +135,7 @@ impl Report<'_> {
     /// every limited request's path, hence without the formatting machinery.
     pub(crate) fn append_state(&self, list: &mut String) {
         let mut digits = itoa::Buffer::new();
+        list.reserve(self.name.len().saturating_add(40));
         list.push_str(if list.is_empty() { "\"" } else { ", \"" });
         list.push_str(self.name);
         list.push_str("\";r=");

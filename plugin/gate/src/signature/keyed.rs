@@ -157,7 +157,7 @@ impl Keyed {
         &self,
         pending: Pending,
         label: &str,
-        replays: &Limiter,
+        replays: Option<&Limiter>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
         let signer = self
@@ -182,6 +182,7 @@ impl Keyed {
         }
         // Only who holds the secret gets this far, so that nobody else can fill the memory of nonces.
         if self.replay {
+            let replays = replays.ok_or(Reason::LimitUnavailable)?;
             let key = [label, &pending.key_id, &pending.nonce];
             match replays.once(&key, self.max_skew.saturating_mul(2), ports) {
                 Verdict::Admitted { .. } => {}

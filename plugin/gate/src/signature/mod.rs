@@ -53,6 +53,11 @@ enum PendingKind {
 }
 
 impl Scheme {
+    /// Whether nonces are remembered.
+    pub(crate) fn remembers(&self) -> bool {
+        matches!(&self.kind, Kind::Keyed(keyed) if keyed.replay)
+    }
+
     /// Reads the signature in the request's headers; `None` if it carries none of this scheme.
     pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
         let kind = match &self.kind {
@@ -78,7 +83,7 @@ impl Scheme {
     pub(crate) fn finish(
         &self,
         pending: Pending,
-        replays: &Limiter,
+        replays: Option<&Limiter>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
         match (&self.kind, pending.kind) {
