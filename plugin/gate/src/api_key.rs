@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
 use crate::digest_map::DigestMap;
-use crate::identity::{Identity, Method};
+use crate::identity::Identity;
 use crate::request::{Request, Single};
 
 /// Longer values are no API keys and are not hashed.
@@ -33,13 +33,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(
-        id: String,
-        roles: Vec<String>,
-        tenant: Option<String>,
-        not_after: Option<Duration>,
-    ) -> Self {
-        let identity = Identity::new(id, Method::ApiKey, roles, tenant, serde_json::Map::new(), []);
+    pub(crate) fn new(identity: Identity, not_after: Option<Duration>) -> Self {
         Self {
             identity: Rc::new(identity),
             not_after,

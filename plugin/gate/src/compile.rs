@@ -8,6 +8,7 @@ use crate::api_key::{ApiKeys, Recognised, Record};
 use crate::config::{self, Algorithm, Config, ConfigErrors, HeaderName, SecretRef, suggest};
 use crate::digest_map::DigestMap;
 use crate::gate::Gate;
+use crate::identity::{Identity, Method};
 use crate::jwt::{Held, Issuer, Issuers, KeySet, Remote, Schedule, VerifyingKey};
 use crate::limit::{KeyPart, Limit};
 use crate::rule::{Challenge, Host, Matcher, Path, Rule, Rules, WayIn};
@@ -127,6 +128,7 @@ impl<'a> Compiler<'a> {
                 .iter()
                 .map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone()))
                 .collect(),
+            told: self.config.identity_headers.clone(),
             remote,
             keys: RefCell::new(Held {
                 set: held,
@@ -274,12 +276,8 @@ impl<'a> Compiler<'a> {
             if key.id.is_empty() {
                 self.errors.add(format!("{at}.keys[{i}].id"), "must not be empty");
             }
-            let record = Record::new(
-                key.id.clone(),
-                key.roles.clone(),
-                key.tenant.clone(),
-                key.not_after.map(|instant| instant.0),
-            );
+            let caller = self.caller(&key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
+            let record = Record::new(caller, key.not_after.map(|instant| instant.0));
             if keys.insert(key.digest.0, record).is_some() {
                 self.errors
                     .add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
@@ -293,6 +291,20 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// A caller that the configuration itself describes.
+    fn caller(&self, id: &str, method: Method, roles: &[String], tenant: Option<&str>) -> Identity {
+        let tenant = tenant.map(str::to_owned);
+        Identity::new(
+            id.to_owned(),
+            method,
+            roles.to_vec(),
+            tenant,
+            serde_json::Map::new(),
+            [],
+        )
+        .telling(&self.config.identity_headers)
+    }
+
     fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
         self.name("signatures", name);
@@ -304,7 +316,10 @@ impl<'a> Compiler<'a> {
             } => {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
                 (
-                    Kind::Github(Github::new(name, secrets, roles.clone())),
+                    Kind::Github(Github::new(
+                        secrets,
+                        self.caller(name, Method::Signature, roles, None),
+                    )),
                     max_body.0,
                 )
             }
@@ -319,7 +334,8 @@ impl<'a> Compiler<'a> {
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
-                    let signer = Signer::new(key.id.clone(), secrets, key.roles.clone(), key.tenant.clone());
+                    let caller = self.caller(&key.id, Method::Signature, &key.roles, key.tenant.as_deref());
+                    let signer = Signer::new(secrets, caller);
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
                         self.errors
                             .add(format!("{at}.id"), "must be given, and once only");

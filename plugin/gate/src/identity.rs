@@ -3,6 +3,8 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
+use crate::config::IdentityHeader;
+
 /// The prefix of the gate's own identity headers; whatever a client sends under it is stripped.
 pub const HEADER_PREFIX: &str = "x-postern-";
 
@@ -59,15 +61,15 @@ impl Identity {
         extra_headers: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let mut headers = vec![
-            (format!("{HEADER_PREFIX}subject"), escape(&subject)),
-            (format!("{HEADER_PREFIX}method"), method.name().to_owned()),
+            (IdentityHeader::Subject.name().to_owned(), escape(&subject)),
+            (IdentityHeader::Method.name().to_owned(), method.name().to_owned()),
         ];
         if !roles.is_empty() {
             let list: Vec<_> = roles.iter().map(|role| escape(role)).collect();
-            headers.push((format!("{HEADER_PREFIX}roles"), list.join(",")));
+            headers.push((IdentityHeader::Roles.name().to_owned(), list.join(",")));
         }
         if let Some(tenant) = &tenant {
-            headers.push((format!("{HEADER_PREFIX}tenant"), escape(tenant)));
+            headers.push((IdentityHeader::Tenant.name().to_owned(), escape(tenant)));
         }
         headers.extend(
             extra_headers
@@ -82,6 +84,14 @@ impl Identity {
             claims,
             headers,
         }
+    }
+
+    /// The same caller, of whom the upstream is told no more than `told` and the configured claims.
+    pub(crate) fn telling(mut self, told: &[IdentityHeader]) -> Self {
+        let withheld = IdentityHeader::ALL.map(|header| (!told.contains(&header)).then(|| header.name()));
+        self.headers
+            .retain(|(name, _)| !withheld.contains(&Some(name.as_str())));
+        self
     }
 
     /// The headers that tell the upstream who is calling. Values are UTF-8 percent-encoded where they hold control

@@ -98,7 +98,8 @@ What the variants do:
 - `native-jwt-cached`: the same with its cache of verified tokens, which is off by default.
 - `postern-jwt`: RS256. Verified tokens are remembered until they expire.
 
-Every request carries the same good credential and is answered with 200 by Envoy itself; no upstream is involved.
+All but `none` name the caller to the upstream in one header (Postern: `identity_headers: [subject]`). Every request
+carries the same good credential and is answered with 200 by Envoy itself; no upstream is involved.
 
 ## How it was measured
 

@@ -85,6 +85,8 @@ fn key_and_limit() -> Value {
             "limits": ["big"],
         }],
         "default": "deny",
+        // As the peers do: one header that names the caller.
+        "identity_headers": ["subject"],
     })
 }
 
@@ -104,5 +106,7 @@ fn jwt() -> Value {
             "authenticate": {"any": ["issuers/bench"]},
         }],
         "default": "deny",
+        // As the peers do: one header that names the caller.
+        "identity_headers": ["subject"],
     })
 }

@@ -28,6 +28,10 @@ pub struct Config {
     /// What happens to a request that no rule matches.
     #[deserr(default = Fallback::Deny)]
     pub default: Fallback,
+    /// Which `x-postern-*` headers tell the upstream who is calling; all, unless given. What a client sends under
+    /// these names is stripped whether they are set or not.
+    #[deserr(default = IdentityHeader::ALL.to_vec())]
+    pub identity_headers: Vec<IdentityHeader>,
 }
 
 /// What happens to a request that no rule matches.
@@ -38,6 +42,36 @@ pub enum Fallback {
     Deny,
     /// It passes, with identity headers stripped.
     Allow,
+}
+
+/// A header that tells the upstream about the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum IdentityHeader {
+    /// `x-postern-subject`: who.
+    Subject,
+    /// `x-postern-method`: proved how.
+    Method,
+    /// `x-postern-roles`: what the caller may do.
+    Roles,
+    /// `x-postern-tenant`: to whom the caller belongs.
+    Tenant,
+}
+
+impl IdentityHeader {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Subject, Self::Method, Self::Roles, Self::Tenant];
+
+    /// The header's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "x-postern-subject",
+            Self::Method => "x-postern-method",
+            Self::Roles => "x-postern-roles",
+            Self::Tenant => "x-postern-tenant",
+        }
+    }
 }
 
 /// A signing algorithm of RFC 7518, section 3.1, or RFC 8037.

@@ -229,3 +229,35 @@ fn default_allow_lets_pass_and_strips() {
     assert_eq!(effects.strip, ["x-postern-subject"]);
     assert!(effects.identity.is_none());
 }
+
+#[test]
+fn the_upstream_is_told_what_is_configured() {
+    for (told, names) in [
+        (json!(["subject"]), &["x-postern-subject"][..]),
+        (
+            json!(["tenant", "roles"]),
+            &["x-postern-roles", "x-postern-tenant"],
+        ),
+        (json!([]), &[]),
+    ] {
+        let bed = Bed::new(&json!({
+            "identity_headers": told,
+            "api_keys": {"a": {"keys": [{"id": "ci", "digest": digest("k"), "roles": ["r"], "tenant": "t"}]}},
+            "rules": [{"name": "all", "authenticate": {"any": ["api_keys/a"]}}],
+        }));
+        let headers = [("x-api-key", "k"), ("x-postern-method", "forged")];
+        let step = bed.get("/", &headers);
+        let sent: Vec<_> = admitted(&step)
+            .headers()
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(sent, names);
+        let Step::Continue(effects) = &step else { panic!() };
+        assert_eq!(
+            effects.strip,
+            ["x-postern-method"],
+            "stripped though it is not set"
+        );
+    }
+}

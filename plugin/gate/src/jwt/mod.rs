@@ -13,7 +13,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
-use crate::config::{Algorithm, Expiry};
+use crate::config::{Algorithm, Expiry, IdentityHeader};
 use crate::identity::{Identity, Method, claim_list, claim_text};
 use crate::ports::{Event, Ports};
 
@@ -55,6 +55,7 @@ pub(crate) struct Issuer {
     pub(crate) tenant_claim: Option<String>,
     pub(crate) default_tenant: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) told: Vec<IdentityHeader>,
     /// Where the keys come from, unless they stand in the configuration.
     pub(crate) remote: Option<Remote>,
     pub(crate) keys: RefCell<Held>,
@@ -304,14 +305,7 @@ impl Issuer {
                 Some((header.clone(), value))
             })
             .collect();
-        Ok(Identity::new(
-            subject,
-            Method::Jwt,
-            roles,
-            tenant,
-            token.claims,
-            extra,
-        ))
+        Ok(Identity::new(subject, Method::Jwt, roles, tenant, token.claims, extra).telling(&self.told))
     }
 }
 

@@ -7,7 +7,7 @@ use hmac::Mac;
 
 use super::{HmacSha256, mac, mac_from_hex};
 use crate::Reason;
-use crate::identity::{Identity, Method};
+use crate::identity::Identity;
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
@@ -27,15 +27,7 @@ pub(crate) struct Pending {
 }
 
 impl Github {
-    pub(crate) fn new(name: &str, secrets: Vec<Secret>, roles: Vec<String>) -> Self {
-        let identity = Identity::new(
-            name.to_owned(),
-            Method::Signature,
-            roles,
-            None,
-            serde_json::Map::new(),
-            [],
-        );
+    pub(crate) fn new(secrets: Vec<Secret>, identity: Identity) -> Self {
         Self {
             secrets,
             identity: Rc::new(identity),

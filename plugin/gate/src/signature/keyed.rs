@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{mac, mac_from_hex};
 use crate::Reason;
-use crate::identity::{Identity, Method};
+use crate::identity::Identity;
 use crate::limit::{Limiter, Verdict};
 use crate::ports::Ports;
 use crate::request::{Request, Single};
@@ -57,8 +57,7 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    pub(crate) fn new(id: String, secrets: Vec<Secret>, roles: Vec<String>, tenant: Option<String>) -> Self {
-        let identity = Identity::new(id, Method::Signature, roles, tenant, serde_json::Map::new(), []);
+    pub(crate) fn new(secrets: Vec<Secret>, identity: Identity) -> Self {
         Self {
             secrets,
             identity: Rc::new(identity),
