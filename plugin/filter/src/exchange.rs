@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use postern_gate::ports::{Event, Metrics as _};
 use postern_gate::{Denial, Effects, Need, Pending, Request, Step};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -256,6 +257,13 @@ impl Exchange {
 
     /// Refuses because the gate could not be asked.
     fn fail(&mut self) -> Action {
-        self.refuse(&Denial::gate_failed())
+        let denial = Denial::gate_failed();
+        if let Some(worker) = &self.worker {
+            worker.counters.note(&Event::Refused {
+                rule: None,
+                reason: denial.reason,
+            });
+        }
+        self.refuse(&denial)
     }
 }
