@@ -28,6 +28,7 @@ unsafe extern "C" {
 }
 
 const REQUEST_HEADERS: u32 = 0;
+const REQUEST_TRAILERS: u32 = 1;
 const MONOTONIC: u32 = 1;
 /// Lets the proxy derive the gRPC status from the HTTP one.
 const NO_GRPC_STATUS: i32 = -1;
@@ -37,10 +38,19 @@ pub(crate) struct HeaderBlock(Vec<u8>);
 
 /// Fetches all request headers at once: one crossing whatever their number.
 pub(crate) fn request_headers() -> Option<HeaderBlock> {
+    pairs(REQUEST_HEADERS)
+}
+
+/// Fetches all request trailers; only while the proxy shows them.
+pub(crate) fn request_trailers() -> Option<HeaderBlock> {
+    pairs(REQUEST_TRAILERS)
+}
+
+fn pairs(map: u32) -> Option<HeaderBlock> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: both pointers are valid for writes; the proxy fills them before it returns.
-    let status = unsafe { proxy_get_header_map_pairs(REQUEST_HEADERS, &raw mut data, &raw mut size) };
+    let status = unsafe { proxy_get_header_map_pairs(map, &raw mut data, &raw mut size) };
     if status != Status::Ok {
         return None;
     }

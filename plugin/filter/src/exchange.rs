@@ -66,8 +66,10 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        let mut exchange = self.0.borrow_mut();
+        exchange.strip_trailers();
         // Trailers end the body without telling the body callback.
-        self.0.borrow_mut().body_complete()
+        exchange.body_complete()
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
@@ -184,6 +186,22 @@ impl Exchange {
             self.body_complete()
         } else {
             Action::Pause
+        }
+    }
+
+    /// Some upstreams merge trailers into the headers: what may not come there may not come here.
+    fn strip_trailers(&self) {
+        let block = abi::request_trailers();
+        let trailers = block
+            .as_ref()
+            .and_then(abi::HeaderBlock::parse)
+            .unwrap_or_default();
+        for name in self
+            .worker
+            .iter()
+            .flat_map(|worker| worker.gate.reserved_among(&trailers))
+        {
+            let _ = hostcalls::remove_map_value(MapType::HttpRequestTrailers, &name);
         }
     }
 

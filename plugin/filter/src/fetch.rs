@@ -38,15 +38,22 @@ struct Issuer {
 
 impl Fetcher {
     pub(crate) fn new(gate: &Gate) -> Self {
-        let issuer = |(index, remote): (usize, &Remote)| Issuer {
-            index,
-            name: remote.name.clone(),
-            remote: remote.clone(),
-            record_key: format!("postern.jwks.{}.{}.record", remote.cluster, remote.uri),
-            document_key: format!("postern.jwks.{}.{}.document", remote.cluster, remote.uri),
-            installed: None,
-            wanted: false,
-            call: None,
+        let issuer = |(index, remote): (usize, &Remote)| {
+            // Two issuers may take different keys from one set: what one cannot use is none of the other's failure.
+            let shared = format!(
+                "postern.jwks.{}.{}.{}",
+                remote.cluster, remote.uri, remote.algorithms
+            );
+            Issuer {
+                index,
+                name: remote.name.clone(),
+                remote: remote.clone(),
+                record_key: format!("{shared}.record"),
+                document_key: format!("{shared}.document"),
+                installed: None,
+                wanted: false,
+                call: None,
+            }
         };
         Self {
             issuers: gate.remotes().map(issuer).collect(),
@@ -76,29 +83,40 @@ impl Fetcher {
         Some(issuer.remote.schedule.timeout)
     }
 
-    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the issuers whose keys
-    /// changed.
-    pub(crate) fn tick(&mut self, gate: &Gate) -> Vec<usize> {
+    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the issuers whose waiting requests have nothing left to wait for.
+    pub(crate) fn tick(&mut self, worker: &Worker) -> Vec<usize> {
         let now = ProxyClock.monotonic();
         let mut changed = Vec::new();
         for issuer in &mut self.issuers {
-            if issuer.take_shared(gate) {
+            let taken = issuer.take_shared(&worker.gate);
+            let failed = issuer.fetch_if_due(now).is_err();
+            if failed {
+                worker
+                    .counters
+                    .count(&format!("postern.jwks.{}.failed", issuer.name));
+            }
+            if taken || failed {
                 changed.push(issuer.index);
             }
-            issuer.fetch_if_due(now);
         }
         changed
     }
 
     /// A call ended. Returns the issuer it was for, if it was one of ours.
-    pub(crate) fn call_ended(&mut self, token: u32, body_size: usize, worker: &Worker) -> Option<usize> {
+    pub(crate) fn call_ended(
+        &mut self,
+        token: u32,
+        headers: usize,
+        body_size: usize,
+        worker: &Worker,
+    ) -> Option<usize> {
         let issuer = self
             .issuers
             .iter_mut()
             .find(|issuer| issuer.call == Some(token))?;
         issuer.call = None;
         issuer.wanted = false;
-        let taken = issuer.take_response(body_size, &worker.gate);
+        let taken = issuer.take_response(headers, body_size, &worker.gate);
         let outcome = if taken.is_ok() { "fetched" } else { "failed" };
         worker
             .counters
@@ -147,20 +165,23 @@ impl Issuer {
         true
     }
 
-    fn fetch_if_due(&mut self, now: Duration) {
+    fn fetch_if_due(&mut self, now: Duration) -> Result<(), ()> {
         let (record, version) = self.record();
         if self.call.is_some() || !self.remote.schedule.due(&record, self.wanted, now) {
-            return;
+            return Ok(());
         }
         // Whoever writes the record first fetches; the others will find the result.
         if SharedData
             .set(&self.record_key, &record.begun(now).encode(), version)
             .is_err()
         {
-            return;
+            return Ok(());
         }
         match self.dispatch() {
-            Ok(token) => self.call = Some(token),
+            Ok(token) => {
+                self.call = Some(token);
+                Ok(())
+            }
             Err(why) => {
                 self.note_end(false);
                 log::warn!(
@@ -168,6 +189,7 @@ impl Issuer {
                     self.remote.uri,
                     self.consequence()
                 );
+                Err(())
             }
         }
     }
@@ -201,8 +223,8 @@ impl Issuer {
         })
     }
 
-    fn take_response(&mut self, body_size: usize, gate: &Gate) -> Result<(), String> {
-        let taken = self.read_response(body_size, gate);
+    fn take_response(&mut self, headers: usize, body_size: usize, gate: &Gate) -> Result<(), String> {
+        let taken = self.read_response(headers, body_size, gate);
         match &taken {
             Ok(document) => {
                 // The document first: whoever sees the new record must find it.
@@ -216,12 +238,16 @@ impl Issuer {
         taken.map(drop)
     }
 
-    fn read_response(&self, body_size: usize, gate: &Gate) -> Result<Vec<u8>, String> {
+    fn read_response(&self, headers: usize, body_size: usize, gate: &Gate) -> Result<Vec<u8>, String> {
         use proxy_wasm::types::MapType;
+        // Without a response there is no header map, and the SDK's calls panic where there is none.
+        if headers == 0 {
+            return Err("no answer within the timeout, or the connection failed".to_owned());
+        }
         let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status")
             .ok()
             .flatten()
-            .ok_or("no answer within the timeout, or the connection failed")?;
+            .ok_or("answered without a status")?;
         if status != b"200" {
             return Err(format!(
                 "answered with status {}",

@@ -12,9 +12,10 @@ pub(crate) struct ProxyClock;
 
 impl Clock for ProxyClock {
     fn wall(&self) -> Duration {
+        // Without a clock every credential that can end has ended.
         let now = hostcalls::get_current_time().ok();
         now.and_then(|now| now.duration_since(UNIX_EPOCH).ok())
-            .unwrap_or_default()
+            .unwrap_or(Duration::MAX)
     }
 
     fn monotonic(&self) -> Duration {

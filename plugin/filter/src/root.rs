@@ -55,9 +55,12 @@ impl Root {
 }
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, _headers: usize, body_size: usize, _trailers: usize) {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
         let Some(worker) = &self.worker else { return };
-        let issuer = worker.fetcher.borrow_mut().call_ended(token, body_size, worker);
+        let issuer = worker
+            .fetcher
+            .borrow_mut()
+            .call_ended(token, headers, body_size, worker);
         if let Some(issuer) = issuer {
             worker.wake(issuer);
             let _ = hostcalls::set_effective_context(self.context_id);
@@ -78,7 +81,7 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
-        let changed = worker.fetcher.borrow_mut().tick(&worker.gate);
+        let changed = worker.fetcher.borrow_mut().tick(worker);
         for issuer in changed {
             worker.wake(issuer);
         }

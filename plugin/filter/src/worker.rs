@@ -14,6 +14,9 @@ use crate::metrics::Counters;
 use crate::ports::{ProxyClock, SharedData};
 use crate::verifier::ProxyVerifier;
 
+/// More requests of a worker do not wait for keys at once; the next are decided without.
+const MAX_WAITERS: usize = 1_000;
+
 pub(crate) struct Worker {
     pub(crate) gate: Gate,
     pub(crate) tables: Tables,
@@ -64,6 +67,9 @@ impl Worker {
         context_id: u32,
         exchange: Weak<RefCell<Exchange>>,
     ) -> bool {
+        if self.waiters.borrow().len() >= MAX_WAITERS {
+            return false;
+        }
         let now = ProxyClock.monotonic();
         let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else {
             return false;

@@ -218,16 +218,27 @@ impl<'a> Compiler<'a> {
                         "must be http://host/path or https://host/path",
                     );
                 }
-                for (field, span) in [("refresh", jwks.refresh), ("timeout", jwks.timeout)] {
+                for (field, span) in [
+                    ("refresh", jwks.refresh),
+                    ("timeout", jwks.timeout),
+                    ("cooldown", jwks.cooldown),
+                ] {
                     if span.0 < Duration::from_secs(1) {
                         self.errors.add(format!("{at}.{field}"), "must be at least 1s");
                     }
+                }
+                if jwks.max_stale.0 < jwks.refresh.0 {
+                    self.errors.add(
+                        format!("{at}.max_stale"),
+                        "must be at least \"refresh\", or keys end before they are renewed",
+                    );
                 }
                 let schedule = Schedule::new(jwks);
                 return (
                     None,
                     Some(Remote {
                         name: name.to_owned(),
+                        algorithms: joined(algorithms),
                         uri: uri.clone(),
                         cluster: cluster.clone(),
                         schedule,
@@ -248,9 +259,15 @@ impl<'a> Compiler<'a> {
             .secret(&reference.env)
             .filter(|secret| !secret.is_empty());
         if secret.is_none() {
+            // What is no variable's name may be the secret itself and is not repeated.
+            let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            let name = if reference.env.bytes().all(plain) {
+                reference.env.as_str()
+            } else {
+                "the variable named here"
+            };
             let message = format!(
-                "{} is not set; pass it to the VM in environment_variables.host_env_keys (Istio: vmConfig.env)",
-                reference.env
+                "{name} is not set; pass it to the VM in environment_variables.host_env_keys (Istio: vmConfig.env)"
             );
             self.errors.add(format!("{at}.env"), message);
         }
@@ -270,13 +287,14 @@ impl<'a> Compiler<'a> {
 
     fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
         let at = format!("api_keys.{name}");
+        let label = format!("api_keys/{name}");
         self.name("api_keys", name);
         let mut keys = DigestMap::default();
         for (i, key) in set.keys.iter().enumerate() {
             if key.id.is_empty() {
                 self.errors.add(format!("{at}.keys[{i}].id"), "must not be empty");
             }
-            let caller = self.caller(&key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
+            let caller = self.caller(&label, &key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
             let record = Record::new(caller, key.not_after.map(|instant| instant.0));
             if keys.insert(key.digest.0, record).is_some() {
                 self.errors
@@ -284,7 +302,7 @@ impl<'a> Compiler<'a> {
             }
         }
         ApiKeys {
-            label: format!("api_keys/{name}"),
+            label,
             header: set.header.0.clone(),
             keys,
             recognised: Recognised::default(),
@@ -292,9 +310,17 @@ impl<'a> Compiler<'a> {
     }
 
     /// A caller that the configuration itself describes.
-    fn caller(&self, id: &str, method: Method, roles: &[String], tenant: Option<&str>) -> Identity {
+    fn caller(
+        &self,
+        entry: &str,
+        id: &str,
+        method: Method,
+        roles: &[String],
+        tenant: Option<&str>,
+    ) -> Identity {
         let tenant = tenant.map(str::to_owned);
         Identity::new(
+            entry,
             id.to_owned(),
             method,
             roles.to_vec(),
@@ -307,6 +333,7 @@ impl<'a> Compiler<'a> {
 
     fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
+        let label = format!("signatures/{name}");
         self.name("signatures", name);
         let (kind, max_body) = match signature {
             config::Signature::Github {
@@ -318,7 +345,7 @@ impl<'a> Compiler<'a> {
                 (
                     Kind::Github(Github::new(
                         secrets,
-                        self.caller(name, Method::Signature, roles, None),
+                        self.caller(&label, name, Method::Signature, roles, None),
                     )),
                     max_body.0,
                 )
@@ -334,12 +361,23 @@ impl<'a> Compiler<'a> {
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
-                    let caller = self.caller(&key.id, Method::Signature, &key.roles, key.tenant.as_deref());
+                    let caller = self.caller(
+                        &label,
+                        &key.id,
+                        Method::Signature,
+                        &key.roles,
+                        key.tenant.as_deref(),
+                    );
                     let signer = Signer::new(secrets, caller);
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
                         self.errors
                             .add(format!("{at}.id"), "must be given, and once only");
                     }
+                }
+                let day = Duration::from_secs(86_400);
+                if max_skew.0 < Duration::from_secs(1) || max_skew.0 > day {
+                    self.errors
+                        .add(format!("{at}.max_skew"), "must be from 1s to 24h");
                 }
                 if signers.is_empty() {
                     self.errors
@@ -355,7 +393,7 @@ impl<'a> Compiler<'a> {
             }
         };
         Scheme {
-            label: format!("signatures/{name}"),
+            label,
             max_body,
             kind,
         }
@@ -471,7 +509,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn host(&mut self, at: &str, text: &str) -> Host {
-        let lower = text.to_ascii_lowercase();
+        let lower = text.trim_end_matches('.').to_ascii_lowercase();
         let name = lower.strip_prefix("*.").unwrap_or(&lower);
         let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
         let port = !name.starts_with('[') && name.contains(':');
@@ -499,6 +537,18 @@ impl<'a> Compiler<'a> {
                 return Path::Any;
             }
         };
+        let braced = text.split('/').filter(|segment| segment.contains(['{', '}']));
+        let placeholder = |s: &str| {
+            s.len() > 2 && s.starts_with('{') && s.ends_with('}') && s.matches(['{', '}']).count() == 2
+        };
+        if braced.clone().any(|s| path.template.is_none() || !placeholder(s)) {
+            self.errors.add(
+                at,
+                format!(
+                    "\"{text}\" would never match: {{name}} stands for one whole segment of a \"template\""
+                ),
+            );
+        }
         let plain = text.replace(['{', '}'], "");
         match crate::path::normalise(plain.as_bytes()) {
             Ok(normal) if normal == plain => {}
@@ -552,6 +602,20 @@ impl<'a> Compiler<'a> {
             };
             ways.extend(way.filter(|way| !ways.contains(way)));
         }
+        let iss = |index: &usize| {
+            config
+                .issuers
+                .values()
+                .nth(*index)
+                .map(|issuer| issuer.issuer.as_str())
+        };
+        for (i, index) in issuers.iter().enumerate() {
+            if issuers.iter().take(i).any(|earlier| iss(earlier) == iss(index)) {
+                let message =
+                    "two of these issuers have the same \"issuer\": a token could not tell which is meant";
+                self.errors.add(format!("{at}.authenticate"), message);
+            }
+        }
         (ways, issuers)
     }
 
@@ -593,6 +657,13 @@ impl<'a> Compiler<'a> {
         }
         found
     }
+}
+
+fn joined(algorithms: &[Algorithm]) -> String {
+    let mut names: Vec<_> = algorithms.iter().map(|a| a.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join("+")
 }
 
 /// Host and path of an http or https URI.

@@ -34,7 +34,7 @@ impl Denial {
     /// The refusal of a request that could not even be put to the gate.
     #[must_use]
     pub fn gate_failed() -> Self {
-        Self::new(Reason::GateFailed)
+        Self::new(Reason::GateFailed).header("retry-after", "1")
     }
 
     pub(crate) fn new(reason: Reason) -> Self {

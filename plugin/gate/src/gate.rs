@@ -18,7 +18,7 @@ use crate::jwt::{Issuers, KeySetError, Outcome, Remote};
 use crate::limit::{KeyPart, Limit, Limiter, Verdict};
 use crate::path::normalise;
 use crate::ports::{Event, Ports, SharedState};
-use crate::request::{Request, Single, address_key};
+use crate::request::{Header, Request, Single, address_key};
 use crate::rule::{Rule, Rules, WayIn};
 use crate::signature::Scheme;
 use crate::step::{Effects, Need, Pending, Progress, Step, Waiting};
@@ -70,7 +70,7 @@ impl Gate {
     ) -> Self {
         let reserved = reserved
             .into_iter()
-            .map(|name| name.to_ascii_lowercase())
+            .map(|name| name.to_ascii_lowercase().replace('_', "-"))
             .collect();
         Self {
             issuers,
@@ -141,7 +141,7 @@ impl Gate {
         };
         ports.metrics.note(&Event::Matched { rule: index });
         let mut progress = Progress {
-            strip: self.strip(request),
+            strip: self.reserved_among(request.headers),
             ..Progress::default()
         };
         let early = self.count(&rule.early_limits, request, None, &mut progress, tables, ports);
@@ -223,7 +223,7 @@ impl Gate {
             Fallback::Allow => {
                 ports.metrics.note(&Event::Admitted { rule: None });
                 Step::Continue(Effects {
-                    strip: self.strip(request),
+                    strip: self.reserved_among(request.headers),
                     ..Effects::default()
                 })
             }
@@ -417,8 +417,9 @@ impl Gate {
         Ok(())
     }
 
-    /// The identity headers that the client sent, whatever their spelling: to a CGI-like upstream `_` and `-` are one.
-    fn strip(&self, request: &Request<'_>) -> Vec<String> {
+    /// The identity headers among those that the client sent, or trailers, whatever their spelling: to a CGI-like upstream `_` and `-` are one.
+    #[must_use]
+    pub fn reserved_among(&self, headers: &[Header<'_>]) -> Vec<String> {
         let reserved = |name: &[u8]| {
             if !name.contains(&b'_') {
                 return name.starts_with(HEADER_PREFIX.as_bytes())
@@ -428,7 +429,7 @@ impl Gate {
             let name = String::from_utf8_lossy(name).replace('_', "-");
             name.starts_with(HEADER_PREFIX) || self.reserved.contains(&name)
         };
-        let names = request.headers.iter().filter(|(name, _)| reserved(name));
+        let names = headers.iter().filter(|(name, _)| reserved(name));
         names
             .filter_map(|(name, _)| std::str::from_utf8(name).ok().map(str::to_owned))
             .collect()
@@ -500,7 +501,7 @@ fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Res
 
 /// One part of a limit's key. A part that the request has not counts as one more value: all such share a count.
 fn key_part<'a>(part: &KeyPart, request: &Request<'a>, identity: Option<&'a Identity>) -> Cow<'a, [u8]> {
-    let subject = |identity: &'a Identity| Cow::Borrowed(identity.subject.as_bytes());
+    let subject = |identity: &'a Identity| Cow::Borrowed(identity.key.as_bytes());
     match part {
         KeyPart::Subject => identity.map(subject).unwrap_or_default(),
         KeyPart::ApiKey => identity

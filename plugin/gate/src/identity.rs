@@ -47,12 +47,16 @@ pub struct Identity {
     pub tenant: Option<String>,
     /// The token's claims; empty for other credentials.
     pub(crate) claims: Map<String, Value>,
+    /// What limits by subject count apart: a subject is unique only within the entry that vouches for it.
+    pub(crate) key: String,
     /// The headers for the upstream, made once.
     headers: Vec<(String, String)>,
 }
 
 impl Identity {
+    /// `entry` is what vouched for the caller: `issuers/<name>` and so on.
     pub(crate) fn new(
+        entry: &str,
         subject: String,
         method: Method,
         roles: Vec<String>,
@@ -77,6 +81,7 @@ impl Identity {
                 .map(|(name, value)| (name, escape(&value))),
         );
         Self {
+            key: format!("{entry}\n{subject}"),
             subject,
             method,
             roles,
@@ -147,6 +152,7 @@ mod tests {
     fn a_subject_cannot_smuggle_a_header_or_a_role() {
         let roles = vec!["a,Admin".to_owned(), "b".to_owned()];
         let identity = Identity::new(
+            "issuers/i",
             "eve\r\nx-admin: é%".into(),
             Method::Jwt,
             roles,

@@ -6,15 +6,20 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ambiguous;
 
-/// The path without its query, percent-encoded unreserved characters decoded, other escapes in upper case.
+/// The path without its query, escapes of printable ASCII decoded but for `%`, `?` and `#`, other escapes in upper
+/// case. More is decoded than RFC 3986 calls equivalent, since routers decode segments before they compare them.
 ///
 /// # Errors
 /// [`Ambiguous`] for `.` and `..` segments, empty segments, encoded slashes and backslashes, backslashes, control
-/// characters, fragments, bytes outside ASCII, and escapes that are none. A `;` parameter does not hide a dot segment.
+/// characters, fragments, bytes outside ASCII, escapes that are none, and `;`, which some servers cut a segment at.
 pub(crate) fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     let target = std::str::from_utf8(target).map_err(|_| Ambiguous)?;
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    if target.contains('#') || !path.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'\\') {
+    if target.contains('#')
+        || !path
+            .bytes()
+            .all(|b| matches!(b, 0x21..=0x7e) && b != b'\\' && b != b';')
+    {
         return Err(Ambiguous);
     }
     if path == "*" {
@@ -22,17 +27,14 @@ pub(crate) fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
         return Ok(Cow::Borrowed(path));
     }
     let path = if path.contains('%') {
-        Cow::Owned(decode_unreserved(path)?)
+        Cow::Owned(decode(path)?)
     } else {
         Cow::Borrowed(path)
     };
     let segments = path.strip_prefix('/').ok_or(Ambiguous)?;
     // A trailing slash is an empty last segment and is allowed.
     let inner = segments.strip_suffix('/').unwrap_or(segments);
-    let sound = |segment: &str| {
-        let name = segment.split_once(';').map_or(segment, |(name, _)| name);
-        !segment.is_empty() && name != "." && name != ".."
-    };
+    let sound = |segment: &str| !matches!(segment, "" | "." | "..");
     if segments.is_empty() || inner.split('/').all(sound) {
         Ok(path)
     } else {
@@ -40,7 +42,7 @@ pub(crate) fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     }
 }
 
-fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
+fn decode(path: &str) -> Result<String, Ambiguous> {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
@@ -50,8 +52,9 @@ fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
             return Err(Ambiguous);
         }
         match u8::from_str_radix(hex, 16).map_err(|_| Ambiguous)? {
-            b'/' | b'\\' | 0x00..=0x1f | 0x7f => return Err(Ambiguous),
-            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => decoded.push(char::from(byte)),
+            b'/' | b'\\' | b';' | 0x00..=0x1f | 0x7f => return Err(Ambiguous),
+            // What would mean something else unescaped stays as it is.
+            byte @ 0x21..=0x7e if !b"%?#".contains(&byte) => decoded.push(char::from(byte)),
             _ => {
                 decoded.push('%');
                 decoded.push_str(&hex.to_ascii_uppercase());
@@ -78,7 +81,9 @@ mod tests {
             ("/%6frders", "/orders"),
             ("/a%20b", "/a%20b"),
             ("/a%c3%a9", "/a%C3%A9"),
-            ("/a;v=1/b", "/a;v=1/b"),
+            ("/v1/models%3apredict", "/v1/models:predict"),
+            ("/users/%40me", "/users/@me"),
+            ("/a%7Bb%7d%25%3F", "/a{b}%25%3F"),
             ("*", "*"),
         ] {
             let expected = if path.is_empty() {
@@ -114,6 +119,8 @@ mod tests {
             "/%4",
             "/%",
             "/..;x/b",
+            "/a;v=1/b",
+            "/a%3bx",
             "/a/.;/b",
             "/%+1",
             "http://other/a",

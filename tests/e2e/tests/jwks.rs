@@ -244,3 +244,67 @@ async fn keys_past_max_stale_are_not_used() {
     until(200, &bed, &remote, Duration::from_secs(5)).await;
     bed.assert_sound("stale");
 }
+
+/// A provider that begins an answer and breaks off, until it is told to serve.
+fn breaking_provider(keys: String) -> (u16, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sound = Arc::new(AtomicBool::new(false));
+    let serve = Arc::clone(&sound);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let body = if serve.load(Ordering::Relaxed) {
+                &keys
+            } else {
+                "{\"keys\":["
+            };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                keys.len()
+            );
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    (port, sound)
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_failure_like_any_other() {
+    let idp = IdentityProvider::start().unwrap();
+    let good = token(&idp.keys(), REMOTE, "alice");
+    let (port, sound) = breaking_provider(idp.jwks_json());
+    let inline = KeySet::generate().unwrap();
+    let bed = Setup::new(gate(&json!({"timeout": "1s", "cooldown": "1s"}), &inline))
+        .change("{{IDP_PORT}}", port.to_string())
+        .start_with(idp);
+    let refused = until(503, &bed, &good, Duration::from_secs(10)).await;
+    assert_eq!(refused.verdict(), (503, Some("keys_unavailable".to_owned())));
+    let other = Call::get("/x")
+        .api_key("key")
+        .send(&client(Version::Http1), &bed)
+        .await;
+    assert_eq!(other.status, 200, "the VM lives on: {other:?}");
+    bed.assert_no_panic("broken off");
+    sound.store(true, std::sync::atomic::Ordering::Relaxed);
+    until(200, &bed, &good, Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn issuers_that_share_a_key_set_do_not_share_its_failures() {
+    let idp = IdentityProvider::start().unwrap();
+    let good = token(&idp.keys(), REMOTE, "alice");
+    let jwks = json!({"uri": "http://idp.example/.well-known/jwks.json", "cluster": "idp", "cooldown": "1s"});
+    let issuer = |iss: &str, algorithm: &str| json!({"issuer": iss, "audiences": ["a"], "algorithms": [algorithm], "jwks": jwks});
+    // Ahead of the other by name; both fetch, and each for itself.
+    let gate = json!({
+        "issuers": {"a": issuer("https://a.example", "PS256"), "b": issuer(REMOTE, "ES256")},
+        "rules": [{"name": "all", "authenticate": {"any": ["issuers/a", "issuers/b"]}}],
+    });
+    let bed = Setup::new(gate).workers(2).start_with(idp);
+    until(200, &bed, &good, Duration::from_secs(5)).await;
+    bed.assert_sound("shared key set");
+}

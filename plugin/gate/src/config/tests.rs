@@ -297,6 +297,36 @@ fn each_error_names_its_place_and_its_mend() {
             json!("a.b"),
             "rules[1].name: the name \"a.b\" must be",
         ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"uri": "http://x/y", "cluster": "c", "cooldown": "0s"}),
+            "issuers.sigil.jwks.cooldown: must be at least 1s",
+        ),
+        (
+            "/issuers/sigil/jwks",
+            json!({"uri": "http://x/y", "cluster": "c", "max_stale": "1m"}),
+            "issuers.sigil.jwks.max_stale: must be at least",
+        ),
+        (
+            "/signatures/bots",
+            json!({"scheme": "keyed", "header_prefix": "x-", "max_skew": "0s", "keys": [{"id": "b", "secrets": [{"env": "LONG"}]}]}),
+            "signatures.bots.max_skew: must be from 1s to 24h",
+        ),
+        (
+            "/limits/per-user",
+            json!({"quota": 1, "window": "31d", "burst": 10000, "key": ["subject"]}),
+            "limits.per-user.burst: takes over ten years",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"template": "/f/{id}.json"}),
+            "rules[0].match.path: \"/f/{id}.json\" would never match",
+        ),
+        (
+            "/rules/0/match/path",
+            json!({"exact": "/f/{id}"}),
+            "rules[0].match.path: \"/f/{id}\" would never match",
+        ),
         ("/default", json!("maybe"), "default: unknown value \"maybe\""),
     ] {
         let found = errors(changed(pointer, value));
@@ -330,6 +360,7 @@ fn a_value_in_the_wrong_place_is_not_repeated() {
     for document in [
         changed("/signatures/hooks/secrets", json!("hunter2-hunter2")),
         changed("/issuers/sigil/secret", json!("hunter2-hunter2")),
+        changed("/signatures/hooks/secrets", json!([{"env": "hunter2-hunter2"}])),
         changed("/api_keys/agents/keys/0/digest", json!("hunter2-hunter2")),
     ] {
         let found = errors(document);
@@ -344,5 +375,17 @@ fn json_that_is_none() {
     assert!(
         error.starts_with("the plugin's configuration is not JSON"),
         "{error}"
+    );
+}
+
+#[test]
+fn two_issuers_that_a_token_could_not_tell_apart_are_refused_together() {
+    let mut document = changed("/issuers/twin", sound()["issuers"]["sigil"].clone());
+    assert_eq!(errors(document.clone()), Vec::<String>::new());
+    document["rules"][0]["authenticate"]["any"] = json!(["issuers/sigil", "issuers/twin"]);
+    let found = errors(document);
+    assert!(
+        found[0].starts_with("rules[0].authenticate: two of these issuers"),
+        "{found:?}"
     );
 }

@@ -261,3 +261,40 @@ fn the_upstream_is_told_what_is_configured() {
         );
     }
 }
+
+#[test]
+fn configured_claim_headers_are_reserved_in_both_spellings() {
+    let bed = Bed::new(&json!({
+        "issuers": {"i": {"issuer": "i", "audiences": ["a"], "algorithms": ["EdDSA"], "headers": {"x_tenant-id": "tid"},
+                          "jwks": {"uri": "http://i/", "cluster": "c"}}},
+        "rules": [{"name": "open", "open": true}],
+    }));
+    let sent = [
+        ("x_tenant-id", "victim"),
+        ("x-tenant-id", "victim"),
+        ("x_tenant_id", "victim"),
+        ("x-tenant", "kept"),
+    ];
+    let Step::Continue(effects) = bed.get("/", &sent) else {
+        panic!()
+    };
+    assert_eq!(effects.strip, ["x_tenant-id", "x-tenant-id", "x_tenant_id"]);
+}
+
+#[test]
+fn callers_of_two_entries_with_one_name_are_counted_apart() {
+    let bed = Bed::new(&json!({
+        "api_keys": {
+            "a": {"keys": [{"id": "ci", "digest": digest("one")}]},
+            "b": {"header": "x-other", "keys": [{"id": "ci", "digest": digest("two")}]},
+        },
+        "limits": {"l": {"quota": 1, "window": "60s", "key": ["subject"]}},
+        "rules": [{"name": "all", "authenticate": {"any": ["api_keys/a", "api_keys/b"]}, "limits": ["l"]}],
+    }));
+    admitted(&bed.get("/", &[("x-api-key", "one")]));
+    admitted(&bed.get("/", &[("x-other", "two")]));
+    assert_eq!(
+        refused(&bed.get("/", &[("x-other", "two")])).reason,
+        Reason::LimitExceeded
+    );
+}

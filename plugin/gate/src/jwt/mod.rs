@@ -66,6 +66,8 @@ pub(crate) struct Issuer {
 pub struct Remote {
     /// The issuer's name in the configuration.
     pub name: String,
+    /// The algorithms its keys must serve, joined, in the order of their names.
+    pub algorithms: String,
     /// The key set's URI.
     pub uri: String,
     /// The proxy's cluster for it.
@@ -305,7 +307,16 @@ impl Issuer {
                 Some((header.clone(), value))
             })
             .collect();
-        Ok(Identity::new(subject, Method::Jwt, roles, tenant, token.claims, extra).telling(&self.told))
+        Ok(Identity::new(
+            &self.label,
+            subject,
+            Method::Jwt,
+            roles,
+            tenant,
+            token.claims,
+            extra,
+        )
+        .telling(&self.told))
     }
 }
 

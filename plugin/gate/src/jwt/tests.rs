@@ -443,6 +443,7 @@ fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
     use std::rc::Rc;
     let validity = Validity::read(&serde_json::Map::new(), Expiry::Optional).unwrap();
     let identity = Rc::new(Identity::new(
+        "issuers/i",
         "a".into(),
         Method::Jwt,
         Vec::new(),

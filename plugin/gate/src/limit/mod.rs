@@ -18,6 +18,9 @@ use governor::{Quota, RateLimiter};
 use crate::ports::{Event, Ports, SharedState};
 use table::{Slot, Table, Updated};
 
+/// No key needs longer to have its whole quota back, so that no arrival time overflows.
+const MAX_REFILL: Duration = Duration::from_secs(10 * 366 * 86_400);
+
 /// What a limit counts apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyPart {
@@ -91,8 +94,14 @@ impl Limit {
                 "is too short for the quota: less than a nanosecond a request",
             ))?
             .allow_burst(burst);
+        if period
+            .checked_mul(burst.get())
+            .is_none_or(|whole| whole > MAX_REFILL)
+        {
+            return Err(("burst", "takes over ten years to be whole again"));
+        }
         let seconds = window.as_secs_f64().ceil().max(1.0) as u64;
-        let identity = format!("{name}/{}/{}", period.as_nanos(), burst);
+        let identity = format!("{name}/{requests}/{}/{burst}/{key:?}", window.as_nanos());
         let policy = format!("\"{name}\";q={requests};w={seconds}").into();
         Ok(Self {
             name,

@@ -138,9 +138,7 @@ impl Keyed {
         if !self.keys.contains_key(key_id) {
             return Err(Reason::SignatureKeyUnknown);
         }
-        if ports.clock.wall().abs_diff(Duration::from_secs(timestamp)) > self.max_skew {
-            return Err(Reason::SignatureSkew);
-        }
+        self.check_skew(timestamp, ports)?;
         Ok(Pending {
             key_id: key_id.to_owned(),
             nonce: nonce.to_owned(),
@@ -152,6 +150,22 @@ impl Keyed {
         })
     }
 
+    fn check_skew(&self, timestamp: u64, ports: &Ports<'_>) -> Result<(), Reason> {
+        let skew = ports.clock.wall().abs_diff(Duration::from_secs(timestamp));
+        if skew > self.max_skew {
+            Err(Reason::SignatureSkew)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// As long as a timestamp can be accepted, and a second more: timestamps have whole seconds.
+    fn nonce_window(&self) -> Duration {
+        self.max_skew
+            .saturating_mul(2)
+            .saturating_add(Duration::from_secs(1))
+    }
+
     pub(crate) fn finish(
         &self,
         pending: Pending,
@@ -159,6 +173,8 @@ impl Keyed {
         replays: Option<&Limiter>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
+        // Once more: a body that trickles in could outlast the memory of its nonce.
+        self.check_skew(pending.timestamp, ports)?;
         let signer = self
             .keys
             .get(&pending.key_id)
@@ -183,7 +199,7 @@ impl Keyed {
         if self.replay {
             let replays = replays.ok_or(Reason::LimitUnavailable)?;
             let key = [label, &pending.key_id, &pending.nonce];
-            match replays.once(&key, self.max_skew.saturating_mul(2), ports) {
+            match replays.once(&key, self.nonce_window(), ports) {
                 Verdict::Admitted { .. } => {}
                 Verdict::Exceeded { .. } => return Err(Reason::SignatureReplayed),
                 Verdict::Unavailable => return Err(Reason::LimitUnavailable),

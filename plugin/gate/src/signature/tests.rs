@@ -297,3 +297,21 @@ fn no_secret_in_debug() {
     let bytes = format!("{:?}", "the new secret".as_bytes());
     assert!(!text.contains(bytes.trim_matches(['[', ']'])));
 }
+
+#[test]
+fn a_body_that_trickles_in_cannot_outlast_the_memory_of_its_nonce() {
+    use crate::{Need, Step};
+    let bed = bed();
+    let headers = Signed::default().headers(&bed);
+    let headers = as_refs(&headers);
+    admitted(&bed.post("/orders?dry=1", &headers, b"{}"));
+    bed.advance(Duration::from_secs(299));
+    let Step::Need(Need::Body { .. }, mut pending) = bed.begin("POST", "/orders?dry=1", &headers, false)
+    else {
+        panic!("the headers are in order")
+    };
+    bed.advance(Duration::from_secs(302));
+    pending.body(b"{}").unwrap();
+    let step = bed.resume(pending, "/orders?dry=1", &headers);
+    assert_eq!(refused(&step).reason, Reason::SignatureSkew);
+}
