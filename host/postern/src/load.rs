@@ -3,11 +3,16 @@
 use postern_gate::Gate;
 use postern_gate::config::{self, Config, ConfigErrors};
 
+use serde_json::Value;
+
 use crate::document::{self, Problem};
-use crate::secrets::{Environment, Unset};
+use crate::input;
+use crate::secrets::{self, Environment, Unset};
 
 /// A configuration and its gate.
 pub(crate) struct Loaded {
+    /// The document it was read from.
+    pub(crate) document: Value,
     pub(crate) config: Config,
     pub(crate) gate: Gate,
     /// Secrets that are not set, for which random bytes stand in.
@@ -32,6 +37,13 @@ impl Invalid {
     }
 }
 
+/// Reads and compiles the configuration in a file, `-` for standard input, with this process's environment.
+pub(crate) fn file(path: &str, unset: Unset) -> Result<Loaded, Invalid> {
+    let text = input::text(path)
+        .map_err(|error| Invalid::whole(format!("cannot be read: {}", error.root_cause())))?;
+    load(&text, unset, &secrets::variable)
+}
+
 /// Reads and compiles a configuration.
 pub(crate) fn load(
     text: &str,
@@ -39,8 +51,8 @@ pub(crate) fn load(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Invalid> {
     let invalid = |errors: Vec<Problem>, unchecked| Invalid { errors, unchecked };
-    let value = document::parse(text).map_err(|problem| invalid(vec![problem], None))?;
-    let config = config::from_value(value).map_err(|errors| {
+    let document = document::parse(text).map_err(|problem| invalid(vec![problem], None))?;
+    let config = config::from_value(document.clone()).map_err(|errors| {
         let unchecked = "names, keys and limits are checked once these are mended";
         invalid(problems(&errors), Some(unchecked))
     })?;
@@ -49,6 +61,7 @@ pub(crate) fn load(
     match Gate::compile(&config, &environment) {
         Ok(gate) if errors.is_empty() => Ok(Loaded {
             unset: environment.unset(&config),
+            document,
             config,
             gate,
         }),

@@ -6,9 +6,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::check;
-use crate::document;
 use crate::input;
-use crate::load::{self, Invalid};
+use crate::load;
 use crate::output::Output;
 use crate::secrets::{self, Unset};
 
@@ -38,32 +37,12 @@ enum Form {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let file = input::name(&args.file);
-    let text = match input::text(&args.file) {
-        Ok(text) => text,
-        Err(error) => {
-            let why = format!("cannot be read: {}", error.root_cause());
-            return check::invalid(file, &Invalid::whole(why), false);
-        }
-    };
     // Nothing is rendered that Envoy would refuse.
-    let loaded = match load::load(&text, Unset::StandIn, &secrets::variable) {
+    let loaded = match load::file(&args.file, Unset::StandIn) {
         Ok(loaded) => loaded,
-        Err(invalid) => return check::invalid(file, &invalid, false),
+        Err(invalid) => return check::invalid(input::name(&args.file), &invalid, false),
     };
-    let json = match document::parse(&text) {
-        Ok(value) => value.to_string(),
-        Err(problem) => {
-            return check::invalid(
-                file,
-                &Invalid {
-                    errors: vec![problem],
-                    unchecked: None,
-                },
-                false,
-            );
-        }
-    };
+    let json = loaded.document.to_string();
     let variables: BTreeSet<&str> = secrets::references(&loaded.config)
         .into_iter()
         .map(|(_, variable)| variable)
@@ -115,6 +94,7 @@ fn single_quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document;
     use serde_json::Value;
 
     #[test]

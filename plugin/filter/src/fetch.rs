@@ -83,19 +83,18 @@ impl Fetcher {
         Some(issuer.remote.schedule.timeout)
     }
 
-    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the issuers whose waiting requests have nothing left to wait for.
+    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the
+    /// issuers whose waiting requests have nothing left to wait for.
     pub(crate) fn tick(&mut self, worker: &Worker) -> Vec<usize> {
         let now = ProxyClock.monotonic();
         let mut changed = Vec::new();
         for issuer in &mut self.issuers {
             let taken = issuer.take_shared(&worker.gate);
-            let failed = issuer.fetch_if_due(now).is_err();
-            if failed {
-                worker
-                    .counters
-                    .count(&format!("postern.jwks.{}.failed", issuer.name));
+            let begun = issuer.fetch_if_due(now);
+            if begun.is_err() {
+                issuer.tell(&begun, worker);
             }
-            if taken || failed {
+            if taken || begun.is_err() {
                 changed.push(issuer.index);
             }
         }
@@ -117,17 +116,7 @@ impl Fetcher {
         issuer.call = None;
         issuer.wanted = false;
         let taken = issuer.take_response(headers, body_size, &worker.gate);
-        let outcome = if taken.is_ok() { "fetched" } else { "failed" };
-        worker
-            .counters
-            .count(&format!("postern.jwks.{}.{outcome}", issuer.name));
-        if let Err(why) = taken {
-            log::warn!(
-                "postern: keys from {}: {why}; {}",
-                issuer.remote.uri,
-                issuer.consequence()
-            );
-        }
+        issuer.tell(&taken, worker);
         Some(issuer.index)
     }
 }
@@ -140,11 +129,19 @@ impl Issuer {
         }
     }
 
-    fn consequence(&self) -> &'static str {
-        if self.installed.is_some() {
+    /// Counts how a fetch ended, and logs why it failed and what follows.
+    fn tell(&self, fetched: &Result<(), String>, worker: &Worker) {
+        let outcome = if fetched.is_ok() { "fetched" } else { "failed" };
+        worker
+            .counters
+            .count(&format!("postern.jwks.{}.{outcome}", self.name));
+        let consequence = if self.installed.is_some() {
             "the keys held stay in use"
         } else {
             "tokens of this issuer get 503 until there are keys"
+        };
+        if let Err(why) = fetched {
+            log::warn!("postern: keys from {}: {why}; {consequence}", self.remote.uri);
         }
     }
 
@@ -165,7 +162,9 @@ impl Issuer {
         true
     }
 
-    fn fetch_if_due(&mut self, now: Duration) -> Result<(), ()> {
+    /// # Errors
+    /// Why the call could not be made.
+    fn fetch_if_due(&mut self, now: Duration) -> Result<(), String> {
         let (record, version) = self.record();
         if self.call.is_some() || !self.remote.schedule.due(&record, self.wanted, now) {
             return Ok(());
@@ -177,21 +176,12 @@ impl Issuer {
         {
             return Ok(());
         }
-        match self.dispatch() {
-            Ok(token) => {
-                self.call = Some(token);
-                Ok(())
-            }
-            Err(why) => {
-                self.note_end(false);
-                log::warn!(
-                    "postern: keys from {}: {why}; {}",
-                    self.remote.uri,
-                    self.consequence()
-                );
-                Err(())
-            }
+        let call = self.dispatch();
+        if call.is_err() {
+            self.note_end(false);
         }
+        self.call = Some(call?);
+        Ok(())
     }
 
     fn dispatch(&self) -> Result<u32, String> {

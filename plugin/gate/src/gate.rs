@@ -175,11 +175,7 @@ impl Gate {
                     .schemes
                     .get(scheme)
                     .ok_or(Reason::GateFailed)
-                    .and_then(|scheme| {
-                        let identity = scheme.finish(*signature, tables.replays.as_ref(), ports)?;
-                        ports.authenticated(&scheme.label, &identity);
-                        Ok(identity)
-                    })
+                    .and_then(|scheme| scheme.finish(*signature, tables.replays.as_ref(), ports))
                     .map_err(|reason| challenged(rule, reason));
                 match verified {
                     Ok(identity) => self.admit(index, rule, request, Some(identity), progress, tables, ports),
@@ -192,10 +188,7 @@ impl Gate {
     /// Refuses a waiting request outright: its body was too large, or could not be read.
     pub fn refuse(&self, pending: Pending, denial: Denial, ports: &Ports<'_>) -> Denial {
         let rule = self.rules.get(pending.rule).map(|rule| (pending.rule, rule));
-        match self.deny(rule, denial, pending.progress, ports) {
-            Step::Deny(denial) => denial,
-            Step::Continue(_) | Step::Need(..) => Denial::new(Reason::GateFailed),
-        }
+        self.refusal(rule, denial, pending.progress, ports)
     }
 
     fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
@@ -327,7 +320,6 @@ impl Gate {
         };
         if request.end_of_stream {
             let identity = scheme.finish(signature, tables.replays.as_ref(), ports)?;
-            ports.authenticated(&scheme.label, &identity);
             return Ok(Some(Auth::Caller(Some(identity))));
         }
         let need = Need::Body {
@@ -438,10 +430,21 @@ impl Gate {
     fn deny(
         &self,
         rule: Option<(usize, &Rule)>,
-        mut denial: Denial,
+        denial: Denial,
         progress: Progress,
         ports: &Ports<'_>,
     ) -> Step {
+        Step::Deny(self.refusal(rule, denial, progress, ports))
+    }
+
+    /// Completes a refusal with what was settled before it, and notes it.
+    fn refusal(
+        &self,
+        rule: Option<(usize, &Rule)>,
+        mut denial: Denial,
+        progress: Progress,
+        ports: &Ports<'_>,
+    ) -> Denial {
         ports.metrics.note(&Event::Refused {
             rule: rule.map(|(index, _)| index),
             reason: denial.reason,
@@ -456,7 +459,7 @@ impl Gate {
         if denial.reason.status() == 503 {
             denial.headers.push(("retry-after", "1".into()));
         }
-        Step::Deny(denial)
+        denial
     }
 }
 

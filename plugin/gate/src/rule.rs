@@ -182,12 +182,7 @@ impl Rules {
                 .get(**index)
                 .is_some_and(|r| r.matcher.matches(method, host, path))
         };
-        let exact = if self.exact.is_empty() {
-            None
-        } else {
-            self.exact.get(path)
-        };
-        let exact = exact.and_then(|indices| indices.iter().find(fits));
+        let exact = self.exact.get(path).and_then(|indices| indices.iter().find(fits));
         let other = self.other.iter().find(fits);
         let index = match (exact, other) {
             (Some(a), Some(b)) => *a.min(b),

@@ -7,10 +7,10 @@ use anyhow::Result;
 
 use crate::document::Problem;
 use crate::input;
-use crate::load::{self, Invalid, Loaded};
+use crate::load::{self, Loaded};
 use crate::output::{Exit, Output, json};
 use crate::paint::Paint;
-use crate::secrets::{self, Unset};
+use crate::secrets::Unset;
 
 pub(crate) use report::invalid;
 
@@ -34,16 +34,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let file = input::name(&args.file);
-    let text = match input::text(&args.file) {
-        Ok(text) => text,
-        Err(error) => {
-            let why = format!("cannot be read: {}", error.root_cause());
-            return report::invalid(file, &Invalid::whole(why), args.json);
-        }
-    };
     let unset = if args.env { Unset::Error } else { Unset::StandIn };
-    let file = input::name(&args.file);
-    match load::load(&text, unset, &secrets::variable) {
+    match load::file(&args.file, unset) {
         Ok(loaded) => valid(file, loaded, args.json),
         Err(invalid) => report::invalid(file, &invalid, args.json),
     }

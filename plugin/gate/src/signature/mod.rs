@@ -86,13 +86,15 @@ impl Scheme {
         replays: Option<&Limiter>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
-        match (&self.kind, pending.kind) {
+        let identity = match (&self.kind, pending.kind) {
             (Kind::Github(scheme), PendingKind::Github(pending)) => scheme.finish(pending),
             (Kind::Keyed(scheme), PendingKind::Keyed(pending)) => {
                 scheme.finish(pending, &self.label, replays, ports)
             }
             _ => Err(Reason::GateFailed),
-        }
+        }?;
+        ports.authenticated(&self.label, &identity);
+        Ok(identity)
     }
 }
 
