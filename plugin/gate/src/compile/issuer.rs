@@ -1,0 +1,184 @@
+//! Issuers: their keys, and what of their tokens the upstream is told.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::{Compiler, split_uri};
+use crate::config::{self, Algorithm, HeaderName};
+use crate::jwt::{Held, Issuer, KeySet, Remote, Schedule, VerifyingKey};
+
+/// The shortest HS256 secret accepted (RFC 7518, section 3.2).
+const MIN_HS256_SECRET: usize = 32;
+
+impl Compiler<'_> {
+    pub(super) fn issuer(&mut self, name: &str, issuer: &config::Issuer) -> Issuer {
+        let at = format!("issuers.{name}");
+        self.name("issuers", name);
+        if issuer.issuer.is_empty() {
+            self.errors.add(
+                format!("{at}.issuer"),
+                "must be the exact `iss` of its tokens, not empty",
+            );
+        }
+        if issuer.audiences.is_empty() {
+            self.errors.add(
+                format!("{at}.audiences"),
+                "must name at least one audience: without one, a token made for another service would pass",
+            );
+        }
+        if issuer.algorithms.is_empty() {
+            self.errors
+                .add(format!("{at}.algorithms"), "must name at least one algorithm");
+        }
+        for header in issuer.headers.keys() {
+            self.claim_header(&at, header);
+        }
+        let (held, remote) = self.keys(&at, name, issuer);
+        Issuer {
+            label: format!("issuers/{name}"),
+            issuer: issuer.issuer.clone(),
+            audiences: issuer.audiences.clone(),
+            algorithms: issuer.algorithms.clone(),
+            leeway: issuer.leeway.0,
+            expiry: issuer.expiry,
+            subject_claim: issuer.subject_claim.clone(),
+            roles_claim: issuer.roles_claim.clone(),
+            tenant_claim: issuer.tenant_claim.clone(),
+            default_tenant: issuer.default_tenant.clone(),
+            headers: issuer
+                .headers
+                .iter()
+                .map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone()))
+                .collect(),
+            told: self.config.identity_headers.clone(),
+            remote,
+            keys: RefCell::new(Held {
+                set: held,
+                fetched: Duration::ZERO,
+            }),
+        }
+    }
+
+    fn claim_header(&mut self, at: &str, header: &str) {
+        const NEVER: [&str; 5] = [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "authorization",
+        ];
+        let sound = HeaderName::parse(header.to_owned()).is_ok_and(|h| !NEVER.contains(&h.0.as_str()));
+        if !sound {
+            self.errors.add(
+                format!("{at}.headers"),
+                format!("\"{header}\" cannot carry a claim to the upstream"),
+            );
+        }
+    }
+
+    fn keys(&mut self, at: &str, name: &str, issuer: &config::Issuer) -> (Option<KeySet>, Option<Remote>) {
+        let symmetric = issuer.algorithms.contains(&Algorithm::HS256);
+        match (symmetric, &issuer.jwks, &issuer.secret) {
+            (true, _, _) if issuer.algorithms.len() > 1 => {
+                let message = "HS256 stands alone: with a public-key algorithm beside it, a public key could be \
+                               taken for a shared secret; make two issuers";
+                self.errors.add(format!("{at}.algorithms"), message);
+            }
+            (true, Some(_), _) => self
+                .errors
+                .add(format!("{at}.jwks"), "HS256 takes a \"secret\", no \"jwks\""),
+            (true, None, None) => self.errors.add(at, "HS256 needs \"secret: {env: NAME}\""),
+            (false, _, Some(_)) => self
+                .errors
+                .add(format!("{at}.secret"), "only HS256 takes a secret"),
+            (false, None, None) => {
+                self.errors.add(
+                    at,
+                    "needs \"jwks\": {uri, cluster} to fetch its keys, or {inline} to hold them",
+                );
+            }
+            (true, None, Some(secret)) => {
+                let secret = self.secret(&format!("{at}.secret"), secret);
+                if secret
+                    .as_ref()
+                    .is_some_and(|s| s.expose().len() < MIN_HS256_SECRET)
+                {
+                    let message = "is shorter than the 32 bytes that HS256 needs (RFC 7518, section 3.2)";
+                    self.errors.add(format!("{at}.secret"), message);
+                }
+                return (
+                    secret.map(|s| KeySet::single(VerifyingKey::from_secret(&s))),
+                    None,
+                );
+            }
+            (false, Some(jwks), None) => {
+                return self.jwks(&format!("{at}.jwks"), name, jwks, &issuer.algorithms);
+            }
+        }
+        (None, None)
+    }
+
+    fn jwks(
+        &mut self,
+        at: &str,
+        name: &str,
+        jwks: &config::Jwks,
+        algorithms: &[Algorithm],
+    ) -> (Option<KeySet>, Option<Remote>) {
+        match (&jwks.inline, &jwks.uri, &jwks.cluster) {
+            (Some(inline), None, None) => {
+                let text = inline.as_str().map_or_else(|| inline.to_string(), str::to_owned);
+                match KeySet::from_json(text.as_bytes(), algorithms) {
+                    Ok(set) => return (Some(set), None),
+                    Err(e) => self.errors.add(format!("{at}.inline"), e.to_string()),
+                }
+            }
+            (None, Some(uri), Some(cluster)) => {
+                if split_uri(uri).is_none() {
+                    self.errors.add(
+                        format!("{at}.uri"),
+                        "must be http://host/path or https://host/path",
+                    );
+                }
+                for (field, span) in [
+                    ("refresh", jwks.refresh),
+                    ("timeout", jwks.timeout),
+                    ("cooldown", jwks.cooldown),
+                ] {
+                    if span.0 < Duration::from_secs(1) {
+                        self.errors.add(format!("{at}.{field}"), "must be at least 1s");
+                    }
+                }
+                if jwks.max_stale.0 < jwks.refresh.0 {
+                    self.errors.add(
+                        format!("{at}.max_stale"),
+                        "must be at least \"refresh\", or keys end before they are renewed",
+                    );
+                }
+                let schedule = Schedule::new(jwks);
+                return (
+                    None,
+                    Some(Remote {
+                        name: name.to_owned(),
+                        algorithms: joined(algorithms),
+                        uri: uri.clone(),
+                        cluster: cluster.clone(),
+                        schedule,
+                    }),
+                );
+            }
+            _ => self.errors.add(
+                at,
+                "takes either \"inline\", or \"uri\" together with \"cluster\"",
+            ),
+        }
+        (None, None)
+    }
+}
+
+fn joined(algorithms: &[Algorithm]) -> String {
+    let mut names: Vec<_> = algorithms.iter().map(|a| a.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join("+")
+}

@@ -1,0 +1,88 @@
+//! Which requests a rule is for. What could never match is an error, since a weaker rule would then decide.
+
+use super::Compiler;
+use crate::config;
+use crate::rule::{Host, Matcher, Path};
+
+impl Compiler<'_> {
+    pub(super) fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
+        for (i, method) in matches.methods.iter().enumerate() {
+            if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                self.errors.add(
+                    format!("{at}.methods[{i}]"),
+                    format!("\"{method}\" is no method; write GET, POST"),
+                );
+            }
+        }
+        let hosts: Vec<Host> = matches
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(i, host)| self.host(&format!("{at}.hosts[{i}]"), host))
+            .collect();
+        Matcher {
+            methods: matches.methods.clone(),
+            hosts,
+            path: matches
+                .path
+                .as_ref()
+                .map(|p| self.path(&format!("{at}.path"), p))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn host(&mut self, at: &str, text: &str) -> Host {
+        let lower = text.trim_end_matches('.').to_ascii_lowercase();
+        let name = lower.strip_prefix("*.").unwrap_or(&lower);
+        let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
+        let port = !name.starts_with('[') && name.contains(':');
+        if name.is_empty() || port || !name.bytes().all(sound) {
+            let message = format!(
+                "\"{text}\" would never match: write a host name without port, \"*.example.com\" for all below a \
+                 domain, or leave \"hosts\" out for any"
+            );
+            self.errors.add(at, message);
+        }
+        match lower.strip_prefix('*') {
+            Some(suffix) => Host::Below(suffix.to_owned()),
+            None => Host::Exact(lower),
+        }
+    }
+
+    fn path(&mut self, at: &str, path: &config::PathMatch) -> Path {
+        let (text, compiled) = match (&path.exact, &path.prefix, &path.template) {
+            (Some(exact), None, None) => (exact, Path::Exact(exact.clone())),
+            (None, Some(prefix), None) => (prefix, Path::Prefix(prefix.clone())),
+            (None, None, Some(template)) => (template, Path::template(template)),
+            _ => {
+                self.errors
+                    .add(at, "takes exactly one of \"exact\", \"prefix\", \"template\"");
+                return Path::Any;
+            }
+        };
+        let braced = text.split('/').filter(|segment| segment.contains(['{', '}']));
+        let placeholder = |s: &str| {
+            s.len() > 2 && s.starts_with('{') && s.ends_with('}') && s.matches(['{', '}']).count() == 2
+        };
+        if braced.clone().any(|s| path.template.is_none() || !placeholder(s)) {
+            self.errors.add(
+                at,
+                format!(
+                    "\"{text}\" would never match: {{name}} stands for one whole segment of a \"template\""
+                ),
+            );
+        }
+        let plain = text.replace(['{', '}'], "");
+        match crate::path::normalise(plain.as_bytes()) {
+            Ok(normal) if normal == plain => {}
+            Ok(normal) => {
+                self.errors.add(at, format!("\"{text}\" would never match: requests are compared as \"{normal}\""));
+            }
+            Err(_) => self.errors.add(at, format!("\"{text}\" would never match: it must begin with \"/\", and a path with empty, \".\" or \"..\" segments, backslashes or encoded slashes is refused before any rule")),
+        }
+        if text.contains('?') {
+            self.errors.add(at, "a query takes no part in matching");
+        }
+        compiled
+    }
+}
