@@ -3,6 +3,7 @@
 mod credential;
 mod issuer;
 mod matcher;
+mod policy;
 mod rule;
 
 use crate::config::{Config, ConfigErrors, SecretRef};
@@ -50,6 +51,7 @@ impl Gate {
             .map(|(i, rule)| c.rule(i, rule))
             .collect();
         c.rule_names();
+        let host = config.host.as_ref().map(|host| c.policy_host(host));
         let reserved = config
             .issuers
             .values()
@@ -63,7 +65,8 @@ impl Gate {
             Rules::new(rules),
             config.default,
             reserved,
-        );
+        )
+        .asking(host);
         c.errors.or_ok(gate)
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use crate::Reason;
+use crate::policy::Reply;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Denial {
     pub rule: Option<String>,
     /// Header fields of the reply beside `content-type`: `WWW-Authenticate`, `Retry-After`, `RateLimit` and so on.
     pub headers: Vec<(&'static str, Rc<str>)>,
+    /// The reply that a policy wants, in place of the problem document.
+    pub reply: Option<Box<Reply>>,
 }
 
 #[derive(Serialize)]
@@ -42,7 +45,21 @@ impl Denial {
             reason,
             rule: None,
             headers: Vec::new(),
+            reply: None,
         }
+    }
+
+    pub(crate) fn reply(mut self, reply: Reply) -> Self {
+        self.reply = Some(Box::new(reply));
+        self
+    }
+
+    /// The reply's status: the reason's, or the policy's own.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.reply
+            .as_ref()
+            .map_or(self.reason.status(), |reply| reply.status)
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<Rc<str>>) -> Self {
@@ -50,7 +67,7 @@ impl Denial {
         self
     }
 
-    /// The reply's body (RFC 9457): a status, a code that scripts can branch on and the request's id. Neither
+    /// The reply's body where no policy made one (RFC 9457): a status, a code that scripts can branch on and the request's id. Neither
     /// what was expected nor which part was wrong.
     #[must_use]
     pub fn body(&self, request_id: Option<&str>) -> String {

@@ -1,8 +1,10 @@
 //! The gate: one compiled configuration, and a request's way through its checks.
 //!
 //! The order: paths and hosts that can be read two ways are refused, a rule is matched, limits by address are counted,
-//! the caller is authenticated, authorized and counted, identity headers are set. What is cheap and needs no callout
-//! comes first.
+//! the caller is authenticated, authorized and counted, the policy is asked, identity headers are set. What is cheap and
+//! needs no callout comes first.
+
+mod consult;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use crate::identity::{HEADER_PREFIX, Identity, Method, claim, claim_list, claim_
 use crate::jwt::{Issuers, KeySetError, Outcome, Remote};
 use crate::limit::{KeyPart, Limit, Limiter, Verdict};
 use crate::path::normalise;
+use crate::policy::{Allowance, Memory, PolicyHost};
 use crate::ports::{Event, Ports, SharedState};
 use crate::request::{Header, Request, Single, address_key};
 use crate::rule::{Rule, Rules, WayIn};
@@ -34,6 +37,10 @@ pub struct Gate {
     fallback: Fallback,
     /// Names of configured identity headers, in lower case.
     reserved: BTreeSet<String>,
+    /// Who is asked by rules with a policy.
+    host: Option<PolicyHost>,
+    /// Headers that carry credentials, which no policy sees.
+    credentials: BTreeSet<String>,
 }
 
 /// The tables in the shared state that a gate counts in, four megabytes each; none where it counts nothing.
@@ -41,6 +48,7 @@ pub struct Gate {
 pub struct Tables {
     limits: Option<Limiter>,
     replays: Option<Limiter>,
+    policies: Option<Memory>,
 }
 
 /// A refusal on its way out: the reason, or a whole denial where headers go with it.
@@ -80,6 +88,8 @@ impl Gate {
             rules,
             fallback,
             reserved,
+            host: None,
+            credentials: BTreeSet::new(),
         }
     }
 
@@ -90,6 +100,7 @@ impl Gate {
         Tables {
             limits: open(!self.limits.is_empty(), "postern.limits"),
             replays: open(self.schemes.iter().any(Scheme::remembers), "postern.replays"),
+            policies: self.recalls().then(|| Memory::open(state, random)),
         }
     }
 
@@ -162,7 +173,7 @@ impl Gate {
     ) -> Step {
         let Pending {
             rule: index,
-            progress,
+            mut progress,
             waiting,
         } = pending;
         let Some(rule) = self.rules.get(index) else {
@@ -170,7 +181,18 @@ impl Gate {
         };
         match waiting {
             Waiting::Keys => self.authenticated_by(index, rule, request, true, progress, tables, ports),
+            Waiting::Shown {
+                identity, received, ..
+            } => {
+                progress.body = Some(received);
+                self.admitted(index, rule, request, identity, progress, ports)
+            }
+            // Nothing was asked, so that nothing was answered.
+            Waiting::Policy { .. } => {
+                self.deny(Some((index, rule)), Denial::new(Reason::GateFailed), progress, ports)
+            }
             Waiting::Body { scheme, signature } => {
+                progress.body = Some(signature.received());
                 let verified = self
                     .schemes
                     .get(scheme)
@@ -364,13 +386,23 @@ impl Gate {
         if let Err(refusal) = decided {
             return self.deny(Some((index, rule)), refusal.0, progress, ports);
         }
-        ports.metrics.note(&Event::Admitted { rule: Some(index) });
-        let strip = std::mem::take(&mut progress.strip);
-        Step::Continue(Effects {
-            strip,
-            identity,
-            response: rate_limit_state(progress.state).into_iter().collect(),
-        })
+        self.admitted(index, rule, request, identity, progress, ports)
+    }
+
+    /// Goes on with a request that passed all checks of the gate itself.
+    fn admitted(
+        &self,
+        index: usize,
+        rule: &Rule,
+        request: &Request<'_>,
+        identity: Option<Rc<Identity>>,
+        progress: Progress,
+        ports: &Ports<'_>,
+    ) -> Step {
+        match &rule.policy {
+            None => pass(index, identity, progress, None, ports),
+            Some(policy) => self.put_to(policy, index, rule, request, identity, progress, ports),
+        }
     }
 
     fn count(
@@ -456,11 +488,28 @@ impl Gate {
         denial
             .headers
             .extend(rate_limit_state(progress.state).map(|(name, state)| (name, state.into())));
-        if denial.reason.status() == 503 {
+        if denial.status() == 503 && denial.reply.is_none() {
             denial.headers.push(("retry-after", "1".into()));
         }
         denial
     }
+}
+
+/// The end of a request's way through the gate.
+fn pass(
+    index: usize,
+    identity: Option<Rc<Identity>>,
+    progress: Progress,
+    policy: Option<Box<Allowance>>,
+    ports: &Ports<'_>,
+) -> Step {
+    ports.metrics.note(&Event::Admitted { rule: Some(index) });
+    Step::Continue(Effects {
+        strip: progress.strip,
+        identity,
+        response: rate_limit_state(progress.state).into_iter().collect(),
+        policy,
+    })
 }
 
 /// A 401 names the ways in (RFC 9110, section 15.5.2).

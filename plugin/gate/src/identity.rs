@@ -1,5 +1,8 @@
 //! Who is calling, once that is certain, and how the upstream is told.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
@@ -49,6 +52,8 @@ pub struct Identity {
     pub(crate) claims: Map<String, Value>,
     /// What limits by subject count apart: a subject is unique only within the entry that vouches for it.
     pub(crate) key: String,
+    /// What a policy is told of the caller, once one has asked.
+    pub(crate) told: OnceCell<Rc<str>>,
     /// The headers for the upstream, made once.
     headers: Vec<(String, String)>,
 }
@@ -82,6 +87,7 @@ impl Identity {
         );
         Self {
             key: format!("{entry}\n{subject}"),
+            told: OnceCell::new(),
             subject,
             method,
             roles,
@@ -104,6 +110,11 @@ impl Identity {
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
+    }
+
+    /// What vouched for the caller: `issuers/<name>` and so on.
+    pub(crate) fn entry(&self) -> &str {
+        self.key.split_once('\n').map_or("", |(entry, _)| entry)
     }
 
     pub(crate) fn has_any_role(&self, wanted: &[String]) -> bool {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A path that two parsers could read differently: it is refused, not repaired.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ambiguous;
+pub struct Ambiguous;
 
 /// The path without its query, escapes of printable ASCII decoded but for `%`, `?` and `#`, other escapes in upper
 /// case. More is decoded than RFC 3986 calls equivalent, since routers decode segments before they compare them.
@@ -12,7 +12,7 @@ pub(crate) struct Ambiguous;
 /// # Errors
 /// [`Ambiguous`] for `.` and `..` segments, empty segments, encoded slashes and backslashes, backslashes, control
 /// characters, fragments, bytes outside ASCII, escapes that are none, and `;`, which some servers cut a segment at.
-pub(crate) fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
+pub fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     let target = std::str::from_utf8(target).map_err(|_| Ambiguous)?;
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     if target.contains('#')

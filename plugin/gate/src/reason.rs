@@ -35,12 +35,15 @@ pub enum Reason {
     ClaimMismatch,
     LimitExceeded,
     LimitUnavailable,
+    PolicyDenied,
+    PolicyFailed,
+    PolicyUnavailable,
     GateFailed,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::NoRule,
         Self::PathAmbiguous,
         Self::HostAmbiguous,
@@ -71,6 +74,9 @@ impl Reason {
         Self::ClaimMismatch,
         Self::LimitExceeded,
         Self::LimitUnavailable,
+        Self::PolicyDenied,
+        Self::PolicyFailed,
+        Self::PolicyUnavailable,
         Self::GateFailed,
     ];
 
@@ -125,6 +131,9 @@ impl Reason {
             Self::ClaimMismatch => ("claim_mismatch", "claim_mismatch", 403),
             Self::LimitExceeded => ("limit_exceeded", "limit_exceeded", 429),
             Self::LimitUnavailable => ("limit_unavailable", "limit_unavailable", 503),
+            Self::PolicyDenied => ("policy_denied", "policy_denied", 403),
+            Self::PolicyFailed => ("policy_failed", "policy_failed", 503),
+            Self::PolicyUnavailable => ("policy_unavailable", "policy_unavailable", 503),
             Self::GateFailed => ("gate_failed", "gate_failed", 503),
         }
     }

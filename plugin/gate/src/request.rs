@@ -62,6 +62,15 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The client's address without its port.
+    pub(crate) fn source_ip(&self) -> Option<&'a str> {
+        let source = self.source?;
+        match source.parse::<std::net::SocketAddr>() {
+            Ok(_) => source.rsplit_once(':').map(|(ip, _)| ip),
+            Err(_) => Some(source),
+        }
+    }
+
     /// The proxy's id of this request, if it is one that can be repeated in a reply.
     #[must_use]
     pub fn id(&self) -> Option<&'a str> {

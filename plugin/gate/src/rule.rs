@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::policy::Policy;
+
 /// A rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -16,6 +18,8 @@ pub(crate) struct Rule {
     /// Limits by address alone, which need no identity: counted before any credential is looked at.
     pub(crate) early_limits: Vec<usize>,
     pub(crate) limits: Vec<usize>,
+    /// What is asked once everything else has passed.
+    pub(crate) policy: Option<Policy>,
     /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
     pub(crate) challenge: Challenge,
 }
@@ -227,6 +231,7 @@ mod tests {
             claims: Vec::new(),
             early_limits: Vec::new(),
             limits: Vec::new(),
+            policy: None,
             challenge: Challenge::default(),
         }
     }

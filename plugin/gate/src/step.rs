@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use crate::denial::Denial;
 use crate::identity::Identity;
-use crate::signature;
+use crate::policy::Allowance;
+use crate::{Reason, signature};
 
 /// The next step of a request.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub enum Need {
         /// The issuer's index, as in [`Gate::remotes`](crate::Gate::remotes).
         issuer: usize,
     },
+    /// A policy's answer: see [`Gate::consult`](crate::Gate::consult).
+    Policy,
 }
 
 /// Changes to an admitted request and to its response.
@@ -41,6 +44,8 @@ pub struct Effects {
     pub identity: Option<Rc<Identity>>,
     /// Headers to add to the response.
     pub response: Vec<(&'static str, String)>,
+    /// What a policy wants besides, on the request before the caller's headers are set.
+    pub policy: Option<Box<Allowance>>,
 }
 
 /// A request that waits for what it needs.
@@ -58,6 +63,8 @@ pub(crate) struct Progress {
     /// The values of `RateLimit-Policy` and `RateLimit` so far; a single limit's policy is shared, not copied.
     pub(crate) policy: Option<Rc<str>>,
     pub(crate) state: String,
+    /// The size of the body, once all of it has passed.
+    pub(crate) body: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -67,6 +74,15 @@ pub(crate) enum Waiting {
         /// Index among the signature schemes.
         scheme: usize,
         signature: Box<signature::Pending>,
+    },
+    /// For the body that a policy is shown; the shell holds it.
+    Shown {
+        identity: Option<Rc<Identity>>,
+        max: usize,
+        received: usize,
+    },
+    Policy {
+        identity: Option<Rc<Identity>>,
     },
 }
 
@@ -78,7 +94,14 @@ impl Pending {
     /// The refusal, if the body is too large.
     pub fn body(&mut self, part: &[u8]) -> Result<(), Denial> {
         match &mut self.waiting {
-            Waiting::Keys => Ok(()),
+            Waiting::Keys | Waiting::Policy { .. } => Ok(()),
+            Waiting::Shown { max, received, .. } => {
+                *received = received.saturating_add(part.len());
+                if received > max {
+                    return Err(Denial::new(Reason::BodyTooLarge));
+                }
+                Ok(())
+            }
             Waiting::Body { signature, .. } => signature.body(part).map_err(Denial::new),
         }
     }

@@ -61,6 +61,10 @@ impl<'a> Compiler<'a> {
             );
         }
         let (early_limits, limits) = self.rule_limits(&at, rule);
+        let policy = rule
+            .policy
+            .as_ref()
+            .map(|policy| self.policy(&format!("{at}.policy"), policy));
         Rule {
             name: rule.name.clone(),
             matcher,
@@ -78,6 +82,7 @@ impl<'a> Compiler<'a> {
                 .unwrap_or_default(),
             early_limits,
             limits,
+            policy,
         }
     }
 

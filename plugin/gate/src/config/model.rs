@@ -28,6 +28,9 @@ pub struct Config {
     /// What happens to a request that no rule matches.
     #[deserr(default = Fallback::Deny)]
     pub default: Fallback,
+    /// Who is asked by the rules with a policy.
+    #[deserr(default)]
+    pub host: Option<Host>,
     /// Which `x-postern-*` headers tell the upstream who is calling; all, unless given. What a client sends under
     /// these names is stripped whether they are set or not.
     #[deserr(default = IdentityHeader::ALL.to_vec())]
@@ -42,6 +45,17 @@ pub enum Fallback {
     Deny,
     /// It passes, with identity headers stripped.
     Allow,
+}
+
+/// The policy host, or any other server of Envoy's `envoy.service.auth.v3.Authorization`.
+#[derive(Debug, Clone, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub struct Host {
+    /// The Envoy cluster through which it is reached.
+    pub cluster: String,
+    /// How long one answer may take.
+    #[deserr(default = Span(Duration::from_millis(250)))]
+    pub timeout: Span,
 }
 
 /// A header that tells the upstream about the caller.
@@ -326,6 +340,36 @@ pub struct Rule {
     /// The limits that count the request, by name.
     #[deserr(default)]
     pub limits: Vec<String>,
+    /// The policy that is asked last, once everything else has passed.
+    #[deserr(default)]
+    pub policy: Option<Policy>,
+}
+
+/// A policy that a rule asks.
+#[derive(Debug, Clone, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub struct Policy {
+    /// The module's name in the host's settings.
+    pub module: String,
+    /// Shows it the body, which may be no larger; it sees none, unless given.
+    #[deserr(default)]
+    pub body: Option<Size>,
+    /// What happens where the host cannot be reached in time. A policy that fails always refuses.
+    #[deserr(default = OnError::Deny)]
+    pub on_error: OnError,
+    /// Whether an answer may be used again for as long as the module grants.
+    #[deserr(default = true)]
+    pub cache: bool,
+}
+
+/// What happens to a request where the policy host cannot be reached in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum OnError {
+    /// It is refused with 503.
+    Deny,
+    /// It passes as if the policy had allowed it.
+    Allow,
 }
 
 /// Which requests a rule is for. Every field that is given must match.

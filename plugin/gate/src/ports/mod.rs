@@ -86,6 +86,28 @@ pub enum Event<'a> {
     Evicted,
     /// An older key set was used because no newer one could be fetched.
     StaleKeys,
+    /// The rule's policy is asked.
+    PolicyAsked {
+        /// The rule's index.
+        rule: usize,
+    },
+    /// The rule's policy need not be asked: an answer that it granted for such requests is still good.
+    PolicyRecalled {
+        /// The rule's index.
+        rule: usize,
+    },
+    /// The policy host could not be reached in time, and the rule lets pass nevertheless.
+    PolicyWaived {
+        /// The rule's index.
+        rule: usize,
+    },
+    /// The policy or its host is in trouble.
+    PolicyTrouble {
+        /// The rule's index.
+        rule: usize,
+        /// What is wrong, for operators.
+        why: &'a str,
+    },
     /// The request was admitted.
     Admitted {
         /// The rule's index; none if `default: allow` admitted it.

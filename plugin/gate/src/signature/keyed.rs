@@ -48,6 +48,10 @@ impl Headers {
             signature: name("signature"),
         }
     }
+
+    pub(crate) fn names(&self) -> [&str; 4] {
+        [&self.key_id, &self.timestamp, &self.nonce, &self.signature]
+    }
 }
 
 #[derive(Debug)]

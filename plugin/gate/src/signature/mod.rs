@@ -58,6 +58,14 @@ impl Scheme {
         matches!(&self.kind, Kind::Keyed(keyed) if keyed.replay)
     }
 
+    /// The headers that carry the signature.
+    pub(crate) fn headers(&self) -> Vec<&str> {
+        match &self.kind {
+            Kind::Github(_) => vec![github::HEADER],
+            Kind::Keyed(scheme) => scheme.headers.names().to_vec(),
+        }
+    }
+
     /// Reads the signature in the request's headers; `None` if it carries none of this scheme.
     pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
         let kind = match &self.kind {
@@ -113,6 +121,11 @@ impl Pending {
             PendingKind::Keyed(pending) => pending.body(part),
         }
         Ok(())
+    }
+
+    /// How much of the body was taken.
+    pub(crate) fn received(&self) -> usize {
+        self.received
     }
 
     pub(crate) fn max_body(&self) -> usize {

@@ -1,0 +1,54 @@
+//! Lines of a policy in the host's log, bounded for each request.
+
+use crate::Failure;
+use crate::contract::log::{self, Level};
+use crate::limits::{LOG_BYTES, LOG_LINES};
+
+use super::State;
+
+/// What a policy may still write for a request.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            lines: LOG_LINES,
+            bytes: LOG_BYTES,
+        }
+    }
+}
+
+impl Budget {
+    /// Takes a line of this length.
+    ///
+    /// # Errors
+    /// [`Failure::Log`] past the bound.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(LOG_LINES))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(LOG_BYTES))?;
+        Ok(())
+    }
+}
+
+/// Writes a line. Control characters are escaped: a policy cannot forge another's lines.
+pub(crate) fn write(entry: &str, request_id: &str, level: Level, message: &str) {
+    let message = message.escape_debug();
+    match level {
+        Level::Debug => tracing::debug!(target: "policy", policy = entry, request_id, "{message}"),
+        Level::Info => tracing::info!(target: "policy", policy = entry, request_id, "{message}"),
+        Level::Warn => tracing::warn!(target: "policy", policy = entry, request_id, "{message}"),
+        Level::Error => tracing::error!(target: "policy", policy = entry, request_id, "{message}"),
+    }
+}
+
+impl log::Host for State {
+    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        self.log.take(message.len())?;
+        write(&self.entry.name, &self.request_id, level, &message);
+        Ok(())
+    }
+}

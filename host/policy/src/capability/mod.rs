@@ -1,0 +1,42 @@
+//! The capabilities of `postern:policy`: what a module may ask of the host, where its entry is granted it.
+
+pub(crate) mod http;
+pub(crate) mod keyvalue;
+pub(crate) mod log;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::contract::{clock, config};
+use crate::limits::Meter;
+use crate::policy::Entry;
+
+/// What belongs to one decision of a `postern:policy` module.
+pub(crate) struct State {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) request_id: String,
+    pub(crate) deadline: Instant,
+    pub(crate) meter: Meter,
+    pub(crate) log: log::Budget,
+}
+
+impl crate::contract::postern::policy::types::Host for State {}
+
+impl config::Host for State {
+    fn get(&mut self) -> wasmtime::Result<String> {
+        Ok(self.entry.config.to_string())
+    }
+}
+
+impl clock::Host for State {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(now_ms())
+    }
+}
+
+/// Milliseconds since 1970; 0 before.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

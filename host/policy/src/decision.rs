@@ -1,0 +1,245 @@
+//! What a policy answered, once it was found usable.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::Failure;
+use crate::contract::{self, Allowance, Header, Part};
+
+/// Headers of one answer, at most.
+const HEADERS: usize = 64;
+/// Bytes of one answer, at most.
+const SIZE: usize = 64 << 10;
+
+/// A policy's answer.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// The request may pass.
+    Allow(Allowance),
+    /// The request may not pass.
+    Deny(Refusal),
+}
+
+/// What the client is answered.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The status, 300 to 599.
+    pub status: u16,
+    /// Headers of the response.
+    pub headers: Vec<Header>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a refusal says.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// A problem, for the host to put into words (RFC 9457).
+    Problem {
+        /// A word for programs.
+        code: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// A response as it stands, of a `wasi:http` policy.
+    Body(Bytes),
+}
+
+impl Decision {
+    /// Checks an answer of a `postern:policy` module.
+    ///
+    /// # Errors
+    /// [`Failure::Reply`] for what could not be carried out: headers that are none, a status out of range, a code
+    /// that is no word, more than a response should hold. The module's own [`Failure`] if it could not decide.
+    pub(crate) fn of(answer: Result<contract::Decision, contract::Error>) -> Result<Self, Failure> {
+        match answer {
+            Ok(contract::Decision::Allow(allowance)) => {
+                headers(&allowance.headers)?;
+                let size: usize = allowance.obligations.iter().map(|o| o.name.len() + o.value.len()).sum();
+                if allowance.obligations.len() > HEADERS || size > SIZE {
+                    return Err(Failure::Reply("too many obligations".into()));
+                }
+                if allowance.obligations.iter().any(|o| !is_word(&o.name)) {
+                    return Err(Failure::Reply("the name of an obligation is no lower-case word".into()));
+                }
+                if let Some(grant) = &allowance.cache {
+                    parts(&grant.parts)?;
+                }
+                Ok(Self::Allow(allowance))
+            }
+            Ok(contract::Decision::Deny(denial)) => {
+                status(denial.status)?;
+                headers(&denial.headers)?;
+                if !is_word(&denial.code) {
+                    return Err(Failure::Reply("the code of a denial is no lower-case word".into()));
+                }
+                if denial.message.len() > 1024 {
+                    return Err(Failure::Reply("the message of a denial is longer than 1024 bytes".into()));
+                }
+                Ok(Self::Deny(Refusal {
+                    status: denial.status,
+                    headers: denial.headers,
+                    content: Content::Problem {
+                        code: denial.code,
+                        message: denial.message,
+                    },
+                }))
+            }
+            Err(contract::Error::Misconfigured(text)) => Err(Failure::Misconfigured(shorten(text))),
+            Err(contract::Error::Unavailable(text)) => Err(Failure::Unavailable(shorten(text))),
+            Err(contract::Error::Failed(text)) => Err(Failure::Failed(shorten(text))),
+        }
+    }
+}
+
+pub(crate) fn status(status: u16) -> Result<(), Failure> {
+    if (300..=599).contains(&status) {
+        Ok(())
+    } else {
+        Err(Failure::Reply(format!("a refusal with status {status}")))
+    }
+}
+
+/// Whether headers can be set on a request or response. The framing of the message, the connection and the host are
+/// not a policy's, and neither are the headers by which the gate tells the upstream who is calling.
+pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
+    let size: usize = headers.iter().map(|h| h.name.len() + h.value.len()).sum();
+    if headers.len() > HEADERS || size > SIZE {
+        return Err(Failure::Reply("more headers than an answer may have".into()));
+    }
+    for Header { name, value } in headers {
+        let sound = !name.bytes().any(|b| b.is_ascii_uppercase())
+            && HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && HeaderValue::from_bytes(value).is_ok();
+        if !sound {
+            return Err(Failure::Reply(format!("header `{}` is none", name.escape_debug())));
+        }
+        if reserved(name) {
+            return Err(Failure::Reply(format!("header `{name}` is not a policy's to set")));
+        }
+    }
+    Ok(())
+}
+
+fn reserved(name: &str) -> bool {
+    const FRAMING: [&str; 10] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ];
+    FRAMING.contains(&name) || name.starts_with("x-postern-") || name.starts_with("x-envoy-")
+}
+
+fn parts(parts: &[Part]) -> Result<(), Failure> {
+    if parts.len() > 32 {
+        return Err(Failure::Reply("a cache grant of more than 32 parts".into()));
+    }
+    for part in parts {
+        if let Part::Header(name) = part
+            && (name.bytes().any(|b| b.is_ascii_uppercase()) || HeaderName::from_bytes(name.as_bytes()).is_err())
+        {
+            return Err(Failure::Reply("a cache grant by a header that is none".into()));
+        }
+    }
+    Ok(())
+}
+
+/// Lower-case letters, digits and underscores, 64 at most.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+/// A module's own words, bounded for logs.
+fn shorten(mut text: String) -> String {
+    let end = text.char_indices().map(|(at, _)| at).find(|&at| at >= 512);
+    if let Some(end) = end {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::postern::policy::types::Denial;
+    use crate::contract::{CacheGrant, Obligation};
+
+    fn header(name: &str, value: &[u8]) -> Header {
+        Header {
+            name: name.into(),
+            value: value.into(),
+        }
+    }
+
+    fn deny(status: u16, code: &str, headers: Vec<Header>) -> Result<Decision, Failure> {
+        Decision::of(Ok(contract::Decision::Deny(Denial {
+            status,
+            code: code.into(),
+            message: "no".into(),
+            headers,
+        })))
+    }
+
+    fn allow(headers: Vec<Header>, obligation: &str, part: &str) -> Result<Decision, Failure> {
+        Decision::of(Ok(contract::Decision::Allow(Allowance {
+            headers,
+            obligations: vec![Obligation {
+                name: obligation.into(),
+                value: "v".into(),
+            }],
+            cache: Some(CacheGrant {
+                ttl_ms: 1,
+                parts: vec![Part::Path, Part::Header(part.into())],
+            }),
+        })))
+    }
+
+    #[test]
+    fn sound_answers_pass() {
+        deny(403, "role_missing", vec![header("retry-after", b"1")]).unwrap();
+        deny(302, "log_in", vec![header("location", b"/login")]).unwrap();
+        allow(vec![header("x-tenant", b"caf\xe9")], "audit_level", "x-a").unwrap();
+    }
+
+    #[test]
+    fn answers_that_cannot_be_carried_out_are_failures() {
+        for name in ["", "a b", "X-Upper", ":path", "host", "content-length", "x-postern-subject", "x-envoy-a", "a\nb"] {
+            let headers = vec![header(name, b"v")];
+            assert!(allow(headers.clone(), "o", "x").is_err(), "allow {name:?}");
+            assert!(deny(403, "c", headers).is_err(), "deny {name:?}");
+        }
+        for value in [&b"a\r\nb: c"[..], b"a\0", b"\n"] {
+            assert!(deny(403, "c", vec![header("x-a", value)]).is_err());
+        }
+        for status in [0, 100, 200, 299, 600, 65535] {
+            assert!(deny(status, "c", vec![]).is_err(), "{status}");
+        }
+        for code in ["", "Upper", "two words", "a-b", &"x".repeat(65), "\u{fc}"] {
+            assert!(deny(403, code, vec![]).is_err(), "{code}");
+            assert!(allow(vec![], code, "x").is_err(), "{code}");
+        }
+        assert!(allow(vec![], "o", "X-Upper").is_err());
+        assert!(allow(vec![header("x-a", b""); 65], "o", "x").is_err());
+        assert!(allow(vec![header("x-a", &[b'a'; SIZE])], "o", "x").is_err());
+    }
+
+    #[test]
+    fn a_modules_words_are_bounded() {
+        let long = "é".repeat(10_000);
+        let Err(Failure::Failed(text)) = Decision::of(Err(contract::Error::Failed(long))) else {
+            panic!("a failure")
+        };
+        assert!(text.len() < 600 && text.ends_with('…'));
+    }
+}

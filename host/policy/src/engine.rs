@@ -1,0 +1,120 @@
+//! The wasmtime engines, with the reason beside each setting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::limits::MEMORIES;
+
+/// How often a running module is looked at: it is stopped at most this much after its deadline, and other work gets
+/// its turn as often.
+const TICK: Duration = Duration::from_millis(2);
+
+/// What all policies of a process share: the compilers, the pools of instances, and the thread that ends what runs
+/// too long.
+#[derive(Clone)]
+pub struct Engines {
+    /// For `postern:policy` modules: without what only asynchronous components need, which costs each instance time.
+    pub(crate) plain: Engine,
+    /// For `wasi:http` components.
+    pub(crate) wasi: Engine,
+    _ticker: Arc<Ticker>,
+}
+
+impl std::fmt::Debug for Engines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engines").finish_non_exhaustive()
+    }
+}
+
+impl Engines {
+    /// Engines for at most `instances` decisions at the same time, each with at most `memory` bytes.
+    ///
+    /// # Errors
+    /// What wasmtime says of a machine where it cannot run: too little address space for the pools above all.
+    pub fn new(instances: usize, memory: usize) -> wasmtime::Result<Self> {
+        let plain = Engine::new(&config(instances, memory, false))?;
+        let wasi = Engine::new(&config(instances, memory, true))?;
+        let ticker = Ticker::start([plain.clone(), wasi.clone()])?;
+        Ok(Self {
+            plain,
+            wasi,
+            _ticker: Arc::new(ticker),
+        })
+    }
+}
+
+fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
+    let count = u32::try_from(instances).unwrap_or(u32::MAX).clamp(1, 1000);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count);
+    // The slots of all instances that may run at once, each as large as it may be: a module with many memories must
+    // not take the slot of another request.
+    pool.max_core_instances_per_component(2 * MEMORIES);
+    pool.total_core_instances(count.saturating_mul(2 * MEMORIES));
+    pool.max_memories_per_component(MEMORIES);
+    pool.total_memories(count.saturating_mul(MEMORIES));
+    pool.max_tables_per_component(2 * MEMORIES);
+    pool.total_tables(count.saturating_mul(2 * MEMORIES));
+    pool.table_elements(20_000);
+    pool.total_stacks(count);
+    pool.max_memory_size(memory);
+    // A small policy touches a few pages: clearing them costs less than giving them back to the system and faulting
+    // them in again for the next request.
+    pool.linear_memory_keep_resident(256 << 10);
+    pool.table_keep_resident(16 << 10);
+    pool.async_stack_keep_resident(64 << 10);
+
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    // A fresh instance is a copy-on-write mapping of the module's initial memory.
+    config.memory_init_cow(true);
+    config.epoch_interruption(true);
+    // Part of nothing that a policy needs; what is not there cannot be attacked.
+    config.wasm_memory64(false);
+    config.shared_memory(false);
+    config.concurrency_support(concurrent);
+    config.wasm_component_model_async(concurrent);
+    // Stacks of policies are shallow; recursion ends here rather than in the host's own stack.
+    config.max_wasm_stack(512 << 10);
+    config
+}
+
+/// Advances the engines' epochs from one thread for as long as any clone of the engines lives.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engines: [Engine; 2]) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("postern-epoch".into())
+            .spawn(move || {
+                while !told.load(Ordering::Relaxed) {
+                    std::thread::sleep(TICK);
+                    for engine in &engines {
+                        engine.increment_epoch();
+                    }
+                }
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It sleeps for one tick at most; a panic there has nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a policy may use beyond its own memory.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// A capability, as it is named in settings and manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// The entry's own settings.
+    Config,
+    /// Lines in the host's log.
+    Log,
+    /// The time of day.
+    Clock,
+    /// Values that outlive a request.
+    Keyvalue,
+    /// Requests to the hosts that are granted with it.
+    Http,
+    /// Signatures by the KMS.
+    Signer,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Config,
+        Self::Log,
+        Self::Clock,
+        Self::Keyvalue,
+        Self::Http,
+        Self::Signer,
+    ];
+
+    /// The name in settings and in `postern:policy/<name>`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Log => "log",
+            Self::Clock => "clock",
+            Self::Keyvalue => "keyvalue",
+            Self::Http => "http",
+            Self::Signer => "signer",
+        }
+    }
+
+    /// The capability of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|capability| capability.name() == name)
+    }
+}
+
+/// What an entry is granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// The capabilities.
+    pub capabilities: BTreeSet<Capability>,
+    /// With [`Capability::Http`]: the hosts that may be asked, `api.example.com` or `127.0.0.1:8080`. A host without
+    /// a port stands for the default port of either scheme.
+    pub hosts: Vec<String>,
+}
+
+impl Grants {
+    /// Whether a capability is granted.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        self.capabilities.contains(&capability)
+    }
+
+    /// Whether a URL's host, with its port if it names one, may be asked.
+    #[must_use]
+    pub fn reaches(&self, host: &str, port: Option<u16>) -> bool {
+        self.has(Capability::Http)
+            && self.hosts.iter().any(|granted| match (granted.rsplit_once(':'), port) {
+                (Some((name, number)), Some(port)) => {
+                    name.eq_ignore_ascii_case(host) && number.parse() == Ok(port)
+                }
+                (_, None) => granted.eq_ignore_ascii_case(host),
+                (None, Some(_)) => false,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_granted_hosts_are_reached() {
+        let grants = Grants {
+            capabilities: [Capability::Http].into(),
+            hosts: vec!["api.example.com".into(), "127.0.0.1:8080".into()],
+        };
+        for (host, port, reached) in [
+            ("api.example.com", None, true),
+            ("API.example.com", None, true),
+            ("api.example.com", Some(8443), false),
+            ("evil.example.com", None, false),
+            ("api.example.com.evil.example", None, false),
+            ("127.0.0.1", Some(8080), true),
+            ("127.0.0.1", Some(8081), false),
+            ("127.0.0.1", None, false),
+        ] {
+            assert_eq!(grants.reaches(host, port), reached, "{host} {port:?}");
+        }
+        let without = Grants {
+            hosts: grants.hosts.clone(),
+            ..Grants::default()
+        };
+        assert!(!without.reaches("api.example.com", None), "hosts alone grant nothing");
+    }
+}

@@ -1,0 +1,39 @@
+//! Policy modules: loaded, verified, bounded, run and swapped.
+//!
+//! A [`Module`] is a WebAssembly component that was compiled here. Under an entry of the host's settings, which grants
+//! it what it may use and bounds it, it becomes a [`Policy`] and decides on requests, each in a fresh instance.
+//! [`Policies`] holds the policies of a host by name, and swaps them while they serve.
+//!
+//! Whatever a module does — loop, recurse, eat memory, answer nonsense — ends as a [`Failure`] of that one decision.
+
+mod cache;
+mod capability;
+pub mod cases;
+mod contract;
+mod decision;
+mod digest;
+mod engine;
+mod failure;
+mod grants;
+mod limits;
+mod manifest;
+mod module;
+mod policy;
+mod registry;
+
+pub use cache::{Cache, CacheError};
+pub use capability::http::client;
+pub use capability::keyvalue::Store;
+pub use contract::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
+pub use decision::{Content, Decision, Refusal};
+pub use digest::{Digest, NotADigest};
+pub use engine::Engines;
+pub use failure::Failure;
+pub use grants::{Capability, Grants};
+pub use limits::Limits;
+pub use manifest::{Listed, ListedFile, Manifest, ManifestError, Signature, Signers};
+pub use module::{Kind, Module, ModuleError};
+pub use policy::{LinkError, Outcome, Policy, Surroundings};
+pub use registry::{
+    Change, Decided, EntrySettings, LoadError, LoadReport, Policies, PolicyStatus, Settings, Source,
+};

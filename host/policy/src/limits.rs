@@ -1,0 +1,87 @@
+//! What a module may use while it decides on one request.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use crate::Failure;
+
+/// The bounds of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall time for one decision, calls of the host included.
+    pub deadline: Duration,
+    /// Bytes of all memories and tables of an instance together.
+    pub memory: usize,
+    /// Decisions at the same time.
+    pub concurrency: usize,
+    /// Requests that may wait for their turn; those past it are refused.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_millis(50),
+            memory: 16 << 20,
+            concurrency: 64,
+            queue: 1024,
+        }
+    }
+}
+
+/// Lines that a policy may log for one request.
+pub(crate) const LOG_LINES: usize = 100;
+/// Bytes that a policy may log for one request.
+pub(crate) const LOG_BYTES: usize = 16 << 10;
+/// Bytes that a policy may hand to the host in one call, its decision among them.
+pub(crate) const HANDED_OVER: usize = 1 << 20;
+/// Memories of one component: what the pool has room for.
+pub(crate) const MEMORIES: u32 = 8;
+
+/// Sums what all memories and tables of a store take: a component can have many, so that a limit for each is none.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limit: usize,
+    used: usize,
+}
+
+impl Meter {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: 0 }
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    fn take(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.limit {
+            // An error rather than a failed growth: the module would only abort over it, without a reason.
+            return Err(Failure::Memory(self.limit).into());
+        }
+        self.used = used;
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.take(desired.saturating_sub(current))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.take(desired.saturating_sub(current).saturating_mul(size_of::<usize>()))
+    }
+}

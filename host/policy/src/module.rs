@@ -1,0 +1,185 @@
+//! A policy module: a component, known by its digest, and what it asks for.
+
+use std::collections::BTreeSet;
+
+use wasmtime::component::Component;
+
+use crate::grants::Capability;
+use crate::limits::MEMORIES;
+use crate::{Cache, Digest, Engines};
+
+/// How a module is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It exports `authorize`, of the world `postern:policy/authorizer`.
+    Authorizer,
+    /// It exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`.
+    Http,
+}
+
+/// A module that was compiled.
+#[derive(Clone)]
+pub struct Module {
+    digest: Digest,
+    size: usize,
+    kind: Kind,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    pub(crate) component: Component,
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Why bytes are not a module.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// They are no component that the compiler takes.
+    #[error("not a WebAssembly component that can be compiled: {0}")]
+    Compile(String),
+    /// They are a core module.
+    #[error("a core WebAssembly module, not a component: build it with `postern policy build`")]
+    Core,
+    /// They are compiled code.
+    #[error("compiled code, which is never taken from outside: give the WebAssembly component itself")]
+    Precompiled,
+    /// It exports nothing that can be asked.
+    #[error(
+        "exports neither `authorize` (world postern:policy/authorizer) nor wasi:http/incoming-handler@0.2 or handler@0.3; it exports: {0}"
+    )]
+    NoPolicy(String),
+    /// It has more memories than there is room for.
+    #[error("has {found} memories; a policy may have {MEMORIES}")]
+    Memories {
+        /// How many.
+        found: u32,
+    },
+}
+
+impl Module {
+    /// Compiles a component. Takes long: not for a thread that serves requests.
+    ///
+    /// # Errors
+    /// Bytes that are no component, or not one of a policy.
+    pub fn compile(engines: &Engines, cache: Option<&Cache>, wasm: &[u8]) -> Result<Self, ModuleError> {
+        match (wasm.get(..4), wasm.get(4..8)) {
+            (Some(b"\0asm"), Some([_, _, 0, 0])) => return Err(ModuleError::Core),
+            (Some(b"\x7fELF"), _) => return Err(ModuleError::Precompiled),
+            _ => {}
+        }
+        let digest = Digest::of(wasm);
+        let component_for = |engine: &wasmtime::Engine| {
+            match cache {
+                Some(cache) => cache.component(engine, digest, wasm),
+                None => Component::from_binary(engine, wasm),
+            }
+            .map_err(|error| ModuleError::Compile(format!("{error:#}")))
+        };
+        // Which engine it needs is told by its exports, which are known once it is parsed: a `wasi:http` component
+        // names the interface in plain text, and if it turns out to be something else nothing is lost but time.
+        let guess = if contains(wasm, b"wasi:http/") { &engines.wasi } else { &engines.plain };
+        let component = component_for(guess)?;
+        let (imports, exports) = names(&component);
+        let kind = kind_of(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
+        let engine = match kind {
+            Kind::Authorizer => &engines.plain,
+            Kind::Http => &engines.wasi,
+        };
+        let component = if wasmtime::Engine::same(engine, guess) {
+            component
+        } else {
+            component_for(engine)?
+        };
+        if let Some(resources) = component.resources_required()
+            && resources.num_memories > MEMORIES
+        {
+            return Err(ModuleError::Memories {
+                found: resources.num_memories,
+            });
+        }
+        Ok(Self {
+            digest,
+            size: wasm.len(),
+            kind,
+            imports,
+            exports,
+            component,
+        })
+    }
+
+    /// The SHA-256 of the component.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the component, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How it is asked.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The names of what it imports.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// The names of what it exports.
+    #[must_use]
+    pub fn exports(&self) -> &[String] {
+        &self.exports
+    }
+
+    /// The capabilities that it imports, and needs to be granted.
+    #[must_use]
+    pub fn needs(&self) -> BTreeSet<Capability> {
+        self.imports
+            .iter()
+            .filter_map(|import| {
+                let name = import.strip_prefix("postern:policy/")?;
+                Capability::named(name.split_once('@').map_or(name, |(name, _)| name))
+            })
+            .chain(
+                self.imports
+                    .iter()
+                    .any(|import| {
+                        import.starts_with("wasi:http/outgoing-handler@") || import.starts_with("wasi:http/client@")
+                    })
+                    .then_some(Capability::Http),
+            )
+            .collect()
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+fn names(component: &Component) -> (Vec<String>, Vec<String>) {
+    let engine = component.engine();
+    let ty = component.component_type();
+    let imports = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    (imports, exports)
+}
+
+fn kind_of(exports: &[String]) -> Option<Kind> {
+    let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+    if exports.iter().any(|name| name == "authorize") {
+        Some(Kind::Authorizer)
+    } else if exported("wasi:http/incoming-handler@0.2.") || exported("wasi:http/handler@0.3.") {
+        Some(Kind::Http)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,151 @@
+//! A policy: a module under an entry's name, with what it is granted and bounded by.
+
+mod authorizer;
+mod turnstile;
+mod wasi_http;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use crate::capability::keyvalue::{Shelf, Store};
+use crate::contract::Request;
+use crate::grants::{Capability, Grants};
+use crate::limits::Limits;
+use crate::module::{Kind, Module};
+use crate::{Decision, Digest, Engines, Failure};
+
+use turnstile::Turnstile;
+
+/// What policies share of their surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Where the `keyvalue` capability keeps its values.
+    pub store: Store,
+    /// What the `http` capability asks with.
+    pub client: reqwest::Client,
+}
+
+/// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) grants: Grants,
+    pub(crate) config: Box<RawValue>,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) client: reqwest::Client,
+}
+
+/// A module that is ready to decide.
+pub struct Policy {
+    entry: Arc<Entry>,
+    module: Module,
+    runner: Runner,
+    turnstile: Turnstile,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy")
+            .field("name", &self.entry.name)
+            .field("module", &self.module)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Runner {
+    Authorizer(authorizer::Runner),
+    Http(wasi_http::Runner),
+}
+
+/// Why a module cannot be a policy under an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It needs what it is not granted.
+    #[error("needs {}, which the entry does not grant: add it to `grants` if the module may have it", list(.0))]
+    NotGranted(BTreeSet<Capability>),
+    /// It needs the KMS.
+    #[error("needs `signer`, and this host does not sign: no policy can be given signatures yet")]
+    NoSigner,
+    /// It needs something that the host does not have.
+    #[error("cannot be linked: {0}")]
+    Link(String),
+}
+
+fn list(capabilities: &BTreeSet<Capability>) -> String {
+    let names: Vec<_> = capabilities.iter().map(|c| format!("`{}`", c.name())).collect();
+    names.join(", ")
+}
+
+/// A decision, and what it took.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The decision.
+    pub decision: Decision,
+    /// Bytes of memory that the instance had at its end.
+    pub memory: usize,
+}
+
+impl Policy {
+    /// Links a module with what its entry grants, and with nothing else.
+    ///
+    /// # Errors
+    /// If it imports what is not granted or not there.
+    pub(crate) fn link(engines: &Engines, entry: Arc<Entry>, module: Module) -> Result<Self, LinkError> {
+        let needs = module.needs();
+        if needs.contains(&Capability::Signer) {
+            return Err(LinkError::NoSigner);
+        }
+        let missing: BTreeSet<_> = needs.difference(&entry.grants.capabilities).copied().collect();
+        if !missing.is_empty() {
+            return Err(LinkError::NotGranted(missing));
+        }
+        let link = |error: wasmtime::Error| LinkError::Link(format!("{error:#}"));
+        let runner = match module.kind() {
+            Kind::Authorizer => {
+                Runner::Authorizer(authorizer::Runner::new(engines, &entry.grants, &module).map_err(link)?)
+            }
+            Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
+        };
+        let turnstile = Turnstile::new(entry.limits.concurrency, entry.limits.queue);
+        Ok(Self {
+            entry,
+            module,
+            runner,
+            turnstile,
+        })
+    }
+
+    /// The module.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// What the entry keeps in memory.
+    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+        &self.entry.shelf
+    }
+
+    /// The module's digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.module.digest()
+    }
+
+    /// Decides on a request, in a fresh instance that is gone afterwards.
+    ///
+    /// # Errors
+    /// Why there is no decision. The deadline holds for the wait for a turn and for the decision together.
+    pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
+        let deadline = Instant::now() + self.entry.limits.deadline;
+        let _turn = self.turnstile.enter(deadline).await?;
+        match &self.runner {
+            Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
+            Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Modules of the world `postern:policy/authorizer`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::capability::State;
+use crate::contract::{self, AuthorizerPre, Request};
+use crate::grants::{Capability, Grants};
+use crate::limits::{HANDED_OVER, Meter};
+use crate::module::Module;
+use crate::{Decision, Engines, Failure};
+
+use super::{Entry, Outcome};
+
+pub(super) struct Runner {
+    pre: AuthorizerPre<State>,
+    /// Whether it can wait in the host. One that cannot needs no timer: the epochs end it.
+    waits: bool,
+}
+
+impl Runner {
+    pub(super) fn new(engines: &Engines, grants: &Grants, module: &Module) -> wasmtime::Result<Self> {
+        type Own = HasSelf<State>;
+        let mut linker = Linker::<State>::new(&engines.plain);
+        contract::postern::policy::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        if grants.has(Capability::Config) {
+            contract::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
+        if grants.has(Capability::Log) {
+            contract::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
+        if grants.has(Capability::Clock) {
+            contract::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
+        if grants.has(Capability::Keyvalue) {
+            contract::keyvalue::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
+        if grants.has(Capability::Http) {
+            contract::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
+        let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
+        let needs = module.needs();
+        Ok(Self {
+            pre,
+            waits: needs.contains(&Capability::Keyvalue) || needs.contains(&Capability::Http),
+        })
+    }
+
+    pub(super) async fn decide(
+        &self,
+        entry: &Arc<Entry>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
+        let limit = entry.limits.deadline;
+        let mut store = Store::new(
+            self.pre.engine(),
+            State {
+                entry: Arc::clone(entry),
+                request_id: request.id.clone(),
+                deadline,
+                meter: Meter::new(entry.limits.memory),
+                log: crate::capability::log::Budget::default(),
+            },
+        );
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(HANDED_OVER);
+        store.epoch_deadline_callback(move |store| {
+            if Instant::now() < store.data().deadline {
+                // Others get their turn on this thread.
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(Failure::Deadline(limit).into())
+            }
+        });
+        store.set_epoch_deadline(1);
+
+        let call = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            instance.call_authorize(&mut store, request).await
+        };
+        let answer = if self.waits {
+            match tokio::time::timeout_at(deadline.into(), call).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(Failure::Deadline(limit)),
+            }
+        } else {
+            call.await
+        };
+        let decision = Decision::of(answer.map_err(|error| Failure::of(&error))?)?;
+        Ok(Outcome {
+            decision,
+            memory: store.data().meter.used(),
+        })
+    }
+}

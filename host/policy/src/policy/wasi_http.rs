@@ -1,0 +1,187 @@
+//! `wasi:http` components: the request in, and a response that lets it pass or is the refusal.
+
+mod call;
+mod hooks;
+mod output;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use futures_channel::oneshot;
+use http_body_util::BodyExt as _;
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::handler::{Prepared, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
+
+use crate::contract::Request;
+use crate::limits::{HANDED_OVER, Meter};
+use crate::module::Module;
+use crate::{Engines, Failure};
+
+use super::{Entry, Outcome};
+use hooks::Hooks;
+
+/// What belongs to one decision of a `wasi:http` component.
+struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    hooks: Hooks,
+    deadline: Instant,
+    meter: Meter,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+pub(super) struct Runner {
+    pre: ProxyPre<State>,
+}
+
+impl Runner {
+    pub(super) fn new(engines: &Engines, module: &Module) -> wasmtime::Result<Self> {
+        let mut linker = Linker::<State>::new(&engines.wasi);
+        // All of WASI is linked and nothing of it opens a door: the context below has no files, no environment, no
+        // arguments, no sockets. Requests go through `Hooks`, to the granted hosts alone.
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        let pre = linker.instantiate_pre(&module.component)?;
+        let is_p3 = module.exports().iter().any(|name| name.starts_with("wasi:http/handler@0.3."));
+        let pre = if is_p3 {
+            ProxyPre::P3(p3::bindings::ServicePre::new(pre)?)
+        } else {
+            ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?)
+        };
+        Ok(Self { pre })
+    }
+
+    fn engine(&self) -> &wasmtime::Engine {
+        match &self.pre {
+            ProxyPre::P2(pre) => pre.engine(),
+            ProxyPre::P3(pre) => pre.engine(),
+        }
+    }
+
+    pub(super) async fn decide(
+        &self,
+        entry: &Arc<Entry>,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Outcome, Failure> {
+        let limit = entry.limits.deadline;
+        let mut store = self.store(entry, request, deadline);
+        let decided = tokio::time::timeout_at(deadline.into(), answer(&self.pre, &mut store, entry, request)).await;
+        let memory = store.data().meter.used();
+        let response = match decided {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Failure::of(&error)),
+            Err(_) => return Err(Failure::Deadline(limit)),
+        };
+        Ok(Outcome {
+            decision: call::decision(response)?,
+            memory,
+        })
+    }
+
+    fn store(&self, entry: &Arc<Entry>, request: &Request, deadline: Instant) -> Store<State> {
+        let limit = entry.limits.deadline;
+        let output = output::Output::new(entry, &request.id);
+        let wasi = WasiCtx::builder()
+            .stdout(output.clone())
+            .stderr(output)
+            .max_random_size(HANDED_OVER as u64)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        let mut store = Store::new(
+            self.engine(),
+            State {
+                wasi,
+                http: WasiHttpCtx::new(),
+                table: ResourceTable::new(),
+                hooks: Hooks::new(entry),
+                deadline,
+                meter: Meter::new(entry.limits.memory),
+            },
+        );
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(HANDED_OVER);
+        store.epoch_deadline_callback(move |store| {
+            if Instant::now() < store.data().deadline {
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(Failure::Deadline(limit).into())
+            }
+        });
+        store.set_epoch_deadline(1);
+        store
+    }
+}
+
+/// Runs the component until its response is there, body and all.
+async fn answer(
+    pre: &ProxyPre<State>,
+    store: &mut Store<State>,
+    entry: &Entry,
+    request: &Request,
+) -> wasmtime::Result<http::Response<Bytes>> {
+    let request = call::request(entry, request)?.map(|body| {
+        let body: WasiBody = http_body_util::Full::new(body)
+            .map_err(|never| match never {})
+            .boxed_unsync();
+        body
+    });
+    let proxy = pre.instantiate_async(&mut *store).await?;
+    let (tx, rx) = oneshot::channel();
+    let prepared = Prepared::new(store.as_context_mut(), &proxy, request, State::http, tx)?;
+    store
+        .run_concurrent(async |accessor| {
+            // The deadline is kept from outside, so the request never expires in here. The body is read while the
+            // component still runs: it is the component that writes it.
+            let run = prepared.run(accessor, std::future::pending());
+            let read = async {
+                let response = rx.await.map_err(|_| Failure::Reply("no response".into()))??;
+                collect(response).await
+            };
+            let (ran, response) = tokio::join!(run, read);
+            ran?;
+            response
+        })
+        .await?
+}
+
+async fn collect(response: http::Response<WasiBody>) -> wasmtime::Result<http::Response<Bytes>> {
+    let (head, mut body) = response.into_parts();
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::Reply(format!("the response's body: {error:?}")))?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > call::RESPONSE {
+                return Err(Failure::Reply(format!("a response of more than {} bytes", call::RESPONSE)).into());
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(http::Response::from_parts(head, read.freeze()))
+}

@@ -1,0 +1,118 @@
+//! A request to a gate as a request to a component, and a component's response as a decision.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
+
+use crate::contract::{Allowance, Header, Identity, Request};
+use crate::decision::{self, Content, Refusal};
+use crate::{Decision, Failure};
+
+use super::super::Entry;
+
+/// The largest body of a response, in bytes.
+pub(super) const RESPONSE: usize = 64 << 10;
+
+/// The headers of this prefix are the host's to set; what a client sends under them is not passed on.
+const TRUSTED: &str = "x-postern-";
+/// A header `x-postern-set-<name>` of an allowing response becomes the upstream's `<name>`.
+const SET: &str = "x-postern-set-";
+
+/// The request that the component sees: the client's, and what the gate knows of it in headers of our own.
+pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<Bytes>, Failure> {
+    // A request that HTTP's own types cannot hold is nothing that a `wasi:http` component could be asked about.
+    let odd = |what: &str| Failure::Failed(format!("the request's {what} cannot be put to a wasi:http component"));
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
+    };
+    let uri = Uri::builder()
+        .scheme(request.scheme.as_str())
+        .authority(request.authority.as_str())
+        .path_and_query(target)
+        .build()
+        .map_err(|_| odd("URL"))?;
+    let body = Bytes::from(request.body.clone().unwrap_or_default());
+    let mut built = http::Request::new(body);
+    *built.method_mut() = request.method.parse().map_err(|_| odd("method"))?;
+    *built.uri_mut() = uri;
+    let headers = built.headers_mut();
+    for Header { name, value } in &request.headers {
+        let framing = matches!(
+            name.as_str(),
+            "connection" | "content-length" | "host" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+        );
+        if framing || name.starts_with(TRUSTED) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd("header"))?;
+        headers.append(name, HeaderValue::from_bytes(value).map_err(|_| odd("header"))?);
+    }
+    let mut set = |name: &'static str, value: &str| -> Result<(), Failure> {
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| odd("identity"))?;
+        headers.insert(HeaderName::from_static(name), value);
+        Ok(())
+    };
+    set("x-postern-request-id", &request.id)?;
+    set("x-postern-rule", &request.rule)?;
+    set("x-postern-time", &request.time.to_string())?;
+    set("x-postern-config", entry.config.get())?;
+    if let Some(address) = &request.source_address {
+        set("x-postern-source-address", address)?;
+    }
+    if let Some(Identity {
+        subject,
+        issuer,
+        method,
+        roles,
+        tenant,
+        claims,
+    }) = &request.identity
+    {
+        set("x-postern-subject", subject)?;
+        set("x-postern-issuer", issuer)?;
+        set("x-postern-method", method)?;
+        set("x-postern-roles", &roles.join(","))?;
+        set("x-postern-claims", claims)?;
+        if let Some(tenant) = tenant {
+            set("x-postern-tenant", tenant)?;
+        }
+    }
+    Ok(built)
+}
+
+/// What a response means: 2xx lets the request pass, anything else is the refusal as it stands.
+pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Failure> {
+    let (head, body) = response.into_parts();
+    let headers = head.headers.iter().map(|(name, value)| Header {
+        name: name.as_str().to_owned(),
+        value: value.as_bytes().to_vec(),
+    });
+    if head.status.is_success() {
+        let headers: Vec<_> = headers
+            .filter_map(|Header { name, value }| {
+                let name = name.strip_prefix(SET)?.to_owned();
+                Some(Header { name, value })
+            })
+            .collect();
+        decision::headers(&headers)?;
+        return Ok(Decision::Allow(Allowance {
+            headers,
+            obligations: Vec::new(),
+            cache: None,
+        }));
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.is_informational() {
+        return Err(Failure::Reply(format!("a refusal with status {}", head.status)));
+    }
+    decision::status(head.status.as_u16())?;
+    // The length is told anew by whoever sends the refusal on.
+    let headers: Vec<_> = headers
+        .filter(|header| !matches!(header.name.as_str(), "content-length" | "transfer-encoding" | "connection"))
+        .collect();
+    decision::headers(&headers)?;
+    Ok(Decision::Deny(Refusal {
+        status: head.status.as_u16(),
+        headers,
+        content: Content::Body(body),
+    }))
+}

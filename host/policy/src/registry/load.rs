@@ -1,0 +1,282 @@
+//! From files to a policy that may serve: verified, compiled, linked, and tried on its cases.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::value::RawValue;
+
+use crate::capability::keyvalue::Shelf;
+use crate::cases::{self, Cases};
+use crate::grants::Capability;
+use crate::manifest::{Listed, Manifest};
+use crate::policy::Entry;
+use crate::{Digest, Module, Policy};
+
+use super::{EntrySettings, Policies, Serving, Settings, Source, Stats};
+
+/// The largest module, manifest or file of cases that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// Why an entry is not loaded.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{place}: {reason}")]
+pub struct LoadError {
+    /// In one word, for metrics and the audit record: `read`, `manifest`, `unlisted`, `unsigned`, `digest`,
+    /// `grants`, `module`, `link`, `cases`.
+    pub kind: &'static str,
+    /// The file or the entry.
+    pub place: String,
+    /// What is wrong, and the mend.
+    pub reason: String,
+}
+
+impl LoadError {
+    fn new(kind: &'static str, place: impl std::fmt::Display, reason: impl std::fmt::Display) -> Self {
+        Self {
+            kind,
+            place: place.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn at(kind: &'static str, path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::new(kind, path.display(), reason)
+    }
+}
+
+/// A manifest that someone who counts vouches for.
+pub(super) struct Vouched {
+    manifest: Manifest,
+    signers: Vec<String>,
+    directory: PathBuf,
+}
+
+/// The manifest of the settings, verified; none, if the settings name none.
+pub(super) fn vouched(settings: &Settings) -> Result<Option<Vouched>, LoadError> {
+    let Some(path) = &settings.manifest else {
+        return Ok(None);
+    };
+    let path = settings.directory.join(path);
+    let error = |error: crate::ManifestError| LoadError::at("manifest", &path, error);
+    let manifest = Manifest::parse(&read(&path)?).map_err(error)?;
+    let signers = manifest.verify(&settings.signers).map_err(error)?;
+    Ok(Some(Vouched {
+        manifest,
+        signers,
+        directory: path.parent().unwrap_or(&settings.directory).to_owned(),
+    }))
+}
+
+/// What a policy was made from; another is made only if this differs.
+#[derive(Clone, PartialEq)]
+pub(super) struct MadeFrom {
+    digest: Digest,
+    cases: Option<Digest>,
+    config: serde_json::Value,
+    grants: crate::Grants,
+    limits: crate::Limits,
+    signers: Vec<String>,
+}
+
+/// What an entry is to be made from.
+struct Sources<'a> {
+    module: PathBuf,
+    digest: Option<Digest>,
+    cases: Option<(PathBuf, Option<Digest>)>,
+    signers: &'a [String],
+}
+
+fn sources<'a>(
+    settings: &Settings,
+    vouched: Option<&'a Vouched>,
+    name: &str,
+    entry: &EntrySettings,
+) -> Result<Sources<'a>, LoadError> {
+    match &entry.source {
+        Source::Listed(listed) => {
+            let Some(vouched) = vouched else {
+                return Err(LoadError::new(
+                    "unlisted",
+                    name,
+                    format!("names the module `{listed}` of a manifest, and the settings name no manifest"),
+                ));
+            };
+            let Some(found) = vouched.manifest.modules.get(listed) else {
+                return Err(LoadError::new("unlisted", name, format!("the manifest lists no module `{listed}`")));
+            };
+            within(found, name, entry)?;
+            Ok(Sources {
+                module: vouched.directory.join(&found.file),
+                digest: Some(found.digest),
+                cases: found
+                    .cases
+                    .as_ref()
+                    .map(|cases| (vouched.directory.join(&cases.file), Some(cases.digest))),
+                signers: &vouched.signers,
+            })
+        }
+        Source::File { .. } if settings.strict => Err(LoadError::new(
+            "unsigned",
+            name,
+            "TAMPER_STRICT refuses a module that is not in a signed manifest: name it with `module` instead of `file`",
+        )),
+        Source::File { module, digest, cases } => Ok(Sources {
+            module: settings.directory.join(module),
+            digest: *digest,
+            cases: cases.as_ref().map(|cases| (settings.directory.join(cases), None)),
+            signers: &[],
+        }),
+    }
+}
+
+/// Settings grant no more than those who signed the manifest meant to.
+fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
+    let over: Vec<_> = entry
+        .grants
+        .capabilities
+        .difference(&listed.grants)
+        .map(|capability: &Capability| format!("`{}`", capability.name()))
+        .collect();
+    if over.is_empty() {
+        Ok(())
+    } else {
+        let over = over.join(", ");
+        Err(LoadError::new("grants", name, format!("the settings grant {over}, and the manifest does not")))
+    }
+}
+
+/// Whether the files still are what is served.
+pub(super) fn unchanged(
+    settings: &Settings,
+    vouched: &Option<Vouched>,
+    name: &str,
+    entry: &EntrySettings,
+    served: Option<Digest>,
+) -> Result<(), LoadError> {
+    let sources = sources(settings, vouched.as_ref(), name, entry)?;
+    let found = Digest::of(&pinned(&sources.module, sources.digest)?);
+    if let Some((path, digest)) = &sources.cases {
+        pinned(path, *digest)?;
+    }
+    match served {
+        Some(served) if served == found => Ok(()),
+        Some(served) => Err(LoadError::at("digest", &sources.module, format!("is {found}; what is served is {served}"))),
+        None => Err(LoadError::new("read", name, "is not loaded")),
+    }
+}
+
+/// The policy that an entry's files make; nothing, if it is the one that serves.
+pub(super) async fn entry(
+    policies: &Policies,
+    settings: &Settings,
+    vouched: &Option<Vouched>,
+    name: &str,
+    entry: &EntrySettings,
+    old: Option<&Arc<Serving>>,
+) -> Result<Option<Serving>, LoadError> {
+    let sources = sources(settings, vouched.as_ref(), name, entry)?;
+    let wasm = pinned(&sources.module, sources.digest)?;
+    let cases = sources
+        .cases
+        .as_ref()
+        .map(|(path, digest)| Ok((path, pinned(path, *digest)?)))
+        .transpose()?;
+    let made_from = MadeFrom {
+        digest: Digest::of(&wasm),
+        cases: cases.as_ref().map(|(_, text)| Digest::of(text)),
+        config: entry.config.clone(),
+        grants: entry.grants.clone(),
+        limits: entry.limits,
+        signers: sources.signers.to_vec(),
+    };
+    if old.is_some_and(|old| old.made_from == made_from) {
+        return Ok(None);
+    }
+
+    let module = {
+        let (engines, cache) = (policies.engines.clone(), policies.cache.clone());
+        // The compiler works for a while: not on a thread that serves.
+        tokio::task::spawn_blocking(move || Module::compile(&engines, cache.as_ref(), &wasm))
+            .await
+            .map_err(|_| LoadError::at("module", &sources.module, "the compiler ended without a result"))?
+            .map_err(|error| LoadError::at("module", &sources.module, error))?
+    };
+    let runs = Arc::new(Entry {
+        name: name.to_owned(),
+        grants: entry.grants.clone(),
+        config: RawValue::from_string(entry.config.to_string())
+            .map_err(|error| LoadError::new("module", name, error))?,
+        limits: entry.limits,
+        store: policies.surroundings.store.clone(),
+        shelf: old.map_or_else(Arc::<Shelf>::default, |old| Arc::clone(old.policy.shelf())),
+        client: policies.surroundings.client.clone(),
+    });
+    let link = |error: crate::LinkError| LoadError::new("link", name, error);
+    let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;
+    if let Some((path, text)) = cases {
+        try_cases(policies, &policy, entry, path, &text).await?;
+    }
+    Ok(Some(Serving {
+        policy,
+        signers: sources.signers.to_vec(),
+        since: SystemTime::now(),
+        made_from,
+        stats: old.map_or_else(Arc::<Stats>::default, |old| Arc::clone(&old.stats)),
+    }))
+}
+
+async fn try_cases(
+    policies: &Policies,
+    policy: &Policy,
+    entry: &EntrySettings,
+    path: &Path,
+    text: &[u8],
+) -> Result<(), LoadError> {
+    let error = |reason: String| LoadError::at("cases", path, reason);
+    let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
+    let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
+    let (engines, around) = (&policies.engines, &policies.surroundings);
+    let reports = cases::run(engines, policy.module(), &entry.grants, entry.limits, around, &cases)
+        .await
+        .map_err(|reason| error(reason.to_string()))?;
+    let failed: Vec<_> = reports
+        .iter()
+        .filter(|report| !report.passed())
+        .map(|report| {
+            let differences: Vec<_> = report.differences.iter().map(ToString::to_string).collect();
+            format!("`{}` ({})", report.name, differences.join("; "))
+        })
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(error(format!("{} of {} cases fail: {}", failed.len(), reports.len(), failed.join(", "))))
+    }
+}
+
+/// A file, if it is what it should be.
+fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
+    let bytes = read(path)?;
+    let found = Digest::of(&bytes);
+    match digest {
+        Some(expected) if expected != found => {
+            Err(LoadError::at("digest", path, format!("is {found}; it should be {expected}")))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let error = |reason: std::io::Error| LoadError::at("read", path, reason);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(error)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(LoadError::at("read", path, format!("larger than {LARGEST} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,158 @@
+//! How policies fare.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::module::Kind;
+use crate::policy::Outcome;
+use crate::{Decision, Digest, Failure};
+
+use super::{Fault, Serving};
+
+/// What an entry has decided since the host began, whichever module served it.
+#[derive(Default)]
+pub(super) struct Stats {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    allowed: u64,
+    denied: u64,
+    failed: BTreeMap<&'static str, u64>,
+    stopped: u64,
+    /// In microseconds: policies answer in fewer than a millisecond has room for.
+    took: Option<Histogram<u64>>,
+    last_failure: Option<(SystemTime, String)>,
+}
+
+impl Stats {
+    pub(super) fn note(&self, outcome: &Result<Outcome, Failure>, took: Duration) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(outcome) => match outcome.decision {
+                Decision::Allow(_) => counts.allowed += 1,
+                Decision::Deny(_) => counts.denied += 1,
+            },
+            Err(failure) => {
+                *counts.failed.entry(failure.code()).or_default() += 1;
+                counts.stopped += u64::from(failure.is_stop());
+                counts.last_failure = Some((SystemTime::now(), failure.to_string()));
+            }
+        }
+        if counts.took.is_none() {
+            // Two digits from a microsecond to a minute: 20 KiB.
+            counts.took = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
+        }
+        if let Some(histogram) = &mut counts.took {
+            histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+        }
+    }
+}
+
+/// An entry, as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PolicyStatus {
+    /// The entry's name.
+    pub name: String,
+    /// The module that serves; none, if none could be loaded.
+    pub digest: Option<Digest>,
+    /// `authorizer` or `http`.
+    pub kind: Option<&'static str>,
+    /// Its size in bytes.
+    pub size: Option<usize>,
+    /// Who signed the manifest that lists it; nobody, if it is served unsigned.
+    pub signers: Vec<String>,
+    /// Since when it serves, as RFC 3339 has it.
+    pub since: Option<String>,
+    /// Decisions, failures among them.
+    pub calls: u64,
+    /// Requests that it let pass.
+    pub allowed: u64,
+    /// Requests that it refused.
+    pub denied: u64,
+    /// Requests that it did not decide, by the reason.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// How often it was stopped: out of time, memory or log, or trapped.
+    pub traps: u64,
+    /// Half of the decisions took no longer, in microseconds.
+    pub p50_us: Option<u64>,
+    /// 99 of 100 took no longer.
+    pub p99_us: Option<u64>,
+    /// The last failure, and when.
+    pub last_failure: Option<Told>,
+    /// Why it does not serve what its files say.
+    pub fault: Option<Told>,
+}
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, Serialize)]
+pub struct Told {
+    /// When, as RFC 3339 has it.
+    pub at: String,
+    /// What.
+    pub reason: String,
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+impl PolicyStatus {
+    pub(super) fn of(serving: Option<&Serving>, fault: Option<&Fault>, name: String) -> Self {
+        let mut status = Self {
+            name,
+            digest: None,
+            kind: None,
+            size: None,
+            signers: Vec::new(),
+            since: None,
+            calls: 0,
+            allowed: 0,
+            denied: 0,
+            failed: BTreeMap::new(),
+            traps: 0,
+            p50_us: None,
+            p99_us: None,
+            last_failure: None,
+            fault: fault.map(|fault| Told {
+                at: rfc3339(fault.since),
+                reason: fault.reason.clone(),
+            }),
+        };
+        if let Some(serving) = serving {
+            let module = serving.policy.module();
+            status.digest = Some(module.digest());
+            status.kind = Some(match module.kind() {
+                Kind::Authorizer => "authorizer",
+                Kind::Http => "http",
+            });
+            status.size = Some(module.size());
+            status.signers.clone_from(&serving.signers);
+            status.since = Some(rfc3339(serving.since));
+            status.count(&serving.stats);
+        }
+        status
+    }
+
+    fn count(&mut self, stats: &Stats) {
+        let counts = stats.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.allowed = counts.allowed;
+        self.denied = counts.denied;
+        self.failed.clone_from(&counts.failed);
+        self.traps = counts.stopped;
+        self.calls = self.allowed + self.denied + self.failed.values().sum::<u64>();
+        if let Some(histogram) = &counts.took {
+            self.p50_us = Some(histogram.value_at_quantile(0.5));
+            self.p99_us = Some(histogram.value_at_quantile(0.99));
+        }
+        self.last_failure = counts.last_failure.as_ref().map(|(at, reason)| Told {
+            at: rfc3339(*at),
+            reason: reason.clone(),
+        });
+    }
+}

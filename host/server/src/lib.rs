@@ -1,0 +1,1 @@
+//! The policy host: ext_authz over gRPC, health, metrics, administration.

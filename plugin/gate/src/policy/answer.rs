@@ -1,0 +1,188 @@
+//! The answer: a `CheckResponse`, read strictly. Whatever is unclear counts as a failure, which refuses.
+
+use prost::Message;
+
+use super::grant::Grant;
+use super::messages::{
+    CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValueOption, HttpResponse, Kind,
+    OkHttpResponse, Struct, Value,
+};
+use super::{Action, Allowance, Answer, Change, PolicyHost, Reply};
+
+/// gRPC statuses (and those of `google.rpc.Code`).
+const OK: i32 = 0;
+const DEADLINE_EXCEEDED: i32 = 4;
+const UNAVAILABLE: i32 = 14;
+
+/// What a message without `append` and `append_action` means, which differs between its uses.
+#[derive(Clone, Copy)]
+enum Unsaid {
+    Append,
+    Overwrite,
+}
+
+impl Answer {
+    /// What a call without an answer means: `code` is its gRPC status.
+    #[must_use]
+    pub fn of_status(code: u32) -> Self {
+        let why = format!("the call ended with the gRPC status {code}");
+        if is_unavailable(i32::try_from(code).unwrap_or(-1)) {
+            Self::Unavailable(why)
+        } else {
+            Self::Failed(why)
+        }
+    }
+}
+
+fn is_unavailable(code: i32) -> bool {
+    code == UNAVAILABLE || code == DEADLINE_EXCEEDED
+}
+
+/// Reads the answer.
+pub(crate) fn read(message: &[u8]) -> Answer {
+    if message.len() > PolicyHost::MAX_ANSWER {
+        return Answer::Failed(format!("the answer has {} bytes", message.len()));
+    }
+    match CheckResponse::decode(message) {
+        Ok(response) => judge(response),
+        Err(_) => Answer::Failed("the answer is no CheckResponse".to_owned()),
+    }
+}
+
+fn judge(response: CheckResponse) -> Answer {
+    let CheckResponse {
+        status,
+        http_response,
+        dynamic_metadata,
+    } = response;
+    let code = status.as_ref().map(|status| status.code);
+    match (code, http_response) {
+        (_, Some(HttpResponse::Error(_))) => {
+            let code = code.unwrap_or_default();
+            let why = format!("answered with an error, status {code}");
+            if is_unavailable(code) {
+                Answer::Unavailable(why)
+            } else {
+                Answer::Failed(why)
+            }
+        }
+        (Some(OK) | None, Some(HttpResponse::Ok(ok))) => match allowance(ok, dynamic_metadata.as_ref()) {
+            Ok(allowance) => Answer::Allow(allowance),
+            Err(why) => Answer::Failed(why.to_owned()),
+        },
+        (Some(OK), None) => Answer::Allow(Allowance {
+            grant: dynamic_metadata.as_ref().and_then(grant),
+            ..Allowance::default()
+        }),
+        (Some(code), Some(HttpResponse::Denied(denied))) if code != OK => match reply(denied) {
+            Ok(reply) => Answer::Deny(Some(reply)),
+            Err(why) => Answer::Failed(why.to_owned()),
+        },
+        (Some(code), None) if code != OK => Answer::Deny(None),
+        // No status, or one that says the opposite of the response beside it.
+        _ => Answer::Failed("the answer does not say whether it allows".to_owned()),
+    }
+}
+
+fn allowance(ok: OkHttpResponse, metadata: Option<&Struct>) -> Result<Allowance, &'static str> {
+    if !ok.query_parameters_to_set.is_empty() || !ok.query_parameters_to_remove.is_empty() {
+        // A limit or another rule may have been chosen by them.
+        return Err("wants to change the query, which is not supported");
+    }
+    Ok(Allowance {
+        request: changes(ok.headers, Unsaid::Overwrite)?,
+        remove: ok
+            .headers_to_remove
+            .into_iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect(),
+        response: changes(ok.response_headers_to_add, Unsaid::Append)?,
+        grant: metadata.and_then(grant),
+    })
+}
+
+fn reply(denied: DeniedHttpResponse) -> Result<Reply, &'static str> {
+    // An empty status is 403, as in Envoy.
+    let status = match denied.status.map_or(0, |status| status.code) {
+        0 => 403,
+        code => u16::try_from(code)
+            .ok()
+            .filter(|code| (200..600).contains(code))
+            .ok_or("denies with a status that is none")?,
+    };
+    let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
+    for change in changes(denied.headers, Unsaid::Overwrite)? {
+        let there = headers.iter().any(|(name, _)| *name == change.name);
+        match change.action {
+            Action::AddIfAbsent if there => continue,
+            Action::OverwriteIfExists if !there => continue,
+            Action::Overwrite | Action::OverwriteIfExists => headers.retain(|(name, _)| *name != change.name),
+            Action::Append | Action::AddIfAbsent => {}
+        }
+        headers.push((change.name, change.value));
+    }
+    Ok(Reply {
+        status,
+        headers,
+        body: denied.body,
+    })
+}
+
+fn changes(options: Vec<HeaderValueOption>, unsaid: Unsaid) -> Result<Vec<Change>, &'static str> {
+    options.into_iter().map(|option| change(option, unsaid)).collect()
+}
+
+fn change(option: HeaderValueOption, unsaid: Unsaid) -> Result<Change, &'static str> {
+    let action = match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
+        (Some(append), _) if append.value => Action::Append,
+        (Some(_), _) => Action::Overwrite,
+        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => match unsaid {
+            Unsaid::Append => Action::Append,
+            Unsaid::Overwrite => Action::Overwrite,
+        },
+        (None, Ok(HeaderAppendAction::AddIfAbsent)) => Action::AddIfAbsent,
+        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Action::Overwrite,
+        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => Action::OverwriteIfExists,
+        (None, Err(_)) => return Err("a header's append_action is none"),
+    };
+    let header = option.header.ok_or("a header option holds no header")?;
+    Ok(Change {
+        name: header.key.to_ascii_lowercase(),
+        value: if header.raw_value.is_empty() {
+            header.value.into_bytes()
+        } else {
+            header.raw_value
+        },
+        action,
+    })
+}
+
+/// `{"postern": {"cache": {"ttl_ms": number, "parts": [text]}}}`; anything else grants nothing.
+fn grant(metadata: &Struct) -> Option<Grant> {
+    let cache = field(field(metadata, "postern")?, "cache")?;
+    let Some(Kind::Number(ttl_ms)) = cache.fields.get("ttl_ms")?.kind else {
+        return None;
+    };
+    let Some(Kind::List(list)) = &cache.fields.get("parts")?.kind else {
+        return None;
+    };
+    let texts = list.values.iter().map(text).collect::<Option<Vec<_>>>()?;
+    Grant::new(ttl_ms, texts.into_iter())
+}
+
+fn field<'a>(of: &'a Struct, name: &str) -> Option<&'a Struct> {
+    match &of.fields.get(name)?.kind {
+        Some(Kind::Struct(inner)) => Some(inner),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match &value.kind {
+        Some(Kind::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! The caller as a policy sees it.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::identity::{Identity, Method};
+
+#[derive(Serialize)]
+struct Told<'a> {
+    subject: &'a str,
+    issuer: &'a str,
+    method: &'static str,
+    roles: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    claims: &'a Map<String, Value>,
+}
+
+/// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Made once for each identity, and
+/// only if a policy asks.
+pub(crate) fn told(identity: &Identity) -> Rc<str> {
+    let make = || {
+        let told = Told {
+            subject: &identity.subject,
+            issuer: identity.entry(),
+            method: match identity.method {
+                Method::Jwt => "jwt",
+                Method::ApiKey => "api_key",
+                Method::Signature => "signature",
+            },
+            roles: &identity.roles,
+            tenant: identity.tenant.as_deref(),
+            claims: &identity.claims,
+        };
+        serde_json::to_string(&told).unwrap_or_default().into()
+    };
+    Rc::clone(identity.told.get_or_init(make))
+}

@@ -1,0 +1,146 @@
+//! The question: a `CheckRequest`, as Envoy's own ext_authz filter would send it, but for what the gate adds.
+//!
+//! Headers go into the map `headers`, values of one name joined by commas, as Envoy does it. Where that loses
+//! something (a name that repeats, a value that is not UTF-8) they stand in `header_map` besides, one by one and in
+//! order. Never there alone: a client could otherwise hide every header from a server that reads only the map, by
+//! sending one twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prost::Message;
+
+use super::Facts;
+use super::messages::{
+    Address, AttributeContext, CheckRequest, HeaderMap, HeaderValue, HttpRequest, Peer, Request as Http,
+    SocketAddress, Timestamp,
+};
+use crate::request::{Header, Request};
+
+/// What is asked, beside the request itself.
+pub(crate) struct Question<'a> {
+    pub(crate) module: &'a str,
+    pub(crate) rule: &'a str,
+    /// The caller as JSON; none where the rule is open.
+    pub(crate) identity: Option<&'a str>,
+    /// Whether a header is kept from the policy.
+    pub(crate) withheld: &'a dyn Fn(&Header<'_>) -> bool,
+    /// When, since the Unix epoch.
+    pub(crate) time: Duration,
+    pub(crate) facts: &'a Facts<'a>,
+    /// The rule shows the body.
+    pub(crate) shows_body: bool,
+}
+
+pub(crate) fn encode(request: &Request<'_>, question: &Question<'_>) -> Vec<u8> {
+    let mut extensions = BTreeMap::new();
+    let mut extend = |name: &str, value: &str| extensions.insert(name.to_owned(), value.to_owned());
+    extend("postern.module", question.module);
+    extend("postern.rule", question.rule);
+    if let Some(identity) = question.identity {
+        extend("postern.identity", identity);
+    }
+    let message = CheckRequest {
+        attributes: Some(AttributeContext {
+            source: request.source.and_then(peer),
+            request: Some(Http {
+                time: Some(Timestamp {
+                    seconds: i64::try_from(question.time.as_secs()).unwrap_or(i64::MAX),
+                    nanos: i32::try_from(question.time.subsec_nanos()).unwrap_or_default(),
+                }),
+                http: Some(http(request, question)),
+            }),
+            context_extensions: extensions,
+        }),
+    };
+    message.encode_to_vec()
+}
+
+fn http(request: &Request<'_>, question: &Question<'_>) -> HttpRequest {
+    let shown: Vec<Header<'_>> = request
+        .headers
+        .iter()
+        .filter(|header| !(question.withheld)(header))
+        .copied()
+        .collect();
+    let headers = merged(&shown);
+    let lossless = headers.len() == shown.len()
+        && shown
+            .iter()
+            .all(|(name, value)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok());
+    let body = question.facts.body;
+    let size = if question.shows_body || request.end_of_stream {
+        Some(body.len())
+    } else {
+        request.content_length()
+    };
+    HttpRequest {
+        id: request.id().unwrap_or_default().to_owned(),
+        method: text(request.method()),
+        headers,
+        path: text(request.path()),
+        host: text(request.first(":authority").unwrap_or_default()),
+        scheme: text(request.first(":scheme").unwrap_or_default()),
+        size: size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1),
+        protocol: question.facts.protocol.unwrap_or_default().to_owned(),
+        body: String::new(),
+        raw_body: if question.shows_body {
+            body.to_vec()
+        } else {
+            Vec::new()
+        },
+        header_map: (!lossless).then(|| one_by_one(&shown)),
+    }
+}
+
+fn merged(headers: &[Header<'_>]) -> BTreeMap<String, String> {
+    let mut map: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        map.entry(text(name))
+            .and_modify(|values| {
+                values.push(',');
+                values.push_str(&text(value));
+            })
+            .or_insert_with(|| text(value));
+    }
+    map
+}
+
+fn one_by_one(headers: &[Header<'_>]) -> HeaderMap {
+    let value = |(name, value): &Header<'_>| HeaderValue {
+        key: text(name),
+        value: String::new(),
+        raw_value: value.to_vec(),
+    };
+    HeaderMap {
+        headers: headers.iter().map(value).collect(),
+    }
+}
+
+/// As text; what is not UTF-8 becomes `!`, as in Envoy.
+fn text(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    text
+}
+
+fn peer(source: &str) -> Option<Peer> {
+    let address: std::net::SocketAddr = source.parse().ok()?;
+    Some(Peer {
+        address: Some(Address {
+            socket_address: Some(SocketAddress {
+                address: address.ip().to_string(),
+                port_value: u32::from(address.port()),
+            }),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests;

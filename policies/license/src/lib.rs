@@ -1,0 +1,1 @@
+//! A policy module: a signed licence with expiry and claims.

@@ -1,0 +1,1 @@
+//! A policy module built with spin-sdk: maintenance windows and plans.

@@ -1,0 +1,1 @@
+//! A policy module: k of n approvals over the canonical body.

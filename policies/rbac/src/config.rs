@@ -1,0 +1,86 @@
+//! What an operator writes.
+
+use std::borrow::Cow;
+
+use postern_sdk::{Request, Template};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config<'a> {
+    #[serde(borrow)]
+    pub(crate) rules: Vec<Rule<'a>>,
+    #[serde(default)]
+    pub(crate) default: Otherwise,
+    #[serde(default)]
+    pub(crate) cache_ms: u32,
+}
+
+/// What becomes of a request that no rule matches.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Otherwise {
+    Allow,
+    #[default]
+    Deny,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "Written<'a>", bound(deserialize = "'de: 'a"))]
+pub(crate) struct Rule<'a> {
+    methods: Option<Vec<Text<'a>>>,
+    path: Template<'a>,
+    pub(crate) access: Access<'a>,
+}
+
+pub(crate) enum Access<'a> {
+    Open,
+    Roles(Vec<Text<'a>>),
+}
+
+/// Serde borrows a `Cow` only where a field says so, and elements of a list have no field.
+#[derive(Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<'a> {
+    #[serde(borrow)]
+    methods: Option<Vec<Text<'a>>>,
+    path: Template<'a>,
+    #[serde(borrow, default)]
+    roles: Vec<Text<'a>>,
+    #[serde(default)]
+    open: bool,
+}
+
+impl<'a> TryFrom<Written<'a>> for Rule<'a> {
+    type Error = &'static str;
+
+    fn try_from(written: Written<'a>) -> Result<Self, Self::Error> {
+        let access = match (written.open, written.roles) {
+            (true, roles) if roles.is_empty() => Access::Open,
+            (true, _) => return Err("an open rule has no `roles`"),
+            (false, roles) if roles.is_empty() => return Err("a rule needs `roles` or `open: true`"),
+            (false, roles) => Access::Roles(roles),
+        };
+        if written.methods.as_ref().is_some_and(Vec::is_empty) {
+            return Err("`methods` names none");
+        }
+        Ok(Self {
+            methods: written.methods,
+            path: written.path,
+            access,
+        })
+    }
+}
+
+impl Rule<'_> {
+    pub(crate) fn matches(&self, request: &Request) -> bool {
+        let method_fits = match &self.methods {
+            None => true,
+            Some(methods) => methods.iter().any(|method| method.0 == request.method),
+        };
+        method_fits && self.path.matches(&request.path)
+    }
+}

@@ -1,0 +1,150 @@
+//! JSON in one reading only.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// The bytes are not JSON, nest too deep, or name a member of an object twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invalid;
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not JSON, or not in one reading only")
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Reads a JSON document. Of a member that is there twice some parsers take the first, others the last: what a policy
+/// approves would not be what the upstream does. So it is refused.
+///
+/// # Errors
+/// [`Invalid`], without any of the content.
+pub fn parse(bytes: &[u8]) -> Result<Value, Invalid> {
+    serde_json::from_slice::<Unique>(bytes)
+        .map(|unique| unique.0)
+        .map_err(|_| Invalid)
+}
+
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        UniqueKeys.deserialize(deserializer).map(Unique)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct UniqueKeys;
+
+impl<'de> DeserializeSeed<'de> for UniqueKeys {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("not finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = access.next_element_seed(self)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = access.next_value_seed(self)?;
+            if members.insert(key, value).is_some() {
+                return Err(A::Error::custom("a member is there twice"));
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_serde_json_reads_once() {
+        for text in [
+            "null",
+            " true ",
+            "-7",
+            "18446744073709551615",
+            "1.5e300",
+            r#""\u00e9\ud83d\ude00""#,
+            r#"[1, [2, {"a": []}], "x"]"#,
+            r#"{"a": {"a": 1}, "b": {"a": 2}}"#,
+        ] {
+            let expected: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for text in [
+            &b""[..],
+            b"{",
+            b"{} {}",
+            b"\xef\xbb\xbf{}",
+            b"\"\xff\"",
+            b"{'a': 1}",
+            b"[1,]",
+            b"NaN",
+            b"1e999",
+            br#""\ud800""#,
+            br#"{"a": 1, "a": 1}"#,
+            br#"{"a": 1, "\u0061": 2}"#,
+            br#"[{"x": {"a": 1, "b": 2, "a": 3}}]"#,
+            deep.as_bytes(),
+        ] {
+            assert_eq!(parse(text), Err(Invalid), "{}", String::from_utf8_lossy(text));
+        }
+    }
+}

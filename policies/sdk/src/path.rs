@@ -1,0 +1,243 @@
+//! Templates of paths: `/kernel/audit/{id}`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+
+/// A template that paths can match.
+///
+/// `{name}` stands for one whole segment that is not empty, and `{name..}` at the end for all that remains, be it
+/// nothing: `/files/{rest..}` matches `/files/` and `/files/a/b`, not `/files`. All else is compared as it stands.
+/// A configuration can hold templates: they are checked as they are read, and borrow from its text if they can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template<'a>(Cow<'a, str>);
+
+/// What is wrong with a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplateError(&'static str);
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl<'a> Template<'a> {
+    /// A template from its text.
+    ///
+    /// # Errors
+    /// If it does not begin with `/`, has an empty segment inside, a brace that is not around a whole segment, or
+    /// `{name..}` anywhere but at the end.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, TemplateError> {
+        let text = text.into();
+        check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Whether the path has this form.
+    #[must_use]
+    #[inline]
+    pub fn matches(&self, path: &str) -> bool {
+        self.walk(path, |_, _| ())
+    }
+
+    /// What stands in the path where `{name}` is in the template, if the path has this form.
+    #[must_use]
+    pub fn capture<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        let mut captured = None;
+        let fits = self.walk(path, |found, value| {
+            if found == name {
+                captured = Some(value);
+            }
+        });
+        captured.filter(|_| fits)
+    }
+
+    /// Whether there is a `{name}`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0
+            .split('/')
+            .filter_map(placeholder)
+            .any(|found| found.strip_suffix("..").unwrap_or(found) == name)
+    }
+
+    fn walk<'p>(&self, path: &'p str, mut found: impl FnMut(&str, &'p str)) -> bool {
+        let (Some(mut template), Some(mut path)) = (self.0.strip_prefix('/'), path.strip_prefix('/')) else {
+            return false;
+        };
+        loop {
+            let (wanted, more_wanted) = cut(template);
+            let (given, more_given) = cut(path);
+            match placeholder(wanted) {
+                Some(name) => match name.strip_suffix("..") {
+                    Some(name) => {
+                        found(name, path);
+                        return true;
+                    }
+                    None if given.is_empty() => return false,
+                    None => found(name, given),
+                },
+                None if wanted == given => (),
+                None => return false,
+            }
+            match (more_wanted, more_given) {
+                (Some(wanted), Some(given)) => (template, path) = (wanted, given),
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+}
+
+fn cut(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('/') {
+        Some((segment, rest)) => (segment, Some(rest)),
+        None => (path, None),
+    }
+}
+
+fn placeholder(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+fn check(text: &str) -> Result<(), TemplateError> {
+    let mut rest = Some(
+        text.strip_prefix('/')
+            .ok_or(TemplateError("a path template must begin with `/`"))?,
+    );
+    while let Some(template) = rest {
+        let (segment, more) = cut(template);
+        rest = more;
+        match placeholder(segment) {
+            Some(name) => {
+                let plain = name.strip_suffix("..").unwrap_or(name);
+                if plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                    return Err(TemplateError(
+                        "a path template's `{name}` needs a name of letters, digits and `_`",
+                    ));
+                }
+                if plain.len() < name.len() && more.is_some() {
+                    return Err(TemplateError("`{name..}` must be at the end of a path template"));
+                }
+            }
+            None if segment.bytes().any(|b| matches!(b, b'{' | b'}')) => {
+                return Err(TemplateError(
+                    "`{name}` must be a whole segment of a path template",
+                ));
+            }
+            None if segment.is_empty() && more.is_some() => {
+                return Err(TemplateError("a path template must have no empty segment inside"));
+            }
+            None => (),
+        }
+    }
+    Ok(())
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Template<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path template")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+
+        let text = deserializer.deserialize_str(Text)?;
+        Self::new(text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matching() {
+        for (template, path, fits) in [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a", "/a", true),
+            ("/a", "/A", false),
+            ("/a", "/a/", false),
+            ("/a/", "/a/", true),
+            ("/a/", "/a", false),
+            ("/kernel/audit/{id}", "/kernel/audit/7", true),
+            ("/kernel/audit/{id}", "/kernel/audit/", false),
+            ("/kernel/audit/{id}", "/kernel/audit", false),
+            ("/kernel/audit/{id}", "/kernel/audit/7/8", false),
+            ("/{a}/b/{c}", "/x/b/{c}", true),
+            ("/{a}/b/{c}", "/x/c/y", false),
+            ("/files/{rest..}", "/files/", true),
+            ("/files/{rest..}", "/files/a/b", true),
+            ("/files/{rest..}", "/files", false),
+            ("/{rest..}", "/", true),
+            ("/{rest..}", "*", false),
+            ("/{rest..}", "", false),
+            ("/caf%C3%A9", "/caf%C3%A9", true),
+        ] {
+            assert_eq!(
+                Template::new(template).unwrap().matches(path),
+                fits,
+                "{template} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn captures() {
+        let template = Template::new("/t/{tenant}/{rest..}").unwrap();
+        assert_eq!(template.capture("/t/acme/a/b", "tenant"), Some("acme"));
+        assert_eq!(template.capture("/t/acme/a/b", "rest"), Some("a/b"));
+        assert_eq!(template.capture("/t/acme/a/b", "other"), None);
+        assert_eq!(template.capture("/u/acme/a/b", "tenant"), None);
+        assert_eq!(template.capture("/t/acme", "tenant"), None);
+        assert!(template.has("tenant") && template.has("rest") && !template.has("t"));
+    }
+
+    #[test]
+    fn a_template_that_could_surprise_is_refused() {
+        for text in [
+            "",
+            "a",
+            "*",
+            "//",
+            "/a//b",
+            "/{}",
+            "/{..}",
+            "/{a",
+            "/a}",
+            "/{a}.json",
+            "/{a..}/b",
+            "/{a b}",
+            "/{{a}}",
+        ] {
+            assert!(Template::new(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_lends_its_text() {
+        let plain: Template<'_> = serde_json::from_str(r#""/a/{b}""#).unwrap();
+        assert!(matches!(plain.0, Cow::Borrowed(_)));
+        let escaped: Template<'_> = serde_json::from_str(r#""\/a\/{b}""#).unwrap();
+        assert_eq!(escaped, plain);
+        let error = serde_json::from_str::<Template<'_>>(r#""a""#).unwrap_err();
+        assert!(error.to_string().contains("must begin with `/`"));
+    }
+}

@@ -1,0 +1,1 @@
+//! A policy module: thresholds, deny lists and required fields for manifests and allocations.

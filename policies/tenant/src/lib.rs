@@ -1,0 +1,1 @@
+//! A policy module: a tenant sees its own resources and no other.
