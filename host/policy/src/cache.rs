@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_directory_that_lets_others_in_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         Cache::open(directory.path()).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(Cache::open(directory.path()), Err(CacheError::Open(_))));

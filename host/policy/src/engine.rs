@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits::MEMORIES;
 
@@ -58,12 +58,16 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     pool.total_memories(count.saturating_mul(MEMORIES));
     pool.max_tables_per_component(2 * MEMORIES);
     pool.total_tables(count.saturating_mul(2 * MEMORIES));
+    // A core module may use the memories of its component as it likes.
+    pool.max_memories_per_module(MEMORIES);
+    pool.max_tables_per_module(2 * MEMORIES);
     pool.table_elements(20_000);
     pool.total_stacks(count);
     pool.max_memory_size(memory);
     // A small policy touches a few pages: clearing them costs less than giving them back to the system and faulting
     // them in again for the next request.
-    pool.linear_memory_keep_resident(256 << 10);
+    pool.linear_memory_keep_resident(1 << 20);
+    pool.pagemap_scan(Enabled::Auto);
     pool.table_keep_resident(16 << 10);
     pool.async_stack_keep_resident(64 << 10);
 

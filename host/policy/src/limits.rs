@@ -55,7 +55,12 @@ impl Meter {
         self.used
     }
 
-    fn take(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+    fn take(&mut self, from: usize, to: usize, maximum: Option<usize>, unit: usize) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| to > maximum) {
+            // It will not grow, whatever is said here.
+            return Ok(false);
+        }
+        let bytes = to.saturating_sub(from).saturating_mul(unit);
         let used = self.used.saturating_add(bytes);
         if used > self.limit {
             // An error rather than a failed growth: the module would only abort over it, without a reason.
@@ -71,17 +76,17 @@ impl ResourceLimiter for Meter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(desired.saturating_sub(current))
+        self.take(current, desired, maximum, 1)
     }
 
     fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(desired.saturating_sub(current).saturating_mul(size_of::<usize>()))
+        self.take(current, desired, maximum, size_of::<usize>())
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{attempt, check, key, render, sign, token};
+use crate::{attempt, check, key, policy, render, serve, sign, token};
 
 /// Check what a Postern gate does before Envoy does it, and make what its callers need.
 #[derive(Debug, Parser)]
@@ -38,6 +38,11 @@ pub(crate) enum Command {
     Token(token::Command),
     /// Sign a request as its client would, and print its headers
     SignRequest(sign::Args),
+    /// Write, build, test, measure, sign and verify policy modules
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Run the policy host, which gates ask
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -49,6 +54,8 @@ impl Command {
             Self::Key(key::Command::New(args)) => key::new(&args),
             Self::Token(token::Command::Mint(args)) => token::mint(&args),
             Self::SignRequest(args) => sign::run(&args),
+            Self::Serve(args) => serve::run(&args),
+            Self::Policy(command) => command.run(),
         }
     }
 }

@@ -95,3 +95,22 @@ fn what_cannot_be_tried() {
         assert!(!run.says("hunter2"), "{run:?}");
     }
 }
+
+#[test]
+fn a_policy_is_named_and_not_asked() {
+    let desk = desk();
+    let (text, document) = attempt(&desk, &["/asked", "-d", "12345678"]);
+    assert_eq!(text.code, 0, "{text:?}");
+    for part in [
+        "would ask the policy host: module sentinel, which is shown the body, 8 bytes at most",
+        "Allowed, if the policy allows.",
+    ] {
+        assert!(text.says(part), "no {part:?} in {text:?}");
+    }
+    assert_eq!(document["decision"], "allowed, if the policy allows");
+    let (text, document) = attempt(&desk, &["/asked", "-d", "123456789"]);
+    assert_eq!(
+        (text.code, &document["attempts"][0]["reason"]),
+        (2, &"body_too_large".into())
+    );
+}

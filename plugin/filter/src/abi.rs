@@ -96,7 +96,7 @@ fn take_text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// Answers the request in the upstream's place. True if the proxy took the reply.
-pub(crate) fn send_local_reply(status: u16, details: &str, headers: &[(&str, &str)], body: &str) -> bool {
+pub(crate) fn send_local_reply(status: u16, details: &str, headers: &[(&str, &[u8])], body: &str) -> bool {
     let headers = serialise(headers);
     // SAFETY: every pointer comes with the length of the slice it was taken from and is only read during the call.
     let status = unsafe {
@@ -114,7 +114,7 @@ pub(crate) fn send_local_reply(status: u16, details: &str, headers: &[(&str, &st
     status == Status::Ok
 }
 
-fn serialise(headers: &[(&str, &str)]) -> Vec<u8> {
+fn serialise(headers: &[(&str, &[u8])]) -> Vec<u8> {
     let number = |n: usize| (n as u32).to_le_bytes();
     let mut bytes = Vec::with_capacity(256);
     bytes.extend(number(headers.len()));
@@ -123,8 +123,8 @@ fn serialise(headers: &[(&str, &str)]) -> Vec<u8> {
         bytes.extend(number(value.len()));
     }
     for (name, value) in headers {
-        for text in [name, value] {
-            bytes.extend(text.as_bytes());
+        for text in [name.as_bytes(), value] {
+            bytes.extend(text);
             bytes.push(0);
         }
     }

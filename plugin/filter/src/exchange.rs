@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use postern_gate::ports::{Event, Metrics as _};
-use postern_gate::{Denial, Effects, Need, Pending, Request, Step};
+use postern_gate::{Allowance, Answer, Consultation, Denial, Effects, Facts, Need, Pending, Request, Step};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
-use crate::abi;
 use crate::worker::Worker;
+use crate::{abi, consult, effects};
 
 /// The proxy's handle on a request.
 pub(crate) struct Http(Rc<RefCell<Exchange>>);
@@ -21,7 +21,10 @@ impl Http {
             context_id,
             worker,
             state: State::Open,
+            head_only: false,
+            body: Body::default(),
             response: Vec::new(),
+            policy: None,
         };
         Self(Rc::new(RefCell::new(exchange)))
     }
@@ -32,8 +35,20 @@ pub(crate) struct Exchange {
     context_id: u32,
     worker: Option<Rc<Worker>>,
     state: State,
+    /// No body follows the headers.
+    head_only: bool,
+    body: Body,
     /// Headers for the response.
     response: Vec<(&'static str, String)>,
+    /// What a policy wants changed in the response.
+    policy: Option<Box<Allowance>>,
+}
+
+/// The body as far as the proxy holds it for a request that waits.
+#[derive(Default)]
+struct Body {
+    size: usize,
+    complete: bool,
 }
 
 enum State {
@@ -43,11 +58,25 @@ enum State {
     Body { pending: Pending, taken: usize },
     /// Waits for keys.
     Keys(Pending),
+    /// Waits for a policy's answer, to the call with this token.
+    Policy { pending: Pending, token: u32 },
     /// Answered in the upstream's place.
     Refused,
 }
 
-impl Context for Http {}
+/// In whose callback a step is carried out: there the answers to its calls will come.
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    Stream,
+    Root(&'a Rc<RefCell<Exchange>>),
+}
+
+impl Context for Http {
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        let answer = consult::answer(status, size);
+        self.0.borrow_mut().policy_answered(token, answer);
+    }
+}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
@@ -55,7 +84,8 @@ impl HttpContext for Http {
         let Some(worker) = exchange.worker.clone() else {
             return exchange.fail();
         };
-        let step = with_request(&worker, end_of_stream, |request| {
+        exchange.head_only = end_of_stream;
+        let step = with_request(end_of_stream, worker.needs_source, |request| {
             worker.gate.begin(request, &worker.tables, &worker.ports())
         });
         exchange.act(step, &self.0)
@@ -69,58 +99,68 @@ impl HttpContext for Http {
         let mut exchange = self.0.borrow_mut();
         exchange.strip_trailers();
         // Trailers end the body without telling the body callback.
-        exchange.body_complete()
+        let size = exchange.body.size;
+        exchange.body(size, true)
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        for (name, value) in self.0.borrow_mut().response.drain(..) {
+        let mut exchange = self.0.borrow_mut();
+        for (name, value) in exchange.response.drain(..) {
             // Added: an upstream may have limits of its own, and both fields are lists.
             let _ = hostcalls::add_map_value_bytes(MapType::HttpResponseHeaders, name, value.as_bytes());
+        }
+        if let Some(policy) = exchange.policy.take() {
+            effects::change(MapType::HttpResponseHeaders, &policy.response);
         }
         Action::Continue
     }
 }
 
-/// Reads the request's head and hands it to the gate; no step if it cannot be read.
-fn with_request(
-    worker: &Worker,
+/// Reads the request's head and hands it to the gate; nothing if it cannot be read.
+fn with_request<T>(
     end_of_stream: bool,
-    decide: impl FnOnce(&Request<'_>) -> Step,
-) -> Option<Step> {
+    needs_source: bool,
+    decide: impl FnOnce(&Request<'_>) -> T,
+) -> Option<T> {
     let block = abi::request_headers()?;
     let headers = block.parse()?;
-    let source = if worker.needs_source {
-        hostcalls::get_property(vec!["source", "address"]).ok().flatten()
+    let source = if needs_source {
+        property(["source", "address"])
     } else {
         None
     };
-    let source = source
-        .as_deref()
-        .and_then(|bytes| std::str::from_utf8(bytes).ok());
     Some(decide(&Request {
         headers: &headers,
-        source,
+        source: source.as_deref(),
         end_of_stream,
     }))
 }
 
+fn property(path: [&str; 2]) -> Option<String> {
+    let bytes = hostcalls::get_property(path.to_vec()).ok().flatten()?;
+    String::from_utf8(bytes).ok()
+}
+
 impl Exchange {
+    /// Carries out the step at the request's headers.
     fn act(&mut self, step: Option<Step>, this: &Rc<RefCell<Self>>) -> Action {
         match step {
             Some(Step::Need(Need::Keys { issuer }, pending)) => self.need_keys(issuer, pending, this),
-            step => self.settle(step),
+            step => self.settle(step, Within::Stream),
         }
     }
 
     /// Carries out a step that needs no keys.
-    fn settle(&mut self, step: Option<Step>) -> Action {
+    fn settle(&mut self, step: Option<Step>, within: Within<'_>) -> Action {
         match step {
             Some(Step::Continue(effects)) => self.admit(effects),
             Some(Step::Deny(denial)) => self.refuse(&denial),
             Some(Step::Need(Need::Body { .. }, pending)) => {
                 self.state = State::Body { pending, taken: 0 };
-                Action::Pause
+                // Some or all of it may be here already, if the request has waited before.
+                self.take_body(within)
             }
+            Some(Step::Need(Need::Policy, pending)) => self.consult(pending, within),
             // Keys are asked for once a request; the gate never asks again.
             Some(Step::Need(Need::Keys { .. }, _)) | None => self.fail(),
         }
@@ -135,11 +175,11 @@ impl Exchange {
             return Action::Pause;
         }
         let step = self.resume(&worker, pending);
-        self.settle(step)
+        self.settle(step, Within::Stream)
     }
 
     fn resume(&self, worker: &Worker, pending: Pending) -> Option<Step> {
-        with_request(worker, false, |request| {
+        with_request(self.head_only, worker.needs_source, |request| {
             worker
                 .gate
                 .resume(pending, request, &worker.tables, &worker.ports())
@@ -147,46 +187,129 @@ impl Exchange {
     }
 
     /// The wait for keys is over, with keys or without. Called with this request as the effective context.
-    pub(crate) fn keys_came(&mut self) {
+    pub(crate) fn keys_came(&mut self, this: &Rc<RefCell<Self>>) {
         let State::Keys(pending) = std::mem::replace(&mut self.state, State::Open) else {
             return;
         };
         let Some(worker) = self.worker.clone() else { return };
         let step = self.resume(&worker, pending);
-        if self.settle(step) == Action::Continue {
+        if self.settle(step, Within::Root(this)) == Action::Continue {
             let _ = hostcalls::resume_http_request();
         }
     }
 
-    fn body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        match &mut self.state {
-            State::Open => return Action::Continue,
-            State::Keys(_) | State::Refused => return Action::Pause,
-            State::Body { pending, taken } => {
-                // The proxy holds the body and shows all of it each time: only what is new is passed on.
-                let new = size.saturating_sub(*taken);
-                let part = if new == 0 {
-                    None
-                } else {
-                    hostcalls::get_buffer(BufferType::HttpRequestBody, *taken, new)
-                        .ok()
-                        .flatten()
-                };
-                let part = part.unwrap_or_default();
-                *taken = taken.saturating_add(part.len());
-                if part.len() < new {
-                    return self.fail();
+    /// Asks the policy, unless an answer is at hand.
+    fn consult(&mut self, pending: Pending, within: Within<'_>) -> Action {
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
+        let shown = worker.gate.policy_of(&pending).is_some_and(|(_, shown)| shown);
+        let size = self.body.size;
+        let body = if shown { read_body(0, size) } else { Vec::new() };
+        if shown && body.len() < size {
+            return self.fail();
+        }
+        let protocol = property(["request", "protocol"]);
+        let facts = Facts {
+            protocol: protocol.as_deref(),
+            body: &body,
+        };
+        let consulted = with_request(self.head_only, true, |request| {
+            worker
+                .gate
+                .consult(pending, request, &facts, &worker.tables, &worker.ports())
+        });
+        match consulted {
+            Some(Consultation::Settled(step)) => self.settle(Some(step), within),
+            Some(Consultation::Ask(pending, question)) => self.ask(&worker, pending, &question, within),
+            None => self.fail(),
+        }
+    }
+
+    fn ask(&mut self, worker: &Worker, pending: Pending, question: &[u8], within: Within<'_>) -> Action {
+        let Some(host) = worker.gate.policy_host() else {
+            return self.fail();
+        };
+        match consult::ask(host, question) {
+            Ok(token) => {
+                if let Within::Root(this) = within {
+                    worker.expect_answer(token, self.context_id, this);
                 }
-                if let Err(denial) = pending.body(&part) {
-                    return self.refuse_body(denial);
+                self.state = State::Policy { pending, token };
+                Action::Pause
+            }
+            Err(answer) => self.answered(pending, answer),
+        }
+    }
+
+    /// The policy answered, or cannot be asked.
+    fn answered(&mut self, pending: Pending, answer: Answer) -> Action {
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
+        let step = with_request(self.head_only, true, |request| {
+            worker
+                .gate
+                .answered(pending, answer, request, &worker.tables, &worker.ports())
+        });
+        self.settle(step, Within::Stream)
+    }
+
+    /// The answer to a call came. Called with this request as the effective context.
+    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer) {
+        match std::mem::replace(&mut self.state, State::Open) {
+            State::Policy {
+                pending,
+                token: expected,
+            } if token == expected => {
+                if self.answered(pending, answer) == Action::Continue {
+                    let _ = hostcalls::resume_http_request();
                 }
             }
+            other => self.state = other,
         }
-        if end_of_stream {
-            self.body_complete()
+    }
+
+    fn body(&mut self, size: usize, complete: bool) -> Action {
+        if matches!(self.state, State::Open) {
+            return Action::Continue;
+        }
+        self.body.size = size;
+        self.body.complete |= complete;
+        self.take_body(Within::Stream)
+    }
+
+    /// Passes on to the gate what is new of the body, if the gate waits for it.
+    fn take_body(&mut self, within: Within<'_>) -> Action {
+        let State::Body { pending, taken } = &mut self.state else {
+            return Action::Pause;
+        };
+        // The proxy holds the body and shows all of it each time: only what is new is passed on.
+        let new = self.body.size.saturating_sub(*taken);
+        let part = read_body(*taken, new);
+        *taken = taken.saturating_add(part.len());
+        if part.len() < new {
+            return self.fail();
+        }
+        if let Err(denial) = pending.body(&part) {
+            return self.refuse_body(denial);
+        }
+        if self.body.complete {
+            self.body_complete(within)
         } else {
             Action::Pause
         }
+    }
+
+    fn body_complete(&mut self, within: Within<'_>) -> Action {
+        let State::Body { pending, .. } = std::mem::replace(&mut self.state, State::Open) else {
+            return self.fail();
+        };
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
+        let step = self.resume(&worker, pending);
+        self.settle(step, within)
     }
 
     /// Some upstreams merge trailers into the headers: what may not come there may not come here.
@@ -205,23 +328,6 @@ impl Exchange {
         }
     }
 
-    fn body_complete(&mut self) -> Action {
-        match std::mem::replace(&mut self.state, State::Open) {
-            State::Open => Action::Continue,
-            State::Body { pending, .. } => {
-                let Some(worker) = self.worker.clone() else {
-                    return self.fail();
-                };
-                let step = self.resume(&worker, pending);
-                self.settle(step)
-            }
-            waiting => {
-                self.state = waiting;
-                Action::Pause
-            }
-        }
-    }
-
     fn refuse_body(&mut self, denial: Denial) -> Action {
         let State::Body { pending, .. } = std::mem::replace(&mut self.state, State::Refused) else {
             return Action::Pause;
@@ -234,42 +340,35 @@ impl Exchange {
     }
 
     fn admit(&mut self, effects: Effects) -> Action {
-        for name in &effects.strip {
-            let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
-        }
-        for (name, value) in effects.identity.iter().flat_map(|identity| identity.headers()) {
-            // Nothing can stand under these names any more: what the client sent was stripped above.
-            let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value.as_bytes());
-        }
+        effects::apply(&effects);
         self.response = effects.response;
+        self.policy = effects.policy;
         self.state = State::Open;
         Action::Continue
     }
 
     fn refuse(&mut self, denial: &Denial) -> Action {
         self.state = State::Refused;
-        let block = abi::request_headers();
-        let headers = block
-            .as_ref()
-            .and_then(abi::HeaderBlock::parse)
-            .unwrap_or_default();
-        let id = Request {
-            headers: &headers,
-            source: None,
-            end_of_stream: false,
+        let own = denial
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()));
+        let status = denial.status();
+        let details = denial.details();
+        if let Some(reply) = &denial.reply {
+            let fields = reply
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_slice()));
+            let fields: Vec<_> = fields.chain(own).collect();
+            abi::send_local_reply(status, &details, &fields, &reply.body);
+            return Action::Pause;
         }
-        .id()
-        .map(str::to_owned);
-        let fields = denial.headers.iter().map(|(name, value)| (*name, &**value));
-        let fields: Vec<_> = std::iter::once(("content-type", Denial::CONTENT_TYPE))
-            .chain(fields)
+        let id = with_request(self.head_only, false, |request| request.id().map(str::to_owned));
+        let fields: Vec<_> = std::iter::once(("content-type", Denial::CONTENT_TYPE.as_bytes()))
+            .chain(own)
             .collect();
-        abi::send_local_reply(
-            denial.reason.status(),
-            &denial.details(),
-            &fields,
-            &denial.body(id.as_deref()),
-        );
+        abi::send_local_reply(status, &details, &fields, &denial.body(id.flatten().as_deref()));
         Action::Pause
     }
 
@@ -284,4 +383,13 @@ impl Exchange {
         }
         self.refuse(&denial)
     }
+}
+
+/// A part of the body that the proxy holds; what it does not show is missing.
+fn read_body(start: usize, size: usize) -> Vec<u8> {
+    if size == 0 {
+        return Vec::new();
+    }
+    let part = hostcalls::get_buffer(BufferType::HttpRequestBody, start, size);
+    part.ok().flatten().unwrap_or_default()
 }

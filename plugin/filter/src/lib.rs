@@ -1,10 +1,12 @@
 //! The proxy-wasm filter: a shell that carries out what the gate decides.
 //!
 //! Nothing is decided here. `root` reads the configuration and keeps issuers' keys fresh, `exchange` takes a request
-//! through the gate's steps, `ports` answers what the gate asks of its surroundings, `abi` holds the few host calls
+//! through the gate's steps, `consult` asks policies, `ports` answers what the gate asks of its surroundings, `abi` holds the few host calls
 //! that the SDK does not offer in a form that is safe for any input.
 
 mod abi;
+mod consult;
+mod effects;
 mod exchange;
 mod fetch;
 mod metrics;

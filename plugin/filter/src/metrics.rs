@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     refused: RefCell<HashMap<(Option<usize>, Reason), Counter>>,
     /// What happens beside the decisions.
     named: RefCell<HashMap<String, Counter>>,
+    /// A policy's trouble was logged since the last tick.
+    complained: Cell<bool>,
 }
 
 impl Counters {
@@ -33,6 +35,7 @@ impl Counters {
             admitted,
             refused: RefCell::default(),
             named: RefCell::default(),
+            complained: Cell::new(false),
         }
     }
 
@@ -50,8 +53,20 @@ impl Counters {
             .add();
     }
 
+    fn count_policy(&self, rule: usize, what: &str) {
+        self.count(&format!("postern.policy.{}.{what}", self.rule(Some(rule))));
+    }
+
+    /// Logs what is wrong with a policy, once a tick at most: a client may be able to cause it.
+    fn complain(&self, rule: usize, why: &str) {
+        if !self.complained.replace(true) {
+            log::warn!("postern: the policy of rule {}: {why}", self.rule(Some(rule)));
+        }
+    }
+
     /// Hands to the proxy what was counted since the last time.
     pub(crate) fn flush(&self) {
+        self.complained.set(false);
         self.admitted.iter().for_each(Counter::flush);
         self.refused.borrow().values().for_each(Counter::flush);
         self.named.borrow().values().for_each(Counter::flush);
@@ -76,6 +91,10 @@ impl Metrics for Counters {
             }
             Event::Evicted => self.count("postern.limits.evicted"),
             Event::StaleKeys => self.count("postern.keys.stale"),
+            Event::PolicyAsked { rule } => self.count_policy(*rule, "asked"),
+            Event::PolicyRecalled { rule } => self.count_policy(*rule, "recalled"),
+            Event::PolicyWaived { rule } => self.count_policy(*rule, "waived"),
+            Event::PolicyTrouble { rule, why } => self.complain(*rule, why),
             Event::Matched { .. }
             | Event::Authenticated { .. }
             | Event::Authorized

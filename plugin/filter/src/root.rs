@@ -8,6 +8,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
+use crate::consult;
 use crate::exchange::Http;
 use crate::ports::SharedData;
 use crate::verifier::ProxyVerifier;
@@ -65,6 +66,14 @@ impl Context for Root {
             worker.wake(issuer);
             let _ = hostcalls::set_effective_context(self.context_id);
         }
+    }
+
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        let Some(worker) = &self.worker else { return };
+        // Read first: the buffer belongs to this callback, whichever context it is for.
+        let answer = consult::answer(status, size);
+        worker.policy_answered(token, answer);
+        let _ = hostcalls::set_effective_context(self.context_id);
     }
 }
 

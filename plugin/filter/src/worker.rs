@@ -1,11 +1,12 @@
-//! What one worker holds under one configuration: the gate, its tables and the requests that wait for keys.
+//! What one worker holds under one configuration: the gate, its tables and the requests that wait.
 
 use std::cell::RefCell;
-use std::rc::Weak;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use postern_gate::ports::{Clock, Ports};
-use postern_gate::{Gate, Tables};
+use postern_gate::{Answer, Gate, Tables};
 use proxy_wasm::hostcalls;
 
 use crate::exchange::Exchange;
@@ -25,6 +26,15 @@ pub(crate) struct Worker {
     pub(crate) verifier: ProxyVerifier,
     pub(crate) fetcher: RefCell<Fetcher>,
     waiters: RefCell<Vec<Waiter>>,
+    /// The requests whose policy was asked from outside their own callbacks, by the call's token. The SDK hands such
+    /// answers to the root context. Each call is answered, by a timeout if by nothing else, so that none stays here.
+    calls: RefCell<HashMap<u32, Call>>,
+}
+
+/// A request that waits for the answer to a call.
+struct Call {
+    context_id: u32,
+    exchange: Weak<RefCell<Exchange>>,
 }
 
 /// A request that waits for an issuer's keys.
@@ -48,6 +58,7 @@ impl Worker {
             verifier,
             fetcher,
             waiters: RefCell::default(),
+            calls: RefCell::default(),
         }
     }
 
@@ -107,8 +118,29 @@ impl Worker {
             };
             // The client may have gone: then there is nothing to act on, and calls would reach the root context.
             if hostcalls::set_effective_context(waiter.context_id).is_ok() {
-                exchange.borrow_mut().keys_came();
+                exchange.borrow_mut().keys_came(&exchange);
             }
+        }
+    }
+
+    /// Notes that the answer to a call is for this request.
+    pub(crate) fn expect_answer(&self, token: u32, context_id: u32, exchange: &Rc<RefCell<Exchange>>) {
+        let call = Call {
+            context_id,
+            exchange: Rc::downgrade(exchange),
+        };
+        self.calls.borrow_mut().insert(token, call);
+    }
+
+    /// Goes on with the request that the answer to a call is for.
+    pub(crate) fn policy_answered(&self, token: u32, answer: Answer) {
+        let call = self.calls.borrow_mut().remove(&token);
+        let Some(call) = call else { return };
+        let Some(exchange) = call.exchange.upgrade() else {
+            return;
+        };
+        if hostcalls::set_effective_context(call.context_id).is_ok() {
+            exchange.borrow_mut().policy_answered(token, answer);
         }
     }
 }

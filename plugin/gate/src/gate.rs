@@ -188,9 +188,12 @@ impl Gate {
                 self.admitted(index, rule, request, identity, progress, ports)
             }
             // Nothing was asked, so that nothing was answered.
-            Waiting::Policy { .. } => {
-                self.deny(Some((index, rule)), Denial::new(Reason::GateFailed), progress, ports)
-            }
+            Waiting::Policy { .. } => self.deny(
+                Some((index, rule)),
+                Denial::new(Reason::GateFailed),
+                progress,
+                ports,
+            ),
             Waiting::Body { scheme, signature } => {
                 progress.body = Some(signature.received());
                 let verified = self

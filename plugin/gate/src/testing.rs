@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use crate::ports::memory::{ManualClock, MemoryState};
 use crate::ports::{Clock as _, Event, Metrics, Ports, PureRust};
-use crate::{Denial, Gate, Header, Identity, Need, Request, Secret, Step, Tables, config};
+use crate::{
+    Answer, Consultation, Denial, Facts, Gate, Header, Identity, Need, Pending, Request, Secret, Step,
+    Tables, config,
+};
 
 pub(crate) struct Bed {
     gate: Gate,
@@ -98,6 +101,65 @@ impl Bed {
         let headers = head("GET", path, headers);
         self.gate
             .resume(pending, &request(&headers, true), &self.tables, &self.ports())
+    }
+
+    /// A GET whose policy, if it is asked, gives this answer. The step, and the question.
+    pub(crate) fn ask(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        answer: Answer,
+    ) -> (Step, Option<Vec<u8>>) {
+        let headers = head("GET", path, headers);
+        let request = request(&headers, true);
+        let step = self.gate.begin(&request, &self.tables, &self.ports());
+        self.consult(step, &request, b"", answer)
+    }
+
+    pub(crate) fn consult(
+        &self,
+        step: Step,
+        request: &Request<'_>,
+        body: &[u8],
+        answer: Answer,
+    ) -> (Step, Option<Vec<u8>>) {
+        let Step::Need(Need::Policy, pending) = step else {
+            return (step, None);
+        };
+        let facts = Facts { protocol: None, body };
+        let ports = self.ports();
+        match self.gate.consult(pending, request, &facts, &self.tables, &ports) {
+            Consultation::Settled(step) => (step, None),
+            Consultation::Ask(pending, question) => {
+                let step = self.gate.answered(pending, answer, request, &self.tables, &ports);
+                (step, Some(question))
+            }
+        }
+    }
+
+    /// A POST whose policy, if it is asked, gives this answer.
+    pub(crate) fn ask_with_body(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        answer: Answer,
+    ) -> (Step, Option<Vec<u8>>) {
+        let step = self.post(path, headers, body);
+        let head = head("POST", path, headers);
+        self.consult(step, &request(&head, false), body, answer)
+    }
+
+    /// A mistake of the shell's: a request put to what it does not wait for.
+    pub(crate) fn answer(&self, pending: Pending, answer: Answer) -> Step {
+        let headers = head("GET", "/", &[]);
+        self.gate.answered(
+            pending,
+            answer,
+            &request(&headers, true),
+            &self.tables,
+            &self.ports(),
+        )
     }
 
     /// A request with a body, passed on in two parts as a proxy would.

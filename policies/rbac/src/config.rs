@@ -29,7 +29,7 @@ pub(crate) enum Otherwise {
 #[serde(try_from = "Written<'a>", bound(deserialize = "'de: 'a"))]
 pub(crate) struct Rule<'a> {
     methods: Option<Vec<Text<'a>>>,
-    path: Template<'a>,
+    path: Template<Text<'a>>,
     pub(crate) access: Access<'a>,
 }
 
@@ -42,12 +42,19 @@ pub(crate) enum Access<'a> {
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written<'a> {
     #[serde(borrow)]
     methods: Option<Vec<Text<'a>>>,
-    path: Template<'a>,
+    #[serde(borrow)]
+    path: Template<Text<'a>>,
     #[serde(borrow, default)]
     roles: Vec<Text<'a>>,
     #[serde(default)]

@@ -1,1 +1,109 @@
 //! A policy module: a tenant sees its own resources and no other.
+
+mod config;
+
+use postern_sdk::json;
+use postern_sdk::{Decision, Denial, Error, Request, deny};
+
+use config::{Config, Name};
+
+postern_sdk::policy!(authorize);
+
+fn authorize(request: &Request) -> Result<Decision, Error> {
+    let config: Config = postern_sdk::config()?;
+    if config.header.is_none() && config.paths.is_empty() && config.set_header.is_none() {
+        let missing = "one of `paths`, `header` and `set_header` is needed: without them nothing is decided";
+        return Err(Error::Misconfigured(missing.into()));
+    }
+    Ok(decide(&config, request).unwrap_or_else(Decision::from))
+}
+
+fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
+    let named = named(config, request)?;
+    if named.is_none() && config.required && !(config.paths.is_empty() && config.header.is_none()) {
+        return Err(deny(403, "tenant_missing", "The request names no tenant."));
+    }
+    let own = own(config, request)?;
+    let crosses = match (&named, &own) {
+        (Some(named), Some(own)) => named != own,
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        (None, None) => return Err(no_tenant()),
+    };
+    let mut allowance = Decision::allow();
+    if crosses {
+        if !config.operators.iter().any(|role| request.has_role(role)) {
+            return Err(match own {
+                Some(_) => deny(403, "tenant_mismatch", "This belongs to another tenant."),
+                None => no_tenant(),
+            });
+        }
+        let into = named.as_ref().map_or("", Name::as_str);
+        allowance = allowance.obligation("tenant_crossed", into);
+    }
+    if let (Some(header), Some(tenant)) = (&config.set_header, named.or(own)) {
+        allowance = allowance.header(header.as_str(), tenant.as_str());
+    }
+    Ok(allowance.into())
+}
+
+fn no_tenant() -> Denial {
+    deny(403, "tenant_unknown", "The caller belongs to no tenant.")
+}
+
+/// The tenant whose resource the request is for. Where path and header both name one, they must agree: the upstream
+/// could follow either.
+fn named(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
+    let invalid = || {
+        deny(
+            400,
+            "tenant_invalid",
+            "The request does not name a tenant in one way.",
+        )
+    };
+    let mut named: Option<Name> = None;
+    let in_path = config
+        .paths
+        .iter()
+        .find_map(|path| path.0.capture(&request.path, "tenant"));
+    if let Some(text) = in_path {
+        named = Some(Name::new(text).ok_or_else(invalid)?);
+    }
+    let in_header = match &config.header {
+        Some(header) => request.single_header(header).map_err(|_| invalid())?,
+        None => None,
+    };
+    if let Some(value) = in_header {
+        let text = str::from_utf8(value).map_err(|_| invalid())?;
+        let in_header = Name::new(text).ok_or_else(invalid)?;
+        if named.as_ref().is_some_and(|in_path| *in_path != in_header) {
+            return Err(invalid());
+        }
+        named = Some(in_header);
+    }
+    Ok(named)
+}
+
+/// The caller's tenant: the proven one, or the default for callers that have none.
+fn own(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
+    let proven = match (&config.claim, &request.identity) {
+        (_, None) => None,
+        (None, Some(identity)) => identity.tenant.clone(),
+        (Some(pointer), Some(identity)) => {
+            let claims = json::parse(identity.claims.as_bytes()).map_err(|_| no_tenant())?;
+            match claims.pointer(&pointer.0) {
+                None | Some(serde_json::Value::Null) => None,
+                Some(serde_json::Value::String(text)) => Some(text.clone()),
+                // Whatever an issuer means by it, it does not mean the default.
+                Some(_) => return Err(no_tenant()),
+            }
+        }
+    };
+    match proven {
+        Some(text) => Name::new(&text).map(Some).ok_or_else(no_tenant),
+        None => Ok(config.default_tenant.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Envoy as shipped (`envoy/envoy.yaml`), with another gate and, where a test needs it, a few lines changed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use postern_testbed::envoy::{self, Builder, Envoy};
@@ -90,6 +91,36 @@ impl Setup {
         )
     }
 
+    /// A cluster `postern_host` that leads there, over HTTP/2 without TLS.
+    #[must_use]
+    pub fn policy_host(self, addr: SocketAddr) -> Self {
+        let cluster = format!(
+            r#"  clusters:
+  - name: postern_host
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          http2_protocol_options:
+            allow_connect: false
+    load_assignment:
+      cluster_name: postern_host
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address:
+                address: {}
+                port_value: {}
+"#,
+            addr.ip(),
+            addr.port()
+        );
+        self.change("  clusters:\n", cluster)
+    }
+
     /// The same with another gate.
     #[must_use]
     pub fn gate(mut self, gate: Value) -> Self {
@@ -108,7 +139,7 @@ impl Setup {
             text = text.replacen(from, to, 1);
         }
         let filter = wasm::filter().unwrap_or_else(|error| panic!("{error}"));
-        let port = |addr: std::net::SocketAddr| addr.port().to_string();
+        let port = |addr: SocketAddr| addr.port().to_string();
         render(
             &text,
             &[

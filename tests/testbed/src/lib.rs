@@ -2,7 +2,7 @@
 //!
 //! A real Envoy on free ports ([`envoy`]), a stand-in for the API behind the gate that tells what reached it
 //! ([`sample_api`]), an identity provider whose keys can be rotated and whose endpoint can be broken on purpose
-//! ([`idp`]), and what clients need: tokens ([`tokens`]) and signed webhooks ([`sign`]).
+//! ([`idp`]), a policy host that answers as it is told ([`policy_peer`]), and what clients need: tokens ([`tokens`]) and signed webhooks ([`sign`]).
 //!
 //! The servers run on threads of their own and stop when dropped. So the same types serve a plain `fn main`,
 //! a `#[test]` and a `#[tokio::test]` of either flavour.
@@ -12,6 +12,7 @@ pub mod envoy;
 pub mod idp;
 pub mod keys;
 pub mod paths;
+pub mod policy_peer;
 pub mod ports;
 pub mod sample_api;
 mod server;

@@ -20,7 +20,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(name: &str, router: Router) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        Self::start_at(name, ([127, 0, 0, 1], 0).into(), router)
+    }
+
+    pub(crate) fn start_at(name: &str, addr: SocketAddr, router: Router) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()

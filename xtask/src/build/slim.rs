@@ -17,10 +17,12 @@ const KEPT: &[(&str, &str)] = &[
     ("proxy_on_configure", "configuration"),
     ("proxy_on_tick", "refreshing"),
     ("proxy_on_request_headers", "deciding"),
-    ("proxy_on_request_body", "signatures"),
-    ("proxy_on_request_trailers", "signatures"),
-    ("proxy_on_response_headers", "limits"),
+    ("proxy_on_request_body", "signatures and policies"),
+    ("proxy_on_request_trailers", "signatures and policies"),
+    ("proxy_on_response_headers", "limits and policies"),
     ("proxy_on_http_call_response", "keys"),
+    ("proxy_on_grpc_receive", "policies"),
+    ("proxy_on_grpc_close", "policies"),
     ("proxy_on_delete", "cleaning"),
 ];
 

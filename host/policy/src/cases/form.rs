@@ -331,7 +331,7 @@ cases:
             ("cases: [{name: a, expect: {allow: {}}, requset: {}}]", "requset"),
             ("cases: [{name: a, expect: {alow: {}}}]", "alow"),
             ("cases: [{name: a}]", "expect"),
-            ("cases: [{name: a, expect: {deny: {code: 1}}}]", ""),
+            ("cases: [{name: a, expect: {deny: {status: no}}}]", ""),
             ("cases: [{name: a, request: {time: yesterday}, expect: {allow: {}}}]", "time"),
             ("cases: [{name: a, request: {body: {base64: '!'}}, expect: {allow: {}}}]", "base64"),
         ] {

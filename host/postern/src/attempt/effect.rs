@@ -38,7 +38,7 @@ pub(super) fn response(denial: &Denial, request_id: Option<&str>) -> Effect {
         .unwrap_or_default()
         .to_owned();
     Effect::Response {
-        status: denial.reason.status(),
+        status: denial.status(),
         title,
         headers: std::iter::once(content_type)
             .chain(owned(&denial.headers))

@@ -56,6 +56,7 @@ impl Explainer<'_> {
             Noted::Matched { rule } => self.loaded.config.rules.get(*rule),
             _ => None,
         });
+        let policy = noted.contains(&Noted::PolicyAsked);
         let subject = noted.iter().find_map(|noted| match noted {
             Noted::Authenticated { subject, .. } => Some(subject.clone()),
             _ => None,
@@ -84,7 +85,11 @@ impl Explainer<'_> {
             jwks: self.jwks,
         };
         Explanation {
-            decision: if reason.is_none() { "allowed" } else { "denied" },
+            decision: match (reason, policy) {
+                (Some(_), _) => "denied",
+                (None, true) => "allowed, if the policy allows",
+                (None, false) => "allowed",
+            },
             rule: rule.map(|rule| rule.name.clone()),
             subject,
             reason: reason.map(Reason::name),
@@ -116,6 +121,7 @@ impl Explainer<'_> {
                 passed: limited.admitted,
                 detail: limit(limited),
             }),
+            Noted::PolicyAsked => Some(passed("policy", would_ask(rule?)?)),
             Noted::Evicted => None,
         }
     }
@@ -127,6 +133,15 @@ fn passed(check: &'static str, detail: String) -> Check {
         passed: true,
         detail,
     }
+}
+
+fn would_ask(rule: &Rule) -> Option<String> {
+    let policy = rule.policy.as_ref()?;
+    let mut text = format!("would ask the policy host: module {}", policy.module);
+    if let Some(body) = policy.body {
+        text.push_str(&format!(", which is shown the body, {} bytes at most", body.0));
+    }
+    Some(text)
 }
 
 fn failed(reason: Reason) -> Check {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow};
 
 /// Reads all of them, in order. What is wrong is told by its place, not repeated: it may be a credential.
-pub(super) fn parse(lines: &[String]) -> Result<Vec<(String, String)>> {
+pub(crate) fn parse(lines: &[String]) -> Result<Vec<(String, String)>> {
     let numbered = (1..).zip(lines);
     numbered
         .map(|(number, line): (u32, _)| {

@@ -9,6 +9,7 @@ pub(super) fn check(reason: Reason) -> &'static str {
         R::NoRule | R::PathAmbiguous | R::HostAmbiguous => "rule",
         R::RoleMissing | R::ClaimMismatch => "authorized",
         R::LimitExceeded | R::LimitUnavailable => "limit",
+        R::PolicyDenied | R::PolicyFailed | R::PolicyUnavailable => "policy",
         R::GateFailed => "gate",
         _ => "authenticated",
     }
@@ -53,11 +54,14 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
         }
         R::SignatureSkew => "the signature's timestamp is further from the gate's clock than max_skew",
         R::SignatureReplayed => "the nonce came before",
-        R::BodyTooLarge => "the body is larger than the scheme's max_body",
+        R::BodyTooLarge => "the body is larger than the scheme's max_body, or than what the policy is shown",
         R::RoleMissing => "the caller has none of the roles that the rule asks for",
         R::ClaimMismatch => "a claim that the rule asks for is missing or has another value",
         R::LimitExceeded => "the limit is used up for now",
         R::LimitUnavailable => "the limit could not be counted",
+        R::PolicyDenied => "the policy does not allow it",
+        R::PolicyFailed => "the policy could not decide, or its answer makes no sense",
+        R::PolicyUnavailable => "the policy host could not be reached in time, and on_error is deny",
         R::GateFailed => "the gate could not decide: please report this",
     }
 }

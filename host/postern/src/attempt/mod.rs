@@ -5,7 +5,7 @@ mod args;
 mod caller;
 mod effect;
 mod explain;
-mod header;
+pub(crate) mod header;
 mod meaning;
 mod ports;
 mod report;

@@ -7,11 +7,18 @@ use postern_gate::ports::{Event, Metrics};
 /// What happened, kept to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Noted {
-    Matched { rule: usize },
-    Authenticated { by: String, subject: String },
+    Matched {
+        rule: usize,
+    },
+    Authenticated {
+        by: String,
+        subject: String,
+    },
     Authorized,
     Limited(Limited),
     Evicted,
+    /// The policy would be asked.
+    PolicyAsked,
 }
 
 /// What a limit came to.
@@ -54,8 +61,14 @@ impl Metrics for Recorder {
                 admitted: report.admitted,
             }),
             Event::Evicted => Noted::Evicted,
-            // The step itself tells the decision, and keys given by hand are never old.
-            Event::StaleKeys | Event::Admitted { .. } | Event::Refused { .. } => return,
+            Event::PolicyAsked { .. } => Noted::PolicyAsked,
+            // The step itself tells the decision, keys given by hand are never old, and no policy answers here.
+            Event::StaleKeys
+            | Event::PolicyRecalled { .. }
+            | Event::PolicyWaived { .. }
+            | Event::PolicyTrouble { .. }
+            | Event::Admitted { .. }
+            | Event::Refused { .. } => return,
         };
         self.0.borrow_mut().push(noted);
     }

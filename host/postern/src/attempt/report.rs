@@ -74,7 +74,7 @@ fn full(explanation: &Explanation, paint: Paint) -> String {
         .map(|check| check_line(check, paint))
         .collect();
     text.push('\n');
-    text.push_str(&effect(&explanation.effect, paint));
+    text.push_str(&effect(explanation.decision, &explanation.effect, paint));
     for hint in &explanation.hints {
         text.push_str(&format!("\n{} {}\n", paint.strong("hint:"), printable(hint)));
     }
@@ -90,7 +90,7 @@ fn check_line(check: &Check, paint: Paint) -> String {
     format!("  {mark}  {:<13}  {}\n", check.check, printable(&check.detail))
 }
 
-fn effect(effect: &Effect, paint: Paint) -> String {
+fn effect(decision: &str, effect: &Effect, paint: Paint) -> String {
     match effect {
         Effect::Response {
             status,
@@ -132,9 +132,11 @@ fn effect(effect: &Effect, paint: Paint) -> String {
                     )
                 })
                 .collect();
+            let (first, rest) = decision.split_at_checked(1).unwrap_or_default();
+            let decision = format!("{}{rest}.", first.to_ascii_uppercase());
             format!(
                 "{} The upstream gets the request.\n{parts}",
-                paint.good("Allowed.")
+                paint.good(&decision)
             )
         }
     }

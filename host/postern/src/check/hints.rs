@@ -13,6 +13,7 @@ pub(super) fn hints(config: &Config) -> Vec<String> {
         stop_iteration(config),
         buffer(config),
         clusters(config),
+        policy_host(config),
         variables(config),
     ]
     .into_iter()
@@ -20,19 +21,31 @@ pub(super) fn hints(config: &Config) -> Vec<String> {
     .collect()
 }
 
-/// Rules that hold a request back: for its body, or while keys are fetched.
+/// Rules that hold a request back: for its body, while keys are fetched, or while a policy is asked.
 fn stop_iteration(config: &Config) -> Option<String> {
-    let body: Vec<&str> = rules_with(config, |way| way.starts_with("signatures/"));
+    let shows_body = |rule: &Rule| rule.policy.as_ref().is_some_and(|policy| policy.body.is_some());
+    let body: Vec<&str> = config
+        .rules
+        .iter()
+        .filter(|rule| ways(rule).any(|way| way.starts_with("signatures/")) || shows_body(rule))
+        .map(|rule| rule.name.as_str())
+        .collect();
     let keys: Vec<&str> = rules_with(config, |way| {
         let issuer = way
             .strip_prefix("issuers/")
             .and_then(|name| config.issuers.get(name));
         issuer.is_some_and(|issuer| issuer.jwks.as_ref().is_some_and(|jwks| jwks.uri.is_some()))
     });
-    let waits = [("the body", body), ("an issuer's keys", keys)]
-        .into_iter()
-        .filter(|(_, rules)| !rules.is_empty())
-        .map(|(what, rules)| format!("for {what} ({})", rules.join(", ")));
+    let asks = config.rules.iter().filter(|rule| rule.policy.is_some());
+    let policy = asks.map(|rule| rule.name.as_str()).collect();
+    let waits = [
+        ("the body", body),
+        ("an issuer's keys", keys),
+        ("a policy's answer", policy),
+    ]
+    .into_iter()
+    .filter(|(_, rules)| !rules.is_empty())
+    .map(|(what, rules)| format!("for {what} ({})", rules.join(", ")));
     let waits: Vec<String> = waits.collect();
     (!waits.is_empty()).then(|| {
         format!(
@@ -69,6 +82,18 @@ fn clusters(config: &Config) -> Option<String> {
     (!clusters.is_empty()).then(|| format!("keys are fetched through Envoy's clusters: {}", join(&clusters)))
 }
 
+/// The cluster of the policy host, which must speak HTTP/2.
+fn policy_host(config: &Config) -> Option<String> {
+    let host = config.host.as_ref()?;
+    let asked = config.rules.iter().any(|rule| rule.policy.is_some());
+    asked.then(|| {
+        format!(
+            "policies are asked through Envoy's cluster {}: give it http2_protocol_options, for gRPC",
+            host.cluster
+        )
+    })
+}
+
 fn variables(config: &Config) -> Option<String> {
     let variables: BTreeSet<&str> = secrets::references(config)
         .into_iter()
@@ -97,6 +122,9 @@ fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
 /// What is sound and hardly meant.
 pub(super) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unused(config);
+    if config.host.is_some() && config.rules.iter().all(|rule| rule.policy.is_none()) {
+        warnings.push(Problem::at("host", "is asked by no rule: none has a policy"));
+    }
     warnings.extend(unreachable(config));
     if config.default == Fallback::Allow {
         let message = "requests that no rule matches reach the upstream unauthenticated";
@@ -192,6 +220,20 @@ mod tests {
                 "{hints}"
             );
         }
+    }
+
+    #[test]
+    fn a_policy_waits_and_needs_a_cluster() {
+        let yaml = "host: {cluster: there}\nrules: [{name: a, open: true, policy: {module: m, body: 1KiB}}]";
+        let hints = hints(&config(yaml)).join("\n");
+        assert!(
+            hints.contains("for the body (a) and for a policy's answer (a)")
+                && hints.contains("cluster there"),
+            "{hints}"
+        );
+        let idle = config("host: {cluster: there}\nrules: [{name: a, open: true}]");
+        let places: Vec<String> = warnings(&idle).into_iter().map(|w| w.path).collect();
+        assert_eq!(places, ["host"]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The file that keeps a development key.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::signing_key::{Algorithm, SigningKey};
+use crate::private_file;
 
 /// The key in `file`, or a new one written there: as PEM if the file's name says so, else as a JWK.
 pub(super) fn read_or_make(file: &str, wanted: Option<Algorithm>) -> Result<SigningKey> {
@@ -22,19 +22,9 @@ pub(super) fn read_or_make(file: &str, wanted: Option<Algorithm>) -> Result<Sign
             } else {
                 key.private_jwk()
             };
-            write_private(file, &text).with_context(|| format!("cannot write the key file {file}"))?;
+            private_file::create(Path::new(file), &text).with_context(|| format!("cannot write the key file {file}"))?;
             Ok(key)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read the key file {file}")),
     }
-}
-
-/// Creates the file for its owner alone; never replaces one.
-fn write_private(file: &str, text: &str) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
-    writeln!(file, "{}", text.trim_end())
 }

@@ -20,12 +20,14 @@ signatures:
   hook: {scheme: github, secrets: [{env: HOOK_SECRET}]}
 limits:
   few: {quota: 3, window: 60s, key: [address]}
+host: {cluster: postern_host}
 rules:
   - {name: health, match: {methods: [GET], path: {exact: /healthz}}, open: true}
   - {name: few, match: {path: {exact: /few}}, open: true, limits: [few]}
   - {name: admin, match: {path: {prefix: /admin}}, authenticate: {any: [issuers/demo]}, authorize: {roles: [Admin]}}
   - {name: sign, match: {methods: [POST], path: {exact: /sign}}, authenticate: {any: [signatures/partner]}}
   - {name: hook, match: {path: {exact: /hook}}, authenticate: {any: [signatures/hook]}}
+  - {name: asked, match: {path: {exact: /asked}}, open: true, policy: {module: sentinel, body: 8B}}
   - {name: hosted, match: {hosts: [api.example], path: {exact: /hosted}}, open: true}
 ";
 

@@ -28,13 +28,11 @@ impl Compiler<'_> {
     pub(super) fn policy(&mut self, at: &str, policy: &config::Policy) -> Policy {
         self.name(&format!("{at}.module"), &policy.module);
         if self.config.host.is_none() {
-            let message = "needs \"host: {cluster: ...}\" at the top of the file: the cluster of who is asked";
+            let message =
+                "needs \"host: {cluster: ...}\" at the top of the file: the cluster of who is asked";
             self.errors.add(at, message);
         }
-        if policy
-            .body
-            .is_some_and(|body| body.0 == 0 || body.0 > MAX_BODY)
-        {
+        if policy.body.is_some_and(|body| body.0 == 0 || body.0 > MAX_BODY) {
             let message = "must be from 1B to 1MiB; leave it out for a policy that sees no body";
             self.errors.add(format!("{at}.body"), message);
         }
@@ -45,5 +43,70 @@ impl Compiler<'_> {
             // A body is no part of a key: what was answered to one says nothing of another.
             recalled: policy.cache && policy.body.is_none(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::{Gate, config};
+
+    fn errors(host: Value, policy: Value) -> Vec<String> {
+        let mut document = json!({"rules": [{"name": "a", "open": true, "policy": policy}]});
+        if !host.is_null() {
+            document["host"] = host;
+        }
+        let found = config::from_value(document).and_then(|config| Gate::compile(&config, &|_: &str| None));
+        let issues = found.err().map(|errors| errors.issues().to_vec());
+        issues.iter().flatten().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_mistake_has_its_place() {
+        let (host, module) = (json!({"cluster": "c"}), json!({"module": "m"}));
+        for (host, policy, place) in [
+            (Value::Null, module.clone(), "rules[0].policy: needs \"host"),
+            (json!({}), module.clone(), "host"),
+            (json!({"cluster": ""}), module.clone(), "host.cluster: "),
+            (
+                json!({"cluster": "c", "timeout": "0s"}),
+                module.clone(),
+                "host.timeout: ",
+            ),
+            (
+                json!({"cluster": "c", "timeout": "2m"}),
+                module.clone(),
+                "host.timeout: ",
+            ),
+            (host.clone(), json!({}), "rules[0].policy"),
+            (host.clone(), json!({"module": "a.b"}), "rules[0].policy.module: "),
+            (
+                host.clone(),
+                json!({"module": "m", "body": "0B"}),
+                "rules[0].policy.body: ",
+            ),
+            (
+                host.clone(),
+                json!({"module": "m", "body": "2MiB"}),
+                "rules[0].policy.body: ",
+            ),
+            (
+                host.clone(),
+                json!({"module": "m", "on_error": "pass"}),
+                "rules[0].policy.on_error",
+            ),
+            (
+                host.clone(),
+                json!({"module": "m", "kache": true}),
+                "rules[0].policy",
+            ),
+        ] {
+            let found = errors(host, policy);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(place), "{place}: {found:?}");
+        }
+        let whole = json!({"module": "m", "body": "64KiB", "on_error": "allow", "cache": false});
+        assert_eq!(errors(host, whole), Vec::<String>::new());
     }
 }

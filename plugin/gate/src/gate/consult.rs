@@ -17,8 +17,11 @@ use crate::signature::Scheme;
 use crate::step::{Need, Pending, Progress, Step, Waiting};
 
 impl Pending {
-    /// Whether the policy that this request waits for is shown the body.
+    /// The policy that this request waits for, if it waits for one.
     fn policy<'a>(&self, gate: &'a Gate) -> Option<(&'a Rule, &'a Policy)> {
+        if !matches!(self.waiting, Waiting::Policy { .. }) {
+            return None;
+        }
         let rule = gate.rules.get(self.rule)?;
         Some((rule, rule.policy.as_ref()?))
     }
@@ -263,7 +266,14 @@ fn remember(asked: &Asked<'_>, allowance: &Allowance, tables: &Tables, ports: &P
     };
     let key = asked.key(memory, &grant.parts);
     let names = (asked.policy.module.as_str(), asked.rule.name.as_str());
-    Memory::remember(ports.state, names, &key, ports.clock.monotonic(), allowance, grant);
+    Memory::remember(
+        ports.state,
+        names,
+        &key,
+        ports.clock.monotonic(),
+        allowance,
+        grant,
+    );
 }
 
 fn failed(rule: usize, why: &str, ports: &Ports<'_>) -> Refusal {
@@ -295,9 +305,8 @@ impl Pending {
             return Step::Deny(Denial::gate_failed());
         };
         allowance.remove.retain(|name| !kept(name));
-        let wanted = !allowance.request.is_empty()
-            || !allowance.remove.is_empty()
-            || !allowance.response.is_empty();
+        let wanted =
+            !allowance.request.is_empty() || !allowance.remove.is_empty() || !allowance.response.is_empty();
         let policy = wanted.then(|| Box::new(allowance));
         pass(self.rule, identity, self.progress, policy, ports)
     }
@@ -310,3 +319,6 @@ impl Answer {
         read_answer(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

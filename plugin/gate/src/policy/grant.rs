@@ -39,7 +39,7 @@ pub(crate) enum Part {
 
 impl Grant {
     /// `None` for one that cannot be honoured: a part that is not known here might be the one that matters.
-    pub(super) fn new<'a>(ttl_ms: f64, parts: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn new<'a>(ttl_ms: f64, parts: impl Iterator<Item = &'a str>) -> Option<Self> {
         if !ttl_ms.is_finite() || ttl_ms < 1.0 {
             return None;
         }

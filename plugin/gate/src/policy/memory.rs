@@ -112,9 +112,7 @@ impl Memory {
         }
         let parts = Part::join(&grant.parts);
         let name = parts_name(module, rule);
-        let known = state
-            .get(&name)
-            .is_some_and(|(held, _)| held == parts.as_bytes());
+        let known = state.get(&name).is_some_and(|(held, _)| held == parts.as_bytes());
         if !known {
             let _ = state.set(&name, parts.as_bytes(), None);
         }

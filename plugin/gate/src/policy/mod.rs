@@ -57,7 +57,7 @@ impl PolicyHost {
 pub struct Facts<'a> {
     /// `HTTP/1.1`, `HTTP/2` and so on.
     pub protocol: Option<&'a str>,
-    /// The whole body, if [`Pending::shows_body`].
+    /// The whole body, if the policy is shown it: see [`Gate::policy_of`](crate::Gate::policy_of).
     pub body: &'a [u8],
 }
 
@@ -130,3 +130,6 @@ pub struct Reply {
     /// The body.
     pub body: String,
 }
+
+#[cfg(test)]
+pub(crate) use messages::CheckRequest;

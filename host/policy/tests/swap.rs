@@ -1,0 +1,314 @@
+//! Modules are swapped while they serve; what is wrong with a new one is told, and the old one serves on.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ed25519_compact::{KeyPair, Seed};
+use postern_policy::{
+    Capability, Change, Content, Decision, Digest, EntrySettings, Failure, Listed, ListedFile, Manifest, Policies,
+    Settings, Source,
+};
+use support::{denier, entry, host, module, request, settings};
+
+/// The code that the module under this name denies with: its version.
+async fn version(host: &Policies, name: &str) -> Result<String, Failure> {
+    match host.decide(name, &request()).await?.decision {
+        Decision::Deny(refusal) => match refusal.content {
+            Content::Problem { code, .. } => Ok(code),
+            Content::Body(_) => panic!("a problem"),
+        },
+        Decision::Allow(_) => panic!("a denial"),
+    }
+}
+
+/// Puts a file in place as an installer does: whole, or not at all.
+fn install(directory: &Path, name: &str, bytes: &[u8]) {
+    let aside = directory.join(format!("{name}.new"));
+    std::fs::write(&aside, bytes).unwrap();
+    std::fs::rename(aside, directory.join(name)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_load_every_decision_is_of_one_version_or_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    install(directory.path(), "p.wasm", &denier("version_0"));
+    let host = Arc::new(host(settings(directory.path(), [("p", entry("p.wasm"))])));
+    assert_eq!(host.load().await.errors().count(), 0);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (host, stop) = (Arc::clone(&host), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut seen = BTreeSet::new();
+                let mut calls = 0_u32;
+                while !stop.load(Ordering::Relaxed) {
+                    seen.insert(version(&host, "p").await.expect("no request is lost"));
+                    calls += 1;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                (calls, seen)
+            })
+        })
+        .collect();
+    for i in 1..=20 {
+        let (before, after) = (format!("version_{}", i - 1), format!("version_{i}"));
+        assert_eq!(version(&host, "p").await.unwrap(), before);
+        install(directory.path(), "p.wasm", &denier(&after));
+        let report = host.load().await;
+        assert!(matches!(report.entries["p"], Ok(Change::Swapped { .. })), "{report:?}");
+        assert_eq!(version(&host, "p").await.unwrap(), after, "at once after the swap");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let known: BTreeSet<_> = (0..=20).map(|i| format!("version_{i}")).collect();
+    for caller in callers {
+        let (calls, seen) = caller.await.unwrap();
+        assert!(calls > 20 && seen.is_subset(&known), "{calls} {seen:?}");
+    }
+    assert_eq!(host.load().await.entries["p"], Ok(Change::Unchanged));
+}
+
+fn signer() -> KeyPair {
+    KeyPair::from_seed(Seed::new([7; 32]))
+}
+
+const CASES: &str = "cases: [{name: it denies, expect: {deny: {code: good}}}]";
+
+/// A directory with a signed module, and settings that name it.
+fn signed(directory: &Path) -> Settings {
+    let wasm = denier("good");
+    install(directory, "p.wasm", &wasm);
+    install(directory, "p.cases.yaml", CASES.as_bytes());
+    let listed = Listed {
+        file: "p.wasm".into(),
+        digest: Digest::of(&wasm),
+        grants: [Capability::Config].into(),
+        cases: Some(ListedFile {
+            file: "p.cases.yaml".into(),
+            digest: Digest::of(CASES.as_bytes()),
+        }),
+    };
+    let mut manifest = Manifest {
+        version: 1,
+        modules: [("p".to_owned(), listed)].into(),
+        signatures: vec![],
+    };
+    manifest.sign("ann", &signer().sk).unwrap();
+    write(directory, &manifest);
+    let mut entry = entry("");
+    entry.source = Source::Listed("p".into());
+    entry.grants.capabilities = [Capability::Config].into();
+    Settings {
+        manifest: Some("manifest.json".into()),
+        signers: [("ann".to_owned(), signer().pk)].into(),
+        strict: true,
+        ..settings(directory, [("p", entry)])
+    }
+}
+
+fn write(directory: &Path, manifest: &Manifest) {
+    install(directory, "manifest.json", &serde_json::to_vec(manifest).unwrap());
+}
+
+fn read(directory: &Path) -> Manifest {
+    Manifest::parse(&std::fs::read(directory.join("manifest.json")).unwrap()).unwrap()
+}
+
+/// Changes the manifest and signs it anew.
+fn resign(directory: &Path, change: impl FnOnce(&mut Listed)) {
+    let mut manifest = read(directory);
+    change(manifest.modules.get_mut("p").unwrap());
+    manifest.sign("ann", &signer().sk).unwrap();
+    write(directory, &manifest);
+}
+
+/// Lists another module in place of the one that is there, signed.
+fn list(directory: &Path, wasm: &[u8]) {
+    install(directory, "p.wasm", wasm);
+    resign(directory, |listed| listed.digest = Digest::of(wasm));
+}
+
+/// What was done to the files, how, the kind of the error, and words that tell of it.
+type Tampering = (&'static str, fn(&Path), &'static str, &'static str);
+
+const TAMPERINGS: [Tampering; 15] = [
+    ("another module", |d| install(d, "p.wasm", &denier("evil")), "digest", "should be"),
+    (
+        "a truncated module",
+        |d| {
+            let wasm = std::fs::read(d.join("p.wasm")).unwrap();
+            install(d, "p.wasm", &wasm[..wasm.len() / 2]);
+        },
+        "digest",
+        "should be",
+    ),
+    ("no module", |d| std::fs::remove_file(d.join("p.wasm")).unwrap(), "read", "No such file"),
+    ("other cases", |d| install(d, "p.cases.yaml", b"cases: []"), "digest", "should be"),
+    (
+        "a manifest without signatures",
+        |d| {
+            let mut manifest = read(d);
+            manifest.signatures.clear();
+            write(d, &manifest);
+        },
+        "manifest",
+        "not signed",
+    ),
+    (
+        "a manifest signed by another key",
+        |d| {
+            let mut manifest = read(d);
+            manifest.sign("ann", &KeyPair::from_seed(Seed::new([9; 32])).sk).unwrap();
+            write(d, &manifest);
+        },
+        "manifest",
+        "wrong",
+    ),
+    (
+        "a manifest signed by a stranger",
+        |d| {
+            let mut manifest = read(d);
+            manifest.signatures[0].signer = "eve".into();
+            write(d, &manifest);
+        },
+        "manifest",
+        "nobody whom the settings name",
+    ),
+    (
+        "a manifest changed after it was signed",
+        |d| {
+            let mut manifest = read(d);
+            manifest.modules.get_mut("p").unwrap().grants.insert(Capability::Http);
+            write(d, &manifest);
+        },
+        "manifest",
+        "wrong",
+    ),
+    (
+        "a truncated manifest",
+        |d| {
+            let text = std::fs::read(d.join("manifest.json")).unwrap();
+            install(d, "manifest.json", &text[..text.len() - 10]);
+        },
+        "manifest",
+        "not a manifest",
+    ),
+    ("no manifest", |d| std::fs::remove_file(d.join("manifest.json")).unwrap(), "read", "No such file"),
+    ("a core module, signed", |d| list(d, b"\0asm\x01\0\0\0"), "module", "core WebAssembly"),
+    ("compiled code, signed", |d| list(d, b"\x7fELF and so on"), "module", "compiled code"),
+    ("a component that is no policy, signed", |d| list(d, b"\0asm\x0d\0\x01\0"), "module", "exports neither"),
+    (
+        "a module that wants more than it is granted, signed",
+        |d| {
+            let import = r#"(import "postern:policy/clock@0.1.0" "now" (func $now (result i64)))"#;
+            list(d, &module(import, "(drop (call $now)) unreachable"));
+        },
+        "link",
+        "`clock`",
+    ),
+    ("a module that fails its cases, signed", |d| list(d, &denier("other")), "cases", "good"),
+];
+
+#[tokio::test]
+async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
+    for (what, tamper, kind, says) in TAMPERINGS {
+        let directory = tempfile::tempdir().unwrap();
+        let host = host(signed(directory.path()));
+        assert_eq!(host.load().await.errors().count(), 0, "sound at first");
+        assert!(host.verify().await.is_empty());
+        assert_eq!(host.status().await[0].signers, ["ann"]);
+
+        tamper(directory.path());
+        let report = host.load().await;
+        let (_, error) = report.errors().next().unwrap_or_else(|| panic!("{what}: loaded"));
+        assert_eq!(error.kind, kind, "{what}: {error}");
+        assert!(error.to_string().contains(says), "{what}: {error}");
+        assert_eq!(version(&host, "p").await.unwrap(), "good", "{what}: the old one serves on");
+        assert!(host.faults()["p"].contains(says), "{what}");
+
+        let fresh = support::host(signed_settings(directory.path()));
+        assert_eq!(fresh.load().await.errors().count(), 1, "{what}: a fresh host does not load it");
+        assert_eq!(version(&fresh, "p").await, Err(Failure::NotLoaded("p".into())));
+    }
+}
+
+/// The settings of [`signed`], the files left as they are.
+fn signed_settings(directory: &Path) -> Settings {
+    let elsewhere = tempfile::tempdir().unwrap();
+    Settings {
+        directory: directory.to_owned(),
+        ..signed(elsewhere.path())
+    }
+}
+
+#[tokio::test]
+async fn the_timers_look_tells_what_changed_behind_the_hosts_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(signed(directory.path()));
+    host.load().await;
+    let sound = std::fs::read(directory.path().join("p.wasm")).unwrap();
+    install(directory.path(), "p.wasm", &denier("evil"));
+    assert_eq!(host.verify().await["p"].kind, "digest");
+    assert!(host.status().await[0].fault.is_some());
+    install(directory.path(), "p.wasm", &sound);
+    assert!(host.verify().await.is_empty());
+    assert!(host.status().await[0].fault.is_none(), "mended");
+}
+
+#[tokio::test]
+async fn settings_that_ask_for_more_than_is_signed_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |change: fn(&mut Settings, &mut EntrySettings)| {
+        let mut settings = signed(directory.path());
+        let mut entry = settings.entries.remove("p").unwrap();
+        change(&mut settings, &mut entry);
+        settings.entries.insert("p".into(), entry);
+        settings
+    };
+    let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Listed("q".into());
+    let file: fn(&mut Settings, &mut EntrySettings) = |_, entry| entry.source = support::entry("p.wasm").source;
+    for (what, change, kind) in [
+        (
+            "a grant beyond the manifest's",
+            (|_: &mut Settings, entry: &mut EntrySettings| {
+                entry.grants.capabilities.insert(Capability::Http);
+            }) as fn(&mut Settings, &mut EntrySettings),
+            "grants",
+        ),
+        ("a module that is not listed", unlisted, "unlisted"),
+        ("a file, where everything must be signed", file, "unsigned"),
+        ("no signers", |settings, _| settings.signers.clear(), "manifest"),
+        ("no manifest", |settings, _| settings.manifest = None, "unlisted"),
+    ] {
+        let host = host(with(change));
+        let report = host.load().await;
+        let (_, error) = report.errors().next().unwrap_or_else(|| panic!("{what}: loaded"));
+        assert_eq!(error.kind, kind, "{what}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["a.wasm", "b.wasm"] {
+        install(directory.path(), name, &denier("one"));
+    }
+    let host = host(settings(directory.path(), [("a", entry("a.wasm")), ("b", entry("b.wasm"))]));
+    host.load().await;
+    install(directory.path(), "a.wasm", b"nonsense");
+    install(directory.path(), "b.wasm", &denier("two"));
+    let report = host.load().await;
+    assert!(report.entries["a"].is_err());
+    assert!(matches!(report.entries["b"], Ok(Change::Swapped { .. })));
+    assert_eq!(version(&host, "a").await.unwrap(), "one");
+    assert_eq!(version(&host, "b").await.unwrap(), "two");
+
+    let only_b = settings(directory.path(), [("b", entry("b.wasm"))]);
+    assert_eq!(host.replace(only_b).await.entries["a"], Ok(Change::Removed));
+    assert_eq!(version(&host, "a").await, Err(Failure::NotLoaded("a".into())));
+}

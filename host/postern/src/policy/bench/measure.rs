@@ -1,0 +1,112 @@
+//! The same decision over and over.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use postern_policy::{Policies, Request};
+
+/// Until caches are warm and the processor has found its pace.
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How often whoever waits is told how far it is.
+const TOLD: Duration = Duration::from_millis(100);
+
+/// What is decided.
+pub(super) struct Load<'a> {
+    pub(super) policies: &'a Policies,
+    pub(super) name: &'a str,
+    pub(super) request: &'a Request,
+    pub(super) threads: u16,
+}
+
+/// How it went.
+pub(super) struct Measured {
+    /// Of the decisions that were made, in nanoseconds.
+    times: Histogram<u64>,
+    pub(super) elapsed: Duration,
+    pub(super) failed: u64,
+    pub(super) last_failure: Option<String>,
+}
+
+impl Measured {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            // From a nanosecond to a minute, to one part in a thousand.
+            times: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            elapsed: Duration::ZERO,
+            failed: 0,
+            last_failure: None,
+        })
+    }
+
+    pub(super) fn nanos_at(&self, quantile: f64) -> u64 {
+        self.times.value_at_quantile(quantile)
+    }
+
+    pub(super) fn decisions(&self) -> u64 {
+        self.times.len()
+    }
+
+    fn add(&mut self, other: Self) -> Result<()> {
+        self.times.add(other.times)?;
+        self.failed += other.failed;
+        self.last_failure = other.last_failure.or(self.last_failure.take());
+        Ok(())
+    }
+}
+
+impl Load<'_> {
+    /// Decides for so long, on all threads.
+    pub(super) fn run(&self, time: Duration, progress: impl Fn(Duration)) -> Result<Measured> {
+        let started = Instant::now();
+        let mut all = Measured::new()?;
+        std::thread::scope(|scope| -> Result<()> {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| self.one(started + time))).collect();
+            while started.elapsed() < time {
+                progress(started.elapsed());
+                std::thread::sleep(TOLD.min(time.saturating_sub(started.elapsed())));
+            }
+            for thread in threads {
+                let Ok(measured) = thread.join() else {
+                    bail!("a thread ended without a result");
+                };
+                all.add(measured?)?;
+            }
+            Ok(())
+        })?;
+        all.elapsed = started.elapsed();
+        progress(all.elapsed);
+        if all.decisions() == 0 {
+            bail!("no decision was made: {}", all.last_failure.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
+    fn one(&self, end: Instant) -> Result<Measured> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let mut measured = Measured::new()?;
+        runtime.block_on(async {
+            loop {
+                let began = Instant::now();
+                if began >= end {
+                    break;
+                }
+                match self.policies.decide(self.name, self.request).await {
+                    Ok(decided) => {
+                        let nanos = u64::try_from(decided.took.as_nanos()).unwrap_or(u64::MAX);
+                        measured.times.saturating_record(nanos.max(1));
+                    }
+                    Err(failure) => {
+                        measured.failed += 1;
+                        measured.last_failure = Some(failure.to_string());
+                    }
+                }
+            }
+        });
+        Ok(measured)
+    }
+}

@@ -1,0 +1,42 @@
+//! From what the compiler made to a component.
+
+use anyhow::{Context, Result, anyhow, bail};
+use postern_policy::{Kind, Module};
+use wit_component::ComponentEncoder;
+
+use super::project::Flavour;
+
+/// The component that a compiled crate is, or becomes.
+pub(super) fn component(flavour: Flavour, wasm: &[u8]) -> Result<Vec<u8>> {
+    match flavour {
+        Flavour::Spin => Ok(wasm.to_vec()),
+        Flavour::Authorizer => encode(wasm)
+            .map_err(|error| anyhow!("{error:#}"))
+            .context("no component can be made of it; a policy needs `postern_sdk::policy!(authorize);`"),
+    }
+}
+
+fn encode(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
+    ComponentEncoder::default().module(wasm)?.validate(true).encode()
+}
+
+/// An authorizer that imports something else than the contract's capabilities would not be linked by any host.
+pub(super) fn refuse_foreign_imports(module: &Module) -> Result<()> {
+    if module.kind() != Kind::Authorizer {
+        return Ok(());
+    }
+    let foreign: Vec<_> = module
+        .imports()
+        .iter()
+        .filter(|name| !name.starts_with("postern:policy/"))
+        .map(String::as_str)
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "imports {}, which no host links for a policy: it may import postern:policy alone. A dependency that uses \
+         the standard library's clock, files, random numbers or the like brings them in",
+        foreign.join(", ")
+    )
+}

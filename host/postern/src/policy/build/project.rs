@@ -1,0 +1,94 @@
+//! The crate that is to be built, as cargo sees it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use cargo_metadata::{CrateType, DependencyKind, MetadataCommand, Package};
+
+/// How a crate becomes a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavour {
+    /// Against `postern:policy`: a core module that is made a component here.
+    Authorizer,
+    /// With spin-sdk: a component as cargo links it.
+    Spin,
+}
+
+impl Flavour {
+    pub(super) fn target(self) -> &'static str {
+        match self {
+            Self::Authorizer => "wasm32-unknown-unknown",
+            Self::Spin => "wasm32-wasip2",
+        }
+    }
+}
+
+/// A crate.
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) name: String,
+    pub(super) manifest: PathBuf,
+    pub(super) flavour: Flavour,
+    /// Cargo's target folder, unless told otherwise.
+    pub(super) target: PathBuf,
+    workspace: PathBuf,
+}
+
+impl Project {
+    /// The crate in a folder, or of a Cargo.toml.
+    pub(super) fn find(path: &Path) -> Result<Self> {
+        let manifest = if path.is_dir() {
+            path.join("Cargo.toml")
+        } else {
+            path.to_owned()
+        };
+        let manifest = manifest.canonicalize().with_context(|| {
+            format!("no crate in {}: `postern policy new NAME` makes one", path.display())
+        })?;
+        ensure!(
+            manifest.file_name().is_some_and(|name| name == "Cargo.toml"),
+            "{} is neither a crate's folder nor a Cargo.toml",
+            path.display()
+        );
+        let metadata = MetadataCommand::new()
+            .manifest_path(&manifest)
+            .no_deps()
+            .exec()
+            .map_err(|error| match error {
+                cargo_metadata::Error::CargoMetadata { stderr } => {
+                    anyhow::anyhow!("cargo does not take {}: {}", manifest.display(), stderr.trim())
+                }
+                error => anyhow::anyhow!("cannot ask cargo, which is needed to build policies: {error}"),
+            })?;
+        let of_manifest = |package: &&Package| package.manifest_path.as_std_path() == manifest;
+        let Some(package) = metadata.packages.iter().find(of_manifest) else {
+            bail!("{} is a workspace; name the crate of one policy in it", manifest.display());
+        };
+        let library = |target: &cargo_metadata::Target| target.crate_types.contains(&CrateType::CDyLib);
+        ensure!(
+            package.targets.iter().any(library),
+            "{} is no library that wasm can be made of: add to its Cargo.toml\n\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]",
+            package.name
+        );
+        let spin = package
+            .dependencies
+            .iter()
+            .any(|dependency| dependency.name == "spin-sdk" && dependency.kind == DependencyKind::Normal);
+        Ok(Self {
+            name: package.name.to_string(),
+            flavour: if spin { Flavour::Spin } else { Flavour::Authorizer },
+            target: metadata.target_directory.into_std_path_buf(),
+            workspace: metadata.workspace_root.into_std_path_buf(),
+            manifest,
+        })
+    }
+
+    /// The profile to build with: one made for policies, where there is one.
+    pub(super) fn profile(&self) -> Result<&'static str> {
+        let path = self.workspace.join("Cargo.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let manifest: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let made = manifest.get("profile").and_then(|profiles| profiles.get("policy"));
+        Ok(if made.is_some() { "policy" } else { "release" })
+    }
+}

@@ -1,0 +1,100 @@
+//! What a module is granted while it is tried here.
+
+use anyhow::Result;
+use postern_policy::{Capability, Grants, Module};
+
+/// Something that `--grant` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Grant {
+    Capability(Capability),
+    /// Requests to a host.
+    Host(String),
+}
+
+/// `config`, `http=api.example.com`.
+pub(super) fn parse(text: &str) -> Result<Grant, String> {
+    match text.split_once('=') {
+        Some(("http", host)) if is_host(host) => Ok(Grant::Host(host.to_owned())),
+        Some(("http", _)) => Err("write http=HOST or http=HOST:PORT, without a scheme or path".to_owned()),
+        Some((name, _)) => {
+            capability(name)?;
+            Err(format!("only http takes a value; write {name} alone"))
+        }
+        None => match capability(text)? {
+            Capability::Http => Err("say which host it may ask: http=api.example.com".to_owned()),
+            capability => Ok(Grant::Capability(capability)),
+        },
+    }
+}
+
+/// The capability of a name.
+pub(super) fn capability(name: &str) -> Result<Capability, String> {
+    Capability::named(name).ok_or_else(|| {
+        let names = Capability::ALL.map(Capability::name);
+        let near = names.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+        match near {
+            Some(known) => format!("there is no capability {name:?}; did you mean {known:?}?"),
+            None => format!("there is no capability {name:?}; there are {}", names.join(", ")),
+        }
+    })
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '@', '?', '#']) && !text.chars().any(char::is_whitespace)
+}
+
+/// What is given, and what the module needs of that which reaches nobody else.
+pub(super) fn of(module: &Module, given: &[Grant]) -> Grants {
+    let mut grants = harmless(module);
+    for grant in given {
+        match grant {
+            Grant::Capability(capability) => {
+                grants.capabilities.insert(*capability);
+            }
+            Grant::Host(host) => {
+                grants.capabilities.insert(Capability::Http);
+                grants.hosts.push(host.clone());
+            }
+        }
+    }
+    grants
+}
+
+fn harmless(module: &Module) -> Grants {
+    let reaches_out = |capability: &Capability| matches!(capability, Capability::Http | Capability::Signer);
+    Grants {
+        capabilities: module.needs().into_iter().filter(|c| !reaches_out(c)).collect(),
+        hosts: Vec::new(),
+    }
+}
+
+/// All that the module needs: for cases, which reach no host whatever is granted.
+pub(super) fn for_cases(module: &Module) -> Grants {
+    Grants {
+        capabilities: module.needs(),
+        hosts: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_and_hosts() {
+        assert_eq!(parse("log"), Ok(Grant::Capability(Capability::Log)));
+        assert_eq!(parse("http=127.0.0.1:80"), Ok(Grant::Host("127.0.0.1:80".into())));
+        for (text, says) in [
+            ("http", "which host"),
+            ("http=", "http=HOST"),
+            ("http=https://a/", "without a scheme"),
+            ("log=1", "log alone"),
+            ("confg", "did you mean \"config\""),
+            ("files", "there are config"),
+            ("", "no capability"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `postern policy inspect`: what a module is, before anybody runs it.
+
+mod memories;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use postern_policy::{Kind, Module};
+use serde::Serialize;
+
+use super::answer;
+use super::lab::Lab;
+use crate::output::{Output, json};
+use crate::paint::Paint;
+use crate::text::{counted, printable};
+use memories::Memories;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Nothing of the module is run.\n\n\
+    Examples:\n  \
+    postern policy inspect rbac.wasm\n  \
+    postern policy inspect rbac.wasm --json | jq -r .digest")]
+pub(crate) struct Args {
+    /// The module
+    #[arg(value_name = "MODULE.wasm")]
+    module: PathBuf,
+    /// Print one JSON document: kind, interface, size, digest, needs, memories, imports, exports
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let lab = Lab::new(1)?;
+    let module = lab.module(&args.module)?;
+    let facts = Facts::of(&args.module, &module)?;
+    Ok(Output::ok(if args.json {
+        json(&facts)?
+    } else {
+        facts.text(Paint::stdout())
+    }))
+}
+
+/// What there is to know of a module.
+#[derive(Debug, Serialize)]
+pub(super) struct Facts {
+    file: String,
+    /// `authorizer` or `http`.
+    kind: &'static str,
+    /// What it is asked through.
+    interface: String,
+    size: usize,
+    digest: String,
+    /// The capabilities that it would have to be granted.
+    needs: Vec<&'static str>,
+    #[serde(flatten)]
+    memories: Memories,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Facts {
+    pub(super) fn of(path: &Path, module: &Module) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (kind, interface) = match module.kind() {
+            Kind::Authorizer => ("authorizer", "postern:policy/authorizer".to_owned()),
+            Kind::Http => ("http", http_interface(module)),
+        };
+        Ok(Self {
+            file: path.display().to_string(),
+            kind,
+            interface,
+            size: module.size(),
+            digest: module.digest().to_string(),
+            needs: module.needs().into_iter().map(postern_policy::Capability::name).collect(),
+            memories: Memories::of(&bytes)?,
+            imports: module.imports().to_vec(),
+            exports: module.exports().to_vec(),
+        })
+    }
+
+    pub(super) fn text(&self, paint: Paint) -> String {
+        let needs = match self.needs.as_slice() {
+            [] => "nothing".to_owned(),
+            needs => needs.join(", "),
+        };
+        let memories = format!(
+            "{}, {} at the start",
+            counted(self.memories.memories, "memory", "memories"),
+            answer::size(self.memories.initial_bytes)
+        );
+        let size = format!("{} ({} bytes)", answer::size(self.size), self.size);
+        let mut text = format!("{}\n", paint.strong(&printable(&self.file)));
+        let mut row = |title: &str, value: &str| text.push_str(&format!("  {title:<9} {}\n", printable(value)));
+        row("kind", &format!("{} ({})", self.kind, self.interface));
+        row("size", &size);
+        row("digest", &self.digest);
+        row("needs", &needs);
+        row("memory", &memories);
+        for (title, names) in [("imports", &self.imports), ("exports", &self.exports)] {
+            row(title, names.first().map_or("nothing", String::as_str));
+            for name in names.iter().skip(1) {
+                row("", name);
+            }
+        }
+        text
+    }
+}
+
+fn http_interface(module: &Module) -> String {
+    let handlers = ["wasi:http/incoming-handler@", "wasi:http/handler@"];
+    let exported = |name: &&String| handlers.iter().any(|handler| name.starts_with(handler));
+    module.exports().iter().find(exported).cloned().unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! `postern policy keygen`: a key that signs manifests.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow, ensure};
+use ed25519_compact::{KeyPair, Seed};
+use serde::Serialize;
+
+use super::{lab, signers};
+use crate::output::{Output, json};
+use crate::paint::Paint;
+use crate::private_file;
+use crate::secrets::fill_random;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern policy keygen ann.pem\n  \
+    postern policy keygen keys/release.pem --signer release --json | jq -r .public_key\n\n\
+    The file stays with its owner. The line goes into the host's settings: with it the host takes manifests that this \
+    key signed.")]
+pub(crate) struct Args {
+    /// Where to write the private key (Ed25519, PEM), readable by you alone; a file is never replaced
+    #[arg(value_name = "FILE.pem")]
+    file: PathBuf,
+    /// The name by which the host's settings know the key; the file's name, unless given
+    #[arg(long, value_name = "NAME")]
+    signer: Option<String>,
+    /// Print one JSON document: file, signer, public_key, yaml
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    file: String,
+    signer: &'a str,
+    public_key: &'a str,
+    yaml: &'a str,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let signer = args.signer.clone().unwrap_or_else(|| lab::name(&args.file));
+    ensure!(!signer.is_empty(), "--signer must not be empty");
+    let mut seed = [0; Seed::BYTES];
+    fill_random(&mut seed)?;
+    let pair = KeyPair::from_seed(Seed::new(seed));
+    let file = args.file.display();
+    private_file::create(&args.file, &pair.sk.to_pem()).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => anyhow!("{file} is there already; a key is never replaced"),
+        _ => anyhow!("cannot write {file}: {error}"),
+    })?;
+
+    let public_key = signers::written(&pair.pk);
+    // JSON's quotes are YAML's too, whatever the name.
+    let yaml = format!("signers: {{{}: \"{public_key}\"}}", serde_json::to_string(&signer)?);
+    if args.json {
+        return Ok(Output::ok(json(&Made {
+            file: file.to_string(),
+            signer: &signer,
+            public_key: &public_key,
+            yaml: &yaml,
+        })?));
+    }
+    let paint = Paint::stdout();
+    Ok(Output::ok(format!(
+        "{} {file}\n\n{}\n{yaml}\n",
+        paint.strong("The private key, for its owner alone:"),
+        paint.strong("In the host's settings:"),
+    )))
+}

@@ -1,0 +1,121 @@
+//! A host in small: what it takes to compile a module here and let it decide.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use postern_policy::{
+    Cache, Capability, Engines, EntrySettings, Grants, Limits, Module, Policies, Settings, Source, Store,
+    Surroundings,
+};
+use serde_json::Value;
+
+use super::memory;
+
+/// What runs modules, as the host has it.
+pub(super) struct Lab {
+    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) engines: Engines,
+    pub(super) surroundings: Surroundings,
+    /// A module is looked at before it is loaded; the compiler works once.
+    cache: Cache,
+    _folder: tempfile::TempDir,
+}
+
+/// What an entry of the host's settings says of a module.
+pub(super) struct Entry {
+    pub(super) grants: Grants,
+    pub(super) config: Value,
+    pub(super) deadline: Duration,
+}
+
+impl Lab {
+    /// For so many decisions at the same time.
+    pub(super) fn new(instances: usize) -> Result<Self> {
+        let cannot = "cannot set up what runs policies";
+        // Whoever was there before us chose well enough.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().context(cannot)?;
+        Ok(Self {
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context(cannot)?,
+            engines: Engines::new(instances, memory::LARGEST)
+                .map_err(|error| anyhow!("{error:#}"))
+                .context(cannot)?,
+            surroundings: Surroundings {
+                store: Store::Memory,
+                client: postern_policy::client().context(cannot)?,
+            },
+            cache: Cache::open(folder.path()).context(cannot)?,
+            _folder: folder,
+        })
+    }
+
+    /// The module in a file.
+    pub(super) fn module(&self, path: &Path) -> Result<Module> {
+        if path.is_dir() {
+            bail!(
+                "{} is a folder; name the module in it, or build it first with `postern policy build {}`",
+                path.display(),
+                path.display()
+            );
+        }
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.compile(&bytes).with_context(|| path.display().to_string())
+    }
+
+    /// The module that bytes are.
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Module> {
+        Ok(Module::compile(&self.engines, Some(&self.cache), bytes)?)
+    }
+
+    /// The module, ready to decide under [`name`].
+    pub(super) fn load(&self, path: &Path, module: &Module, entry: Entry) -> Result<Policies> {
+        ensure!(
+            !module.needs().contains(&Capability::Http) || entry.grants.has(Capability::Http),
+            "{} needs `http`; say which hosts it may ask: --grant http=api.example.com",
+            path.display()
+        );
+        let name = name(path);
+        let settings = Settings {
+            directory: std::env::current_dir().context("the working directory is gone")?,
+            entries: [(
+                name.clone(),
+                EntrySettings {
+                    source: Source::File {
+                        module: path.to_owned(),
+                        digest: Some(module.digest()),
+                        cases: None,
+                    },
+                    grants: entry.grants,
+                    config: entry.config,
+                    limits: Limits {
+                        deadline: entry.deadline,
+                        ..Limits::default()
+                    },
+                },
+            )]
+            .into(),
+            ..Settings::default()
+        };
+        let policies = Policies::new(
+            self.engines.clone(),
+            Some(self.cache.clone()),
+            self.surroundings.clone(),
+            settings,
+        );
+        let report = self.runtime.block_on(policies.load());
+        if let Some((_, error)) = report.errors().next() {
+            bail!("{error}");
+        }
+        Ok(policies)
+    }
+}
+
+/// What a module is called: its file's name.
+pub(super) fn name(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,94 @@
+//! What modules write to the host's log, caught for whoever tries them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+use crate::paint::Paint;
+use crate::text::printable;
+
+/// The target under which the host logs what a policy writes.
+const TARGET: &str = "policy";
+
+/// A line of a module.
+#[derive(Debug)]
+pub(super) struct Line {
+    level: Level,
+    message: String,
+}
+
+/// Runs something on this thread, and catches what modules log meanwhile.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> (T, Vec<Line>) {
+    let lines = Caught::default();
+    let subscriber = tracing_subscriber::registry().with(lines.clone());
+    let done = tracing::subscriber::with_default(subscriber, work);
+    let mut lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+    (done, std::mem::take(&mut *lines))
+}
+
+/// Runs something on this thread without a word in any log.
+pub(super) fn silently<T>(work: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(NoSubscriber::new(), work)
+}
+
+/// The lines for a terminal, each behind `indent`.
+pub(super) fn shown(lines: &[Line], indent: &str, paint: Paint) -> String {
+    let lines = lines.iter().map(|line| {
+        let level = format!("{:<5}", line.level.as_str().to_ascii_lowercase());
+        let level = match line.level {
+            Level::ERROR => paint.bad(&level),
+            Level::WARN => paint.warning(&level),
+            _ => level,
+        };
+        format!("{indent}log {level}  {}\n", printable(&line.message))
+    });
+    lines.collect()
+}
+
+#[derive(Debug, Clone, Default)]
+struct Caught(Arc<Mutex<Vec<Line>>>);
+
+impl<S: Subscriber> Layer<S> for Caught {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() != TARGET {
+            return;
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(Line {
+            level: *event.metadata().level(),
+            message: message.0,
+        });
+    }
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_modules_write_is_caught() {
+        let ((), lines) = caught(|| {
+            tracing::warn!(target: "policy", policy = "a", request_id = "7", "{}", "slow");
+            tracing::error!("of the host");
+            silently(|| tracing::warn!(target: "policy", "unheard"));
+        });
+        assert_eq!(shown(&lines, "  ", Paint::stderr()), "  log warn   slow\n");
+    }
+}

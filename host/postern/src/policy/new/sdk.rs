@@ -1,0 +1,108 @@
+//! Where the new crate gets Postern's SDK from.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Where the SDK is within a checkout.
+const IN_CHECKOUT: &str = "policies/sdk";
+
+/// How the new crate names the SDK.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sdk {
+    Path(PathBuf),
+    Version(String),
+}
+
+impl Sdk {
+    /// What was asked for; else that of the checkout around the new crate or around this program.
+    pub(super) fn find(asked: Option<&str>, folder: &Path) -> Result<Self> {
+        if let Some(asked) = asked {
+            return Self::asked(asked);
+        }
+        let folder = std::path::absolute(folder).context("the working directory is gone")?;
+        if let Some(checkout) = checkout(&folder) {
+            return Ok(Self::Path(upwards(&folder, &checkout).join(IN_CHECKOUT)));
+        }
+        let program = std::env::current_exe().ok();
+        if let Some(checkout) = program.as_deref().and_then(checkout) {
+            return Ok(Self::Path(checkout.join(IN_CHECKOUT)));
+        }
+        bail!(
+            "there is no checkout of Postern around {}: say where its SDK is, with --sdk (or POSTERN_SDK)\n  \
+             --sdk PATH/TO/postern/{IN_CHECKOUT}   its folder in a checkout\n  \
+             --sdk VERSION                       its version on your registry, such as 0.1",
+            folder.display()
+        )
+    }
+
+    fn asked(asked: &str) -> Result<Self> {
+        let folder = Path::new(asked);
+        if folder.is_dir() {
+            // The SDK itself, or the checkout that it is in.
+            let sdk = [folder.to_owned(), folder.join(IN_CHECKOUT)];
+            let found = sdk.iter().find(|folder| is_sdk(folder));
+            let found = found.with_context(|| format!("--sdk: {asked} is not the folder of postern-sdk"))?;
+            return Ok(Self::Path(found.canonicalize()?));
+        }
+        let version = asked.trim_start_matches(['=', '^', '~']);
+        let is_version = version.starts_with(|c: char| c.is_ascii_digit())
+            && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        ensure!(is_version, "--sdk: {asked} is neither a folder nor a version such as 0.1");
+        Ok(Self::Version(asked.to_owned()))
+    }
+
+    /// The line of the dependency.
+    pub(super) fn dependency(&self) -> String {
+        match self {
+            // A literal string of TOML: Windows' separators stay what they are.
+            Self::Path(path) => format!("{{ path = '{}' }}", path.display()),
+            Self::Version(version) => format!("\"{version}\""),
+        }
+    }
+}
+
+fn checkout(start: &Path) -> Option<PathBuf> {
+    start
+        .ancestors()
+        .find(|folder| is_sdk(&folder.join(IN_CHECKOUT)))
+        .map(Path::to_owned)
+}
+
+fn is_sdk(folder: &Path) -> bool {
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml"));
+    let manifest = manifest.ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
+    let name = manifest.as_ref().and_then(|manifest| manifest.get("package")?.get("name")?.as_str());
+    name == Some("postern-sdk")
+}
+
+/// The way from a folder up to one around it: the checkout may be moved with all that is in it.
+fn upwards(folder: &Path, checkout: &Path) -> PathBuf {
+    let below = folder.strip_prefix(checkout).unwrap_or(Path::new(""));
+    let names = below.components().filter(|part| matches!(part, Component::Normal(_)));
+    names.map(|_| "..").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdk_is_asked_for_or_found() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(
+            Sdk::find(None, &here.join("a/b")).unwrap(),
+            Sdk::Path("../../../../policies/sdk".into())
+        );
+        let checkout = here.join("../..");
+        let sdk = checkout.join(IN_CHECKOUT);
+        for asked in [&checkout, &sdk] {
+            let found = Sdk::find(asked.to_str(), here).unwrap();
+            assert_eq!(found, Sdk::Path(sdk.canonicalize().unwrap()));
+        }
+        assert_eq!(Sdk::asked("0.1").unwrap().dependency(), "\"0.1\"");
+        for bad in ["nowhere/sdk", "latest", "", env!("CARGO_MANIFEST_DIR")] {
+            assert!(Sdk::asked(bad).is_err(), "{bad}");
+        }
+    }
+}

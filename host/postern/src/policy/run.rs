@@ -1,0 +1,102 @@
+//! `postern policy run`: one request, one decision.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::grants::{self, Grant};
+use super::lab::{self, Entry, Lab};
+use super::request::{self, Asked};
+use super::{answer, logs, memory};
+use crate::output::{Output, json};
+use crate::paint::Paint;
+use crate::time;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern policy run rbac.wasm --path /orders/7 --subject ann --role Operator --config rbac.yaml\n  \
+    postern policy run quota.wasm -X POST --path /orders -d @order.json -H 'x-tenant: acme'\n  \
+    postern policy run rbac.wasm --request request.json --json | jq .code\n  \
+    postern policy run intel.wasm --path / --grant http=intel.example.com --deadline 2s\n\n\
+    Exit code 0: allowed; 2: denied; 3: no decision, no module or bad usage. The module gets all that it needs, but \
+    neither requests to other hosts nor signatures unless --grant names them; what it keeps is forgotten afterwards. \
+    What it logs goes to standard error.")]
+pub(crate) struct Args {
+    /// The module
+    #[arg(value_name = "MODULE.wasm")]
+    module: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    entry: EntryArgs,
+    /// Print one JSON document: decision, what belongs to it, took_us, memory_bytes
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the host's settings would say of the module.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The entry")]
+pub(super) struct EntryArgs {
+    /// The entry's configuration: JSON, or a file of YAML or JSON
+    #[arg(long, value_name = "JSON|FILE")]
+    pub(super) config: Option<String>,
+    /// What the module may use besides what it needs and reaches nobody: http=HOST, or a capability's name; may be
+    /// given several times
+    #[arg(long = "grant", value_name = "CAPABILITY", value_parser = grants::parse)]
+    pub(super) grants: Vec<Grant>,
+    /// How long the decision may take
+    #[arg(long, value_name = "SPAN", default_value = "50ms", value_parser = time::span)]
+    pub(super) deadline: Duration,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let lab = Lab::new(2)?;
+    let module = lab.module(&args.module)?;
+    let mut cases = args.asked.case()?;
+    let config = request::config(args.entry.config.as_deref())?;
+    cases.config = Some(config.clone());
+    let granted = grants::of(&module, &args.entry.grants);
+    let entry = Entry {
+        grants: granted.clone(),
+        config,
+        deadline: args.entry.deadline,
+    };
+    let policies = lab.load(&args.module, &module, entry)?;
+    let Some(case) = cases.cases.first() else {
+        anyhow::bail!("there is no request");
+    };
+    let asked = case.request.to_request();
+    let name = lab::name(&args.module);
+    let (decided, lines) = logs::caught(|| lab.runtime.block_on(policies.decide(&name, &asked)));
+    let took = decided.as_ref().ok().map(|decided| micros(decided.took));
+    let answer = decided.map(|decided| decided.decision);
+    // A module that did not decide has no end at which to measure it.
+    let memory = match &answer {
+        Ok(_) => Some(memory::used(&lab, &module, &granted, &cases)?),
+        Err(_) => None,
+    };
+
+    let out = if args.json {
+        let mut document = answer::document(&answer);
+        document["took_us"] = took.into();
+        document["memory_bytes"] = memory.into();
+        json(&document)?
+    } else {
+        let mut text = answer::text(&answer, Paint::stdout());
+        if let (Some(took), Some(memory)) = (took, memory) {
+            text.push_str(&format!("\n  in {}, with {} of memory\n", answer::time(took), answer::size(memory)));
+        }
+        text
+    };
+    Ok(Output {
+        out,
+        err: logs::shown(&lines, "", Paint::stderr()),
+        exit: answer::exit(&answer),
+    })
+}
+
+fn micros(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e7).round() / 10.0
+}

@@ -1,0 +1,152 @@
+//! `postern policy sign`: a manifest of modules, and a signature under it.
+
+mod list;
+mod write;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use ed25519_compact::KeyPair;
+use postern_policy::Manifest;
+
+use super::lab::Lab;
+use super::{grants, signers};
+use crate::output::{Exit, Output};
+use crate::paint::Paint;
+use crate::text::{counted, printable};
+use list::{Changes, Named};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern policy sign manifest.json --key ann.pem --signer ann --add rbac=rbac.wasm --add tenant=tenant.wasm\n  \
+    postern policy sign manifest.json --key ann.pem --signer ann --add rbac=rbac.wasm --grants config,log \\\n    \
+    --cases rbac.cases.yaml\n  \
+    postern policy sign manifest.json --key ann.pem --signer ann --refresh    after the files changed\n\n\
+    The manifest lists what a host may run: each module with its digest, what settings may grant it, and the cases \
+    that it must answer. Files are named as seen from the manifest's folder. A manifest whose files do not match is \
+    not signed. A change ends the signatures of all others, who must sign again.")]
+pub(crate) struct Args {
+    /// The manifest; made, if it is not there
+    #[arg(value_name = "MANIFEST.json")]
+    manifest: PathBuf,
+    /// The signer's private key (Ed25519, PEM)
+    #[arg(long, value_name = "FILE.pem")]
+    key: PathBuf,
+    /// The name by which the host's settings know the key
+    #[arg(long, value_name = "NAME")]
+    signer: String,
+    /// List a module, or list it anew; may be given several times
+    #[arg(long, value_name = "NAME=MODULE.wasm", value_parser = list::assigned)]
+    add: Vec<(String, String)>,
+    /// What settings may grant an added module: what it needs, unless given. NAME= only where several are added
+    #[arg(long, value_name = "[NAME=]CAPABILITY,…", value_parser = list::named)]
+    grants: Vec<Named>,
+    /// The cases of an added module: those beside it, unless given. NAME= only where several are added
+    #[arg(long, value_name = "[NAME=]FILE", value_parser = list::named)]
+    cases: Vec<Named>,
+    /// List a module no longer; may be given several times
+    #[arg(long, value_name = "NAME")]
+    remove: Vec<String>,
+    /// Take the files that are listed as they are now
+    #[arg(long)]
+    refresh: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    ensure!(!args.signer.is_empty(), "--signer must not be empty");
+    let key = key(&args.key)?;
+    let mut manifest = read_or_begin(&args.manifest)?;
+    let before = manifest.modules.clone();
+    let folder = folder(&args.manifest);
+    let changes = Changes::of(args)?;
+    for name in &args.remove {
+        ensure!(manifest.modules.remove(name).is_some(), "the manifest lists no module `{name}`");
+    }
+    let lab = Lab::new(1)?;
+    let mut warnings = Vec::new();
+    for added in &changes.added {
+        let listed = list::listed(&lab, added, manifest.modules.get(&added.name), &folder)?;
+        if listed.cases.is_none() {
+            warnings.push(format!("`{}` has no cases: a host takes it untried", printable(&added.name)));
+        }
+        manifest.modules.insert(added.name.clone(), listed);
+    }
+    list::compare(&mut manifest, &folder, args.refresh)?;
+    ensure!(!manifest.modules.is_empty(), "the manifest would list no module: add one with --add NAME=MODULE.wasm");
+
+    let ended = if manifest.modules == before {
+        Vec::new()
+    } else {
+        let ended = std::mem::take(&mut manifest.signatures).into_iter().map(|signature| signature.signer);
+        ended.filter(|signer| *signer != args.signer).collect()
+    };
+    if !ended.is_empty() {
+        warnings.push(format!("must sign again, for the manifest changed: {}", printable(&ended.join(", "))));
+    }
+    manifest.sign(&args.signer, &key.sk)?;
+    write::replace(&args.manifest, &crate::output::json(&manifest)?)?;
+    Ok(report(args, &manifest, &key, &warnings))
+}
+
+fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) -> Output {
+    let paint = Paint::stdout();
+    let mut out = format!(
+        "{}\n  signed by {} ({})\n  {}\n",
+        paint.strong(&args.manifest.display().to_string()),
+        printable(&args.signer),
+        signers::written(&key.pk),
+        counted(manifest.modules.len(), "module", "modules")
+    );
+    for (name, listed) in &manifest.modules {
+        let grants: Vec<_> = listed.grants.iter().map(|grant| grant.name()).collect();
+        let grants = if grants.is_empty() { "nothing".to_owned() } else { grants.join(", ") };
+        let line = format!("{name:<12} {}  may be granted {grants}", listed.digest);
+        out.push_str(&format!("    {}\n", printable(&line)));
+    }
+    let head = Paint::stderr().warning("warning:");
+    let err = warnings.iter().map(|warning| format!("{head} {warning}\n")).collect();
+    Output {
+        out,
+        err,
+        exit: Exit::Allowed,
+    }
+}
+
+/// Nothing of the file goes into an error.
+fn key(file: &Path) -> Result<KeyPair> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    KeyPair::from_pem(&text).map_err(|_| {
+        anyhow!(
+            "{} holds no private Ed25519 key in PEM: make one with `postern policy keygen`, or `openssl genpkey \
+             -algorithm ed25519`",
+            file.display()
+        )
+    })
+}
+
+fn read_or_begin(file: &Path) -> Result<Manifest> {
+    match std::fs::read(file) {
+        Ok(text) => Manifest::parse(&text).with_context(|| file.display().to_string()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Manifest {
+            version: 1,
+            modules: Default::default(),
+            signatures: Vec::new(),
+        }),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// The folder of a file that may be named without one.
+pub(super) fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The capabilities in a list: `config,log`.
+fn capabilities(text: &str) -> Result<std::collections::BTreeSet<postern_policy::Capability>> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| grants::capability(name).map_err(anyhow::Error::msg)).collect()
+}

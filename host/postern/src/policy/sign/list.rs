@@ -1,0 +1,164 @@
+//! What a manifest lists.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use postern_policy::cases::Cases;
+use postern_policy::{Digest, Listed, ListedFile, Manifest};
+
+use super::{Args, capabilities};
+use crate::policy::lab::Lab;
+use crate::policy::test;
+
+/// `[NAME=]VALUE`.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    name: Option<String>,
+    value: String,
+}
+
+pub(super) fn named(text: &str) -> Result<Named, String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (Some(name.to_owned()), value),
+        None => (None, text),
+    };
+    Ok(Named {
+        name,
+        value: value.to_owned(),
+    })
+}
+
+/// `NAME=FILE`.
+pub(super) fn assigned(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        .map(|(name, file)| (name.to_owned(), file.to_owned()))
+        .ok_or_else(|| "write NAME=MODULE.wasm, such as rbac=rbac.wasm".to_owned())
+}
+
+/// A module that is to be listed.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub(super) name: String,
+    file: PathBuf,
+    grants: Option<String>,
+    cases: Option<PathBuf>,
+}
+
+/// What is asked of the list.
+#[derive(Debug)]
+pub(super) struct Changes {
+    pub(super) added: Vec<Added>,
+}
+
+impl Changes {
+    pub(super) fn of(args: &Args) -> Result<Self> {
+        let mut added: Vec<Added> = Vec::new();
+        for (name, file) in &args.add {
+            ensure!(!added.iter().any(|a| a.name == *name), "--add names `{name}` twice");
+            added.push(Added {
+                name: name.clone(),
+                file: file.into(),
+                grants: None,
+                cases: None,
+            });
+        }
+        for given in &args.grants {
+            let module = addressee(&mut added, given, "--grants")?;
+            ensure!(module.grants.is_none(), "--grants is given twice for `{}`", module.name);
+            module.grants = Some(given.value.clone());
+        }
+        for given in &args.cases {
+            let module = addressee(&mut added, given, "--cases")?;
+            ensure!(module.cases.is_none(), "--cases is given twice for `{}`", module.name);
+            module.cases = Some(given.value.clone().into());
+        }
+        Ok(Self { added })
+    }
+}
+
+/// The module that an option is meant for.
+fn addressee<'a>(added: &'a mut [Added], given: &Named, option: &str) -> Result<&'a mut Added> {
+    match (&given.name, added) {
+        (None, [one]) => Ok(one),
+        (None, _) => bail!("{option}: write NAME=… to say which of the added modules it is for"),
+        (Some(name), added) => added
+            .iter_mut()
+            .find(|module| module.name == *name)
+            .with_context(|| format!("{option}: no module `{name}` is added")),
+    }
+}
+
+/// How a module stands in the manifest.
+pub(super) fn listed(lab: &Lab, added: &Added, before: Option<&Listed>, folder: &Path) -> Result<Listed> {
+    let module = lab.module(&added.file)?;
+    let needs = module.needs();
+    let grants = match (&added.grants, before) {
+        (Some(given), _) => capabilities(given).with_context(|| format!("--grants of `{}`", added.name))?,
+        // What was granted before was somebody's decision; a new build does not widen it.
+        (None, Some(before)) => before.grants.clone(),
+        (None, None) => needs.clone(),
+    };
+    let missing: Vec<_> = needs.difference(&grants).map(|capability| capability.name()).collect();
+    ensure!(
+        missing.is_empty(),
+        "`{}` needs {} to be loaded at all, which the manifest would not allow: say so with --grants, if it may",
+        added.name,
+        missing.join(", ")
+    );
+    let cases = match &added.cases {
+        Some(file) => Some(file.clone()),
+        None => test::beside(&added.file),
+    };
+    let cases = cases.map(|file| -> Result<ListedFile> {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Cases::parse(&text).with_context(|| file.display().to_string())?;
+        Ok(ListedFile {
+            file: seen_from(folder, &file)?,
+            digest: Digest::of(text.as_bytes()),
+        })
+    });
+    Ok(Listed {
+        file: seen_from(folder, &added.file)?,
+        digest: module.digest(),
+        grants,
+        cases: cases.transpose()?,
+    })
+}
+
+/// A file as the manifest names it.
+fn seen_from(folder: &Path, file: &Path) -> Result<String> {
+    let canonical = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let (folder, file) = (canonical(folder)?, canonical(file)?);
+    let inside = file.strip_prefix(&folder).ok().and_then(Path::to_str);
+    inside.map(str::to_owned).with_context(|| {
+        format!(
+            "{} must lie in the manifest's folder, {}: it is deployed with it",
+            file.display(),
+            folder.display()
+        )
+    })
+}
+
+/// Holds the files against the list; with `refresh`, the list takes their digests.
+pub(super) fn compare(manifest: &mut Manifest, folder: &Path, refresh: bool) -> Result<()> {
+    let mut differ = Vec::new();
+    for listed in manifest.modules.values_mut() {
+        let cases = listed.cases.as_mut().map(|cases| (&cases.file, &mut cases.digest));
+        for (file, digest) in [Some((&listed.file, &mut listed.digest)), cases].into_iter().flatten() {
+            let path = folder.join(file);
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let found = Digest::of(&bytes);
+            if found != *digest && !refresh {
+                differ.push(format!("  {file} is {found}, listed is {digest}"));
+            }
+            *digest = found;
+        }
+    }
+    ensure!(
+        differ.is_empty(),
+        "the files are not as the manifest lists them:\n{}\nIf they are as they should be, sign with --refresh",
+        differ.join("\n")
+    );
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Whose signatures count: public keys as they are written in settings.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
+use ed25519_compact::PublicKey;
+use postern_policy::Signers;
+use serde_json::Value;
+
+use crate::document;
+
+const PREFIX: &str = "ed25519:";
+
+/// A public key as it is written: `ed25519:` and Base64.
+pub(super) fn written(key: &PublicKey) -> String {
+    format!("{PREFIX}{}", Base64::encode_to_string(**key).unwrap_or_default())
+}
+
+/// A public key that somebody wrote.
+fn read(text: &str) -> Result<PublicKey, String> {
+    let key = text
+        .strip_prefix(PREFIX)
+        .and_then(|base64| Base64::decode_to_vec(base64, None).ok())
+        .and_then(|bytes| PublicKey::from_slice(&bytes).ok())
+        .filter(|key| key.validate().is_ok());
+    key.ok_or_else(|| "no public key: write ed25519: and its 32 bytes in Base64, as `postern policy keygen` prints it".to_owned())
+}
+
+/// `ann=ed25519:…`.
+pub(super) fn parse(text: &str) -> Result<(String, PublicKey), String> {
+    let (name, key) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write NAME=ed25519:BASE64")?;
+    Ok((name.to_owned(), read(key)?))
+}
+
+/// The signers in a host's settings: `signers`, at the top or under `policies`.
+pub(super) fn of_settings(file: &Path) -> Result<Signers> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let settings = document::parse(&text).map_err(|problem| anyhow::anyhow!("{}", problem.in_file(&name)))?;
+    let Some(Value::Object(listed)) = ["/signers", "/policies/signers"].iter().find_map(|at| settings.pointer(at)) else {
+        bail!("{name} names no `signers`");
+    };
+    ensure!(!listed.is_empty(), "{name} names no `signers`");
+    let listed = listed.iter().map(|(signer, key)| {
+        let key = key.as_str().context("no text").and_then(|key| read(key).map_err(anyhow::Error::msg));
+        Ok((signer.clone(), key.with_context(|| format!("{name}: signers.{signer}"))?))
+    });
+    listed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_compact::{KeyPair, Seed};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let key = KeyPair::from_seed(Seed::new([7; 32])).pk;
+        let text = written(&key);
+        assert_eq!(parse(&format!("ann={text}")).unwrap(), ("ann".into(), key));
+        for bad in ["ann", "=x", "ann=ed25519:AAAA", "ann=AAAA", "ann=ed25519:!", &format!("={text}")] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_signers_of_settings() {
+        let key = written(&KeyPair::from_seed(Seed::new([7; 32])).pk);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host.yaml");
+        for (text, found) in [
+            (format!("signers: {{ann: '{key}', bob: '{key}'}}"), Ok(2)),
+            (format!("policies: {{signers: {{ann: '{key}'}}}}"), Ok(1)),
+            ("signers: {ann: 'ed25519:AAAA'}".into(), Err("signers.ann: no public key")),
+            ("signers: {ann: 7}".into(), Err("signers.ann")),
+            ("signers: {}".into(), Err("names no `signers`")),
+            ("listen: 1".into(), Err("names no `signers`")),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            match (of_settings(&file), found) {
+                (Ok(signers), Ok(number)) => assert_eq!(signers.len(), number),
+                (Err(error), Err(says)) => assert!(format!("{error:#}").contains(says), "{error:#}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+}

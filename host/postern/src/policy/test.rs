@@ -1,0 +1,159 @@
+//! `postern policy test`: what a module decides against what is expected of it.
+
+mod diff;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use postern_policy::cases::{self, Case, CaseReport, Cases};
+use postern_policy::{Limits, Module};
+
+use super::build::{self, How};
+use super::lab::Lab;
+use super::logs::Line;
+use super::{grants, logs};
+use crate::output::{Exit, Output};
+use crate::paint::Paint;
+use crate::text::{counted, printable};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern policy test                                     builds the crate here, and tests it\n  \
+    postern policy test --watch                             again whenever a file of it changes\n  \
+    postern policy test rbac.wasm --cases rbac.cases.yaml --filter auditor\n\n\
+    A case:\n  \
+    - name: an operator may write\n    \
+    request: {method: POST, path: /orders, identity: {subject: ann, roles: [Operator]}}\n    \
+    expect: {allow: {headers: {x-operator: ann}}}\n\n\
+    Exit code 0: all cases pass; 2: some fail; 3: nothing was tested. Each case begins with nothing kept, and reaches \
+    no host. What a module logs is shown beside a case that fails.")]
+pub(crate) struct Args {
+    /// A module, or the folder of its crate, which is built first
+    #[arg(value_name = "MODULE.wasm|CRATE", default_value = ".")]
+    target: PathBuf,
+    /// The cases; cases.yaml or <module>.cases.yaml beside the module, unless given
+    #[arg(long, value_name = "FILE")]
+    cases: Option<PathBuf>,
+    /// Only cases whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Stay, and test again whenever the crate, the module or the cases change
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let lab = Lab::new(2)?;
+    if args.watch {
+        watch::run(&lab, args)
+    } else {
+        once(&lab, args)
+    }
+}
+
+fn once(lab: &Lab, args: &Args) -> Result<Output> {
+    let cases_file = cases_file(args)?;
+    let cases = read(&cases_file, args.filter.as_deref())?;
+    let module = if args.target.is_dir() {
+        build::build(lab, &args.target, &args.how, None)?.module
+    } else {
+        lab.module(&args.target)?
+    };
+    let started = Instant::now();
+    let paint = Paint::stdout();
+    let (mut out, mut failed) = (String::new(), 0);
+    for case in &cases.cases {
+        let (report, lines) = try_case(lab, &module, &cases, case)?;
+        failed += usize::from(!report.passed());
+        out.push_str(&told(&report, &lines, paint));
+    }
+    let total = cases.cases.len();
+    let summary = format!(
+        "{}: {} passed, {failed} failed, in {} ms",
+        counted(total, "case", "cases"),
+        total - failed,
+        started.elapsed().as_millis()
+    );
+    out.push_str(&format!(
+        "\n{}\n",
+        if failed == 0 { paint.good(&summary) } else { paint.bad(&summary) }
+    ));
+    Ok(Output {
+        out,
+        err: String::new(),
+        exit: if failed == 0 { Exit::Allowed } else { Exit::Denied },
+    })
+}
+
+/// Puts one case to a module; the report, and what the module logged.
+fn try_case(lab: &Lab, module: &Module, cases: &Cases, case: &Case) -> Result<(CaseReport, Vec<Line>)> {
+    let alone = Cases {
+        config: cases.config.clone(),
+        cases: vec![case.clone()],
+    };
+    let grants = grants::for_cases(module);
+    let run = cases::run(&lab.engines, module, &grants, Limits::default(), &lab.surroundings, &alone);
+    let (reports, lines) = logs::caught(|| lab.runtime.block_on(run));
+    let report = reports?.pop().context("the case was not run")?;
+    Ok((report, lines))
+}
+
+/// How a case went, for people.
+fn told(report: &CaseReport, lines: &[Line], paint: Paint) -> String {
+    let name = printable(&report.name);
+    if report.passed() {
+        return format!("{} {name}\n", paint.good("✓"));
+    }
+    let mut text = format!("{} {}\n", paint.bad("✗"), paint.strong(&name));
+    for difference in &report.differences {
+        text.push_str(&diff::told(difference, paint));
+    }
+    text.push_str(&logs::shown(lines, "    ", paint));
+    text
+}
+
+/// Reads the cases, and leaves only those that are wanted.
+fn read(file: &Path, filter: Option<&str>) -> Result<Cases> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut cases = Cases::parse(&text).with_context(|| file.display().to_string())?;
+    if let Some(filter) = filter {
+        cases.cases.retain(|case| case.name.contains(filter));
+        ensure!(!cases.cases.is_empty(), "{}: no case has {filter:?} in its name", file.display());
+    }
+    Ok(cases)
+}
+
+/// The file of cases that belongs to what is tested.
+fn cases_file(args: &Args) -> Result<PathBuf> {
+    match &args.cases {
+        Some(file) => Ok(file.clone()),
+        None if args.target.is_dir() => Ok(args.target.join("cases.yaml")),
+        None => beside(&args.target).with_context(|| {
+            let own = args.target.with_extension("cases.yaml");
+            format!("there is neither {} nor a cases.yaml beside it: name the cases with --cases", own.display())
+        }),
+    }
+}
+
+/// The cases beside a module, if there are any: its own, else those of the folder.
+pub(super) fn beside(module: &Path) -> Option<PathBuf> {
+    [module.with_extension("cases.yaml"), module.with_file_name("cases.yaml")]
+        .into_iter()
+        .find(|file| file.is_file())
+}
+
+/// How many cases pass, or what is wrong with the first that does not.
+pub(super) fn all_pass(lab: &Lab, module: &Module, text: &str) -> Result<usize> {
+    let cases = Cases::parse(text)?;
+    for case in &cases.cases {
+        let (report, _) = try_case(lab, module, &cases, case)?;
+        if let Some(difference) = report.differences.first() {
+            bail!("the case `{}` fails: {difference}", report.name);
+        }
+    }
+    Ok(cases.cases.len())
+}

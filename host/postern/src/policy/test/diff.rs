@@ -1,0 +1,97 @@
+//! One difference, so that it is seen at a glance.
+
+use postern_policy::cases::Difference;
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use crate::paint::Paint;
+use crate::text::printable;
+
+/// What was expected, and what was found: a line each, or line by line where there are several.
+pub(super) fn told(difference: &Difference, paint: Paint) -> String {
+    let (expected, found) = (readable(&difference.expected), readable(&difference.found));
+    let what = printable(&difference.what);
+    if expected.contains('\n') || found.contains('\n') {
+        return format!("    {what}: {} {}\n{}", paint.bad("- expected"), paint.good("+ found"), lines(&expected, &found, paint));
+    }
+    format!(
+        "    {what}\n      expected  {}\n      found     {}\n",
+        paint.good(&printable(&expected)),
+        paint.bad(&printable(&found)),
+    )
+}
+
+fn lines(expected: &str, found: &str, paint: Paint) -> String {
+    let diff = TextDiff::from_lines(expected, found);
+    let lines = diff.iter_all_changes().map(|change| {
+        let value = printable(change.value().trim_end_matches('\n'));
+        let line = match change.tag() {
+            ChangeTag::Equal => format!("  {value}"),
+            ChangeTag::Delete => paint.bad(&format!("- {value}")),
+            ChangeTag::Insert => paint.good(&format!("+ {value}")),
+        };
+        format!("      {line}\n")
+    });
+    lines.collect()
+}
+
+/// The engine tells values as Rust writes them. An object gets a line for each of its members; nobody needs to know
+/// that a text may be missing.
+fn readable(value: &str) -> String {
+    let value = match value {
+        "None" => "nothing",
+        value => value
+            .strip_prefix("Some(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .unwrap_or(value),
+    };
+    match serde_json::from_str(value) {
+        Ok(Value::Object(members)) if !members.is_empty() => {
+            let lines: Vec<_> = members.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            lines.join("\n") + "\n"
+        }
+        Ok(Value::Object(_)) => "none\n".to_owned(),
+        Ok(Value::String(text)) => text,
+        _ => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(expected: &str, found: &str) -> String {
+        let difference = Difference {
+            what: "headers".into(),
+            expected: expected.into(),
+            found: found.into(),
+        };
+        told(&difference, Paint::stderr())
+    }
+
+    #[test]
+    fn values_are_shown_as_people_write_them() {
+        assert_eq!(
+            shown("Some(\"no_rule\")", "Some(\"role_missing\")"),
+            "    headers\n      expected  no_rule\n      found     role_missing\n"
+        );
+        assert!(shown("Some(\"a\")", "None").ends_with("found     nothing\n"));
+        assert!(shown("200", "403").ends_with("expected  200\n      found     403\n"));
+    }
+
+    #[test]
+    fn objects_are_compared_line_by_line() {
+        let shown = shown(r#"{"x-a": ["1"], "x-b": ["2"]}"#, r#"{"x-a": ["1"], "x-b": ["3"]}"#);
+        let lines: Vec<_> = shown.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                "    headers: - expected + found",
+                "        x-a: [\"1\"]",
+                "      - x-b: [\"2\"]",
+                "      + x-b: [\"3\"]",
+            ]
+        );
+        assert!(self::shown("{}", r#"{"x-a": ["1"]}"#).contains("- none\n"));
+    }
+}

@@ -1,0 +1,162 @@
+//! `postern policy verify`: a manifest as the host would take it, or not.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ed25519_compact::PublicKey;
+use postern_policy::{Capability, Digest, Listed, ListedFile, Manifest, Signers};
+use serde::Serialize;
+
+use super::lab::Lab;
+use super::{sign, signers, test};
+use crate::output::{Exit, Output, json};
+use crate::paint::Paint;
+use crate::text::{counted, printable};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern policy verify manifest.json --signer ann=ed25519:MCowBQYDK2VwAyEA…\n  \
+    postern policy verify manifest.json --settings host.yaml\n  \
+    postern policy verify manifest.json --settings host.yaml --no-compile   only signature and digests\n\n\
+    Exit code 0: a host would take it; 2: it would not; 3: it cannot be read, or bad usage.")]
+pub(crate) struct Args {
+    /// The manifest
+    #[arg(value_name = "MANIFEST.json")]
+    manifest: PathBuf,
+    /// Whose signature counts; may be given several times
+    #[arg(long = "signer", value_name = "NAME=KEY", value_parser = signers::parse)]
+    signers: Vec<(String, PublicKey)>,
+    /// Take the signers of these settings of a host
+    #[arg(long, value_name = "FILE", conflicts_with = "signers")]
+    settings: Option<PathBuf>,
+    /// Neither compile the modules nor run their cases
+    #[arg(long)]
+    no_compile: bool,
+    /// Print one JSON document: verified, checks
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    /// The module, or `signature`.
+    what: String,
+    passed: bool,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    verified: bool,
+    checks: &'a [Check],
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let name = args.manifest.display().to_string();
+    let known: Signers = match &args.settings {
+        Some(file) => signers::of_settings(file)?,
+        None => args.signers.iter().cloned().collect(),
+    };
+    ensure!(
+        !known.is_empty(),
+        "say whose signature counts: --signer NAME=ed25519:BASE64, or --settings host.yaml"
+    );
+    let text = std::fs::read(&args.manifest).with_context(|| format!("cannot read {name}"))?;
+    let manifest = Manifest::parse(&text).with_context(|| name.clone())?;
+    let folder = sign::folder(&args.manifest);
+
+    let mut checks = vec![check("signature", signature(&manifest, &known))];
+    let lab = if args.no_compile { None } else { Some(Lab::new(2)?) };
+    for (module, listed) in &manifest.modules {
+        checks.push(check(module, look_at(lab.as_ref(), &folder, listed)));
+    }
+    let verified = checks.iter().all(|check| check.passed);
+    let out = if args.json {
+        json(&Document {
+            verified,
+            checks: &checks,
+        })?
+    } else {
+        report(&name, &checks, verified)
+    };
+    Ok(Output {
+        out,
+        err: String::new(),
+        exit: if verified { Exit::Allowed } else { Exit::Denied },
+    })
+}
+
+fn check(what: &str, result: Result<String>) -> Check {
+    let passed = result.is_ok();
+    Check {
+        what: what.to_owned(),
+        passed,
+        detail: result.unwrap_or_else(|error| format!("{error:#}")),
+    }
+}
+
+fn signature(manifest: &Manifest, known: &Signers) -> Result<String> {
+    Ok(format!("by {}", manifest.verify(known)?.join(", ")))
+}
+
+/// Does with a module what the host does before it serves.
+fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> {
+    let wasm = pinned(folder, &listed.file, listed.digest)?;
+    let cases = listed.cases.as_ref().map(|ListedFile { file, digest }| pinned(folder, file, *digest));
+    let cases = cases.transpose()?;
+    let mut told = vec![format!("{} is as listed", listed.file)];
+    let Some(lab) = lab else {
+        return Ok(told.remove(0));
+    };
+    let module = lab.compile(&wasm).with_context(|| listed.file.clone())?;
+    let needs = module.needs();
+    let missing: BTreeSet<_> = needs.difference(&listed.grants).copied().collect();
+    if !missing.is_empty() {
+        bail!("{} needs {}, which the manifest does not allow it", listed.file, names(&missing));
+    }
+    told.push(format!("needs {}", names(&needs)));
+    match (&listed.cases, cases) {
+        (Some(file), Some(text)) => {
+            let text = String::from_utf8(text).with_context(|| format!("{} is not UTF-8 text", file.file))?;
+            let passed = test::all_pass(lab, &module, &text).with_context(|| file.file.clone())?;
+            told.push(format!("{} {}", counted(passed, "case", "cases"), if passed == 1 { "passes" } else { "pass" }));
+        }
+        _ => told.push("has no cases".to_owned()),
+    }
+    Ok(told.join("; "))
+}
+
+fn pinned(folder: &Path, file: &str, digest: Digest) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {file}"))?;
+    let found = Digest::of(&bytes);
+    ensure!(found == digest, "{file} is {found}; listed is {digest}");
+    Ok(bytes)
+}
+
+fn names(capabilities: &BTreeSet<Capability>) -> String {
+    if capabilities.is_empty() {
+        return "nothing".to_owned();
+    }
+    let names: Vec<_> = capabilities.iter().map(|capability| capability.name()).collect();
+    names.join(", ")
+}
+
+fn report(name: &str, checks: &[Check], verified: bool) -> String {
+    let paint = Paint::stdout();
+    let width = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0);
+    let mut text = format!("{}\n", paint.strong(name));
+    for Check { what, passed, detail } in checks {
+        let mark = if *passed { paint.good("ok") } else { paint.bad("no") };
+        let line = format!("{what:<width$}  {detail}");
+        text.push_str(&format!("  {mark}  {}\n", printable(&line)));
+    }
+    let bad = checks.iter().filter(|check| !check.passed).count();
+    let summary = if verified {
+        paint.good("A host would take it.")
+    } else {
+        paint.bad(&format!("A host would not take it: {}.", counted(bad, "fault", "faults")))
+    };
+    format!("{text}\n{summary}\n")
+}

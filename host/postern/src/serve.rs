@@ -1,0 +1,74 @@
+//! `postern serve`: the policy host.
+
+mod log;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use postern_server::{Host, Settings, SettingsError, StartError};
+
+use crate::document::Problem;
+use crate::output::{Exit, Output};
+use crate::secrets;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
+    read again.\n\n\
+    Exit codes: 0 stopped, or all is well; 2 a policy cannot be served (with --check, or where TAMPER_STRICT wants \
+    all of them); 3 bad settings, or it cannot run here.\n\n\
+    Examples:\n  \
+    postern serve --config host.yaml\n  \
+    postern serve --config host.yaml --check        verify, compile and try everything, and serve nothing\n  \
+    curl --unix-socket /run/postern/admin.sock http://host/readyz")]
+pub(crate) struct Args {
+    /// The host's settings, YAML
+    #[arg(long, value_name = "HOST.yaml")]
+    config: PathBuf,
+    /// Load and verify everything, print what was found, and serve nothing
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let file = args.config.display().to_string();
+    let settings = match Settings::read(&args.config, &secrets::variable) {
+        Ok(settings) => settings,
+        Err(error) => return Ok(report::invalid(&file, &problems(&error))),
+    };
+    let runtime = postern_server::runtime().context("cannot start threads")?;
+    if args.check {
+        // What is found is printed; a library's warnings go where a host's would.
+        log::start(settings.log)?;
+        let inspection = runtime.block_on(postern_server::inspect(&settings))?;
+        return Ok(report::inspection(&file, &settings, &inspection));
+    }
+    log::start(settings.log)?;
+    runtime.block_on(serve(&args.config, settings))
+}
+
+async fn serve(config: &Path, settings: Settings) -> Result<Output> {
+    let host = match Host::start(settings).await {
+        Ok(host) => host,
+        Err(error @ StartError::Strict(_)) => {
+            return Ok(Output {
+                exit: Exit::Denied,
+                ..Output::failure(&error.into())
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let read = || Settings::read(config, &secrets::variable).map_err(|error| error.to_string());
+    postern_server::serve(host, read).await?;
+    Ok(Output::ok(String::new()))
+}
+
+fn problems(error: &SettingsError) -> Vec<Problem> {
+    match error {
+        SettingsError::Invalid(errors) => {
+            let issues = errors.issues().iter();
+            issues.map(|issue| Problem::at(issue.path.clone(), issue.message.clone())).collect()
+        }
+        SettingsError::Read(_) => vec![Problem::at("", error.to_string())],
+    }
+}

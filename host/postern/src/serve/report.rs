@@ -1,0 +1,57 @@
+//! What `postern serve` prints: of settings that are wrong, and of a host that was only checked.
+
+use postern_server::{Inspection, Settings};
+
+use crate::document::Problem;
+use crate::output::{Exit, Output};
+use crate::paint::Paint;
+use crate::text::{counted, printable};
+
+/// Settings that no host can be started from.
+pub(super) fn invalid(file: &str, problems: &[Problem]) -> Output {
+    let head = Paint::stderr().bad("error:");
+    let mut err = String::new();
+    for problem in problems {
+        err.push_str(&format!("{head} {}\n", printable(&problem.in_file(file))));
+    }
+    err.push_str(&format!("{}\n", counted(problems.len(), "error", "errors")));
+    Output {
+        out: String::new(),
+        err,
+        exit: Exit::Invalid,
+    }
+}
+
+/// What loading everything came to.
+pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) -> Output {
+    let paint = Paint::stdout();
+    let entries = counted(found.policies.len(), "entry", "entries");
+    let mut out = format!("{}: {}: {entries}", printable(file), paint.good("valid"));
+    let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
+    out.push_str(&format!(", for gates at {}", printable(&listen.join(" "))));
+    if let Some(admin) = &settings.admin {
+        out.push_str(&format!(", for operators at {}", printable(&admin.listen.to_string())));
+    }
+    out.push('\n');
+    let head = Paint::stderr().bad("error:");
+    let mut err = String::new();
+    for policy in &found.policies {
+        let name = printable(&policy.name);
+        match (&policy.digest, found.errors.get(&policy.name)) {
+            (Some(digest), None) => {
+                let signers = match policy.signers.as_slice() {
+                    [] => "unsigned".to_owned(),
+                    signers => format!("signed by {}", signers.join(", ")),
+                };
+                let (kind, size) = (policy.kind.unwrap_or_default(), policy.size.unwrap_or_default());
+                out.push_str(&format!("  {name}: {kind}, {digest}, {size} bytes, {}\n", printable(&signers)));
+            }
+            (_, reason) => {
+                let reason = reason.map_or("not loaded", String::as_str);
+                err.push_str(&format!("{head} {}: policies.entries.{name}: {}\n", printable(file), printable(reason)));
+            }
+        }
+    }
+    let exit = if found.errors.is_empty() { Exit::Allowed } else { Exit::Denied };
+    Output { out, err, exit }
+}

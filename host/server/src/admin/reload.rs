@@ -1,0 +1,68 @@
+//! Loading the policies again, on demand.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use postern_policy::{Change, Digest, LoadError};
+use serde::Serialize;
+
+use super::{Desk, json};
+
+#[derive(Serialize)]
+struct Report {
+    policies: BTreeMap<String, Loaded>,
+}
+
+/// What became of an entry.
+#[derive(Serialize)]
+struct Loaded {
+    /// `unchanged`, `loaded`, `swapped`, `removed` or `failed`.
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Loaded {
+    fn of(result: &Result<Change, LoadError>) -> Self {
+        let (told, from, digest) = match result {
+            Ok(Change::Unchanged) => ("unchanged", None, None),
+            Ok(Change::Loaded(digest)) => ("loaded", None, Some(*digest)),
+            Ok(Change::Swapped { from, to }) => ("swapped", Some(*from), Some(*to)),
+            Ok(Change::Removed) => ("removed", None, None),
+            Err(_) => ("failed", None, None),
+        };
+        let error = result.as_ref().err();
+        Self {
+            result: told,
+            from,
+            digest,
+            kind: error.map(|error| error.kind),
+            reason: error.map(ToString::to_string),
+        }
+    }
+}
+
+/// 200 if every entry serves what its files say, 422 if one does not. What cannot be loaded leaves in service what was.
+pub(super) async fn reload(State(desk): State<Desk>) -> Response {
+    let report = desk.loader.load("asked for").await;
+    let failed = report.errors().next().is_some();
+    let status = if failed {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::OK
+    };
+    let policies = report
+        .entries
+        .iter()
+        .map(|(name, result)| (name.clone(), Loaded::of(result)))
+        .collect();
+    json(status, &Report { policies })
+}

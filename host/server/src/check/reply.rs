@@ -1,0 +1,205 @@
+//! From a decision to a `CheckResponse`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
+use envoy_types::pb::google::rpc::Status;
+use postern_policy::{Allowance, CacheGrant, Content, Header, Obligation, Part, Refusal};
+use tonic::Code;
+
+use crate::problem::Problem;
+
+/// The request may pass.
+pub(super) fn allow(allowance: Allowance) -> CheckResponse {
+    let metadata = metadata(allowance.cache.as_ref(), allowance.obligations);
+    CheckResponse {
+        status: Some(status(Code::Ok)),
+        dynamic_metadata: metadata,
+        http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
+            headers: options(allowance.headers),
+            ..OkHttpResponse::default()
+        })),
+    }
+}
+
+/// The request may not pass: the policy says so.
+pub(super) fn deny(refusal: Refusal, request_id: &str) -> CheckResponse {
+    let Refusal {
+        status,
+        mut headers,
+        content,
+    } = refusal;
+    let without =
+        |headers: &mut Vec<Header>, names: &[&str]| headers.retain(|h| !names.contains(&h.name.as_str()));
+    let body = match content {
+        Content::Problem { code, message } => {
+            without(&mut headers, &["content-type"]);
+            headers.push(problem_type());
+            Problem::new(status, &code)
+                .detail(&message)
+                .request_id(request_id)
+                .to_json()
+        }
+        Content::Body(body) => match String::from_utf8(body.into()) {
+            Ok(text) => text,
+            // The protocol carries text alone. The refusal stands; what would be garbled is left out.
+            Err(_) => {
+                without(&mut headers, &["content-type", "content-encoding"]);
+                String::new()
+            }
+        },
+    };
+    denied(status, headers, body)
+}
+
+/// The request may not pass: no policy could be asked about a path that has two readings.
+pub(super) fn path_ambiguous(request_id: &str) -> CheckResponse {
+    let body = Problem::new(400, "path_ambiguous")
+        .request_id(request_id)
+        .to_json();
+    denied(400, vec![problem_type()], body)
+}
+
+/// There is no decision. What went wrong is the log's alone.
+pub(super) fn failure(overloaded: bool, request_id: &str) -> CheckResponse {
+    let code = if overloaded {
+        Code::Unavailable
+    } else {
+        Code::Internal
+    };
+    CheckResponse {
+        status: Some(status(code)),
+        dynamic_metadata: None,
+        http_response: Some(HttpResponse::ErrorResponse(DeniedHttpResponse {
+            status: Some(HttpStatus { code: 503 }),
+            headers: options(vec![problem_type()]),
+            body: Problem::new(503, "policy_failed")
+                .request_id(request_id)
+                .to_json(),
+        })),
+    }
+}
+
+fn denied(code: u16, headers: Vec<Header>, body: String) -> CheckResponse {
+    let grpc = if code == 401 {
+        Code::Unauthenticated
+    } else {
+        Code::PermissionDenied
+    };
+    CheckResponse {
+        status: Some(status(grpc)),
+        dynamic_metadata: None,
+        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
+            status: Some(HttpStatus {
+                code: i32::from(code),
+            }),
+            headers: options(headers),
+            body,
+        })),
+    }
+}
+
+fn status(code: Code) -> Status {
+    Status {
+        code: i32::from(code),
+        ..Status::default()
+    }
+}
+
+fn problem_type() -> Header {
+    Header {
+        name: "content-type".into(),
+        value: Problem::CONTENT_TYPE.into(),
+    }
+}
+
+/// Each name replaces what is there; further values of it are added.
+fn options(headers: Vec<Header>) -> Vec<HeaderValueOption> {
+    let mut seen = HashSet::new();
+    let option = |Header { name, value }: Header| {
+        let action = if seen.insert(name.clone()) {
+            HeaderAppendAction::OverwriteIfExistsOrAdd
+        } else {
+            HeaderAppendAction::AppendIfExistsOrAdd
+        };
+        let (value, raw_value) = match String::from_utf8(value) {
+            Ok(text) => (text, Vec::new()),
+            Err(bytes) => (String::new(), bytes.into_bytes()),
+        };
+        HeaderValueOption {
+            header: Some(HeaderValue {
+                key: name,
+                value,
+                raw_value,
+            }),
+            append_action: action.into(),
+            ..HeaderValueOption::default()
+        }
+    };
+    headers.into_iter().map(option).collect()
+}
+
+/// `{"postern": {"cache": {"ttl_ms", "parts"}, "obligations": {…}}}`, with what is there.
+fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<Struct> {
+    let mut told = Vec::new();
+    if let Some(grant) = cache {
+        let parts = grant.parts.iter().map(Part::name).map(text).collect();
+        let fields = [("ttl_ms", number(grant.ttl_ms)), ("parts", list(parts))];
+        told.push(("cache", structure(fields)));
+    }
+    if !obligations.is_empty() {
+        // A name can come twice, and none of them may be lost.
+        let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for Obligation { name, value } in obligations {
+            named.entry(name).or_default().push(text(value));
+        }
+        let one_or_many = |mut values: Vec<Value>| match values.len() {
+            1 => values.pop().unwrap_or_default(),
+            _ => list(values),
+        };
+        told.push((
+            "obligations",
+            structure(
+                named
+                    .into_iter()
+                    .map(|(name, values)| (name, one_or_many(values))),
+            ),
+        ));
+    }
+    (!told.is_empty()).then(|| Struct {
+        fields: [("postern".to_owned(), structure(told))].into(),
+    })
+}
+
+fn structure<N: Into<String>>(fields: impl IntoIterator<Item = (N, Value)>) -> Value {
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (name.into(), value))
+        .collect();
+    value(Kind::StructValue(Struct { fields }))
+}
+
+fn list(values: Vec<Value>) -> Value {
+    value(Kind::ListValue(ListValue { values }))
+}
+
+fn text(text: String) -> Value {
+    value(Kind::StringValue(text))
+}
+
+fn number(number: u32) -> Value {
+    value(Kind::NumberValue(number.into()))
+}
+
+fn value(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! A host: started from settings, serving until it is stopped.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use postern_policy::{Cache, Engines, LoadReport, Policies, Store, Surroundings};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tonic::transport::server::{Connected, Router, Server};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::admin;
+use crate::check::Checks;
+use crate::listen::{ListenError, Listener, Socket, connections};
+use crate::loader::Loader;
+use crate::metrics::Metrics;
+use crate::settings::{Address, KeyValue, Settings};
+use crate::watch::Watch;
+
+/// The largest check that is read: a gate shows a policy 1 MiB of body at most, and Envoy's filter what its settings say.
+const MESSAGE: usize = 2 << 20;
+/// How long a host that stops waits for what it has begun.
+const STOPPING: Duration = Duration::from_secs(5);
+/// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
+const STREAMS: u32 = 4096;
+/// Instances beside those that decide: new modules answer their cases while the old ones serve.
+const SPARE: usize = 8;
+
+/// A host that serves.
+#[derive(Debug)]
+pub struct Host {
+    loader: Arc<Loader>,
+    settings: Settings,
+    addresses: Vec<Address>,
+    admin: Option<Address>,
+    health: HealthReporter,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Has the watched directories found anew.
+    changed: Option<mpsc::Sender<()>>,
+}
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// wasmtime cannot run here.
+    #[error(
+        "WebAssembly cannot be run here: {0}; with little address space (ulimit -v), lower policies.concurrency"
+    )]
+    Engines(String),
+    /// The directory of compiled modules cannot be used.
+    #[error("policies.cache: {0}")]
+    Cache(#[from] postern_policy::CacheError),
+    /// The URL of Redis is none.
+    #[error("policies.keyvalue.redis: the variable holds no URL of Redis")]
+    Redis,
+    /// Requests of policies cannot be sent.
+    #[error("the HTTP client of policies cannot be set up: {0}")]
+    Client(String),
+    /// Entries cannot be loaded, and settings are strict.
+    #[error("TAMPER_STRICT, and not every policy can be loaded{}", list(.0))]
+    Strict(BTreeMap<String, String>),
+}
+
+fn list(errors: &BTreeMap<String, String>) -> String {
+    errors
+        .iter()
+        .map(|(name, reason)| format!("\n  {name}: {reason}"))
+        .collect()
+}
+
+impl Host {
+    /// Listens, loads the policies, and serves.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, WebAssembly cannot be run, or not every entry loads and settings are strict.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            listeners.push(Listener::bind(address).await?);
+        }
+        let admin = match &settings.admin {
+            Some(admin) => Some((Listener::bind(&admin.listen).await?, admin.token)),
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let loader = Arc::new(Loader::new(
+            policies(&settings)?,
+            settings.policies.clone(),
+            Arc::clone(&metrics),
+        ));
+        let report = loader.load("start").await;
+        let errors: BTreeMap<_, _> = report
+            .errors()
+            .map(|(name, error)| (name.to_owned(), error.to_string()))
+            .collect();
+        if settings.policies.strict && !errors.is_empty() {
+            return Err(StartError::Strict(errors));
+        }
+
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let checks = Checks::new(
+            Arc::clone(&loader),
+            Arc::clone(&metrics),
+            settings.default.clone(),
+        );
+        let checks = AuthorizationServer::new(checks).max_decoding_message_size(MESSAGE);
+        health.set_serving::<AuthorizationServer<Checks>>().await;
+        let router = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .add_service(checks)
+            .add_service(health_service);
+
+        let mut host = Self {
+            addresses: listeners.iter().filter_map(Listener::address).collect(),
+            admin: admin.as_ref().and_then(|(listener, _)| listener.address()),
+            loader,
+            settings,
+            health,
+            stop: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+            changed: None,
+        };
+        for listener in listeners {
+            host.serve_checks(listener, router.clone());
+        }
+        if let Some((listener, token)) = admin {
+            host.serve_admin(listener, admin::routes(Arc::clone(&host.loader), metrics, token));
+        }
+        host.watch_files();
+        host.check_for_tampering();
+        host.announce(&report);
+        Ok(host)
+    }
+
+    /// Where gates reach it.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Where operators reach it.
+    #[must_use]
+    pub fn admin(&self) -> Option<&Address> {
+        self.admin.as_ref()
+    }
+
+    /// Takes the entries, the manifest and the signers of other settings. What else they say needs a restart.
+    ///
+    /// # Errors
+    /// If they want more than the pools were made for; nothing is taken then.
+    pub async fn reload(&mut self, new: Settings) -> Result<(), String> {
+        let pool = |settings: &Settings| (settings.concurrency, settings.memory());
+        let ((had, size), (wants, memory)) = (pool(&self.settings), pool(&new));
+        if wants > had || memory > size {
+            return Err(format!(
+                "they want {wants} decisions at once and {memory} bytes for the largest; this host was started for \
+                 {had} and {size}: restart it"
+            ));
+        }
+        let policies = postern_policy::Settings {
+            strict: self.settings.policies.strict,
+            ..new.policies
+        };
+        self.loader.replace(policies, "settings").await;
+        if let Some(changed) = &self.changed {
+            let _ = changed.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of a task that should not end.
+    pub(crate) async fn ended(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets.
+    pub async fn stop(mut self) {
+        self.health
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
+        self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOPPING, all).await.is_err() {
+            tracing::warn!("stopped with requests unanswered");
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Ends when the host stops.
+    fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // A host that is gone stops too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+
+    fn serve_checks(&mut self, listener: Listener, router: Router) {
+        match listener {
+            Listener::Tcp(tcp) => {
+                let tcp = tcp.tap_io(|connection| {
+                    // Answers are small: none waits for another to share a packet with.
+                    let _ = connection.set_nodelay(true);
+                });
+                self.serve_connections(tcp, None, router);
+            }
+            Listener::Unix(unix, socket) => self.serve_connections(unix, Some(socket), router),
+        }
+    }
+
+    fn serve_connections<L>(&mut self, listener: L, socket: Option<Socket>, router: Router)
+    where
+        L: axum::serve::Listener + 'static,
+        L::Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let serving = router.serve_with_incoming_shutdown(connections(listener), self.stopping());
+        self.tasks.spawn(async move {
+            let _there_while_it_serves = socket;
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "a listener for gates ended");
+            }
+        });
+    }
+
+    fn serve_admin(&mut self, listener: Listener, routes: axum::Router) {
+        let stopping = self.stopping();
+        // Without an end of its own: it waits out errors of accepting.
+        match listener {
+            Listener::Tcp(tcp) => {
+                let serving = axum::serve(tcp, routes).with_graceful_shutdown(stopping);
+                self.tasks.spawn(async move { drop(serving.await) });
+            }
+            Listener::Unix(unix, socket) => {
+                let serving = axum::serve(unix, routes).with_graceful_shutdown(stopping);
+                self.tasks.spawn(async move {
+                    let _there_while_it_serves = socket;
+                    drop(serving.await);
+                });
+            }
+        }
+    }
+
+    fn watch_files(&mut self) {
+        if !self.settings.watch {
+            return;
+        }
+        match Watch::start(&self.settings.policies) {
+            Ok((watch, changed)) => {
+                self.changed = Some(changed);
+                let (loader, stopping) = (Arc::clone(&self.loader), self.stopping());
+                self.tasks.spawn(async move {
+                    tokio::select! { () = watch.run(loader) => {}, () = stopping => {} }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "files are not watched: changes need a reload"),
+        }
+    }
+
+    fn check_for_tampering(&mut self) {
+        let Some(interval) = self.settings.tamper_check else {
+            return;
+        };
+        let (loader, stopping) = (Arc::clone(&self.loader), self.stopping());
+        self.tasks.spawn(async move {
+            let checking = async {
+                loop {
+                    tokio::time::sleep(interval).await;
+                    loader.verify().await;
+                }
+            };
+            tokio::select! { () = checking => {}, () = stopping => {} }
+        });
+    }
+
+    fn announce(&self, report: &LoadReport) {
+        let listen: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        let admin = self
+            .admin
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), ToString::to_string);
+        let (entries, failed) = (report.entries.len(), report.errors().count());
+        tracing::info!(
+            listen = listen.join(" "),
+            admin,
+            policies = entries - failed,
+            failed,
+            watch = self.changed.is_some(),
+            tamper_check = self.settings.tamper_check.is_some(),
+            tamper_strict = self.settings.policies.strict,
+            "serving"
+        );
+    }
+}
+
+/// The policies of settings, none loaded yet.
+pub(crate) fn policies(settings: &Settings) -> Result<Policies, StartError> {
+    // Modules of an entry decide beside those that they are about to replace.
+    let most = settings
+        .policies
+        .entries
+        .values()
+        .map(|entry| entry.limits.concurrency)
+        .max()
+        .unwrap_or_default();
+    let instances = settings.concurrency + most + SPARE;
+    let engines = Engines::new(instances, settings.memory())
+        .map_err(|error| StartError::Engines(format!("{error:#}")))?;
+    let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
+    let store = match &settings.keyvalue {
+        KeyValue::Memory => Store::Memory,
+        // What the library says of a URL can repeat it.
+        KeyValue::Redis(url) => Store::redis(url).map_err(|_| StartError::Redis)?,
+    };
+    // Another part of the process may have chosen before us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = postern_policy::client().map_err(|error| StartError::Client(error.to_string()))?;
+    let surroundings = Surroundings { store, client };
+    Ok(Policies::new(
+        engines,
+        cache,
+        surroundings,
+        settings.policies.clone(),
+    ))
+}

@@ -1,0 +1,30 @@
+//! Settings tried without serving: what `postern serve --check` shows.
+
+use std::collections::BTreeMap;
+
+use postern_policy::PolicyStatus;
+
+use crate::host::{StartError, policies};
+use crate::settings::Settings;
+
+/// What loading everything comes to.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The entries, loaded or not.
+    pub policies: Vec<PolicyStatus>,
+    /// Why entries cannot be served, by name.
+    pub errors: BTreeMap<String, String>,
+}
+
+/// Loads and verifies all that the settings name, and serves nothing.
+///
+/// # Errors
+/// If not even loading can be tried.
+pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
+    let policies = policies(settings)?;
+    policies.load().await;
+    Ok(Inspection {
+        policies: policies.status().await,
+        errors: policies.faults(),
+    })
+}

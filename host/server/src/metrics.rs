@@ -1,0 +1,143 @@
+//! The host's metrics, in the OpenMetrics text format.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// In seconds: a policy answers in microseconds, and its deadline is milliseconds.
+const BUCKETS: [f64; 16] = [
+    10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3,
+    500e-3, 1.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPolicy {
+    policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    policy: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Load {
+    result: &'static str,
+}
+
+/// What is counted and measured.
+pub(crate) struct Metrics {
+    registry: Registry,
+    decisions: Family<Outcome, Counter>,
+    durations: Family<OfPolicy, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    loads: Family<Load, Counter>,
+    faults: Family<OfPolicy, Gauge>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// A check that is being answered; counted until dropped, however it ends.
+#[derive(Debug)]
+pub(crate) struct Flight(Gauge);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("postern");
+        let decisions = Family::<Outcome, Counter>::default();
+        let durations: Family<OfPolicy, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let in_flight = Gauge::default();
+        let loads = Family::<Load, Counter>::default();
+        let faults = Family::<OfPolicy, Gauge>::default();
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This program", build);
+        registry.register(
+            "policy_decisions",
+            "Checks by policy and result; a result beside allowed and denied is why there is no decision",
+            decisions.clone(),
+        );
+        registry.register_with_unit(
+            "policy_duration",
+            "Time from a check to its decision, waiting included",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("checks_in_flight", "Checks being answered", in_flight.clone());
+        registry.register("policy_loads", "Loads of entries by result; a result beside unchanged, loaded, swapped and removed is what went wrong", loads.clone());
+        registry.register(
+            "policy_fault",
+            "1 for each entry that does not serve what its files say",
+            faults.clone(),
+        );
+        Self {
+            registry,
+            decisions,
+            durations,
+            in_flight,
+            loads,
+            faults,
+        }
+    }
+
+    /// A check has begun.
+    pub(crate) fn flight(&self) -> Flight {
+        self.in_flight.inc();
+        Flight(self.in_flight.clone())
+    }
+
+    /// A check was answered.
+    pub(crate) fn decided(&self, policy: &str, result: &'static str, took: Duration) {
+        let policy = policy.to_owned();
+        self.durations
+            .get_or_create(&OfPolicy {
+                policy: policy.clone(),
+            })
+            .observe(took.as_secs_f64());
+        self.decisions.get_or_create(&Outcome { policy, result }).inc();
+    }
+
+    /// An entry was loaded, or not.
+    pub(crate) fn loaded(&self, result: &'static str) {
+        self.loads.get_or_create(&Load { result }).inc();
+    }
+
+    /// These entries do not serve what their files say; the others do.
+    pub(crate) fn faults(&self, faults: &BTreeMap<String, String>) {
+        self.faults.clear();
+        for policy in faults.keys() {
+            self.faults
+                .get_or_create(&OfPolicy {
+                    policy: policy.clone(),
+                })
+                .set(1);
+        }
+    }
+
+    /// All of it, as scrapers read it.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Only a writer that fails could make it fail, and a String does not.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}

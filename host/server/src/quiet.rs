@@ -1,0 +1,50 @@
+//! A bound on repeated lines of the log: a policy that fails fails for every request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Lets one line a second through for each subject and kind, and counts the others.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    /// As many as there are entries and codes: neither comes from a client.
+    last: Mutex<HashMap<(String, &'static str), (Instant, u64)>>,
+}
+
+impl Quiet {
+    /// Whether to write a line now: how many were not written since the last one.
+    pub(crate) fn may_write(&self, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((at, suppressed)) = last.get_mut(&(subject.to_owned(), kind)) else {
+            last.insert((subject.to_owned(), kind), (now, 0));
+            return Some(0);
+        };
+        if now.saturating_duration_since(*at) < EVERY {
+            *suppressed += 1;
+            return None;
+        }
+        *at = now;
+        Some(std::mem::take(suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_for_each_subject_and_kind() {
+        let (quiet, start) = (Quiet::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(quiet.may_write("a", "trap", at(0)), Some(0));
+        for ms in [1, 500, 999] {
+            assert_eq!(quiet.may_write("a", "trap", at(ms)), None);
+        }
+        assert_eq!(quiet.may_write("a", "deadline", at(999)), Some(0));
+        assert_eq!(quiet.may_write("b", "trap", at(999)), Some(0));
+        assert_eq!(quiet.may_write("a", "trap", at(1000)), Some(3));
+        assert_eq!(quiet.may_write("a", "trap", at(2000)), Some(0));
+    }
+}

@@ -1,0 +1,199 @@
+//! The form of `host.yaml`: plain data, with its defaults.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
+use postern_gate::config::{ConfigErrors, Entries, SecretRef, Size, Span};
+
+/// The whole file.
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) listen: Vec<String>,
+    #[deserr(default)]
+    pub(super) admin: Option<Admin>,
+    pub(super) policies: Policies,
+    #[deserr(default = Log { format: Format::Json, level: Level::Info })]
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) listen: String,
+    #[deserr(default)]
+    pub(super) token: Option<SecretRef>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Policies {
+    #[deserr(default)]
+    pub(super) manifest: Option<String>,
+    #[deserr(default)]
+    pub(super) signers: Entries<String>,
+    #[deserr(default)]
+    pub(super) default: Option<String>,
+    #[deserr(default)]
+    pub(super) cache: Option<String>,
+    #[deserr(default)]
+    pub(super) concurrency: Option<usize>,
+    #[deserr(default = true)]
+    pub(super) watch: bool,
+    #[deserr(default)]
+    pub(super) tamper: Tamper,
+    #[deserr(default = KeyValue::Memory)]
+    pub(super) keyvalue: KeyValue,
+    pub(super) entries: Entries<Entry>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Tamper {
+    #[deserr(default = false)]
+    pub(super) check: bool,
+    #[deserr(default = false)]
+    pub(super) strict: bool,
+    #[deserr(default = Self::EVERY)]
+    pub(super) interval: Span,
+}
+
+impl Tamper {
+    const EVERY: Span = Span(Duration::from_secs(60));
+}
+
+impl Default for Tamper {
+    fn default() -> Self {
+        Self {
+            check: false,
+            strict: false,
+            interval: Self::EVERY,
+        }
+    }
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Entry {
+    #[deserr(default)]
+    pub(super) module: Option<String>,
+    #[deserr(default)]
+    pub(super) file: Option<String>,
+    #[deserr(default)]
+    pub(super) digest: Option<String>,
+    #[deserr(default)]
+    pub(super) cases: Option<String>,
+    #[deserr(default)]
+    pub(super) grants: Vec<String>,
+    #[deserr(default)]
+    pub(super) hosts: Vec<String>,
+    #[deserr(default)]
+    pub(super) config: Option<serde_json::Value>,
+    #[deserr(default)]
+    pub(super) deadline: Option<Span>,
+    #[deserr(default)]
+    pub(super) memory: Option<Size>,
+    #[deserr(default)]
+    pub(super) concurrency: Option<usize>,
+    #[deserr(default)]
+    pub(super) queue: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum KeyValue {
+    Memory,
+    Redis(SecretRef),
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct Redis {
+    redis: SecretRef,
+}
+
+impl Deserr<ConfigErrors> for KeyValue {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        location: ValuePointerRef<'_>,
+    ) -> Result<Self, ConfigErrors> {
+        match value {
+            Value::String(text) if text == "memory" => Ok(Self::Memory),
+            map @ Value::Map(_) => {
+                Redis::deserialize_from_value(map, location).map(|found| Self::Redis(found.redis))
+            }
+            // Not repeated: it may be a URL with a password.
+            _ => {
+                let msg =
+                    "write memory, or {redis: {env: REDIS_URL}} with the URL in that variable".to_owned();
+                let error: ErrorKind<'_, V> = ErrorKind::Unexpected { msg };
+                let (ControlFlow::Continue(errors) | ControlFlow::Break(errors)) =
+                    ConfigErrors::error(None, error, location);
+                Err(errors)
+            }
+        }
+    }
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Log {
+    #[deserr(default = Format::Json)]
+    pub(super) format: Format,
+    #[deserr(default = Level::Info)]
+    pub(super) level: Level,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The least that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum Level {
+    /// What needs someone.
+    Error,
+    /// What may need someone.
+    Warn,
+    /// What changes.
+    Info,
+    /// Each decision.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Reads a file. JSON is read as the YAML it is.
+pub(super) fn parse(text: &str) -> Result<File, ConfigErrors> {
+    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let document: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| ConfigErrors::whole(error.without_snippet().to_string()))?;
+    if document.is_null() {
+        return Err(ConfigErrors::whole(
+            "is empty; it needs \"listen\" and \"policies\" at least",
+        ));
+    }
+    deserr::deserialize(document)
+}

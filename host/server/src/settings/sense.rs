@@ -1,0 +1,193 @@
+//! From what is written to settings that make sense.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ct_codecs::{Base64, Decoder as _};
+use deserr::errors::helpers::did_you_mean;
+use ed25519_compact::PublicKey;
+use postern_gate::config::ConfigErrors;
+use postern_policy::{Digest, Signers};
+
+use super::entries;
+use super::form::{self, File};
+use super::variable::Variables;
+use super::{Address, Admin, KeyValue, Log, Settings};
+
+/// The pools of instances take address space for each decision that may run.
+const MAX_CONCURRENCY: usize = 512;
+/// The shortest token that is accepted, in bytes.
+const SHORTEST_TOKEN: usize = 16;
+
+pub(super) fn settings(
+    file: File,
+    directory: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let variables = Variables(variable);
+    let listen = listen(&file.listen, directory, &mut errors);
+    let admin = file
+        .admin
+        .and_then(|written| admin(&written, directory, &variables, &mut errors));
+    let written = file.policies;
+
+    let strict = variables.switch("TAMPER_STRICT", written.tamper.strict, &mut errors);
+    let check = variables.switch("TAMPER_CHECK", written.tamper.check, &mut errors);
+    let every = written.tamper.interval.0;
+    if every < Duration::from_secs(1) {
+        errors.add("policies.tamper.interval", "must be at least 1s");
+    }
+    let signers = signers(&written, &mut errors);
+    let keyvalue = match &written.keyvalue {
+        form::KeyValue::Memory => KeyValue::Memory,
+        form::KeyValue::Redis(named) => {
+            let url = variables.secret("policies.keyvalue.redis", named, &mut errors);
+            url.map_or(KeyValue::Memory, KeyValue::Redis)
+        }
+    };
+    let listed = written.manifest.is_some();
+    let entries = entries::entries(&written.entries, listed, strict, &mut errors);
+    let concurrency = concurrency(written.concurrency, &entries, &mut errors);
+    if let Some(name) = &written.default
+        && !entries.contains_key(name)
+    {
+        let known: Vec<_> = entries.keys().map(String::as_str).collect();
+        let message = format!(
+            "there is no entry \"{name}\": {}the entries are {}",
+            did_you_mean(name, &known),
+            known.join(", ")
+        );
+        errors.add("policies.default", message);
+    }
+    if !errors.issues().is_empty() {
+        return Err(errors);
+    }
+    Ok(Settings {
+        listen,
+        admin,
+        policies: postern_policy::Settings {
+            directory: directory.to_owned(),
+            manifest: written.manifest.map(Into::into),
+            signers,
+            strict,
+            entries,
+        },
+        default: written.default,
+        cache: written.cache.map(|path| directory.join(path)),
+        concurrency,
+        watch: written.watch,
+        // Who refuses what is not vouched for at the start wants to know of it later too.
+        tamper_check: (check || strict).then_some(every),
+        keyvalue,
+        log: Log {
+            format: file.log.format,
+            level: file.log.level,
+        },
+    })
+}
+
+fn listen(written: &[String], directory: &Path, errors: &mut ConfigErrors) -> Vec<Address> {
+    if written.is_empty() {
+        errors.add(
+            "listen",
+            "must name at least one address: no gate could reach this host",
+        );
+    }
+    let mut addresses = Vec::new();
+    for (i, text) in written.iter().enumerate() {
+        match Address::parse(text, directory) {
+            Ok(address) if addresses.contains(&address) => {
+                errors.add(format!("listen[{i}]"), "stands there already")
+            }
+            Ok(address) => addresses.push(address),
+            Err(error) => errors.add(format!("listen[{i}]"), error.to_string()),
+        }
+    }
+    addresses
+}
+
+fn admin(
+    written: &form::Admin,
+    directory: &Path,
+    variables: &Variables<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Admin> {
+    let token = written
+        .token
+        .as_ref()
+        .and_then(|named| variables.secret("admin.token", named, errors));
+    if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
+        errors.add(
+            "admin.token",
+            format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one"),
+        );
+    }
+    let listen = match Address::parse(&written.listen, directory) {
+        Ok(listen) => listen,
+        Err(error) => {
+            errors.add("admin.listen", error.to_string());
+            return None;
+        }
+    };
+    if let Address::Tcp(address) = listen {
+        if !address.ip().is_loopback() {
+            let message =
+                "must be a Unix socket or a loopback address: who reaches it can have policies loaded";
+            errors.add("admin.listen", message);
+        }
+        if written.token.is_none() {
+            let message = "needs \"token: {env: POSTERN_ADMIN_TOKEN}\" beside it: anyone on this machine can reach a \
+                           TCP port; a Unix socket needs none";
+            errors.add("admin.listen", message);
+        }
+    }
+    Some(Admin {
+        listen,
+        token: token.map(|token| Digest::of(token.as_bytes())),
+    })
+}
+
+fn signers(written: &form::Policies, errors: &mut ConfigErrors) -> Signers {
+    if written.manifest.is_some() && written.signers.is_empty() {
+        errors.add(
+            "policies.signers",
+            "must name who may sign the manifest: name: \"ed25519:<public key in Base64>\"",
+        );
+    }
+    let mut signers = Signers::new();
+    for (name, text) in written.signers.iter() {
+        let key = text
+            .strip_prefix("ed25519:")
+            .and_then(|key| Base64::decode_to_vec(key, None).ok())
+            .and_then(|bytes| PublicKey::from_slice(&bytes).ok());
+        match key {
+            Some(key) => {
+                signers.insert(name.clone(), key);
+            }
+            // Not repeated: it may be the private key.
+            None => errors.add(
+                format!("policies.signers.{name}"),
+                "is no public key: write ed25519: and its 32 bytes in Base64",
+            ),
+        }
+    }
+    signers
+}
+
+/// The entries must fit into the pools together: one that is busy must not take another's place.
+fn concurrency(written: Option<usize>, entries: &entries::Map, errors: &mut ConfigErrors) -> usize {
+    let at = "policies.concurrency";
+    let sum = entries
+        .values()
+        .map(|entry| entry.limits.concurrency)
+        .fold(0, usize::saturating_add);
+    let all = written.unwrap_or(sum);
+    if all < sum {
+        errors.add(at, format!("is {all}, and the entries may run {sum} decisions at once (64 each, unless given): raise it or lower theirs"));
+    }
+    if !(1..=MAX_CONCURRENCY).contains(&all) && !entries.is_empty() {
+        errors.add(at, format!("must be from 1 to {MAX_CONCURRENCY}, and is {all}; unless given, it is the sum of the entries'"));
+    }
+    all
+}

@@ -1,0 +1,51 @@
+//! What the environment says.
+
+use postern_gate::config::{ConfigErrors, SecretRef};
+
+/// Looks up variables, and notes what is wrong with them.
+pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
+
+impl Variables<'_> {
+    fn value(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The secret that settings name.
+    pub(super) fn secret(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<String> {
+        let at = format!("{at}.env");
+        if !is_name(&named.env) {
+            let message = "is no name of an environment variable; put the secret into the environment and its \
+                           variable's name here (what stands here is not repeated: it may be the secret)";
+            errors.add(at, message);
+            return None;
+        }
+        let value = self.value(&named.env);
+        if value.is_none() {
+            errors.add(at, format!("{} is not set", named.env));
+        }
+        value
+    }
+
+    /// A switch that the environment can turn either way.
+    pub(super) fn switch(&self, name: &str, written: bool, errors: &mut ConfigErrors) -> bool {
+        match self.value(name).as_deref() {
+            None => written,
+            Some("1" | "true") => true,
+            Some("0" | "false") => false,
+            // Taken for off, a misspelt `TAMPER_STRICT` would protect nothing.
+            Some(_) => {
+                errors.add(
+                    "",
+                    format!("the environment's {name} is neither true nor false (1 nor 0)"),
+                );
+                true
+            }
+        }
+    }
+}
+
+/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}

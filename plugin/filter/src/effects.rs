@@ -1,0 +1,43 @@
+//! Carrying out what the gate wants changed in headers.
+
+use postern_gate::{Action, Change, Effects};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MapType;
+
+/// Changes the request that goes on to the upstream.
+pub(crate) fn apply(effects: &Effects) {
+    for name in &effects.strip {
+        let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+    }
+    if let Some(policy) = &effects.policy {
+        change(MapType::HttpRequestHeaders, &policy.request);
+        for name in &policy.remove {
+            let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+        }
+    }
+    for (name, value) in effects.identity.iter().flat_map(|identity| identity.headers()) {
+        // Nothing can stand under these names any more: what the client sent was stripped above, and a policy that
+        // sets one of them is refused.
+        let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value.as_bytes());
+    }
+}
+
+/// Sets and adds headers, in order.
+pub(crate) fn change(map: MapType, changes: &[Change]) {
+    for Change { name, value, action } in changes {
+        let there = || hostcalls::get_map_value_bytes(map, name).ok().flatten().is_some();
+        let skipped = match action {
+            Action::Append | Action::Overwrite => false,
+            Action::AddIfAbsent => there(),
+            Action::OverwriteIfExists => !there(),
+        };
+        if skipped {
+            continue;
+        }
+        if matches!(action, Action::Overwrite | Action::OverwriteIfExists) {
+            // Removed and added: replacing could leave a second value where there were two.
+            let _ = hostcalls::remove_map_value(map, name);
+        }
+        let _ = hostcalls::add_map_value_bytes(map, name, value);
+    }
+}

@@ -1,0 +1,347 @@
+use prost::Message;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use super::*;
+use crate::policy::{Action, Change, Grant};
+use crate::testing::{Bed, admitted, refused};
+
+fn digest(key: &str) -> String {
+    use ct_codecs::{Encoder, Hex};
+    use sha2::{Digest, Sha256};
+    format!("sha256:{}", Hex::encode_to_string(Sha256::digest(key)).unwrap())
+}
+
+fn config() -> Value {
+    json!({
+        "host": {"cluster": "postern_host"},
+        "issuers": {"i": {"issuer": "i", "audiences": ["a"], "algorithms": ["EdDSA"], "headers": {"x_tenant-id": "tid"},
+                          "jwks": {"uri": "http://i/", "cluster": "c"}}},
+        "api_keys": {"a": {"header": "x-key", "keys": [
+            {"id": "ci", "digest": digest("one"), "roles": ["r", "s"], "tenant": "t"},
+            {"id": "cd", "digest": digest("two"), "roles": ["r"]},
+        ]}},
+        "signatures": {"hooks": {"scheme": "github", "secrets": [{"env": "S"}], "max_body": "1KiB"}},
+        "limits": {"l": {"quota": 100, "window": "60s", "key": ["subject"]}},
+        "rules": [
+            {"name": "role", "match": {"path": {"exact": "/role"}}, "authenticate": {"any": ["api_keys/a"]},
+             "authorize": {"roles": ["s"]}, "policy": {"module": "m"}},
+            {"name": "kept", "match": {"path": {"prefix": "/kept"}}, "authenticate": {"any": ["api_keys/a"]},
+             "limits": ["l"], "policy": {"module": "m"}},
+            {"name": "waived", "match": {"path": {"exact": "/waived"}}, "open": true,
+             "policy": {"module": "m", "on_error": "allow"}},
+            {"name": "fresh", "match": {"path": {"exact": "/fresh"}}, "open": true,
+             "policy": {"module": "m", "cache": false}},
+            {"name": "body", "match": {"path": {"exact": "/body"}}, "open": true,
+             "policy": {"module": "m", "body": "8B"}},
+            {"name": "signed", "match": {"path": {"exact": "/signed"}}, "authenticate": {"any": ["signatures/hooks"]},
+             "policy": {"module": "m", "body": "8B"}},
+        ],
+    })
+}
+
+fn bed() -> Bed {
+    Bed::with_secrets(&config(), &[("S", "secret")])
+}
+
+fn allow() -> Answer {
+    Answer::Allow(Allowance::default())
+}
+
+fn sets(name: &str, value: &[u8]) -> Answer {
+    Answer::Allow(Allowance {
+        request: vec![change(name, value)],
+        ..Allowance::default()
+    })
+}
+
+fn change(name: &str, value: &[u8]) -> Change {
+    Change {
+        name: name.into(),
+        value: value.to_vec(),
+        action: Action::Overwrite,
+    }
+}
+
+fn grants(parts: &[&str]) -> Answer {
+    Answer::Allow(Allowance {
+        request: vec![change("x-from", b"policy")],
+        grant: Grant::new(1_000.0, parts.iter().copied()),
+        ..Allowance::default()
+    })
+}
+
+fn down() -> Answer {
+    Answer::Unavailable("down".into())
+}
+
+const ONE: (&str, &str) = ("x-key", "one");
+const TWO: (&str, &str) = ("x-key", "two");
+
+#[test]
+fn the_policy_is_asked_last() {
+    let bed = bed();
+    let (step, asked) = bed.ask("/role", &[TWO], allow());
+    assert_eq!(refused(&step).reason, Reason::RoleMissing);
+    assert!(asked.is_none(), "what the gate refuses is not put to the policy");
+    let (step, asked) = bed.ask("/role", &[ONE], allow());
+    assert_eq!(admitted(&step).subject, "ci");
+    assert!(asked.is_some());
+    let (step, _) = bed.ask("/role", &[ONE], Answer::Deny(None));
+    assert_eq!(refused(&step).reason, Reason::PolicyDenied);
+    assert_eq!(refused(&step).status(), 403);
+    assert_eq!(refused(&step).details(), "postern:role:policy_denied");
+}
+
+#[test]
+fn an_own_reply_is_passed_on() {
+    let reply = Reply {
+        status: 451,
+        headers: vec![("x-why".into(), b"\xff".to_vec())],
+        body: "no".into(),
+    };
+    let bed = bed();
+    let (step, _) = bed.ask("/kept", &[ONE], Answer::Deny(Some(reply.clone())));
+    let denial = refused(&step);
+    assert_eq!((denial.reason, denial.status()), (Reason::PolicyDenied, 451));
+    assert_eq!(denial.reply.as_deref(), Some(&reply));
+    let names: Vec<_> = denial.headers.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names,
+        ["ratelimit-policy", "ratelimit"],
+        "limits are told besides"
+    );
+    for (name, value) in [("content-length", "0"), (":status", "200"), ("x-a", "a\r\nb: c")] {
+        let headers = vec![(name.to_owned(), value.as_bytes().to_vec())];
+        let reply = Reply {
+            headers,
+            ..reply.clone()
+        };
+        let (step, _) = bed.ask("/kept", &[ONE], Answer::Deny(Some(reply)));
+        assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
+    }
+}
+
+#[test]
+fn only_an_absent_host_can_be_waived() {
+    let bed = bed();
+    let (step, _) = bed.ask("/fresh", &[], down());
+    let denial = refused(&step);
+    assert_eq!(denial.reason, Reason::PolicyUnavailable);
+    assert_eq!(denial.headers, [("retry-after", "1".into())]);
+    assert!(denial.body(None).contains("\"code\":\"policy_unavailable\""));
+    bed.events.0.borrow_mut().clear();
+    let (step, _) = bed.ask("/waived", &[], down());
+    assert!(matches!(step, Step::Continue(_)));
+    let events = bed.events.0.borrow().join("\n");
+    assert!(
+        events.contains("PolicyWaived { rule: 2 }") && events.contains("Admitted"),
+        "{events}"
+    );
+    for path in ["/waived", "/fresh"] {
+        let (step, _) = bed.ask(path, &[], Answer::Failed("trapped".into()));
+        assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{path}");
+        let (step, _) = bed.ask(path, &[], Answer::Deny(None));
+        assert_eq!(refused(&step).reason, Reason::PolicyDenied, "{path}");
+    }
+}
+
+#[test]
+fn a_policy_frames_no_request_and_names_no_caller() {
+    let bed = bed();
+    for name in [
+        ":path",
+        ":authority",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "x-postern-subject",
+        "x-postern-anything",
+        "x_postern_roles",
+        "x-tenant-id",
+        "x_tenant_id",
+        "x a",
+    ] {
+        let (step, _) = bed.ask("/fresh", &[], sets(name, b"v"));
+        assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
+    }
+    for value in [&b"a\r\nb: c"[..], b"a\nb", b"\0"] {
+        let (step, _) = bed.ask("/fresh", &[], sets("x-a", value));
+        assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{value:?}");
+    }
+    let response = |name: &str| {
+        Answer::Allow(Allowance {
+            response: vec![change(name, b"v")],
+            ..Allowance::default()
+        })
+    };
+    let (step, _) = bed.ask("/fresh", &[], response("transfer-encoding"));
+    assert_eq!(refused(&step).reason, Reason::PolicyFailed);
+    let (step, _) = bed.ask("/fresh", &[], response("set-cookie"));
+    assert!(matches!(step, Step::Continue(_)));
+    let removes = |name: &str| {
+        Answer::Allow(Allowance {
+            remove: vec![name.into(), "x-b".into()],
+            ..Allowance::default()
+        })
+    };
+    let (step, _) = bed.ask("/fresh", &[], removes("content-length"));
+    assert_eq!(refused(&step).reason, Reason::PolicyFailed);
+    for passed_over in ["host", ":path"] {
+        let (step, _) = bed.ask("/fresh", &[], removes(passed_over));
+        let Step::Continue(effects) = step else { panic!() };
+        assert_eq!(effects.policy.unwrap().remove, ["x-b"], "{passed_over}");
+    }
+}
+
+#[test]
+fn a_policy_sees_the_caller_and_no_credential() {
+    let bed = bed();
+    let headers = [
+        ONE,
+        ("authorization", "Bearer token"),
+        ("x-hub-signature-256", "sha256=00"),
+        ("x-postern-subject", "root"),
+        ("x_tenant-id", "victim"),
+        ("x-other", "seen"),
+    ];
+    let (_, question) = bed.ask("/kept", &headers, allow());
+    let question = question.unwrap();
+    let text = String::from_utf8_lossy(&question);
+    for hidden in ["one", "token", "sha256=", "root", "victim"] {
+        assert!(!text.contains(hidden), "{hidden}: {text}");
+    }
+    assert!(text.contains("seen"));
+    let identity = "{\"subject\":\"ci\",\"issuer\":\"api_keys/a\",\"method\":\"api_key\",\"roles\":[\"r\",\"s\"],\
+                    \"tenant\":\"t\",\"claims\":{}}";
+    assert!(text.contains(identity), "{text}");
+    let (_, question) = bed.ask("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
+    let text = String::from_utf8_lossy(&question.unwrap()).into_owned();
+    assert!(
+        text.contains("Basic dXNlcg==") && !text.contains("postern.identity"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
+    let bed = bed();
+    for (path, body, outcome) in [
+        ("/body", &b"\0\xff 45678"[..], None),
+        ("/body", b"", None),
+        ("/body", b"123456789", Some(Reason::BodyTooLarge)),
+    ] {
+        let (step, question) = bed.ask_with_body(path, &[], body, allow());
+        match outcome {
+            None => {
+                assert!(matches!(step, Step::Continue(_)), "{step:?}");
+                let question = crate::policy::CheckRequest::decode(question.unwrap().as_slice()).unwrap();
+                let http = question.attributes.unwrap().request.unwrap().http.unwrap();
+                assert_eq!(http.raw_body, body);
+            }
+            Some(reason) => {
+                assert_eq!(refused(&step).reason, reason);
+                assert!(question.is_none());
+            }
+        }
+    }
+    let step = bed.begin("POST", "/body", &[("content-length", "9")], false);
+    assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "before it comes");
+    assert!(matches!(bed.get("/body", &[]), Step::Need(Need::Policy, _)));
+}
+
+#[test]
+fn a_signed_body_is_buffered_once() {
+    use hmac::{KeyInit, Mac};
+    let bed = bed();
+    for (body, outcome) in [
+        (&b"12345678"[..], None),
+        (b"123456789", Some(Reason::BodyTooLarge)),
+    ] {
+        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"secret").unwrap();
+        mac.update(body);
+        let hex: String = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let signature = format!("sha256={hex}");
+        let headers = [("x-hub-signature-256", signature.as_str())];
+        // `post` passes the body once; what follows is no second need of it.
+        let (step, question) = bed.ask_with_body("/signed", &headers, body, allow());
+        match outcome {
+            None => assert_eq!(admitted(&step).subject, "hooks"),
+            Some(reason) => assert_eq!(refused(&step).reason, reason),
+        }
+        assert_eq!(question.is_some(), outcome.is_none());
+    }
+}
+
+#[test]
+fn a_granted_answer_serves_those_alike() {
+    let bed = bed();
+    let ask = |path: &str, headers: &[(&str, &str)], answer| {
+        let (step, asked) = bed.ask(path, headers, answer);
+        assert!(matches!(step, Step::Continue(_)), "{step:?}");
+        let Step::Continue(effects) = step else { panic!() };
+        (asked.is_some(), effects)
+    };
+    let parts = ["identity", "path", "header:x-a"];
+    assert!(ask("/kept", &[ONE], grants(&parts)).0);
+    // Denying answers show that these are not asked for.
+    let (asked, effects) = ask("/kept?other", &[ONE, ("x-b", "1")], Answer::Deny(None));
+    assert!(!asked);
+    assert_eq!(effects.policy.unwrap().request, [change("x-from", b"policy")]);
+    assert_eq!(effects.identity.unwrap().subject, "ci");
+    for (path, headers) in [
+        ("/kept/x", &[ONE][..]),
+        ("/kept", &[TWO]),
+        ("/kept", &[ONE, ("x-a", "1")]),
+        ("/kept", &[ONE, ("x-a", "")]),
+    ] {
+        assert!(ask(path, headers, allow()).0, "{path} {headers:?}");
+    }
+    bed.advance(Duration::from_millis(999));
+    assert!(!ask("/kept", &[ONE], allow()).0);
+    bed.advance(Duration::from_millis(1));
+    assert!(ask("/kept", &[ONE], allow()).0, "its time is over");
+    let events = bed.events.0.borrow();
+    let count = |what: &str| events.iter().filter(|event| event.starts_with(what)).count();
+    assert_eq!((count("PolicyAsked"), count("PolicyRecalled")), (6, 2));
+}
+
+#[test]
+fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
+    let bed = bed();
+    for _ in 0..2 {
+        assert!(bed.ask("/kept", &[ONE], allow()).1.is_some());
+        assert!(bed.ask("/kept", &[ONE], grants(&["mood"])).1.is_some());
+        assert!(bed.ask("/fresh", &[], grants(&[])).1.is_some());
+        assert!(bed.ask_with_body("/body", &[], b"1", grants(&[])).1.is_some());
+        assert!(bed.ask("/waived", &[], down()).1.is_some());
+    }
+    assert!(bed.ask("/kept", &[ONE], grants(&[])).1.is_some());
+    assert!(
+        bed.ask("/kept/any", &[TWO], allow()).1.is_none(),
+        "no parts: for all of the rule"
+    );
+}
+
+#[test]
+fn a_shell_that_mistakes_a_request_lets_nothing_pass() {
+    let bed = bed();
+    let Step::Need(_, pending) = bed.begin("POST", "/body", &[], false) else {
+        panic!()
+    };
+    assert_eq!(refused(&bed.answer(pending, allow())).reason, Reason::GateFailed);
+    let Step::Need(_, pending) = bed.get("/fresh", &[]) else {
+        panic!()
+    };
+    assert_eq!(
+        refused(&bed.resume(pending, "/fresh", &[])).reason,
+        Reason::GateFailed
+    );
+}

@@ -1,0 +1,107 @@
+//! What an operator writes.
+
+use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
+use ed25519_compact::PublicKey;
+use postern_sdk::{Request, Template};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(try_from = "Written")]
+pub(crate) struct Config {
+    pub(crate) key: PublicKey,
+    pub(crate) source: Source,
+    pub(crate) features: Vec<Needed>,
+    pub(crate) leeway_seconds: u32,
+    pub(crate) require_expiry: bool,
+    pub(crate) cache_ms: u32,
+}
+
+/// Where the licence comes from.
+pub(crate) enum Source {
+    /// The operator's own: the value of `LICENSE_KEY`.
+    Config(String),
+    /// The client's, in the header of this name.
+    Header(String),
+}
+
+/// A feature that certain requests need.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Needed {
+    methods: Option<Vec<String>>,
+    path: Template,
+    pub(crate) feature: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    public_key: Public,
+    license: Option<String>,
+    header: Option<String>,
+    #[serde(default)]
+    features: Vec<Needed>,
+    #[serde(default = "a_minute")]
+    leeway_seconds: u32,
+    #[serde(default = "yes")]
+    require_expiry: bool,
+    #[serde(default)]
+    cache_ms: u32,
+}
+
+fn a_minute() -> u32 {
+    60
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Public(PublicKey);
+
+impl TryFrom<String> for Public {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let key = if text.contains("-----BEGIN") {
+            PublicKey::from_pem(&text).ok()
+        } else {
+            let bytes = Base64UrlSafeNoPadding::decode_to_vec(&text, None).ok();
+            bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
+        };
+        key.map(Self)
+            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+    }
+}
+
+impl TryFrom<Written> for Config {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let source = match (written.license, written.header) {
+            (Some(license), None) => Source::Config(license),
+            (None, Some(header)) => Source::Header(header.to_ascii_lowercase()),
+            _ => return Err("either `license` or `header` is needed, and not both"),
+        };
+        Ok(Self {
+            key: written.public_key.0,
+            source,
+            features: written.features,
+            leeway_seconds: written.leeway_seconds,
+            require_expiry: written.require_expiry,
+            cache_ms: written.cache_ms,
+        })
+    }
+}
+
+impl Needed {
+    pub(crate) fn is_for(&self, request: &Request) -> bool {
+        let method_fits = match &self.methods {
+            None => true,
+            Some(methods) => methods.contains(&request.method),
+        };
+        method_fits && self.path.matches(&request.path)
+    }
+}

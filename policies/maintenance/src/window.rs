@@ -1,0 +1,228 @@
+//! Times at which the service is closed, in UTC.
+
+use std::time::UNIX_EPOCH;
+
+use serde::Deserialize;
+
+const MINUTE: u64 = 60 * 1000;
+const DAY: u64 = 24 * 60 * MINUTE;
+const WEEK: u64 = 7 * DAY;
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
+pub(crate) struct Window {
+    when: When,
+    /// What people are told.
+    pub(crate) message: Option<String>,
+}
+
+/// In milliseconds.
+#[derive(Debug, PartialEq)]
+enum When {
+    /// From one moment until before another.
+    Once { from: u64, until: u64 },
+    /// From a moment of the week, which begins on Monday, for so long.
+    Weekly { from: u64, lasts: u64 },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    from: Option<String>,
+    until: Option<String>,
+    weekly: Option<Weekly>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Weekly {
+    day: Day,
+    /// `02:30`.
+    at: String,
+    minutes: u64,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Day {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+impl Window {
+    /// How long it stays open from `now`, in milliseconds, if it is.
+    pub(crate) fn left(&self, now: u64) -> Option<u64> {
+        match self.when {
+            When::Once { from, until } => (from <= now)
+                .then(|| until.checked_sub(now))?
+                .filter(|left| *left > 0),
+            When::Weekly { from, lasts } => {
+                // 1970-01-01 was a Thursday.
+                let now = (now % WEEK + 3 * DAY) % WEEK;
+                let since = (now + WEEK - from) % WEEK;
+                lasts.checked_sub(since).filter(|left| *left > 0)
+            }
+        }
+    }
+}
+
+impl TryFrom<Written> for Window {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let when = match (written.from, written.until, written.weekly) {
+            (Some(from), Some(until), None) => once(&from, &until)?,
+            (None, None, Some(weekly)) => every_week(&weekly)?,
+            _ => return Err("a window has either `from` and `until`, or `weekly`"),
+        };
+        Ok(Self {
+            when,
+            message: written.message,
+        })
+    }
+}
+
+fn once(from: &str, until: &str) -> Result<When, &'static str> {
+    let moment = |text: &str| {
+        let time = humantime::parse_rfc3339(text).ok()?;
+        u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    };
+    let malformed = "`from` and `until` are times like 2026-03-01T02:00:00Z";
+    let (from, until) = (moment(from).ok_or(malformed)?, moment(until).ok_or(malformed)?);
+    if from < until {
+        Ok(When::Once { from, until })
+    } else {
+        Err("`until` must be after `from`")
+    }
+}
+
+fn every_week(weekly: &Weekly) -> Result<When, &'static str> {
+    let two_digits = |text: &str, below: u64| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>()
+            .ok()
+            .filter(|number| digits && *number < below)
+    };
+    let (hour, minute) = weekly
+        .at
+        .split_once(':')
+        .and_then(|(hour, minute)| Some((two_digits(hour, 24)?, two_digits(minute, 60)?)))
+        .ok_or("`at` is a time like 02:30")?;
+    if !(1..=WEEK / MINUTE).contains(&weekly.minutes) {
+        return Err("`minutes` are from 1 to those of a week, 10080");
+    }
+    Ok(When::Weekly {
+        from: weekly.day as u64 * DAY + (hour * 60 + minute) * MINUTE,
+        lasts: weekly.minutes * MINUTE,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn left(window: &Value, now: &str) -> Option<u64> {
+        let now = humantime::parse_rfc3339(now).unwrap();
+        let window: Window = serde_json::from_value(window.clone()).unwrap();
+        window.left(now.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
+    }
+
+    #[test]
+    fn once_from_and_until() {
+        let window = json!({"from": "2026-03-01T02:00:00Z", "until": "2026-03-01T03:00:00.5Z"});
+        for (now, expected) in [
+            ("2026-03-01T01:59:59.999Z", None),
+            ("2026-03-01T02:00:00Z", Some(3_600_500)),
+            ("2026-03-01T03:00:00.499Z", Some(1)),
+            ("2026-03-01T03:00:00.500Z", None),
+            ("1970-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(left(&window, now), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn every_week_across_midnight_and_sunday() {
+        // 2026-03-01 is a Sunday.
+        let window = json!({"weekly": {"day": "sunday", "at": "23:30", "minutes": 60}});
+        for (now, expected) in [
+            ("2026-03-01T23:29:59Z", None),
+            ("2026-03-01T23:30:00Z", Some(60)),
+            ("2026-03-02T00:15:00Z", Some(15)),
+            ("2026-03-02T00:30:00Z", None),
+            ("2026-03-08T23:45:00Z", Some(45)),
+            ("2026-03-07T23:45:00Z", None),
+        ] {
+            assert_eq!(
+                left(&window, now),
+                expected.map(|minutes| minutes * MINUTE),
+                "{now}"
+            );
+        }
+        let thursday = json!({"weekly": {"day": "thursday", "at": "00:00", "minutes": 1}});
+        assert_eq!(left(&thursday, "1970-01-01T00:00:00Z"), Some(MINUTE));
+        let always = json!({"weekly": {"day": "monday", "at": "12:00", "minutes": 10080}});
+        assert_eq!(left(&always, "2026-03-02T12:00:00Z"), Some(WEEK));
+        assert_eq!(left(&always, "2026-03-02T11:59:59.999Z"), Some(1));
+        let far: Window = serde_json::from_value(always).unwrap();
+        assert!(far.left(u64::MAX).is_some());
+    }
+
+    #[test]
+    fn a_window_in_doubt_is_refused() {
+        for (window, fault) in [
+            (json!({}), "either"),
+            (json!({"from": "2026-03-01T02:00:00Z"}), "either"),
+            (json!({"from": "2026-03-01", "until": "2026-03-02"}), "times like"),
+            (
+                json!({"from": "2026-03-01T02:00:00+01:00", "until": "2026-03-01T03:00:00Z"}),
+                "times like",
+            ),
+            (
+                json!({"from": "2026-02-30T02:00:00Z", "until": "2026-03-01T03:00:00Z"}),
+                "times like",
+            ),
+            (
+                json!({"from": "2026-03-01T03:00:00Z", "until": "2026-03-01T03:00:00Z"}),
+                "must be after",
+            ),
+            (
+                json!({"weekly": {"day": "sun", "at": "02:00", "minutes": 5}}),
+                "unknown variant",
+            ),
+            (
+                json!({"weekly": {"day": "sunday", "at": "2:00", "minutes": 5}}),
+                "like 02:30",
+            ),
+            (
+                json!({"weekly": {"day": "sunday", "at": "24:00", "minutes": 5}}),
+                "like 02:30",
+            ),
+            (
+                json!({"weekly": {"day": "sunday", "at": "+2:00", "minutes": 5}}),
+                "like 02:30",
+            ),
+            (
+                json!({"weekly": {"day": "sunday", "at": "02:00", "minutes": 0}}),
+                "from 1",
+            ),
+            (
+                json!({"weekly": {"day": "sunday", "at": "02:00", "minutes": u64::MAX}}),
+                "from 1",
+            ),
+        ] {
+            let error = serde_json::from_value::<Window>(window.clone())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(fault), "{window}: {error}");
+        }
+    }
+}

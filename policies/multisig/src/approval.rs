@@ -1,0 +1,81 @@
+//! Approvals: what is signed, and who has signed it.
+
+use ct_codecs::{Base64, Decoder, Encoder, Hex};
+use ed25519_compact::Signature;
+use postern_sdk::Request;
+use sha2::{Digest, Sha256};
+
+use crate::config::Key;
+
+/// Approvals that are looked at. One costs about a tenth of a millisecond to verify, and a request has only so much
+/// time.
+pub(crate) const MAX: usize = 32;
+
+/// More than [`MAX`] approvals.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooMany;
+
+/// The text that approvers sign, which binds an approval to one request, one service and one time.
+///
+/// `None` if a part of the request has a line's end in it, and so could be read as two.
+pub(crate) fn statement(request: &Request, audience: &str, expires: u64, canonical: &[u8]) -> Option<String> {
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
+    };
+    if request.method.contains('\n') || target.contains('\n') {
+        return None;
+    }
+    let digest = Hex::encode_to_string(Sha256::digest(canonical)).ok()?;
+    let method = &request.method;
+    Some(format!(
+        "postern-approval-v1\n{audience}\n{method}\n{target}\n{expires}\n{digest}"
+    ))
+}
+
+/// The approvals that a request carries, as key id and signature. What is not of the form `id:signature` counts, but
+/// says nothing.
+pub(crate) fn presented(request: &Request) -> Result<Vec<(&str, &str)>, TooMany> {
+    let values = request.header_values("x-approval");
+    // A proxy may join headers of one name with commas (RFC 9110, section 5.3).
+    let items = values.flat_map(|value| value.split(|byte| *byte == b','));
+    let mut presented = Vec::new();
+    for (number, item) in items.enumerate() {
+        if number == MAX {
+            return Err(TooMany);
+        }
+        let pair = str::from_utf8(item)
+            .ok()
+            .and_then(|item| item.trim().split_once(':'));
+        presented.extend(pair);
+    }
+    Ok(presented)
+}
+
+/// Those of the keys that have signed the statement, each once; no more than `enough`.
+pub(crate) fn approvers<'k>(
+    presented: &[(&str, &str)],
+    keys: &'k [Key],
+    statement: &str,
+    enough: usize,
+) -> Vec<&'k str> {
+    let mut approvers: Vec<&str> = Vec::new();
+    for (id, signature) in presented {
+        if approvers.len() == enough {
+            break;
+        }
+        let Some(key) = keys.iter().find(|key| key.id == *id) else {
+            continue;
+        };
+        if !approvers.contains(id) && signed(key, statement, signature) {
+            approvers.push(&key.id);
+        }
+    }
+    approvers
+}
+
+fn signed(key: &Key, statement: &str, signature: &str) -> bool {
+    let bytes = Base64::decode_to_vec(signature, None).ok();
+    let signature = bytes.and_then(|bytes| Signature::from_slice(&bytes).ok());
+    signature.is_some_and(|signature| key.public.0.verify(statement, &signature).is_ok())
+}

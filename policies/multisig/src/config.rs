@@ -1,0 +1,118 @@
+//! What an operator writes.
+
+use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
+use ed25519_compact::PublicKey;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(try_from = "Written")]
+pub(crate) struct Config {
+    pub(crate) required: usize,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) audience: String,
+    pub(crate) max_lifetime_seconds: u64,
+    pub(crate) when: Option<When>,
+}
+
+/// Somebody who may approve.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Key {
+    pub(crate) id: String,
+    #[serde(rename = "public_key")]
+    pub(crate) public: Public,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Public(pub(crate) PublicKey);
+
+/// Only bodies with one of these words at this place need approvals.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct When {
+    pub(crate) at: String,
+    pub(crate) values: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    required: usize,
+    keys: Vec<Key>,
+    #[serde(default)]
+    audience: String,
+    #[serde(default = "an_hour")]
+    max_lifetime_seconds: u64,
+    when: Option<When>,
+}
+
+fn an_hour() -> u64 {
+    3600
+}
+
+impl TryFrom<String> for Public {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let key = if text.contains("-----BEGIN") {
+            PublicKey::from_pem(&text).ok()
+        } else {
+            let bytes = Base64UrlSafeNoPadding::decode_to_vec(&text, None).ok();
+            bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
+        };
+        key.map(Self)
+            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+    }
+}
+
+impl TryFrom<Written> for Config {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let keys = &written.keys;
+        if written.required == 0 || written.required > keys.len() {
+            return Err("`required` is from 1 to the number of `keys`");
+        }
+        let word = |id: &str| {
+            !id.is_empty()
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
+        };
+        if !keys.iter().all(|key| word(&key.id)) {
+            return Err("a key's `id` is of letters, digits, `-`, `_`, `.` and `@`");
+        }
+        for (at, key) in keys.iter().enumerate() {
+            // One person with two ids, or two with one, would not be two approvals.
+            let same = |other: &Key| other.id == key.id || other.public.0 == key.public.0;
+            if keys.iter().take(at).any(same) {
+                return Err("two `keys` have the same `id` or the same `public_key`");
+            }
+        }
+        if written.audience.chars().any(char::is_control) {
+            return Err("`audience` has a control character");
+        }
+        if written
+            .when
+            .as_ref()
+            .is_some_and(|when| !when.at.starts_with('/') || when.values.is_empty())
+        {
+            return Err("`when` needs a JSON pointer `at` that begins with `/`, and `values`");
+        }
+        let Written {
+            required,
+            keys,
+            audience,
+            max_lifetime_seconds,
+            when,
+        } = written;
+        Ok(Self {
+            required,
+            keys,
+            audience,
+            max_lifetime_seconds,
+            when,
+        })
+    }
+}

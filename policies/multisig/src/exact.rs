@@ -1,0 +1,126 @@
+//! Numbers that a canonical form holds as they were written.
+//!
+//! RFC 8785 writes a number as the double that is nearest to it, so `9007199254740993` and `9007199254740992` have one
+//! canonical form and one signature, yet a parser of integers tells them apart. A body with such a number has no
+//! approval that is worth something.
+
+/// Whether every number in a text, which must be JSON, is the shortest decimal of its double, however it is spelled:
+/// `1.50`, `15e-1` and `1.5` are.
+pub(crate) fn numbers_are_exact(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => after_string(after),
+            b'-' | b'0'..=b'9' => {
+                let length = rest.iter().take_while(|byte| is_part_of_number(**byte)).count();
+                let (number, after) = rest.split_at(length);
+                if !str::from_utf8(number).is_ok_and(is_exact) {
+                    return false;
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    true
+}
+
+fn is_part_of_number(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
+}
+
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    loop {
+        rest = match rest {
+            [b'\\', _, after @ ..] => after,
+            [b'"', after @ ..] => return after,
+            [_, after @ ..] => after,
+            [] => return rest,
+        };
+    }
+}
+
+fn is_exact(number: &str) -> bool {
+    let Ok(double) = number.parse::<f64>() else {
+        return false;
+    };
+    let written = decimal(number);
+    double.is_finite() && written.is_some() && written == decimal(&format!("{double:e}"))
+}
+
+/// A number's sign, its digits without zeros at either end, and the power of ten of the last one.
+fn decimal(number: &str) -> Option<(bool, String, i64)> {
+    let (negative, number) = match number.strip_prefix('-') {
+        Some(number) => (true, number),
+        None => (false, number),
+    };
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let places = i64::try_from(fraction.len()).ok()?;
+    let exponent = exponent
+        .parse::<i64>()
+        .ok()?
+        .checked_add(zeros)?
+        .checked_sub(places)?;
+    match significant.trim_start_matches('0') {
+        "" => Some((false, String::new(), 0)),
+        digits => Some((negative, digits.to_owned(), exponent)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        for (number, exact) in [
+            ("0", true),
+            ("-0", true),
+            ("-0.0e7", true),
+            ("1", true),
+            ("100", true),
+            ("1e2", true),
+            ("1.0", true),
+            ("0.1", true),
+            ("0.10", true),
+            ("1.50E+01", true),
+            ("0.30000000000000004", true),
+            ("9007199254740991", true),
+            ("9007199254740992", true),
+            ("9007199254740993", false),
+            ("-9007199254740993", false),
+            ("18446744073709551615", false),
+            ("18446744073709552000", true),
+            ("1767225600000000000", true),
+            ("0.1000000000000000055", false),
+            ("100.00000000000000001", false),
+            ("1.7976931348623157e308", true),
+            ("1e309", false),
+            ("5e-324", true),
+            ("1e-400", false),
+            ("0e99999999999999999999", false),
+        ] {
+            assert_eq!(is_exact(number), exact, "{number}");
+            let inside = format!(r#"{{"a": [true, {number}], "b": "x"}}"#);
+            assert_eq!(numbers_are_exact(inside.as_bytes()), exact, "{inside}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_number_in_text_is_none() {
+        for text in [
+            r#""9007199254740993""#,
+            r#"{"9007199254740993": "a\"9007199254740993"}"#,
+            r#"["\\", "-", "1e999", "é9007199254740993"]"#,
+            "null",
+            "",
+        ] {
+            assert!(numbers_are_exact(text.as_bytes()), "{text}");
+        }
+        assert!(!numbers_are_exact(br#"["\\", 9007199254740993]"#));
+    }
+}

@@ -1,0 +1,196 @@
+//! Whether a document satisfies a rule.
+
+use std::cmp::Ordering;
+
+use serde_json::{Number, Value};
+
+use crate::config::{Limit, Rule};
+use crate::pointer::Pointer;
+
+/// How a document fails a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A field is not there.
+    Missing,
+    /// A field is of a kind that cannot be compared: text where a number belongs, an object where a word does.
+    Kind,
+    /// A number is out of its bounds.
+    Limit,
+    /// A value is on a deny list.
+    Denied,
+    /// A value is not on an allow list.
+    NotAllowed,
+}
+
+pub(crate) fn check(rule: &Rule, document: &Value) -> Result<(), Fault> {
+    for pointer in &rule.require {
+        if select(pointer, document, false)?
+            .iter()
+            .any(|value| value.is_null())
+        {
+            return Err(Fault::Missing);
+        }
+    }
+    for limit in &rule.limits {
+        for value in select(&limit.at, document, limit.optional)? {
+            within(limit, value)?;
+        }
+    }
+    for list in &rule.deny {
+        for value in select(&list.at, document, true)? {
+            if scalar_is_in(value, &list.values)? {
+                return Err(Fault::Denied);
+            }
+        }
+    }
+    for list in &rule.allow {
+        for value in select(&list.at, document, list.optional)? {
+            if !scalar_is_in(value, &list.values)? {
+                return Err(Fault::NotAllowed);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn select<'v>(at: &Pointer, document: &'v Value, optional: bool) -> Result<Vec<&'v Value>, Fault> {
+    let selection = at.select(document);
+    if selection.lacking && !optional {
+        Err(Fault::Missing)
+    } else {
+        Ok(selection.found)
+    }
+}
+
+fn within(limit: &Limit, value: &Value) -> Result<(), Fault> {
+    // Text that looks like a number is none: the upstream could read more into it.
+    let Value::Number(number) = value else {
+        return Err(Fault::Kind);
+    };
+    let reaches = |min| matches!(compare(number, min), Some(Ordering::Greater | Ordering::Equal));
+    let keeps = |max| matches!(compare(number, max), Some(Ordering::Less | Ordering::Equal));
+    if limit.min.as_ref().is_none_or(reaches) && limit.max.as_ref().is_none_or(keeps) {
+        Ok(())
+    } else {
+        Err(Fault::Limit)
+    }
+}
+
+/// Only scalars can be compared with a list: `["reserve"]` is not `"reserve"`, yet an upstream may take it for that.
+fn scalar_is_in(value: &Value, values: &[Value]) -> Result<bool, Fault> {
+    match value {
+        Value::Array(_) | Value::Object(_) => Err(Fault::Kind),
+        Value::Number(number) => Ok(values.iter().any(|one| match one {
+            Value::Number(one) => compare(number, one) == Some(Ordering::Equal),
+            _ => false,
+        })),
+        _ => Ok(values.contains(value)),
+    }
+}
+
+/// Integers are compared as such, for a double does not tell large ones apart.
+fn compare(a: &Number, b: &Number) -> Option<Ordering> {
+    match (integer(a), integer(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+fn integer(number: &Number) -> Option<i128> {
+    number
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| number.as_u64().map(i128::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fault(rule: &Value, document: &Value) -> Option<Fault> {
+        let mut written = json!({"name": "r", "path": "/"});
+        let fields = rule.as_object().unwrap().clone();
+        written.as_object_mut().unwrap().extend(fields);
+        check(&serde_json::from_value(written).unwrap(), document).err()
+    }
+
+    #[test]
+    fn numbers() {
+        let rule = json!({"limits": [{"at": "/n", "min": 0, "max": 100}]});
+        for (document, expected) in [
+            (json!({"n": 0}), None),
+            (json!({"n": 100}), None),
+            (json!({"n": 100.0}), None),
+            (json!({"n": 1e2}), None),
+            (json!({"n": -0.0}), None),
+            (json!({"n": 100.5}), Some(Fault::Limit)),
+            (json!({"n": 101}), Some(Fault::Limit)),
+            (json!({"n": -1}), Some(Fault::Limit)),
+            (json!({"n": 1e300}), Some(Fault::Limit)),
+            (json!({"n": u64::MAX}), Some(Fault::Limit)),
+            (json!({"n": i64::MIN}), Some(Fault::Limit)),
+            (json!({"n": "50"}), Some(Fault::Kind)),
+            (json!({"n": null}), Some(Fault::Kind)),
+            (json!({"n": true}), Some(Fault::Kind)),
+            (json!({"n": [50]}), Some(Fault::Kind)),
+            (json!({"N": 50}), Some(Fault::Missing)),
+            (json!([50]), Some(Fault::Missing)),
+            (json!(50), Some(Fault::Missing)),
+        ] {
+            assert_eq!(fault(&rule, &document), expected, "{document}");
+        }
+        let large = json!({"limits": [{"at": "/n", "max": 9_007_199_254_740_992_u64}]});
+        assert_eq!(
+            fault(&large, &json!({"n": 9_007_199_254_740_993_u64})),
+            Some(Fault::Limit)
+        );
+        let optional = json!({"limits": [{"at": "/n", "max": 1, "optional": true}]});
+        assert_eq!(fault(&optional, &json!({})), None);
+        assert_eq!(fault(&optional, &json!({"n": null})), Some(Fault::Kind));
+    }
+
+    #[test]
+    fn lists_and_required_fields() {
+        let rule = json!({
+            "require": ["/agent", "/items/*/id"],
+            "deny": [{"at": "/pool", "values": ["reserve", 5]}],
+            "allow": [{"at": "/region", "values": ["eu-1", "eu-2", null]}],
+        });
+        let with = |pointer: &str, value: Value| {
+            let mut document = json!({"agent": "a", "items": [{"id": 1}], "pool": "x", "region": "eu-1"});
+            *document.pointer_mut(pointer).unwrap() = value;
+            fault(&rule, &document)
+        };
+        for (pointer, value, expected) in [
+            ("/agent", json!("b"), None),
+            ("/agent", json!(null), Some(Fault::Missing)),
+            ("/items", json!([]), Some(Fault::Missing)),
+            ("/items", json!([{"id": 1}, {}]), Some(Fault::Missing)),
+            ("/items", json!([{"id": 1}, {"id": null}]), Some(Fault::Missing)),
+            ("/pool", json!("reserve"), Some(Fault::Denied)),
+            ("/pool", json!(5.0), Some(Fault::Denied)),
+            ("/pool", json!(["reserve"]), Some(Fault::Kind)),
+            ("/pool", json!("RESERVE"), None),
+            ("/pool", json!(null), None),
+            ("/region", json!("eu-2"), None),
+            ("/region", json!(null), None),
+            ("/region", json!("us-1"), Some(Fault::NotAllowed)),
+            ("/region", json!("eu-1 "), Some(Fault::NotAllowed)),
+            ("/region", json!(1), Some(Fault::NotAllowed)),
+            ("/region", json!({"eu-1": 1}), Some(Fault::Kind)),
+        ] {
+            assert_eq!(with(pointer, value.clone()), expected, "{pointer} {value}");
+        }
+        assert_eq!(
+            fault(&json!({"allow": [{"at": "/x", "values": []}]}), &json!({})),
+            Some(Fault::Missing)
+        );
+        let hidden = json!({"deny": [{"at": "/*/x", "values": [1]}]});
+        assert_eq!(fault(&hidden, &json!([])), None);
+        assert_eq!(fault(&hidden, &json!([{}, {"x": 1}])), Some(Fault::Denied));
+        let hidden = json!({"limits": [{"at": "/*/x", "max": 1, "optional": true}]});
+        assert_eq!(fault(&hidden, &json!([{}, {"x": 2}])), Some(Fault::Limit));
+    }
+}
