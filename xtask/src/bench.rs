@@ -2,6 +2,7 @@
 
 mod load;
 mod machine;
+mod policy;
 mod report;
 mod results;
 mod variant;
@@ -29,6 +30,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Gate(GateArgs),
+    /// A decision of the module rbac: in the host's process, and through Check on a Unix socket
+    Policy,
 }
 
 /// CPU time per request: API key and limit, and JWT, each beside the native filters
@@ -52,7 +55,13 @@ struct GateArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let What::Gate(args) = &args.what;
+    match &args.what {
+        What::Gate(args) => gate(args),
+        What::Policy => policy::run(),
+    }
+}
+
+fn gate(args: &GateArgs) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
         bail!("the benchmark needs two cores: one for Envoy, one for the load");

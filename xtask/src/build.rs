@@ -1,5 +1,6 @@
-//! `cargo xtask build`: the filter as it ships.
+//! `cargo xtask build`: the filter and the policy modules as they ship.
 
+pub(crate) mod modules;
 mod reproducible;
 mod slim;
 
@@ -20,16 +21,16 @@ const PROFILE: &str = "filter";
 /// Every worker of every gateway compiles and holds it; a jump in size wants a look, not a shrug.
 const MAX_BYTES: usize = 1_500_000;
 
-/// Build the filter: target/postern/postern.wasm
+/// Build the filter, target/postern/postern.wasm, and the policy modules, target/postern/policies/*.wasm
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The build does not depend on where the checkout, Cargo's home and the toolchain are (RUSTFLAGS is not used for it).
+The filter's build does not depend on where the checkout, Cargo's home and the toolchain are (RUSTFLAGS is not used for it).
 
 Examples:
   cargo xtask build
   cargo xtask build --check-reproducible")]
 pub(crate) struct Args {
-    /// Build twice from scratch, in two target folders, and compare the digests
+    /// Build the filter alone, twice from scratch, in two target folders, and compare the digests
     #[arg(long)]
     check_reproducible: bool,
 }
@@ -55,7 +56,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         filter.bytes,
         filter.sha256
     );
-    Ok(())
+    if args.check_reproducible {
+        return Ok(());
+    }
+    modules::build()?.print()
 }
 
 /// Builds the filter into the target folder.

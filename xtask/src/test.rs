@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{build, command, setup};
 
-/// Run all tests, with the real Envoy and the filter as it ships
+/// Run all tests, with the real Envoy, and the filter and policy modules as they ship
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,16 +18,22 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    eprintln!("[1/3] setting up");
+    eprintln!("[1/5] setting up");
     let tools = setup::run()?;
-    eprintln!("[2/3] building the filter");
+    eprintln!("[2/5] building the filter");
     let filter = build::filter()?;
-    eprintln!("[3/3] testing");
+    eprintln!("[3/5] building the policy modules");
+    let modules = build::modules::build()?;
+    eprintln!("[4/5] putting their cases to them");
+    modules.test()?;
+    eprintln!("[5/5] testing");
     let mut cargo = command::cargo();
     cargo.args(["test", "--workspace"]).args(&args.rest);
     command::run(
         cargo
             .env("ENVOY_BIN", tools.envoy)
-            .env("POSTERN_WASM", filter.path),
+            .env("POSTERN_WASM", filter.path)
+            .env("POSTERN_BIN", modules.postern)
+            .env("POSTERN_POLICIES", modules.folder),
     )
 }

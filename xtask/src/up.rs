@@ -3,6 +3,7 @@
 mod calls;
 mod demo;
 mod gate;
+mod policies;
 mod table;
 
 use std::net::TcpListener;
@@ -18,7 +19,7 @@ use demo::Demo;
 /// How long the first token may wait for the issuer's keys.
 const KEYS_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Start the demo: an identity provider, a sample API and Envoy with Postern, and try every kind of caller
+/// Start the demo: Envoy with Postern, the policy host, an identity provider and a sample API; try every kind of caller
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,13 +42,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // Before minutes of building.
     must_be_free(args.port, "--port")?;
     must_be_free(args.admin_port, "--admin-port")?;
-    println!("[1/4] setting up");
+    println!("[1/5] setting up");
     let tools = setup::run()?;
-    println!("[2/4] building the filter");
+    println!("[2/5] building the filter");
     let filter = build::filter()?;
-    println!("[3/4] starting the identity provider, the sample API and Envoy");
-    let mut demo = Demo::start(&tools.envoy, &filter.path, args.port, args.admin_port)?;
-    println!("[4/4] calling the API through {}", demo.envoy.url(""));
+    println!("[3/5] building the policy host and its modules");
+    let modules = build::modules::build()?;
+    println!("[4/5] starting the identity provider, the policy host, the sample API and Envoy");
+    let mut demo = Demo::start(&tools.envoy, &filter.path, &modules, args.port, args.admin_port)?;
+    println!("[5/5] calling the API through {}", demo.envoy.url(""));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -114,6 +117,10 @@ fn invite(demo: &Demo) {
         println!("decisions by rule     http://{admin}/stats?filter=wasmcustom");
         println!("the same, Prometheus  http://{admin}/stats/prometheus?filter=wasmcustom");
     }
+    println!(
+        "policies              curl --unix-socket {} http://admin/v1/policies",
+        demo.host.admin_socket().display()
+    );
     println!("Envoy's log           {}", demo.envoy.log_path().display());
     println!("\nCtrl-C stops everything.");
 }

@@ -72,7 +72,7 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
     (
         // `deny` with a message of 0xff.
         "answers what is not UTF-8",
-        r#"(data (i32.const 1024) "no") (data (i32.const 1152) "\ff\fe")"#,
+        r#"(data (memory $memory) (i32.const 1024) "no") (data (memory $memory) (i32.const 1152) "\ff\fe")"#,
         "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))
          (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const 2))
          (i32.store (i32.const 20) (i32.const 1152)) (i32.store (i32.const 24) (i32.const 2)) (i32.const 0)",
@@ -145,7 +145,7 @@ async fn a_call_of_the_host_that_sleeps_ends_at_the_deadline() {
     let fields = format!(
         r#"(import "postern:policy/http@0.1.0" "send"
              (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
-           (data (i32.const 3072) "{url}") (data (i32.const 3064) "GET")"#
+           (data (memory $memory) (i32.const 3072) "{url}") (data (memory $memory) (i32.const 3064) "GET")"#
     );
     let authorize = format!(
         "(call $send (i32.const 3064) (i32.const 3) (i32.const 3072) (i32.const {}) (i32.const 8) (i32.const 0)

@@ -10,8 +10,8 @@ use crate::{attempt, check, key, policy, render, serve, sign, token};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 valid, made or admitted; 2 the gate refuses the request; 3 bad configuration, \
-                  unreadable file or bad usage.\n\n\
+    after_help = "Exit codes: 0 valid, made or admitted; 2 the gate refuses the request, or a policy cannot be served; \
+                  3 bad configuration, unreadable file or bad usage.\n\n\
                   Examples:\n  \
                   postern check gate.yaml\n  \
                   postern try gate.yaml /orders/7 -H \"x-api-key: $KEY\"\n  \
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     SignRequest(sign::Args),
     /// Write, build, test, measure, sign and verify policy modules
     #[command(subcommand)]
-    Policy(policy::Command),
+    Policy(Box<policy::Command>),
     /// Run the policy host, which gates ask
     Serve(serve::Args),
 }

@@ -13,14 +13,16 @@ use crate::output::{Exit, Output};
 use crate::secrets;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
+#[command(
+    after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
     read again.\n\n\
     Exit codes: 0 stopped, or all is well; 2 a policy cannot be served (with --check, or where TAMPER_STRICT wants \
     all of them); 3 bad settings, or it cannot run here.\n\n\
     Examples:\n  \
     postern serve --config host.yaml\n  \
     postern serve --config host.yaml --check        verify, compile and try everything, and serve nothing\n  \
-    curl --unix-socket /run/postern/admin.sock http://host/readyz")]
+    curl --unix-socket /run/postern/admin.sock http://host/readyz"
+)]
 pub(crate) struct Args {
     /// The host's settings, YAML
     #[arg(long, value_name = "HOST.yaml")]
@@ -67,7 +69,9 @@ fn problems(error: &SettingsError) -> Vec<Problem> {
     match error {
         SettingsError::Invalid(errors) => {
             let issues = errors.issues().iter();
-            issues.map(|issue| Problem::at(issue.path.clone(), issue.message.clone())).collect()
+            issues
+                .map(|issue| Problem::at(issue.path.clone(), issue.message.clone()))
+                .collect()
         }
         SettingsError::Read(_) => vec![Problem::at("", error.to_string())],
     }

@@ -1,32 +1,27 @@
 //! A host: started from settings, serving until it is stopped.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use postern_policy::{Cache, Engines, LoadReport, Policies, Store, Surroundings};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tonic::transport::server::{Connected, Router, Server};
+use tokio::sync::mpsc;
+use tonic::transport::server::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::check::Checks;
-use crate::listen::{ListenError, Listener, Socket, connections};
+use crate::listen::{ListenError, Listener};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::settings::{Address, KeyValue, Settings};
+use crate::tasks::Tasks;
 use crate::watch::Watch;
 
-/// The largest check that is read: a gate shows a policy 1 MiB of body at most, and Envoy's filter what its settings say.
+/// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
 const MESSAGE: usize = 2 << 20;
-/// How long a host that stops waits for what it has begun.
-const STOPPING: Duration = Duration::from_secs(5);
 /// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
 const STREAMS: u32 = 4096;
 /// Instances beside those that decide: new modules answer their cases while the old ones serve.
@@ -40,8 +35,7 @@ pub struct Host {
     addresses: Vec<Address>,
     admin: Option<Address>,
     health: HealthReporter,
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     /// Has the watched directories found anew.
     changed: Option<mpsc::Sender<()>>,
 }
@@ -98,6 +92,12 @@ impl Host {
             settings.policies.clone(),
             Arc::clone(&metrics),
         ));
+        // Before anything is read: what changes afterwards is noticed.
+        let watch = settings.watch.then(|| Watch::start(&settings.policies));
+        let watch = watch.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "files are not watched: changes need a reload");
+            None
+        });
         let report = loader.load("start").await;
         let errors: BTreeMap<_, _> = report
             .errors()
@@ -127,18 +127,24 @@ impl Host {
             loader,
             settings,
             health,
-            stop: watch::Sender::new(false),
-            tasks: JoinSet::new(),
+            tasks: Tasks::default(),
             changed: None,
         };
         for listener in listeners {
-            host.serve_checks(listener, router.clone());
+            host.tasks.serve_checks(listener, router.clone());
         }
         if let Some((listener, token)) = admin {
-            host.serve_admin(listener, admin::routes(Arc::clone(&host.loader), metrics, token));
+            let routes = admin::routes(Arc::clone(&host.loader), metrics, token);
+            host.tasks.serve_admin(listener, routes);
         }
-        host.watch_files();
-        host.check_for_tampering();
+        if let Some((watch, changed)) = watch {
+            host.changed = Some(changed);
+            host.tasks.spawn(watch.run(Arc::clone(&host.loader)));
+        }
+        if let Some(interval) = host.settings.tamper_check {
+            host.tasks
+                .spawn(check_for_tampering(Arc::clone(&host.loader), interval));
+        }
         host.announce(&report);
         Ok(host)
     }
@@ -179,111 +185,19 @@ impl Host {
         Ok(())
     }
 
-    /// Waits for the end of a task that should not end.
+    /// Waits for the end of a part that should not end.
     pub(crate) async fn ended(&mut self) {
-        if self.tasks.join_next().await.is_none() {
-            std::future::pending::<()>().await;
-        }
+        self.tasks.ended().await;
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.health
             .set_service_status("", ServingStatus::NotServing)
             .await;
         self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
-        self.stop.send_replace(true);
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOPPING, all).await.is_err() {
-            tracing::warn!("stopped with requests unanswered");
-        }
+        self.tasks.stop().await;
         tracing::info!("stopped");
-    }
-
-    /// Ends when the host stops.
-    fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stop = self.stop.subscribe();
-        async move {
-            // A host that is gone stops too.
-            let _ = stop.wait_for(|stop| *stop).await;
-        }
-    }
-
-    fn serve_checks(&mut self, listener: Listener, router: Router) {
-        match listener {
-            Listener::Tcp(tcp) => {
-                let tcp = tcp.tap_io(|connection| {
-                    // Answers are small: none waits for another to share a packet with.
-                    let _ = connection.set_nodelay(true);
-                });
-                self.serve_connections(tcp, None, router);
-            }
-            Listener::Unix(unix, socket) => self.serve_connections(unix, Some(socket), router),
-        }
-    }
-
-    fn serve_connections<L>(&mut self, listener: L, socket: Option<Socket>, router: Router)
-    where
-        L: axum::serve::Listener + 'static,
-        L::Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-    {
-        let serving = router.serve_with_incoming_shutdown(connections(listener), self.stopping());
-        self.tasks.spawn(async move {
-            let _there_while_it_serves = socket;
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "a listener for gates ended");
-            }
-        });
-    }
-
-    fn serve_admin(&mut self, listener: Listener, routes: axum::Router) {
-        let stopping = self.stopping();
-        // Without an end of its own: it waits out errors of accepting.
-        match listener {
-            Listener::Tcp(tcp) => {
-                let serving = axum::serve(tcp, routes).with_graceful_shutdown(stopping);
-                self.tasks.spawn(async move { drop(serving.await) });
-            }
-            Listener::Unix(unix, socket) => {
-                let serving = axum::serve(unix, routes).with_graceful_shutdown(stopping);
-                self.tasks.spawn(async move {
-                    let _there_while_it_serves = socket;
-                    drop(serving.await);
-                });
-            }
-        }
-    }
-
-    fn watch_files(&mut self) {
-        if !self.settings.watch {
-            return;
-        }
-        match Watch::start(&self.settings.policies) {
-            Ok((watch, changed)) => {
-                self.changed = Some(changed);
-                let (loader, stopping) = (Arc::clone(&self.loader), self.stopping());
-                self.tasks.spawn(async move {
-                    tokio::select! { () = watch.run(loader) => {}, () = stopping => {} }
-                });
-            }
-            Err(error) => tracing::warn!(%error, "files are not watched: changes need a reload"),
-        }
-    }
-
-    fn check_for_tampering(&mut self) {
-        let Some(interval) = self.settings.tamper_check else {
-            return;
-        };
-        let (loader, stopping) = (Arc::clone(&self.loader), self.stopping());
-        self.tasks.spawn(async move {
-            let checking = async {
-                loop {
-                    tokio::time::sleep(interval).await;
-                    loader.verify().await;
-                }
-            };
-            tokio::select! { () = checking => {}, () = stopping => {} }
-        });
     }
 
     fn announce(&self, report: &LoadReport) {
@@ -303,6 +217,13 @@ impl Host {
             tamper_strict = self.settings.policies.strict,
             "serving"
         );
+    }
+}
+
+async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        loader.verify().await;
     }
 }
 

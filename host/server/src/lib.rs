@@ -16,6 +16,7 @@ mod problem;
 mod quiet;
 mod serve;
 pub mod settings;
+mod tasks;
 mod watch;
 
 pub use host::{Host, StartError};

@@ -71,24 +71,15 @@ impl Metrics {
         let faults = Family::<OfPolicy, Gauge>::default();
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
-        registry.register(
-            "policy_decisions",
-            "Checks by policy and result; a result beside allowed and denied is why there is no decision",
-            decisions.clone(),
-        );
-        registry.register_with_unit(
-            "policy_duration",
-            "Time from a check to its decision, waiting included",
-            Unit::Seconds,
-            durations.clone(),
-        );
+        let help = "Checks by policy and result; one beside allowed and denied is why there is no decision";
+        registry.register("policy_decisions", help, decisions.clone());
+        let help = "Time from a check to its decision, waiting included";
+        registry.register_with_unit("policy_duration", help, Unit::Seconds, durations.clone());
         registry.register("checks_in_flight", "Checks being answered", in_flight.clone());
-        registry.register("policy_loads", "Loads of entries by result; a result beside unchanged, loaded, swapped and removed is what went wrong", loads.clone());
-        registry.register(
-            "policy_fault",
-            "1 for each entry that does not serve what its files say",
-            faults.clone(),
-        );
+        let help = "Loads of entries by result: unchanged, loaded, swapped, removed, or what went wrong";
+        registry.register("policy_loads", help, loads.clone());
+        let help = "1 for each entry that does not serve what its files say";
+        registry.register("policy_fault", help, faults.clone());
         Self {
             registry,
             decisions,

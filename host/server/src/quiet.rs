@@ -6,11 +6,16 @@ use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(1);
 
+/// An entry and a code. There are as many as there are of these: neither comes from a client.
+type Key = (String, &'static str);
+
+/// When the last line was written, and how many were not since.
+type Last = (Instant, u64);
+
 /// Lets one line a second through for each subject and kind, and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
-    /// As many as there are entries and codes: neither comes from a client.
-    last: Mutex<HashMap<(String, &'static str), (Instant, u64)>>,
+    last: Mutex<HashMap<Key, Last>>,
 }
 
 impl Quiet {

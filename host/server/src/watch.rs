@@ -1,11 +1,13 @@
 //! Loads policies when their files change.
 //!
 //! Directories are watched, never files: editors and deployments replace a file by renaming another over it, and a
-//! mounted ConfigMap changes by a symbolic link beside the files being swapped.
+//! mounted ConfigMap changes by a symbolic link beside the files being swapped. What happens there to other files, a
+//! log perhaps, is nobody's concern.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -25,6 +27,8 @@ const ROUNDS: usize = 10;
 pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
+    /// What policies are made from.
+    files: Arc<RwLock<BTreeSet<PathBuf>>>,
     changes: mpsc::Receiver<()>,
 }
 
@@ -33,15 +37,19 @@ impl Watch {
     pub(crate) fn start(settings: &Settings) -> notify::Result<(Self, mpsc::Sender<()>)> {
         let (sender, changes) = mpsc::channel(1);
         let told = sender.clone();
+        let files = Arc::<RwLock<BTreeSet<PathBuf>>>::default();
+        let ours = Arc::clone(&files);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let ours = ours.read().unwrap_or_else(PoisonError::into_inner);
             // A full channel already tells all that there is to tell.
-            if event.is_ok_and(|event| is_change(&event)) {
+            if event.is_ok_and(|event| is_change(&event, &ours)) {
                 let _ = told.try_send(());
             }
         })?;
         let mut watch = Self {
             watcher,
             watched: BTreeSet::new(),
+            files,
             changes,
         };
         watch.follow(settings);
@@ -63,7 +71,9 @@ impl Watch {
 
     /// Watches the directories of the settings' files, as they are now.
     fn follow(&mut self, settings: &Settings) {
-        let wanted = directories(settings);
+        let files = files(settings);
+        let wanted: BTreeSet<_> = files.iter().flat_map(|file| watched_for(file)).collect();
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
         for gone in self.watched.difference(&wanted) {
             // One that was removed is not watched any more, which is no error.
             let _ = self.watcher.unwatch(gone);
@@ -78,15 +88,21 @@ impl Watch {
     }
 }
 
-/// Reading a file is no change of it; we do it ourselves.
-fn is_change(event: &Event) -> bool {
+/// Whether something happened to our files, or to links and directories on the way to them.
+fn is_change(event: &Event, ours: &BTreeSet<PathBuf>) -> bool {
+    let concerns_us = |path: &PathBuf| {
+        let other = |found: Metadata| !found.is_dir() && !found.is_symlink();
+        ours.contains(path) || !path.symlink_metadata().is_ok_and(other)
+    };
     match event.kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        _ => true,
+        // Reading a file is no change of it; we do it ourselves.
+        EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => false,
+        _ => event.paths.is_empty() || event.paths.iter().any(concerns_us),
     }
 }
 
-fn directories(settings: &Settings) -> BTreeSet<PathBuf> {
+/// The files that policies are made from, by the names that settings give them and by their own.
+fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     for entry in settings.entries.values() {
         if let Source::File { module, cases, .. } = &entry.source {
@@ -107,20 +123,22 @@ fn directories(settings: &Settings) -> BTreeSet<PathBuf> {
         }
         files.insert(manifest);
     }
-    files.iter().flat_map(|file| watched_for(file)).collect()
+    let own: Vec<_> = files
+        .iter()
+        .filter_map(|file: &PathBuf| file.canonicalize().ok())
+        .collect();
+    files.extend(own);
+    files
 }
 
-/// Where something changes when a file does: its directory, that of the file it is a link to, and those of the links
-/// on the way. A directory that is not there is waited for in the nearest one that is.
+/// Where something changes when a file does: its directory, and those of the links on the way. A directory that is not
+/// there is waited for in the nearest one that is.
 fn watched_for(file: &Path) -> BTreeSet<PathBuf> {
     let mut directories = BTreeSet::new();
-    let target = file.canonicalize().ok();
-    let own = [Some(file), target.as_deref()]
-        .into_iter()
-        .flatten()
-        .filter_map(Path::parent);
     directories.extend(
-        own.filter_map(|directory| directory.ancestors().find(|d| d.is_dir()))
+        file.ancestors()
+            .skip(1)
+            .find(|ancestor| ancestor.is_dir())
             .map(Path::to_owned),
     );
     for link in file.ancestors().skip(1).filter(|ancestor| ancestor.is_symlink()) {
@@ -134,7 +152,28 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use notify::event::{CreateKind, ModifyKind};
+    use postern_policy::{EntrySettings, Grants, Limits};
+
     use super::*;
+
+    fn settings(directory: &Path, module: &str) -> Settings {
+        let entry = EntrySettings {
+            source: Source::File {
+                module: module.into(),
+                digest: None,
+                cases: Some("a.cases.yaml".into()),
+            },
+            grants: Grants::default(),
+            config: serde_json::json!({}),
+            limits: Limits::default(),
+        };
+        Settings {
+            directory: directory.to_owned(),
+            entries: [("a".to_owned(), entry)].into(),
+            ..Settings::default()
+        }
+    }
 
     #[test]
     fn links_on_the_way_are_watched_and_missing_directories_waited_for() {
@@ -145,8 +184,54 @@ mod tests {
         fs::write(root.join("releases/1/data/a.wasm"), "").unwrap();
         symlink("releases/1", root.join("current")).unwrap();
         symlink("data/a.wasm", root.join("releases/1/a.wasm")).unwrap();
-        let expected = [root.clone(), root.join("current"), root.join("releases/1/data")];
-        assert_eq!(watched_for(&root.join("current/a.wasm")), expected.into());
+        let files = files(&settings(&root, "current/a.wasm"));
+        let (named, own) = (root.join("current/a.wasm"), root.join("releases/1/data/a.wasm"));
+        assert_eq!(
+            files,
+            [root.join("a.cases.yaml"), named.clone(), own.clone()].into()
+        );
+        assert_eq!(watched_for(&named), [root.clone(), root.join("current")].into());
+        assert_eq!(watched_for(&own), [root.join("releases/1/data")].into());
         assert_eq!(watched_for(&root.join("not/there/a.wasm")), [root.clone()].into());
+    }
+
+    #[test]
+    fn other_files_do_not_concern_us() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for name in ["a.wasm", "host.log"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        symlink("a.wasm", root.join("..data")).unwrap();
+        let ours = files(&settings(&root, "a.wasm"));
+        let written = EventKind::Modify(ModifyKind::Any);
+        for (kind, name, expected) in [
+            (written, "a.wasm", true),
+            (written, "a.cases.yaml", true),
+            (written, "host.log", false),
+            (EventKind::Create(CreateKind::Any), "..data", true),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                "a.wasm",
+                true,
+            ),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Read)),
+                "a.wasm",
+                false,
+            ),
+            (
+                EventKind::Access(AccessKind::Open(AccessMode::Any)),
+                "a.wasm",
+                false,
+            ),
+        ] {
+            let event = Event::new(kind).add_path(root.join(name));
+            assert_eq!(is_change(&event, &ours), expected, "{kind:?} {name}");
+        }
+        assert!(
+            is_change(&Event::new(EventKind::Other), &ours),
+            "some events were lost"
+        );
     }
 }

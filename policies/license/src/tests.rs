@@ -1,6 +1,7 @@
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use ed25519_compact::{KeyPair, Seed};
 use postern_sdk::testing::{Host, RequestBuilder, request};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -251,4 +252,12 @@ fn a_configuration_in_doubt_is_refused_without_showing_the_licence() {
     assert!(with(&|c| c["public_key"] = json!(s3cret)).contains("public_key: a public key is"));
     assert!(with(&|c| c["license"] = json!([s3cret])).contains("license: expected a string"));
     assert!(with(&|c| c["leeway_seconds"] = json!(s3cret)).contains("leeway_seconds: expected u32"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(token in "[a-zA-Z0-9_.=-]{1,80}|\\PC{1,40}") {
+        prop_assume!(!token.trim().is_empty());
+        prop_assert_eq!(refusal(&token), "403 license_invalid");
+    }
 }

@@ -3,7 +3,8 @@
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use ed25519_compact::{PublicKey, Signature};
 use serde::Deserialize;
-use serde_json::{Number, Value};
+use serde::de::IgnoredAny;
+use serde_json::Number;
 
 /// Longer ones are not looked at.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -39,7 +40,7 @@ pub(crate) enum Validity {
 struct Header {
     alg: String,
     /// Something that a reader must understand. There is nothing that this one does.
-    crit: Option<Value>,
+    crit: Option<IgnoredAny>,
 }
 
 impl License {

@@ -73,6 +73,8 @@ fn decimal(number: &str) -> Option<(bool, String, i64)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -122,5 +124,26 @@ mod tests {
             assert!(numbers_are_exact(text.as_bytes()), "{text}");
         }
         assert!(!numbers_are_exact(br#"["\\", 9007199254740993]"#));
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_double_prints_is_exact(double in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+            let (scientific, plain) = (format!("{double:e}"), format!("{double}"));
+            prop_assert!(is_exact(&scientific) && is_exact(&plain));
+        }
+
+        #[test]
+        fn two_exact_integers_with_one_double_are_one(a in any::<i64>(), b in -3_i64..4) {
+            let b = a.saturating_add(b);
+            if is_exact(&a.to_string()) && is_exact(&b.to_string()) && a as f64 == b as f64 {
+                prop_assert_eq!(a, b);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = numbers_are_exact(&bytes);
+        }
     }
 }

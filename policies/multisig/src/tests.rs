@@ -1,6 +1,7 @@
 use ct_codecs::{Base64, Base64UrlSafeNoPadding, Encoder};
 use ed25519_compact::{KeyPair, Seed};
 use postern_sdk::testing::{Host, RequestBuilder, request};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -314,5 +315,14 @@ fn a_configuration_in_doubt_is_refused() {
             refused.contains("Misconfigured") && refused.contains(fault),
             "{refused}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_header_makes_it_panic(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
+        let request = values.into_iter().fold(upgrade(), |request, value| request.header("x-approval", value));
+        let refused = answer(request);
+        prop_assert_eq!(refused, MISSING);
     }
 }

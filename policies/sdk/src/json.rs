@@ -106,6 +106,8 @@ impl<'de> Visitor<'de> for UniqueKeys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,6 +147,20 @@ mod tests {
             deep.as_bytes(),
         ] {
             assert_eq!(parse(text), Err(Invalid), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn what_it_reads_is_what_serde_json_reads(text in r#"[\[\]{}:,"\\a-c0-9.eE+ -]{0,40}"#) {
+            if let Ok(value) = parse(text.as_bytes()) {
+                prop_assert_eq!(value, serde_json::from_str::<Value>(&text).unwrap());
+            }
         }
     }
 }

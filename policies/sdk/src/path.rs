@@ -146,6 +146,8 @@ impl<'de, S: AsRef<str> + Deserialize<'de>> Deserialize<'de> for Template<S> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -220,5 +222,15 @@ mod tests {
         assert!(borrowed.matches("/a/b"));
         let error = serde_json::from_str::<Template>(r#""a""#).unwrap_err();
         assert!(error.to_string().contains("must begin with `/`"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(template in "[/a-c{}.]{0,20}", path in "\\PC{0,30}") {
+            if let Ok(template) = Template::new(template) {
+                let matched = template.matches(&path);
+                prop_assert!(matched || template.capture(&path, "a").is_none());
+            }
+        }
     }
 }

@@ -30,6 +30,9 @@ fn shipped(name: &str) -> String {
     std::fs::read_to_string(paths::workspace().join("envoy").join(name)).unwrap()
 }
 
+/// The port of a cluster behind which nobody is.
+const NOBODY: &str = "1";
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -37,6 +40,7 @@ pub struct Setup {
     workers: u32,
     environment: Vec<(String, Option<String>)>,
     changes: Vec<(&'static str, String)>,
+    host: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -51,6 +55,7 @@ impl Setup {
             workers: 1,
             environment: Vec::new(),
             changes: vec![("routes:\n", direct)],
+            host: None,
         }
     }
 
@@ -91,34 +96,11 @@ impl Setup {
         )
     }
 
-    /// A cluster `postern_host` that leads there, over HTTP/2 without TLS.
+    /// Where the cluster `postern_host` leads; to nobody, unless set.
     #[must_use]
-    pub fn policy_host(self, addr: SocketAddr) -> Self {
-        let cluster = format!(
-            r#"  clusters:
-  - name: postern_host
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config:
-          http2_protocol_options:
-            allow_connect: false
-    load_assignment:
-      cluster_name: postern_host
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address:
-              socket_address:
-                address: {}
-                port_value: {}
-"#,
-            addr.ip(),
-            addr.port()
-        );
-        self.change("  clusters:\n", cluster)
+    pub fn policy_host(mut self, addr: SocketAddr) -> Self {
+        self.host = Some(addr);
+        self
     }
 
     /// The same with another gate.
@@ -147,6 +129,7 @@ impl Setup {
                 ("ADMIN_PORT", "0"),
                 ("API_PORT", &port(api.addr())),
                 ("IDP_PORT", &port(idp.addr())),
+                ("HOST_PORT", &self.host.map_or_else(|| NOBODY.to_owned(), port)),
                 ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
                 ("GATE_JSON", &single_quoted(&one_line_json(&self.gate))),
             ],

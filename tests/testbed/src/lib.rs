@@ -11,7 +11,9 @@
 pub mod envoy;
 pub mod idp;
 pub mod keys;
+pub mod modules;
 pub mod paths;
+pub mod policy_host;
 pub mod policy_peer;
 pub mod ports;
 pub mod sample_api;

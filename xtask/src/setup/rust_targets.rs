@@ -8,7 +8,14 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// What is built for which target.
-const TARGETS: &[(&str, &str)] = &[("wasm32-wasip1", "the filter: Envoy offers WASI preview 1")];
+const TARGETS: &[(&str, &str)] = &[
+    ("wasm32-wasip1", "the filter: Envoy offers WASI preview 1"),
+    (
+        "wasm32-unknown-unknown",
+        "policy modules: components without WASI",
+    ),
+    ("wasm32-wasip2", "policy modules written with spin-sdk"),
+];
 
 pub(super) fn install() -> Result<()> {
     for (target, purpose) in TARGETS {

@@ -6,13 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use postern_testbed::envoy::Envoy;
 use postern_testbed::idp::{Alg, IdentityProvider};
+use postern_testbed::policy_host::PolicyHost;
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::template::{one_line_json, render, single_quoted};
 use postern_testbed::{paths, sign, tokens};
 use serde_json::json;
 
 use super::calls::{Call, Expected};
-use super::gate;
+use super::{gate, policies};
+use crate::build::modules::Modules;
 
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "orders";
@@ -23,15 +25,23 @@ const WEBHOOK: &str = r#"{"action":"opened","number":1}"#;
 pub(super) struct Demo {
     pub(super) envoy: Envoy,
     idp: IdentityProvider,
+    pub(super) host: PolicyHost,
     _api: SampleApi,
     api_key: String,
     webhook_secret: String,
 }
 
 impl Demo {
-    pub(super) fn start(envoy: &Path, filter: &Path, port: u16, admin_port: u16) -> Result<Self> {
+    pub(super) fn start(
+        envoy: &Path,
+        filter: &Path,
+        modules: &Modules,
+        port: u16,
+        admin_port: u16,
+    ) -> Result<Self> {
         let idp = IdentityProvider::start().context("cannot start the identity provider")?;
         let api = SampleApi::start().context("cannot start the sample API")?;
+        let host = policies::start(modules)?;
         let api_key = format!("demo_{}", random_hex()?);
         let webhook_secret = random_hex()?;
 
@@ -48,6 +58,7 @@ impl Demo {
                 ("ADMIN_PORT", &admin_port.to_string()),
                 ("API_PORT", &api.addr().port().to_string()),
                 ("IDP_PORT", &idp.addr().port().to_string()),
+                ("HOST_PORT", &host.addr().port().to_string()),
                 ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
                 ("GATE_JSON", &single_quoted(&one_line_json(&gate))),
             ],
@@ -58,6 +69,7 @@ impl Demo {
         Ok(Self {
             envoy,
             idp,
+            host,
             _api: api,
             api_key,
             webhook_secret,
@@ -120,6 +132,15 @@ impl Demo {
                 &WEBHOOK.replace('1', "2"),
                 refused(401, "signature_invalid"),
             ),
+            Call::get("a policy allows", "/reports/7", Expected::status(200)).bearer(&self.good_token()),
+            Call::get(
+                "a policy denies",
+                "/reports/7/draft",
+                refused(403, "role_missing"),
+            )
+            .bearer(&self.good_token()),
+            allocate("a body within a policy's bounds", 8, Expected::status(200)).bearer(&self.good_token()),
+            allocate("a body beyond them", 65, refused(403, "limit_exceeded")).bearer(&self.good_token()),
             Call::get("a path in no rule", "/internal", refused(403, "no_rule")).bearer(&self.good_token()),
         ];
         let limited =
@@ -146,6 +167,7 @@ impl Demo {
             )),
             Call::get("an API key; five at once, then 429", "/limited", any())
                 .header("x-api-key", &self.api_key),
+            allocate("a body that a policy reads; 65 is too much", 8, any()).bearer(&self.good_token()),
             webhook(
                 "a signed webhook",
                 &sign::github(&self.webhook_secret, WEBHOOK),
@@ -154,6 +176,11 @@ impl Demo {
             ),
         ]
     }
+}
+
+fn allocate(name: &str, cpus: u32, expected: Expected) -> Call {
+    let body = json!({"team": "demo", "cpus": cpus}).to_string();
+    Call::post(name, "/allocate", &body, expected)
 }
 
 fn webhook(name: &str, signature: &str, body: &str, expected: Expected) -> Call {

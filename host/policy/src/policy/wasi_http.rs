@@ -95,7 +95,7 @@ impl Runner {
         let memory = store.data().meter.used();
         let response = match decided {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failure::of(&error)),
+            Ok(Err(error)) => return Err(failure(&error)),
             Err(_) => return Err(Failure::Deadline(limit)),
         };
         Ok(Outcome {
@@ -136,6 +136,16 @@ impl Runner {
         });
         store.set_epoch_deadline(1);
         store
+    }
+}
+
+/// What ended a call. A component has no other word for a configuration that makes no sense than this of HTTP's.
+fn failure(error: &wasmtime::Error) -> Failure {
+    use p3::bindings::http::types::ErrorCode;
+    match error.downcast_ref::<ErrorCode>() {
+        Some(ErrorCode::ConfigurationError) => Failure::Misconfigured("its own log may say where".into()),
+        Some(code) => Failure::Failed(format!("{code:?}")),
+        None => Failure::of(error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Modules made of text, and a host to put them into.
+//! A host of policies, and modules to put into it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
 
 use std::collections::BTreeMap;
@@ -6,68 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_policy::{
-    Capability, EntrySettings, Engines, Grants, Header, Identity, Limits, Policies, Request, Settings, Source, Store,
-    Surroundings,
+    Capability, Engines, EntrySettings, Grants, Header, Identity, Limits, Policies, Request, Settings,
+    Source, Store, Surroundings,
 };
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use postern_testbed::modules;
 
-/// Makes a component of the world `postern:policy/authorizer` of a core module in text form.
-///
-/// `authorize` takes a pointer to its arguments and returns one to its result; see [`reply`].
-pub fn authorizer(wat: &str) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/wit");
-    let (package, _) = resolve.push_dir(wit).unwrap();
-    let world = resolve.select_world(&[package], Some("authorizer")).unwrap();
-    let mut module = wat::parse_str(wat).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .unwrap()
-        .encode()
-        .unwrap()
-}
-
-/// A module whose `authorize` is the given instructions; they leave a pointer to the result.
+/// A module of the given fields and instructions; see [`modules::authorizer`].
 pub fn module(fields: &str, authorize: &str) -> Vec<u8> {
-    authorizer(&format!(
-        r#"(module
-            {fields}
-            (memory $memory (export "memory") 2)
-            (global $next (mut i32) (i32.const 65536))
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-                (local $at i32)
-                (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-                (global.set $next (i32.add (local.get $at) (local.get 3)))
-                (if (i32.gt_u (global.get $next) (i32.mul (memory.size $memory) (i32.const 65536)))
-                    (then (if (i32.eq (memory.grow $memory (i32.const 32)) (i32.const -1)) (then unreachable))))
-                (local.get $at))
-            (data (memory $memory) (i32.const 2048) "{{}}")
-            (func (export "authorize") (param $request i32) (result i32) {authorize}))"#
-    ))
+    modules::authorizer(fields, authorize).unwrap()
 }
 
-/// Instructions that answer `deny(status, code, "no", [])`.
-pub fn deny(status: u16, code: &str) -> (String, String) {
-    let length = code.len();
-    (
-        format!(r#"(data (i32.const 1024) "{code}") (data (i32.const 1152) "no")"#),
-        // result at 0: ok; decision at 4: deny; status at 8; code at 12; message at 20; headers at 28.
-        format!(
-            "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const {status}))
-             (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const {length}))
-             (i32.store (i32.const 20) (i32.const 1152)) (i32.store (i32.const 24) (i32.const 2))
-             (i32.const 0)"
-        ),
-    )
-}
-
-/// A module that denies everything with this code: versions of it are told apart by it.
+/// A module that denies everything with this code.
 pub fn denier(code: &str) -> Vec<u8> {
-    let (fields, authorize) = deny(403, code);
-    module(&fields, &authorize)
+    modules::denier(code).unwrap()
 }
 
 /// A request of 15 headers.
@@ -109,7 +60,13 @@ pub fn entry(file: impl Into<PathBuf>) -> EntrySettings {
             cases: None,
         },
         grants: Grants {
-            capabilities: [Capability::Config, Capability::Log, Capability::Clock, Capability::Keyvalue].into(),
+            capabilities: [
+                Capability::Config,
+                Capability::Log,
+                Capability::Clock,
+                Capability::Keyvalue,
+            ]
+            .into(),
             hosts: vec![],
         },
         config: serde_json::json!({}),
@@ -117,7 +74,10 @@ pub fn entry(file: impl Into<PathBuf>) -> EntrySettings {
     }
 }
 
-pub fn settings(directory: &Path, entries: impl IntoIterator<Item = (&'static str, EntrySettings)>) -> Settings {
+pub fn settings(
+    directory: &Path,
+    entries: impl IntoIterator<Item = (&'static str, EntrySettings)>,
+) -> Settings {
     Settings {
         directory: directory.to_owned(),
         entries: entries

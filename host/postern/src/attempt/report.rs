@@ -12,15 +12,16 @@ use crate::text::printable;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// `denied` if any attempt was.
+    /// `denied` if any attempt was; else that of the first.
     decision: &'static str,
     attempts: &'a [Explanation],
 }
 
 pub(super) fn json(explanations: &[Explanation]) -> Result<String> {
     let denied = explanations.iter().find(|explanation| !explanation.allowed());
+    let telling = denied.or(explanations.first());
     output::json(&Document {
-        decision: denied.map_or("allowed", |explanation| explanation.decision),
+        decision: telling.map_or("allowed", |explanation| explanation.decision),
         attempts: explanations,
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use postern_policy::{Allowance, Content, Decision, Failure, Header, Part, Refusal};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::output::Exit;
 use crate::paint::Paint;
@@ -50,7 +50,10 @@ pub(super) fn text(answer: &Answer, paint: Paint) -> String {
 
 fn allowed(allowance: &Allowance) -> String {
     let mut text = rows("header", allowance.headers.iter().map(header));
-    let obligations = allowance.obligations.iter().map(|o| format!("{}: {}", o.name, o.value));
+    let obligations = allowance
+        .obligations
+        .iter()
+        .map(|o| format!("{}: {}", o.name, o.value));
     text.push_str(&rows("obligation", obligations));
     if let Some(grant) = &allowance.cache {
         let ttl = humantime::format_duration(Duration::from_millis(grant.ttl_ms.into()));
@@ -65,7 +68,10 @@ fn refused(refusal: &Refusal) -> String {
     match &refusal.content {
         Content::Problem { message, .. } => text.push_str(&rows("message", [message.clone()])),
         Content::Body(body) => {
-            text.push_str(&rows("body", String::from_utf8_lossy(body).lines().map(str::to_owned)));
+            text.push_str(&rows(
+                "body",
+                String::from_utf8_lossy(body).lines().map(str::to_owned),
+            ));
         }
     }
     text
@@ -83,47 +89,82 @@ fn rows(title: &str, values: impl IntoIterator<Item = String>) -> String {
 }
 
 /// The decision as a document.
-pub(super) fn document(answer: &Answer) -> Value {
-    let headers = |headers: &[Header]| -> Value {
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Document {
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// Of a denial that is a problem, or of an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// Of a denial that is a response as it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<Vec<(String, String)>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    obligations: Option<Vec<(String, String)>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Cache>,
+    pub(super) took_us: Option<f64>,
+    pub(super) memory_bytes: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cache {
+    ttl_ms: u32,
+    parts: Vec<String>,
+}
+
+/// The document of an answer.
+pub(super) fn document(answer: &Answer) -> Document {
+    let headers = |headers: &[Header]| {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let pairs = headers
             .iter()
-            .map(|header| json!([header.name, String::from_utf8_lossy(&header.value)]));
-        pairs.collect()
+            .map(|header| (header.name.clone(), text(&header.value)));
+        Some(pairs.collect())
     };
     match answer {
-        Ok(Decision::Allow(allowance)) => json!({
-            "decision": "allow",
-            "headers": headers(&allowance.headers),
-            "obligations": allowance
-                .obligations
-                .iter()
-                .map(|o| json!([o.name, o.value]))
-                .collect::<Value>(),
-            "cache": allowance.cache.as_ref().map(|grant| json!({
-                "ttl_ms": grant.ttl_ms,
-                "parts": grant.parts.iter().map(Part::name).collect::<Vec<_>>(),
-            })),
-        }),
+        Ok(Decision::Allow(allowance)) => Document {
+            decision: "allow",
+            headers: headers(&allowance.headers),
+            obligations: Some(
+                allowance
+                    .obligations
+                    .iter()
+                    .map(|o| (o.name.clone(), o.value.clone()))
+                    .collect(),
+            ),
+            cache: allowance.cache.as_ref().map(|grant| Cache {
+                ttl_ms: grant.ttl_ms,
+                parts: grant.parts.iter().map(Part::name).collect(),
+            }),
+            ..Document::default()
+        },
         Ok(Decision::Deny(refusal)) => {
-            let mut document = json!({
-                "decision": "deny",
-                "status": refusal.status,
-                "headers": headers(&refusal.headers),
-            });
-            match &refusal.content {
-                Content::Problem { code, message } => {
-                    document["code"] = json!(code);
-                    document["message"] = json!(message);
-                }
-                Content::Body(body) => document["body"] = json!(String::from_utf8_lossy(body)),
+            let (code, message, body) = match &refusal.content {
+                Content::Problem { code, message } => (Some(code.clone()), Some(message.clone()), None),
+                Content::Body(body) => (None, None, Some(String::from_utf8_lossy(body).into_owned())),
+            };
+            Document {
+                decision: "deny",
+                status: Some(refusal.status),
+                headers: headers(&refusal.headers),
+                code,
+                message,
+                body,
+                ..Document::default()
             }
-            document
         }
-        Err(failure) => json!({
-            "decision": "error",
-            "error": failure.code(),
-            "message": failure.to_string(),
-        }),
+        Err(failure) => Document {
+            decision: "error",
+            code: Some(failure.code().to_owned()),
+            message: Some(failure.to_string()),
+            ..Document::default()
+        },
     }
 }
 
@@ -163,6 +204,8 @@ mod tests {
             shown,
             "allow\n  header      x-tenant: ac\\u{1b}me\n  cache       5s by path, header:x-a\n"
         );
-        assert_eq!(document(&answer)["cache"]["parts"][1], "header:x-a");
+        let document = serde_json::to_value(document(&answer)).unwrap();
+        assert_eq!(document["cache"]["parts"][1], "header:x-a");
+        assert!(document.get("status").is_none());
     }
 }

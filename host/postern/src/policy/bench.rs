@@ -105,22 +105,36 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         failed => {
             let head = Paint::stderr().warning("warning:");
             let decisions = counted(usize::try_from(failed)?, "decision", "decisions");
-            format!("{head} {decisions} failed, the last with: {}\n", measured.last_failure.unwrap_or_default())
+            format!(
+                "{head} {decisions} failed, the last with: {}\n",
+                measured.last_failure.unwrap_or_default()
+            )
         }
     };
-    Ok(Output { err, ..Output::ok(out) })
+    Ok(Output {
+        err,
+        ..Output::ok(out)
+    })
 }
 
 /// The request to decide on: of a file of cases, of the flags, or the usual one.
 fn cases(args: &Args) -> Result<Cases> {
     let mut cases = match &args.cases {
         Some(file) => {
-            ensure!(!args.asked.is_given(), "the request comes from --cases or from flags, not from both");
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            ensure!(
+                !args.asked.is_given(),
+                "the request comes from --cases or from flags, not from both"
+            );
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             let mut cases = Cases::parse(&text).with_context(|| file.display().to_string())?;
             if let Some(wanted) = &args.case {
                 cases.cases.retain(|case| case.name == *wanted);
-                ensure!(!cases.cases.is_empty(), "{}: there is no case {wanted:?}", file.display());
+                ensure!(
+                    !cases.cases.is_empty(),
+                    "{}: there is no case {wanted:?}",
+                    file.display()
+                );
             }
             cases
         }
@@ -184,6 +198,9 @@ fn text(args: &Args, document: &Document, decides: &str) -> String {
             ),
         ),
     ];
-    let rows: String = rows.iter().map(|(title, value)| format!("  {title:<8} {value}\n")).collect();
+    let rows: String = rows
+        .iter()
+        .map(|(title, value)| format!("  {title:<8} {value}\n"))
+        .collect();
     format!("{}\n{rows}", paint.strong(&args.module.display().to_string()))
 }

@@ -17,13 +17,15 @@ use crate::paint::Paint;
 use project::Project;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A crate that depends on spin-sdk is built for wasm32-wasip2, for which cargo makes a component \
+#[command(
+    after_help = "A crate that depends on spin-sdk is built for wasm32-wasip2, for which cargo makes a component \
     itself; any other for wasm32-unknown-unknown, and made a component here, without a single import but those of \
     postern:policy.\n\n\
     Examples:\n  \
     postern policy build\n  \
     postern policy build policies/quota -o quota.wasm\n  \
-    postern policy build --profile dev      quick to build, slow to run, with names in a trap's backtrace")]
+    postern policy build --profile dev      quick to build, slow to run, with names in a trap's backtrace"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) crate_: Crate,
@@ -82,9 +84,13 @@ pub(super) fn build(lab: &Lab, path: &Path, how: &How, output: Option<&Path>) ->
     let artefact = cargo::build(&project, &profile, how.target_dir.as_deref())?;
     let wasm = std::fs::read(&artefact).with_context(|| format!("cannot read {}", artefact.display()))?;
     let component = component::component(project.flavour, &wasm)?;
-    let module = lab
-        .compile(&component)
-        .with_context(|| format!("what {} was built to is no policy", project.name))?;
+    let module = lab.compile(&component).with_context(|| {
+        format!(
+            "{} builds, and is no policy: {}",
+            project.name,
+            project.flavour.hint()
+        )
+    })?;
     component::refuse_foreign_imports(&module)?;
 
     let path = match output {

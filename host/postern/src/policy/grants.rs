@@ -1,7 +1,9 @@
 //! What a module is granted while it is tried here.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
-use postern_policy::{Capability, Grants, Module};
+use postern_policy::{Capability, Grants, Kind, Module};
 
 /// Something that `--grant` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,9 @@ pub(super) fn parse(text: &str) -> Result<Grant, String> {
 pub(super) fn capability(name: &str) -> Result<Capability, String> {
     Capability::named(name).ok_or_else(|| {
         let names = Capability::ALL.map(Capability::name);
-        let near = names.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+        let near = names
+            .iter()
+            .find(|known| strsim::damerau_levenshtein(known, name) <= 2);
         match near {
             Some(known) => format!("there is no capability {name:?}; did you mean {known:?}?"),
             None => format!("there is no capability {name:?}; there are {}", names.join(", ")),
@@ -43,7 +47,7 @@ fn is_host(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', '@', '?', '#']) && !text.chars().any(char::is_whitespace)
 }
 
-/// What is given, and what the module needs of that which reaches nobody else.
+/// What is given, and what the module can use of that which reaches nobody else.
 pub(super) fn of(module: &Module, given: &[Grant]) -> Grants {
     let mut grants = harmless(module);
     for grant in given {
@@ -61,17 +65,27 @@ pub(super) fn of(module: &Module, given: &[Grant]) -> Grants {
 }
 
 fn harmless(module: &Module) -> Grants {
-    let reaches_out = |capability: &Capability| matches!(capability, Capability::Http | Capability::Signer);
-    Grants {
-        capabilities: module.needs().into_iter().filter(|c| !reaches_out(c)).collect(),
-        hosts: Vec::new(),
-    }
+    let mut grants = for_cases(module);
+    grants
+        .capabilities
+        .retain(|capability| !matches!(capability, Capability::Http | Capability::Signer));
+    grants
 }
 
-/// All that the module needs: for cases, which reach no host whatever is granted.
+/// What the module can use at all: what it needs to be linked, and what a `wasi:http` component is handed without
+/// importing it: its configuration in a header, and a log behind its standard output.
+pub(super) fn usable(module: &Module) -> BTreeSet<Capability> {
+    let mut usable = module.needs();
+    if module.kind() == Kind::Http {
+        usable.extend([Capability::Config, Capability::Log]);
+    }
+    usable
+}
+
+/// All that the module can use: for cases, which reach no host whatever is granted.
 pub(super) fn for_cases(module: &Module) -> Grants {
     Grants {
-        capabilities: module.needs(),
+        capabilities: usable(module),
         hosts: Vec::new(),
     }
 }

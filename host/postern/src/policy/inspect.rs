@@ -5,11 +5,11 @@ mod memories;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use postern_policy::{Kind, Module};
+use postern_policy::{Capability, Kind, Module};
 use serde::Serialize;
 
-use super::answer;
 use super::lab::Lab;
+use super::{answer, grants};
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::text::{counted, printable};
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
-    /// Print one JSON document: kind, interface, size, digest, needs, memories, imports, exports
+    /// Print one JSON document: kind, interface, size, digest, needs, can_use, memories, imports, exports
     #[arg(long)]
     json: bool,
 }
@@ -52,6 +52,8 @@ pub(super) struct Facts {
     digest: String,
     /// The capabilities that it would have to be granted.
     needs: Vec<&'static str>,
+    /// Those that it can use where they are granted, and does without otherwise.
+    can_use: Vec<&'static str>,
     #[serde(flatten)]
     memories: Memories,
     imports: Vec<String>,
@@ -65,13 +67,15 @@ impl Facts {
             Kind::Authorizer => ("authorizer", "postern:policy/authorizer".to_owned()),
             Kind::Http => ("http", http_interface(module)),
         };
+        let needs = module.needs();
         Ok(Self {
             file: path.display().to_string(),
             kind,
             interface,
             size: module.size(),
             digest: module.digest().to_string(),
-            needs: module.needs().into_iter().map(postern_policy::Capability::name).collect(),
+            can_use: names(grants::usable(module).difference(&needs)),
+            needs: names(&needs),
             memories: Memories::of(&bytes)?,
             imports: module.imports().to_vec(),
             exports: module.exports().to_vec(),
@@ -90,11 +94,15 @@ impl Facts {
         );
         let size = format!("{} ({} bytes)", answer::size(self.size), self.size);
         let mut text = format!("{}\n", paint.strong(&printable(&self.file)));
-        let mut row = |title: &str, value: &str| text.push_str(&format!("  {title:<9} {}\n", printable(value)));
+        let mut row =
+            |title: &str, value: &str| text.push_str(&format!("  {title:<9} {}\n", printable(value)));
         row("kind", &format!("{} ({})", self.kind, self.interface));
         row("size", &size);
         row("digest", &self.digest);
         row("needs", &needs);
+        if !self.can_use.is_empty() {
+            row("can use", &self.can_use.join(", "));
+        }
         row("memory", &memories);
         for (title, names) in [("imports", &self.imports), ("exports", &self.exports)] {
             row(title, names.first().map_or("nothing", String::as_str));
@@ -106,8 +114,20 @@ impl Facts {
     }
 }
 
+fn names<'a>(capabilities: impl IntoIterator<Item = &'a Capability>) -> Vec<&'static str> {
+    capabilities
+        .into_iter()
+        .map(|capability| capability.name())
+        .collect()
+}
+
 fn http_interface(module: &Module) -> String {
     let handlers = ["wasi:http/incoming-handler@", "wasi:http/handler@"];
     let exported = |name: &&String| handlers.iter().any(|handler| name.starts_with(handler));
-    module.exports().iter().find(exported).cloned().unwrap_or_default()
+    module
+        .exports()
+        .iter()
+        .find(exported)
+        .cloned()
+        .unwrap_or_default()
 }

@@ -53,7 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
     let public_key = signers::written(&pair.pk);
     // JSON's quotes are YAML's too, whatever the name.
-    let yaml = format!("signers: {{{}: \"{public_key}\"}}", serde_json::to_string(&signer)?);
+    let yaml = format!(
+        "signers: {{{}: \"{public_key}\"}}",
+        serde_json::to_string(&signer)?
+    );
     if args.json {
         return Ok(Output::ok(json(&Made {
             file: file.to_string(),
@@ -66,6 +69,6 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     Ok(Output::ok(format!(
         "{} {file}\n\n{}\n{yaml}\n",
         paint.strong("The private key, for its owner alone:"),
-        paint.strong("In the host's settings:"),
+        paint.strong("In the host's settings, under policies:"),
     )))
 }

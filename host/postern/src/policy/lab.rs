@@ -48,7 +48,8 @@ impl Lab {
                 store: Store::Memory,
                 client: postern_policy::client().context(cannot)?,
             },
-            cache: Cache::open(folder.path()).context(cannot)?,
+            // Made by itself, for it must be closed to others.
+            cache: Cache::open(&folder.path().join("compiled")).context(cannot)?,
             _folder: folder,
         })
     }

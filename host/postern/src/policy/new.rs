@@ -44,14 +44,30 @@ enum Template {
 
 impl Template {
     /// The files, by their place in the crate.
-    fn files(self) -> [(&'static str, &'static str); 5] {
+    fn files(self) -> [(&'static str, &'static str); 6] {
         macro_rules! template {
             ($folder:literal) => {
                 [
-                    ("Cargo.toml", include_str!(concat!("templates/", $folder, "/Cargo.toml.in"))),
-                    ("src/lib.rs", include_str!(concat!("templates/", $folder, "/lib.rs.in"))),
-                    ("cases.yaml", include_str!(concat!("templates/", $folder, "/cases.yaml"))),
-                    ("README.md", include_str!(concat!("templates/", $folder, "/README.md.in"))),
+                    (
+                        "Cargo.toml",
+                        include_str!(concat!("templates/", $folder, "/Cargo.toml.in")),
+                    ),
+                    (
+                        "build.rs",
+                        include_str!(concat!("templates/", $folder, "/build.rs.in")),
+                    ),
+                    (
+                        "src/lib.rs",
+                        include_str!(concat!("templates/", $folder, "/lib.rs.in")),
+                    ),
+                    (
+                        "cases.yaml",
+                        include_str!(concat!("templates/", $folder, "/cases.yaml")),
+                    ),
+                    (
+                        "README.md",
+                        include_str!(concat!("templates/", $folder, "/README.md.in")),
+                    ),
                     (".gitignore", include_str!("templates/gitignore")),
                 ]
             };
@@ -64,7 +80,10 @@ impl Template {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let folder = args.directory.clone().unwrap_or_else(|| PathBuf::from(&args.name));
+    let folder = args
+        .directory
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(&args.name));
     let sdk = match args.template {
         Template::Rust => Sdk::find(args.sdk.as_deref(), &folder)?.dependency(),
         Template::Spin => String::new(),
@@ -89,12 +108,16 @@ fn begin(folder: &Path) -> Result<()> {
     let mut found = match std::fs::read_dir(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()));
+            return std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()));
         }
         Err(error) => return Err(error).with_context(|| format!("cannot use {}", folder.display())),
     };
     if found.next().is_some() {
-        bail!("{} is not empty; nothing there is overwritten: name another with --directory", folder.display());
+        bail!(
+            "{} is not empty; nothing there is overwritten: name another with --directory",
+            folder.display()
+        );
     }
     Ok(())
 }

@@ -73,7 +73,17 @@ fn object(text: &str) -> Result<Value, String> {
 impl Asked {
     /// Whether anything is said of the request at all.
     pub(super) fn is_given(&self) -> bool {
-        let Self { request, method, path, headers, body, source, rule, time, caller } = self;
+        let Self {
+            request,
+            method,
+            path,
+            headers,
+            body,
+            source,
+            rule,
+            time,
+            caller,
+        } = self;
         request.is_some()
             || method.is_some()
             || path.is_some()
@@ -139,7 +149,13 @@ impl Asked {
 
 impl Caller {
     fn is_given(&self) -> bool {
-        let Self { subject, issuer, roles, tenant, claims } = self;
+        let Self {
+            subject,
+            issuer,
+            roles,
+            tenant,
+            claims,
+        } = self;
         subject.is_some() || issuer.is_some() || !roles.is_empty() || tenant.is_some() || claims.is_some()
     }
 
@@ -205,12 +221,18 @@ pub(super) fn usual() -> Result<Cases> {
         ("referer", "https://app.example.com/orders"),
         ("sec-fetch-mode", "cors"),
         ("sec-fetch-site", "same-site"),
-        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        (
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
         ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
         ("x-forwarded-for", "192.0.2.7"),
         ("x-request-id", "7f3d1c9e-5b1a-4d57-8a3e-0b7c2f9d6e21"),
     ];
-    let headers: Map<String, Value> = headers.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect();
+    let headers: Map<String, Value> = headers
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .into_iter()
+        .collect();
     let request = json!({
         "method": "POST", "path": "/orders/7", "query": "expand=items", "headers": headers,
         "source_address": "192.0.2.7",

@@ -80,13 +80,17 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
     let out = if args.json {
         let mut document = answer::document(&answer);
-        document["took_us"] = took.into();
-        document["memory_bytes"] = memory.into();
+        document.took_us = took;
+        document.memory_bytes = memory;
         json(&document)?
     } else {
         let mut text = answer::text(&answer, Paint::stdout());
         if let (Some(took), Some(memory)) = (took, memory) {
-            text.push_str(&format!("\n  in {}, with {} of memory\n", answer::time(took), answer::size(memory)));
+            text.push_str(&format!(
+                "\n  in {}, with {} of memory\n",
+                answer::time(took),
+                answer::size(memory)
+            ));
         }
         text
     };

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// List a module, or list it anew; may be given several times
     #[arg(long, value_name = "NAME=MODULE.wasm", value_parser = list::assigned)]
     add: Vec<(String, String)>,
-    /// What settings may grant an added module: what it needs, unless given. NAME= only where several are added
+    /// What settings may grant an added module: what it can use, unless given. NAME= only where several are added
     #[arg(long, value_name = "[NAME=]CAPABILITY,…", value_parser = list::named)]
     grants: Vec<Named>,
     /// The cases of an added module: those beside it, unless given. NAME= only where several are added
@@ -61,28 +61,42 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let folder = folder(&args.manifest);
     let changes = Changes::of(args)?;
     for name in &args.remove {
-        ensure!(manifest.modules.remove(name).is_some(), "the manifest lists no module `{name}`");
+        ensure!(
+            manifest.modules.remove(name).is_some(),
+            "the manifest lists no module `{name}`"
+        );
     }
     let lab = Lab::new(1)?;
     let mut warnings = Vec::new();
     for added in &changes.added {
         let listed = list::listed(&lab, added, manifest.modules.get(&added.name), &folder)?;
         if listed.cases.is_none() {
-            warnings.push(format!("`{}` has no cases: a host takes it untried", printable(&added.name)));
+            warnings.push(format!(
+                "`{}` has no cases: a host takes it untried",
+                printable(&added.name)
+            ));
         }
         manifest.modules.insert(added.name.clone(), listed);
     }
     list::compare(&mut manifest, &folder, args.refresh)?;
-    ensure!(!manifest.modules.is_empty(), "the manifest would list no module: add one with --add NAME=MODULE.wasm");
+    ensure!(
+        !manifest.modules.is_empty(),
+        "the manifest would list no module: add one with --add NAME=MODULE.wasm"
+    );
 
     let ended = if manifest.modules == before {
         Vec::new()
     } else {
-        let ended = std::mem::take(&mut manifest.signatures).into_iter().map(|signature| signature.signer);
+        let ended = std::mem::take(&mut manifest.signatures)
+            .into_iter()
+            .map(|signature| signature.signer);
         ended.filter(|signer| *signer != args.signer).collect()
     };
     if !ended.is_empty() {
-        warnings.push(format!("must sign again, for the manifest changed: {}", printable(&ended.join(", "))));
+        warnings.push(format!(
+            "must sign again, for the manifest changed: {}",
+            printable(&ended.join(", "))
+        ));
     }
     manifest.sign(&args.signer, &key.sk)?;
     write::replace(&args.manifest, &crate::output::json(&manifest)?)?;
@@ -100,12 +114,19 @@ fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) 
     );
     for (name, listed) in &manifest.modules {
         let grants: Vec<_> = listed.grants.iter().map(|grant| grant.name()).collect();
-        let grants = if grants.is_empty() { "nothing".to_owned() } else { grants.join(", ") };
+        let grants = if grants.is_empty() {
+            "nothing".to_owned()
+        } else {
+            grants.join(", ")
+        };
         let line = format!("{name:<12} {}  may be granted {grants}", listed.digest);
         out.push_str(&format!("    {}\n", printable(&line)));
     }
     let head = Paint::stderr().warning("warning:");
-    let err = warnings.iter().map(|warning| format!("{head} {warning}\n")).collect();
+    let err = warnings
+        .iter()
+        .map(|warning| format!("{head} {warning}\n"))
+        .collect();
     Output {
         out,
         err,
@@ -148,5 +169,7 @@ pub(super) fn folder(file: &Path) -> PathBuf {
 /// The capabilities in a list: `config,log`.
 fn capabilities(text: &str) -> Result<std::collections::BTreeSet<postern_policy::Capability>> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.map(|name| grants::capability(name).map_err(anyhow::Error::msg)).collect()
+    names
+        .map(|name| grants::capability(name).map_err(anyhow::Error::msg))
+        .collect()
 }

@@ -24,7 +24,10 @@ fn read(text: &str) -> Result<PublicKey, String> {
         .and_then(|base64| Base64::decode_to_vec(base64, None).ok())
         .and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         .filter(|key| key.validate().is_ok());
-    key.ok_or_else(|| "no public key: write ed25519: and its 32 bytes in Base64, as `postern policy keygen` prints it".to_owned())
+    key.ok_or_else(|| {
+        "no public key: write ed25519: and its 32 bytes in Base64, as `postern policy keygen` prints it"
+            .to_owned()
+    })
 }
 
 /// `ann=ed25519:…`.
@@ -41,13 +44,22 @@ pub(super) fn of_settings(file: &Path) -> Result<Signers> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
     let settings = document::parse(&text).map_err(|problem| anyhow::anyhow!("{}", problem.in_file(&name)))?;
-    let Some(Value::Object(listed)) = ["/signers", "/policies/signers"].iter().find_map(|at| settings.pointer(at)) else {
+    let Some(Value::Object(listed)) = ["/signers", "/policies/signers"]
+        .iter()
+        .find_map(|at| settings.pointer(at))
+    else {
         bail!("{name} names no `signers`");
     };
     ensure!(!listed.is_empty(), "{name} names no `signers`");
     let listed = listed.iter().map(|(signer, key)| {
-        let key = key.as_str().context("no text").and_then(|key| read(key).map_err(anyhow::Error::msg));
-        Ok((signer.clone(), key.with_context(|| format!("{name}: signers.{signer}"))?))
+        let key = key
+            .as_str()
+            .context("no text")
+            .and_then(|key| read(key).map_err(anyhow::Error::msg));
+        Ok((
+            signer.clone(),
+            key.with_context(|| format!("{name}: signers.{signer}"))?,
+        ))
     });
     listed.collect()
 }
@@ -63,7 +75,14 @@ mod tests {
         let key = KeyPair::from_seed(Seed::new([7; 32])).pk;
         let text = written(&key);
         assert_eq!(parse(&format!("ann={text}")).unwrap(), ("ann".into(), key));
-        for bad in ["ann", "=x", "ann=ed25519:AAAA", "ann=AAAA", "ann=ed25519:!", &format!("={text}")] {
+        for bad in [
+            "ann",
+            "=x",
+            "ann=ed25519:AAAA",
+            "ann=AAAA",
+            "ann=ed25519:!",
+            &format!("={text}"),
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
@@ -76,7 +95,10 @@ mod tests {
         for (text, found) in [
             (format!("signers: {{ann: '{key}', bob: '{key}'}}"), Ok(2)),
             (format!("policies: {{signers: {{ann: '{key}'}}}}"), Ok(1)),
-            ("signers: {ann: 'ed25519:AAAA'}".into(), Err("signers.ann: no public key")),
+            (
+                "signers: {ann: 'ed25519:AAAA'}".into(),
+                Err("signers.ann: no public key"),
+            ),
             ("signers: {ann: 7}".into(), Err("signers.ann")),
             ("signers: {}".into(), Err("names no `signers`")),
             ("listen: 1".into(), Err("names no `signers`")),

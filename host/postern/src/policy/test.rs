@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use postern_policy::cases::{self, Case, CaseReport, Cases};
-use postern_policy::{Limits, Module};
+use postern_policy::{Grants, Limits, Module};
 
 use super::build::{self, How};
 use super::lab::Lab;
@@ -63,11 +63,12 @@ fn once(lab: &Lab, args: &Args) -> Result<Output> {
     } else {
         lab.module(&args.target)?
     };
+    let granted = grants::for_cases(&module);
     let started = Instant::now();
     let paint = Paint::stdout();
     let (mut out, mut failed) = (String::new(), 0);
     for case in &cases.cases {
-        let (report, lines) = try_case(lab, &module, &cases, case)?;
+        let (report, lines) = try_case(lab, &module, &granted, &cases, case)?;
         failed += usize::from(!report.passed());
         out.push_str(&told(&report, &lines, paint));
     }
@@ -80,7 +81,11 @@ fn once(lab: &Lab, args: &Args) -> Result<Output> {
     );
     out.push_str(&format!(
         "\n{}\n",
-        if failed == 0 { paint.good(&summary) } else { paint.bad(&summary) }
+        if failed == 0 {
+            paint.good(&summary)
+        } else {
+            paint.bad(&summary)
+        }
     ));
     Ok(Output {
         out,
@@ -90,13 +95,25 @@ fn once(lab: &Lab, args: &Args) -> Result<Output> {
 }
 
 /// Puts one case to a module; the report, and what the module logged.
-fn try_case(lab: &Lab, module: &Module, cases: &Cases, case: &Case) -> Result<(CaseReport, Vec<Line>)> {
+fn try_case(
+    lab: &Lab,
+    module: &Module,
+    grants: &Grants,
+    cases: &Cases,
+    case: &Case,
+) -> Result<(CaseReport, Vec<Line>)> {
     let alone = Cases {
         config: cases.config.clone(),
         cases: vec![case.clone()],
     };
-    let grants = grants::for_cases(module);
-    let run = cases::run(&lab.engines, module, &grants, Limits::default(), &lab.surroundings, &alone);
+    let run = cases::run(
+        &lab.engines,
+        module,
+        grants,
+        Limits::default(),
+        &lab.surroundings,
+        &alone,
+    );
     let (reports, lines) = logs::caught(|| lab.runtime.block_on(run));
     let report = reports?.pop().context("the case was not run")?;
     Ok((report, lines))
@@ -122,7 +139,11 @@ fn read(file: &Path, filter: Option<&str>) -> Result<Cases> {
     let mut cases = Cases::parse(&text).with_context(|| file.display().to_string())?;
     if let Some(filter) = filter {
         cases.cases.retain(|case| case.name.contains(filter));
-        ensure!(!cases.cases.is_empty(), "{}: no case has {filter:?} in its name", file.display());
+        ensure!(
+            !cases.cases.is_empty(),
+            "{}: no case has {filter:?} in its name",
+            file.display()
+        );
     }
     Ok(cases)
 }
@@ -134,23 +155,29 @@ fn cases_file(args: &Args) -> Result<PathBuf> {
         None if args.target.is_dir() => Ok(args.target.join("cases.yaml")),
         None => beside(&args.target).with_context(|| {
             let own = args.target.with_extension("cases.yaml");
-            format!("there is neither {} nor a cases.yaml beside it: name the cases with --cases", own.display())
+            format!(
+                "there is neither {} nor a cases.yaml beside it: name the cases with --cases",
+                own.display()
+            )
         }),
     }
 }
 
 /// The cases beside a module, if there are any: its own, else those of the folder.
 pub(super) fn beside(module: &Path) -> Option<PathBuf> {
-    [module.with_extension("cases.yaml"), module.with_file_name("cases.yaml")]
-        .into_iter()
-        .find(|file| file.is_file())
+    [
+        module.with_extension("cases.yaml"),
+        module.with_file_name("cases.yaml"),
+    ]
+    .into_iter()
+    .find(|file| file.is_file())
 }
 
-/// How many cases pass, or what is wrong with the first that does not.
-pub(super) fn all_pass(lab: &Lab, module: &Module, text: &str) -> Result<usize> {
+/// How many cases pass with these grants, or what is wrong with the first that does not.
+pub(super) fn all_pass(lab: &Lab, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
     let cases = Cases::parse(text)?;
     for case in &cases.cases {
-        let (report, _) = try_case(lab, module, &cases, case)?;
+        let (report, _) = try_case(lab, module, grants, &cases, case)?;
         if let Some(difference) = report.differences.first() {
             bail!("the case `{}` fails: {difference}", report.name);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use ed25519_compact::PublicKey;
-use postern_policy::{Capability, Digest, Listed, ListedFile, Manifest, Signers};
+use postern_policy::{Capability, Digest, Grants, Listed, ListedFile, Manifest, Signers};
 use serde::Serialize;
 
 use super::lab::Lab;
@@ -104,7 +104,10 @@ fn signature(manifest: &Manifest, known: &Signers) -> Result<String> {
 /// Does with a module what the host does before it serves.
 fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> {
     let wasm = pinned(folder, &listed.file, listed.digest)?;
-    let cases = listed.cases.as_ref().map(|ListedFile { file, digest }| pinned(folder, file, *digest));
+    let cases = listed
+        .cases
+        .as_ref()
+        .map(|ListedFile { file, digest }| pinned(folder, file, *digest));
     let cases = cases.transpose()?;
     let mut told = vec![format!("{} is as listed", listed.file)];
     let Some(lab) = lab else {
@@ -114,14 +117,26 @@ fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> 
     let needs = module.needs();
     let missing: BTreeSet<_> = needs.difference(&listed.grants).copied().collect();
     if !missing.is_empty() {
-        bail!("{} needs {}, which the manifest does not allow it", listed.file, names(&missing));
+        bail!(
+            "{} needs {}, which the manifest does not allow it",
+            listed.file,
+            names(&missing)
+        );
     }
     told.push(format!("needs {}", names(&needs)));
+    let granted = Grants {
+        capabilities: listed.grants.clone(),
+        hosts: Vec::new(),
+    };
     match (&listed.cases, cases) {
         (Some(file), Some(text)) => {
             let text = String::from_utf8(text).with_context(|| format!("{} is not UTF-8 text", file.file))?;
-            let passed = test::all_pass(lab, &module, &text).with_context(|| file.file.clone())?;
-            told.push(format!("{} {}", counted(passed, "case", "cases"), if passed == 1 { "passes" } else { "pass" }));
+            let passed = test::all_pass(lab, &module, &granted, &text).with_context(|| file.file.clone())?;
+            told.push(format!(
+                "{} {}",
+                counted(passed, "case", "cases"),
+                if passed == 1 { "passes" } else { "pass" }
+            ));
         }
         _ => told.push("has no cases".to_owned()),
     }
@@ -145,10 +160,18 @@ fn names(capabilities: &BTreeSet<Capability>) -> String {
 
 fn report(name: &str, checks: &[Check], verified: bool) -> String {
     let paint = Paint::stdout();
-    let width = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0);
+    let width = checks
+        .iter()
+        .map(|check| check.what.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut text = format!("{}\n", paint.strong(name));
     for Check { what, passed, detail } in checks {
-        let mark = if *passed { paint.good("ok") } else { paint.bad("no") };
+        let mark = if *passed {
+            paint.good("ok")
+        } else {
+            paint.bad("no")
+        };
         let line = format!("{what:<width$}  {detail}");
         text.push_str(&format!("  {mark}  {}\n", printable(&line)));
     }
@@ -156,7 +179,10 @@ fn report(name: &str, checks: &[Check], verified: bool) -> String {
     let summary = if verified {
         paint.good("A host would take it.")
     } else {
-        paint.bad(&format!("A host would not take it: {}.", counted(bad, "fault", "faults")))
+        paint.bad(&format!(
+            "A host would not take it: {}.",
+            counted(bad, "fault", "faults")
+        ))
     };
     format!("{text}\n{summary}\n")
 }

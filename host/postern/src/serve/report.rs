@@ -30,7 +30,10 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     out.push_str(&format!(", for gates at {}", printable(&listen.join(" "))));
     if let Some(admin) = &settings.admin {
-        out.push_str(&format!(", for operators at {}", printable(&admin.listen.to_string())));
+        out.push_str(&format!(
+            ", for operators at {}",
+            printable(&admin.listen.to_string())
+        ));
     }
     out.push('\n');
     let head = Paint::stderr().bad("error:");
@@ -44,14 +47,25 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
                     signers => format!("signed by {}", signers.join(", ")),
                 };
                 let (kind, size) = (policy.kind.unwrap_or_default(), policy.size.unwrap_or_default());
-                out.push_str(&format!("  {name}: {kind}, {digest}, {size} bytes, {}\n", printable(&signers)));
+                out.push_str(&format!(
+                    "  {name}: {kind}, {digest}, {size} bytes, {}\n",
+                    printable(&signers)
+                ));
             }
             (_, reason) => {
                 let reason = reason.map_or("not loaded", String::as_str);
-                err.push_str(&format!("{head} {}: policies.entries.{name}: {}\n", printable(file), printable(reason)));
+                err.push_str(&format!(
+                    "{head} {}: policies.entries.{name}: {}\n",
+                    printable(file),
+                    printable(reason)
+                ));
             }
         }
     }
-    let exit = if found.errors.is_empty() { Exit::Allowed } else { Exit::Denied };
+    let exit = if found.errors.is_empty() {
+        Exit::Allowed
+    } else {
+        Exit::Denied
+    };
     Output { out, err, exit }
 }

@@ -24,7 +24,6 @@ impl Algorithm {
 }
 
 /// A private key, with its id.
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub(super) enum SigningKey {
     Rs256(RS256KeyPair),
     Es256(ES256KeyPair),

@@ -22,7 +22,8 @@ pub(super) fn read_or_make(file: &str, wanted: Option<Algorithm>) -> Result<Sign
             } else {
                 key.private_jwk()
             };
-            private_file::create(Path::new(file), &text).with_context(|| format!("cannot write the key file {file}"))?;
+            private_file::create(Path::new(file), &text)
+                .with_context(|| format!("cannot write the key file {file}"))?;
             Ok(key)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read the key file {file}")),

@@ -21,6 +21,8 @@ const MODULE: &str = "postern.module";
 const RULE: &str = "postern.rule";
 /// The caller, as JSON.
 const IDENTITY: &str = "postern.identity";
+/// What Envoy's own filter says of a body that it has cut off (`allow_partial_message`).
+const PARTIAL: &str = "x-envoy-auth-partial-body";
 /// The rule's name where nobody says one: Envoy's own filter asks.
 const NO_RULE: &str = "ext_authz";
 
@@ -47,9 +49,12 @@ pub(super) enum Why {
     Ambiguous,
     /// Nobody says which policy is to decide.
     #[error(
-        "the check names no policy: set context_extensions \"{MODULE}\" on the route, or `policies.default` in the settings"
+        "the check names no policy: set context_extensions \"{MODULE}\" on the route, or `policies.default` here"
     )]
     Unnamed,
+    /// A policy would decide on a part of what the upstream gets.
+    #[error("the body is cut off: give `with_request_body` room for it, without `allow_partial_message`")]
+    Partial,
     /// The caller's identity is none.
     #[error("context extension \"{IDENTITY}\": {0}")]
     Identity(&'static str),
@@ -64,6 +69,7 @@ impl Why {
         match self {
             Self::Ambiguous => "path_ambiguous",
             Self::Unnamed => "unnamed",
+            Self::Partial => "partial_body",
             Self::Identity(_) => "identity",
             Self::Failure(failure) => failure.code(),
         }
@@ -85,7 +91,11 @@ impl Question {
         let policy = extension(MODULE).or_else(|| default.map(ToOwned::to_owned));
         let rule = extension(RULE).unwrap_or_else(|| NO_RULE.to_owned());
         let id = std::mem::take(&mut http.id);
+        let headers = headers(&mut http);
         let request = parts(&http).and_then(|(path, query)| {
+            if headers.iter().any(|h| h.name == PARTIAL && h.value == b"true") {
+                return Err(Why::Partial);
+            }
             Ok(Request {
                 id: id.clone(),
                 rule,
@@ -95,7 +105,7 @@ impl Question {
                 path,
                 query,
                 body: body(&mut http),
-                headers: headers(http),
+                headers,
                 source_address: attributes.source.and_then(address),
                 identity: extension(IDENTITY).map(|text| identity(&text)).transpose()?,
                 time: asked.time.as_ref().and_then(millis).unwrap_or_else(now),
@@ -125,10 +135,10 @@ fn body(http: &mut HttpRequest) -> Option<Vec<u8>> {
 }
 
 /// The list holds what the map cannot: repeated names in their order, and bytes that are no text.
-fn headers(http: HttpRequest) -> Vec<Header> {
-    let one_by_one = http.header_map.map(|map| map.headers).unwrap_or_default();
+fn headers(http: &mut HttpRequest) -> Vec<Header> {
+    let one_by_one = http.header_map.take().map(|map| map.headers).unwrap_or_default();
     let headers: Vec<_> = if one_by_one.is_empty() {
-        let merged = http.headers.into_iter();
+        let merged = std::mem::take(&mut http.headers).into_iter();
         merged.map(|(name, value)| (name, value.into_bytes())).collect()
     } else {
         let value = |raw: Vec<u8>, text: String| if raw.is_empty() { text.into_bytes() } else { raw };
@@ -143,7 +153,7 @@ fn headers(http: HttpRequest) -> Vec<Header> {
             name: name.to_ascii_lowercase(),
             value,
         })
-        // What a client sends under our own names says who it claims to be. The gate strips it, Envoy's filter does not.
+        // What a client sends under our own names says who it claims to be. The gate strips it, Envoy's own does not.
         .filter(|header| !header.name.starts_with(':') && !header.name.starts_with(HEADER_PREFIX))
         .collect()
 }

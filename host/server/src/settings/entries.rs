@@ -71,7 +71,8 @@ fn source(at: &str, entry: &Entry, listed: bool, strict: bool, errors: &mut Conf
         }
         (None, Some(file)) => {
             if strict {
-                let message = "is unsigned, and TAMPER_STRICT refuses it: sign it in a manifest and name it with `module`";
+                let message =
+                    "is unsigned, and TAMPER_STRICT refuses it: sign it in a manifest, name it with `module`";
                 errors.add(format!("{at}.file"), message);
             }
             let digest = entry.digest.as_ref().map(|text| text.parse::<Digest>());
@@ -86,7 +87,10 @@ fn source(at: &str, entry: &Entry, listed: bool, strict: bool, errors: &mut Conf
             })
         }
         (Some(_), Some(_)) => {
-            errors.add(at, "has both `module` and `file`: keep `module` for one of the manifest, `file` for an unsigned one");
+            errors.add(
+                at,
+                "has both `module` (of the manifest) and `file` (unsigned): keep one",
+            );
             None
         }
         (None, None) => {

@@ -184,10 +184,16 @@ fn concurrency(written: Option<usize>, entries: &entries::Map, errors: &mut Conf
         .fold(0, usize::saturating_add);
     let all = written.unwrap_or(sum);
     if all < sum {
-        errors.add(at, format!("is {all}, and the entries may run {sum} decisions at once (64 each, unless given): raise it or lower theirs"));
+        let message = format!(
+            "is {all}, and the entries may run {sum} decisions at once (64 each, unless given): raise it or lower theirs"
+        );
+        errors.add(at, message);
     }
     if !(1..=MAX_CONCURRENCY).contains(&all) && !entries.is_empty() {
-        errors.add(at, format!("must be from 1 to {MAX_CONCURRENCY}, and is {all}; unless given, it is the sum of the entries'"));
+        let message = format!(
+            "must be from 1 to {MAX_CONCURRENCY}, and is {all}; unless given, it is the entries' sum"
+        );
+        errors.add(at, message);
     }
     all
 }

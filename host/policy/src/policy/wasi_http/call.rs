@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
 use crate::contract::{Allowance, Header, Identity, Request};
 use crate::decision::{self, Content, Refusal};
+use crate::grants::Capability;
 use crate::{Decision, Failure};
 
 use super::super::Entry;
@@ -55,7 +56,9 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
     set("x-postern-request-id", &request.id)?;
     set("x-postern-rule", &request.rule)?;
     set("x-postern-time", &request.time.to_string())?;
-    set("x-postern-config", entry.config.get())?;
+    if entry.grants.has(Capability::Config) {
+        set("x-postern-config", entry.config.get())?;
+    }
     if let Some(address) = &request.source_address {
         set("x-postern-source-address", address)?;
     }
@@ -71,6 +74,10 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
         set("x-postern-subject", subject)?;
         set("x-postern-issuer", issuer)?;
         set("x-postern-method", method)?;
+        // A role with a comma would be read as two.
+        if roles.iter().any(|role| role.contains(',')) {
+            return Err(odd("roles"));
+        }
         set("x-postern-roles", &roles.join(","))?;
         set("x-postern-claims", claims)?;
         if let Some(tenant) = tenant {

@@ -62,7 +62,9 @@ impl Load<'_> {
         let started = Instant::now();
         let mut all = Measured::new()?;
         std::thread::scope(|scope| -> Result<()> {
-            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| self.one(started + time))).collect();
+            let threads: Vec<_> = (0..self.threads)
+                .map(|_| scope.spawn(|| self.one(started + time)))
+                .collect();
             while started.elapsed() < time {
                 progress(started.elapsed());
                 std::thread::sleep(TOLD.min(time.saturating_sub(started.elapsed())));

@@ -31,7 +31,10 @@ pub(super) fn build(project: &Project, profile: &str, target_dir: Option<&Path>)
         }
     }
     if !child.wait().context("cannot wait for cargo")?.success() {
-        bail!("{} does not build (what the compiler says is above)", project.name);
+        bail!(
+            "{} does not build (what the compiler says is above)",
+            project.name
+        );
     }
     found.with_context(|| format!("cargo made no .wasm file of {}", project.name))
 }

@@ -12,7 +12,7 @@ pub(super) fn component(flavour: Flavour, wasm: &[u8]) -> Result<Vec<u8>> {
         Flavour::Spin => Ok(wasm.to_vec()),
         Flavour::Authorizer => encode(wasm)
             .map_err(|error| anyhow!("{error:#}"))
-            .context("no component can be made of it; a policy needs `postern_sdk::policy!(authorize);`"),
+            .context("no component can be made of what the compiler made"),
     }
 }
 

@@ -21,6 +21,14 @@ impl Flavour {
             Self::Spin => "wasm32-wasip2",
         }
     }
+
+    /// What makes a policy of a crate.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::Authorizer => "it needs `postern_sdk::policy!(authorize);`, once",
+            Self::Spin => "it needs a function under `#[http_service]`, once",
+        }
+    }
 }
 
 /// A crate.
@@ -43,7 +51,10 @@ impl Project {
             path.to_owned()
         };
         let manifest = manifest.canonicalize().with_context(|| {
-            format!("no crate in {}: `postern policy new NAME` makes one", path.display())
+            format!(
+                "no crate in {}: `postern policy new NAME` makes one",
+                path.display()
+            )
         })?;
         ensure!(
             manifest.file_name().is_some_and(|name| name == "Cargo.toml"),
@@ -62,7 +73,10 @@ impl Project {
             })?;
         let of_manifest = |package: &&Package| package.manifest_path.as_std_path() == manifest;
         let Some(package) = metadata.packages.iter().find(of_manifest) else {
-            bail!("{} is a workspace; name the crate of one policy in it", manifest.display());
+            bail!(
+                "{} is a workspace; name the crate of one policy in it",
+                manifest.display()
+            );
         };
         let library = |target: &cargo_metadata::Target| target.crate_types.contains(&CrateType::CDyLib);
         ensure!(
@@ -86,9 +100,12 @@ impl Project {
     /// The profile to build with: one made for policies, where there is one.
     pub(super) fn profile(&self) -> Result<&'static str> {
         let path = self.workspace.join("Cargo.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let manifest: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        let made = manifest.get("profile").and_then(|profiles| profiles.get("policy"));
+        let made = manifest
+            .get("profile")
+            .and_then(|profiles| profiles.get("policy"));
         Ok(if made.is_some() { "policy" } else { "release" })
     }
 }

@@ -23,7 +23,9 @@ impl Memories {
             if let Payload::MemorySection(section) = payload.context("not WebAssembly")? {
                 for memory in section {
                     let memory = memory.context("not WebAssembly")?;
-                    let page = memory.page_size_log2.map_or(PAGE, |log2| 1_u64.checked_shl(log2).unwrap_or(PAGE));
+                    let page = memory
+                        .page_size_log2
+                        .map_or(PAGE, |log2| 1_u64.checked_shl(log2).unwrap_or(PAGE));
                     let bytes = usize::try_from(memory.initial.saturating_mul(page)).unwrap_or(usize::MAX);
                     found.memories += 1;
                     found.initial_bytes = found.initial_bytes.saturating_add(bytes);

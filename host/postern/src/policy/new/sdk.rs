@@ -47,8 +47,13 @@ impl Sdk {
         }
         let version = asked.trim_start_matches(['=', '^', '~']);
         let is_version = version.starts_with(|c: char| c.is_ascii_digit())
-            && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
-        ensure!(is_version, "--sdk: {asked} is neither a folder nor a version such as 0.1");
+            && version
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        ensure!(
+            is_version,
+            "--sdk: {asked} is neither a folder nor a version such as 0.1"
+        );
         Ok(Self::Version(asked.to_owned()))
     }
 
@@ -71,15 +76,21 @@ fn checkout(start: &Path) -> Option<PathBuf> {
 
 fn is_sdk(folder: &Path) -> bool {
     let manifest = std::fs::read_to_string(folder.join("Cargo.toml"));
-    let manifest = manifest.ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok());
-    let name = manifest.as_ref().and_then(|manifest| manifest.get("package")?.get("name")?.as_str());
+    let manifest = manifest
+        .ok()
+        .and_then(|text| toml::from_str::<toml::Table>(&text).ok());
+    let name = manifest
+        .as_ref()
+        .and_then(|manifest| manifest.get("package")?.get("name")?.as_str());
     name == Some("postern-sdk")
 }
 
 /// The way from a folder up to one around it: the checkout may be moved with all that is in it.
 fn upwards(folder: &Path, checkout: &Path) -> PathBuf {
     let below = folder.strip_prefix(checkout).unwrap_or(Path::new(""));
-    let names = below.components().filter(|part| matches!(part, Component::Normal(_)));
+    let names = below
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)));
     names.map(|_| "..").collect()
 }
 

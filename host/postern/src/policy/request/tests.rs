@@ -41,7 +41,11 @@ fn flags_make_a_request() {
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/x"));
     assert_eq!(request.query.as_deref(), Some("y=1"));
     assert_eq!(request.authority, "a.example:8443");
-    let headers: Vec<_> = request.headers.iter().map(|h| (h.name.as_str(), &h.value[..])).collect();
+    let headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|h| (h.name.as_str(), &h.value[..]))
+        .collect();
     assert_eq!(headers, [("x-a", &b"1"[..]), ("x-a", b"2")]);
     assert_eq!(request.body.unwrap(), "é".as_bytes());
     assert_eq!(request.time, 1_772_323_200_000);
@@ -92,5 +96,10 @@ fn the_usual_request_is_one() {
 fn a_configuration_is_json_or_a_file() {
     assert_eq!(config(None).unwrap(), json!({}));
     assert_eq!(config(Some("{\"a\": 1}")).unwrap(), json!({"a": 1}));
-    assert!(config(Some("absent.yaml")).unwrap_err().to_string().contains("absent.yaml"));
+    assert!(
+        config(Some("absent.yaml"))
+            .unwrap_err()
+            .to_string()
+            .contains("absent.yaml")
+    );
 }

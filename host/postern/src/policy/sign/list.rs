@@ -7,6 +7,7 @@ use postern_policy::cases::Cases;
 use postern_policy::{Digest, Listed, ListedFile, Manifest};
 
 use super::{Args, capabilities};
+use crate::policy::grants::usable;
 use crate::policy::lab::Lab;
 use crate::policy::test;
 
@@ -55,7 +56,10 @@ impl Changes {
     pub(super) fn of(args: &Args) -> Result<Self> {
         let mut added: Vec<Added> = Vec::new();
         for (name, file) in &args.add {
-            ensure!(!added.iter().any(|a| a.name == *name), "--add names `{name}` twice");
+            ensure!(
+                !added.iter().any(|a| a.name == *name),
+                "--add names `{name}` twice"
+            );
             added.push(Added {
                 name: name.clone(),
                 file: file.into(),
@@ -65,12 +69,20 @@ impl Changes {
         }
         for given in &args.grants {
             let module = addressee(&mut added, given, "--grants")?;
-            ensure!(module.grants.is_none(), "--grants is given twice for `{}`", module.name);
+            ensure!(
+                module.grants.is_none(),
+                "--grants is given twice for `{}`",
+                module.name
+            );
             module.grants = Some(given.value.clone());
         }
         for given in &args.cases {
             let module = addressee(&mut added, given, "--cases")?;
-            ensure!(module.cases.is_none(), "--cases is given twice for `{}`", module.name);
+            ensure!(
+                module.cases.is_none(),
+                "--cases is given twice for `{}`",
+                module.name
+            );
             module.cases = Some(given.value.clone().into());
         }
         Ok(Self { added })
@@ -97,9 +109,12 @@ pub(super) fn listed(lab: &Lab, added: &Added, before: Option<&Listed>, folder: 
         (Some(given), _) => capabilities(given).with_context(|| format!("--grants of `{}`", added.name))?,
         // What was granted before was somebody's decision; a new build does not widen it.
         (None, Some(before)) => before.grants.clone(),
-        (None, None) => needs.clone(),
+        (None, None) => usable(&module),
     };
-    let missing: Vec<_> = needs.difference(&grants).map(|capability| capability.name()).collect();
+    let missing: Vec<_> = needs
+        .difference(&grants)
+        .map(|capability| capability.name())
+        .collect();
     ensure!(
         missing.is_empty(),
         "`{}` needs {} to be loaded at all, which the manifest would not allow: say so with --grants, if it may",
@@ -111,7 +126,8 @@ pub(super) fn listed(lab: &Lab, added: &Added, before: Option<&Listed>, folder: 
         None => test::beside(&added.file),
     };
     let cases = cases.map(|file| -> Result<ListedFile> {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         Cases::parse(&text).with_context(|| file.display().to_string())?;
         Ok(ListedFile {
             file: seen_from(folder, &file)?,
@@ -128,7 +144,10 @@ pub(super) fn listed(lab: &Lab, added: &Added, before: Option<&Listed>, folder: 
 
 /// A file as the manifest names it.
 fn seen_from(folder: &Path, file: &Path) -> Result<String> {
-    let canonical = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let canonical = |path: &Path| {
+        path.canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))
+    };
     let (folder, file) = (canonical(folder)?, canonical(file)?);
     let inside = file.strip_prefix(&folder).ok().and_then(Path::to_str);
     inside.map(str::to_owned).with_context(|| {
@@ -144,8 +163,14 @@ fn seen_from(folder: &Path, file: &Path) -> Result<String> {
 pub(super) fn compare(manifest: &mut Manifest, folder: &Path, refresh: bool) -> Result<()> {
     let mut differ = Vec::new();
     for listed in manifest.modules.values_mut() {
-        let cases = listed.cases.as_mut().map(|cases| (&cases.file, &mut cases.digest));
-        for (file, digest) in [Some((&listed.file, &mut listed.digest)), cases].into_iter().flatten() {
+        let cases = listed
+            .cases
+            .as_mut()
+            .map(|cases| (&cases.file, &mut cases.digest));
+        for (file, digest) in [Some((&listed.file, &mut listed.digest)), cases]
+            .into_iter()
+            .flatten()
+        {
             let path = folder.join(file);
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let found = Digest::of(&bytes);

@@ -12,7 +12,12 @@ pub(super) fn told(difference: &Difference, paint: Paint) -> String {
     let (expected, found) = (readable(&difference.expected), readable(&difference.found));
     let what = printable(&difference.what);
     if expected.contains('\n') || found.contains('\n') {
-        return format!("    {what}: {} {}\n{}", paint.bad("- expected"), paint.good("+ found"), lines(&expected, &found, paint));
+        return format!(
+            "    {what}: {} {}\n{}",
+            paint.bad("- expected"),
+            paint.good("+ found"),
+            lines(&expected, &found, paint)
+        );
     }
     format!(
         "    {what}\n      expected  {}\n      found     {}\n",
@@ -47,7 +52,10 @@ fn readable(value: &str) -> String {
     };
     match serde_json::from_str(value) {
         Ok(Value::Object(members)) if !members.is_empty() => {
-            let lines: Vec<_> = members.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            let lines: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
             lines.join("\n") + "\n"
         }
         Ok(Value::Object(_)) => "none\n".to_owned(),
@@ -81,7 +89,10 @@ mod tests {
 
     #[test]
     fn objects_are_compared_line_by_line() {
-        let shown = shown(r#"{"x-a": ["1"], "x-b": ["2"]}"#, r#"{"x-a": ["1"], "x-b": ["3"]}"#);
+        let shown = shown(
+            r#"{"x-a": ["1"], "x-b": ["2"]}"#,
+            r#"{"x-a": ["1"], "x-b": ["3"]}"#,
+        );
         let lines: Vec<_> = shown.lines().map(str::trim_end).collect();
         assert_eq!(
             lines,

@@ -28,7 +28,10 @@ pub(super) fn run(lab: &Lab, args: &Args) -> Result<Output> {
     loop {
         let output = once(lab, args).unwrap_or_else(|error| Output::failure(&error));
         let _ = output.print();
-        let waiting = format!("\nWaiting for a change of {}; Ctrl-C ends.", args.target.display());
+        let waiting = format!(
+            "\nWaiting for a change of {}; Ctrl-C ends.",
+            args.target.display()
+        );
         eprintln!("{}", Paint::stderr().strong(&waiting));
         changed(&events, &files)?;
     }
@@ -70,14 +73,23 @@ impl Files {
     fn folders(&self) -> Vec<(PathBuf, RecursiveMode)> {
         let mut folders: Vec<_> = self.single.iter().filter_map(|file| file.parent()).collect();
         folders.dedup();
-        let folders = folders.into_iter().map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive));
-        let sources = self.sources.iter().map(|folder| (folder.clone(), RecursiveMode::Recursive));
+        let folders = folders
+            .into_iter()
+            .map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive));
+        let sources = self
+            .sources
+            .iter()
+            .map(|folder| (folder.clone(), RecursiveMode::Recursive));
         folders.chain(sources).collect()
     }
 
     fn concerns(&self, event: &Event) -> bool {
         let counts = |path: &PathBuf| {
-            self.single.contains(path) || self.sources.as_ref().is_some_and(|sources| path.starts_with(sources))
+            self.single.contains(path)
+                || self
+                    .sources
+                    .as_ref()
+                    .is_some_and(|sources| path.starts_with(sources))
         };
         !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(counts)
     }
@@ -93,6 +105,9 @@ fn changed(events: &Receiver<notify::Result<Event>>, files: &Files) -> Result<()
             break;
         }
     }
-    while !matches!(events.recv_timeout(QUIET), Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) {}
+    while !matches!(
+        events.recv_timeout(QUIET),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)
+    ) {}
     Ok(())
 }

@@ -1,1 +1,228 @@
+use envoy_types::pb::envoy::config::core::v3::{self as core, HeaderMap, HeaderValue, Pipe, SocketAddress};
+use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::Request as Asked;
 
+use super::*;
+
+const CALLER: &str = r#"{"subject":"ann","issuer":"issuers/sigil","method":"jwt","roles":["Operator"],"tenant":"t1","claims":{"sub":"ann","a":[1,2.50]}}"#;
+
+fn http() -> HttpRequest {
+    HttpRequest {
+        id: "r-1".into(),
+        method: "POST".into(),
+        path: "/%6frders/7?x=%2F&y".into(),
+        host: "api.example.com:8443".into(),
+        scheme: "https".into(),
+        ..HttpRequest::default()
+    }
+}
+
+fn check(http: Option<HttpRequest>, extensions: &[(&str, &str)]) -> CheckRequest {
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(Asked { time: None, http }),
+            context_extensions: extensions
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+fn read(http: HttpRequest, extensions: &[(&str, &str)]) -> Question {
+    Question::read(check(Some(http), extensions), None).unwrap()
+}
+
+fn pairs(mut http: HttpRequest) -> Vec<(String, Vec<u8>)> {
+    let mut pairs: Vec<_> = headers(&mut http).into_iter().map(|h| (h.name, h.value)).collect();
+    pairs.sort();
+    pairs
+}
+
+#[test]
+fn a_request_as_the_gate_tells_it() {
+    let mut sent = http();
+    sent.raw_body = vec![0, 255];
+    let extensions = [(MODULE, "rbac"), (RULE, "orders"), (IDENTITY, CALLER)];
+    let mut check = check(Some(sent), &extensions);
+    let attributes = check.attributes.as_mut().unwrap();
+    attributes.request.as_mut().unwrap().time = Some(Timestamp {
+        seconds: 12,
+        nanos: 345_678_901,
+    });
+    let socket = SocketAddress {
+        address: "2001:db8::7".into(),
+        ..SocketAddress::default()
+    };
+    let address = core::Address {
+        address: Some(Address::SocketAddress(socket)),
+    };
+    attributes.source = Some(Peer {
+        address: Some(address),
+        ..Peer::default()
+    });
+
+    let question = Question::read(check, Some("other")).unwrap();
+    assert_eq!(question.policy.as_deref(), Some("rbac"));
+    let request = question.request.unwrap();
+    assert_eq!(
+        (
+            request.id.as_str(),
+            request.rule.as_str(),
+            request.method.as_str()
+        ),
+        ("r-1", "orders", "POST")
+    );
+    assert_eq!(
+        (request.scheme.as_str(), request.authority.as_str()),
+        ("https", "api.example.com:8443")
+    );
+    assert_eq!(
+        (request.path.as_str(), request.query.as_deref()),
+        ("/orders/7", Some("x=%2F&y"))
+    );
+    assert_eq!(request.body.as_deref(), Some(&[0, 255][..]));
+    assert_eq!(request.source_address.as_deref(), Some("2001:db8::7"));
+    assert_eq!(request.time, 12_345);
+    let identity = request.identity.unwrap();
+    assert_eq!(
+        (identity.subject.as_str(), identity.tenant.as_deref()),
+        ("ann", Some("t1"))
+    );
+    assert_eq!(identity.claims, r#"{"sub":"ann","a":[1,2.50]}"#, "as they stand");
+}
+
+#[test]
+fn a_body_that_was_cut_off_is_not_decided_on() {
+    for (value, usable) in [("true", false), ("false", true)] {
+        let mut sent = http();
+        sent.body = "{\"cpus\": 1".into();
+        sent.headers.insert(PARTIAL.into(), value.into());
+        let request = read(sent, &[(MODULE, "sentinel")]).request;
+        let code = request.err().map(|unusable| unusable.why.code());
+        assert_eq!(code, (!usable).then_some("partial_body"), "{value}");
+    }
+}
+
+#[test]
+fn a_request_as_envoys_filter_tells_it() {
+    let mut sent = http();
+    sent.path = "/orders".into();
+    sent.body = "text".into();
+    let mut check = check(Some(sent), &[]);
+    let pipe = core::Address {
+        address: Some(Address::Pipe(Pipe {
+            path: "/run/x".into(),
+            mode: 0,
+        })),
+    };
+    check.attributes.as_mut().unwrap().source = Some(Peer {
+        address: Some(pipe),
+        ..Peer::default()
+    });
+    assert_eq!(Question::read(check.clone(), None).unwrap().policy, None);
+    let question = Question::read(check, Some("rbac")).unwrap();
+    assert_eq!(question.policy.as_deref(), Some("rbac"), "the default");
+    let request = question.request.unwrap();
+    assert_eq!((request.rule.as_str(), request.query), ("ext_authz", None));
+    assert_eq!(request.body.as_deref(), Some(&b"text"[..]));
+    assert!(request.identity.is_none() && request.source_address.is_none());
+    assert!(request.time > 1_700_000_000_000, "now");
+}
+
+#[test]
+fn headers_by_map_and_one_by_one() {
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut sent = http();
+    sent.headers = [
+        text(":path", "/"),
+        text(":authority", "a"),
+        text("X-Mixed", "1,2"),
+        text("x-postern-subject", "eve"),
+        text("X-Postern-Roles", "root"),
+    ]
+    .into();
+    assert_eq!(pairs(sent.clone()), [("x-mixed".to_owned(), b"1,2".to_vec())]);
+
+    let raw = |name: &str, raw: &[u8]| HeaderValue {
+        key: name.into(),
+        value: String::new(),
+        raw_value: raw.to_vec(),
+    };
+    let worded = HeaderValue {
+        key: "x-b".into(),
+        value: "text".into(),
+        raw_value: vec![],
+    };
+    sent.header_map = Some(HeaderMap {
+        headers: vec![
+            raw(":method", b"GET"),
+            raw("x-a", b"1"),
+            raw("X-A", b"\xff"),
+            worded,
+            raw("x-postern-a", b"e"),
+        ],
+    });
+    let expected = [("x-a", &b"1"[..]), ("x-a", b"\xff"), ("x-b", b"text")];
+    assert_eq!(
+        pairs(sent),
+        expected.map(|(name, value)| (name.to_owned(), value.to_vec()))
+    );
+}
+
+#[test]
+fn what_no_policy_can_be_asked_about() {
+    for path in ["", "orders", "/a/../b", "/a%2fb", "/a//b", "/a#b"] {
+        let unusable = read(
+            HttpRequest {
+                path: path.into(),
+                ..http()
+            },
+            &[],
+        )
+        .request
+        .unwrap_err();
+        assert_eq!(
+            (unusable.why.code(), unusable.id.as_str()),
+            ("path_ambiguous", "r-1"),
+            "{path}"
+        );
+    }
+    for caller in [
+        "ann",
+        "[]",
+        "{}",
+        r#"{"subject":"","issuer":"i","method":"jwt","roles":[],"claims":{}}"#,
+        r#"{"subject":"a","issuer":"i","method":"jwt","roles":[],"claims":[]}"#,
+        r#"{"subject":"a","issuer":"i","method":"jwt","roles":"root","claims":{}}"#,
+        r#"{"subject":"a","subject":"b","issuer":"i","method":"jwt","roles":[],"claims":{}}"#,
+        r#"{"subject":"a","issuer":"i","method":"jwt","claims":{}}"#,
+    ] {
+        let unusable = read(http(), &[(IDENTITY, caller)]).request.unwrap_err();
+        assert_eq!(unusable.why.code(), "identity", "{caller}");
+        assert!(
+            !unusable.why.to_string().contains(caller) || caller.len() < 4,
+            "not repeated"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_check_of_an_http_request() {
+    assert!(Question::read(CheckRequest::default(), Some("rbac")).is_none());
+    assert!(Question::read(check(None, &[]), Some("rbac")).is_none());
+    assert!(Question::read(check(Some(HttpRequest::default()), &[]), Some("rbac")).is_none());
+}
+
+#[test]
+fn times_that_are_none_are_not_taken() {
+    for (seconds, nanos, expected) in [
+        (1, 999_999, Some(1000)),
+        (-1, 0, None),
+        (0, -1, None),
+        (i64::MAX, 0, None),
+    ] {
+        assert_eq!(millis(&Timestamp { seconds, nanos }), expected);
+    }
+}

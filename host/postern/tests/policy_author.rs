@@ -1,0 +1,164 @@
+//! A policy's way from `postern policy new` to a signed manifest.
+
+mod support;
+
+use support::policy::{TARGET, signer, with_toolchain};
+use support::{Desk, Run};
+
+const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn good(desk: &Desk, args: &[&str]) -> Run {
+    let run = desk.run(&[&["policy"], args].concat());
+    assert_eq!(run.code, 0, "{args:?}: {run:?}");
+    run
+}
+
+fn exists(desk: &Desk, file: &str) -> bool {
+    desk.path(file).is_file()
+}
+
+#[test]
+fn a_new_policy_builds_passes_decides_and_is_signed() {
+    let desk = with_toolchain();
+    good(&desk, &["new", "quota", "--sdk", CHECKOUT]);
+    for file in [
+        "Cargo.toml",
+        "build.rs",
+        "src/lib.rs",
+        "cases.yaml",
+        "README.md",
+        ".gitignore",
+    ] {
+        assert!(exists(&desk, &format!("quota/{file}")), "{file}");
+    }
+    let run = good(
+        &desk,
+        &["build", "quota", "-o", "quota.wasm", "--target-dir", TARGET],
+    );
+    assert!(run.says("needs     config") && run.says("sha256:"), "{run:?}");
+    let run = good(&desk, &["test", "quota", "--target-dir", TARGET]);
+    assert!(run.says("5 cases: 5 passed, 0 failed"), "{run:?}");
+
+    let config = ["--config", "{\"writer\": \"Operator\"}"];
+    let post = |role| {
+        [
+            &[
+                "policy",
+                "run",
+                "quota.wasm",
+                "-X",
+                "POST",
+                "--role",
+                role,
+                "--json",
+            ],
+            &config[..],
+        ]
+        .concat()
+    };
+    let allowed = desk.run(&post("Operator"));
+    assert_eq!(
+        (allowed.code, &allowed.json()["decision"]),
+        (0, &"allow".into()),
+        "{allowed:?}"
+    );
+    let denied = desk.run(&post("Auditor"));
+    assert_eq!(
+        (denied.code, &denied.json()["code"]),
+        (2, &"role_missing".into()),
+        "{denied:?}"
+    );
+    let bench = [
+        "bench",
+        "quota.wasm",
+        "--cases",
+        "quota/cases.yaml",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    assert!(
+        good(&desk, &bench).json()["memory_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 65_536)
+    );
+
+    let ann = signer(&desk, "ann");
+    std::fs::copy(desk.path("quota/cases.yaml"), desk.path("quota.cases.yaml")).unwrap();
+    good(
+        &desk,
+        &[
+            "sign",
+            "manifest.json",
+            "--key",
+            "ann.pem",
+            "--signer",
+            "ann",
+            "--add",
+            "quota=quota.wasm",
+        ],
+    );
+    let run = good(&desk, &["verify", "manifest.json", "--signer", &ann]);
+    assert!(run.says("5 cases pass"), "{run:?}");
+}
+
+#[test]
+fn a_new_spin_policy_builds_and_passes() {
+    let desk = with_toolchain();
+    good(&desk, &["new", "window", "--template", "spin"]);
+    let run = good(&desk, &["test", "window", "--target-dir", TARGET]);
+    assert!(run.says("3 cases: 3 passed, 0 failed"), "{run:?}");
+}
+
+#[test]
+fn a_crate_is_only_begun_where_nothing_is_lost() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("full")).unwrap();
+    desk.file("full/mine", "x");
+    for (args, says) in [
+        (&["7up", "--sdk", CHECKOUT][..], "begin with a letter"),
+        (&["fn", "--sdk", CHECKOUT], "is taken"),
+        (
+            &["full", "--sdk", CHECKOUT],
+            "is not empty; nothing there is overwritten",
+        ),
+        (
+            &["a", "--directory", "full/mine", "--sdk", CHECKOUT],
+            "cannot use full/mine",
+        ),
+        (&["a", "--sdk", "nowhere"], "neither a folder nor a version"),
+        (&["a", "--sdk", "full"], "not the folder of postern-sdk"),
+        (&["a", "--template", "go"], "possible values: rust, spin"),
+    ] {
+        let run = desk.run(&[&["policy", "new"], args].concat());
+        assert_eq!(run.code, 3, "{args:?}: {run:?}");
+        assert!(run.says(says), "{args:?}: {run:?}");
+        assert!(!desk.path("a").exists(), "{args:?}");
+    }
+    assert_eq!(std::fs::read_dir(desk.path("full")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_built_is_told_with_the_mend() {
+    let desk = with_toolchain();
+    std::fs::create_dir_all(desk.path("empty")).unwrap();
+    good(&desk, &["new", "broken", "--sdk", CHECKOUT]);
+    good(&desk, &["new", "silent", "--sdk", CHECKOUT]);
+    good(&desk, &["new", "plain", "--sdk", CHECKOUT]);
+    desk.file("broken/src/lib.rs", "fn authorize(");
+    desk.file("silent/src/lib.rs", "pub fn authorize() {}");
+    let manifest = std::fs::read_to_string(desk.path("plain/Cargo.toml")).unwrap();
+    desk.file("plain/Cargo.toml", &manifest.replace("\"cdylib\", ", ""));
+    for (target, says) in [
+        ("absent", "postern policy new"),
+        ("empty", "postern policy new"),
+        ("broken/README.md", "neither a crate's folder nor a Cargo.toml"),
+        ("broken", "broken does not build"),
+        ("silent", "postern_sdk::policy!(authorize);"),
+        ("plain", "crate-type = [\"cdylib\", \"rlib\"]"),
+    ] {
+        let run = desk.run(&["policy", "build", target, "--target-dir", TARGET]);
+        assert_eq!(run.code, 3, "{target}: {run:?}");
+        assert!(run.says(says), "{target}: {run:?}");
+    }
+}

@@ -1,0 +1,53 @@
+//! How long a check takes, over a Unix socket and one connection: `cargo xtask bench policy`.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Desk, allower, ask, check, connect, with_role};
+
+/// Checks of each kind.
+const CHECKS: usize = 20_000;
+
+fn main() {
+    let desk = Desk::new();
+    desk.file("yes.wasm", &allower());
+    desk.file("rbac.wasm", &support::shipped("rbac"));
+    let rules = "[{methods: [POST], path: '/orders/{id}', roles: [Operator]}]";
+    let rbac = format!("{{file: rbac.wasm, grants: [config, log], config: {{rules: {rules}}}}}");
+    let host = postern_server::runtime().unwrap();
+    let started = host.block_on(desk.start(&format!(
+        "{{entries: {{'yes': {{file: yes.wasm}}, rbac: {rbac}}}}}"
+    )));
+
+    let asks = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    asks.block_on(async {
+        let mut client = connect(&started.addresses()[0]).await;
+        for (name, asked) in [
+            ("allows everything", check("yes", "POST", "/orders/7")),
+            ("rbac", with_role(check("rbac", "POST", "/orders/7"), "Operator")),
+        ] {
+            let mut times: Vec<Duration> = Vec::new();
+            for _ in 0..CHECKS {
+                let started = Instant::now();
+                assert_eq!(ask(&mut client, asked.clone()).await, "allowed");
+                times.push(started.elapsed());
+            }
+            times.sort_unstable();
+            let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+            println!("check over a Unix socket, {name}: p50 {p50:?}, p99 {p99:?}, fastest {:?}", times[0]);
+        }
+    });
+    host.block_on(started.stop());
+}

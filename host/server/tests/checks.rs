@@ -1,0 +1,276 @@
+//! Checks, as gates and Envoy's own filter send them, over TCP and over a Unix socket.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use postern_server::Address;
+use support::{Desk, allower, ask, check, connect, denier, get, http, spinner, with_role};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.file("yes.wasm", &allower());
+    desk.file("no.wasm", &denier("quorum_missing"));
+    desk.file("spin.wasm", &spinner());
+    desk
+}
+
+#[tokio::test]
+async fn decisions_over_both_kinds_of_listener() {
+    let desk = desk();
+    let text = "listen: ['unix:host.sock', '127.0.0.1:0', '[::1]:0']\n\
+                policies: {default: 'yes', entries: {'yes': {file: yes.wasm}, 'no': {file: no.wasm}}}";
+    let host = desk.try_start(text).await.unwrap();
+    assert_eq!(host.addresses().len(), 3);
+    for address in host.addresses() {
+        let mut client = connect(address).await;
+        for (entry, path, expected) in [
+            ("yes", "/a", "allowed"),
+            ("no", "/a", "denied 403 quorum_missing"),
+            ("", "/a", "allowed"),
+            ("yes", "/a/../b", "denied 400 path_ambiguous"),
+            ("other", "/a", "failed 13"),
+        ] {
+            assert_eq!(
+                ask(&mut client, check(entry, "GET", path)).await,
+                expected,
+                "{address} {entry} {path}"
+            );
+        }
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
+    let desk = desk();
+    let entries =
+        "{'yes': {file: yes.wasm}, spin: {file: spin.wasm, deadline: 30ms}, gone: {file: gone.wasm}}";
+    let host = desk.start(&format!("{{entries: {entries}}}")).await;
+    let mut client = connect(&host.addresses()[0]).await;
+    let mut caller = check("yes", "GET", "/");
+    let extensions = &mut caller.attributes.as_mut().unwrap().context_extensions;
+    extensions.insert("postern.identity".into(), "{\"subject\": \"ann\"}".into());
+    for (check, expected) in [
+        (check("", "GET", "/"), "failed 13"),
+        (check("gone", "GET", "/"), "failed 13"),
+        (check("spin", "GET", "/"), "failed 13"),
+        (caller, "failed 13"),
+        (check("yes", "GET", "/"), "allowed"),
+    ] {
+        assert_eq!(ask(&mut client, check).await, expected);
+    }
+    for none in [CheckRequest::default(), check("yes", "", "/")] {
+        assert_eq!(
+            client.check(none).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+    }
+    let metrics = get(&host, "/metrics").await.body;
+    for series in [
+        r#"postern_policy_decisions_total{policy="unknown",result="unnamed"} 1"#,
+        r#"postern_policy_decisions_total{policy="gone",result="not_loaded"} 1"#,
+        r#"postern_policy_decisions_total{policy="spin",result="deadline"} 1"#,
+        r#"postern_policy_decisions_total{policy="yes",result="identity"} 1"#,
+        r#"postern_policy_decisions_total{policy="yes",result="allowed"} 1"#,
+        r#"postern_policy_duration_seconds_bucket{le="0.001",policy="spin"} 0"#,
+        "postern_checks_in_flight 0",
+    ] {
+        assert!(metrics.contains(series), "no {series} in {metrics}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
+    let desk = desk();
+    let spin = "{file: spin.wasm, deadline: 500ms, concurrency: 1, queue: 0}";
+    let host = desk
+        .start(&format!(
+            "{{entries: {{spin: {spin}, 'yes': {{file: yes.wasm}}}}}}"
+        ))
+        .await;
+    let client = connect(&host.addresses()[0]).await;
+    let mut first = client.clone();
+    let first = tokio::spawn(async move { ask(&mut first, check("spin", "GET", "/")).await });
+    let mut client = client;
+    while !get(&host, "/metrics")
+        .await
+        .body
+        .contains("postern_checks_in_flight 1")
+    {
+        assert!(!first.is_finished(), "it spins");
+    }
+    let started = Instant::now();
+    assert_eq!(
+        ask(&mut client, check("spin", "GET", "/")).await,
+        "failed 14",
+        "overloaded"
+    );
+    assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+    assert!(
+        !first.is_finished() && started.elapsed() < Duration::from_millis(400),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(first.await.unwrap(), "failed 13", "its deadline");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_that_is_too_large_is_refused() {
+    let desk = desk();
+    let host = desk
+        .start("{entries: {'yes': {file: yes.wasm, memory: 64MiB}}}")
+        .await;
+    let mut client = connect(&host.addresses()[0]).await;
+    for (size, fits) in [(1 << 20, true), (2 << 20, false)] {
+        let mut check = check("yes", "POST", "/");
+        let asked = check.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        asked.http.as_mut().unwrap().raw_body = vec![b'x'; size];
+        assert_eq!(client.check(check).await.is_ok(), fits, "{size}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn gates_reach_checks_and_health_and_nothing_else() {
+    let desk = desk();
+    let text = "listen: ['127.0.0.1:0', 'unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
+    let host = desk.try_start(text).await.unwrap();
+    assert!(host.admin().is_none());
+    for address in host.addresses() {
+        let mut health = HealthClient::new(support::channel(address).await);
+        for service in ["", "envoy.service.auth.v3.Authorization"] {
+            let request = HealthCheckRequest {
+                service: service.into(),
+            };
+            assert_eq!(
+                health.check(request).await.unwrap().get_ref().status,
+                1,
+                "{service}"
+            );
+        }
+        for (method, path) in [
+            ("GET", "/healthz"),
+            ("GET", "/readyz"),
+            ("GET", "/metrics"),
+            ("GET", "/v1/policies"),
+            ("POST", "/v1/policies/reload"),
+        ] {
+            assert!(
+                http(address, method, path, None).await.is_none(),
+                "HTTP/1.1 {path}"
+            );
+            assert_eq!(
+                over_http2(address, method, path).await,
+                ("12".into(), true),
+                "HTTP/2 {path}"
+            );
+        }
+    }
+    host.stop().await;
+}
+
+/// The gRPC status (12 is UNIMPLEMENTED), and whether there is no body.
+async fn over_http2(address: &Address, method: &str, path: &str) -> (String, bool) {
+    async fn send<C>(connection: C, method: &str, path: &str) -> (String, bool)
+    where
+        C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connection));
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://host{path}"));
+        let response = sender
+            .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+            .await
+            .unwrap();
+        let status = response
+            .headers()
+            .get("grpc-status")
+            .map_or("none", |value| value.to_str().unwrap())
+            .to_owned();
+        (status, hyper::body::Body::is_end_stream(response.body()))
+    }
+    match address {
+        Address::Tcp(address) => {
+            send(
+                tokio::net::TcpStream::connect(address).await.unwrap(),
+                method,
+                path,
+            )
+            .await
+        }
+        Address::Unix(socket) => {
+            send(
+                tokio::net::UnixStream::connect(socket).await.unwrap(),
+                method,
+                path,
+            )
+            .await
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_built_module_decides_by_the_callers_roles() {
+    let desk = Desk::new();
+    desk.file("rbac.wasm", &support::shipped("rbac"));
+    let rules = "[{methods: [POST], path: '/orders/{id}', roles: [Operator]}, {path: /open, open: true}]";
+    let entry =
+        format!("{{file: rbac.wasm, grants: [config, log], config: {{rules: {rules}, cache_ms: 500}}}}");
+    let host = desk.start(&format!("{{entries: {{rbac: {entry}}}}}")).await;
+    let mut client = connect(&host.addresses()[0]).await;
+    for (check, expected) in [
+        (check("rbac", "GET", "/open"), "allowed"),
+        (check("rbac", "POST", "/orders/7"), "denied 403 role_missing"),
+        (
+            with_role(check("rbac", "POST", "/orders/7"), "Operator"),
+            "allowed",
+        ),
+        (
+            with_role(check("rbac", "POST", "/%6frders/7?x=1"), "Operator"),
+            "allowed",
+        ),
+        (
+            with_role(check("rbac", "POST", "/orders/7"), "Auditor"),
+            "denied 403 role_missing",
+        ),
+        (
+            with_role(check("rbac", "GET", "/other"), "Operator"),
+            "denied 403 no_rule",
+        ),
+    ] {
+        let asked = format!("{check:?}");
+        assert_eq!(ask(&mut client, check).await, expected, "{asked}");
+    }
+    let response = client
+        .check(check("rbac", "GET", "/open"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(matches!(
+        response.http_response,
+        Some(HttpResponse::OkResponse(_))
+    ));
+    assert!(format!("{:?}", response.dynamic_metadata.unwrap()).contains("NumberValue(500.0)"));
+    host.stop().await;
+}

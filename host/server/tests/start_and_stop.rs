@@ -1,0 +1,212 @@
+//! Sockets, strictness, and an end that loses nothing.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use ed25519_compact::{KeyPair, Seed};
+use postern_policy::{Digest, Manifest};
+use postern_server::{ListenError, StartError, inspect};
+use support::{Desk, allower, ask, becomes, check, connect, denier, get, spinner};
+
+const YES: &str = "listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.file("yes.wasm", &allower());
+    desk
+}
+
+#[tokio::test]
+async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
+    let desk = desk();
+    let host = desk.try_start(YES).await.unwrap();
+    let mode = std::fs::metadata(desk.path("host.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert!(matches!(
+        desk.try_start(YES).await,
+        Err(StartError::Listen(ListenError::InUse(_)))
+    ));
+    assert_eq!(
+        ask(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
+        "allowed",
+        "untouched"
+    );
+    host.stop().await;
+    assert!(!desk.path("host.sock").exists());
+    let left: Vec<_> = std::fs::read_dir(desk.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["yes.wasm"]);
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_nothing_else() {
+    let desk = desk();
+    drop(UnixListener::bind(desk.path("host.sock")).unwrap());
+    let host = desk.try_start(YES).await.unwrap();
+    assert_eq!(
+        ask(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
+        "allowed"
+    );
+    // Another's socket that has taken its place stays.
+    std::fs::remove_file(desk.path("host.sock")).unwrap();
+    let _other = UnixListener::bind(desk.path("host.sock")).unwrap();
+    host.stop().await;
+    assert!(desk.path("host.sock").exists());
+
+    std::fs::remove_file(desk.path("host.sock")).unwrap();
+    desk.file("host.sock", b"precious");
+    let error = desk.try_start(YES).await.unwrap_err();
+    assert!(
+        matches!(error, StartError::Listen(ListenError::Taken(_))),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(desk.path("host.sock")).unwrap(), b"precious");
+    assert!(
+        desk.try_start("listen: ['unix:no/where.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_has_begun_is_finished() {
+    let desk = desk();
+    desk.file("spin.wasm", &spinner());
+    let host = desk
+        .start("{entries: {spin: {file: spin.wasm, deadline: 400ms}}}")
+        .await;
+    let mut client = connect(&host.addresses()[0]).await;
+    let asked = tokio::spawn(async move { ask(&mut client, check("spin", "GET", "/")).await });
+    while !get(&host, "/metrics")
+        .await
+        .body
+        .contains("postern_checks_in_flight 1")
+    {
+        assert!(!asked.is_finished(), "it spins");
+    }
+    let started = Instant::now();
+    host.stop().await;
+    assert_eq!(asked.await.unwrap(), "failed 13");
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+/// Writes a manifest of `a.wasm`, signed.
+fn sign(desk: &Desk, module: &[u8], key: &KeyPair) {
+    let digest = Digest::of(module);
+    let text = format!(r#"{{"version": 1, "modules": {{"a": {{"file": "a.wasm", "digest": "{digest}"}}}}}}"#);
+    let mut manifest = Manifest::parse(text.as_bytes()).unwrap();
+    manifest.sign("ann", &key.sk).unwrap();
+    desk.file("a.wasm", module);
+    desk.file("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+}
+
+fn signed(tamper: &str) -> String {
+    // The key of the seed of thirty-two ones.
+    let key = "ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=";
+    format!(
+        "listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\npolicies: {{manifest: manifest.json, \
+         signers: {{ann: '{key}'}}, watch: false, tamper: {tamper}, entries: {{a: {{module: a}}, b: {{module: a}}}}}}"
+    )
+}
+
+#[tokio::test]
+async fn a_strict_host_starts_with_everything_or_not_at_all() {
+    let desk = Desk::new();
+    let key = KeyPair::from_seed(Seed::new([1; 32]));
+    sign(&desk, &denier("first"), &key);
+    let strict = signed("{strict: true, interval: 1s}");
+    let host = desk
+        .try_start(&strict)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut client = connect(&host.addresses()[0]).await;
+    assert_eq!(get(&host, "/readyz").await.status, 200);
+
+    // Changed behind its back: what was verified serves on, and the host says so.
+    let module = std::fs::read(desk.path("a.wasm")).unwrap();
+    desk.file("a.wasm", &denier("evil"));
+    let mut ready = get(&host, "/readyz").await;
+    while ready.status == 200 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ready = get(&host, "/readyz").await;
+    }
+    assert!(
+        ready.json()["faults"]["a"]
+            .as_str()
+            .unwrap()
+            .contains("should be"),
+        "{ready:?}"
+    );
+    assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
+    host.stop().await;
+
+    let error = desk.try_start(&strict).await.unwrap_err();
+    let StartError::Strict(errors) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(errors.keys().collect::<Vec<_>>(), ["a", "b"], "all of them");
+    assert!(error.to_string().contains("should be sha256:"), "{error}");
+    let inspection = inspect(&desk.settings(&strict)).await.unwrap();
+    assert_eq!((inspection.errors.len(), inspection.policies.len()), (2, 2));
+    assert!(
+        !desk.path("host.sock").exists(),
+        "nothing is left of one that did not start"
+    );
+
+    desk.file("a.wasm", &module);
+    let inspection = inspect(&desk.settings(&strict)).await.unwrap();
+    assert!(inspection.errors.is_empty());
+    assert_eq!(inspection.policies[0].signers, ["ann"]);
+}
+
+#[tokio::test]
+async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
+    let desk = Desk::new();
+    let key = KeyPair::from_seed(Seed::new([1; 32]));
+    sign(&desk, &denier("first"), &key);
+    let host = desk
+        .try_start(&signed("{check: true, interval: 1s}"))
+        .await
+        .unwrap();
+    desk.file("a.wasm", &denier("evil"));
+    while !get(&host, "/metrics")
+        .await
+        .body
+        .contains(r#"postern_policy_fault{policy="a"} 1"#)
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(get(&host, "/readyz").await.status, 200);
+    sign(&desk, &denier("second"), &key);
+    let mut client = connect(&host.addresses()[0]).await;
+    support::http(host.admin().unwrap(), "POST", "/v1/policies/reload", None)
+        .await
+        .unwrap();
+    becomes(&mut client, &check("a", "GET", "/"), "denied 403 second").await;
+    assert!(
+        get(&host, "/readyz").await.json()["faults"]
+            .as_object()
+            .unwrap()
+            .is_empty()
+    );
+    host.stop().await;
+}

@@ -1,0 +1,108 @@
+//! Policy modules: those that ship, as `cargo xtask build` made them, and small ones made of text on the spot.
+
+use std::path::{Path, PathBuf};
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::paths;
+
+/// There is no such module.
+#[derive(Debug, thiserror::Error)]
+#[error("no policy module at {path}; run `cargo xtask build`, or set POSTERN_POLICIES to a folder that holds it")]
+pub struct NotBuilt {
+    path: String,
+}
+
+/// Where `cargo xtask build` puts the modules that ship.
+#[must_use]
+pub fn built() -> PathBuf {
+    paths::target().join("postern").join("policies")
+}
+
+/// A module that ships: `rbac`, `tenant` and so on. In `POSTERN_POLICIES`, else where `cargo xtask build` put it.
+///
+/// # Errors
+///
+/// When the file is not there.
+pub fn shipped(name: &str) -> Result<PathBuf, NotBuilt> {
+    let folder = match std::env::var_os("POSTERN_POLICIES").filter(|value| !value.is_empty()) {
+        Some(set) => PathBuf::from(set),
+        None => built(),
+    };
+    let path = folder.join(format!("{name}.wasm"));
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(NotBuilt {
+            path: path.display().to_string(),
+        })
+    }
+}
+
+/// What went wrong with a module made of text.
+#[derive(Debug, thiserror::Error)]
+#[error("the module cannot be made: {0}")]
+pub struct Unmade(String);
+
+/// A component of the world `postern:policy/authorizer`: memory, an allocator, the given fields (imports first), and
+/// an `authorize` of the given instructions. They leave a pointer to the answer; zeros there are an allowance.
+///
+/// # Errors
+///
+/// When the text is no module of that world.
+pub fn authorizer(fields: &str, authorize: &str) -> Result<Vec<u8>, Unmade> {
+    let text = format!(
+        r#"(module
+            {fields}
+            (memory $memory (export "memory") 2)
+            (global $next (mut i32) (i32.const 65536))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (local $at i32)
+                (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+                (global.set $next (i32.add (local.get $at) (local.get 3)))
+                (if (i32.gt_u (global.get $next) (i32.mul (memory.size $memory) (i32.const 65536)))
+                    (then (if (i32.eq (memory.grow $memory (i32.const 32)) (i32.const -1)) (then unreachable))))
+                (local.get $at))
+            ;; Some bytes to point at.
+            (data (memory $memory) (i32.const 2048) "{{}}")
+            (func (export "authorize") (param $request i32) (result i32) {authorize}))"#
+    );
+    component(&text).map_err(Unmade)
+}
+
+fn component(text: &str) -> Result<Vec<u8>, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let mut resolve = Resolve::default();
+    let wit = paths::workspace().join(Path::new("policies/wit"));
+    let (package, _) = resolve.push_dir(wit).map_err(|error| words(&error))?;
+    let world = resolve
+        .select_world(&[package], Some("authorizer"))
+        .map_err(|error| words(&error))?;
+    let mut module = wat::parse_str(text).map_err(|error| words(&error))?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(|error| words(&error))?;
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// A module that refuses everything with 403 and this code: versions of a policy are told apart by it.
+///
+/// # Errors
+///
+/// As [`authorizer`].
+pub fn denier(code: &str) -> Result<Vec<u8>, Unmade> {
+    let length = code.len();
+    authorizer(
+        &format!(r#"(data (memory $memory) (i32.const 1024) "{code}") (data (memory $memory) (i32.const 1152) "no")"#),
+        // The decision begins at 4: deny; the status at 8, the code at 12, the message at 20, the headers at 28.
+        &format!(
+            "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))
+             (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const {length}))
+             (i32.store (i32.const 20) (i32.const 1152)) (i32.store (i32.const 24) (i32.const 2))
+             (i32.const 0)"
+        ),
+    )
+}

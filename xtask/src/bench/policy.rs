@@ -1,0 +1,33 @@
+//! What a decision of a policy costs.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{build, command, setup};
+
+/// Builds the modules, and measures the same decision in three ways.
+pub(super) fn run() -> Result<()> {
+    eprintln!("[1/4] setting up, and building the policy modules");
+    setup::run()?;
+    let modules = build::modules::build()?;
+    eprintln!("[2/4] inside the host, by criterion");
+    bench("policy", &modules)?;
+    eprintln!("[3/4] the same, by `postern policy bench`");
+    let module = modules.folder.join("rbac.wasm");
+    let cases = modules.folder.join("rbac.cases.yaml");
+    let mut own = Command::new(&modules.postern);
+    own.args(["policy", "bench"]).arg(module).arg("--cases").arg(cases);
+    command::run(&mut own)?;
+    eprintln!("[4/4] through Check, on a Unix socket");
+    bench("check", &modules)
+}
+
+/// In the profile of tests: the dependencies are optimised there, and are not compiled once more.
+fn bench(name: &str, modules: &build::modules::Modules) -> Result<()> {
+    let mut cargo = command::cargo();
+    cargo
+        .args(["bench", "--workspace", "--profile", "dev", "--bench", name])
+        .env("POSTERN_POLICIES", &modules.folder);
+    command::run(&mut cargo)
+}
