@@ -196,7 +196,10 @@ mod tests {
         let config = config(include_str!("../../../../envoy/gate.yaml"));
         let hints = hints(&config).join("\n");
         assert!(
-            hints.contains("for the body (webhook) and for an issuer's keys (orders, admin)"),
+            hints.contains(
+                "for the body (allocate, webhook) and for an issuer's keys (orders, admin, reports, allocate) \
+                 and for a policy's answer (reports, allocate)"
+            ),
             "{hints}"
         );
         assert!(
