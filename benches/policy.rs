@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern_policy::{
-    Cache, Capability, Decision, EntrySettings, Engines, Grants, Header, Identity, Limits, Module, Policies, Request,
-    Settings, Source, Store, Surroundings,
+    Cache, Capability, Decision, Engines, EntrySettings, Grants, Header, Identity, Limits, Module, Policies,
+    Request, Settings, Source, Store, Surroundings,
 };
 use postern_testbed::modules;
 use serde_json::json;
@@ -73,8 +73,10 @@ fn settings() -> Settings {
 }
 
 fn decisions(c: &mut Criterion) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let engines = Engines::new(64, Limits::default().memory).unwrap();
     let surroundings = Surroundings {
         store: Store::Memory,

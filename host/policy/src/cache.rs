@@ -41,7 +41,11 @@ impl Cache {
     /// If it cannot be made, is another user's, or lets others in.
     pub fn open(directory: &Path) -> Result<Self, CacheError> {
         let io = |error| CacheError::Io(directory.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io)?;
         let found = fs::symlink_metadata(directory).map_err(io)?;
         // A file of our own tells who we are without asking the system for it.
         let ours = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
@@ -58,12 +62,21 @@ impl Cache {
     ///
     /// # Errors
     /// What the compiler says of the module. A file that cannot be read or written costs time, not the module.
-    pub(crate) fn component(&self, engine: &Engine, digest: Digest, wasm: &[u8]) -> wasmtime::Result<Component> {
-        let path = self.directory.join(format!("{}-{:016x}.cwasm", digest.hex(), compiler(engine)));
+    pub(crate) fn component(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        wasm: &[u8],
+    ) -> wasmtime::Result<Component> {
+        let path = self
+            .directory
+            .join(format!("{}-{:016x}.cwasm", digest.hex(), compiler(engine)));
         match self.read(engine, &path) {
             Ok(Some(component)) => return Ok(component),
             Ok(None) => {}
-            Err(error) => tracing::warn!(path = %path.display(), %error, "compiled module not usable; compiling anew"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "compiled module not usable; compiling anew")
+            }
         }
         let component = Component::from_binary(engine, wasm)?;
         if let Err(error) = self.write(&path, &component) {
@@ -136,7 +149,12 @@ mod tests {
         let wasm = wat::parse_str(EMPTY).unwrap();
         let digest = Digest::of(&wasm);
         cache.component(&engine, digest, &wasm).unwrap();
-        let files = || -> Vec<_> { fs::read_dir(&directory).unwrap().map(|f| f.unwrap().path()).collect() };
+        let files = || -> Vec<_> {
+            fs::read_dir(&directory)
+                .unwrap()
+                .map(|f| f.unwrap().path())
+                .collect()
+        };
         let [file] = <[PathBuf; 1]>::try_from(files()).unwrap();
         assert!(cache.read(&engine, &file).unwrap().is_some());
 

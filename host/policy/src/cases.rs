@@ -50,7 +50,11 @@ pub async fn run(
     let mut reports = Vec::with_capacity(cases.cases.len());
     for case in &cases.cases {
         let config = case.config.as_ref().or(cases.config.as_ref());
-        let policy = Policy::link(engines, entry(config, grants, limits, surroundings), module.clone())?;
+        let policy = Policy::link(
+            engines,
+            entry(config, grants, limits, surroundings),
+            module.clone(),
+        )?;
         let answer = policy.decide(&case.request.to_request()).await;
         reports.push(CaseReport {
             name: case.name.clone(),

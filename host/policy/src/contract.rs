@@ -15,9 +15,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use postern::policy::types::{
-    Allowance, CacheGrant, Header, Identity, Obligation, Part,
-};
+pub use postern::policy::types::{Allowance, CacheGrant, Header, Identity, Obligation, Part};
 pub use postern::policy::{clock, config, http, keyvalue, log};
 
 impl Part {

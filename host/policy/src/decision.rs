@@ -55,12 +55,18 @@ impl Decision {
         match answer {
             Ok(contract::Decision::Allow(allowance)) => {
                 headers(&allowance.headers)?;
-                let size: usize = allowance.obligations.iter().map(|o| o.name.len() + o.value.len()).sum();
+                let size: usize = allowance
+                    .obligations
+                    .iter()
+                    .map(|o| o.name.len() + o.value.len())
+                    .sum();
                 if allowance.obligations.len() > HEADERS || size > SIZE {
                     return Err(Failure::Reply("too many obligations".into()));
                 }
                 if allowance.obligations.iter().any(|o| !is_word(&o.name)) {
-                    return Err(Failure::Reply("the name of an obligation is no lower-case word".into()));
+                    return Err(Failure::Reply(
+                        "the name of an obligation is no lower-case word".into(),
+                    ));
                 }
                 if let Some(grant) = &allowance.cache {
                     parts(&grant.parts)?;
@@ -71,10 +77,14 @@ impl Decision {
                 status(denial.status)?;
                 headers(&denial.headers)?;
                 if !is_word(&denial.code) {
-                    return Err(Failure::Reply("the code of a denial is no lower-case word".into()));
+                    return Err(Failure::Reply(
+                        "the code of a denial is no lower-case word".into(),
+                    ));
                 }
                 if denial.message.len() > 1024 {
-                    return Err(Failure::Reply("the message of a denial is longer than 1024 bytes".into()));
+                    return Err(Failure::Reply(
+                        "the message of a denial is longer than 1024 bytes".into(),
+                    ));
                 }
                 Ok(Self::Deny(Refusal {
                     status: denial.status,
@@ -112,10 +122,15 @@ pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
             && HeaderName::from_bytes(name.as_bytes()).is_ok()
             && HeaderValue::from_bytes(value).is_ok();
         if !sound {
-            return Err(Failure::Reply(format!("header `{}` is none", name.escape_debug())));
+            return Err(Failure::Reply(format!(
+                "header `{}` is none",
+                name.escape_debug()
+            )));
         }
         if reserved(name) {
-            return Err(Failure::Reply(format!("header `{name}` is not a policy's to set")));
+            return Err(Failure::Reply(format!(
+                "header `{name}` is not a policy's to set"
+            )));
         }
     }
     Ok(())
@@ -143,7 +158,8 @@ fn parts(parts: &[Part]) -> Result<(), Failure> {
     }
     for part in parts {
         if let Part::Header(name) = part
-            && (name.bytes().any(|b| b.is_ascii_uppercase()) || HeaderName::from_bytes(name.as_bytes()).is_err())
+            && (name.bytes().any(|b| b.is_ascii_uppercase())
+                || HeaderName::from_bytes(name.as_bytes()).is_err())
         {
             return Err(Failure::Reply("a cache grant by a header that is none".into()));
         }
@@ -214,7 +230,17 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_be_carried_out_are_failures() {
-        for name in ["", "a b", "X-Upper", ":path", "host", "content-length", "x-postern-subject", "x-envoy-a", "a\nb"] {
+        for name in [
+            "",
+            "a b",
+            "X-Upper",
+            ":path",
+            "host",
+            "content-length",
+            "x-postern-subject",
+            "x-envoy-a",
+            "a\nb",
+        ] {
             let headers = vec![header(name, b"v")];
             assert!(allow(headers.clone(), "o", "x").is_err(), "allow {name:?}");
             assert!(deny(403, "c", headers).is_err(), "deny {name:?}");

@@ -77,7 +77,14 @@ mod tests {
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse(), Ok(digest));
-        for bad in ["", "sha256:", &text[..70], &text[7..], &format!("{text}00"), "sha256:zz"] {
+        for bad in [
+            "",
+            "sha256:",
+            &text[..70],
+            &text[7..],
+            &format!("{text}00"),
+            "sha256:zz",
+        ] {
             assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
         }
     }

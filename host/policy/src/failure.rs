@@ -58,7 +58,10 @@ impl Failure {
     /// Whether the module was stopped, rather than answered.
     #[must_use]
     pub fn is_stop(&self) -> bool {
-        matches!(self, Self::Deadline(_) | Self::Memory(_) | Self::Trap(_) | Self::Log(_))
+        matches!(
+            self,
+            Self::Deadline(_) | Self::Memory(_) | Self::Trap(_) | Self::Log(_)
+        )
     }
 
     /// What ended a call, of the error that wasmtime gives back.

@@ -74,13 +74,16 @@ impl Grants {
     #[must_use]
     pub fn reaches(&self, host: &str, port: Option<u16>) -> bool {
         self.has(Capability::Http)
-            && self.hosts.iter().any(|granted| match (granted.rsplit_once(':'), port) {
-                (Some((name, number)), Some(port)) => {
-                    name.eq_ignore_ascii_case(host) && number.parse() == Ok(port)
-                }
-                (_, None) => granted.eq_ignore_ascii_case(host),
-                (None, Some(_)) => false,
-            })
+            && self
+                .hosts
+                .iter()
+                .any(|granted| match (granted.rsplit_once(':'), port) {
+                    (Some((name, number)), Some(port)) => {
+                        name.eq_ignore_ascii_case(host) && number.parse() == Ok(port)
+                    }
+                    (_, None) => granted.eq_ignore_ascii_case(host),
+                    (None, Some(_)) => false,
+                })
     }
 }
 
@@ -110,6 +113,9 @@ mod tests {
             hosts: grants.hosts.clone(),
             ..Grants::default()
         };
-        assert!(!without.reaches("api.example.com", None), "hosts alone grant nothing");
+        assert!(
+            !without.reaches("api.example.com", None),
+            "hosts alone grant nothing"
+        );
     }
 }

@@ -22,7 +22,7 @@ mod policy;
 mod registry;
 
 pub use cache::{Cache, CacheError};
-pub use capability::http::client;
+pub use capability::http::{HttpClient, client};
 pub use capability::keyvalue::Store;
 pub use contract::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use decision::{Content, Decision, Refusal};

@@ -55,7 +55,13 @@ impl Meter {
         self.used
     }
 
-    fn take(&mut self, from: usize, to: usize, maximum: Option<usize>, unit: usize) -> wasmtime::Result<bool> {
+    fn take(
+        &mut self,
+        from: usize,
+        to: usize,
+        maximum: Option<usize>,
+        unit: usize,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| to > maximum) {
             // It will not grow, whatever is said here.
             return Ok(false);

@@ -78,7 +78,9 @@ pub enum ManifestError {
     #[error("version {0}; this program knows version 1")]
     Version(u32),
     /// There is nobody whose signature would count.
-    #[error("there are no signers in the settings: name the public keys of those who may sign, under `signers`")]
+    #[error(
+        "there are no signers in the settings: name the public keys of those who may sign, under `signers`"
+    )]
     NoSigners,
     /// Nobody signed it.
     #[error("it is not signed: sign it with `postern policy sign`")]
@@ -87,7 +89,9 @@ pub enum ManifestError {
     #[error("signed by nobody whom the settings name; it names {0}")]
     UnknownSigners(String),
     /// A signature of a known signer is wrong.
-    #[error("the signature of `{0}` is wrong: the manifest was changed after it was signed, or another key was used")]
+    #[error(
+        "the signature of `{0}` is wrong: the manifest was changed after it was signed, or another key was used"
+    )]
     Wrong(String),
 }
 
@@ -130,7 +134,11 @@ impl Manifest {
             good.push(signer.clone());
         }
         if good.is_empty() {
-            let named: Vec<_> = self.signatures.iter().map(|s| format!("`{}`", s.signer.escape_debug())).collect();
+            let named: Vec<_> = self
+                .signatures
+                .iter()
+                .map(|s| format!("`{}`", s.signer.escape_debug()))
+                .collect();
             return Err(ManifestError::UnknownSigners(named.join(", ")));
         }
         Ok(good)
@@ -180,7 +188,10 @@ mod tests {
     }
 
     fn signers(names: &[(&str, u8)]) -> Signers {
-        names.iter().map(|(name, seed)| ((*name).to_owned(), key(*seed).pk)).collect()
+        names
+            .iter()
+            .map(|(name, seed)| ((*name).to_owned(), key(*seed).pk))
+            .collect()
     }
 
     #[test]
@@ -204,7 +215,10 @@ mod tests {
             let changed = text.replacen(from, to, 1);
             assert_ne!(changed, text);
             let result = Manifest::parse(changed.as_bytes()).unwrap().verify(&known);
-            assert!(matches!(result, Err(ManifestError::Wrong(_))), "{from}: {result:?}");
+            assert!(
+                matches!(result, Err(ManifestError::Wrong(_))),
+                "{from}: {result:?}"
+            );
         }
     }
 
@@ -214,11 +228,20 @@ mod tests {
         let mut signed = manifest();
         assert!(matches!(signed.verify(&known), Err(ManifestError::Unsigned)));
         signed.sign("ann", &key(9).sk).unwrap();
-        assert!(matches!(signed.verify(&known), Err(ManifestError::Wrong(_))), "another key under her name");
+        assert!(
+            matches!(signed.verify(&known), Err(ManifestError::Wrong(_))),
+            "another key under her name"
+        );
         signed.sign("ann", &key(1).sk).unwrap();
         assert_eq!(signed.signatures.len(), 1, "renewed");
-        assert!(matches!(signed.verify(&Signers::new()), Err(ManifestError::NoSigners)));
-        assert!(matches!(signed.verify(&signers(&[("bob", 1)])), Err(ManifestError::UnknownSigners(_))));
+        assert!(matches!(
+            signed.verify(&Signers::new()),
+            Err(ManifestError::NoSigners)
+        ));
+        assert!(matches!(
+            signed.verify(&signers(&[("bob", 1)])),
+            Err(ManifestError::UnknownSigners(_))
+        ));
         for signature in ["", "AAAA", "not base64!"] {
             let mut broken = signed.clone();
             broken.signatures[0].signature = signature.into();

@@ -30,7 +30,9 @@ pub struct Module {
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Module")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +82,11 @@ impl Module {
         };
         // Which engine it needs is told by its exports, which are known once it is parsed: a `wasi:http` component
         // names the interface in plain text, and if it turns out to be something else nothing is lost but time.
-        let guess = if contains(wasm, b"wasi:http/") { &engines.wasi } else { &engines.plain };
+        let guess = if contains(wasm, b"wasi:http/") {
+            &engines.wasi
+        } else {
+            &engines.plain
+        };
         let component = component_for(guess)?;
         let (imports, exports) = names(&component);
         let kind = kind_of(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
@@ -153,7 +159,8 @@ impl Module {
                 self.imports
                     .iter()
                     .any(|import| {
-                        import.starts_with("wasi:http/outgoing-handler@") || import.starts_with("wasi:http/client@")
+                        import.starts_with("wasi:http/outgoing-handler@")
+                            || import.starts_with("wasi:http/client@")
                     })
                     .then_some(Capability::Http),
             )

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use crate::capability::http::HttpClient;
 use crate::capability::keyvalue::{Shelf, Store};
 use crate::contract::Request;
 use crate::grants::{Capability, Grants};
@@ -25,7 +26,7 @@ pub struct Surroundings {
     /// Where the `keyvalue` capability keeps its values.
     pub store: Store,
     /// What the `http` capability asks with.
-    pub client: reqwest::Client,
+    pub client: HttpClient,
 }
 
 /// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
@@ -36,7 +37,7 @@ pub(crate) struct Entry {
     pub(crate) limits: Limits,
     pub(crate) store: Store,
     pub(crate) shelf: Arc<Shelf>,
-    pub(crate) client: reqwest::Client,
+    pub(crate) client: HttpClient,
 }
 
 /// A module that is ready to decide.

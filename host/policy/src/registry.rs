@@ -66,6 +66,8 @@ pub struct Decided {
     pub digest: Digest,
     /// How long it took.
     pub took: Duration,
+    /// Bytes of memory that the instance had in the end.
+    pub memory: usize,
 }
 
 /// What became of an entry when the policies were loaded.
@@ -105,7 +107,12 @@ impl LoadReport {
 impl Policies {
     /// No policies yet: [`Policies::load`] brings them.
     #[must_use]
-    pub fn new(engines: Engines, cache: Option<Cache>, surroundings: Surroundings, settings: Settings) -> Self {
+    pub fn new(
+        engines: Engines,
+        cache: Option<Cache>,
+        surroundings: Surroundings,
+        settings: Settings,
+    ) -> Self {
         Self {
             engines,
             cache,
@@ -168,7 +175,12 @@ impl Policies {
             report.entries.insert(name.clone(), Ok(Change::Removed));
         }
         self.serving.store(Arc::new(table));
-        self.note_faults(report.errors().map(|(name, error)| (name.to_owned(), error.to_string())).collect());
+        self.note_faults(
+            report
+                .errors()
+                .map(|(name, error)| (name.to_owned(), error.to_string()))
+                .collect(),
+        );
         report
     }
 
@@ -189,7 +201,12 @@ impl Policies {
                 found.insert(name.clone(), error);
             }
         }
-        self.note_faults(found.iter().map(|(name, error)| (name.clone(), error.to_string())).collect());
+        self.note_faults(
+            found
+                .iter()
+                .map(|(name, error)| (name.clone(), error.to_string()))
+                .collect(),
+        );
         found
     }
 
@@ -199,7 +216,10 @@ impl Policies {
         *faults = found
             .into_iter()
             .map(|(name, reason)| {
-                let since = faults.get(&name).filter(|old| old.reason == reason).map_or(now, |old| old.since);
+                let since = faults
+                    .get(&name)
+                    .filter(|old| old.reason == reason)
+                    .map_or(now, |old| old.since);
                 (name, Fault { since, reason })
             })
             .collect();
@@ -221,6 +241,7 @@ impl Policies {
             decision: outcome.decision,
             digest: serving.policy.digest(),
             took,
+            memory: outcome.memory,
         })
     }
 
@@ -239,13 +260,21 @@ impl Policies {
     #[must_use]
     pub fn faults(&self) -> BTreeMap<String, String> {
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().map(|(name, fault)| (name.clone(), fault.reason.clone())).collect()
+        faults
+            .iter()
+            .map(|(name, fault)| (name.clone(), fault.reason.clone()))
+            .collect()
     }
 
     /// The entries that serve nothing.
     pub async fn missing(&self) -> Vec<String> {
         let settings = self.settings.lock().await;
         let serving = self.serving.load();
-        settings.entries.keys().filter(|name| !serving.contains_key(*name)).cloned().collect()
+        settings
+            .entries
+            .keys()
+            .filter(|name| !serving.contains_key(*name))
+            .cloned()
+            .collect()
     }
 }

@@ -51,18 +51,8 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
         "reply",
     ),
     ("traps", "", "unreachable", "trap"),
-    (
-        "reads out of bounds",
-        "",
-        "(i32.load (i32.const -4))",
-        "trap",
-    ),
-    (
-        "answers outside its memory",
-        "",
-        "(i32.const -16)",
-        "reply",
-    ),
+    ("reads out of bounds", "", "(i32.load (i32.const -4))", "trap"),
+    ("answers outside its memory", "", "(i32.const -16)", "reply"),
     (
         "answers what is no variant",
         "",
@@ -131,8 +121,16 @@ async fn each_hostile_module_fails_alone_and_in_time() {
         assert!(decided.is_ok(), "after one that {name}: {decided:?}");
     }
     for status in host.status().await {
-        let (calls, failed) = if status.name == "good" { (HOSTILE.len() as u64, 0) } else { (TRIES, TRIES) };
-        assert_eq!((status.calls, status.failed.values().sum::<u64>()), (calls, failed), "{status:?}");
+        let (calls, failed) = if status.name == "good" {
+            (HOSTILE.len() as u64, 0)
+        } else {
+            (TRIES, TRIES)
+        };
+        assert_eq!(
+            (status.calls, status.failed.values().sum::<u64>()),
+            (calls, failed),
+            "{status:?}"
+        );
     }
 }
 
@@ -170,7 +168,10 @@ async fn a_call_of_the_host_that_sleeps_ends_at_the_deadline() {
         quickest = quickest.min(started.elapsed());
         assert_eq!(failure, Failure::Deadline(limits.deadline));
     }
-    assert!(quickest >= limits.deadline && quickest < limits.deadline + SLACK, "took {quickest:?}");
+    assert!(
+        quickest >= limits.deadline && quickest < limits.deadline + SLACK,
+        "took {quickest:?}"
+    );
     assert!(silent.accept().await.is_ok(), "it was asked");
 }
 

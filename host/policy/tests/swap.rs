@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{
-    Capability, Change, Content, Decision, Digest, EntrySettings, Failure, Listed, ListedFile, Manifest, Policies,
-    Settings, Source,
+    Capability, Change, Content, Decision, Digest, EntrySettings, Failure, Listed, ListedFile, Manifest,
+    Policies, Settings, Source,
 };
 use support::{denier, entry, host, module, request, settings};
 
@@ -61,8 +61,15 @@ async fn under_load_every_decision_is_of_one_version_or_the_other() {
         assert_eq!(version(&host, "p").await.unwrap(), before);
         install(directory.path(), "p.wasm", &denier(&after));
         let report = host.load().await;
-        assert!(matches!(report.entries["p"], Ok(Change::Swapped { .. })), "{report:?}");
-        assert_eq!(version(&host, "p").await.unwrap(), after, "at once after the swap");
+        assert!(
+            matches!(report.entries["p"], Ok(Change::Swapped { .. })),
+            "{report:?}"
+        );
+        assert_eq!(
+            version(&host, "p").await.unwrap(),
+            after,
+            "at once after the swap"
+        );
     }
     stop.store(true, Ordering::Relaxed);
     let known: BTreeSet<_> = (0..=20).map(|i| format!("version_{i}")).collect();
@@ -137,7 +144,12 @@ fn list(directory: &Path, wasm: &[u8]) {
 type Tampering = (&'static str, fn(&Path), &'static str, &'static str);
 
 const TAMPERINGS: [Tampering; 15] = [
-    ("another module", |d| install(d, "p.wasm", &denier("evil")), "digest", "should be"),
+    (
+        "another module",
+        |d| install(d, "p.wasm", &denier("evil")),
+        "digest",
+        "should be",
+    ),
     (
         "a truncated module",
         |d| {
@@ -147,8 +159,18 @@ const TAMPERINGS: [Tampering; 15] = [
         "digest",
         "should be",
     ),
-    ("no module", |d| std::fs::remove_file(d.join("p.wasm")).unwrap(), "read", "No such file"),
-    ("other cases", |d| install(d, "p.cases.yaml", b"cases: []"), "digest", "should be"),
+    (
+        "no module",
+        |d| std::fs::remove_file(d.join("p.wasm")).unwrap(),
+        "read",
+        "No such file",
+    ),
+    (
+        "other cases",
+        |d| install(d, "p.cases.yaml", b"cases: []"),
+        "digest",
+        "should be",
+    ),
     (
         "a manifest without signatures",
         |d| {
@@ -163,7 +185,9 @@ const TAMPERINGS: [Tampering; 15] = [
         "a manifest signed by another key",
         |d| {
             let mut manifest = read(d);
-            manifest.sign("ann", &KeyPair::from_seed(Seed::new([9; 32])).sk).unwrap();
+            manifest
+                .sign("ann", &KeyPair::from_seed(Seed::new([9; 32])).sk)
+                .unwrap();
             write(d, &manifest);
         },
         "manifest",
@@ -183,7 +207,12 @@ const TAMPERINGS: [Tampering; 15] = [
         "a manifest changed after it was signed",
         |d| {
             let mut manifest = read(d);
-            manifest.modules.get_mut("p").unwrap().grants.insert(Capability::Http);
+            manifest
+                .modules
+                .get_mut("p")
+                .unwrap()
+                .grants
+                .insert(Capability::Http);
             write(d, &manifest);
         },
         "manifest",
@@ -198,10 +227,30 @@ const TAMPERINGS: [Tampering; 15] = [
         "manifest",
         "not a manifest",
     ),
-    ("no manifest", |d| std::fs::remove_file(d.join("manifest.json")).unwrap(), "read", "No such file"),
-    ("a core module, signed", |d| list(d, b"\0asm\x01\0\0\0"), "module", "core WebAssembly"),
-    ("compiled code, signed", |d| list(d, b"\x7fELF and so on"), "module", "compiled code"),
-    ("a component that is no policy, signed", |d| list(d, b"\0asm\x0d\0\x01\0"), "module", "exports neither"),
+    (
+        "no manifest",
+        |d| std::fs::remove_file(d.join("manifest.json")).unwrap(),
+        "read",
+        "No such file",
+    ),
+    (
+        "a core module, signed",
+        |d| list(d, b"\0asm\x01\0\0\0"),
+        "module",
+        "core WebAssembly",
+    ),
+    (
+        "compiled code, signed",
+        |d| list(d, b"\x7fELF and so on"),
+        "module",
+        "compiled code",
+    ),
+    (
+        "a component that is no policy, signed",
+        |d| list(d, b"\0asm\x0d\0\x01\0"),
+        "module",
+        "exports neither",
+    ),
     (
         "a module that wants more than it is granted, signed",
         |d| {
@@ -211,7 +260,12 @@ const TAMPERINGS: [Tampering; 15] = [
         "link",
         "`clock`",
     ),
-    ("a module that fails its cases, signed", |d| list(d, &denier("other")), "cases", "good"),
+    (
+        "a module that fails its cases, signed",
+        |d| list(d, &denier("other")),
+        "cases",
+        "good",
+    ),
 ];
 
 #[tokio::test]
@@ -228,11 +282,19 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
         let (_, error) = report.errors().next().unwrap_or_else(|| panic!("{what}: loaded"));
         assert_eq!(error.kind, kind, "{what}: {error}");
         assert!(error.to_string().contains(says), "{what}: {error}");
-        assert_eq!(version(&host, "p").await.unwrap(), "good", "{what}: the old one serves on");
+        assert_eq!(
+            version(&host, "p").await.unwrap(),
+            "good",
+            "{what}: the old one serves on"
+        );
         assert!(host.faults()["p"].contains(says), "{what}");
 
         let fresh = support::host(signed_settings(directory.path()));
-        assert_eq!(fresh.load().await.errors().count(), 1, "{what}: a fresh host does not load it");
+        assert_eq!(
+            fresh.load().await.errors().count(),
+            1,
+            "{what}: a fresh host does not load it"
+        );
         assert_eq!(version(&fresh, "p").await, Err(Failure::NotLoaded("p".into())));
     }
 }
@@ -271,7 +333,8 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
         settings
     };
     let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Listed("q".into());
-    let file: fn(&mut Settings, &mut EntrySettings) = |_, entry| entry.source = support::entry("p.wasm").source;
+    let file: fn(&mut Settings, &mut EntrySettings) =
+        |_, entry| entry.source = support::entry("p.wasm").source;
     for (what, change, kind) in [
         (
             "a grant beyond the manifest's",
@@ -298,7 +361,10 @@ async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
     for name in ["a.wasm", "b.wasm"] {
         install(directory.path(), name, &denier("one"));
     }
-    let host = host(settings(directory.path(), [("a", entry("a.wasm")), ("b", entry("b.wasm"))]));
+    let host = host(settings(
+        directory.path(),
+        [("a", entry("a.wasm")), ("b", entry("b.wasm"))],
+    ));
     host.load().await;
     install(directory.path(), "a.wasm", b"nonsense");
     install(directory.path(), "b.wasm", &denier("two"));

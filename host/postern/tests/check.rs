@@ -117,7 +117,8 @@ fn json_is_for_scripts() {
     assert_eq!(good["warnings"][0]["path"], "signatures.github.secrets[0].env");
     let hints = good["hints"].to_string();
     assert!(
-        hints.contains("for the body (allocate, webhook)") && hints.contains("allow_on_headers_stop_iteration: true")
+        hints.contains("for the body (allocate, webhook)")
+            && hints.contains("allow_on_headers_stop_iteration: true")
     );
 
     for (file, path, line) in [

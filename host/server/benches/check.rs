@@ -46,7 +46,10 @@ fn main() {
             }
             times.sort_unstable();
             let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-            println!("check over a Unix socket, {name}: p50 {p50:?}, p99 {p99:?}, fastest {:?}", times[0]);
+            println!(
+                "check over a Unix socket, {name}: p50 {p50:?}, p99 {p99:?}, fastest {:?}",
+                times[0]
+            );
         }
     });
     host.block_on(started.stop());

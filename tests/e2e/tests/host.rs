@@ -78,7 +78,7 @@ fn token(idp: &IdentityProvider, role: &str, tenant: &str) -> String {
 async fn modules_decide_on_the_identity_the_path_and_the_body() {
     let policies = json!({"entries": {
         "rbac": rbac(),
-        "tenant": {"file": "tenant.wasm", "grants": ["config"], 
+        "tenant": {"file": "tenant.wasm", "grants": ["config"],
                    "config": {"paths": ["/t/{tenant}/{rest..}"], "set_header": "x-tenant"}},
     }});
     let host = host(&policies, &["rbac", "tenant"]);
@@ -86,24 +86,52 @@ async fn modules_decide_on_the_identity_the_path_and_the_body() {
         rule("kernel", "/kernel", json!({"module": "rbac"})),
         rule("tenants", "/t", json!({"module": "tenant"})),
     ];
-    let bed = Setup::new(gate(&rules)).workers(2).policy_host(host.addr()).start();
+    let bed = Setup::new(gate(&rules))
+        .workers(2)
+        .policy_host(host.addr())
+        .start();
     let http = client(Version::Http1);
     for (method, path, role, tenant, status, code) in [
         ("POST", "/kernel/sign", "Service", "acme", 200, None),
-        ("POST", "/kernel/sign", "Auditor", "acme", 403, Some("role_missing")),
+        (
+            "POST",
+            "/kernel/sign",
+            "Auditor",
+            "acme",
+            403,
+            Some("role_missing"),
+        ),
         ("GET", "/kernel/audit/7", "Auditor", "acme", 200, None),
         ("GET", "/kernel/other", "SuperAdmin", "acme", 403, Some("no_rule")),
         // Escapes are read before the module sees the path, as the upstream may read them.
-        ("POST", "/kernel/%73ign", "Auditor", "acme", 403, Some("role_missing")),
+        (
+            "POST",
+            "/kernel/%73ign",
+            "Auditor",
+            "acme",
+            403,
+            Some("role_missing"),
+        ),
         ("GET", "/t/acme/things", "Reader", "acme", 200, None),
-        ("GET", "/t/other/things", "Reader", "acme", 403, Some("tenant_mismatch")),
+        (
+            "GET",
+            "/t/other/things",
+            "Reader",
+            "acme",
+            403,
+            Some("tenant_mismatch"),
+        ),
     ] {
         let call = Call::new(method, path).bearer(&token(&bed.idp, role, tenant));
         let case = format!("{method} {path} as {role} of {tenant}");
         call.send(&http, &bed).await.expect(status, code, &case);
     }
     let reached = bed.api.requests();
-    assert_eq!(reached.last().unwrap().header("x-tenant"), Some("acme"), "{reached:?}");
+    assert_eq!(
+        reached.last().unwrap().header("x-tenant"),
+        Some("acme"),
+        "{reached:?}"
+    );
     bed.assert_sound("policies");
 }
 
@@ -121,7 +149,11 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
     }});
     let host = host(&policies, &["sentinel", "maintenance"]);
     let rules = [
-        rule("allocate", "/kernel", json!({"module": "sentinel", "body": "4KiB"})),
+        rule(
+            "allocate",
+            "/kernel",
+            json!({"module": "sentinel", "body": "4KiB"}),
+        ),
         rule("closed", "/closed", json!({"module": "maintenance"})),
     ];
     let bed = Setup::new(gate(&rules)).policy_host(host.addr()).start();
@@ -130,7 +162,12 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
     let admin = token(&bed.idp, "SuperAdmin", "acme");
     for (path, body, status, code) in [
         ("/kernel/allocate", r#"{"team": "a", "cpus": 8}"#, 200, None),
-        ("/kernel/allocate", r#"{"team": "a", "cpus": 65}"#, 403, Some("limit_exceeded")),
+        (
+            "/kernel/allocate",
+            r#"{"team": "a", "cpus": 65}"#,
+            403,
+            Some("limit_exceeded"),
+        ),
         ("/kernel/allocate", r#"{"cpus": 8}"#, 403, Some("field_missing")),
         ("/kernel/allocate", "not JSON", 400, Some("body_invalid")),
         ("/closed", "", 503, Some("maintenance")),
@@ -139,12 +176,19 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
         let case = format!("{path} with {body}");
         let answer = call.send(&http, &bed).await;
         answer.expect(status, code, &case);
-        assert_eq!(answer.header("retry-after").is_some(), path == "/closed", "{case}: as the module answered");
+        assert_eq!(
+            answer.header("retry-after").is_some(),
+            path == "/closed",
+            "{case}: as the module answered"
+        );
     }
     let exempt = Call::post("/closed", "").bearer(&admin);
     exempt.send(&http, &bed).await.expect(200, None, "an exempt role");
     let large = Call::post("/kernel/allocate", vec![b' '; 5000]).bearer(&operator);
-    large.send(&http, &bed).await.expect(413, Some("body_too_large"), "5 KiB");
+    large
+        .send(&http, &bed)
+        .await
+        .expect(413, Some("body_too_large"), "5 KiB");
     bed.assert_sound("body");
 }
 
@@ -195,21 +239,33 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
     let (idp, api) = (IdentityProvider::start().unwrap(), SampleApi::start().unwrap());
     let bootstrap = without_our_filter(&setup.bootstrap(&idp, &api));
     assert!(!bootstrap.contains("postern.wasm"));
-    let envoy = setup.envoy(bootstrap).start().unwrap_or_else(|error| panic!("{error}"));
+    let envoy = setup
+        .envoy(bootstrap)
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
     let http = client(Version::Http1);
     let post = async |path: &str, body: &str| {
         let call = Call::post(path, body).header("x-postern-subject", "forged");
         call.send_to(&http, &envoy.url("")).await.unwrap()
     };
-    post("/kernel/allocate", r#"{"cpus": 8}"#).await.expect(200, None, "within");
-    post("/kernel/allocate", r#"{"cpus": 65}"#).await.expect(403, Some("limit_exceeded"), "above");
-    post("/kernel//allocate", "{}").await.expect(400, Some("path_ambiguous"), "two readings");
+    post("/kernel/allocate", r#"{"cpus": 8}"#)
+        .await
+        .expect(200, None, "within");
+    post("/kernel/allocate", r#"{"cpus": 65}"#)
+        .await
+        .expect(403, Some("limit_exceeded"), "above");
+    post("/kernel//allocate", "{}")
+        .await
+        .expect(400, Some("path_ambiguous"), "two readings");
     assert_eq!(api.count(), 1);
 
     // A module that fails is an error to Envoy, not a decision.
-    host.install("sentinel.wasm", &modules::authorizer("", "unreachable").unwrap()).unwrap();
+    host.install("sentinel.wasm", &modules::authorizer("", "unreachable").unwrap())
+        .unwrap();
     host.admin("POST", "/v1/policies/reload").unwrap();
-    post("/kernel/allocate", "{}").await.expect(503, Some("policy_failed"), "traps");
+    post("/kernel/allocate", "{}")
+        .await
+        .expect(503, Some("policy_failed"), "traps");
     assert_eq!(envoy.stat("http.ingress.ext_authz.error"), Some(1), "an error");
     assert_eq!(envoy.stat("http.ingress.ext_authz.denied"), Some(2), "decisions");
     host.kill();
@@ -285,7 +341,8 @@ async fn modules_swapped_every_second_under_load_lose_no_request() {
     let (http, swaps) = (client(Version::Http1), swap_seconds());
     let began = Instant::now();
     for i in 1..=swaps {
-        host.install("p.wasm", &modules::denier(&format!("version_{i}")).unwrap()).unwrap();
+        host.install("p.wasm", &modules::denier(&format!("version_{i}")).unwrap())
+            .unwrap();
         host.admin("POST", "/v1/policies/reload").unwrap();
         // Once the reload is answered, every decision is of the new one.
         let answer = Call::get("/p").send(&http, &bed).await;
@@ -294,9 +351,20 @@ async fn modules_swapped_every_second_under_load_lose_no_request() {
     }
     let answers = load.stop().await;
     println!("{swaps} swaps under load: {answers:?}");
-    let known = |answer: &String| answer.strip_prefix("version_").is_some_and(|n| n.parse::<u64>().is_ok());
-    assert!(answers.keys().all(known), "no failed request, and no third kind of answer: {answers:?}");
-    assert_eq!(answers.len() as u64, swaps + 1, "each version decided: {answers:?}");
+    let known = |answer: &String| {
+        answer
+            .strip_prefix("version_")
+            .is_some_and(|n| n.parse::<u64>().is_ok())
+    };
+    assert!(
+        answers.keys().all(known),
+        "no failed request, and no third kind of answer: {answers:?}"
+    );
+    assert_eq!(
+        answers.len() as u64,
+        swaps + 1,
+        "each version decided: {answers:?}"
+    );
     bed.assert_sound("swaps");
 }
 
@@ -310,7 +378,10 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
         host.kill();
         tokio::time::sleep(Duration::from_millis(500)).await;
         host.restart().unwrap_or_else(|error| panic!("{error}"));
-        Call::get("/p").send(&client(Version::Http1), &bed).await.expect(403, Some("decided"), "back");
+        Call::get("/p")
+            .send(&client(Version::Http1), &bed)
+            .await
+            .expect(403, Some("decided"), "back");
     }
     let answers = load.stop().await;
     println!("three kills under load: {answers:?}");

@@ -9,7 +9,9 @@ use crate::paths;
 
 /// There is no such module.
 #[derive(Debug, thiserror::Error)]
-#[error("no policy module at {path}; run `cargo xtask build`, or set POSTERN_POLICIES to a folder that holds it")]
+#[error(
+    "no policy module at {path}; run `cargo xtask build`, or set POSTERN_POLICIES to a folder that holds it"
+)]
 pub struct NotBuilt {
     path: String,
 }
@@ -80,7 +82,8 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
         .select_world(&[package], Some("authorizer"))
         .map_err(|error| words(&error))?;
     let mut module = wat::parse_str(text).map_err(|error| words(&error))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(|error| words(&error))?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| words(&error))?;
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
@@ -96,7 +99,9 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 pub fn denier(code: &str) -> Result<Vec<u8>, Unmade> {
     let length = code.len();
     authorizer(
-        &format!(r#"(data (memory $memory) (i32.const 1024) "{code}") (data (memory $memory) (i32.const 1152) "no")"#),
+        &format!(
+            r#"(data (memory $memory) (i32.const 1024) "{code}") (data (memory $memory) (i32.const 1152) "no")"#
+        ),
         // The decision begins at 4: deny; the status at 8, the code at 12, the message at 20, the headers at 28.
         &format!(
             "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))

@@ -104,7 +104,10 @@ impl PolicyHost {
     ///
     /// As [`PolicyHost::start`].
     pub fn restart(&mut self) -> Result<(), Error> {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))?;
         let child = Command::new(&self.binary)
             .arg("serve")
             .arg("--config")
@@ -221,8 +224,13 @@ fn ask(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String>
             .unix_socket(socket)
             .timeout(Duration::from_secs(30))
             .build()?;
-        let response = client.request(method, format!("http://admin{path}")).send().await?;
+        let response = client
+            .request(method, format!("http://admin{path}"))
+            .send()
+            .await?;
         Ok((response.status().as_u16(), response.text().await?))
     };
-    runtime.block_on(answer).map_err(|error: reqwest::Error| error.to_string())
+    runtime
+        .block_on(answer)
+        .map_err(|error: reqwest::Error| error.to_string())
 }

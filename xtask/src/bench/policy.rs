@@ -17,7 +17,10 @@ pub(super) fn run() -> Result<()> {
     let module = modules.folder.join("rbac.wasm");
     let cases = modules.folder.join("rbac.cases.yaml");
     let mut own = Command::new(&modules.postern);
-    own.args(["policy", "bench"]).arg(module).arg("--cases").arg(cases);
+    own.args(["policy", "bench"])
+        .arg(module)
+        .arg("--cases")
+        .arg(cases);
     command::run(&mut own)?;
     eprintln!("[4/4] through Check, on a Unix socket");
     bench("check", &modules)

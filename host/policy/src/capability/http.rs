@@ -1,8 +1,15 @@
 //! Requests of a policy to the hosts that its entry is granted.
 
-use http::{HeaderName, HeaderValue, Method};
-use reqwest::redirect::Policy as Redirect;
-use reqwest::{Client, Url};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::contract::Header;
 use crate::contract::http::{self as contract, Error, Incoming, Outgoing};
@@ -13,46 +20,67 @@ use super::State;
 /// The largest response that is read, in bytes.
 pub(crate) const RESPONSE: usize = 1 << 20;
 
-/// The client of all policies. Redirects are not followed: they would lead to hosts that are not granted. Proxies of
-/// the environment are not used, for the same reason.
+/// What policies ask other hosts with: HTTP/1.1, over TLS or not, connections kept. Redirects are not followed, and
+/// proxies of the environment not used: both would lead to hosts that are not granted.
+#[derive(Debug, Clone)]
+pub struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+/// The client of all policies, which trusts the roots that the system trusts.
 ///
 /// # Errors
-/// If TLS cannot be set up: no roots of trust above all.
-pub fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .redirect(Redirect::none())
-        .no_proxy()
-        .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
-        .build()
+/// If TLS cannot be set up.
+pub fn client() -> Result<HttpClient, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider));
+    let builder = match builder {
+        Ok(builder) => builder,
+        Err(error) => {
+            // Policies that ask nobody, or without TLS, have no need of roots.
+            tracing::warn!(%error, "no roots of trust: requests of policies over https will fail");
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            HttpsConnectorBuilder::new().with_tls_config(config)
+        }
+    };
+    let connector = builder.https_or_http().enable_http1().build();
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(connector);
+    Ok(HttpClient(client))
 }
 
 /// The URL, if it may be asked.
-pub(crate) fn granted(grants: &Grants, url: &str) -> Result<Url, Error> {
-    let url = Url::parse(url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::Invalid("url: http or https".into()));
+pub(crate) fn granted(grants: &Grants, url: &str) -> Result<Uri, Error> {
+    let invalid = |why: &str| Error::Invalid(format!("url: {why}"));
+    let uri: Uri = url.parse().map_err(|_| invalid("it is none"))?;
+    let default = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return Err(invalid("http or https")),
+    };
+    let authority = uri.authority().ok_or_else(|| invalid("a host"))?;
+    if authority.as_str().contains('@') {
+        return Err(invalid("credentials belong in a header"));
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::Invalid("url: credentials belong in a header".into()));
-    }
-    let host = url.host_str().unwrap_or_default();
-    // A default port is not named in a URL, so that the grant `host` and the grant `host:443` must be told apart here.
-    let named = url.port();
-    let known = url.port_or_known_default();
-    if grants.reaches(host, named) || grants.reaches(host, known) {
-        Ok(url)
+    let port = uri.port_u16().unwrap_or(default);
+    // The grant `host` is for the default ports, the grant `host:443` for that one, however the URL writes it.
+    let plain = port == default && grants.reaches(authority.host(), None);
+    if plain || grants.reaches(authority.host(), Some(port)) {
+        Ok(uri)
     } else {
-        Err(Error::NotGranted(host.to_owned()))
+        Err(Error::NotGranted(authority.host().to_owned()))
     }
 }
 
 /// Sends a request and reads its response, bounded.
-pub(crate) async fn send(client: &Client, request: reqwest::Request) -> Result<Incoming, Error> {
-    let unavailable = |error: reqwest::Error| {
-        // Without the URL: its query can hold what is nobody's business.
-        Error::Unavailable(error.without_url().to_string())
-    };
-    let mut response = client.execute(request).await.map_err(unavailable)?;
+pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Incoming, Error> {
+    let response = client
+        .0
+        .request(request)
+        .await
+        .map_err(|error| Error::Unavailable(error.to_string()))?;
     let status = response.status().as_u16();
     let headers = response
         .headers()
@@ -62,34 +90,47 @@ pub(crate) async fn send(client: &Client, request: reqwest::Request) -> Result<I
             value: value.as_bytes().to_vec(),
         })
         .collect();
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(unavailable)? {
-        if body.len() + part.len() > RESPONSE {
-            return Err(Error::TooLarge);
+    let body = Limited::new(response.into_body(), RESPONSE).collect().await;
+    let body = body.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Error::TooLarge
+        } else {
+            Error::Unavailable("the response broke off".into())
         }
-        body.extend_from_slice(&part);
-    }
-    Ok(Incoming { status, headers, body })
+    })?;
+    Ok(Incoming {
+        status,
+        headers,
+        body: body.to_bytes().to_vec(),
+    })
 }
 
-fn build(grants: &Grants, outgoing: Outgoing) -> Result<reqwest::Request, Error> {
-    let url = granted(grants, &outgoing.url)?;
-    let method = Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| Error::Invalid("method".into()))?;
-    let mut request = reqwest::Request::new(method, url);
+fn build(grants: &Grants, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Error> {
+    let uri = granted(grants, &outgoing.url)?;
+    let mut request = Request::new(Full::new(outgoing.body.into()));
+    *request.uri_mut() = uri;
+    *request.method_mut() =
+        Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| Error::Invalid("method".into()))?;
     for Header { name, value } in outgoing.headers {
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid("header name".into()))?;
+        let header =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid("header name".into()))?;
         // The host is the granted one, and the length is the body's: not the policy's to say.
-        if header == http::header::HOST
-            || header == http::header::CONTENT_LENGTH
-            || header == http::header::TRANSFER_ENCODING
-        {
-            return Err(Error::Invalid(format!("header `{header}` is not a policy's to set")));
+        if framing(&header) {
+            return Err(Error::Invalid(format!(
+                "header `{header}` is not a policy's to set"
+            )));
         }
-        let value = HeaderValue::from_bytes(&value).map_err(|_| Error::Invalid(format!("value of `{header}`")))?;
+        let value =
+            HeaderValue::from_bytes(&value).map_err(|_| Error::Invalid(format!("value of `{header}`")))?;
         request.headers_mut().append(header, value);
     }
-    *request.body_mut() = Some(outgoing.body.into());
     Ok(request)
+}
+
+/// Whether a header is the client's to set, not the policy's.
+pub(crate) fn framing(name: &HeaderName) -> bool {
+    use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE].contains(name)
 }
 
 impl contract::Host for State {

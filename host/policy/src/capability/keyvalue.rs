@@ -89,10 +89,16 @@ impl Kept {
         if self.bytes + size > KEPT {
             // Only a full store is searched for what has ended.
             self.values.retain(|_, value| value.lives(now));
-            self.bytes = self.values.iter().map(|(key, value)| key.len() + value.bytes.len()).sum();
+            self.bytes = self
+                .values
+                .iter()
+                .map(|(key, value)| key.len() + value.bytes.len())
+                .sum();
         }
         if self.bytes + size > KEPT {
-            return Err(Error::TooLarge(format!("the store of this policy is full: {KEPT} bytes")));
+            return Err(Error::TooLarge(format!(
+                "the store of this policy is full: {KEPT} bytes"
+            )));
         }
         self.bytes += size;
         self.values.insert(key, value);
@@ -135,10 +141,16 @@ fn overflow() -> Error {
 
 fn bounded(key: &str, value: &[u8]) -> Result<(), Error> {
     if key.len() > KEY {
-        return Err(Error::TooLarge(format!("a key of {} bytes; {KEY} are allowed", key.len())));
+        return Err(Error::TooLarge(format!(
+            "a key of {} bytes; {KEY} are allowed",
+            key.len()
+        )));
     }
     if value.len() > VALUE {
-        return Err(Error::TooLarge(format!("a value of {} bytes; {VALUE} are allowed", value.len())));
+        return Err(Error::TooLarge(format!(
+            "a value of {} bytes; {VALUE} are allowed",
+            value.len()
+        )));
     }
     Ok(())
 }
@@ -217,7 +229,10 @@ impl keyvalue::Host for State {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
-            Store::Memory => self.entry.shelf.increment(key, by, ttl_ms.map(Duration::from_millis)),
+            Store::Memory => self
+                .entry
+                .shelf
+                .increment(key, by, ttl_ms.map(Duration::from_millis)),
             Store::Redis(redis) => redis::cmd("EVAL")
                 .arg(INCREMENT)
                 .arg(1)
@@ -252,7 +267,11 @@ mod tests {
         let later = now + Duration::from_secs(2);
         assert!(kept.get("000000", later).is_none());
         kept.set("fresh".into(), value(None), later).unwrap();
-        assert_eq!((kept.values.len(), kept.bytes), (1, VALUE + 5), "what had ended made room");
+        assert_eq!(
+            (kept.values.len(), kept.bytes),
+            (1, VALUE + 5),
+            "what had ended made room"
+        );
         kept.set("fresh".into(), value(None), later).unwrap();
         assert_eq!(kept.bytes, VALUE + 5, "replaced, not added");
         kept.remove("fresh");
@@ -266,9 +285,17 @@ mod tests {
         assert_eq!(shelf.increment("n".into(), 2, minute).unwrap(), 2);
         let end = |shelf: &Shelf| shelf.with(|kept, now| kept.get("n", now).unwrap().until);
         let first = end(&shelf);
-        assert_eq!(shelf.increment("n".into(), -3, Some(Duration::from_secs(999))).unwrap(), -1);
+        assert_eq!(
+            shelf
+                .increment("n".into(), -3, Some(Duration::from_secs(999)))
+                .unwrap(),
+            -1
+        );
         assert_eq!(end(&shelf), first);
-        assert!(shelf.increment("n".into(), i64::MIN, None).is_err(), "no wrap-around");
+        assert!(
+            shelf.increment("n".into(), i64::MIN, None).is_err(),
+            "no wrap-around"
+        );
         shelf.with(|kept, now| {
             let value = Value {
                 bytes: b"text".to_vec(),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::Failure;
 use crate::contract::{Header, Part};
 use crate::decision::{Content, Decision};
-use crate::Failure;
 
 use super::form::{Expect, ExpectAllow, ExpectDeny, OneOrMany};
 
@@ -22,7 +22,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.what, self.expected, self.found)
+        write!(
+            f,
+            "{}: expected {}, found {}",
+            self.what, self.expected, self.found
+        )
     }
 }
 
@@ -138,7 +142,11 @@ fn deny(differences: &mut Differences, expected: &ExpectDeny, found: &crate::dec
     if let Some(headers) = &expected.headers {
         let found = values(&found.headers);
         for (name, expected) in expected_values(headers) {
-            differences.compare(&format!("header {name}"), Some(expected), found.get(name).cloned());
+            differences.compare(
+                &format!("header {name}"),
+                Some(expected),
+                found.get(name).cloned(),
+            );
         }
     }
 }

@@ -37,7 +37,8 @@ impl Cases {
     /// # Errors
     /// What is wrong, and where.
     pub fn parse(text: &str) -> Result<Self, CasesError> {
-        let cases: Self = serde_saphyr::from_str(text).map_err(|error| CasesError::Form(error.to_string()))?;
+        let cases: Self =
+            serde_saphyr::from_str(text).map_err(|error| CasesError::Form(error.to_string()))?;
         if cases.cases.is_empty() {
             return Err(CasesError::Empty);
         }
@@ -234,9 +235,9 @@ fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D
         None => None,
         Some(Body::Text(text)) => Some(text.into_bytes()),
         Some(Body::Json { json }) => Some(json.to_string().into_bytes()),
-        Some(Body::Base64 { base64 }) => {
-            Some(Base64::decode_to_vec(base64, None).map_err(|_| D::Error::custom("body.base64 is no Base64"))?)
-        }
+        Some(Body::Base64 { base64 }) => Some(
+            Base64::decode_to_vec(base64, None).map_err(|_| D::Error::custom("body.base64 is no Base64"))?,
+        ),
     })
 }
 
@@ -244,9 +245,8 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTi
     use serde::de::Error as _;
     Option::<String>::deserialize(deserializer)?
         .map(|text| {
-            humantime::parse_rfc3339(&text).map_err(|error| {
-                D::Error::custom(format!("time: {error}; write it as 2026-03-01T00:00:00Z"))
-            })
+            humantime::parse_rfc3339(&text)
+                .map_err(|error| D::Error::custom(format!("time: {error}; write it as 2026-03-01T00:00:00Z")))
         })
         .transpose()
 }
@@ -332,8 +332,14 @@ cases:
             ("cases: [{name: a, expect: {alow: {}}}]", "alow"),
             ("cases: [{name: a}]", "expect"),
             ("cases: [{name: a, expect: {deny: {status: no}}}]", ""),
-            ("cases: [{name: a, request: {time: yesterday}, expect: {allow: {}}}]", "time"),
-            ("cases: [{name: a, request: {body: {base64: '!'}}, expect: {allow: {}}}]", "base64"),
+            (
+                "cases: [{name: a, request: {time: yesterday}, expect: {allow: {}}}]",
+                "time",
+            ),
+            (
+                "cases: [{name: a, request: {body: {base64: '!'}}, expect: {allow: {}}}]",
+                "base64",
+            ),
         ] {
             let error = Cases::parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

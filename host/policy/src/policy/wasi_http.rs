@@ -67,7 +67,10 @@ impl Runner {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         let pre = linker.instantiate_pre(&module.component)?;
-        let is_p3 = module.exports().iter().any(|name| name.starts_with("wasi:http/handler@0.3."));
+        let is_p3 = module
+            .exports()
+            .iter()
+            .any(|name| name.starts_with("wasi:http/handler@0.3."));
         let pre = if is_p3 {
             ProxyPre::P3(p3::bindings::ServicePre::new(pre)?)
         } else {
@@ -91,7 +94,8 @@ impl Runner {
     ) -> Result<Outcome, Failure> {
         let limit = entry.limits.deadline;
         let mut store = self.store(entry, request, deadline);
-        let decided = tokio::time::timeout_at(deadline.into(), answer(&self.pre, &mut store, entry, request)).await;
+        let decided =
+            tokio::time::timeout_at(deadline.into(), answer(&self.pre, &mut store, entry, request)).await;
         let memory = store.data().meter.used();
         let response = match decided {
             Ok(Ok(response)) => response,
@@ -188,7 +192,9 @@ async fn collect(response: http::Response<WasiBody>) -> wasmtime::Result<http::R
         let frame = frame.map_err(|error| Failure::Reply(format!("the response's body: {error:?}")))?;
         if let Ok(data) = frame.into_data() {
             if read.len() + data.len() > call::RESPONSE {
-                return Err(Failure::Reply(format!("a response of more than {} bytes", call::RESPONSE)).into());
+                return Err(
+                    Failure::Reply(format!("a response of more than {} bytes", call::RESPONSE)).into(),
+                );
             }
             read.extend_from_slice(&data);
         }

@@ -105,7 +105,11 @@ fn sources<'a>(
                 ));
             };
             let Some(found) = vouched.manifest.modules.get(listed) else {
-                return Err(LoadError::new("unlisted", name, format!("the manifest lists no module `{listed}`")));
+                return Err(LoadError::new(
+                    "unlisted",
+                    name,
+                    format!("the manifest lists no module `{listed}`"),
+                ));
             };
             within(found, name, entry)?;
             Ok(Sources {
@@ -123,7 +127,11 @@ fn sources<'a>(
             name,
             "TAMPER_STRICT refuses a module that is not in a signed manifest: name it with `module` instead of `file`",
         )),
-        Source::File { module, digest, cases } => Ok(Sources {
+        Source::File {
+            module,
+            digest,
+            cases,
+        } => Ok(Sources {
             module: settings.directory.join(module),
             digest: *digest,
             cases: cases.as_ref().map(|cases| (settings.directory.join(cases), None)),
@@ -144,7 +152,11 @@ fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), Load
         Ok(())
     } else {
         let over = over.join(", ");
-        Err(LoadError::new("grants", name, format!("the settings grant {over}, and the manifest does not")))
+        Err(LoadError::new(
+            "grants",
+            name,
+            format!("the settings grant {over}, and the manifest does not"),
+        ))
     }
 }
 
@@ -163,7 +175,11 @@ pub(super) fn unchanged(
     }
     match served {
         Some(served) if served == found => Ok(()),
-        Some(served) => Err(LoadError::at("digest", &sources.module, format!("is {found}; what is served is {served}"))),
+        Some(served) => Err(LoadError::at(
+            "digest",
+            &sources.module,
+            format!("is {found}; what is served is {served}"),
+        )),
         None => Err(LoadError::new("read", name, "is not loaded")),
     }
 }
@@ -239,9 +255,16 @@ async fn try_cases(
     let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
     let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
     let (engines, around) = (&policies.engines, &policies.surroundings);
-    let reports = cases::run(engines, policy.module(), &entry.grants, entry.limits, around, &cases)
-        .await
-        .map_err(|reason| error(reason.to_string()))?;
+    let reports = cases::run(
+        engines,
+        policy.module(),
+        &entry.grants,
+        entry.limits,
+        around,
+        &cases,
+    )
+    .await
+    .map_err(|reason| error(reason.to_string()))?;
     let failed: Vec<_> = reports
         .iter()
         .filter(|report| !report.passed())
@@ -253,7 +276,12 @@ async fn try_cases(
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(error(format!("{} of {} cases fail: {}", failed.len(), reports.len(), failed.join(", "))))
+        Err(error(format!(
+            "{} of {} cases fail: {}",
+            failed.len(),
+            reports.len(),
+            failed.join(", ")
+        )))
     }
 }
 
@@ -262,9 +290,11 @@ fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path)?;
     let found = Digest::of(&bytes);
     match digest {
-        Some(expected) if expected != found => {
-            Err(LoadError::at("digest", path, format!("is {found}; it should be {expected}")))
-        }
+        Some(expected) if expected != found => Err(LoadError::at(
+            "digest",
+            path,
+            format!("is {found}; it should be {expected}"),
+        )),
         _ => Ok(bytes),
     }
 }
@@ -276,7 +306,11 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(error)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(LoadError::at("read", path, format!("larger than {LARGEST} bytes")));
+        return Err(LoadError::at(
+            "read",
+            path,
+            format!("larger than {LARGEST} bytes"),
+        ));
     }
     Ok(bytes)
 }

@@ -90,7 +90,6 @@ pub fn settings(
 
 /// A host, its policies not yet loaded.
 pub fn host(settings: Settings) -> Policies {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let surroundings = Surroundings {
         store: Store::Memory,
         client: postern_policy::client().unwrap(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::lab::{self, Entry, Lab};
 use super::request::{self, Asked};
 use super::run::EntryArgs;
-use super::{answer, grants, logs, memory};
+use super::{answer, grants, logs};
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::text::counted;
@@ -69,9 +69,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         bail!("there is no request");
     };
     let config = case.config.clone().or_else(|| cases.config.clone());
-    let granted = grants::of(&module, &args.entry.grants);
     let entry = Entry {
-        grants: granted.clone(),
+        grants: grants::of(&module, &args.entry.grants),
         config: config.unwrap_or_else(|| serde_json::json!({})),
         deadline: args.entry.deadline,
     };
@@ -85,11 +84,13 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
 
     let first = logs::silently(|| lab.runtime.block_on(policies.decide(&name, load.request)));
+    let memory = match &first {
+        Ok(decided) => decided.memory,
+        Err(failure) => {
+            bail!("there is nothing to measure: the policy {failure} (see --config, --cases and --deadline)")
+        }
+    };
     let first = first.map(|decided| decided.decision);
-    if let Err(failure) = &first {
-        bail!("there is nothing to measure: the policy {failure} (see --config, --cases and --deadline)");
-    }
-    let memory = memory::used(&lab, &module, &granted, &cases)?;
     load.run(measure::WARM_UP, |_| ())?;
     let time = Duration::from_secs(args.seconds);
     let measured = load.run(time, progress(time, args.json))?;

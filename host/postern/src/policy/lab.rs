@@ -10,8 +10,6 @@ use postern_policy::{
 };
 use serde_json::Value;
 
-use super::memory;
-
 /// What runs modules, as the host has it.
 pub(super) struct Lab {
     pub(super) runtime: tokio::runtime::Runtime,
@@ -33,15 +31,13 @@ impl Lab {
     /// For so many decisions at the same time.
     pub(super) fn new(instances: usize) -> Result<Self> {
         let cannot = "cannot set up what runs policies";
-        // Whoever was there before us chose well enough.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().context(cannot)?;
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .context(cannot)?,
-            engines: Engines::new(instances, memory::LARGEST)
+            engines: Engines::new(instances, Limits::default().memory)
                 .map_err(|error| anyhow!("{error:#}"))
                 .context(cannot)?,
             surroundings: Surroundings {

@@ -8,7 +8,6 @@ mod inspect;
 mod keygen;
 mod lab;
 mod logs;
-mod memory;
 mod new;
 mod request;
 mod run;

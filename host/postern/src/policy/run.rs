@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::grants::{self, Grant};
 use super::lab::{self, Entry, Lab};
 use super::request::{self, Asked};
-use super::{answer, logs, memory};
+use super::{answer, logs};
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::time;
@@ -57,9 +57,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let mut cases = args.asked.case()?;
     let config = request::config(args.entry.config.as_deref())?;
     cases.config = Some(config.clone());
-    let granted = grants::of(&module, &args.entry.grants);
     let entry = Entry {
-        grants: granted.clone(),
+        grants: grants::of(&module, &args.entry.grants),
         config,
         deadline: args.entry.deadline,
     };
@@ -71,12 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let name = lab::name(&args.module);
     let (decided, lines) = logs::caught(|| lab.runtime.block_on(policies.decide(&name, &asked)));
     let took = decided.as_ref().ok().map(|decided| micros(decided.took));
+    let memory = decided.as_ref().ok().map(|decided| decided.memory);
     let answer = decided.map(|decided| decided.decision);
-    // A module that did not decide has no end at which to measure it.
-    let memory = match &answer {
-        Ok(_) => Some(memory::used(&lab, &module, &granted, &cases)?),
-        Err(_) => None,
-    };
 
     let out = if args.json {
         let mut document = answer::document(&answer);

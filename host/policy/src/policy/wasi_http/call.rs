@@ -21,7 +21,11 @@ const SET: &str = "x-postern-set-";
 /// The request that the component sees: the client's, and what the gate knows of it in headers of our own.
 pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<Bytes>, Failure> {
     // A request that HTTP's own types cannot hold is nothing that a `wasi:http` component could be asked about.
-    let odd = |what: &str| Failure::Failed(format!("the request's {what} cannot be put to a wasi:http component"));
+    let odd = |what: &str| {
+        Failure::Failed(format!(
+            "the request's {what} cannot be put to a wasi:http component"
+        ))
+    };
     let target = match &request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.clone(),
@@ -40,7 +44,14 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
     for Header { name, value } in &request.headers {
         let framing = matches!(
             name.as_str(),
-            "connection" | "content-length" | "host" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+            "connection"
+                | "content-length"
+                | "host"
+                | "keep-alive"
+                | "proxy-connection"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
         );
         if framing || name.starts_with(TRUSTED) {
             continue;
@@ -114,7 +125,12 @@ pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Fail
     decision::status(head.status.as_u16())?;
     // The length is told anew by whoever sends the refusal on.
     let headers: Vec<_> = headers
-        .filter(|header| !matches!(header.name.as_str(), "content-length" | "transfer-encoding" | "connection"))
+        .filter(|header| {
+            !matches!(
+                header.name.as_str(),
+                "content-length" | "transfer-encoding" | "connection"
+            )
+        })
         .collect();
     decision::headers(&headers)?;
     Ok(Decision::Deny(Refusal {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http_body_util::{BodyExt as _, Full, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::capability::http::{RESPONSE, granted, send};
+use crate::capability::http::{RESPONSE, framing, granted, send};
 use crate::contract::http::Error as Refused;
 use crate::limits::HANDED_OVER;
 
@@ -44,13 +44,15 @@ impl WasiHttpHooks for Hooks {
                 .await
                 .map_err(|_| Error::HttpRequestBodySize(None))?
                 .to_bytes();
-            let mut outgoing = reqwest::Request::new(head.method, url);
-            *outgoing.headers_mut() = head.headers;
-            for name in [http::header::HOST, http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING] {
-                outgoing.headers_mut().remove(name);
+            let mut outgoing = http::Request::new(Full::new(body));
+            *outgoing.method_mut() = head.method;
+            *outgoing.uri_mut() = url;
+            for (name, value) in head.headers.iter().filter(|(name, _)| !framing(name)) {
+                outgoing.headers_mut().append(name.clone(), value.clone());
             }
-            *outgoing.body_mut() = Some(body.into());
-            let incoming = send(&entry.client, outgoing).await.map_err(|refused| error(&refused))?;
+            let incoming = send(&entry.client, outgoing)
+                .await
+                .map_err(|refused| error(&refused))?;
             let body: WasiBody = Full::new(incoming.body.into())
                 .map_err(|never| match never {})
                 .boxed_unsync();

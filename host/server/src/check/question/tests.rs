@@ -35,7 +35,10 @@ fn read(http: HttpRequest, extensions: &[(&str, &str)]) -> Question {
 }
 
 fn pairs(mut http: HttpRequest) -> Vec<(String, Vec<u8>)> {
-    let mut pairs: Vec<_> = headers(&mut http).into_iter().map(|h| (h.name, h.value)).collect();
+    let mut pairs: Vec<_> = headers(&mut http)
+        .into_iter()
+        .map(|h| (h.name, h.value))
+        .collect();
     pairs.sort();
     pairs
 }
