@@ -39,6 +39,9 @@ impl std::fmt::Debug for Module {
 /// Why bytes are not a module.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
+    /// They are no WebAssembly at all.
+    #[error("not a WebAssembly component: it does not begin as WebAssembly does")]
+    NotWasm,
     /// They are no component that the compiler takes.
     #[error("not a WebAssembly component that can be compiled: {0}")]
     Compile(String),
@@ -70,7 +73,8 @@ impl Module {
         match (wasm.get(..4), wasm.get(4..8)) {
             (Some(b"\0asm"), Some([_, _, 0, 0])) => return Err(ModuleError::Core),
             (Some(b"\x7fELF"), _) => return Err(ModuleError::Precompiled),
-            _ => {}
+            (Some(b"\0asm"), _) => {}
+            _ => return Err(ModuleError::NotWasm),
         }
         let digest = Digest::of(wasm);
         let component_for = |engine: &wasmtime::Engine| {

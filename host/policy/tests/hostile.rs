@@ -1,4 +1,11 @@
 //! Modules that mean harm: each ends as a failure of its own request, in time, and no other request notices.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "for tests: what does not work ends the test"
+)]
 
 mod support;
 

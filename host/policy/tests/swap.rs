@@ -1,4 +1,11 @@
 //! Modules are swapped while they serve; what is wrong with a new one is told, and the old one serves on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "for tests: what does not work ends the test"
+)]
 
 mod support;
 
