@@ -23,6 +23,11 @@ pub(crate) fn run() -> Result<Tools> {
     })
 }
 
+/// What only tests need: servers that they start for themselves.
+pub(crate) fn servers() -> Result<()> {
+    apt::need("redis-server", "redis-server", "keeps values of policies")
+}
+
 /// What only the benchmark needs: the load generator, and the program that pins it to a core.
 pub(crate) fn load_generator() -> Result<()> {
     apt::need("wrk", "wrk", "puts load on Envoy")?;

@@ -20,6 +20,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     eprintln!("[1/5] setting up");
     let tools = setup::run()?;
+    setup::servers()?;
     eprintln!("[2/5] building the filter");
     let filter = build::filter()?;
     eprintln!("[3/5] building the policy modules");

@@ -97,13 +97,20 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 ///
 /// As [`authorizer`].
 pub fn denier(code: &str) -> Result<Vec<u8>, Unmade> {
+    let (fields, authorize) = denial(code);
+    authorizer(&fields, &authorize)
+}
+
+/// What refuses with 403 and this code: fields of a module, and instructions to end `authorize` with.
+#[must_use]
+pub fn denial(code: &str) -> (String, String) {
     let length = code.len();
-    authorizer(
-        &format!(
+    (
+        format!(
             r#"(data (memory $memory) (i32.const 1024) "{code}") (data (memory $memory) (i32.const 1152) "no")"#
         ),
         // The decision begins at 4: deny; the status at 8, the code at 12, the message at 20, the headers at 28.
-        &format!(
+        format!(
             "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))
              (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const {length}))
              (i32.store (i32.const 20) (i32.const 1152)) (i32.store (i32.const 24) (i32.const 2))

@@ -21,6 +21,11 @@ pub fn denier(code: &str) -> Vec<u8> {
     modules::denier(code).unwrap()
 }
 
+/// Fields and instructions that deny with this code.
+pub fn denial(code: &str) -> (String, String) {
+    modules::denial(code)
+}
+
 /// A request of 15 headers.
 pub fn request() -> Request {
     Request {
