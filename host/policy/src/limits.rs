@@ -1,8 +1,8 @@
 //! What a module may use while it decides on one request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::Failure;
 
@@ -38,6 +38,20 @@ pub(crate) const LOG_BYTES: usize = 16 << 10;
 pub(crate) const HANDED_OVER: usize = 1 << 20;
 /// Memories of one component: what the pool has room for.
 pub(crate) const MEMORIES: u32 = 8;
+
+/// Bounds a store in time, and in what its module hands over. The engine's epochs look at it: before its deadline it
+/// gives others their turn on the thread, after it it ends.
+pub(crate) fn bound<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: Duration) {
+    store.set_hostcall_fuel(HANDED_OVER);
+    store.epoch_deadline_callback(move |_| {
+        if Instant::now() < deadline {
+            Ok(UpdateDeadline::Yield(1))
+        } else {
+            Err(Failure::Deadline(limit).into())
+        }
+    });
+    store.set_epoch_deadline(1);
+}
 
 /// Sums what all memories and tables of a store take: a component can have many, so that a limit for each is none.
 #[derive(Debug)]

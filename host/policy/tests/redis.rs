@@ -27,7 +27,15 @@ struct Redis {
 impl Redis {
     fn start(port: u16, folder: &Path) -> Self {
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+            ])
             .arg(folder)
             .stdout(Stdio::null())
             .spawn()
@@ -93,7 +101,10 @@ async fn values_are_kept_in_redis_by_entry() {
     let redis = Redis::start(postern_testbed::ports::free_port().unwrap(), folder.path());
     let mut client = redis.client().await;
     // Two hosts of one fleet.
-    let (a, b) = (host(folder.path(), &redis).await, host(folder.path(), &redis).await);
+    let (a, b) = (
+        host(folder.path(), &redis).await,
+        host(folder.path(), &redis).await,
+    );
     for _ in 0..3 {
         a.decide("one", &request()).await.unwrap();
         b.decide("one", &request()).await.unwrap();

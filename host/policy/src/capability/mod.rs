@@ -5,7 +5,7 @@ pub(crate) mod keyvalue;
 pub(crate) mod log;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::contract::{clock, config};
 use crate::limits::Meter;
@@ -15,7 +15,6 @@ use crate::policy::Entry;
 pub(crate) struct State {
     pub(crate) entry: Arc<Entry>,
     pub(crate) request_id: String,
-    pub(crate) deadline: Instant,
     pub(crate) meter: Meter,
     pub(crate) log: log::Budget,
 }

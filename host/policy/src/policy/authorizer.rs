@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Store, UpdateDeadline};
 
 use crate::capability::State;
 use crate::contract::{self, AuthorizerPre, Request};
 use crate::grants::{Capability, Grants};
-use crate::limits::{HANDED_OVER, Meter};
+use crate::limits::{self, Meter};
 use crate::module::Module;
 use crate::{Decision, Engines, Failure};
 
@@ -61,22 +61,12 @@ impl Runner {
             State {
                 entry: Arc::clone(entry),
                 request_id: request.id.clone(),
-                deadline,
                 meter: Meter::new(entry.limits.memory),
                 log: crate::capability::log::Budget::default(),
             },
         );
         store.limiter(|state| &mut state.meter);
-        store.set_hostcall_fuel(HANDED_OVER);
-        store.epoch_deadline_callback(move |store| {
-            if Instant::now() < store.data().deadline {
-                // Others get their turn on this thread.
-                Ok(UpdateDeadline::Yield(1))
-            } else {
-                Err(Failure::Deadline(limit).into())
-            }
-        });
-        store.set_epoch_deadline(1);
+        limits::bound(&mut store, deadline, limit);
 
         let call = async {
             let instance = self.pre.instantiate_async(&mut store).await?;

@@ -11,13 +11,13 @@ use bytes::{Bytes, BytesMut};
 use futures_channel::oneshot;
 use http_body_util::BodyExt as _;
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
+use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{Prepared, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
 
 use crate::contract::Request;
-use crate::limits::{HANDED_OVER, Meter};
+use crate::limits::{self, HANDED_OVER, Meter};
 use crate::module::Module;
 use crate::{Engines, Failure};
 
@@ -30,7 +30,6 @@ struct State {
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: Hooks,
-    deadline: Instant,
     meter: Meter,
 }
 
@@ -109,7 +108,6 @@ impl Runner {
     }
 
     fn store(&self, entry: &Arc<Entry>, request: &Request, deadline: Instant) -> Store<State> {
-        let limit = entry.limits.deadline;
         let output = output::Output::new(entry, &request.id);
         let wasi = WasiCtx::builder()
             .stdout(output.clone())
@@ -125,20 +123,11 @@ impl Runner {
                 http: WasiHttpCtx::new(),
                 table: ResourceTable::new(),
                 hooks: Hooks::new(entry),
-                deadline,
                 meter: Meter::new(entry.limits.memory),
             },
         );
         store.limiter(|state| &mut state.meter);
-        store.set_hostcall_fuel(HANDED_OVER);
-        store.epoch_deadline_callback(move |store| {
-            if Instant::now() < store.data().deadline {
-                Ok(UpdateDeadline::Yield(1))
-            } else {
-                Err(Failure::Deadline(limit).into())
-            }
-        });
-        store.set_epoch_deadline(1);
+        limits::bound(&mut store, deadline, entry.limits.deadline);
         store
     }
 }
