@@ -1,0 +1,188 @@
+//! Reading `signers.toml`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use toml_edit::Datetime;
+
+use crate::{Registry, Signer, Status, is_id, parse_key};
+
+/// The largest registry that is read, in bytes.
+const MOST: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    signers: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    public_key: String,
+    status: WrittenStatus,
+    #[serde(default)]
+    valid_from: Option<Datetime>,
+    #[serde(default)]
+    valid_until: Option<Datetime>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenStatus {
+    Active,
+    Retired,
+}
+
+/// What is wrong with a registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It is no TOML, or has other fields than a registry.
+    #[error("{0}")]
+    Form(String),
+    /// An entry makes no sense.
+    #[error("signers.{id}: {problem}")]
+    Entry {
+        /// The entry's name.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Why a registry cannot be had from a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("{0}: cannot be read: {1}")]
+    Io(PathBuf, #[source] io::Error),
+    /// What is in it is no registry.
+    #[error("{0}: {1}")]
+    Invalid(PathBuf, #[source] FileError),
+}
+
+impl Registry {
+    /// Reads the registry in a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is larger than 1 MiB, or holds no registry.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let text = read(path).map_err(|error| ReadError::Io(path.to_owned(), error))?;
+        Self::parse(&text).map_err(|error| ReadError::Invalid(path.to_owned(), error))
+    }
+
+    /// Reads a registry.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, FileError> {
+        let file: File =
+            toml_edit::de::from_str(text).map_err(|error| FileError::Form(error.to_string().trim_end().to_owned()))?;
+        let mut signers = BTreeMap::new();
+        for (id, entry) in file.signers {
+            match signer(&id, &entry) {
+                Ok(signer) => signers.insert(id, signer),
+                Err(problem) => return Err(FileError::Entry { id, problem }),
+            };
+        }
+        Ok(Self::new(signers))
+    }
+}
+
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    use io::Read as _;
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if read as u64 > MOST {
+        return Err(io::Error::other("is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
+    if !is_id(id) {
+        return Err("an id has 1 to 128 letters, digits, and . _ - : /".to_owned());
+    }
+    let key = parse_key(&entry.public_key).map_err(|error| format!("public_key {error}"))?;
+    let valid_from = moment("valid_from", entry.valid_from)?;
+    let valid_until = moment("valid_until", entry.valid_until)?;
+    if let (Some(from), Some(until)) = (valid_from, valid_until)
+        && until <= from
+    {
+        return Err("valid_until is not after valid_from: no signature would count".to_owned());
+    }
+    let status = match entry.status {
+        WrittenStatus::Active => Status::Active,
+        WrittenStatus::Retired => Status::Retired,
+    };
+    if status == Status::Retired && valid_until.is_none() {
+        return Err("is retired and has no valid_until: say until when its signatures count".to_owned());
+    }
+    Ok(Signer {
+        key,
+        status,
+        valid_from,
+        valid_until,
+    })
+}
+
+/// A date and time in UTC.
+fn moment(field: &str, written: Option<Datetime>) -> Result<Option<SystemTime>, String> {
+    let Some(written) = written else { return Ok(None) };
+    humantime::parse_rfc3339(&written.to_string())
+        .map(Some)
+        .map_err(|_| format!("{field} is no time in UTC: write 2027-01-01T00:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "public_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"";
+
+    #[test]
+    fn a_registry_is_read() {
+        let text = format!(
+            "[signers.a]\n{KEY}\nstatus = \"active\"\n\n[signers.\"p/b:1\"]\n{KEY}\nstatus = \"retired\"\n\
+             valid_from = 2026-01-01T00:00:00Z\nvalid_until = 2026-06-01T00:00:00Z\n"
+        );
+        let registry = Registry::parse(&text).unwrap();
+        let found: Vec<_> = registry.iter().map(|(id, signer)| (id, signer.status)).collect();
+        assert_eq!(found, [("a", Status::Active), ("p/b:1", Status::Retired)]);
+        assert!(Registry::parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_registry() {
+        let entry = |rest: &str| format!("[signers.a]\n{KEY}\n{rest}");
+        for (text, expected) in [
+            ("[signers".to_owned(), "TOML parse error"),
+            ("[signer.a]".to_owned(), "unknown field `signer`"),
+            (entry(""), "missing field `status`"),
+            (entry("status = \"maybe\""), "unknown variant `maybe`"),
+            (entry("status = \"active\"\nuntil = 1"), "unknown field `until`"),
+            (entry("status = \"retired\""), "signers.a: is retired and has no valid_until"),
+            (entry("status = \"active\"\nvalid_from = 2026-01-01"), "valid_from is no time in UTC"),
+            (entry("status = \"active\"\nvalid_from = 2026-01-01T00:00:00+01:00"), "valid_from is no time in UTC"),
+            (
+                entry("status = \"active\"\nvalid_from = 2027-01-01T00:00:00Z\nvalid_until = 2026-01-01T00:00:00Z"),
+                "valid_until is not after valid_from",
+            ),
+            (format!("[signers.\"a b\"]\n{KEY}\nstatus = \"active\""), "signers.a b: an id has"),
+            ("[signers.a]\npublic_key = \"secret\"\nstatus = \"active\"".to_owned(), "public_key is no public key"),
+        ] {
+            let error = Registry::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}\n{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_repeated() {
+        let error = Registry::parse("[signers.a]\npublic_key = \"s3cret\"\nstatus = \"active\"").unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+}

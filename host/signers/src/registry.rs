@@ -1,0 +1,230 @@
+//! Signers, and what makes a signature of theirs count.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use ed25519_compact::{PublicKey, Signature};
+
+/// Whether a signer may sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It may.
+    Active,
+    /// It may not any more. What it signed while it was valid still verifies.
+    Retired,
+}
+
+impl Status {
+    /// Its name in `signers.toml`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// One who signs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signer {
+    /// Verifies what it signs.
+    pub key: PublicKey,
+    /// Whether it may sign.
+    pub status: Status,
+    /// The first moment it may, if there is one.
+    pub valid_from: Option<SystemTime>,
+    /// The first moment it may not any more, if there is one.
+    pub valid_until: Option<SystemTime>,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The registry has no signer of this id.
+    #[error("the registry knows no such signer")]
+    Unknown,
+    /// The signer is retired, and this would be a new signature.
+    #[error("the signer is retired")]
+    Retired,
+    /// It was made before the signer became valid.
+    #[error("the signer was not valid yet")]
+    NotYetValid,
+    /// It was made when the signer was not valid any more.
+    #[error("the signer was not valid any more")]
+    Expired,
+    /// It is no signature of this signer over this message.
+    #[error("the signature is wrong")]
+    Wrong,
+}
+
+impl Refusal {
+    /// Its reason code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "signer_unknown",
+            Self::Retired => "signer_retired",
+            Self::NotYetValid => "signer_not_yet_valid",
+            Self::Expired => "signer_expired",
+            Self::Wrong => "signature_wrong",
+        }
+    }
+}
+
+impl Signer {
+    fn verify(&self, message: &[u8], signature: &[u8], made: SystemTime) -> Result<(), Refusal> {
+        if self.valid_from.is_some_and(|from| made < from) {
+            return Err(Refusal::NotYetValid);
+        }
+        if self.valid_until.is_some_and(|until| made >= until) {
+            return Err(Refusal::Expired);
+        }
+        let signature = Signature::from_slice(signature).map_err(|_| Refusal::Wrong)?;
+        self.key.verify(message, &signature).map_err(|_| Refusal::Wrong)
+    }
+}
+
+/// The signers that count. An empty registry verifies nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Registry {
+    signers: BTreeMap<String, Signer>,
+}
+
+impl Registry {
+    pub(crate) fn new(signers: BTreeMap<String, Signer>) -> Self {
+        Self { signers }
+    }
+
+    /// A registry of one signer, always valid: the development signer's.
+    #[must_use]
+    pub fn of_one(id: &str, key: PublicKey) -> Self {
+        let signer = Signer {
+            key,
+            status: Status::Active,
+            valid_from: None,
+            valid_until: None,
+        };
+        Self::new(BTreeMap::from([(id.to_owned(), signer)]))
+    }
+
+    /// The signer of an id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Signer> {
+        self.signers.get(id)
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Signer)> {
+        self.signers.iter().map(|(id, signer)| (id.as_str(), signer))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.signers.is_empty()
+    }
+
+    /// Verifies a signature (Ed25519, RFC 8032) that was made just now.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn verify_new(
+        &self,
+        id: &str,
+        message: &[u8],
+        signature: &[u8],
+        now: SystemTime,
+    ) -> Result<(), Refusal> {
+        let signer = self.get(id).ok_or(Refusal::Unknown)?;
+        if signer.status == Status::Retired {
+            return Err(Refusal::Retired);
+        }
+        signer.verify(message, signature, now)
+    }
+
+    /// Verifies a signature that a record says was made at a moment: that of a retired signer counts too, if it was
+    /// valid then.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn verify_recorded(
+        &self,
+        id: &str,
+        message: &[u8],
+        signature: &[u8],
+        made: SystemTime,
+    ) -> Result<(), Refusal> {
+        let signer = self.get(id).ok_or(Refusal::Unknown)?;
+        signer.verify(message, signature, made)
+    }
+}
+
+/// Whether a text can be a signer's id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`. So it fits into logs,
+/// labels and the signature lines of notes.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:/".contains(&b);
+    (1..=128).contains(&text.len()) && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use ed25519_compact::{KeyPair, Seed};
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn which_signatures_count() {
+        let pair = KeyPair::from_seed(Seed::new([7; 32]));
+        let good = pair.sk.sign(b"message", None);
+        let of_another = KeyPair::from_seed(Seed::new([8; 32])).sk.sign(b"message", None);
+        let registry = |status| {
+            let signer = Signer {
+                key: pair.pk,
+                status,
+                valid_from: Some(at(100)),
+                valid_until: Some(at(200)),
+            };
+            Registry::new(BTreeMap::from([("one".to_owned(), signer)]))
+        };
+        let (active, retired) = (registry(Status::Active), registry(Status::Retired));
+        let cases: [(&str, &[u8], &[u8], u64, Result<(), Refusal>); 9] = [
+            ("one", b"message", &good[..], 100, Ok(())),
+            ("one", b"message", &good[..], 199, Ok(())),
+            ("one", b"message", &good[..], 99, Err(Refusal::NotYetValid)),
+            ("one", b"message", &good[..], 200, Err(Refusal::Expired)),
+            ("two", b"message", &good[..], 150, Err(Refusal::Unknown)),
+            ("one", b"massage", &good[..], 150, Err(Refusal::Wrong)),
+            ("one", b"message", &of_another[..], 150, Err(Refusal::Wrong)),
+            ("one", b"message", &good[..63], 150, Err(Refusal::Wrong)),
+            ("one", b"message", b"", 150, Err(Refusal::Wrong)),
+        ];
+        for (id, message, signature, made, expected) in cases {
+            assert_eq!(active.verify_new(id, message, signature, at(made)), expected, "{id} {made}");
+            assert_eq!(retired.verify_recorded(id, message, signature, at(made)), expected, "{id} {made}");
+        }
+        assert_eq!(retired.verify_new("one", b"message", &good[..], at(150)), Err(Refusal::Retired));
+    }
+
+    #[test]
+    fn ids() {
+        for (text, expected) in [
+            ("kernel-2026", true),
+            ("projects/p/keys/1:v2", true),
+            ("", false),
+            ("two words", false),
+            ("plus+", false),
+            ("línea", false),
+        ] {
+            assert_eq!(is_id(text), expected, "{text}");
+        }
+        assert!(is_id(&"x".repeat(128)) && !is_id(&"x".repeat(129)));
+    }
+}

@@ -1,0 +1,1 @@
+//! Signatures from the KMS, each verified before it is handed on.
