@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::command;
+
 /// What was found or installed.
 #[derive(Debug)]
 pub(crate) struct Tools {
@@ -25,7 +27,21 @@ pub(crate) fn run() -> Result<Tools> {
 
 /// What only tests need: servers that they start for themselves.
 pub(crate) fn servers() -> Result<()> {
-    apt::need("redis-server", "redis-server", "keeps values of policies")
+    apt::need("redis-server", "redis-server", "keeps values of policies")?;
+    apt::need("strace", "strace", "makes system calls of the audit log fail")?;
+    let postgres =
+        || apt::anywhere("/usr/lib/postgresql", "bin/initdb") || command::which("initdb").is_some();
+    apt::need_that(
+        postgres,
+        "postgresql",
+        "a Postgres server, which keeps the audit log of a fleet, is missing",
+    )?;
+    token()
+}
+
+/// What tests and the demo keep keys in: a PKCS#11 token in software.
+pub(crate) fn token() -> Result<()> {
+    apt::need("softhsm2-util", "softhsm2", "makes the token that holds the keys")
 }
 
 /// What only the benchmark needs: the load generator, and the program that pins it to a core.

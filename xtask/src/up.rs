@@ -78,8 +78,7 @@ fn must_be_free(port: u16, flag: &str) -> Result<()> {
 }
 
 async fn try_out(demo: &Demo) -> Result<bool> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
+    let client = postern_testbed::http::builder()
         .timeout(Duration::from_secs(10))
         .build()?;
     wait_for_keys(&client, demo).await?;

@@ -153,17 +153,37 @@ pub struct Event {
 
 /// An event that does not go into a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} has more than {most} bytes")]
-pub struct Invalid {
-    /// The field that is too long.
-    pub field: &'static str,
-    /// The most it may have.
-    pub most: usize,
+pub enum Invalid {
+    /// A text or `detail` is too long.
+    #[error("{field} has more than {most} bytes")]
+    Long {
+        /// What is too long.
+        field: &'static str,
+        /// The most it may have.
+        most: usize,
+    },
+    /// A text holds U+0000, which Postgres cannot keep.
+    #[error("{field} holds the character U+0000")]
+    Nul {
+        /// Where it stands.
+        field: &'static str,
+    },
+    /// `detail` holds values in values in values.
+    #[error("detail is nested more than {} deep", Event::DEEPEST)]
+    Deep,
+    /// RFC 8785 writes numbers as doubles: this one would not be what it was. It can stand as a text.
+    #[error("detail holds a whole number beyond 2^53, which the canonical form cannot write")]
+    Number,
 }
 
 impl Event {
     /// The most bytes of a text: of `path` eight times as many.
     pub const LONGEST: usize = 256;
+
+    /// The most bytes of `detail`, counted as they come, without what JSON escapes.
+    pub const LONGEST_DETAIL: usize = 16_384;
+    /// How deep the values of `detail` may be nested.
+    pub const DEEPEST: usize = 16;
 
     /// An event of this kind, named at random, with nothing more to say yet.
     #[must_use]
@@ -191,10 +211,10 @@ impl Event {
         }
     }
 
-    /// Whether its texts have a length that a log takes.
+    /// Whether it has a length and a form that every store takes.
     ///
     /// # Errors
-    /// The first field that is too long.
+    /// The first thing that has not.
     pub fn check(&self) -> Result<(), Invalid> {
         let texts = [
             ("gateway", &self.gateway, Self::LONGEST),
@@ -210,10 +230,121 @@ impl Event {
             ("tenant", &self.tenant, Self::LONGEST),
         ];
         for (field, text, most) in texts {
-            if text.as_ref().is_some_and(|text| text.len() > most) {
-                return Err(Invalid { field, most });
+            let Some(text) = text else { continue };
+            if text.len() > most {
+                return Err(Invalid::Long { field, most });
             }
+            whole(field, text)?;
+        }
+        if self.latency_us.is_some_and(|us| us > EXACT) {
+            return Err(Invalid::Number);
+        }
+        let mut left = Self::LONGEST_DETAIL;
+        for (name, value) in &self.detail {
+            take(&mut left, name.len())?;
+            whole("detail", name)?;
+            check_value(value, Self::DEEPEST, &mut left)?;
         }
         Ok(())
+    }
+}
+
+/// The largest number up to which a double tells all whole numbers apart.
+const EXACT: u64 = 1 << 53;
+
+fn whole(field: &'static str, text: &str) -> Result<(), Invalid> {
+    if text.contains('\0') {
+        return Err(Invalid::Nul { field });
+    }
+    Ok(())
+}
+
+fn take(left: &mut usize, bytes: usize) -> Result<(), Invalid> {
+    // Quotes and a comma, or the digits of a number.
+    let bytes = bytes + 4;
+    *left = left.checked_sub(bytes).ok_or(Invalid::Long {
+        field: "detail",
+        most: Event::LONGEST_DETAIL,
+    })?;
+    Ok(())
+}
+
+fn check_value(value: &Value, deeper: usize, left: &mut usize) -> Result<(), Invalid> {
+    let deeper = deeper.checked_sub(1).ok_or(Invalid::Deep)?;
+    match value {
+        Value::Null | Value::Bool(_) => take(left, 1),
+        Value::Number(number) => {
+            let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            if whole.is_some_and(|n| n > EXACT) {
+                return Err(Invalid::Number);
+            }
+            take(left, 20)
+        }
+        Value::String(text) => {
+            whole("detail", text)?;
+            take(left, text.len())
+        }
+        Value::Array(values) => {
+            take(left, 0)?;
+            values
+                .iter()
+                .try_for_each(|value| check_value(value, deeper, left))
+        }
+        Value::Object(fields) => {
+            take(left, 0)?;
+            fields.iter().try_for_each(|(name, value)| {
+                whole("detail", name)?;
+                take(left, name.len())?;
+                check_value(value, deeper, left)
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with(detail: Value) -> Event {
+        let mut event = Event::new(Kind::Policy, Time::EPOCH);
+        event.detail.insert("it".into(), detail);
+        event
+    }
+
+    #[test]
+    fn what_a_store_cannot_take_is_refused() {
+        let text = |text: &str| Event {
+            path: Some(text.into()),
+            ..Event::new(Kind::Request, Time::EPOCH)
+        };
+        let deep = (0..20).fold(json!(1), |inner, _| json!([inner]));
+        let long = Invalid::Long {
+            field: "detail",
+            most: Event::LONGEST_DETAIL,
+        };
+        for (event, expected) in [
+            (text("/"), Ok(())),
+            (text(&"/".repeat(2048)), Ok(())),
+            (
+                text(&"/".repeat(2049)),
+                Err(Invalid::Long {
+                    field: "path",
+                    most: 2048,
+                }),
+            ),
+            (text("/\0"), Err(Invalid::Nul { field: "path" })),
+            (with(json!("a\0")), Err(Invalid::Nul { field: "detail" })),
+            (with(json!({"a\0": 1})), Err(Invalid::Nul { field: "detail" })),
+            (with(json!({"a": [1, 2.5, null, true, "b"]})), Ok(())),
+            (with(deep), Err(Invalid::Deep)),
+            (with(json!(9_007_199_254_740_992_u64)), Ok(())),
+            (with(json!(9_007_199_254_740_993_u64)), Err(Invalid::Number)),
+            (with(json!(-9_007_199_254_740_993_i64)), Err(Invalid::Number)),
+            (with(json!("a".repeat(Event::LONGEST_DETAIL))), Err(long.clone())),
+            (with(json!(vec![0; 1000])), Err(long)),
+        ] {
+            assert_eq!(event.check(), expected, "{event:?}");
+        }
     }
 }

@@ -1,9 +1,31 @@
 //! The audit log: a chain of hashes, its stores, its checkpoints and their verification.
+//!
+//! [`Log`] writes. What it acknowledged is durable, stands in the log once, and cannot be changed or cut off without
+//! `postern audit verify` seeing it: each event holds the hash of the one before ([`Record`]), and the head of the
+//! chain is signed and kept outside ([`Checkpoint`]).
 
 mod chain;
+mod checkpoint;
+mod checkpointer;
+mod error;
 mod event;
+mod link;
+mod log;
+mod metrics;
+mod outside;
+mod queue;
+mod settings;
+mod store;
 mod time;
+mod writer;
 
 pub use chain::{Entry, GENESIS, Hash, Head, Record};
+pub use checkpoint::{Checkpoint, Note, NoteError, Notes, Signature, key_id};
+pub use checkpointer::{CheckpointSigner, Signed, Signing};
+pub use error::{AppendError, OpenError, StoreError};
 pub use event::{Decision, Event, Invalid, Kind};
+pub use log::{Clock, Log, ManifestSignature, Receipt, State};
+pub use metrics::Metrics;
+pub use queue::Problem;
+pub use settings::{Checkpoints, Post, Settings, Store};
 pub use time::Time;

@@ -19,7 +19,11 @@ impl Time {
     #[must_use]
     pub fn of(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX).min(Self::LAST))
+        Self(
+            u64::try_from(since.as_micros())
+                .unwrap_or(u64::MAX)
+                .min(Self::LAST),
+        )
     }
 
     /// Microseconds since the Unix epoch.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::Store;
+use crate::capability::signer::Rehearsal;
 use crate::policy::{Entry, Policy, Surroundings};
 use crate::{Engines, Grants, Limits, Module};
 
@@ -88,5 +89,7 @@ fn entry(
         store: Store::Memory,
         shelf: Arc::default(),
         client: surroundings.client.clone(),
+        // Nothing is really signed for a test.
+        signer: Some(Arc::new(Rehearsal)),
     })
 }

@@ -16,7 +16,7 @@ wasmtime::component::bindgen!({
 });
 
 pub use postern::policy::types::{Allowance, CacheGrant, Header, Identity, Obligation, Part};
-pub use postern::policy::{clock, config, http, keyvalue, log};
+pub use postern::policy::{clock, config, http, keyvalue, log, signer};
 
 impl Part {
     /// The part's name where it is written: `path`, `source-address`, `header:x-a`.

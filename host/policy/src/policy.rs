@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::capability::http::HttpClient;
 use crate::capability::keyvalue::{Shelf, Store};
+use crate::capability::signer::Signer;
 use crate::contract::Request;
 use crate::grants::{Capability, Grants};
 use crate::limits::Limits;
@@ -27,6 +28,8 @@ pub struct Surroundings {
     pub store: Store,
     /// What the `http` capability asks with.
     pub client: HttpClient,
+    /// What the `signer` capability signs with, if this host signs.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 
 /// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
@@ -38,6 +41,7 @@ pub(crate) struct Entry {
     pub(crate) store: Store,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) client: HttpClient,
+    pub(crate) signer: Option<Arc<dyn Signer>>,
 }
 
 /// A module that is ready to decide.
@@ -69,7 +73,7 @@ pub enum LinkError {
     #[error("needs {}, which the entry does not grant: add it to `grants` if the module may have it", list(.0))]
     NotGranted(BTreeSet<Capability>),
     /// It needs the KMS.
-    #[error("needs `signer`, and this host does not sign: no policy can be given signatures yet")]
+    #[error("needs `signer`, and this host does not sign: give its settings `signing`")]
     NoSigner,
     /// It needs something that the host does not have.
     #[error("cannot be linked: {0}")]
@@ -97,12 +101,12 @@ impl Policy {
     /// If it imports what is not granted or not there.
     pub(crate) fn link(engines: &Engines, entry: Arc<Entry>, module: Module) -> Result<Self, LinkError> {
         let needs = module.needs();
-        if needs.contains(&Capability::Signer) {
-            return Err(LinkError::NoSigner);
-        }
         let missing: BTreeSet<_> = needs.difference(&entry.grants.capabilities).copied().collect();
         if !missing.is_empty() {
             return Err(LinkError::NotGranted(missing));
+        }
+        if needs.contains(&Capability::Signer) && entry.signer.is_none() {
+            return Err(LinkError::NoSigner);
         }
         let link = |error: wasmtime::Error| LinkError::Link(format!("{error:#}"));
         let runner = match module.kind() {

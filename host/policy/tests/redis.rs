@@ -88,6 +88,7 @@ async fn host(folder: &Path, redis: &Redis) -> Policies {
     let surroundings = Surroundings {
         store: Store::redis(&redis.url()).unwrap(),
         client: postern_policy::client().unwrap(),
+        signer: None,
     };
     let engines = Engines::new(4, Limits::default().memory).unwrap();
     let host = Policies::new(engines, None, surroundings, settings(folder, entries));

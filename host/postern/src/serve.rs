@@ -39,14 +39,19 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         Err(error) => return Ok(report::invalid(&file, &problems(&error))),
     };
     let runtime = postern_server::runtime().context("cannot start threads")?;
+    let inside = runtime.enter();
     if args.check {
         // What is found is printed; a library's warnings go where a host's would.
-        log::start(settings.log)?;
+        let _tracing = log::start(settings.log)?;
         let inspection = runtime.block_on(postern_server::inspect(&settings))?;
         return Ok(report::inspection(&file, &settings, &inspection));
     }
-    log::start(settings.log)?;
-    runtime.block_on(serve(&args.config, settings))
+    let tracing = log::start(settings.log)?;
+    drop(inside);
+    let ended = runtime.block_on(serve(&args.config, settings));
+    // Outside the runtime, whose threads send what is left.
+    drop(tracing);
+    ended
 }
 
 async fn serve(config: &Path, settings: Settings) -> Result<Output> {

@@ -4,26 +4,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_server::tls_rustls::RustlsConfig;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use postern_policy::{Cache, Engines, LoadReport, Policies, Store, Surroundings};
+use postern_audit::{Decision, Kind};
+use postern_policy::{Cache, Digest, Engines, LoadReport, Policies, Signer, Store, Surroundings};
 use tokio::sync::mpsc;
-use tonic::transport::server::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::check::Checks;
+use crate::gates::{self, Known};
+use crate::health::Health;
+use crate::license::License;
 use crate::listen::{ListenError, Listener};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::settings::{Address, KeyValue, Settings};
+use crate::notary::Notary;
+use crate::offices::Offices;
+use crate::record::{Recorder, cut};
+use crate::settings::{Address, Gate, KeyValue, Settings};
+use crate::signers;
 use crate::tasks::Tasks;
+use crate::tls::{self, TlsError};
 use crate::watch::Watch;
 
-/// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
-const MESSAGE: usize = 2 << 20;
-/// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
-const STREAMS: u32 = 4096;
 /// Instances beside those that decide: new modules answer their cases while the old ones serve.
 const SPARE: usize = 8;
 
@@ -31,6 +36,8 @@ const SPARE: usize = 8;
 #[derive(Debug)]
 pub struct Host {
     loader: Arc<Loader>,
+    notary: Option<Arc<Notary>>,
+    recorder: Recorder,
     settings: Settings,
     addresses: Vec<Address>,
     admin: Option<Address>,
@@ -60,6 +67,15 @@ pub enum StartError {
     /// Requests of policies cannot be sent.
     #[error("the HTTP client of policies cannot be set up: {0}")]
     Client(String),
+    /// The files of TLS are none.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nothing can be signed.
+    #[error("signing: {0}")]
+    Signing(#[from] postern_signing::StartError),
+    /// The audit log cannot be opened.
+    #[error("audit: {0}")]
+    Audit(#[from] postern_audit::OpenError),
     /// Entries cannot be loaded, and settings are strict.
     #[error("TAMPER_STRICT, and not every policy can be loaded{}", list(.0))]
     Strict(BTreeMap<String, String>),
@@ -73,11 +89,14 @@ fn list(errors: &BTreeMap<String, String>) -> String {
 }
 
 impl Host {
-    /// Listens, loads the policies, and serves.
+    /// Listens, opens the audit log, loads the policies, and serves.
     ///
     /// # Errors
-    /// If an address cannot be listened on, WebAssembly cannot be run, or not every entry loads and settings are strict.
+    /// If an address cannot be listened on, the log cannot be opened, nothing can be signed where it must be,
+    /// WebAssembly cannot be run, or not every entry loads and settings are strict.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        // Another part of the process may have chosen before us.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut listeners = Vec::new();
         for address in &settings.listen {
             listeners.push(Listener::bind(address).await?);
@@ -86,11 +105,40 @@ impl Host {
             Some(admin) => Some((Listener::bind(&admin.listen).await?, admin.token)),
             None => None,
         };
+        let tls = settings.gate.tls.as_ref().map(tls::server).transpose()?;
         let metrics = Arc::new(Metrics::new());
+        let offices = Offices::open(&settings, &metrics).await?;
+        let recorder = offices.recorder.clone();
+        let started = Self::start_recorded(settings, listeners, admin, tls, metrics, offices).await;
+        if let Err(error) = &started {
+            recorder.note(|| {
+                let mut event = recorder.event(Kind::Host, Decision::Failed);
+                event.reason = Some("not_started".to_owned());
+                event
+                    .detail
+                    .insert("why".to_owned(), cut(&error.to_string()).into());
+                event
+            });
+            recorder.close().await;
+        }
+        started
+    }
+
+    async fn start_recorded(
+        settings: Settings,
+        listeners: Vec<Listener>,
+        admin: Option<(Listener, Option<Digest>)>,
+        tls: Option<RustlsConfig>,
+        metrics: Arc<Metrics>,
+        offices: Offices,
+    ) -> Result<Self, StartError> {
+        let Offices { recorder, notary } = offices;
+        let signer = notary.clone().map(|notary| notary as Arc<dyn Signer>);
         let loader = Arc::new(Loader::new(
-            policies(&settings)?,
+            policies(&settings, signer)?,
             settings.policies.clone(),
             Arc::clone(&metrics),
+            recorder.clone(),
         ));
         // Before anything is read: what changes afterwards is noticed.
         let watch = settings.watch.then(|| Watch::start(&settings.policies));
@@ -107,35 +155,50 @@ impl Host {
             return Err(StartError::Strict(errors));
         }
 
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let checks = Checks::new(
+        let health = Arc::new(Health {
+            loader: Arc::clone(&loader),
+            notary: notary.clone(),
+            recorder: recorder.clone(),
+            license: settings.license.as_ref().map(License::of),
+        });
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        reporter.set_serving::<AuthorizationServer<Checks>>().await;
+        let checks = Arc::new(Checks::new(
             Arc::clone(&loader),
             Arc::clone(&metrics),
             settings.default.clone(),
-        );
-        let checks = AuthorizationServer::new(checks).max_decoding_message_size(MESSAGE);
-        health.set_serving::<AuthorizationServer<Checks>>().await;
-        let router = Server::builder()
-            .max_concurrent_streams(STREAMS)
-            .http2_keepalive_interval(Some(Duration::from_secs(60)))
-            .add_service(checks)
-            .add_service(health_service);
+            recorder.clone(),
+        ));
+        let desk = gates::Desk {
+            notary: notary.clone(),
+            recorder: recorder.clone(),
+            health: Arc::clone(&health),
+        };
 
         let mut host = Self {
             addresses: listeners.iter().filter_map(Listener::address).collect(),
             admin: admin.as_ref().and_then(|(listener, _)| listener.address()),
             loader,
+            notary,
+            recorder,
             settings,
-            health,
+            health: reporter,
             tasks: Tasks::default(),
             changed: None,
         };
         for listener in listeners {
-            host.tasks.serve_checks(listener, router.clone());
+            let known = known(&listener, &host.settings.gate);
+            let routes = gates::routes(Arc::clone(&checks), health_service.clone(), desk.clone(), known);
+            host.tasks.serve(listener, routes, tls.clone());
         }
         if let Some((listener, token)) = admin {
-            let routes = admin::routes(Arc::clone(&host.loader), metrics, token);
-            host.tasks.serve_admin(listener, routes);
+            let desk = admin::Desk {
+                loader: Arc::clone(&host.loader),
+                metrics,
+                health,
+                notary: host.notary.clone(),
+            };
+            host.tasks.serve(listener, admin::routes(desk, token), None);
         }
         if let Some((watch, changed)) = watch {
             host.changed = Some(changed);
@@ -145,7 +208,17 @@ impl Host {
             host.tasks
                 .spawn(check_for_tampering(Arc::clone(&host.loader), interval));
         }
+        let proxy = host
+            .settings
+            .signing
+            .as_ref()
+            .and_then(|signing| signing.proxy.as_ref());
+        if let (Some(notary), Some(proxy), true) = (&host.notary, proxy, host.settings.watch) {
+            let watching = signers::watch(Arc::clone(notary), proxy.registry.clone());
+            host.tasks.spawn(watching);
+        }
         host.announce(&report);
+        host.record("started");
         Ok(host)
     }
 
@@ -179,6 +252,14 @@ impl Host {
             ..new.policies
         };
         self.loader.replace(policies, "settings").await;
+        if let Some(notary) = &self.notary {
+            notary.reload();
+        }
+        self.recorder.note(|| {
+            let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
+            event.reason = Some("read_again".to_owned());
+            event
+        });
         if let Some(changed) = &self.changed {
             let _ = changed.try_send(());
         }
@@ -197,7 +278,24 @@ impl Host {
             .await;
         self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
         self.tasks.stop().await;
+        let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
+        event.reason = Some("stopped".to_owned());
+        if let Err(error) = self.recorder.durable(event).await {
+            tracing::error!(%error, "the end of this host is not on record");
+        }
+        self.recorder.close().await;
         tracing::info!("stopped");
+    }
+
+    fn record(&self, what: &str) {
+        self.recorder.note(|| {
+            let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
+            event.reason = Some(what.to_owned());
+            event
+                .detail
+                .insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+            event
+        });
     }
 
     fn announce(&self, report: &LoadReport) {
@@ -227,8 +325,23 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
     }
 }
 
+/// How a listener knows its gates.
+fn known(listener: &Listener, gate: &Gate) -> Known {
+    match (listener, gate) {
+        (Listener::Unix(..), _) => Known::Connected,
+        (
+            Listener::Tcp(_),
+            Gate {
+                token: Some(token), ..
+            },
+        ) => Known::Token(*token),
+        (Listener::Tcp(_), Gate { tls: Some(_), .. }) => Known::Connected,
+        (Listener::Tcp(_), _) => Known::No,
+    }
+}
+
 /// The policies of settings, none loaded yet.
-pub(crate) fn policies(settings: &Settings) -> Result<Policies, StartError> {
+pub(crate) fn policies(settings: &Settings, signer: Option<Arc<dyn Signer>>) -> Result<Policies, StartError> {
     // Modules of an entry decide beside those that they are about to replace.
     let most = settings
         .policies
@@ -246,10 +359,12 @@ pub(crate) fn policies(settings: &Settings) -> Result<Policies, StartError> {
         // What the library says of a URL can repeat it.
         KeyValue::Redis(url) => Store::redis(url).map_err(|_| StartError::Redis)?,
     };
-    // Another part of the process may have chosen before us.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = postern_policy::client().map_err(|error| StartError::Client(error.to_string()))?;
-    let surroundings = Surroundings { store, client };
+    let surroundings = Surroundings {
+        store,
+        client,
+        signer,
+    };
     Ok(Policies::new(
         engines,
         cache,

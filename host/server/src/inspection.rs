@@ -1,8 +1,9 @@
 //! Settings tried without serving: what `postern serve --check` shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use postern_policy::PolicyStatus;
+use postern_policy::{PolicyStatus, Rehearsal, Signer};
 
 use crate::host::{StartError, policies};
 use crate::settings::Settings;
@@ -21,7 +22,12 @@ pub struct Inspection {
 /// # Errors
 /// If not even loading can be tried.
 pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
-    let policies = policies(settings)?;
+    // What is granted signatures gets some of no worth.
+    let signer = settings
+        .signing
+        .as_ref()
+        .map(|_| Arc::new(Rehearsal) as Arc<dyn Signer>);
+    let policies = policies(settings, signer)?;
     policies.load().await;
     Ok(Inspection {
         policies: policies.status().await,

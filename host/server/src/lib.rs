@@ -1,22 +1,32 @@
 //! The policy host: one process beside Envoy that answers `envoy.service.auth.v3.Authorization/Check` with the policies
-//! of [`postern_policy`], and tells how they fare.
+//! of [`postern_policy`], has things signed through [`postern_signing`], and keeps the log of [`postern_audit`].
 //!
 //! [`Settings`] reads `host.yaml`; a [`Host`] is started from them and serves until it is stopped. Gates reach it on its
-//! gRPC listeners, which offer `Check` and health and nothing else; operators reach it on the listener of `admin`.
-//! Whatever cannot be decided is answered with an error, never with an allowance.
+//! listeners: `Check` over gRPC, `/sign`, `/sign/manifest` and `/v1/audit` over HTTP; operators reach it on the listener
+//! of `admin`. Whatever cannot be decided, signed or recorded is answered with an error, never with an allowance.
 
 mod admin;
 mod check;
+mod gates;
+mod health;
 mod host;
 mod inspection;
+mod license;
 mod listen;
 mod loader;
 mod metrics;
+mod notary;
+mod offices;
 mod problem;
 mod quiet;
+mod record;
+mod reply;
 mod serve;
 pub mod settings;
+mod signers;
 mod tasks;
+mod tls;
+mod trace;
 mod watch;
 
 pub use host::{Host, StartError};
@@ -24,3 +34,5 @@ pub use inspection::{Inspection, inspect};
 pub use listen::ListenError;
 pub use serve::{runtime, serve};
 pub use settings::{Address, Settings, SettingsError};
+pub use tls::TlsError;
+pub use trace::TARGET as TRACE_TARGET;

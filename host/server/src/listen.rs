@@ -6,8 +6,6 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use axum::serve::Listener as Accept;
-use futures_util::Stream;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::Address;
@@ -111,13 +109,4 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, Socket)> {
         made: (found.dev(), found.ino()),
     };
     Ok((listener, socket))
-}
-
-/// The connections of a listener, for tonic. Errors of accepting are waited out: tonic itself would try again at once,
-/// for as long as there are no file descriptors.
-pub(crate) fn connections<L: Accept>(listener: L) -> impl Stream<Item = io::Result<L::Io>> {
-    futures_util::stream::unfold(listener, |mut listener| async move {
-        let (connection, _) = listener.accept().await;
-        Some((Ok(connection), listener))
-    })
 }

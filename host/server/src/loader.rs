@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use postern_audit::{Decision, Kind};
 use postern_policy::{Change, LoadError, LoadReport, Policies, Settings};
 use serde::Serialize;
 
 use crate::metrics::Metrics;
+use crate::record::{Recorder, cut};
 
 /// Loads policies, and tells of it.
 #[derive(Debug)]
 pub(crate) struct Loader {
     policies: Policies,
     metrics: Arc<Metrics>,
+    recorder: Recorder,
     /// Whether a fault of an entry that serves on makes the host unready.
     strict: bool,
     known: RwLock<Known>,
@@ -36,10 +39,16 @@ pub(crate) struct Readiness {
 }
 
 impl Loader {
-    pub(crate) fn new(policies: Policies, settings: Settings, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             policies,
             metrics,
+            recorder,
             strict: settings.strict,
             known: RwLock::new(Known {
                 missing: settings.entries.keys().cloned().collect(),
@@ -107,12 +116,46 @@ impl Loader {
                 Ok(Change::Removed) => tracing::info!(policy, why, "removed"),
                 Err(_) => {}
             }
+            if let Ok(change) = result {
+                self.record(policy, why, change);
+            }
         }
         let failed = report
             .entries
             .iter()
             .filter_map(|(name, result)| Some((name, result.as_ref().err()?)));
         self.tell_faults(why, failed);
+    }
+
+    fn record(&self, policy: &str, why: &'static str, change: &Change) {
+        let (what, from, to) = match change {
+            Change::Unchanged => return,
+            Change::Loaded(digest) => ("loaded", None, Some(digest)),
+            Change::Swapped { from, to } => ("swapped", Some(from), Some(to)),
+            Change::Removed => ("removed", None, None),
+        };
+        self.recorder.note(|| {
+            let mut event = self.recorder.event(Kind::PolicyLoad, Decision::Allowed);
+            event.policy = Some(cut(policy));
+            event.policy_digest = to.map(ToString::to_string);
+            event.reason = Some(what.to_owned());
+            event.detail.insert("why".to_owned(), why.into());
+            if let Some(from) = from {
+                event.detail.insert("from".to_owned(), from.to_string().into());
+            }
+            event
+        });
+    }
+
+    /// A fault that is told for the first time.
+    fn record_fault(&self, policy: &str, why: &'static str, error: &LoadError) {
+        self.recorder.note(|| {
+            let mut event = self.recorder.event(Kind::Tamper, Decision::Denied);
+            event.policy = Some(cut(policy));
+            event.reason = Some(error.kind.to_owned());
+            event.detail.insert("why".to_owned(), why.into());
+            event
+        });
     }
 
     fn tell_faults<'a>(&self, why: &'static str, found: impl Iterator<Item = (&'a String, &'a LoadError)>) {
@@ -123,6 +166,7 @@ impl Loader {
                 let reason = error.to_string();
                 if known.told.get(*policy) != Some(&reason) {
                     let serves_on = !known.missing.contains(policy);
+                    self.record_fault(policy, why, error);
                     tracing::error!(
                         policy,
                         why,

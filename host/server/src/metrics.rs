@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -36,12 +37,14 @@ struct Load {
 
 /// What is counted and measured.
 pub(crate) struct Metrics {
-    registry: Registry,
+    registry: RwLock<Registry>,
     decisions: Family<Outcome, Counter>,
     durations: Family<OfPolicy, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     loads: Family<Load, Counter>,
     faults: Family<OfPolicy, Gauge>,
+    license_valid: Gauge,
+    license_expiry: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -80,14 +83,26 @@ impl Metrics {
         registry.register("policy_loads", help, loads.clone());
         let help = "1 for each entry that does not serve what its files say";
         registry.register("policy_fault", help, faults.clone());
+        let (license_valid, license_expiry) = (Gauge::default(), Gauge::default());
+        let help = "1 if the licence holds, or none is required";
+        registry.register("license_valid", help, license_valid.clone());
+        let help = "The end of the licence, in seconds since 1970; 0 if there is none";
+        registry.register("license_expiry_timestamp", help, license_expiry.clone());
         Self {
-            registry,
+            registry: RwLock::new(registry),
             decisions,
             durations,
             in_flight,
             loads,
             faults,
+            license_valid,
+            license_expiry,
         }
+    }
+
+    /// Has others register theirs.
+    pub(crate) fn register(&self, others: impl FnOnce(&mut Registry)) {
+        others(&mut self.registry.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// A check has begun.
@@ -124,11 +139,23 @@ impl Metrics {
         }
     }
 
+    /// The licence's end, if it has one, and whether it holds now.
+    pub(crate) fn license(&self, license: Option<(Option<u64>, bool)>) {
+        let (until, holds) = license.unwrap_or((None, true));
+        self.license_valid.set(holds.into());
+        self.license_expiry.set(
+            until
+                .and_then(|until| i64::try_from(until).ok())
+                .unwrap_or_default(),
+        );
+    }
+
     /// All of it, as scrapers read it.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Only a writer that fails could make it fail, and a String does not.
-        let _ = text::encode(&mut text, &self.registry);
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let _ = text::encode(&mut text, &registry);
         text
     }
 }

@@ -1,16 +1,27 @@
 //! What a host does at once: its listeners, and what goes on beside them.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
+use axum_server::accept::{Accept, NoDelayAcceptor};
+use axum_server::service::SendService;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Address, Handle, Server};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::transport::server::{Connected, Router};
 
-use crate::listen::{Listener, Socket, connections};
+use crate::listen::{Listener, Socket};
 
+/// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
+const STREAMS: u32 = 4096;
+/// How often a connection is asked whether anyone is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long a host that stops waits for what it has begun.
 const STOPPING: Duration = Duration::from_secs(5);
 
@@ -31,51 +42,55 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Answers gates on a listener.
-    pub(crate) fn serve_checks(&mut self, listener: Listener, router: Router) {
-        match listener {
-            Listener::Tcp(tcp) => {
-                let tcp = tcp.tap_io(|connection| {
-                    // Answers are small: none waits for another to share a packet with.
-                    let _ = connection.set_nodelay(true);
-                });
-                self.serve_connections(tcp, None, router);
+    /// Serves routes on a listener: with TLS on TCP, if it is given.
+    pub(crate) fn serve(&mut self, listener: Listener, routes: axum::Router, tls: Option<RustlsConfig>) {
+        match (listener, tls) {
+            (Listener::Tcp(tcp), None) => {
+                let server = Server::<SocketAddr>::from_listener(tcp).acceptor(NoDelayAcceptor);
+                self.run(server, routes, None);
             }
-            Listener::Unix(unix, socket) => self.serve_connections(unix, Some(socket), router),
+            (Listener::Tcp(tcp), Some(tls)) => {
+                let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor);
+                let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
+                self.run(server, routes, None);
+            }
+            (Listener::Unix(listener, socket), _) => {
+                let server = Server::<unix::net::SocketAddr>::from_listener(listener);
+                self.run(server, routes, Some(socket));
+            }
         }
     }
 
-    fn serve_connections<L>(&mut self, listener: L, socket: Option<Socket>, router: Router)
+    fn run<A, S>(&mut self, mut server: Server<A, S>, routes: axum::Router, socket: Option<Socket>)
     where
-        L: axum::serve::Listener + 'static,
-        L::Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        A: Address + Send + Sync + 'static,
+        A::Stream: Send,
+        A::Listener: Send + Sync,
+        S: Accept<A::Stream, axum::Router> + Clone + Send + Sync + 'static,
+        S::Stream: AsyncRead + AsyncWrite + Unpin + Send,
+        S::Service: SendService<Request<Incoming>> + Send,
+        S::Future: Send,
     {
-        let serving = router.serve_with_incoming_shutdown(connections(listener), self.stopping());
+        let mut builder = server.http_builder().http2();
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .keep_alive_interval(Some(KEEP_ALIVE));
+        let handle = Handle::new();
+        let serving = server.handle(handle.clone()).serve(routes.into_make_service());
+        let stopping = self.stopping();
         self.running.spawn(async move {
             let _there_while_it_serves = socket;
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "a listener for gates ended");
+            let stop = async {
+                stopping.await;
+                handle.graceful_shutdown(Some(STOPPING));
+                std::future::pending::<()>().await;
+            };
+            let ended = tokio::select! { ended = serving => ended, () = stop => Ok(()) };
+            if let Err(error) = ended {
+                tracing::error!(%error, "a listener ended");
             }
         });
-    }
-
-    /// Answers operators on a listener.
-    pub(crate) fn serve_admin(&mut self, listener: Listener, routes: axum::Router) {
-        let stopping = self.stopping();
-        // Neither ends by itself: errors of accepting are waited out.
-        match listener {
-            Listener::Tcp(tcp) => {
-                let serving = axum::serve(tcp, routes).with_graceful_shutdown(stopping);
-                self.running.spawn(async move { drop(serving.await) });
-            }
-            Listener::Unix(unix, socket) => {
-                let serving = axum::serve(unix, routes).with_graceful_shutdown(stopping);
-                self.running.spawn(async move {
-                    let _there_while_it_serves = socket;
-                    drop(serving.await);
-                });
-            }
-        }
     }
 
     /// Goes on beside the listeners until they stop.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use ed25519_compact::PublicKey;
-use toml_edit::{Datetime, DocumentMut, Item, Table, value};
+use toml_edit::{Datetime, DocumentMut, Item, TableLike, Value, value};
 
 use crate::{FileError, Registry, Status, is_id, write_key};
 
@@ -30,7 +30,7 @@ pub enum EditError {
     Time,
 }
 
-/// The registry in `text` with one more active signer.
+/// The registry in `text` with one more active signer, at its end.
 ///
 /// # Errors
 /// If the id is taken or none, or the text is no registry.
@@ -47,17 +47,35 @@ pub fn add(
     if Registry::parse(text)?.get(id).is_some() {
         return Err(EditError::Taken(id.to_owned()));
     }
-    let mut document = document(text)?;
-    let mut entry = Table::new();
-    entry.insert("public_key", value(write_key(key)));
-    entry.insert("status", value(Status::Active.name()));
+    // Only appended to: what its owner wrote is not even read for this.
+    let mut whole = text.to_owned();
+    if !whole.is_empty() {
+        whole.push_str(if whole.ends_with('\n') { "\n" } else { "\n\n" });
+    }
+    // No character of an id needs more than quotes, and none of a key.
+    whole += &format!(
+        "[signers.{}]\npublic_key = \"{}\"\nstatus = \"{}\"\n",
+        name(id),
+        write_key(key),
+        Status::Active.name()
+    );
     for (field, moment) in [("valid_from", valid_from), ("valid_until", valid_until)] {
         if let Some(moment) = moment {
-            entry.insert(field, value(datetime(moment)?));
+            whole += &format!("{field} = {}\n", datetime(moment)?);
         }
     }
-    signers(&mut document)?.insert(id, Item::Table(entry));
-    sound(document)
+    Registry::parse(&whole)?;
+    Ok(whole)
+}
+
+/// An id as the name of a table.
+fn name(id: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if id.bytes().all(bare) {
+        id.to_owned()
+    } else {
+        format!("\"{id}\"")
+    }
 }
 
 /// The registry in `text` with a signer retired at a moment: it signs no more, and what it signed before still counts.
@@ -72,33 +90,35 @@ pub fn retire(text: &str, id: &str, at: SystemTime) -> Result<String, EditError>
     if signer.status == Status::Retired {
         return Err(EditError::Retired(id.to_owned()));
     }
-    let mut document = document(text)?;
-    let entry = signers(&mut document)?
-        .get_mut(id)
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| FileError::Form(error.message().to_owned()))?;
+    let entry = document
+        .get_mut("signers")
+        .and_then(|signers| signers.get_mut(id))
         .and_then(Item::as_table_like_mut)
         .ok_or_else(|| EditError::Unknown(id.to_owned()))?;
-    entry.insert("status", value(Status::Retired.name()));
+    put(entry, "status", Status::Retired.name().into());
     // One that ended before it was retired does not live on.
     if signer.valid_until.is_none_or(|until| until > at) {
-        entry.insert("valid_until", value(datetime(at)?));
+        put(entry, "valid_until", datetime(at)?.into());
     }
-    sound(document)
+    let text = document.to_string();
+    Registry::parse(&text)?;
+    Ok(text)
 }
 
-fn document(text: &str) -> Result<DocumentMut, EditError> {
-    text.parse()
-        .map_err(|error: toml_edit::TomlError| FileError::Form(error.to_string()).into())
-}
-
-fn signers(document: &mut DocumentMut) -> Result<&mut dyn toml_edit::TableLike, EditError> {
-    let mut table = Table::new();
-    // No line of its own: the entries have theirs.
-    table.set_implicit(true);
-    document
-        .entry("signers")
-        .or_insert(Item::Table(table))
-        .as_table_like_mut()
-        .ok_or_else(|| FileError::Form("signers is no table".to_owned()).into())
+/// Sets a field, and leaves the comments around it.
+fn put(entry: &mut dyn TableLike, field: &str, mut new: Value) {
+    match entry.get_mut(field).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        None => {
+            entry.insert(field, value(new));
+        }
+    }
 }
 
 fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
@@ -119,12 +139,6 @@ fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
         .map_err(|_| EditError::Time)
 }
 
-fn sound(document: DocumentMut) -> Result<String, EditError> {
-    let text = document.to_string();
-    Registry::parse(&text)?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -141,39 +155,88 @@ mod tests {
     }
 
     #[test]
-    fn a_signer_is_added_and_retired_and_the_rest_stays() {
-        let first = add("# ours\n", "old", &key(), None, None).unwrap();
-        assert_eq!(
-            first,
-            "# ours\n\n[signers.old]\npublic_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\n\
-             status = \"active\"\n"
-                .replace("# ours\n\n", if first.starts_with("# ours\n\n") { "# ours\n\n" } else { "# ours\n" })
+    fn a_signer_is_added_at_the_end() {
+        for (text, expected) in [("", ""), ("# ours\n", "# ours\n\n"), ("# ours", "# ours\n\n")] {
+            assert_eq!(
+                add(text, "new", &key(), Some(at(0)), Some(at(1_767_225_600))).unwrap(),
+                format!(
+                    "{expected}[signers.new]\n\
+                     public_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\n\
+                     status = \"active\"\nvalid_from = 1970-01-01T00:00:00Z\nvalid_until = 2026-01-01T00:00:00Z\n"
+                )
+            );
+        }
+        let quoted = add("", "projects/p:1", &key(), None, None).unwrap();
+        assert!(quoted.starts_with("[signers.\"projects/p:1\"]\n"), "{quoted}");
+    }
+
+    #[test]
+    fn a_signer_is_retired_and_the_rest_stays() {
+        let text = format!(
+            "# ours\n\n[signers.old] # of 2025\n# its key\npublic_key = \"{0}\"\n# for now\nstatus  =  \"active\" # until spring\n\n\
+             [signers.new]\npublic_key = \"{0}\"\nstatus = \"active\"\n# the end\n",
+            write_key(&key())
         );
-        let both = add(&first, "new", &key(), Some(at(0)), Some(at(4_000_000_000))).unwrap();
-        let retired = retire(&both, "old", at(1_767_225_600)).unwrap();
-        assert!(retired.contains("# ours"), "{retired}");
+        let retired = retire(&text, "old", at(1_767_225_600)).unwrap();
+        let expected = text.replace(
+            "\"active\" # until spring\n",
+            "\"retired\" # until spring\nvalid_until = 2026-01-01T00:00:00Z\n",
+        );
+        assert_eq!(retired, expected);
         let registry = Registry::parse(&retired).unwrap();
-        let old = registry.get("old").unwrap();
-        assert_eq!((old.status, old.valid_until), (Status::Retired, Some(at(1_767_225_600))));
         assert_eq!(registry.get("new").unwrap().status, Status::Active);
+    }
+
+    #[test]
+    fn registries_in_other_forms() {
+        let entry = format!("{{public_key = \"{}\", status = \"active\"}}", write_key(&key()));
+        for text in [
+            format!("signers = {{a = {entry}}}\n"),
+            format!("[signers]\na = {entry}\n"),
+            format!("signers.a = {entry}\n"),
+        ] {
+            let retired = retire(&text, "a", at(100)).unwrap();
+            let registry = Registry::parse(&retired).unwrap();
+            let signer = registry.get("a").unwrap();
+            assert_eq!(
+                (signer.status, signer.valid_until),
+                (Status::Retired, Some(at(100))),
+                "{retired}"
+            );
+        }
     }
 
     #[test]
     fn one_that_ended_is_not_prolonged() {
         let text = add("", "a", &key(), None, Some(at(100))).unwrap();
         let text = retire(&text, "a", at(200)).unwrap();
-        assert_eq!(Registry::parse(&text).unwrap().get("a").unwrap().valid_until, Some(at(100)));
+        assert_eq!(
+            Registry::parse(&text).unwrap().get("a").unwrap().valid_until,
+            Some(at(100))
+        );
     }
 
     #[test]
     fn what_is_refused() {
         let one = add("", "a", &key(), None, None).unwrap();
         let gone = retire(&one, "a", at(100)).unwrap();
-        assert_eq!(add(&one, "a", &key(), None, None), Err(EditError::Taken("a".to_owned())));
-        assert_eq!(add(&one, "a b", &key(), None, None), Err(EditError::NoId("a b".to_owned())));
+        assert_eq!(
+            add(&one, "a", &key(), None, None),
+            Err(EditError::Taken("a".to_owned()))
+        );
+        assert_eq!(
+            add(&one, "a b", &key(), None, None),
+            Err(EditError::NoId("a b".to_owned()))
+        );
         assert_eq!(retire(&one, "b", at(1)), Err(EditError::Unknown("b".to_owned())));
         assert_eq!(retire(&gone, "a", at(1)), Err(EditError::Retired("a".to_owned())));
-        assert!(matches!(add("[", "a", &key(), None, None), Err(EditError::File(_))));
-        assert!(matches!(add(&one, "b", &key(), Some(at(9)), Some(at(9))), Err(EditError::File(_))));
+        assert!(matches!(
+            add("[", "a", &key(), None, None),
+            Err(EditError::File(_))
+        ));
+        assert!(matches!(
+            add(&one, "b", &key(), Some(at(9)), Some(at(9))),
+            Err(EditError::File(_))
+        ));
     }
 }

@@ -81,7 +81,7 @@ impl Registry {
     /// The first thing that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let file: File =
-            toml_edit::de::from_str(text).map_err(|error| FileError::Form(error.to_string().trim_end().to_owned()))?;
+            toml_edit::de::from_str(text).map_err(|error| FileError::Form(form(text, &error)))?;
         let mut signers = BTreeMap::new();
         for (id, entry) in file.signers {
             match signer(&id, &entry) {
@@ -93,10 +93,22 @@ impl Registry {
     }
 }
 
-pub(crate) fn read(path: &Path) -> io::Result<String> {
+/// Says where and what, and does not show the line as the library would: a private key may stand there by mistake.
+fn form(text: &str, error: &toml_edit::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let problem = error.message().trim_end().replace('\n', ": ");
+    match before {
+        Some(before) => format!("line {}: {problem}", before.matches('\n').count() + 1),
+        None => problem,
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
     use io::Read as _;
     let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    let read = std::fs::File::open(path)?
+        .take(MOST + 1)
+        .read_to_string(&mut text)?;
     if read as u64 > MOST {
         return Err(io::Error::other("is larger than 1 MiB"));
     }
@@ -160,20 +172,37 @@ mod tests {
     fn what_is_no_registry() {
         let entry = |rest: &str| format!("[signers.a]\n{KEY}\n{rest}");
         for (text, expected) in [
-            ("[signers".to_owned(), "TOML parse error"),
+            ("\n[signers".to_owned(), "line 2: "),
             ("[signer.a]".to_owned(), "unknown field `signer`"),
             (entry(""), "missing field `status`"),
             (entry("status = \"maybe\""), "unknown variant `maybe`"),
             (entry("status = \"active\"\nuntil = 1"), "unknown field `until`"),
-            (entry("status = \"retired\""), "signers.a: is retired and has no valid_until"),
-            (entry("status = \"active\"\nvalid_from = 2026-01-01"), "valid_from is no time in UTC"),
-            (entry("status = \"active\"\nvalid_from = 2026-01-01T00:00:00+01:00"), "valid_from is no time in UTC"),
             (
-                entry("status = \"active\"\nvalid_from = 2027-01-01T00:00:00Z\nvalid_until = 2026-01-01T00:00:00Z"),
+                entry("status = \"retired\""),
+                "signers.a: is retired and has no valid_until",
+            ),
+            (
+                entry("status = \"active\"\nvalid_from = 2026-01-01"),
+                "valid_from is no time in UTC",
+            ),
+            (
+                entry("status = \"active\"\nvalid_from = 2026-01-01T00:00:00+01:00"),
+                "valid_from is no time in UTC",
+            ),
+            (
+                entry(
+                    "status = \"active\"\nvalid_from = 2027-01-01T00:00:00Z\nvalid_until = 2026-01-01T00:00:00Z",
+                ),
                 "valid_until is not after valid_from",
             ),
-            (format!("[signers.\"a b\"]\n{KEY}\nstatus = \"active\""), "signers.a b: an id has"),
-            ("[signers.a]\npublic_key = \"secret\"\nstatus = \"active\"".to_owned(), "public_key is no public key"),
+            (
+                format!("[signers.\"a b\"]\n{KEY}\nstatus = \"active\""),
+                "signers.a b: an id has",
+            ),
+            (
+                "[signers.a]\npublic_key = \"secret\"\nstatus = \"active\"".to_owned(),
+                "public_key is no public key",
+            ),
         ] {
             let error = Registry::parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}\n{error}");
@@ -182,7 +211,13 @@ mod tests {
 
     #[test]
     fn a_key_in_the_wrong_place_is_not_repeated() {
-        let error = Registry::parse("[signers.a]\npublic_key = \"s3cret\"\nstatus = \"active\"").unwrap_err();
-        assert!(!error.to_string().contains("s3cret"), "{error}");
+        for text in [
+            "[signers.a]\npublic_key = \"s3cret\"\nstatus = \"active\"",
+            "[signers.a]\nprivate_key = \"s3cret\"\nstatus = \"active\"",
+            "[signers.a]\npublic_key = s3cret",
+        ] {
+            let error = Registry::parse(text).unwrap_err().to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
     }
 }

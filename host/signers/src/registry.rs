@@ -207,10 +207,21 @@ mod tests {
             ("one", b"message", b"", 150, Err(Refusal::Wrong)),
         ];
         for (id, message, signature, made, expected) in cases {
-            assert_eq!(active.verify_new(id, message, signature, at(made)), expected, "{id} {made}");
-            assert_eq!(retired.verify_recorded(id, message, signature, at(made)), expected, "{id} {made}");
+            assert_eq!(
+                active.verify_new(id, message, signature, at(made)),
+                expected,
+                "{id} {made}"
+            );
+            assert_eq!(
+                retired.verify_recorded(id, message, signature, at(made)),
+                expected,
+                "{id} {made}"
+            );
         }
-        assert_eq!(retired.verify_new("one", b"message", &good[..], at(150)), Err(Refusal::Retired));
+        assert_eq!(
+            retired.verify_new("one", b"message", &good[..], at(150)),
+            Err(Refusal::Retired)
+        );
     }
 
     #[test]

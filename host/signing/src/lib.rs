@@ -1,1 +1,47 @@
 //! Signatures from the KMS, each verified before it is handed on.
+//!
+//! A host holds no key. [`Signing`] asks the KMS proxy for a signature (`POST {url}/sign`), over a connection that is
+//! kept, with a deadline, few and safe retries, and a circuit breaker; and hands it on only if the registry
+//! (`signers.toml`) knows the signer and its key verifies the signature. Whatever else happens is a [`SigningError`] with
+//! a code of its own: nothing falls back to another key, and work resumes by itself once the proxy is well again.
+//!
+//! Where no proxy is required and none is named, a development signer stands in ([`Mode`] has the rules), and says so.
+//!
+//! The proxy's contract:
+//!
+//! ```text
+//! POST {url}/sign   {"payload_b64": "...", "signer_id": "..."}   signer_id only where one is wanted
+//!   200             {"signature_b64": "...", "signer_id": "..."}   Ed25519 (RFC 8032) over the payload
+//!   503             with Retry-After, if it will be able soon
+//! GET  {url}/healthz   2xx if it could sign; 404 or 405 if it has none
+//! ```
+#![forbid(unsafe_code)]
+
+mod answer;
+mod breaker;
+mod client;
+mod development;
+mod error;
+mod fault;
+mod health;
+mod manifest;
+mod metrics;
+mod mode;
+mod probe;
+mod proxy;
+mod registry;
+mod rotation;
+mod settings;
+mod signing;
+mod tls;
+
+pub use breaker::{BreakerSettings, BreakerState};
+pub use error::{SigningError, StartError};
+pub use health::{Failing, State};
+pub use manifest::{CanonicalError, SignedManifest, canonical};
+pub use metrics::Metrics;
+pub use mode::{Mode, ModeError};
+pub use registry::{Difference, SignerChange};
+pub use rotation::Rotation;
+pub use settings::{Auth, ProxySettings, Settings, SettingsError};
+pub use signing::{PAYLOAD, Signed, Signing};

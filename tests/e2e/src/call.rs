@@ -18,9 +18,7 @@ pub enum Version {
 /// A client with connections of its own.
 #[must_use]
 pub fn client(version: Version) -> reqwest::Client {
-    let builder = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(20));
+    let builder = postern_testbed::http::builder().timeout(Duration::from_secs(20));
     let builder = match version {
         Version::Http1 => builder.http1_only(),
         Version::Http2 => builder.http2_prior_knowledge(),

@@ -159,17 +159,17 @@ mod tests {
     async fn modes_and_rotation() {
         let idp = IdentityProvider::start().unwrap();
         let url = format!("http://{}{JWKS_PATH}", idp.addr());
-        let body = async || reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let body = async || crate::http::get(&url).await.unwrap().text().await.unwrap();
         let first = body().await;
         assert_eq!(first, idp.jwks_json());
 
         idp.set_mode(Mode::Down500);
-        assert_eq!(reqwest::get(&url).await.unwrap().status(), 500);
+        assert_eq!(crate::http::get(&url).await.unwrap().status(), 500);
         idp.set_mode(Mode::Garbage);
         assert!(serde_json::from_str::<Value>(&body().await).is_err());
         idp.set_mode(Mode::Hang);
         assert!(
-            tokio::time::timeout(Duration::from_millis(200), reqwest::get(&url))
+            tokio::time::timeout(Duration::from_millis(200), crate::http::get(&url))
                 .await
                 .is_err()
         );

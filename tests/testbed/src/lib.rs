@@ -8,7 +8,9 @@
 //! a `#[test]` and a `#[tokio::test]` of either flavour.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod envoy;
+pub mod http;
 pub mod idp;
 pub mod keys;
 pub mod modules;

@@ -61,6 +61,7 @@ pub fn binary() -> Result<PathBuf, Error> {
 #[derive(Debug)]
 pub struct PolicyHost {
     binary: PathBuf,
+    environment: Vec<(String, String)>,
     folder: TempDir,
     addr: SocketAddr,
     child: Option<Child>,
@@ -78,18 +79,34 @@ impl PolicyHost {
         policies: &Value,
         prepare: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<Self, Error> {
+        Self::start_with(binary, &json!({ "policies": policies }), &[], prepare)
+    }
+
+    /// As [`PolicyHost::start`], with whole settings but for `listen` and `admin`, and an environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyHost::start`].
+    pub fn start_with(
+        binary: PathBuf,
+        settings: &Value,
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<Self, Error> {
         let folder = TempDir::with_prefix("postern-host-")?;
         prepare(folder.path())?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free_port()?));
-        let settings = json!({
-            "listen": [addr.to_string(), "unix:host.sock"],
-            "admin": {"listen": "unix:admin.sock"},
-            "policies": policies,
-        });
+        let mut settings = settings.clone();
+        if let Some(settings) = settings.as_object_mut() {
+            settings.insert("listen".to_owned(), json!([addr.to_string(), "unix:host.sock"]));
+            settings.insert("admin".to_owned(), json!({"listen": "unix:admin.sock"}));
+        }
         // JSON is YAML.
         fs::write(folder.path().join("host.yaml"), settings.to_string())?;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut host = Self {
             binary,
+            environment: environment.iter().map(owned).collect(),
             folder,
             addr,
             child: None,
@@ -112,6 +129,7 @@ impl PolicyHost {
             .arg("serve")
             .arg("--config")
             .arg(self.folder.path().join("host.yaml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -139,6 +157,19 @@ impl PolicyHost {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Has it stop as an operator does, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told to.
+    pub fn stop(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            Command::new("kill").arg(child.id().to_string()).status()?;
+            child.wait()?;
+        }
+        Ok(())
     }
 
     /// Where gates reach it over TCP.
@@ -220,7 +251,7 @@ fn ask(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String>
         .map_err(|error| error.to_string())?;
     let method = method.parse().map_err(|_| format!("{method} is no method"))?;
     let answer = async {
-        let client = reqwest::Client::builder()
+        let client = crate::http::builder()
             .unix_socket(socket)
             .timeout(Duration::from_secs(30))
             .build()?;

@@ -154,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn answers_and_remembers() {
         let api = SampleApi::start().unwrap();
-        let client = reqwest::Client::new();
+        let client = crate::http::builder().build().unwrap();
         let url = format!("http://{}/orders?id=1", api.addr());
         let request = client
             .post(&url)

@@ -84,10 +84,7 @@ impl Bench {
     }
 
     async fn ask(&self, header: Option<&(&'static str, String)>) -> Result<u16> {
-        let mut request = reqwest::Client::builder()
-            .no_proxy()
-            .build()?
-            .get(self.envoy.url("/"));
+        let mut request = postern_testbed::http::builder().build()?.get(self.envoy.url("/"));
         if let Some((name, value)) = header {
             request = request.header(*name, value);
         }

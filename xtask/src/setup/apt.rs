@@ -18,6 +18,27 @@ pub(super) fn need(program: &str, package: &str, purpose: &str) -> Result<()> {
     }
 }
 
+/// Makes sure of what is not on PATH.
+pub(super) fn need_that(there: impl Fn() -> bool, package: &str, problem: &str) -> Result<()> {
+    if there() {
+        return Ok(());
+    }
+    install(&[package], problem)?;
+    if there() {
+        Ok(())
+    } else {
+        bail!("{problem}, still, after installing the package {package}")
+    }
+}
+
+/// Whether a file is in a folder of `root`, whichever it is: packages put versions beside each other.
+pub(super) fn anywhere(root: &str, file: &str) -> bool {
+    let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
+    folders
+        .into_iter()
+        .any(|folder| folder.path().join(file).is_file())
+}
+
 /// Installs Debian packages as root; says what to install to anyone else.
 pub(super) fn install(packages: &[&str], problem: &str) -> Result<()> {
     let names = packages.join(" ");

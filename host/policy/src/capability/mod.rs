@@ -3,6 +3,7 @@
 pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod log;
+pub(crate) mod signer;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ pub(crate) struct State {
     pub(crate) request_id: String,
     pub(crate) meter: Meter,
     pub(crate) log: log::Budget,
+    pub(crate) signatures: signer::Budget,
 }
 
 impl crate::contract::postern::policy::types::Host for State {}

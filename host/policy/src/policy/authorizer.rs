@@ -41,11 +41,14 @@ impl Runner {
         if grants.has(Capability::Http) {
             contract::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
+        if grants.has(Capability::Signer) {
+            contract::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        }
         let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
         let needs = module.needs();
         Ok(Self {
             pre,
-            waits: needs.contains(&Capability::Keyvalue) || needs.contains(&Capability::Http),
+            waits: needs.iter().any(|need| need.waits()),
         })
     }
 
@@ -63,6 +66,7 @@ impl Runner {
                 request_id: request.id.clone(),
                 meter: Meter::new(entry.limits.memory),
                 log: crate::capability::log::Budget::default(),
+                signatures: crate::capability::signer::Budget::default(),
             },
         );
         store.limiter(|state| &mut state.meter);

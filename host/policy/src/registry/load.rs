@@ -229,6 +229,7 @@ pub(super) async fn entry(
         store: policies.surroundings.store.clone(),
         shelf: old.map_or_else(Arc::<Shelf>::default, |old| Arc::clone(old.policy.shelf())),
         client: policies.surroundings.client.clone(),
+        signer: policies.surroundings.signer.clone(),
     });
     let link = |error: crate::LinkError| LoadError::new("link", name, error);
     let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;

@@ -98,6 +98,7 @@ pub fn host(settings: Settings) -> Policies {
     let surroundings = Surroundings {
         store: Store::Memory,
         client: postern_policy::client().unwrap(),
+        signer: None,
     };
     let engines = Engines::new(64, Limits::default().memory).unwrap();
     Policies::new(engines, None, surroundings, settings)

@@ -1,12 +1,13 @@
 //! A host in small: what it takes to compile a module here and let it decide.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use postern_policy::{
-    Cache, Capability, Engines, EntrySettings, Grants, Limits, Module, Policies, Settings, Source, Store,
-    Surroundings,
+    Cache, Capability, Engines, EntrySettings, Grants, Limits, Module, Policies, Rehearsal, Settings, Source,
+    Store, Surroundings,
 };
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ impl Lab {
             surroundings: Surroundings {
                 store: Store::Memory,
                 client: postern_policy::client().context(cannot)?,
+                signer: Some(Arc::new(Rehearsal)),
             },
             // Made by itself, for it must be closed to others.
             cache: Cache::open(&folder.path().join("compiled")).context(cannot)?,

@@ -1,12 +1,42 @@
-//! Where the host's log goes: standard error, a line for each event.
+//! Where the host's log goes, standard error, and where its spans go: to a collector, if there is one.
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use opentelemetry::global;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use postern_server::TRACE_TARGET;
 use postern_server::settings::{Format, Level, Log};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
-pub(super) fn start(log: Log) -> Result<()> {
+/// Where a collector is, if there is one; what else OpenTelemetry's exporter is told, it reads itself.
+const COLLECTOR: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+/// What collects spans; sends what is left when dropped.
+pub(crate) struct Tracing(Option<SdkTracerProvider>);
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        if let Some(provider) = self.0.take() {
+            // There is nobody left to tell.
+            let _ = provider.shutdown();
+        }
+    }
+}
+
+/// Starts the log, and the export of spans where the environment names a collector. Called within the runtime that
+/// the export is to run on.
+pub(crate) fn start(log: Log) -> Result<Tracing> {
     // Below warnings, libraries tell of every connection.
     let others = if log.level == Level::Error {
         Level::Error
@@ -14,21 +44,50 @@ pub(super) fn start(log: Log) -> Result<()> {
         Level::Warn
     };
     let filter = format!(
-        "{},postern={level},policy={level}",
+        "{},postern={level},policy={level},{TRACE_TARGET}=off",
         others.name(),
         level = log.level.name()
     );
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(io::stderr);
-    let started = match log.format {
+    let filter = EnvFilter::try_new(filter)?;
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match log.format {
         Format::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .try_init(),
-        Format::Text => lines.try_init(),
+            .boxed(),
+        Format::Text => lines.boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+    let provider = provider()?;
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("postern"))
+            .with_filter(Targets::new().with_target(TRACE_TARGET, tracing::Level::INFO))
+    });
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .try_init()
+        .context("the log cannot be started")?;
+    Ok(Tracing(provider))
+}
+
+/// Sends spans to the collector that the environment names (OTLP over gRPC).
+fn provider() -> Result<Option<SdkTracerProvider>> {
+    let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !COLLECTOR.iter().any(|name| named(name)) {
+        return Ok(None);
+    }
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .build()
+        .context("OTEL_EXPORTER_OTLP_ENDPOINT: spans cannot be sent there; write http://127.0.0.1:4317")?;
+    let resource = Resource::builder().with_service_name("postern").build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build();
+    Ok(Some(provider))
 }

@@ -1,41 +1,55 @@
-//! The listener for operators: health, metrics, what is loaded, and having it loaded again.
+//! The listener for operators: health, metrics, what is loaded, who signs, and having it loaded again.
 
 mod reload;
+mod signers;
 mod token;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{FromRef, Path, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use postern_policy::Digest;
-use serde::Serialize;
 
+use crate::health::{self, Health};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::problem::Problem;
+use crate::notary::Notary;
+use crate::reply::{json, problem};
 
 /// What the routes tell of.
 #[derive(Debug, Clone)]
-struct Desk {
-    loader: Arc<Loader>,
-    metrics: Arc<Metrics>,
+pub(crate) struct Desk {
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) notary: Option<Arc<Notary>>,
 }
 
-/// The routes. With a token, only `/healthz` and `/readyz` answer those who do not show it.
-pub(crate) fn routes(loader: Arc<Loader>, metrics: Arc<Metrics>, token: Option<Digest>) -> Router {
+impl FromRef<Desk> for Arc<Health> {
+    fn from_ref(desk: &Desk) -> Self {
+        Self::clone(&desk.health)
+    }
+}
+
+/// The routes. With a token, only those of health answer those who do not show it.
+pub(crate) fn routes(desk: Desk, token: Option<Digest>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(scrape))
         .route("/v1/policies", get(policies))
         .route("/v1/policies/reload", post(reload::reload))
         .route("/v1/policies/{name}", get(policy))
+        .route("/v1/signers", get(signers::list))
+        .route("/v1/signers/rotate", post(signers::rotate))
         .route_layer(from_fn_with_state(token, token::required));
     Router::new()
+        .route("/health", get(health::alive))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .route("/healthz/strict", get(health::strict))
+        .route("/readyz", get(health::ready))
         .merge(guarded)
         .fallback(async |uri: Uri| {
             problem(
@@ -51,33 +65,12 @@ pub(crate) fn routes(loader: Arc<Loader>, metrics: Arc<Metrics>, token: Option<D
                 &format!("not with {method}"),
             )
         })
-        .with_state(Desk { loader, metrics })
-}
-
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
-    let body = Problem::new(status.as_u16(), code).detail(detail).to_json();
-    (status, [(header::CONTENT_TYPE, Problem::CONTENT_TYPE)], body).into_response()
-}
-
-fn json(status: StatusCode, document: &impl Serialize) -> Response {
-    match serde_json::to_string(document) {
-        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", ""),
-    }
-}
-
-async fn ready(State(desk): State<Desk>) -> Response {
-    let readiness = desk.loader.readiness();
-    let status = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    json(status, &readiness)
+        .with_state(desk)
 }
 
 async fn scrape(State(desk): State<Desk>) -> Response {
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    desk.metrics.license(desk.health.license());
     ([(header::CONTENT_TYPE, media_type)], desk.metrics.text()).into_response()
 }
 

@@ -8,7 +8,8 @@ use axum::response::Response;
 use postern_policy::{Change, Digest, LoadError};
 use serde::Serialize;
 
-use super::{Desk, json};
+use super::Desk;
+use crate::reply::json;
 
 #[derive(Serialize)]
 struct Report {

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
-use postern_policy::{Decision, Failure};
+use postern_audit::{Event, Kind};
+use postern_policy::{Content, Decided, Decision, Failure};
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::quiet::Quiet;
+use crate::record::{Asker, Recorder, cut, micros};
+use crate::trace;
 
 use question::{Question, Unusable};
 
@@ -24,6 +28,7 @@ pub(crate) struct Checks {
     metrics: Arc<Metrics>,
     /// The entry that decides where a request names none.
     default: Option<String>,
+    recorder: Recorder,
     quiet: Quiet,
 }
 
@@ -36,11 +41,17 @@ struct Told<'a> {
 }
 
 impl Checks {
-    pub(crate) fn new(loader: Arc<Loader>, metrics: Arc<Metrics>, default: Option<String>) -> Self {
+    pub(crate) fn new(
+        loader: Arc<Loader>,
+        metrics: Arc<Metrics>,
+        default: Option<String>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             loader,
             metrics,
             default,
+            recorder,
             quiet: Quiet::default(),
         }
     }
@@ -52,23 +63,23 @@ impl Checks {
         let id = request
             .as_ref()
             .map_or_else(|unusable| unusable.id.clone(), |request| request.id.clone());
-        let decision = match (&policy, &request) {
+        let decided = match (&policy, &request) {
             (_, Err(Unusable { why, .. })) => Err(why.clone()),
             (None, Ok(_)) => Err(question::Why::Unnamed),
             (Some(name), Ok(request)) => {
                 let decided = self.loader.policies().decide(name, request).await;
-                decided
-                    .map(|decided| decided.decision)
-                    .map_err(question::Why::Failure)
+                decided.map_err(question::Why::Failure)
             }
         };
+        self.recorder
+            .note(|| self.event(policy.as_deref(), &request, &decided, started.elapsed()));
         let told = |result| Told {
             policy: policy.as_deref().unwrap_or_default(),
             request_id: &id,
             result,
             took: started.elapsed(),
         };
-        match decision {
+        match decided.map(|decided| decided.decision) {
             Ok(Decision::Allow(allowance)) => {
                 self.tell(&told("allowed"), None);
                 reply::allow(allowance)
@@ -87,6 +98,45 @@ impl Checks {
                 reply::failure(matches!(why, question::Why::Failure(Failure::Overloaded)), &id)
             }
         }
+    }
+
+    /// A decision for the audit log: nothing of the request's headers, its query or its body.
+    fn event(
+        &self,
+        policy: Option<&str>,
+        request: &Result<postern_policy::Request, Unusable>,
+        decided: &Result<Decided, question::Why>,
+        took: Duration,
+    ) -> Event {
+        use postern_audit::Decision as Outcome;
+        let (outcome, reason) = match decided.as_ref().map(|decided| &decided.decision) {
+            Ok(Decision::Allow(_)) => (Outcome::Allowed, None),
+            Ok(Decision::Deny(refusal)) => {
+                (Outcome::Denied, Some((refusal.status, reason(&refusal.content))))
+            }
+            Err(why) => (Outcome::Failed, Some((503, why.code().to_owned()))),
+        };
+        let asked = request.as_ref().ok();
+        let identity = asked.and_then(|request| request.identity.as_ref());
+        let asker = Asker {
+            subject: identity.map(|identity| identity.subject.as_str()),
+            tenant: identity.and_then(|identity| identity.tenant.as_deref()),
+            request_id: Some(match request {
+                Ok(request) => &request.id,
+                Err(unusable) => &unusable.id,
+            }),
+            rule: asked.map(|request| request.rule.as_str()),
+            policy,
+        };
+        let mut event = self.recorder.event_of(Kind::Policy, outcome, asker);
+        if let Some((status, reason)) = reason {
+            (event.status, event.reason) = (Some(status), Some(cut(&reason)));
+        }
+        event.method = asked.map(|request| cut(&request.method));
+        event.path = asked.map(|request| cut(&request.path));
+        event.policy_digest = decided.as_ref().ok().map(|decided| decided.digest.to_string());
+        event.latency_us = Some(micros(took));
+        event
     }
 
     fn tell(&self, told: &Told<'_>, failure: Option<&str>) {
@@ -110,11 +160,20 @@ impl Checks {
     }
 }
 
+/// Why a policy refused, in a word.
+fn reason(content: &Content) -> String {
+    match content {
+        Content::Problem { code, .. } => code.clone(),
+        Content::Body(_) => "refused".to_owned(),
+    }
+}
+
 #[tonic::async_trait]
 impl Authorization for Checks {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let span = trace::span("check", request.metadata().as_ref());
         let question = Question::read(request.into_inner(), self.default.as_deref())
             .ok_or_else(|| Status::invalid_argument("not a check of an HTTP request"))?;
-        Ok(Response::new(self.answer(question).await))
+        Ok(Response::new(self.answer(question).instrument(span).await))
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_gate::config::{ConfigErrors, Entries, SecretRef, Size, Span};
 
@@ -13,7 +14,13 @@ pub(super) struct File {
     pub(super) listen: Vec<String>,
     #[deserr(default)]
     pub(super) admin: Option<Admin>,
+    #[deserr(default)]
+    pub(super) gate: gate::Form,
     pub(super) policies: Policies,
+    #[deserr(default)]
+    pub(super) signing: Option<signing::Form>,
+    #[deserr(default)]
+    pub(super) audit: Option<audit::Form>,
     #[deserr(default = Log { format: Format::Json, level: Level::Info })]
     pub(super) log: Log,
 }

@@ -3,9 +3,13 @@
 //! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
 
 mod address;
+mod audit;
 mod entries;
 mod form;
+mod gate;
+mod license;
 mod sense;
+mod signing;
 mod variable;
 
 use std::fmt;
@@ -16,7 +20,9 @@ use postern_gate::config::ConfigErrors;
 use postern_policy::Digest;
 
 pub use address::Address;
+pub use audit::Audit;
 pub use form::{Format, Level};
+pub use gate::{Gate, Tls};
 
 /// The settings of a host, complete and sound.
 #[derive(Debug, Clone)]
@@ -25,6 +31,14 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Where operators reach it, if they do.
     pub admin: Option<Admin>,
+    /// How gates are known on TCP.
+    pub gate: Gate,
+    /// How things are signed, if they are.
+    pub signing: Option<postern_signing::Settings>,
+    /// Where the audit log is kept, if there is one.
+    pub audit: Option<Audit>,
+    /// What there is to verify the licence with (`LICENSE_*`).
+    pub license: Option<crate::license::Settings>,
     /// What is served.
     pub policies: postern_policy::Settings,
     /// The entry that decides where a request names none.

@@ -7,17 +7,15 @@ use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
 use postern_gate::config::ConfigErrors;
-use postern_policy::{Digest, Signers};
+use postern_policy::Signers;
 
-use super::entries;
 use super::form::{self, File};
 use super::variable::Variables;
 use super::{Address, Admin, KeyValue, Log, Settings};
+use super::{audit, entries, gate, license, signing};
 
 /// The pools of instances take address space for each decision that may run.
 const MAX_CONCURRENCY: usize = 512;
-/// The shortest token that is accepted, in bytes.
-const SHORTEST_TOKEN: usize = 16;
 
 pub(super) fn settings(
     file: File,
@@ -30,6 +28,24 @@ pub(super) fn settings(
     let admin = file
         .admin
         .and_then(|written| admin(&written, directory, &variables, &mut errors));
+    let gate = gate::gate(&file.gate, directory, &variables, &mut errors);
+    let signing = signing::signing(file.signing.as_ref(), directory, &variables, &mut errors);
+    let audit = file
+        .audit
+        .as_ref()
+        .and_then(|written| audit::audit(written, directory, &variables, &mut errors));
+    let license = license::license(&variables, &mut errors);
+    if file.audit.is_some() && signing.is_none() {
+        let message = "needs \"signing\" beside it, which signs its checkpoints: without them, nobody notices a tail \
+                       that was cut off; `signing: {}` takes a key for development";
+        errors.add("audit", message);
+    }
+    let only_tcp = !listen.iter().any(|address| matches!(address, Address::Unix(_)));
+    if (signing.is_some() || audit.is_some()) && only_tcp && !gate.is_known() {
+        let message = "needs a token or TLS: who merely reaches a TCP port must not sign or write to the audit log; or \
+                       listen on a Unix socket";
+        errors.add("gate", message);
+    }
     let written = file.policies;
 
     let strict = variables.switch("TAMPER_STRICT", written.tamper.strict, &mut errors);
@@ -66,6 +82,10 @@ pub(super) fn settings(
     Ok(Settings {
         listen,
         admin,
+        gate,
+        signing,
+        audit,
+        license,
         policies: postern_policy::Settings {
             directory: directory.to_owned(),
             manifest: written.manifest.map(Into::into),
@@ -116,13 +136,7 @@ fn admin(
     let token = written
         .token
         .as_ref()
-        .and_then(|named| variables.secret("admin.token", named, errors));
-    if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
-        errors.add(
-            "admin.token",
-            format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one"),
-        );
-    }
+        .and_then(|named| variables.token("admin.token", named, errors));
     let listen = match Address::parse(&written.listen, directory) {
         Ok(listen) => listen,
         Err(error) => {
@@ -142,10 +156,7 @@ fn admin(
             errors.add("admin.listen", message);
         }
     }
-    Some(Admin {
-        listen,
-        token: token.map(|token| Digest::of(token.as_bytes())),
-    })
+    Some(Admin { listen, token })
 }
 
 fn signers(written: &form::Policies, errors: &mut ConfigErrors) -> Signers {

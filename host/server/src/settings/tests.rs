@@ -35,7 +35,12 @@ fn with_entry(entry: &str) -> String {
 fn the_example_is_read() {
     let text = include_str!("../../../../envoy/host.yaml");
     let settings = Settings::parse(text, Path::new("/etc/postern"), &|name| {
-        (name == "POSTERN_ADMIN_TOKEN").then(|| TOKEN.into())
+        let known = [
+            "POSTERN_ADMIN_TOKEN",
+            "POSTERN_GATE_TOKEN",
+            "SIGNING_PROXY_API_KEY",
+        ];
+        known.contains(&name).then(|| TOKEN.into())
     })
     .unwrap_or_else(|errors| panic!("{errors}"));
     assert!(settings.policies.entries.len() > 1);

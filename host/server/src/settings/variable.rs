@@ -1,12 +1,18 @@
 //! What the environment says.
 
 use postern_gate::config::{ConfigErrors, SecretRef};
+use postern_policy::Digest;
+use secrecy::SecretString;
+
+/// The shortest token that is accepted, in bytes.
+const SHORTEST_TOKEN: usize = 16;
 
 /// Looks up variables, and notes what is wrong with them.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
 impl Variables<'_> {
-    fn value(&self, name: &str) -> Option<String> {
+    /// The value of a variable; an empty one is none.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
@@ -24,6 +30,22 @@ impl Variables<'_> {
             errors.add(at, format!("{} is not set", named.env));
         }
         value
+    }
+
+    /// The secret in a variable of this name, if it is set.
+    pub(super) fn secret_of(&self, name: &str) -> Option<SecretString> {
+        self.value(name).map(SecretString::from)
+    }
+
+    /// The digest of the token that settings name.
+    pub(super) fn token(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<Digest> {
+        let token = self.secret(at, named, errors)?;
+        if token.len() < SHORTEST_TOKEN {
+            let message =
+                format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one");
+            errors.add(at, message);
+        }
+        Some(Digest::of(token.as_bytes()))
     }
 
     /// A switch that the environment can turn either way.

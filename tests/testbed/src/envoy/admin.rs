@@ -47,7 +47,7 @@ pub(super) fn call(admin: Option<SocketAddr>, verb: Verb, path: &str) -> Result<
 
 async fn request(verb: Verb, url: &str) -> Result<(u16, String), String> {
     let answer = async {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let client = crate::http::builder().timeout(TIMEOUT).build()?;
         let request = match verb {
             Verb::Get => client.get(url),
             Verb::Post => client.post(url),

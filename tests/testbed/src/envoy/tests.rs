@@ -36,7 +36,12 @@ async fn starts_answers_counts_and_stops() {
         .concurrency(1)
         .start()
         .unwrap();
-    let text = reqwest::get(envoy.url("/x")).await.unwrap().text().await.unwrap();
+    let text = crate::http::get(&envoy.url("/x"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert_eq!(text, "hello");
     assert_eq!(envoy.listener("ingress"), Some(envoy.addr()));
     assert_eq!(envoy.stat("http.ingress.downstream_rq_2xx"), Some(1));

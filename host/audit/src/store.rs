@@ -1,0 +1,213 @@
+//! The stores: what both can do. One value writes; whatever fails, its connection is given up, and the next one reads
+//! from the store how far the log goes.
+
+pub(crate) mod files;
+mod postgres;
+mod sqlite;
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::{
+    Checkpoint, Entry, Event, Hash, Head, ManifestSignature, Note, OpenError, Receipt, Store, StoreError,
+    Time,
+};
+
+use postgres::Postgres;
+use sqlite::Sqlite;
+
+/// A checkpoint to be kept in the store.
+#[derive(Debug, Clone)]
+pub(crate) struct NewCheckpoint {
+    pub(crate) size: u64,
+    pub(crate) note: String,
+}
+
+/// A store that is written to.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
+}
+
+/// Opens a store and brings its tables up to date.
+pub(crate) async fn open(store: &Store) -> Result<Backend, OpenError> {
+    Ok(match store {
+        Store::Sqlite(path) => Backend::Sqlite(Sqlite::open(path).await?),
+        Store::Postgres(url) => Backend::Postgres(Box::new(Postgres::open(url).await?)),
+    })
+}
+
+/// A row of `audit_events`: its number, its hash and when it was recorded.
+type HeadRow = (i64, Vec<u8>, String);
+/// A row of `audit_events`: its id, its number and its hash.
+type KnownRow = (Uuid, i64, Vec<u8>);
+
+impl Backend {
+    /// Connects if there is no connection; tells whether there was none.
+    pub(crate) async fn connect(&mut self) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.connect().await,
+            Self::Postgres(store) => store.connect().await,
+        }
+    }
+
+    /// Gives up the connection, and with it what was begun.
+    pub(crate) async fn disconnect(&mut self) {
+        match self {
+            Self::Sqlite(store) => store.disconnect().await,
+            Self::Postgres(store) => store.disconnect().await,
+        }
+    }
+
+    /// Begins a transaction in which nobody else appends, and tells the head.
+    pub(crate) async fn begin(&mut self) -> Result<Head, StoreError> {
+        let row = match self {
+            Self::Sqlite(store) => store.begin().await?,
+            Self::Postgres(store) => store.begin().await?,
+        };
+        row.map_or(Ok(Head::EMPTY), head)
+    }
+
+    /// Which of these events are in the log, and where.
+    pub(crate) async fn known(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Receipt>, StoreError> {
+        let rows = match self {
+            Self::Sqlite(store) => store.known(ids).await?,
+            Self::Postgres(store) => store.known(ids).await?,
+        };
+        let known = rows.into_iter().map(|(id, seq, hash)| {
+            let (seq, hash) = place(seq, &hash)?;
+            Ok((id, Receipt { seq, hash }))
+        });
+        known.collect()
+    }
+
+    /// Writes new events.
+    pub(crate) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.insert(entries).await,
+            Self::Postgres(store) => store.insert(entries).await,
+        }
+    }
+
+    /// Writes the row of a manifest's signature, unless it is there.
+    pub(crate) async fn insert_manifest(
+        &mut self,
+        event: &Event,
+        signature: &ManifestSignature,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.insert_manifest(event, signature).await,
+            Self::Postgres(store) => store.insert_manifest(event, signature).await,
+        }
+    }
+
+    /// Writes a checkpoint, unless there is one of that size.
+    pub(crate) async fn insert_checkpoint(&mut self, checkpoint: &NewCheckpoint) -> Result<(), StoreError> {
+        let size = number(checkpoint.size)?;
+        match self {
+            Self::Sqlite(store) => store.insert_checkpoint(size, &checkpoint.note).await,
+            Self::Postgres(store) => store.insert_checkpoint(size, &checkpoint.note).await,
+        }
+    }
+
+    /// Makes what was written since [`Self::begin`] durable.
+    pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.commit().await,
+            Self::Postgres(store) => store.commit().await,
+        }
+    }
+
+    /// An error unless this event is in the store as it was written.
+    pub(crate) async fn holds(&mut self, seq: u64, hash: Hash) -> Result<(), StoreError> {
+        if seq > 0 && self.hash_at(seq).await? != Some(hash) {
+            return Err(StoreError::Cut(seq));
+        }
+        Ok(())
+    }
+
+    async fn hash_at(&mut self, seq: u64) -> Result<Option<Hash>, StoreError> {
+        let seq = number(seq)?;
+        let hash = match self {
+            Self::Sqlite(store) => store.hash_at(seq).await?,
+            Self::Postgres(store) => store.hash_at(seq).await?,
+        };
+        hash.map(|hash| Ok(place(seq, &hash)?.1)).transpose()
+    }
+
+    /// The head, after seeing that its payload has its hash.
+    pub(crate) async fn verified_head(&mut self) -> Result<Head, OpenError> {
+        let row = match self {
+            Self::Sqlite(store) => store.head().await?,
+            Self::Postgres(store) => store.head().await?,
+        };
+        let Some((row, payload)) = row else {
+            return Ok(Head::EMPTY);
+        };
+        let head = head(row)?;
+        if Hash::of(payload.as_bytes()) != head.hash {
+            return Err(OpenError::Changed { seq: head.size });
+        }
+        Ok(head)
+    }
+
+    /// The last checkpoint in the store. One that cannot be read is for the verifier to complain of.
+    pub(crate) async fn last_checkpoint(&mut self) -> Result<Option<Checkpoint>, StoreError> {
+        let note = match self {
+            Self::Sqlite(store) => store.last_checkpoint().await?,
+            Self::Postgres(store) => store.last_checkpoint().await?,
+        };
+        let note = note.and_then(|note| Note::parse(&note).ok());
+        Ok(note.map(|note| note.checkpoint))
+    }
+
+    /// An error if the log is not the one that a checkpoint tells of.
+    pub(crate) async fn agrees(
+        &mut self,
+        checkpoint: &Checkpoint,
+        head: Head,
+        place: &str,
+    ) -> Result<(), OpenError> {
+        let Checkpoint { size, hash, .. } = *checkpoint;
+        let place = || place.to_owned();
+        if size > head.size {
+            return Err(OpenError::Cut {
+                place: place(),
+                size,
+                found: head.size,
+            });
+        }
+        if size == 0 {
+            return Ok(());
+        }
+        match self.hash_at(size).await? {
+            Some(found) if found == hash => Ok(()),
+            Some(found) => Err(OpenError::Replaced {
+                place: place(),
+                size,
+                expected: hash,
+                found,
+            }),
+            None => Err(StoreError::Cut(size).into()),
+        }
+    }
+}
+
+fn head((seq, hash, recorded): HeadRow) -> Result<Head, StoreError> {
+    let (size, hash) = place(seq, &hash)?;
+    let recorded = Time::parse(&recorded).ok_or(StoreError::Form(seq))?;
+    Ok(Head { size, hash, recorded })
+}
+
+fn place(seq: i64, hash: &[u8]) -> Result<(u64, Hash), StoreError> {
+    let hash = hash.try_into().map_err(|_| StoreError::Form(seq))?;
+    let place = u64::try_from(seq).map_err(|_| StoreError::Form(seq))?;
+    Ok((place, Hash(hash)))
+}
+
+/// A number as databases have it.
+fn number(seq: u64) -> Result<i64, StoreError> {
+    i64::try_from(seq).map_err(|_| StoreError::Form(i64::MAX))
+}

@@ -1,0 +1,117 @@
+//! The files of a SQLite store: made closed to others, locked against a second writer, and looked after.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::{OpenError, StoreError};
+
+/// The files of a store. While this lives, no other process writes to it.
+#[derive(Debug)]
+pub(super) struct Files {
+    path: PathBuf,
+    database: Identity,
+    /// Known once there is one.
+    wal: Option<Identity>,
+    /// Held until the process ends, however it ends.
+    _lock: File,
+}
+
+/// Tells a file from another that has its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// May be written to by the group or by all.
+const EXPOSED: u32 = 0o022;
+
+impl Files {
+    /// Takes the lock and makes the database's file if it is not there.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::File(path.to_owned(), error);
+        let lock = beside(path, ".lock");
+        let file = own().open(&lock);
+        let file = file.map_err(|error| OpenError::File(lock.clone(), error))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::Taken(path.to_owned()),
+            TryLockError::Error(error) => OpenError::File(lock, error),
+        })?;
+        own().open(path).map_err(failed)?;
+        sync_directory(path).map_err(failed)?;
+        let found = fs::metadata(path).map_err(failed)?;
+        if found.mode() & EXPOSED != 0 {
+            return Err(OpenError::Exposed(path.to_owned()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            database: Identity::of(&found),
+            wal: None,
+            _lock: file,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error if the database or its write-ahead log is no longer the file that was opened. A process may go on
+    /// writing to a file that was deleted, and nobody would ever read it.
+    pub(super) fn still_there(&mut self) -> Result<(), StoreError> {
+        let gone = |path: &Path| StoreError::Gone(path.to_owned());
+        if identity(&self.path) != Some(self.database) {
+            return Err(gone(&self.path));
+        }
+        let path = beside(&self.path, "-wal");
+        let wal = identity(&path);
+        if self.wal.is_some() && wal != self.wal {
+            return Err(gone(&path));
+        }
+        self.wal = wal;
+        Ok(())
+    }
+
+    /// The connection is given up: the write-ahead log may be another one next time.
+    pub(super) fn forget_wal(&mut self) {
+        self.wal = None;
+    }
+}
+
+impl Identity {
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    Some(Identity::of(&fs::metadata(path).ok()?))
+}
+
+/// To be made for the owner alone, if it is not there.
+fn own() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes the names in a file's directory durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}

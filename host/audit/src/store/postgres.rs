@@ -1,0 +1,195 @@
+//! Postgres: many hosts append to one chain. An advisory lock lets one transaction at a time read the head and write
+//! behind it; it is freed with the transaction, also when a host is gone.
+
+use std::str::FromStr as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{HeadRow, KnownRow};
+use crate::{Entry, Event, ManifestSignature, OpenError, StoreError};
+
+/// How long closing a connection may take.
+const CLOSE: Duration = Duration::from_secs(1);
+/// The number of the lock among the database's advisory locks: `postern` and 1.
+const LOCK: i64 = 0x706f_7374_6572_6e01;
+/// The server ends what takes longer, so that no host holds the lock for ever.
+const SESSION: [(&str, &str); 4] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("client_min_messages", "warning"),
+];
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let tables = include_str!("../../migrations/postgres/0001_audit.sql").into_sql_str();
+    let first = Migration::new(1, "audit".into(), MigrationType::Simple, tables, false);
+    Migrator::with_migrations(vec![first])
+});
+
+/// A database of Postgres's.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &SecretString) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::Url)?;
+        let mut store = Self {
+            options: options
+                .application_name("postern-audit")
+                .options(SESSION)
+                .disable_statement_logging(),
+            connection: None,
+        };
+        store.connect().await?;
+        // The migrator takes a lock of its own: hosts that start together wait for each other.
+        MIGRATIONS
+            .run(store.connection()?)
+            .await
+            .map_err(OpenError::Migration)?;
+        Ok(store)
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<bool, StoreError> {
+        if self.connection.is_some() {
+            return Ok(false);
+        }
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let settings = "SELECT current_setting('fsync'), current_setting('synchronous_commit'), \
+                        current_setting('server_encoding')";
+        let (fsync, commit, encoding): (String, String, String) =
+            sqlx::query_as(settings).fetch_one(&mut connection).await?;
+        if fsync == "off" {
+            return Err(StoreError::Volatile);
+        }
+        if encoding != "UTF8" {
+            return Err(StoreError::Encoding(encoding));
+        }
+        if commit == "off" {
+            sqlx::query("SET synchronous_commit = on")
+                .execute(&mut connection)
+                .await?;
+        }
+        self.connection = Some(connection);
+        Ok(true)
+    }
+
+    pub(super) async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Ok(Err(error)) = timeout(CLOSE, connection.close()).await
+        {
+            tracing::debug!(%error, "the audit store's connection did not close in order");
+        }
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<Option<HeadRow>, StoreError> {
+        let connection = self.connection()?;
+        // Each statement sees what was committed before it began: the head is read once the lock is held.
+        sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(LOCK)
+            .execute(&mut *connection)
+            .await?;
+        let head = sqlx::query_as("SELECT seq, hash, recorded FROM audit_events ORDER BY seq DESC LIMIT 1");
+        Ok(head.fetch_optional(connection).await?)
+    }
+
+    pub(super) async fn known(&mut self, ids: &[Uuid]) -> Result<Vec<KnownRow>, StoreError> {
+        let known = sqlx::query_as("SELECT id, seq, hash FROM audit_events WHERE id = ANY($1)").bind(ids);
+        Ok(known.fetch_all(self.connection()?).await?)
+    }
+
+    pub(super) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        let count = entries.len();
+        let mut seqs = Vec::with_capacity(count);
+        let mut ids = Vec::with_capacity(count);
+        let mut payloads = Vec::with_capacity(count);
+        let mut hashes = Vec::with_capacity(count);
+        for entry in entries {
+            seqs.push(super::number(entry.seq)?);
+            ids.push(entry.id);
+            payloads.push(entry.payload);
+            hashes.push(entry.hash.0.to_vec());
+        }
+        let insert = "INSERT INTO audit_events (seq, id, payload, hash) \
+                      SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::bytea[])";
+        sqlx::query(insert)
+            .bind(seqs)
+            .bind(ids)
+            .bind(payloads)
+            .bind(hashes)
+            .execute(self.connection()?)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn insert_manifest(
+        &mut self,
+        event: &Event,
+        signature: &ManifestSignature,
+    ) -> Result<(), StoreError> {
+        let insert = "INSERT INTO manifest_signatures \
+             (id, manifest_hash, signature, signer_id, signed_at, subject, request_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
+        sqlx::query(insert)
+            .bind(event.id)
+            .bind(signature.manifest_hash.0.to_vec())
+            .bind(signature.signature.to_vec())
+            .bind(signature.signer_id.clone())
+            .bind(signature.signed_at.to_string())
+            .bind(event.subject.clone())
+            .bind(event.request_id.clone())
+            .execute(self.connection()?)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn insert_checkpoint(&mut self, size: i64, note: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO audit_checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING",
+        )
+        .bind(size)
+        .bind(note)
+        .execute(self.connection()?)
+        .await?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(self.connection()?).await?;
+        Ok(())
+    }
+
+    pub(super) async fn hash_at(&mut self, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        let hash = sqlx::query_scalar("SELECT hash FROM audit_events WHERE seq = $1").bind(seq);
+        Ok(hash.fetch_optional(self.connection()?).await?)
+    }
+
+    pub(super) async fn head(&mut self) -> Result<Option<(HeadRow, String)>, StoreError> {
+        let head =
+            sqlx::query_as("SELECT seq, hash, recorded, payload FROM audit_events ORDER BY seq DESC LIMIT 1");
+        let row: Option<(i64, Vec<u8>, String, String)> = head.fetch_optional(self.connection()?).await?;
+        Ok(row.map(|(seq, hash, recorded, payload)| ((seq, hash, recorded), payload)))
+    }
+
+    pub(super) async fn last_checkpoint(&mut self) -> Result<Option<String>, StoreError> {
+        let note = sqlx::query_scalar("SELECT note FROM audit_checkpoints ORDER BY size DESC LIMIT 1");
+        Ok(note.fetch_optional(self.connection()?).await?)
+    }
+
+    fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        let none = || StoreError::Sql(sqlx::Error::WorkerCrashed);
+        self.connection.as_mut().ok_or_else(none)
+    }
+}

@@ -1,0 +1,263 @@
+//! The one task that writes. It takes what waits, puts it behind the head in one transaction, and tells all who wait.
+//!
+//! If a commit fails, nobody knows whether it happened. So the connection is given up, the head is read again from the
+//! store, and the same events are tried again: those that are there already are found by their ids.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::link::{Links, link};
+use crate::log::{Clock, own};
+use crate::queue::{Item, Job, Message, Messages, Shared};
+use crate::store::{Backend, NewCheckpoint};
+use crate::{AppendError, Decision, Event, Head, Kind, Receipt, Settings, StoreError, Time};
+
+use std::sync::Arc;
+
+/// How long one commit may take before it counts as failed; callers wait for their own deadline only.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
+/// Between a failure and the next try: twice as long after each.
+const BACKOFF: Duration = Duration::from_millis(20);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// A clock that goes back by less is corrected, not set.
+const STEP: Duration = Duration::from_secs(1);
+
+type Row = (NewCheckpoint, oneshot::Sender<Result<(), String>>);
+
+pub(crate) struct Writer {
+    settings: Settings,
+    backend: Backend,
+    messages: Messages,
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// What is written next, or again.
+    batch: VecDeque<Job>,
+    rows: Vec<Row>,
+    /// What the clock said last, or the store.
+    seen: Time,
+    backoff: Duration,
+    /// Nobody is left who could send.
+    ended: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        settings: Settings,
+        backend: Backend,
+        messages: Messages,
+        shared: Arc<Shared>,
+        clock: Clock,
+    ) -> Self {
+        let seen = shared.head.borrow().recorded;
+        Self {
+            settings,
+            backend,
+            messages,
+            shared,
+            clock,
+            batch: VecDeque::new(),
+            rows: Vec::new(),
+            seen,
+            backoff: BACKOFF,
+            ended: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while self.fill().await {
+            let now = self.read_clock();
+            self.shared.begin_commit();
+            let began = Instant::now();
+            let written = timeout(COMMIT_LIMIT, self.write(now)).await;
+            match written.unwrap_or(Err(StoreError::Slow(COMMIT_LIMIT.as_secs()))) {
+                Ok((before, links)) => {
+                    self.shared.metrics.commit.observe(began.elapsed().as_secs_f64());
+                    self.acknowledge(before, &links);
+                }
+                Err(error) => self.failed(&error, now).await,
+            }
+        }
+        self.backend.disconnect().await;
+    }
+
+    /// Waits until there is something to write; false at the end.
+    async fn fill(&mut self) -> bool {
+        loop {
+            self.take_what_waits();
+            self.turn_away_late();
+            let lost = self.shared.take_lost();
+            if lost > 0 {
+                let now = self.clock.now();
+                self.tell(own(Kind::Lost, &self.settings.host, now), "count", lost);
+            }
+            if !self.batch.is_empty() || !self.rows.is_empty() {
+                return true;
+            }
+            if self.ended || self.shared.finished() {
+                return false;
+            }
+            tokio::select! {
+                message = self.messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => self.ended = true,
+                },
+                () = self.shared.wake.notified() => {}
+            }
+        }
+    }
+
+    fn take_what_waits(&mut self) {
+        let mut events: usize = self.batch.iter().map(|job| job.items.len()).sum();
+        while events < self.settings.batch {
+            match self.messages.try_recv() {
+                Ok(message) => {
+                    if let Message::Job(job) = &message {
+                        events += job.items.len();
+                    }
+                    self.take(message);
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.ended = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => self.batch.push_back(job),
+            Message::Checkpoint(row, reply) => self.rows.push((row, reply)),
+        }
+    }
+
+    /// Drops what nobody waits for any more: its caller was told that it is not in the log.
+    fn turn_away_late(&mut self) {
+        let now = Instant::now();
+        self.batch
+            .retain(|job| job.caller.as_ref().is_none_or(|caller| now < caller.until));
+    }
+
+    /// Puts an event of the log's own before what waits. It stays until it is written.
+    fn tell(&mut self, mut event: Event, name: &str, value: impl Into<serde_json::Value>) {
+        event.detail.insert(name.into(), value.into());
+        self.batch.push_front(Job {
+            items: vec![event.into()],
+            caller: None,
+            room: None,
+        });
+    }
+
+    fn read_clock(&mut self) -> Time {
+        let now = self.clock.now();
+        let back = Duration::from_micros(self.seen.micros().saturating_sub(now.micros()));
+        self.seen = now;
+        if back > STEP {
+            self.shared.clock_stepped();
+            tracing::warn!(?back, "the clock went back");
+            let micros = u64::try_from(back.as_micros()).unwrap_or(u64::MAX);
+            self.tell(own(Kind::Clock, &self.settings.host, now), "back_us", micros);
+        }
+        now
+    }
+
+    /// One transaction with all that was taken. Gives the head before it, and what was written behind that.
+    async fn write(&mut self, now: Time) -> Result<(Head, Links), StoreError> {
+        let last = *self.shared.head.borrow();
+        if self.backend.connect().await? {
+            self.backend.holds(last.size, last.hash).await?;
+        }
+        let head = self.backend.begin().await?;
+        if head.size < last.size || (head.size == last.size && head.hash != last.hash) {
+            return Err(StoreError::Cut(last.size));
+        }
+        let items: Vec<&Item> = self.batch.iter().flat_map(|job| &job.items).collect();
+        let ids: Vec<_> = items.iter().map(|item| item.event.id).collect();
+        let known = self.backend.known(&ids).await?;
+        let mut links = link(head, now, items.iter().map(|item| &item.event), known);
+        self.backend.insert(std::mem::take(&mut links.entries)).await?;
+        for Item { event, manifest } in items {
+            if let Some(signature) = manifest {
+                self.backend.insert_manifest(event, signature).await?;
+            }
+        }
+        for (row, _) in &self.rows {
+            self.backend.insert_checkpoint(row).await?;
+        }
+        self.backend.commit().await?;
+        Ok((head, links))
+    }
+
+    fn acknowledge(&mut self, before: Head, links: &Links) {
+        self.backoff = BACKOFF;
+        self.shared.head.send_replace(links.head);
+        self.shared.commit_done();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a batch has fewer events than a double can count"
+        )]
+        self.shared
+            .metrics
+            .batch
+            .observe((links.head.size - before.size) as f64);
+        let mut receipts = links.receipts.iter();
+        let mut next = before.size + 1;
+        for job in self.batch.drain(..) {
+            let mut places = Vec::with_capacity(job.items.len());
+            for (item, receipt) in job.items.iter().zip(receipts.by_ref()) {
+                if receipt.is_some_and(|receipt| receipt.seq == next) {
+                    self.shared.metrics.written(item.event.kind, 1);
+                    next += 1;
+                }
+                places.push(*receipt);
+            }
+            answer(&self.shared, job, places);
+        }
+        for (_, reply) in self.rows.drain(..) {
+            // Who asked may have gone.
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    async fn failed(&mut self, error: &StoreError, now: Time) {
+        tracing::error!(%error, retry_in = ?self.backoff, "the audit log was not written");
+        self.backend.disconnect().await;
+        for (_, reply) in self.rows.drain(..) {
+            let _ = reply.send(Err(error.to_string()));
+        }
+        if self.shared.commit_failed(error.to_string(), now) {
+            // So that the gap is told of in the log; it also keeps the writer trying until the store is back.
+            let mut event = own(Kind::Host, &self.settings.host, now);
+            event.decision = Some(Decision::Failed);
+            event.reason = Some("audit_store_failed".into());
+            self.tell(event, "since", now.to_string());
+        }
+        sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+/// Tells a caller the places of its events.
+fn answer(shared: &Shared, job: Job, places: Vec<Option<Receipt>>) {
+    let events = places.len();
+    let receipts: Option<Vec<Receipt>> = places.into_iter().collect();
+    // Places in the buffer are free before the caller goes on and asks for more.
+    drop(job.room);
+    match (job.caller, receipts) {
+        (Some(caller), Some(receipts)) => {
+            // Who asked may have gone.
+            let _ = caller.reply.send(Ok(receipts));
+        }
+        (Some(caller), None) => {
+            let reason = "an event has no canonical form".into();
+            let _ = caller.reply.send(Err(AppendError::Unavailable(reason)));
+        }
+        (None, Some(_)) => {}
+        (None, None) => shared.lose(u64::try_from(events).unwrap_or(u64::MAX)),
+    }
+}

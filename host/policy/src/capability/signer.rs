@@ -1,0 +1,93 @@
+//! Signatures by the KMS, for policies that are granted them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use ed25519_compact::{KeyPair, Seed};
+
+use crate::contract::signer::{self, Error};
+
+use super::State;
+
+/// The largest payload, in bytes.
+const PAYLOAD: usize = 64 << 10;
+/// What one decision may have signed.
+const SIGNATURES: usize = 4;
+
+/// Who has it signed, for the record.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The policy's entry.
+    pub policy: &'a str,
+    /// The request that it decides on.
+    pub request_id: &'a str,
+}
+
+/// A signature, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The signature: of Ed25519, 64 bytes.
+    pub bytes: Vec<u8>,
+    /// The signer's id.
+    pub signer_id: String,
+}
+
+/// An answer that is waited for: a signature, or a reason code.
+pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Signature, String>> + Send + 'a>>;
+
+/// Signs for policies.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// Has a payload signed, and the signature on record, before it is handed out.
+    fn sign<'a>(&'a self, asker: Asker<'a>, payload: &'a [u8]) -> Signing<'a>;
+}
+
+/// Signs with a key of no worth, under the id `rehearsal`: for the cases of modules, and for policies that are tried
+/// outside a host.
+#[derive(Debug, Clone, Copy)]
+pub struct Rehearsal;
+
+impl Signer for Rehearsal {
+    fn sign<'a>(&'a self, _: Asker<'a>, payload: &'a [u8]) -> Signing<'a> {
+        let key = KeyPair::from_seed(Seed::new([0; 32])).sk;
+        let signature = Signature {
+            bytes: key.sign(payload, None).to_vec(),
+            signer_id: "rehearsal".to_owned(),
+        };
+        Box::pin(std::future::ready(Ok(signature)))
+    }
+}
+
+/// What a policy may still have signed for a request.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(SIGNATURES)
+    }
+}
+
+impl signer::Host for State {
+    async fn sign(&mut self, payload: Vec<u8>) -> wasmtime::Result<Result<signer::Signature, Error>> {
+        let refused = |reason: &str| Ok(Err(Error::Unavailable(reason.to_owned())));
+        if payload.len() > PAYLOAD {
+            return refused("payload_too_large");
+        }
+        let Some(left) = self.signatures.0.checked_sub(1) else {
+            return refused("too_many_signatures");
+        };
+        self.signatures.0 = left;
+        let Some(with) = self.entry.signer.as_ref() else {
+            return refused("signing_unavailable");
+        };
+        let asker = Asker {
+            policy: &self.entry.name,
+            request_id: &self.request_id,
+        };
+        Ok(match with.sign(asker, &payload).await {
+            Ok(Signature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
+            Err(reason) => Err(Error::Unavailable(reason)),
+        })
+    }
+}

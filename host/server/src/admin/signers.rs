@@ -1,0 +1,77 @@
+//! Who signs, and having one signer take over from another.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use postern_audit::Time;
+use postern_signers::write_key;
+use serde::{Deserialize, Serialize};
+
+use super::Desk;
+use crate::record::Asker;
+use crate::reply::{json, problem};
+
+#[derive(Serialize)]
+struct Listed {
+    id: String,
+    public_key: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_from: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Time>,
+}
+
+fn absent() -> Response {
+    let detail = "this host does not sign: its settings have no `signing`";
+    problem(StatusCode::NOT_FOUND, "signing_absent", detail)
+}
+
+/// The registry, as the host holds it now.
+pub(super) async fn list(State(desk): State<Desk>) -> Response {
+    let Some(notary) = &desk.notary else {
+        return absent();
+    };
+    let registry = notary.signing().registry();
+    let all: Vec<_> = registry
+        .iter()
+        .map(|(id, signer)| Listed {
+            id: id.to_owned(),
+            public_key: write_key(&signer.key),
+            status: signer.status.name(),
+            valid_from: signer.valid_from.map(Time::of),
+            valid_until: signer.valid_until.map(Time::of),
+        })
+        .collect();
+    json(StatusCode::OK, &all)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    old: String,
+    new: String,
+}
+
+/// Puts on record, signed by both, that one signer takes over from another.
+pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
+    let Some(notary) = &desk.notary else {
+        return absent();
+    };
+    let Ok(Rotation { old, new }) = serde_json::from_slice(&body) else {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "send {\"old\": \"…\", \"new\": \"…\"}",
+        );
+    };
+    match notary.rotate(Asker::default(), &old, &new).await {
+        Ok(document) => json(StatusCode::OK, &document),
+        Err(refusal) => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            refusal.code(),
+            &refusal.to_string(),
+        ),
+    }
+}

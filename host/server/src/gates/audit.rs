@@ -1,0 +1,90 @@
+//! `POST /v1/audit`: what gates tell of requests. Answered once all of it is durable.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use postern_audit::{AppendError, Event};
+use serde::{Deserialize, Serialize};
+
+use super::Desk;
+use super::caller::{is_json, not_json};
+use crate::reply::{json, problem};
+
+/// The largest request, in bytes.
+const REQUEST: usize = 4 << 20;
+/// Events of one request, at most.
+const EVENTS: usize = 4096;
+/// What `detail` of an event may have, in bytes of JSON.
+const DETAIL: usize = 4096;
+
+pub(super) fn limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(REQUEST)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    events: Vec<Event>,
+}
+
+#[derive(Serialize)]
+struct Durable {
+    durable: usize,
+}
+
+pub(super) async fn events(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let Some(log) = desk.recorder.log() else {
+        let detail = "this host keeps no audit log: its settings have no `audit`";
+        return problem(StatusCode::NOT_FOUND, "audit_absent", detail);
+    };
+    if !is_json(&headers) {
+        return not_json();
+    }
+    let Ok(body) = body else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "4 MiB at most");
+    };
+    let events = match read(&body) {
+        Ok(events) => events,
+        Err(detail) => return problem(StatusCode::BAD_REQUEST, "bad_request", &detail),
+    };
+    let durable = events.len();
+    match log.append_all(events).await {
+        Ok(_) => json(StatusCode::OK, &Durable { durable }),
+        Err(error @ AppendError::Invalid { .. }) => {
+            problem(StatusCode::BAD_REQUEST, "bad_request", &error.to_string())
+        }
+        Err(error) => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.code(),
+            "none is durable for certain; send them again",
+        ),
+    }
+}
+
+/// The events, if a gate may tell each of them.
+fn read(body: &[u8]) -> Result<Vec<Event>, String> {
+    let Told { events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if events.len() > EVENTS {
+        return Err(format!("{} events; {EVENTS} at most", events.len()));
+    }
+    for (i, event) in events.iter().enumerate() {
+        if !event.kind.of_gates() {
+            return Err(format!(
+                "events[{i}]: only a host tells of \"{}\"",
+                event.kind.name()
+            ));
+        }
+        event.check().map_err(|error| format!("events[{i}]: {error}"))?;
+        let detail = serde_json::to_vec(&event.detail).map_or(usize::MAX, |detail| detail.len());
+        if detail > DETAIL {
+            return Err(format!("events[{i}]: detail has more than {DETAIL} bytes"));
+        }
+    }
+    Ok(events)
+}

@@ -1,0 +1,82 @@
+//! Who may use what a listener offers: its gates.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use postern_policy::Digest;
+use tonic::Status;
+
+use super::{is_grpc, status};
+use crate::reply::{bearer, challenge};
+
+/// How a listener knows its gates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Known {
+    /// Who connects is one: a Unix socket, or a certificate that only gates have.
+    Connected,
+    /// By the token that they show.
+    Token(Digest),
+    /// Not at all.
+    No,
+}
+
+impl Known {
+    fn is_gate(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Connected => true,
+            // Digests are compared: how long that takes says nothing of the token.
+            Self::Token(token) => bearer(headers) == Some(token),
+            Self::No => false,
+        }
+    }
+}
+
+/// Lets gates pass.
+pub(super) async fn gates_only(State(known): State<Known>, request: Request, next: Next) -> Response {
+    if known.is_gate(request.headers()) {
+        return next.run(request).await;
+    }
+    challenge(
+        "gates_only",
+        "only a gate may ask this: see `gate` in the host's settings",
+    )
+}
+
+/// Lets gates pass, and everyone where gates cannot be known.
+pub(super) async fn gates_if_known(State(known): State<Known>, request: Request, next: Next) -> Response {
+    if matches!(known, Known::No) || known.is_gate(request.headers()) {
+        return next.run(request).await;
+    }
+    if is_grpc(request.headers()) {
+        return status(Status::unauthenticated(
+            "only a gate may ask; its token is missing or wrong",
+        ));
+    }
+    challenge(
+        "gates_only",
+        "only a gate may ask this: see `gate` in the host's settings",
+    )
+}
+
+/// The value of a header, if it has one that is text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
+}
+
+/// That a body is announced as JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    text(headers, header::CONTENT_TYPE.as_str()).is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json")
+    })
+}
+
+/// Refuses what is not announced as JSON.
+pub(super) fn not_json() -> Response {
+    crate::reply::problem(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_json",
+        "send application/json",
+    )
+}

@@ -1,0 +1,101 @@
+//! The listeners for gates: `Check`, signatures, and what gates tell the audit log.
+
+mod audit;
+mod caller;
+mod sign;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use tonic::Status;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::check::Checks;
+use crate::health::{self, Health as State};
+use crate::notary::Notary;
+use crate::record::Recorder;
+use crate::reply::problem;
+
+pub(crate) use caller::Known;
+
+/// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
+const CHECK: usize = 2 << 20;
+
+/// What the routes work with.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    pub(crate) notary: Option<Arc<Notary>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) health: Arc<State>,
+}
+
+impl FromRef<Desk> for Arc<State> {
+    fn from_ref(desk: &Desk) -> Self {
+        Self::clone(&desk.health)
+    }
+}
+
+/// The routes of a listener, by how it knows its gates.
+pub(crate) fn routes<H: Health>(
+    checks: Arc<Checks>,
+    health: HealthServer<H>,
+    desk: Desk,
+    known: Known,
+) -> Router {
+    let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(CHECK);
+    let ours = Router::new()
+        .route("/sign", post(sign::payload).layer(sign::limit()))
+        .route("/sign/manifest", post(sign::manifest).layer(sign::limit()))
+        .route("/v1/audit", post(audit::events).layer(audit::limit()))
+        .route_layer(from_fn_with_state(known, caller::gates_only));
+    // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
+    let grpc = Routes::new(checks)
+        .into_axum_router()
+        .route_layer(from_fn_with_state(known, caller::gates_if_known));
+    let open = Routes::new(health).into_axum_router();
+    Router::new()
+        .merge(ours)
+        .route("/health", get(health::alive))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(health::ready))
+        .with_state(desk)
+        // Both take whatever they get, and answer calls that they do not know by themselves.
+        .merge(grpc.reset_fallback())
+        .merge(open.reset_fallback())
+        .fallback(absent)
+        .method_not_allowed_fallback(async |method: Method| {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                &format!("not with {method}"),
+            )
+        })
+}
+
+async fn absent(uri: Uri, headers: HeaderMap) -> Response {
+    if is_grpc(&headers) {
+        return status(Status::unimplemented("there is no such service"));
+    }
+    problem(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        &format!("there is no {}", uri.path()),
+    )
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn status(status: Status) -> Response {
+    status.into_http::<axum::body::Body>().into_response()
+}

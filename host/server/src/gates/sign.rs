@@ -1,0 +1,167 @@
+//! `POST /sign` and `POST /sign/manifest`: signatures for services behind the gate, which hold no key.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
+use postern_audit::{Hash, Time};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Desk;
+use super::caller::{is_json, not_json, text};
+use crate::notary::{Notary, Refusal};
+use crate::record::Asker;
+use crate::reply::{json, problem};
+
+/// The largest payload, in bytes.
+const PAYLOAD: usize = 1 << 20;
+/// The largest request: a payload of that size in Base64, and what stands around it.
+const REQUEST: usize = PAYLOAD / 3 * 4 + 4096;
+
+pub(super) fn limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(REQUEST)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload {
+    payload_b64: String,
+}
+
+#[derive(Serialize)]
+struct Signature {
+    signature_b64: String,
+    signer_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    manifest: Value,
+}
+
+#[derive(Serialize)]
+struct ManifestSignature {
+    /// The SHA-256 of the canonical form, which is what was signed.
+    manifest_hash: Hash,
+    signature_b64: String,
+    signer_id: String,
+    signed_at: Time,
+}
+
+pub(super) async fn payload(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let (notary, Payload { payload_b64 }) = match asked(&desk, &headers, body) {
+        Ok(asked) => asked,
+        Err(response) => return response,
+    };
+    let Ok(payload) = Base64::decode_to_vec(&payload_b64, None) else {
+        return bad("payload_b64 is no Base64 (RFC 4648, section 4, with padding)");
+    };
+    if payload.len() > PAYLOAD {
+        return too_large();
+    }
+    match notary.sign(asker(&headers), &payload).await {
+        Ok(signed) => json(
+            StatusCode::OK,
+            &Signature {
+                signature_b64: base64(&signed.signature),
+                signer_id: signed.signer_id,
+            },
+        ),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+pub(super) async fn manifest(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let (notary, Manifest { manifest }) = match asked(&desk, &headers, body) {
+        Ok(asked) => asked,
+        Err(response) => return response,
+    };
+    if !manifest.is_object() {
+        return bad("manifest is no JSON object");
+    }
+    match notary.sign_manifest(asker(&headers), &manifest).await {
+        Ok(signed) => json(
+            StatusCode::OK,
+            &ManifestSignature {
+                manifest_hash: Hash(signed.hash),
+                signature_b64: base64(&signed.signature),
+                signer_id: signed.signer_id,
+                signed_at: Time::of(signed.signed_at),
+            },
+        ),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Who signs, and what is to be signed.
+fn asked<'a, T: for<'de> Deserialize<'de>>(
+    desk: &'a Desk,
+    headers: &HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<(&'a Notary, T), Response> {
+    let Some(notary) = &desk.notary else {
+        let detail = "this host does not sign: its settings have no `signing`";
+        return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail));
+    };
+    if !is_json(headers) {
+        return Err(not_json());
+    }
+    let body = body.map_err(|_| too_large())?;
+    // What the reader says of a payload may repeat a part of it.
+    let document = serde_json::from_slice(&body).map_err(|error| {
+        bad(&format!(
+            "the body is not what is expected, at line {} column {}: {}",
+            error.line(),
+            error.column(),
+            "{\"payload_b64\": \"…\"} for /sign, {\"manifest\": {…}} for /sign/manifest"
+        ))
+    })?;
+    Ok((notary, document))
+}
+
+/// Who asks, as the gate says. What a client sends under these names does not pass a gate.
+fn asker(headers: &HeaderMap) -> Asker<'_> {
+    Asker {
+        subject: text(headers, "x-postern-subject"),
+        tenant: text(headers, "x-postern-tenant"),
+        request_id: text(headers, "x-request-id"),
+        ..Asker::default()
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    Base64::encode_to_string(bytes).unwrap_or_default()
+}
+
+fn bad(detail: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, "bad_request", detail)
+}
+
+fn too_large() -> Response {
+    problem(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        "a payload has 1 MiB at most",
+    )
+}
+
+/// Which part of it failed is for the log, the record and the metrics; the client can only ask again.
+fn refused(refusal: &Refusal) -> Response {
+    let (code, detail) = match refusal {
+        Refusal::Unsigned(error) if error.is_callers() => return bad(&error.to_string()),
+        Refusal::Unsigned(_) => ("signing_unavailable", "nothing was signed; ask again later"),
+        Refusal::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),
+    };
+    problem(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+}

@@ -1,0 +1,118 @@
+//! Whether the host is alive, ready, and in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use postern_audit::Time;
+use serde::Serialize;
+
+use crate::license::License;
+use crate::loader::Loader;
+use crate::notary::Notary;
+use crate::record::Recorder;
+use crate::reply::json;
+
+/// What health is told from.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) notary: Option<Arc<Notary>>,
+    pub(crate) recorder: Recorder,
+    pub(crate) license: Option<License>,
+}
+
+/// Whether the host may be asked, and what is wrong with it.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// It may.
+    ready: bool,
+    /// Of policies, by entry.
+    faults: BTreeMap<String, String>,
+    /// Of the rest of it: `signing`, `audit`, `license`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parts: BTreeMap<&'static str, String>,
+}
+
+impl Report {
+    fn response(&self) -> Response {
+        let status = if self.ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        json(status, self)
+    }
+}
+
+impl Health {
+    /// Requests can be decided on, signed and recorded.
+    async fn ready(&self) -> Report {
+        let policies = self.loader.readiness();
+        let mut parts = BTreeMap::new();
+        if let Some(notary) = self.notary.as_ref().filter(|notary| notary.is_required())
+            && let Some(fault) = notary.fault().await
+        {
+            parts.insert("signing", fault);
+        }
+        if let Some(fault) = self.recorder.fault() {
+            parts.insert("audit", fault);
+        }
+        Report {
+            ready: policies.ready && parts.is_empty(),
+            faults: policies.faults,
+            parts,
+        }
+    }
+
+    /// Nothing at all is wrong: neither with what is served, nor with its files, nor with the licence.
+    async fn strict(&self) -> Report {
+        let mut report = self.ready().await;
+        if let Some(notary) = self.notary.as_ref().filter(|notary| !notary.is_required())
+            && let Some(fault) = notary.fault().await
+        {
+            report.parts.insert("signing", fault);
+        }
+        if let Some(fault) = self.license_fault(SystemTime::now()) {
+            report.parts.insert("license", fault);
+        }
+        report.ready = report.ready && report.faults.is_empty() && report.parts.is_empty();
+        report
+    }
+
+    fn license_fault(&self, now: SystemTime) -> Option<String> {
+        let license = self.license.as_ref()?;
+        license.fault(now).map(|fault| fault.to_string())
+    }
+
+    /// The licence's end, and whether it holds now.
+    pub(crate) fn license(&self) -> Option<(Option<u64>, bool)> {
+        let license = self.license.as_ref()?;
+        Some((license.until(), license.fault(SystemTime::now()).is_none()))
+    }
+}
+
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+    ts: Time,
+}
+
+/// `{"status":"ok","ts":"…"}`: the process answers.
+pub(crate) async fn alive() -> Response {
+    let ts = Time::of(SystemTime::now());
+    json(StatusCode::OK, &Alive { status: "ok", ts })
+}
+
+/// 200 where requests can be decided on, signed and recorded; 503 with what is wrong.
+pub(crate) async fn ready(State(health): State<Arc<Health>>) -> Response {
+    health.ready().await.response()
+}
+
+/// 200 where nothing at all is wrong; 503 with what is.
+pub(crate) async fn strict(State(health): State<Arc<Health>>) -> Response {
+    health.strict().await.response()
+}

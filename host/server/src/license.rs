@@ -1,0 +1,273 @@
+//! The licence of this installation: a signed token with an expiry (`LICENSE_KEY`).
+//!
+//! A JWT (RFC 7519) that the licensor signs with Ed25519 (RFC 8037), or with HMAC-SHA256 where there is only a shared
+//! secret. Its signature is verified once, at the start; whether it holds now is asked again and again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ct_codecs::{Base64, Decoder as _};
+use jwt_simple::prelude::{
+    Ed25519PublicKey, EdDSAPublicKeyLike as _, HS256Key, JWTClaims, MACLike as _, NoCustomClaims,
+    VerificationOptions,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// What the clocks of licensor and host may differ by.
+const LEEWAY: Duration = Duration::from_secs(60);
+/// The shortest shared secret, in bytes.
+const SHORTEST_SECRET: usize = 32;
+
+/// What there is to verify a licence with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    required: bool,
+    license: Option<SecretString>,
+    key: Option<Key>,
+}
+
+#[derive(Clone)]
+enum Key {
+    Public(Ed25519PublicKey),
+    Secret(SecretString),
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Public(_) => "Public(..)",
+            Self::Secret(_) => "Secret(..)",
+        })
+    }
+}
+
+/// Settings that verify nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// The public key is none.
+    #[error(
+        "LICENSE_PUBLIC_KEY is no Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
+    )]
+    PublicKey,
+    /// The secret can be guessed.
+    #[error("LICENSE_SECRET is shorter than 32 bytes")]
+    Secret,
+    /// A licence without anything to verify it with.
+    #[error("LICENSE_KEY cannot be verified: set LICENSE_PUBLIC_KEY or LICENSE_PUBLIC_KEY_PATH")]
+    NoKey,
+}
+
+impl Settings {
+    /// Takes a licence and what verifies it. With a public key, the secret is not looked at: whoever verifies with a
+    /// secret could make licences too.
+    ///
+    /// # Errors
+    /// If the key is none, or there is a licence and no key.
+    pub(crate) fn new(
+        required: bool,
+        license: Option<SecretString>,
+        public_key: Option<&str>,
+        secret: Option<SecretString>,
+    ) -> Result<Self, Unusable> {
+        let key = match (public_key, secret) {
+            (Some(text), _) => Some(Key::Public(public(text).ok_or(Unusable::PublicKey)?)),
+            (None, Some(secret)) if secret.expose_secret().len() < SHORTEST_SECRET => {
+                return Err(Unusable::Secret);
+            }
+            (None, Some(secret)) => Some(Key::Secret(secret)),
+            (None, None) => None,
+        };
+        if license.is_some() && key.is_none() {
+            return Err(Unusable::NoKey);
+        }
+        Ok(Self {
+            required,
+            license,
+            key,
+        })
+    }
+}
+
+fn public(text: &str) -> Option<Ed25519PublicKey> {
+    let text = text.trim();
+    let key = match text.strip_prefix("ed25519:") {
+        Some(base64) => Ed25519PublicKey::from_bytes(&Base64::decode_to_vec(base64, None).ok()?),
+        None => Ed25519PublicKey::from_pem(text),
+    };
+    key.ok()
+}
+
+/// What is known of the licence.
+#[derive(Debug, Clone)]
+pub(crate) struct License {
+    required: bool,
+    found: Found,
+}
+
+#[derive(Debug, Clone)]
+enum Found {
+    Missing,
+    Invalid,
+    /// Signed by the licensor, for this time since the Unix epoch.
+    Signed {
+        from: Option<Duration>,
+        until: Duration,
+    },
+}
+
+/// Why a licence does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("LICENSE_REQUIRED, and there is no LICENSE_KEY")]
+    Missing,
+    #[error("the licence is not signed by the licensor, or has no expiry")]
+    Invalid,
+    #[error("the licence has expired")]
+    Expired,
+    #[error("the licence is not valid yet")]
+    NotYet,
+}
+
+impl License {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let found = match (&settings.license, &settings.key) {
+            (None, _) => Found::Missing,
+            (Some(license), Some(key)) => verify(license.expose_secret(), key),
+            (Some(_), None) => Found::Invalid,
+        };
+        Self {
+            required: settings.required,
+            found,
+        }
+    }
+
+    /// Whether it holds at this moment. One that is not required may be missing, but not wrong.
+    pub(crate) fn fault(&self, now: SystemTime) -> Option<Fault> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        match self.found {
+            Found::Missing => self.required.then_some(Fault::Missing),
+            Found::Invalid => Some(Fault::Invalid),
+            Found::Signed { until, .. } if now >= until + LEEWAY => Some(Fault::Expired),
+            Found::Signed { from: Some(from), .. } if now + LEEWAY < from => Some(Fault::NotYet),
+            Found::Signed { .. } => None,
+        }
+    }
+
+    /// Its end, in seconds since the Unix epoch.
+    pub(crate) fn until(&self) -> Option<u64> {
+        match self.found {
+            Found::Signed { until, .. } => Some(until.as_secs()),
+            Found::Missing | Found::Invalid => None,
+        }
+    }
+}
+
+fn verify(license: &str, key: &Key) -> Found {
+    // The time is compared when it is asked for, with the clock of then.
+    let options = VerificationOptions {
+        accept_future: true,
+        time_tolerance: Some(jwt_simple::prelude::Duration::from_days(365_000)),
+        max_validity: None,
+        ..VerificationOptions::default()
+    };
+    let claims: Result<JWTClaims<NoCustomClaims>, _> = match key {
+        Key::Public(key) => key.verify_token(license.trim(), Some(options)),
+        Key::Secret(secret) => HS256Key::from_bytes(secret.expose_secret().as_bytes())
+            .verify_token(license.trim(), Some(options)),
+    };
+    // Without an end it could not be taken back.
+    match claims.map(|claims| (claims.invalid_before, claims.expires_at)) {
+        Ok((from, Some(until))) => Found::Signed {
+            from: from.map(Into::into),
+            until: until.into(),
+        },
+        Ok((_, None)) | Err(_) => Found::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jwt_simple::prelude::{Claims, Ed25519KeyPair, EdDSAKeyPairLike as _};
+
+    use super::*;
+
+    fn key() -> Ed25519KeyPair {
+        Ed25519KeyPair::generate()
+    }
+
+    fn token(
+        sign: impl Fn(JWTClaims<NoCustomClaims>) -> String,
+        from: u64,
+        until: u64,
+    ) -> Option<SecretString> {
+        let mut claims = Claims::create(jwt_simple::prelude::Duration::from_secs(1));
+        claims.invalid_before = Some(jwt_simple::prelude::Duration::from_secs(from));
+        claims.expires_at = Some(jwt_simple::prelude::Duration::from_secs(until));
+        Some(sign(claims).into())
+    }
+
+    fn fault(settings: &Settings, now: u64) -> Option<Fault> {
+        License::of(settings).fault(UNIX_EPOCH + Duration::from_secs(now))
+    }
+
+    #[test]
+    fn when_a_licence_holds() {
+        let key = key();
+        let license = token(|claims| key.sign(claims).unwrap(), 1_000_000, 2_000_000);
+        let pem = key.public_key().to_pem();
+        let settings = Settings::new(true, license, Some(&pem), None).unwrap();
+        for (now, expected) in [
+            (999_930, Some(Fault::NotYet)),
+            (999_950, None),
+            (1_500_000, None),
+            (2_000_050, None),
+            (2_000_060, Some(Fault::Expired)),
+        ] {
+            assert_eq!(fault(&settings, now), expected, "{now}");
+        }
+        assert_eq!(License::of(&settings).until(), Some(2_000_000));
+    }
+
+    #[test]
+    fn what_is_no_licence() {
+        let (key, other) = (key(), self::key());
+        let pem = key.public_key().to_pem();
+        let secret = || Some(SecretString::from("0123456789abcdef0123456789abcdef"));
+        let by_secret = HS256Key::from_bytes(b"0123456789abcdef0123456789abcdef");
+        let of_another = token(|claims| other.sign(claims).unwrap(), 0, 2_000_000);
+        let shared = token(|claims| by_secret.authenticate(claims).unwrap(), 0, 2_000_000);
+        let cases = [
+            (false, None, Some(pem.as_str()), None, None),
+            (true, None, Some(pem.as_str()), None, Some(Fault::Missing)),
+            (
+                true,
+                Some("x.y.z".into()),
+                Some(pem.as_str()),
+                None,
+                Some(Fault::Invalid),
+            ),
+            (false, of_another, Some(pem.as_str()), None, Some(Fault::Invalid)),
+            (true, shared.clone(), None, secret(), None),
+            // Where there is a public key, a licence that the secret made counts for nothing.
+            (true, shared, Some(pem.as_str()), secret(), Some(Fault::Invalid)),
+        ];
+        for (i, (required, license, public, secret, expected)) in cases.into_iter().enumerate() {
+            let settings = Settings::new(required, license, public, secret).unwrap();
+            assert_eq!(fault(&settings, 1_000_000), expected, "case {i}");
+        }
+    }
+
+    #[test]
+    fn what_verifies_nothing() {
+        let license = || Some(SecretString::from("x.y.z"));
+        for (license, public, secret, expected) in [
+            (license(), None, None, Unusable::NoKey),
+            (license(), Some("no key"), None, Unusable::PublicKey),
+            (license(), None, Some("short".into()), Unusable::Secret),
+        ] {
+            assert_eq!(
+                Settings::new(true, license, public, secret).unwrap_err(),
+                expected
+            );
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Signatures with a record: nothing that was signed leaves the host before that is durably on record.
+
+use std::time::Instant;
+
+use ct_codecs::{Base64, Encoder as _};
+use postern_audit::{AppendError, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time};
+use postern_policy::{Digest, Signer, Signing as Awaited};
+use postern_signing::{Rotation, Signed, SignedManifest, Signing, SigningError};
+use serde_json::{Value, json};
+
+use crate::record::{Asker, Recorder, micros};
+
+/// Has things signed, and puts them on record.
+#[derive(Debug)]
+pub(crate) struct Notary {
+    signing: Signing,
+    recorder: Recorder,
+}
+
+/// Why a signature is not handed out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is none.
+    #[error(transparent)]
+    Unsigned(#[from] SigningError),
+    /// There is one, and no record of it.
+    #[error("the signature could not be put on record, and was not handed out: {0}")]
+    Unrecorded(#[from] AppendError),
+}
+
+impl Refusal {
+    /// The reason code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Unsigned(error) => error.code(),
+            Self::Unrecorded(error) => error.code(),
+        }
+    }
+}
+
+impl Notary {
+    pub(crate) fn new(signing: Signing, recorder: Recorder) -> Self {
+        Self { signing, recorder }
+    }
+
+    pub(crate) fn signing(&self) -> &Signing {
+        &self.signing
+    }
+
+    /// Signs a payload.
+    pub(crate) async fn sign(&self, asker: Asker<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
+        let started = Instant::now();
+        let result = self.signing.sign(payload).await;
+        let mut event = self.event(Kind::Signature, asker, started, result.as_ref().err());
+        let digest = Digest::of(payload).to_string();
+        event.detail.insert("payload_digest".to_owned(), digest.into());
+        let signed = self.or_noted(result, &mut event)?;
+        event.signer_id = Some(signed.signer_id.clone());
+        self.recorder.durable(event).await?;
+        Ok(signed)
+    }
+
+    /// Signs a manifest: the SHA-256 of its canonical form (RFC 8785).
+    pub(crate) async fn sign_manifest(
+        &self,
+        asker: Asker<'_>,
+        manifest: &Value,
+    ) -> Result<SignedManifest, Refusal> {
+        let started = Instant::now();
+        let result = self.signing.sign_manifest(manifest).await;
+        let mut event = self.event(Kind::ManifestSignature, asker, started, result.as_ref().err());
+        let signed = self.or_noted(result, &mut event)?;
+        event.signer_id = Some(signed.signer_id.clone());
+        let hash = postern_audit::Hash(signed.hash);
+        event
+            .detail
+            .insert("manifest_hash".to_owned(), hash.to_string().into());
+        let row = ManifestSignature {
+            manifest_hash: hash,
+            signature: signed.signature,
+            signer_id: signed.signer_id.clone(),
+            signed_at: Time::of(signed.signed_at),
+        };
+        if let Some(log) = self.recorder.log() {
+            log.record_manifest(row, event).await?;
+        }
+        Ok(signed)
+    }
+
+    fn event(&self, kind: Kind, asker: Asker<'_>, started: Instant, error: Option<&SigningError>) -> Event {
+        let decision = if error.is_some() {
+            Decision::Failed
+        } else {
+            Decision::Allowed
+        };
+        let mut event = self.recorder.event_of(kind, decision, asker);
+        event.reason = error.map(|error| error.code().to_owned());
+        event.latency_us = Some(micros(started.elapsed()));
+        event
+    }
+
+    /// What was signed; of what was not, the log is told without waiting.
+    fn or_noted<T>(&self, result: Result<T, SigningError>, event: &mut Event) -> Result<T, Refusal> {
+        result.map_err(|error| {
+            let (code, request_id) = (error.code(), event.request_id.as_deref());
+            tracing::warn!(code, request_id, %error, "nothing signed");
+            self.recorder.note(|| event.clone());
+            error.into()
+        })
+    }
+
+    /// Why nothing can be signed now. Asks the proxy, if nothing was signed lately.
+    pub(crate) async fn fault(&self) -> Option<String> {
+        let fault = self.signing.ready().await.err()?;
+        Some(format!("{}: {fault}", fault.code()))
+    }
+
+    /// Whether the host must be able to sign.
+    pub(crate) fn is_required(&self) -> bool {
+        self.signing.state().required
+    }
+
+    /// Reads the registry of signers again, and tells of what changed.
+    pub(crate) fn reload(&self) {
+        match self.signing.reload_registry() {
+            Ok(changes) => {
+                for change in changes {
+                    let (signer, what) = (change.signer_id, change.difference.name());
+                    tracing::info!(signer, what, "signers");
+                    self.recorder.note(|| {
+                        let mut event = self.recorder.event(Kind::Signer, Decision::Allowed);
+                        event.reason = Some(what.to_owned());
+                        event.signer_id = Some(signer);
+                        event
+                    });
+                }
+            }
+            Err(error) => tracing::error!(%error, "signers not read again; the ones before stay"),
+        }
+    }
+
+    /// Has one signer take over from another, on record with the signatures of both.
+    pub(crate) async fn rotate(&self, asker: Asker<'_>, old: &str, new: &str) -> Result<Value, Refusal> {
+        let started = Instant::now();
+        let rotated = self.signing.rotate(old, new).await;
+        let mut event = self.event(Kind::SignerRotation, asker, started, rotated.as_ref().err());
+        event.signer_id = Some(new.to_owned());
+        let rotated = self.or_noted(rotated, &mut event)?;
+        let document = document(&rotated);
+        if let Value::Object(fields) = &document {
+            event.detail.extend(fields.clone());
+        }
+        self.recorder.durable(event).await?;
+        Ok(document)
+    }
+}
+
+/// A statement that one signer takes over from another, and the signatures of both.
+fn document(rotation: &Rotation) -> Value {
+    let signature = |signed: &Signed| {
+        json!({
+            "signature_b64": Base64::encode_to_string(signed.signature).unwrap_or_default(),
+            "signer_id": signed.signer_id,
+        })
+    };
+    json!({
+        "statement": String::from_utf8_lossy(&rotation.statement),
+        "old": signature(&rotation.old),
+        "new": signature(&rotation.new),
+    })
+}
+
+/// Signs for policies.
+impl Signer for Notary {
+    fn sign<'a>(&'a self, asker: postern_policy::Asker<'a>, payload: &'a [u8]) -> Awaited<'a> {
+        Box::pin(async move {
+            let asker = Asker {
+                policy: Some(asker.policy),
+                request_id: Some(asker.request_id),
+                ..Asker::default()
+            };
+            let signed = Self::sign(self, asker, payload).await;
+            let signed = signed.map_err(|refusal| refusal.code().to_owned())?;
+            Ok(postern_policy::Signed {
+                bytes: signed.signature.to_vec(),
+                signer_id: signed.signer_id,
+            })
+        })
+    }
+}
+
+/// Signs checkpoints of the log, of which the checkpoint itself is the record.
+#[derive(Debug)]
+pub(crate) struct Checkpoints(pub(crate) Signing);
+
+impl CheckpointSigner for Checkpoints {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::Signing<'a> {
+        Box::pin(async move {
+            let signed = self.0.sign(body).await.map_err(|error| error.to_string())?;
+            // The registry may have been read again since.
+            let registry = self.0.registry();
+            let signer = registry.get(&signed.signer_id).ok_or("the signer was removed")?;
+            Ok(postern_audit::Signed {
+                signature: signed.signature,
+                public_key: *signer.key,
+                signer_id: signed.signer_id,
+            })
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! Signing and the audit log, opened in the order in which they need each other.
+//!
+//! The log's checkpoints are signed; signatures are put on record in the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_audit::{Log, Post};
+use postern_signing::Signing;
+
+use crate::host::StartError;
+use crate::metrics::Metrics;
+use crate::notary::{Checkpoints, Notary};
+use crate::record::Recorder;
+use crate::settings::{Audit, Settings};
+use crate::tls;
+
+/// How long the server that takes checkpoints may take.
+const POSTING: Duration = Duration::from_secs(10);
+
+/// What signs, and what keeps the record.
+#[derive(Debug)]
+pub(crate) struct Offices {
+    pub(crate) recorder: Recorder,
+    pub(crate) notary: Option<Arc<Notary>>,
+}
+
+impl Offices {
+    pub(crate) async fn open(settings: &Settings, metrics: &Metrics) -> Result<Self, StartError> {
+        let signing = match &settings.signing {
+            Some(settings) => Some(Signing::start(settings)?),
+            None => None,
+        };
+        if let Some(signing) = &signing {
+            metrics.register(|registry| signing.metrics().register(registry));
+        }
+        let (log, name) = match (&settings.audit, &signing) {
+            (Some(audit), Some(signing)) => {
+                let name = audit.log.host.clone();
+                (Some(open(audit, signing, metrics).await?), name)
+            }
+            _ => (None, String::new()),
+        };
+        let recorder = Recorder::new(log, name);
+        let notary = signing.map(|signing| Arc::new(Notary::new(signing, recorder.clone())));
+        Ok(Self { recorder, notary })
+    }
+}
+
+async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log, StartError> {
+    let mut settings = audit.log.clone();
+    if let Some(url) = &audit.url {
+        let client = tls::client().map_err(StartError::Client)?;
+        settings.checkpoints.post = Some(Post {
+            client,
+            url: url.clone(),
+            timeout: POSTING,
+        });
+    }
+    let signer = Arc::new(Checkpoints(signing.clone()));
+    let told = postern_audit::Metrics::default();
+    metrics.register(|registry| told.register(registry));
+    Ok(Log::open(settings, signer, told).await?)
+}

@@ -1,0 +1,207 @@
+//! Where the audit log is kept, and when its end is put on record elsewhere.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
+use postern_audit::{Checkpoint, Checkpoints, Settings, Store};
+use postern_gate::config::{ConfigErrors, SecretRef, Span};
+use secrecy::SecretString;
+use url::Url;
+
+use super::variable::Variables;
+
+/// The most events that wait to be written.
+const MOST_WAITING: usize = 10_000_000;
+/// The most events that are written at once.
+const MOST_AT_ONCE: usize = 10_000;
+
+/// The form of `audit`.
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Form {
+    #[deserr(default)]
+    store: Option<StoreForm>,
+    #[deserr(default)]
+    name: Option<String>,
+    #[deserr(default = "postern/audit".to_owned())]
+    origin: String,
+    #[deserr(default)]
+    checkpoints: CheckpointsForm,
+    #[deserr(default = 65_536)]
+    buffer: usize,
+    #[deserr(default = 512)]
+    batch: usize,
+    #[deserr(default = Span(Duration::from_secs(2)))]
+    deadline: Span,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct CheckpointsForm {
+    #[deserr(default = 1000)]
+    every: u64,
+    #[deserr(default = Span(Duration::from_secs(60)))]
+    after: Span,
+    #[deserr(default)]
+    file: Option<String>,
+    #[deserr(default)]
+    url: Option<String>,
+}
+
+impl Default for CheckpointsForm {
+    fn default() -> Self {
+        Self {
+            every: 1000,
+            after: Span(Duration::from_secs(60)),
+            file: None,
+            url: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum StoreForm {
+    Sqlite(String),
+    Postgres(SecretRef),
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct Postgres {
+    postgres: SecretRef,
+}
+
+impl Deserr<ConfigErrors> for StoreForm {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        location: ValuePointerRef<'_>,
+    ) -> Result<Self, ConfigErrors> {
+        match value {
+            Value::String(text) if text.starts_with("sqlite:") => Ok(Self::Sqlite(text)),
+            map @ Value::Map(_) => {
+                Postgres::deserialize_from_value(map, location).map(|found| Self::Postgres(found.postgres))
+            }
+            // Not repeated: it may be a URL with a password.
+            _ => {
+                let msg = "write sqlite:audit.db, or {postgres: {env: AUDIT_STORE_URL}} with the URL in that variable"
+                    .to_owned();
+                let error: ErrorKind<'_, V> = ErrorKind::Unexpected { msg };
+                let (ControlFlow::Continue(errors) | ControlFlow::Break(errors)) =
+                    ConfigErrors::error(None, error, location);
+                Err(errors)
+            }
+        }
+    }
+}
+
+/// An audit log to be.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// What the log is told when it is opened.
+    pub log: Settings,
+    /// Where each checkpoint is sent, if it is.
+    pub url: Option<Url>,
+}
+
+pub(super) fn audit(
+    form: &Form,
+    directory: &Path,
+    variables: &Variables<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Audit> {
+    let store = match &form.store {
+        Some(StoreForm::Sqlite(text)) => sqlite(text, directory, errors),
+        Some(StoreForm::Postgres(named)) => variables
+            .secret("audit.store.postgres", named, errors)
+            .and_then(|url| of_url("audit.store.postgres", &url, directory, errors)),
+        None => match variables.value("AUDIT_STORE_URL") {
+            Some(url) => of_url("", &url, directory, errors),
+            None => sqlite("sqlite:/var/lib/postern/audit.db", directory, errors),
+        },
+    };
+    if !Checkpoint::is_origin(&form.origin) {
+        errors.add(
+            "audit.origin",
+            "must be one line that names the log, such as postern.example.com/audit",
+        );
+    }
+    for (at, value, most) in [
+        ("audit.buffer", form.buffer, MOST_WAITING),
+        ("audit.batch", form.batch, MOST_AT_ONCE),
+    ] {
+        if !(1..=most).contains(&value) {
+            errors.add(at, format!("must be from 1 to {most}"));
+        }
+    }
+    if form.checkpoints.every == 0 {
+        errors.add("audit.checkpoints.every", "must be at least 1");
+    }
+    for (at, span) in [
+        ("audit.checkpoints.after", form.checkpoints.after),
+        ("audit.deadline", form.deadline),
+    ] {
+        if !(Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&span.0) {
+            errors.add(at, "must be from 10ms to 24h");
+        }
+    }
+    let url = form
+        .checkpoints
+        .url
+        .as_ref()
+        .and_then(|text| match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.password().is_none() => Some(url),
+            _ => {
+                errors.add(
+                    "audit.checkpoints.url",
+                    "is no http or https URL without a password",
+                );
+                None
+            }
+        });
+    let name = form.name.clone().unwrap_or_else(hostname);
+    let mut log = Settings::new(store?, name, form.origin.clone());
+    log.checkpoints = Checkpoints {
+        every_events: form.checkpoints.every,
+        every: form.checkpoints.after.0,
+        file: form.checkpoints.file.as_ref().map(|file| directory.join(file)),
+        ..Checkpoints::default()
+    };
+    (log.buffer, log.batch, log.deadline) = (form.buffer, form.batch, form.deadline.0);
+    Some(Audit { log, url })
+}
+
+fn sqlite(text: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
+    let path = text.strip_prefix("sqlite:").unwrap_or(text);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.contains('?') || path == ":memory:" {
+        errors.add("audit.store", "names no file: write sqlite:audit.db");
+        return None;
+    }
+    Some(Store::Sqlite(directory.join(path)))
+}
+
+/// The URL is a secret, and not repeated.
+fn of_url(at: &str, url: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Some(Store::Postgres(SecretString::from(url)));
+    }
+    if url.starts_with("sqlite:") && at.is_empty() {
+        return sqlite(url, directory, errors);
+    }
+    errors.add(
+        at,
+        "the variable for the audit store holds no URL of Postgres (postgres://…)",
+    );
+    None
+}
+
+/// The machine's name, for events.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "postern".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! How gates show themselves on TCP, and the host to them.
+
+use std::path::{Path, PathBuf};
+
+use deserr::Deserr;
+use postern_gate::config::{ConfigErrors, SecretRef};
+use postern_policy::Digest;
+
+use super::variable::Variables;
+
+/// The form of `gate`.
+#[derive(Debug, Default, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Form {
+    #[deserr(default)]
+    token: Option<SecretRef>,
+    #[deserr(default)]
+    tls: Option<TlsForm>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct TlsForm {
+    certificate: String,
+    key: String,
+    client_ca: String,
+}
+
+/// How the host knows its gates on TCP. On a Unix socket, who may open it is one.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    /// The digest of the token that they show.
+    pub token: Option<Digest>,
+    /// TLS on every TCP listener: gates show a certificate of the client CA.
+    pub tls: Option<Tls>,
+}
+
+/// The files of TLS, in PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The host's certificate, and those up to its CA.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The CA that issues gates' certificates, and no others.
+    pub client_ca: PathBuf,
+}
+
+impl Gate {
+    /// Whether a gate can be told from others on TCP.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.token.is_some() || self.tls.is_some()
+    }
+}
+
+pub(super) fn gate(
+    form: &Form,
+    directory: &Path,
+    variables: &Variables<'_>,
+    errors: &mut ConfigErrors,
+) -> Gate {
+    let token = form
+        .token
+        .as_ref()
+        .and_then(|named| variables.token("gate.token", named, errors));
+    let tls = form.tls.as_ref().map(|tls| Tls {
+        certificate: directory.join(&tls.certificate),
+        key: directory.join(&tls.key),
+        client_ca: directory.join(&tls.client_ca),
+    });
+    Gate { token, tls }
+}

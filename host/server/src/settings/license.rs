@@ -1,0 +1,36 @@
+//! The licence of this installation: settings from the environment alone, `LICENSE_*`.
+
+use postern_gate::config::ConfigErrors;
+
+use super::variable::Variables;
+use crate::license::Settings;
+
+/// Reads `LICENSE_REQUIRED`, `LICENSE_KEY`, `LICENSE_PUBLIC_KEY`, `LICENSE_PUBLIC_KEY_PATH` and `LICENSE_SECRET`.
+pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> Option<Settings> {
+    let required = variables.switch("LICENSE_REQUIRED", false, errors);
+    let license = variables.secret_of("LICENSE_KEY");
+    if !required && license.is_none() {
+        return None;
+    }
+    let of_file = variables.value("LICENSE_PUBLIC_KEY_PATH").and_then(|path| {
+        let read = std::fs::read_to_string(&path);
+        read.map_err(|error| {
+            errors.add(
+                "",
+                format!(
+                    "the environment's LICENSE_PUBLIC_KEY_PATH names a file that cannot be read: {error}"
+                ),
+            );
+        })
+        .ok()
+    });
+    let public_key = variables.value("LICENSE_PUBLIC_KEY").or(of_file);
+    let secret = variables.secret_of("LICENSE_SECRET");
+    match Settings::new(required, license, public_key.as_deref(), secret) {
+        Ok(settings) => Some(settings),
+        Err(problem) => {
+            errors.add("", format!("the environment's {problem}"));
+            None
+        }
+    }
+}

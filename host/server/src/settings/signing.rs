@@ -1,0 +1,160 @@
+//! Who signs: the KMS proxy, or a key for development.
+//!
+//! What the environment says goes before the file: `SIGNING_PROXY_URL` (or `KMS_ENDPOINT`), `SIGNING_PROXY_API_KEY`,
+//! `SIGNER_ID`, `REQUIRE_SIGNING_PROXY` (or `REQUIRE_KMS`), `REPOWRITER_SIGNING_SECRET`.
+
+use std::path::Path;
+
+use deserr::Deserr;
+use postern_gate::config::{ConfigErrors, SecretRef, Span};
+use postern_signing::{Auth, Mode, ProxySettings, Settings};
+use secrecy::SecretString;
+use url::Url;
+
+use super::variable::Variables;
+
+/// The form of `signing`.
+#[derive(Debug, Default, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Form {
+    #[deserr(default)]
+    proxy: Option<String>,
+    #[deserr(default)]
+    token: Option<SecretRef>,
+    #[deserr(default)]
+    certificate: Option<Certificate>,
+    #[deserr(default)]
+    ca: Option<String>,
+    #[deserr(default)]
+    signer: Option<String>,
+    #[deserr(default)]
+    signers: Option<String>,
+    #[deserr(default = false)]
+    required: bool,
+    #[deserr(default)]
+    deadline: Option<Span>,
+    #[deserr(default)]
+    connect: Option<Span>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct Certificate {
+    file: String,
+    key: String,
+}
+
+/// Nothing, if neither the file nor the environment speaks of signing.
+pub(super) fn signing(
+    form: Option<&Form>,
+    directory: &Path,
+    variables: &Variables<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Settings> {
+    let spoken_of = form.is_some();
+    let default = Form::default();
+    let form = form.unwrap_or(&default);
+    let url = url(form, variables, errors);
+    let mut required = form.required;
+    for name in ["REQUIRE_SIGNING_PROXY", "REQUIRE_KMS"] {
+        // One that is turned off does not take back what the file or the other one says.
+        required |= variables.switch(name, false, errors);
+    }
+    let development_secret = variables.secret_of("REPOWRITER_SIGNING_SECRET");
+    if !spoken_of && url.is_none() && !required && development_secret.is_none() {
+        return None;
+    }
+    if let Err(error) = Mode::of(url.is_some(), required, development_secret.is_some()) {
+        errors.add("signing", error.to_string());
+    }
+    let proxy = url.and_then(|url| proxy(form, url, directory, variables, errors));
+    Some(Settings {
+        proxy,
+        required,
+        development_secret,
+    })
+}
+
+fn url(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Option<Url> {
+    let of_environment = ["SIGNING_PROXY_URL", "KMS_ENDPOINT"].map(|name| variables.value(name));
+    if let [Some(one), Some(other)] = &of_environment
+        && one != other
+    {
+        errors.add(
+            "",
+            "the environment's SIGNING_PROXY_URL and KMS_ENDPOINT differ: set one of them",
+        );
+    }
+    let written = of_environment.into_iter().flatten().next();
+    let text = written.or_else(|| form.proxy.clone())?;
+    // Not repeated: someone may have put a password into it.
+    Url::parse(&text)
+        .map_err(|_| errors.add("signing.proxy", "is no URL: write https://kms.example.com:8443"))
+        .ok()
+}
+
+fn proxy(
+    form: &Form,
+    url: Url,
+    directory: &Path,
+    variables: &Variables<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<ProxySettings> {
+    let Some(signers) = &form.signers else {
+        let message = "must name the registry of signers, such as signers.toml: signatures of others are refused; \
+                       `postern signer add` writes it";
+        errors.add("signing.signers", message);
+        return None;
+    };
+    let mut settings = ProxySettings::new(url, directory.join(signers));
+    settings.auth = auth(form, directory, variables, errors);
+    settings.ca_pem = form
+        .ca
+        .as_ref()
+        .and_then(|file| read("signing.ca", file, directory, errors));
+    settings.signer_id = variables.value("SIGNER_ID").or_else(|| form.signer.clone());
+    if let Some(deadline) = form.deadline {
+        settings.deadline = deadline.0;
+    }
+    if let Some(connect) = form.connect {
+        settings.connect = connect.0;
+    }
+    Some(settings)
+}
+
+fn auth(form: &Form, directory: &Path, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Auth {
+    let token = match &form.token {
+        Some(named) => variables
+            .secret("signing.token", named, errors)
+            .map(SecretString::from),
+        None => variables.secret_of("SIGNING_PROXY_API_KEY"),
+    };
+    match (token, &form.certificate) {
+        (Some(_), Some(_)) => {
+            errors.add(
+                "signing.certificate",
+                "stands beside a token: the proxy wants one of them",
+            );
+            Auth::None
+        }
+        (Some(token), None) => Auth::Bearer(token),
+        (None, Some(Certificate { file, key })) => {
+            let file = read("signing.certificate.file", file, directory, errors);
+            let key = read("signing.certificate.key", key, directory, errors);
+            match (file, key) {
+                (Some(certificate_pem), Some(key_pem)) => Auth::Certificate {
+                    certificate_pem,
+                    key_pem: SecretString::from(key_pem),
+                },
+                _ => Auth::None,
+            }
+        }
+        (None, None) => Auth::None,
+    }
+}
+
+fn read(at: &str, file: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<String> {
+    let read = std::fs::read_to_string(directory.join(file));
+    read.map_err(|error| errors.add(at, format!("cannot be read: {error}")))
+        .ok()
+}

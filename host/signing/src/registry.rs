@@ -1,0 +1,170 @@
+//! The registry in service, and what a reload changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ed25519_compact::PublicKey;
+use postern_signers::{ReadError, Registry, Signer, Status};
+
+/// The registry in service.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Where it came from, if from a file.
+    file: Option<PathBuf>,
+    current: ArcSwap<Registry>,
+}
+
+impl Held {
+    pub(crate) fn read(file: PathBuf) -> Result<Self, ReadError> {
+        let registry = Registry::read(&file)?;
+        Ok(Self {
+            file: Some(file),
+            current: ArcSwap::from_pointee(registry),
+        })
+    }
+
+    /// A development signer's.
+    pub(crate) fn of_one(id: &str, key: PublicKey) -> Self {
+        Self {
+            file: None,
+            current: ArcSwap::from_pointee(Registry::of_one(id, key)),
+        }
+    }
+
+    pub(crate) fn current(&self) -> Arc<Registry> {
+        self.current.load_full()
+    }
+
+    /// Reads the file again, and puts what it says into service at once. The one in service stays if it cannot be read.
+    pub(crate) fn reload(&self) -> Result<Vec<SignerChange>, ReadError> {
+        let Some(file) = &self.file else {
+            return Ok(Vec::new());
+        };
+        let new = Arc::new(Registry::read(file)?);
+        let old = self.current.swap(Arc::clone(&new));
+        Ok(differences(&old, &new))
+    }
+}
+
+/// A signer that a reload changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerChange {
+    /// Whose.
+    pub signer_id: String,
+    /// What became of it.
+    pub difference: Difference,
+}
+
+/// What became of a signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// There was none of this id.
+    Added,
+    /// It is retired now.
+    Retired,
+    /// There is none of this id any more: what it signed does not verify.
+    Removed,
+    /// It has another key: what it signed does not verify. A new key needs a new id.
+    KeyChanged,
+    /// It is valid at other times, or not retired any more.
+    Changed,
+}
+
+impl Difference {
+    /// Its name in logs and audit events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Retired => "retired",
+            Self::Removed => "removed",
+            Self::KeyChanged => "key_changed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// What is different, by id.
+fn differences(old: &Registry, new: &Registry) -> Vec<SignerChange> {
+    let change = |id: &str, difference| SignerChange {
+        signer_id: id.to_owned(),
+        difference,
+    };
+    let gone = old
+        .iter()
+        .filter(|(id, _)| new.get(id).is_none())
+        .map(|(id, _)| change(id, Difference::Removed));
+    let here = new.iter().filter_map(|(id, signer)| match old.get(id) {
+        None => Some(change(id, Difference::Added)),
+        Some(before) => difference(before, signer).map(|difference| change(id, difference)),
+    });
+    let mut all: Vec<_> = gone.chain(here).collect();
+    all.sort_by(|a, b| a.signer_id.cmp(&b.signer_id));
+    all
+}
+
+fn difference(before: &Signer, after: &Signer) -> Option<Difference> {
+    if before == after {
+        None
+    } else if before.key != after.key {
+        Some(Difference::KeyChanged)
+    } else if before.status == Status::Active && after.status == Status::Retired {
+        Some(Difference::Retired)
+    } else {
+        Some(Difference::Changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "public_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"";
+    const B: &str = "public_key = \"ed25519:PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=\"";
+    const ACTIVE: &str = "status = \"active\"";
+    const RETIRED: &str = "status = \"retired\"\nvalid_until = 2026-01-01T00:00:00Z";
+
+    fn registry(signers: &[(&str, &str, &str)]) -> Registry {
+        let text: String = signers
+            .iter()
+            .map(|(id, key, status)| format!("[signers.{id}]\n{key}\n{status}\n"))
+            .collect();
+        Registry::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn what_a_reload_changed() {
+        let until = format!("{ACTIVE}\nvalid_until = 2030-01-01T00:00:00Z");
+        let old = registry(&[
+            ("gone", A, ACTIVE),
+            ("same", A, ACTIVE),
+            ("tired", A, ACTIVE),
+            ("window", A, ACTIVE),
+            ("woken", A, RETIRED),
+            ("zapped", A, ACTIVE),
+        ]);
+        let new = registry(&[
+            ("fresh", A, ACTIVE),
+            ("same", A, ACTIVE),
+            ("tired", A, RETIRED),
+            ("window", A, &until),
+            ("woken", A, ACTIVE),
+            ("zapped", B, ACTIVE),
+        ]);
+        let found: Vec<_> = differences(&old, &new)
+            .into_iter()
+            .map(|change| (change.signer_id, change.difference.name()))
+            .collect();
+        let expected = [
+            ("fresh", "added"),
+            ("gone", "removed"),
+            ("tired", "retired"),
+            ("window", "changed"),
+            ("woken", "changed"),
+            ("zapped", "key_changed"),
+        ];
+        assert_eq!(found, expected.map(|(id, name)| (id.to_owned(), name)));
+        assert!(differences(&new, &new).is_empty());
+    }
+}

@@ -1,0 +1,278 @@
+//! Each way in which a proxy can fail has a code of its own, nothing is handed on, and work resumes by itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use postern_signing::{BreakerSettings, BreakerState, ProxySettings, Signing};
+use support::{Kms, Manner, Office, SIGNER, metrics, pair, start, verifies};
+
+async fn signs(signing: &Signing, what: &str) {
+    let signed = signing
+        .sign(b"payload")
+        .await
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(signed.signer_id, SIGNER, "{what}");
+    assert!(verifies(SIGNER, b"payload", &signed.signature), "{what}");
+    assert!(signed.proxy_took <= signed.took, "{what}");
+    assert!(signing.state().is_healthy(), "{what}");
+}
+
+async fn fails(signing: &Signing, code: &str, what: &str) {
+    let began = Instant::now();
+    let error = signing.sign(b"payload").await.unwrap_err();
+    assert_eq!(error.code(), code, "{what}: {error}");
+    assert!(!error.is_callers(), "{what}");
+    assert!(
+        !error.to_string().contains("cGF5bG9hZA") && !error.to_string().contains("s3cret"),
+        "{error}"
+    );
+    // Bounded, generously: the deadline is 0.7 s.
+    assert!(began.elapsed() < Duration::from_secs(5), "{what}");
+    let state = signing.state();
+    assert_eq!(state.failing.unwrap().error, error, "{what}");
+}
+
+/// What a proxy says that is no answer.
+fn garbage() -> Vec<(&'static str, Vec<u8>)> {
+    let signature = "A".repeat(86) + "==";
+    let of = |signature: &str, signer: &str| {
+        format!(r#"{{"signature_b64": "{signature}", "signer_id": "{signer}"}}"#).into_bytes()
+    };
+    vec![
+        ("nothing", Vec::new()),
+        ("no JSON", b"<html>It works!</html>".to_vec()),
+        ("no UTF-8", b"{\"signature_b64\": \"\xff\"}".to_vec()),
+        (
+            "no signer",
+            format!(r#"{{"signature_b64": "{signature}"}}"#).into_bytes(),
+        ),
+        ("no signature", br#"{"signer_id": "kernel-1"}"#.to_vec()),
+        ("a list", b"[]".to_vec()),
+        ("no Base64", of("!!!", SIGNER)),
+        ("63 bytes", of(&"A".repeat(84), SIGNER)),
+        ("66 bytes", of(&"A".repeat(88), SIGNER)),
+        ("no bytes", of("", SIGNER)),
+        ("an id with a line break", of(&signature, "kernel\\n1")),
+        ("10 MB", vec![b' '; 10_000_000]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_answers_badly() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    let mut cases: Vec<(String, Manner, &str)> = garbage()
+        .into_iter()
+        .map(|(what, body)| (what.to_owned(), Manner::Says(200, body), "garbage"))
+        .collect();
+    let statuses = [
+        (201, "status"),
+        (302, "status"),
+        (400, "status"),
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (404, "status"),
+        (500, "status"),
+        (502, "status"),
+        (503, "status"),
+    ];
+    let statuses =
+        statuses.map(|(status, code)| (status.to_string(), Manner::Says(status, Vec::new()), code));
+    cases.extend(statuses);
+    let others = [
+        ("busy for long", Manner::Busy(9, "60"), "status"),
+        ("busy all the time", Manner::Busy(9, "0"), "status"),
+        ("hung", Manner::Hangs, "timeout"),
+        ("slow by 10 s", Manner::Slow(Duration::from_secs(10)), "timeout"),
+        ("trickling", Manner::Trickles, "timeout"),
+        (
+            "a stranger",
+            Manner::Signs("stranger", "stranger"),
+            "signer_unknown",
+        ),
+        (
+            "a retired signer",
+            Manner::Signs("retired", "retired"),
+            "signer_retired",
+        ),
+        (
+            "a signer to come",
+            Manner::Signs("early", "early"),
+            "signer_not_yet_valid",
+        ),
+        (
+            "a signer of the past",
+            Manner::Signs("late", "late"),
+            "signer_expired",
+        ),
+        (
+            "another's key",
+            Manner::Signs("kernel-2", SIGNER),
+            "signature_wrong",
+        ),
+        ("another's payload", Manner::SignsOther, "signature_wrong"),
+    ];
+    cases.extend(others.map(|(what, manner, code)| (what.to_owned(), manner, code)));
+
+    signs(&signing, "at first").await;
+    for (what, manner, code) in cases {
+        kms.behaves(manner);
+        fails(&signing, code, &what).await;
+        kms.behaves(Manner::Good);
+        signs(&signing, &what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_killed() {
+    let (office, mut kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    signs(&signing, "at first").await;
+    for round in 0..3 {
+        kms.kill();
+        fails(&signing, "unreachable", &format!("round {round}")).await;
+        kms.again();
+        signs(&signing, &format!("round {round}")).await;
+    }
+}
+
+/// The next request finds the connection that it would use closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_was_restarted_is_not_noticed() {
+    let (office, mut kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    for round in 0..3 {
+        signs(&signing, &format!("round {round}")).await;
+        kms.kill();
+        kms.again();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breaker_opens_and_work_resumes_by_itself() {
+    let (office, mut kms) = (Office::new(), Kms::start());
+    let signing = start(ProxySettings {
+        breaker: BreakerSettings {
+            failures: 3,
+            pause: Duration::from_millis(300),
+        },
+        ..office.proxy(&kms)
+    });
+    kms.kill();
+    for _ in 0..3 {
+        fails(&signing, "unreachable", "before it opens").await;
+    }
+    assert_eq!(signing.state().breaker, BreakerState::Open);
+    assert_eq!(metrics(&signing)["postern_signing_breaker"], "2");
+    let error = signing.sign(b"payload").await.unwrap_err();
+    assert_eq!(error.code(), "breaker_open");
+    // Why it is open is not forgotten.
+    assert_eq!(signing.state().failing.unwrap().error.code(), "unreachable");
+
+    kms.again();
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    signs(&signing, "after the pause").await;
+    let metrics = metrics(&signing);
+    assert_eq!(metrics["postern_signing_breaker"], "0");
+    assert_eq!(
+        metrics["postern_signing_failures_total{code=\"unreachable\"}"],
+        "3"
+    );
+    assert_eq!(
+        metrics["postern_signing_failures_total{code=\"breaker_open\"}"],
+        "1"
+    );
+    assert_eq!(
+        metrics["postern_signing_signatures_total{signer=\"kernel-1\",mode=\"proxy\"}"],
+        "1"
+    );
+    assert_eq!(metrics["postern_signing_latency_seconds_count"], "5");
+}
+
+/// A wrong answer shows that the proxy is there: what it does must be seen, not hidden behind the breaker.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_answers_do_not_open_the_breaker() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    for manner in [
+        Manner::SignsOther,
+        Manner::Says(500, Vec::new()),
+        Manner::Says(200, b"{}".to_vec()),
+    ] {
+        kms.behaves(manner);
+        for _ in 0..6 {
+            assert_ne!(signing.sign(b"payload").await.unwrap_err().code(), "breaker_open");
+        }
+    }
+    assert_eq!(kms.asked(), 18, "none of them is repeated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trial_of_a_caller_who_goes_away_blocks_nobody() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = start(ProxySettings {
+        breaker: BreakerSettings {
+            failures: 1,
+            pause: Duration::from_millis(100),
+        },
+        ..office.proxy(&kms)
+    });
+    kms.behaves(Manner::Hangs);
+    fails(&signing, "timeout", "opens").await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let gone = tokio::time::timeout(Duration::from_millis(100), signing.sign(b"payload")).await;
+    assert!(gone.is_err());
+    kms.behaves(Manner::Good);
+    signs(&signing, "the next one tries").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signer_of_the_settings_must_sign() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = start(ProxySettings {
+        signer_id: Some(SIGNER.to_owned()),
+        ..office.proxy(&kms)
+    });
+    signs(&signing, "the one").await;
+    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    fails(&signing, "signer_unexpected", "another active signer").await;
+    // Without the setting, it counts.
+    let any = office.signing(&kms);
+    assert_eq!(any.sign(b"payload").await.unwrap().signer_id, "kernel-2");
+    kms.behaves(Manner::Good);
+    signs(&signing, "the one again").await;
+    // It is asked for, and not only waited for.
+    let second = start(ProxySettings {
+        signer_id: Some("kernel-2".to_owned()),
+        ..office.proxy(&kms)
+    });
+    let signed = second.sign(b"payload").await.unwrap();
+    assert_eq!(signed.signer_id, "kernel-2");
+    assert!(verifies("kernel-2", b"payload", &signed.signature));
+    assert!(!verifies(SIGNER, b"payload", &signed.signature));
+    assert_ne!(pair(SIGNER).pk, pair("kernel-2").pk);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_is_too_large_is_not_sent() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    let large = vec![7; postern_signing::PAYLOAD + 1];
+    let error = signing.sign(&large).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.is_callers(), kms.asked()),
+        ("payload_too_large", true, 0)
+    );
+    assert!(signing.state().is_healthy());
+    let largest = &large[..postern_signing::PAYLOAD];
+    let signed = signing.sign(largest).await.unwrap();
+    assert!(verifies(SIGNER, largest, &signed.signature));
+}

@@ -1,0 +1,332 @@
+//! A KMS proxy that behaves as it is told, and what looks at signatures from outside.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails here ends the test"
+)]
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use axum_server::tls_rustls::RustlsConfig;
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
+use ed25519_compact::{KeyPair, Seed};
+use futures_util::stream;
+use postern_signing::{ProxySettings, Settings, Signing};
+use rustls::pki_types::alg_id;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The signer that signs, unless another is asked for.
+pub(crate) const SIGNER: &str = "kernel-1";
+
+/// The keys of the KMS.
+pub(crate) fn pair(signer: &str) -> KeyPair {
+    let mut seed = [0; 32];
+    let name = signer.as_bytes();
+    seed[..name.len()].copy_from_slice(name);
+    KeyPair::from_seed(Seed::new(seed))
+}
+
+/// How the proxy behaves.
+#[derive(Debug, Clone)]
+pub(crate) enum Manner {
+    /// As it should.
+    Good,
+    /// Answers this, whatever is asked.
+    Says(u16, Vec<u8>),
+    /// Signs with the first one's key, and says it was the second.
+    Signs(&'static str, &'static str),
+    /// Signs something else.
+    SignsOther,
+    /// Never answers.
+    Hangs,
+    /// Answers well, and late.
+    Slow(Duration),
+    /// Sends its answer a byte at a time.
+    Trickles,
+    /// Cannot for the moment: so many times, with a `Retry-After`.
+    Busy(usize, &'static str),
+}
+
+#[derive(Debug)]
+struct Desk {
+    manner: Mutex<Manner>,
+    token: Mutex<Option<&'static str>>,
+    health: Mutex<u16>,
+    asked: AtomicUsize,
+    looked: AtomicUsize,
+}
+
+/// A KMS proxy on a thread of its own.
+pub(crate) struct Kms {
+    addr: SocketAddr,
+    tls: Option<RustlsConfig>,
+    desk: Arc<Desk>,
+    runtime: Option<Runtime>,
+}
+
+impl Kms {
+    pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    pub(crate) fn start_tls(config: rustls::ServerConfig) -> Self {
+        Self::start_with(Some(RustlsConfig::from_config(Arc::new(config))))
+    }
+
+    fn start_with(tls: Option<RustlsConfig>) -> Self {
+        let desk = Arc::new(Desk {
+            manner: Mutex::new(Manner::Good),
+            token: Mutex::new(None),
+            health: Mutex::new(200),
+            asked: AtomicUsize::new(0),
+            looked: AtomicUsize::new(0),
+        });
+        let mut kms = Self {
+            addr: ([127, 0, 0, 1], 0).into(),
+            tls,
+            desk,
+            runtime: None,
+        };
+        kms.again();
+        kms
+    }
+
+    /// Starts it again, where it was.
+    pub(crate) fn again(&mut self) {
+        let listener = TcpListener::bind(self.addr).expect("the same port");
+        listener.set_nonblocking(true).unwrap();
+        self.addr = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let service = routes(Arc::clone(&self.desk)).into_make_service();
+        match self.tls.clone() {
+            Some(tls) => {
+                let _inside = runtime.enter();
+                let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+                runtime.spawn(server.serve(service));
+            }
+            None => {
+                let _inside = runtime.enter();
+                let server = axum_server::from_tcp(listener).unwrap();
+                runtime.spawn(server.serve(service));
+            }
+        }
+        self.runtime = Some(runtime);
+    }
+
+    /// Ends it with all its connections, as a signal would.
+    pub(crate) fn kill(&mut self) {
+        self.runtime.take().expect("it runs").shutdown_background();
+        wait_until("nobody listens", || TcpStream::connect(self.addr).is_err());
+    }
+
+    pub(crate) fn behaves(&self, manner: Manner) {
+        *self.desk.manner.lock().unwrap() = manner;
+    }
+
+    pub(crate) fn wants(&self, token: &'static str) {
+        *self.desk.token.lock().unwrap() = Some(token);
+    }
+
+    pub(crate) fn feels(&self, status: u16) {
+        *self.desk.health.lock().unwrap() = status;
+    }
+
+    pub(crate) fn shows(&self, config: rustls::ServerConfig) {
+        self.tls
+            .as_ref()
+            .expect("TLS")
+            .reload_from_config(Arc::new(config));
+    }
+
+    /// How often it was asked to sign.
+    pub(crate) fn asked(&self) -> usize {
+        self.desk.asked.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked how it is.
+    pub(crate) fn looked(&self) -> usize {
+        self.desk.looked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn url(&self) -> url::Url {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr).parse().unwrap()
+    }
+}
+
+impl Drop for Kms {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn routes(desk: Arc<Desk>) -> Router {
+    Router::new()
+        .route("/sign", post(sign))
+        .route("/healthz", get(health))
+        .with_state(desk)
+}
+
+async fn health(State(desk): State<Arc<Desk>>) -> StatusCode {
+    desk.looked.fetch_add(1, Ordering::SeqCst);
+    StatusCode::from_u16(*desk.health.lock().unwrap()).unwrap()
+}
+
+async fn sign(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    desk.asked.fetch_add(1, Ordering::SeqCst);
+    let shown = headers.get("authorization").map(|value| value.to_str().unwrap());
+    let wanted = desk.token.lock().unwrap().map(|token| format!("Bearer {token}"));
+    if wanted.is_some() && shown != wanted.as_deref() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    assert_eq!(headers["content-type"], "application/json");
+    let question: Value = serde_json::from_slice(&body).unwrap();
+    let payload = Base64::decode_to_vec(question["payload_b64"].as_str().unwrap(), None).unwrap();
+    let signer = question["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
+    let good = || Json(answer(&signer, &signer, &payload)).into_response();
+    let manner = desk.manner.lock().unwrap().clone();
+    match manner {
+        Manner::Good => good(),
+        Manner::Says(status, body) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
+        Manner::Signs(with, said) => Json(answer(with, said, &payload)).into_response(),
+        Manner::SignsOther => Json(answer(&signer, &signer, b"other")).into_response(),
+        Manner::Hangs => std::future::pending().await,
+        Manner::Slow(delay) => {
+            tokio::time::sleep(delay).await;
+            good()
+        }
+        Manner::Trickles => {
+            let bytes = answer(&signer, &signer, &payload).to_string().into_bytes();
+            let slowly = stream::unfold(bytes.into_iter(), async |mut left| {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Some((Ok::<_, std::io::Error>(vec![left.next()?]), left))
+            });
+            Body::from_stream(slowly).into_response()
+        }
+        Manner::Busy(0, _) => good(),
+        Manner::Busy(times, pause) => {
+            *desk.manner.lock().unwrap() = Manner::Busy(times - 1, pause);
+            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", pause)]).into_response()
+        }
+    }
+}
+
+pub(crate) fn answer(with: &str, said: &str, payload: &[u8]) -> Value {
+    let signature = pair(with).sk.sign(payload, None);
+    json!({"signature_b64": Base64::encode_to_string(*signature).unwrap(), "signer_id": said, "algorithm": "Ed25519"})
+}
+
+/// A registry in a file, and settings that name it.
+pub(crate) struct Office {
+    folder: TempDir,
+}
+
+impl Office {
+    /// With signers in every state.
+    pub(crate) fn new() -> Self {
+        let office = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let day = Duration::from_secs(86400);
+        let now = SystemTime::now();
+        let mut text = String::new();
+        for (id, from, until) in [
+            (SIGNER, None, None),
+            ("kernel-2", None, Some(now + day)),
+            ("retired", None, None),
+            ("early", Some(now + day), None),
+            ("late", None, Some(now - day)),
+        ] {
+            text = postern_signers::add(&text, id, &pair(id).pk, from, until).unwrap();
+        }
+        text = postern_signers::retire(&text, "retired", now + day).unwrap();
+        office.writes(&text);
+        office
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("signers.toml")
+    }
+
+    pub(crate) fn writes(&self, text: &str) {
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    /// Settings whose deadlines make for quick tests.
+    pub(crate) fn proxy(&self, kms: &Kms) -> ProxySettings {
+        ProxySettings {
+            deadline: Duration::from_millis(700),
+            connect: Duration::from_millis(200),
+            ..ProxySettings::new(kms.url(), self.file())
+        }
+    }
+
+    pub(crate) fn signing(&self, kms: &Kms) -> Signing {
+        start(self.proxy(kms))
+    }
+}
+
+pub(crate) fn start(proxy: ProxySettings) -> Signing {
+    Signing::start(&Settings {
+        proxy: Some(proxy),
+        required: true,
+        development_secret: None,
+    })
+    .unwrap()
+}
+
+/// Verifies with another implementation of Ed25519 than ours: ring's.
+pub(crate) fn verifies(signer: &str, message: &[u8], signature: &[u8]) -> bool {
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+    let ed25519 = algorithms
+        .all
+        .iter()
+        .find(|algorithm| algorithm.signature_alg_id() == alg_id::ED25519)
+        .expect("ring has Ed25519");
+    ed25519
+        .verify_signature(&*pair(signer).pk, message, signature)
+        .is_ok()
+}
+
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < end, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The metrics of a host, by line.
+pub(crate) fn metrics(signing: &Signing) -> BTreeMap<String, String> {
+    let mut registry = prometheus_client::registry::Registry::with_prefix("postern");
+    signing.metrics().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
