@@ -3,7 +3,7 @@
 mod calls;
 mod demo;
 mod gate;
-mod policies;
+mod host;
 mod table;
 
 use std::net::TcpListener;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::build::modules::Modules;
 use crate::{build, setup};
 use calls::{Call, Outcome};
 use demo::Demo;
@@ -44,11 +45,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     must_be_free(args.admin_port, "--admin-port")?;
     println!("[1/5] setting up");
     let tools = setup::run()?;
+    setup::token()?;
     println!("[2/5] building the filter");
     let filter = build::filter()?;
     println!("[3/5] building the policy host and its modules");
     let modules = build::modules::build()?;
-    println!("[4/5] starting the identity provider, the policy host, the sample API and Envoy");
+    println!(
+        "[4/5] starting the identity provider, the KMS proxy, the policy host, the sample API and Envoy"
+    );
     let mut demo = Demo::start(&tools.envoy, &filter.path, &modules, args.port, args.admin_port)?;
     println!("[5/5] calling the API through {}", demo.envoy.url(""));
 
@@ -56,6 +60,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()?;
     let all_as_expected = runtime.block_on(try_out(&demo))?;
+    println!("\nand what the audit log says of it:\n");
+    host::verify(&modules, &demo.host)?;
     if args.once {
         demo.envoy.stop();
         if !all_as_expected {
@@ -63,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    invite(&demo);
+    invite(&demo, &modules);
     runtime.block_on(until_told_to_stop())?;
     println!("\nstopping");
     demo.envoy.stop();
@@ -105,7 +111,7 @@ async fn wait_for_keys(client: &reqwest::Client, demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-fn invite(demo: &Demo) {
+fn invite(demo: &Demo, modules: &Modules) {
     let base = demo.envoy.url("");
     println!("\nTry it yourself (tokens are good for an hour):\n");
     for call in demo.calls_to_paste() {
@@ -119,6 +125,15 @@ fn invite(demo: &Demo) {
     println!(
         "policies              curl --unix-socket {} http://admin/v1/policies",
         demo.host.admin_socket().display()
+    );
+    println!(
+        "the audit log         {} {}",
+        modules.postern.display(),
+        host::verification(&demo.host).join(" ")
+    );
+    println!(
+        "the KMS proxy's log   {}",
+        demo.kms.folder().join("log").display()
     );
     println!("Envoy's log           {}", demo.envoy.log_path().display());
     println!("\nCtrl-C stops everything.");

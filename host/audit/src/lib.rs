@@ -2,21 +2,25 @@
 //!
 //! [`Log`] writes. What it acknowledged is durable, stands in the log once, and cannot be changed or cut off without
 //! `postern audit verify` seeing it: each event holds the hash of the one before ([`Record`]), and the head of the
-//! chain is signed and kept outside ([`Checkpoint`]).
+//! chain is signed and kept outside ([`Checkpoint`]). [`verify`] sees it, [`read`] asks a log for what is in it, and
+//! [`export`] makes a file of it that is verified without its database.
 
 mod chain;
 mod checkpoint;
 mod checkpointer;
 mod error;
 mod event;
+pub mod export;
 mod link;
 mod log;
 mod metrics;
 mod outside;
 mod queue;
+pub mod read;
 mod settings;
 mod store;
 mod time;
+pub mod verify;
 mod writer;
 
 pub use chain::{Entry, GENESIS, Hash, Head, Record};

@@ -366,6 +366,21 @@ async fn open(settings: &Settings) -> Result<(Backend, Head, Option<Checkpoint>)
         None => None,
     };
     let mut backend = store::open(&settings.store).await?;
+    match compare(&mut backend, settings, last).await {
+        Ok((head, checkpoint)) => Ok((backend, head, checkpoint)),
+        Err(error) => {
+            backend.disconnect().await;
+            Err(error)
+        }
+    }
+}
+
+/// The head of a store, if it goes with the checkpoints outside it and in it; and the last of them.
+async fn compare(
+    backend: &mut Backend,
+    settings: &Settings,
+    last: Option<Checkpoint>,
+) -> Result<(Head, Option<Checkpoint>), OpenError> {
     let head = backend.verified_head().await?;
     let stored = backend.last_checkpoint().await?;
     let stored = stored.filter(|checkpoint| checkpoint.origin == settings.origin);
@@ -379,7 +394,7 @@ async fn open(settings: &Settings) -> Result<(Backend, Head, Option<Checkpoint>)
             .agrees(checkpoint, head, "its own table audit_checkpoints")
             .await?;
     }
-    Ok((backend, head, stored.or(last)))
+    Ok((head, stored.or(last)))
 }
 
 /// What the log itself tells, in the host's name.

@@ -1,1 +1,29 @@
-//! The KMS proxy: signs with keys that never leave a PKCS#11 token.
+//! The KMS proxy: signs with Ed25519 keys that never leave a PKCS#11 token (an HSM, a smart card, SoftHSM2).
+//!
+//! It is the other side of the host's `/sign` for those who have a token and no KMS: `POST /sign` takes a payload and
+//! answers with a signature that was verified with the token's public key. [`Settings`] reads `kms-proxy.yaml`; a
+//! [`Proxy`] is started from them and serves until it is stopped. The signer is chosen by id, the key in the token by
+//! its label, and both change without a restart. Whatever cannot be signed is answered with an error, never with
+//! another key's signature.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod http;
+mod keyring;
+mod listen;
+mod metrics;
+mod pool;
+mod proxy;
+mod serve;
+pub mod settings;
+mod software;
+mod tls;
+pub mod token;
+
+pub use keyring::{KeysError, Signer};
+pub use listen::ListenError;
+pub use proxy::{Proxy, StartError, inspect};
+pub use serve::serve;
+pub use settings::{Address, Mode, Settings, SettingsError};
+pub use software::SoftwareError;
+pub use tls::TlsError;

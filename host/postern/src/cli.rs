@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{attempt, check, key, policy, render, serve, sign, token};
+use crate::{attempt, audit, check, key, kms_proxy, policy, render, serve, sign, signer, token};
 
 /// Check what a Postern gate does before Envoy does it, and make what its callers need.
 #[derive(Debug, Parser)]
@@ -41,8 +41,16 @@ pub(crate) enum Command {
     /// Write, build, test, measure, sign and verify policy modules
     #[command(subcommand)]
     Policy(Box<policy::Command>),
-    /// Run the policy host, which gates ask
+    /// Say whose signatures count: the registry of signers
+    #[command(subcommand)]
+    Signer(signer::Command),
+    /// Verify, read, export and replay the audit log
+    #[command(subcommand)]
+    Audit(Box<audit::Command>),
+    /// Run the policy host: policies, signatures and the audit log for gates
     Serve(serve::Args),
+    /// Run the KMS proxy, which signs with the keys of a PKCS#11 token
+    KmsProxy(kms_proxy::Args),
 }
 
 impl Command {
@@ -55,7 +63,10 @@ impl Command {
             Self::Token(token::Command::Mint(args)) => token::mint(&args),
             Self::SignRequest(args) => sign::run(&args),
             Self::Serve(args) => serve::run(&args),
+            Self::KmsProxy(args) => kms_proxy::run(&args),
             Self::Policy(command) => command.run(),
+            Self::Signer(command) => command.run(),
+            Self::Audit(command) => command.run(),
         }
     }
 }

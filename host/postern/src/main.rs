@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod audit;
 mod check;
 mod cli;
 mod document;
 mod input;
 mod key;
+mod kms_proxy;
 mod load;
 mod output;
 mod paint;
@@ -19,6 +21,7 @@ mod render;
 mod secrets;
 mod serve;
 mod sign;
+mod signer;
 mod target;
 mod text;
 mod time;

@@ -5,6 +5,8 @@ use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::BufferType;
 
+use crate::audit::Fields;
+
 /// Of `envoy.config.core.v3.GrpcService` what names a cluster.
 #[derive(Clone, PartialEq, Message)]
 struct GrpcService {
@@ -23,13 +25,17 @@ struct EnvoyGrpc {
 ///
 /// # Errors
 /// [`Answer::Unavailable`], if it cannot be sent.
-pub(crate) fn ask(host: &PolicyHost, question: &[u8]) -> Result<u32, Answer> {
+pub(crate) fn ask(host: &PolicyHost, question: &[u8], trace: &Fields) -> Result<u32, Answer> {
     let service = service(&host.cluster);
+    let authorization = host
+        .authorization()
+        .map(|value| ("authorization", value.as_bytes()));
+    let trace = trace.iter().map(|(name, value)| (*name, value.as_bytes()));
     hostcalls::dispatch_grpc_call(
         &service,
         PolicyHost::SERVICE,
         PolicyHost::METHOD,
-        vec![],
+        authorization.into_iter().chain(trace).collect(),
         Some(question),
         host.timeout,
     )

@@ -1,5 +1,7 @@
 //! A request's way through the gate's steps.
 
+mod audit;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -9,6 +11,8 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
+use crate::audit::{Fields, Heard};
+use crate::story::Story;
 use crate::worker::Worker;
 use crate::{abi, consult, effects};
 
@@ -25,6 +29,7 @@ impl Http {
             body: Body::default(),
             response: Vec::new(),
             policy: None,
+            story: None,
         };
         Self(Rc::new(RefCell::new(exchange)))
     }
@@ -42,6 +47,8 @@ pub(crate) struct Exchange {
     response: Vec<(&'static str, String)>,
     /// What a policy wants changed in the response.
     policy: Option<Box<Allowance>>,
+    /// What the audit log will be told, if it is told.
+    story: Option<Story>,
 }
 
 /// The body as far as the proxy holds it for a request that waits.
@@ -60,13 +67,21 @@ enum State {
     Keys(Pending),
     /// Waits for a policy's answer, to the call with this token.
     Policy { pending: Pending, token: u32 },
+    /// Waits for the audit log's answer, to the call with this token.
+    Audit { pending: Pending, token: u32 },
     /// Answered in the upstream's place.
     Refused,
 }
 
+/// What is sent to a policy.
+struct Question {
+    message: Vec<u8>,
+    trace: Fields,
+}
+
 /// In whose callback a step is carried out: there the answers to its calls will come.
 #[derive(Clone, Copy)]
-enum Within<'a> {
+pub(crate) enum Within<'a> {
     Stream,
     Root(&'a Rc<RefCell<Exchange>>),
 }
@@ -74,7 +89,12 @@ enum Within<'a> {
 impl Context for Http {
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
         let answer = consult::answer(status, size);
-        self.0.borrow_mut().policy_answered(token, answer);
+        self.0.borrow_mut().policy_answered(token, answer, Within::Stream);
+    }
+
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
+        let heard = Heard::read(headers, body_size);
+        self.0.borrow_mut().record_answered(token, &heard);
     }
 }
 
@@ -85,7 +105,11 @@ impl HttpContext for Http {
             return exchange.fail();
         };
         exchange.head_only = end_of_stream;
+        exchange.story = Story::begin(&worker);
         let step = with_request(end_of_stream, worker.needs_source, |request| {
+            if let Some(story) = &mut exchange.story {
+                story.read(request);
+            }
             worker.gate.begin(request, &worker.tables, &worker.ports())
         });
         exchange.act(step, &self.0)
@@ -105,6 +129,7 @@ impl HttpContext for Http {
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         let mut exchange = self.0.borrow_mut();
+        exchange.tell_response();
         for (name, value) in exchange.response.drain(..) {
             // Added: an upstream may have limits of its own, and both fields are lists.
             let _ = hostcalls::add_map_value_bytes(MapType::HttpResponseHeaders, name, value.as_bytes());
@@ -161,6 +186,7 @@ impl Exchange {
                 self.take_body(within)
             }
             Some(Step::Need(Need::Policy, pending)) => self.consult(pending, within),
+            Some(Step::Need(Need::Audit, pending)) => self.record(pending, within),
             // Keys are asked for once a request; the gate never asks again.
             Some(Step::Need(Need::Keys { .. }, _)) | None => self.fail(),
         }
@@ -215,22 +241,29 @@ impl Exchange {
             body: &body,
         };
         let consulted = with_request(self.head_only, true, |request| {
-            worker
+            let consulted = worker
                 .gate
-                .consult(pending, request, &facts, &worker.tables, &worker.ports())
+                .consult(pending, request, &facts, &worker.tables, &worker.ports());
+            match consulted {
+                Consultation::Settled(step) => Err(step),
+                Consultation::Ask(pending, message) => {
+                    let trace = audit::trace(request);
+                    Ok((pending, Question { message, trace }))
+                }
+            }
         });
         match consulted {
-            Some(Consultation::Settled(step)) => self.settle(Some(step), within),
-            Some(Consultation::Ask(pending, question)) => self.ask(&worker, pending, &question, within),
+            Some(Err(step)) => self.settle(Some(step), within),
+            Some(Ok((pending, question))) => self.ask(&worker, pending, &question, within),
             None => self.fail(),
         }
     }
 
-    fn ask(&mut self, worker: &Worker, pending: Pending, question: &[u8], within: Within<'_>) -> Action {
+    fn ask(&mut self, worker: &Worker, pending: Pending, question: &Question, within: Within<'_>) -> Action {
         let Some(host) = worker.gate.policy_host() else {
             return self.fail();
         };
-        match consult::ask(host, question) {
+        match consult::ask(host, &question.message, &question.trace) {
             Ok(token) => {
                 if let Within::Root(this) = within {
                     worker.expect_answer(token, self.context_id, this);
@@ -238,12 +271,12 @@ impl Exchange {
                 self.state = State::Policy { pending, token };
                 Action::Pause
             }
-            Err(answer) => self.answered(pending, answer),
+            Err(answer) => self.answered(pending, answer, within),
         }
     }
 
     /// The policy answered, or cannot be asked.
-    fn answered(&mut self, pending: Pending, answer: Answer) -> Action {
+    fn answered(&mut self, pending: Pending, answer: Answer, within: Within<'_>) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
@@ -252,17 +285,17 @@ impl Exchange {
                 .gate
                 .answered(pending, answer, request, &worker.tables, &worker.ports())
         });
-        self.settle(step, Within::Stream)
+        self.settle(step, within)
     }
 
     /// The answer to a call came. Called with this request as the effective context.
-    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer) {
+    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer, within: Within<'_>) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Policy {
                 pending,
                 token: expected,
             } if token == expected => {
-                if self.answered(pending, answer) == Action::Continue {
+                if self.answered(pending, answer, within) == Action::Continue {
                     let _ = hostcalls::resume_http_request();
                 }
             }
@@ -341,6 +374,9 @@ impl Exchange {
 
     fn admit(&mut self, effects: Effects) -> Action {
         effects::apply(&effects);
+        if let Some(story) = &mut self.story {
+            story.released(effects.passage);
+        }
         self.response = effects.response;
         self.policy = effects.policy;
         self.state = State::Open;
@@ -349,6 +385,9 @@ impl Exchange {
 
     fn refuse(&mut self, denial: &Denial) -> Action {
         self.state = State::Refused;
+        if let Some(story) = self.story.take() {
+            story.refused(denial);
+        }
         let own = denial
             .headers
             .iter()

@@ -20,7 +20,7 @@ pub(crate) struct Counters {
     refused: RefCell<HashMap<(Option<usize>, Reason), Counter>>,
     /// What happens beside the decisions.
     named: RefCell<HashMap<String, Counter>>,
-    /// A policy's trouble was logged since the last tick.
+    /// Trouble with the policy host was logged since the last tick.
     complained: Cell<bool>,
 }
 
@@ -46,21 +46,29 @@ impl Counters {
 
     /// Counts under a name of its own, for what happens outside a request.
     pub(crate) fn count(&self, name: &str) {
+        self.add(name, 1);
+    }
+
+    /// Counts several under a name of its own.
+    pub(crate) fn add(&self, name: &str, number: u64) {
+        if number == 0 {
+            return;
+        }
         self.named
             .borrow_mut()
             .entry(name.to_owned())
             .or_insert_with(|| Counter::new(name.to_owned()))
-            .add();
+            .add(u32::try_from(number).unwrap_or(u32::MAX));
     }
 
     fn count_policy(&self, rule: usize, what: &str) {
         self.count(&format!("postern.policy.{}.{what}", self.rule(Some(rule))));
     }
 
-    /// Logs what is wrong with a policy, once a tick at most: a client may be able to cause it.
-    fn complain(&self, rule: usize, why: &str) {
+    /// Logs what is wrong, once a tick at most: a client may be able to cause it.
+    pub(crate) fn complain(&self, what: impl FnOnce() -> String) {
         if !self.complained.replace(true) {
-            log::warn!("postern: the policy of rule {}: {why}", self.rule(Some(rule)));
+            log::warn!("postern: {}", what());
         }
     }
 
@@ -78,7 +86,7 @@ impl Metrics for Counters {
         match event {
             Event::Admitted { rule } => {
                 if let Some(counter) = self.admitted.get(rule.unwrap_or(self.rules.len())) {
-                    counter.add();
+                    counter.add(1);
                 }
             }
             Event::Refused { rule, reason } => {
@@ -87,14 +95,16 @@ impl Metrics for Counters {
                 refused
                     .entry((*rule, *reason))
                     .or_insert_with(|| Counter::new(name()))
-                    .add();
+                    .add(1);
             }
             Event::Evicted => self.count("postern.limits.evicted"),
             Event::StaleKeys => self.count("postern.keys.stale"),
             Event::PolicyAsked { rule } => self.count_policy(*rule, "asked"),
             Event::PolicyRecalled { rule } => self.count_policy(*rule, "recalled"),
             Event::PolicyWaived { rule } => self.count_policy(*rule, "waived"),
-            Event::PolicyTrouble { rule, why } => self.complain(*rule, why),
+            Event::PolicyTrouble { rule, why } => {
+                self.complain(|| format!("the policy of rule {}: {why}", self.rule(Some(*rule))));
+            }
             Event::Matched { .. }
             | Event::Authenticated { .. }
             | Event::Authorized
@@ -119,8 +129,8 @@ impl Counter {
         }
     }
 
-    fn add(&self) {
-        self.pending.set(self.pending.get().saturating_add(1));
+    fn add(&self, number: u32) {
+        self.pending.set(self.pending.get().saturating_add(number));
     }
 
     /// What the proxy does not take is kept for the next time.

@@ -58,6 +58,10 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
         let Some(worker) = &self.worker else { return };
+        if worker.told(token, headers, body_size) {
+            let _ = hostcalls::set_effective_context(self.context_id);
+            return;
+        }
         let issuer = worker
             .fetcher
             .borrow_mut()
@@ -91,6 +95,10 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
         let changed = worker.fetcher.borrow_mut().tick(worker);
+        // Before requests are woken: the call is the root's.
+        if let Some(teller) = &worker.teller {
+            teller.tick(worker);
+        }
         for issuer in changed {
             worker.wake(issuer);
         }

@@ -9,7 +9,8 @@ use postern_gate::ports::{Clock, Ports};
 use postern_gate::{Answer, Gate, Tables};
 use proxy_wasm::hostcalls;
 
-use crate::exchange::Exchange;
+use crate::audit::{Heard, Teller};
+use crate::exchange::{Exchange, Within};
 use crate::fetch::Fetcher;
 use crate::metrics::Counters;
 use crate::ports::{ProxyClock, SharedData};
@@ -29,12 +30,32 @@ pub(crate) struct Worker {
     /// The requests whose policy was asked from outside their own callbacks, by the call's token. The SDK hands such
     /// answers to the root context. Each call is answered, by a timeout if by nothing else, so that none stays here.
     calls: RefCell<HashMap<u32, Call>>,
+    /// The same for requests that the audit log is to hold.
+    records: RefCell<HashMap<u32, Call>>,
+    /// Who tells the audit log, if it is told.
+    pub(crate) teller: Option<Teller>,
 }
 
 /// A request that waits for the answer to a call.
 struct Call {
     context_id: u32,
     exchange: Weak<RefCell<Exchange>>,
+}
+
+impl Call {
+    fn new(context_id: u32, exchange: &Rc<RefCell<Exchange>>) -> Self {
+        Self {
+            context_id,
+            exchange: Rc::downgrade(exchange),
+        }
+    }
+
+    /// The request, which is the effective context then; none if it has gone.
+    fn resume(self) -> Option<Rc<RefCell<Exchange>>> {
+        let exchange = self.exchange.upgrade()?;
+        hostcalls::set_effective_context(self.context_id).ok()?;
+        Some(exchange)
+    }
 }
 
 /// A request that waits for an issuer's keys.
@@ -50,6 +71,7 @@ impl Worker {
         let counters = Counters::new(gate.rule_names().map(str::to_owned).collect());
         let fetcher = RefCell::new(Fetcher::new(&gate));
         let needs_source = gate.needs_source();
+        let teller = Teller::new(&gate);
         Self {
             gate,
             tables,
@@ -59,6 +81,8 @@ impl Worker {
             fetcher,
             waiters: RefCell::default(),
             calls: RefCell::default(),
+            records: RefCell::default(),
+            teller,
         }
     }
 
@@ -125,22 +149,42 @@ impl Worker {
 
     /// Notes that the answer to a call is for this request.
     pub(crate) fn expect_answer(&self, token: u32, context_id: u32, exchange: &Rc<RefCell<Exchange>>) {
-        let call = Call {
-            context_id,
-            exchange: Rc::downgrade(exchange),
-        };
+        let call = Call::new(context_id, exchange);
         self.calls.borrow_mut().insert(token, call);
+    }
+
+    /// Notes that word of the audit log is for this request.
+    pub(crate) fn expect_record(&self, token: u32, context_id: u32, exchange: &Rc<RefCell<Exchange>>) {
+        let call = Call::new(context_id, exchange);
+        self.records.borrow_mut().insert(token, call);
     }
 
     /// Goes on with the request that the answer to a call is for.
     pub(crate) fn policy_answered(&self, token: u32, answer: Answer) {
         let call = self.calls.borrow_mut().remove(&token);
-        let Some(call) = call else { return };
-        let Some(exchange) = call.exchange.upgrade() else {
-            return;
-        };
-        if hostcalls::set_effective_context(call.context_id).is_ok() {
-            exchange.borrow_mut().policy_answered(token, answer);
+        if let Some(exchange) = call.and_then(Call::resume) {
+            let within = Within::Root(&exchange);
+            exchange.borrow_mut().policy_answered(token, answer, within);
         }
+    }
+
+    /// A call of the root context ended. False if it was not to the audit log.
+    pub(crate) fn told(&self, token: u32, headers: usize, body_size: usize) -> bool {
+        let Some(teller) = &self.teller else { return false };
+        let record = self.records.borrow_mut().remove(&token);
+        if record.is_none() && !teller.awaits(token) {
+            return false;
+        }
+        // Read first: the buffer belongs to this callback, whichever context it is for.
+        let heard = Heard::read(headers, body_size);
+        match record {
+            None => teller.call_ended(&heard, self),
+            Some(call) => {
+                if let Some(exchange) = call.resume() {
+                    exchange.borrow_mut().record_answered(token, &heard);
+                }
+            }
+        }
+        true
     }
 }

@@ -1,5 +1,6 @@
 //! From a configuration to a gate: names resolved, keys decoded, secrets read, every error found.
 
+mod audit;
 mod credential;
 mod issuer;
 mod matcher;
@@ -52,6 +53,7 @@ impl Gate {
             .collect();
         c.rule_names();
         let host = config.host.as_ref().map(|host| c.policy_host(host));
+        let audit = config.audit.as_ref().map(|audit| c.audit(audit));
         let reserved = config
             .issuers
             .values()
@@ -66,7 +68,8 @@ impl Gate {
             config.default,
             reserved,
         )
-        .asking(host);
+        .asking(host)
+        .telling(audit);
         c.errors.or_ok(gate)
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use crate::Reason;
+use crate::audit::Passage;
 use crate::policy::Reply;
 
 /// A refusal.
@@ -18,6 +19,8 @@ pub struct Denial {
     pub headers: Vec<(&'static str, Rc<str>)>,
     /// The reply that a policy wants, in place of the problem document.
     pub reply: Option<Box<Reply>>,
+    /// What the audit log is told of the way so far.
+    pub passage: Passage,
 }
 
 #[derive(Serialize)]
@@ -46,6 +49,7 @@ impl Denial {
             rule: None,
             headers: Vec::new(),
             reply: None,
+            passage: Passage::default(),
         }
     }
 

@@ -4,27 +4,34 @@
 //! the caller is authenticated, authorized and counted, the policy is asked, identity headers are set. What is cheap and
 //! needs no callout comes first.
 
+mod audit;
+mod authenticate;
 mod consult;
+mod count;
+mod ending;
+mod route;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use authenticate::challenged;
+use ending::Refusal;
+
 use crate::Reason;
 use crate::api_key::ApiKeys;
+use crate::audit::Audit;
 use crate::config::Fallback;
 use crate::denial::Denial;
-use crate::identity::{HEADER_PREFIX, Identity, Method, claim, claim_list, claim_text};
-use crate::jwt::{Issuers, KeySetError, Outcome, Remote};
-use crate::limit::{KeyPart, Limit, Limiter, Verdict};
-use crate::path::normalise;
-use crate::policy::{Allowance, Memory, PolicyHost};
+use crate::identity::{HEADER_PREFIX, Identity, claim, claim_list, claim_text};
+use crate::jwt::{Issuers, KeySetError, Remote};
+use crate::limit::{KeyPart, Limit, Limiter};
+use crate::policy::{Memory, PolicyHost};
 use crate::ports::{Event, Ports, SharedState};
-use crate::request::{Header, Request, Single, address_key};
-use crate::rule::{Rule, Rules, WayIn};
+use crate::request::{Header, Request};
+use crate::rule::{Rule, Rules};
 use crate::signature::Scheme;
-use crate::step::{Effects, Need, Pending, Progress, Step, Waiting};
+use crate::step::{Pending, Progress, Step, Waiting};
 
 /// A compiled configuration. Requests borrow it; only fetched keys and remembered tokens change in it.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Gate {
     host: Option<PolicyHost>,
     /// Headers that carry credentials, which no policy sees.
     credentials: BTreeSet<String>,
+    /// How the audit log is told, if it is.
+    audit: Option<Audit>,
 }
 
 /// The tables in the shared state that a gate counts in, four megabytes each; none where it counts nothing.
@@ -49,21 +58,6 @@ pub struct Tables {
     limits: Option<Limiter>,
     replays: Option<Limiter>,
     policies: Option<Memory>,
-}
-
-/// A refusal on its way out: the reason, or a whole denial where headers go with it.
-struct Refusal(Denial);
-
-impl From<Reason> for Refusal {
-    fn from(reason: Reason) -> Self {
-        Self(Denial::new(reason))
-    }
-}
-
-/// What authenticating comes to.
-enum Auth {
-    Caller(Option<Rc<Identity>>),
-    Need(Need, Waiting),
 }
 
 impl Gate {
@@ -90,6 +84,7 @@ impl Gate {
             reserved,
             host: None,
             credentials: BTreeSet::new(),
+            audit: None,
         }
     }
 
@@ -181,14 +176,12 @@ impl Gate {
         };
         match waiting {
             Waiting::Keys => self.authenticated_by(index, rule, request, true, progress, tables, ports),
-            Waiting::Shown {
-                identity, received, ..
-            } => {
+            Waiting::Shown { received, .. } => {
                 progress.body = Some(received);
-                self.admitted(index, rule, request, identity, progress, ports)
+                self.admitted(index, rule, request, progress, ports)
             }
             // Nothing was asked, so that nothing was answered.
-            Waiting::Policy { .. } => self.deny(
+            Waiting::Policy | Waiting::Audit { .. } => self.deny(
                 Some((index, rule)),
                 Denial::new(Reason::GateFailed),
                 progress,
@@ -216,149 +209,6 @@ impl Gate {
         self.refusal(rule, denial, pending.progress, ports)
     }
 
-    fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
-        let path = normalise(request.path()).map_err(|_| Reason::PathAmbiguous)?;
-        // A proxy may show two `Host` fields as one, joined by a comma, which no host name holds.
-        let authority = match request.single(":authority") {
-            Single::Absent => &[][..],
-            Single::One(authority) if !authority.contains(&b',') => authority,
-            Single::One(_) | Single::Several => return Err(Reason::HostAmbiguous),
-        };
-        if request.first("host").is_some() {
-            return Err(Reason::HostAmbiguous);
-        }
-        let host = if self.rules.needs_host() {
-            host_of(authority)?
-        } else {
-            String::new()
-        };
-        Ok(self.rules.find(request.method(), &host, &path))
-    }
-
-    fn unmatched(&self, request: &Request<'_>, ports: &Ports<'_>) -> Step {
-        match self.fallback {
-            Fallback::Deny => self.deny(None, Denial::new(Reason::NoRule), Progress::default(), ports),
-            Fallback::Allow => {
-                ports.metrics.note(&Event::Admitted { rule: None });
-                Step::Continue(Effects {
-                    strip: self.reserved_among(request.headers),
-                    ..Effects::default()
-                })
-            }
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one request's state, passed on rather than stored"
-    )]
-    fn authenticated_by(
-        &self,
-        index: usize,
-        rule: &Rule,
-        request: &Request<'_>,
-        fetched: bool,
-        progress: Progress,
-        tables: &Tables,
-        ports: &Ports<'_>,
-    ) -> Step {
-        match self.authenticate(rule, request, fetched, tables, ports) {
-            Ok(Auth::Caller(identity)) => self.admit(index, rule, request, identity, progress, tables, ports),
-            Ok(Auth::Need(need, waiting)) => Step::Need(
-                need,
-                Pending {
-                    rule: index,
-                    progress,
-                    waiting,
-                },
-            ),
-            Err(reason) => self.deny(Some((index, rule)), challenged(rule, reason).0, progress, ports),
-        }
-    }
-
-    /// The first way in whose credential the request carries decides; another credential cannot mend a wrong one.
-    fn authenticate(
-        &self,
-        rule: &Rule,
-        request: &Request<'_>,
-        fetched: bool,
-        tables: &Tables,
-        ports: &Ports<'_>,
-    ) -> Result<Auth, Reason> {
-        if rule.authenticate.is_empty() {
-            return Ok(Auth::Caller(None));
-        }
-        for way in &rule.authenticate {
-            let outcome = match way {
-                WayIn::Token => self.by_token(rule, request, fetched, ports)?,
-                WayIn::ApiKey(index) => self.by_api_key(*index, request, ports)?,
-                WayIn::Signature(index) => self.by_signature(*index, request, tables, ports)?,
-            };
-            if let Some(auth) = outcome {
-                return Ok(auth);
-            }
-        }
-        Err(Reason::CredentialsMissing)
-    }
-
-    fn by_token(
-        &self,
-        rule: &Rule,
-        request: &Request<'_>,
-        fetched: bool,
-        ports: &Ports<'_>,
-    ) -> Result<Option<Auth>, Reason> {
-        let Some(token) = bearer(request)? else {
-            return Ok(None);
-        };
-        match self.issuers.verify(token, &rule.issuers, fetched, ports) {
-            Outcome::Verified(identity) => Ok(Some(Auth::Caller(Some(identity)))),
-            Outcome::NeedKeys(issuer) => Ok(Some(Auth::Need(Need::Keys { issuer }, Waiting::Keys))),
-            Outcome::Refused(reason) => Err(reason),
-        }
-    }
-
-    fn by_api_key(
-        &self,
-        index: usize,
-        request: &Request<'_>,
-        ports: &Ports<'_>,
-    ) -> Result<Option<Auth>, Reason> {
-        let set = self.api_keys.get(index).ok_or(Reason::GateFailed)?;
-        let Some(identity) = set.verify(request, || ports.clock.wall()).transpose()? else {
-            return Ok(None);
-        };
-        ports.authenticated(&set.label, &identity);
-        Ok(Some(Auth::Caller(Some(identity))))
-    }
-
-    fn by_signature(
-        &self,
-        index: usize,
-        request: &Request<'_>,
-        tables: &Tables,
-        ports: &Ports<'_>,
-    ) -> Result<Option<Auth>, Reason> {
-        let scheme = self.schemes.get(index).ok_or(Reason::GateFailed)?;
-        let Some(signature) = scheme.begin(request, ports).transpose()? else {
-            return Ok(None);
-        };
-        if request.end_of_stream {
-            let identity = scheme.finish(signature, tables.replays.as_ref(), ports)?;
-            return Ok(Some(Auth::Caller(Some(identity))));
-        }
-        let need = Need::Body {
-            max: signature.max_body(),
-        };
-        Ok(Some(Auth::Need(
-            need,
-            Waiting::Body {
-                scheme: index,
-                signature: Box::new(signature),
-            },
-        )))
-    }
-
     /// Authorizes and counts an authenticated request.
     #[expect(
         clippy::too_many_arguments,
@@ -374,6 +224,7 @@ impl Gate {
         tables: &Tables,
         ports: &Ports<'_>,
     ) -> Step {
+        progress.caller.clone_from(&identity);
         let decided = authorize(rule, identity.as_deref(), ports)
             .map_err(Refusal::from)
             .and_then(|()| {
@@ -389,7 +240,7 @@ impl Gate {
         if let Err(refusal) = decided {
             return self.deny(Some((index, rule)), refusal.0, progress, ports);
         }
-        self.admitted(index, rule, request, identity, progress, ports)
+        self.admitted(index, rule, request, progress, ports)
     }
 
     /// Goes on with a request that passed all checks of the gate itself.
@@ -398,50 +249,13 @@ impl Gate {
         index: usize,
         rule: &Rule,
         request: &Request<'_>,
-        identity: Option<Rc<Identity>>,
         progress: Progress,
         ports: &Ports<'_>,
     ) -> Step {
         match &rule.policy {
-            None => pass(index, identity, progress, None, ports),
-            Some(policy) => self.put_to(policy, index, rule, request, identity, progress, ports),
+            None => self.pass(index, progress, None, ports),
+            Some(policy) => self.put_to(policy, index, rule, request, progress, ports),
         }
-    }
-
-    fn count(
-        &self,
-        limits: &[usize],
-        request: &Request<'_>,
-        identity: Option<&Identity>,
-        progress: &mut Progress,
-        tables: &Tables,
-        ports: &Ports<'_>,
-    ) -> Result<(), Refusal> {
-        for limit in limits.iter().filter_map(|index| self.limits.get(*index)) {
-            let parts = limit.key.iter().map(|part| key_part(part, request, identity));
-            let verdict = tables
-                .limits
-                .as_ref()
-                .map_or(Verdict::Unavailable, |limits| limits.check(limit, parts, ports));
-            let report = limit.report(&verdict);
-            ports.metrics.note(&Event::Limited { report: &report });
-            match verdict {
-                Verdict::Unavailable => return Err(Reason::LimitUnavailable.into()),
-                Verdict::Admitted { .. } | Verdict::Exceeded { .. } => {
-                    progress.policy = Some(match progress.policy.take() {
-                        None => Rc::clone(limit.policy()),
-                        Some(before) => format!("{before}, {}", limit.policy()).into(),
-                    });
-                    report.append_state(&mut progress.state);
-                }
-            }
-            if !report.admitted {
-                let denial =
-                    Denial::new(Reason::LimitExceeded).header("retry-after", report.reset.to_string());
-                return Err(Refusal(denial));
-            }
-        }
-        Ok(())
     }
 
     /// The identity headers among those that the client sent, or trailers, whatever their spelling: to a CGI-like upstream `_` and `-` are one.
@@ -461,76 +275,6 @@ impl Gate {
             .filter_map(|(name, _)| std::str::from_utf8(name).ok().map(str::to_owned))
             .collect()
     }
-
-    fn deny(
-        &self,
-        rule: Option<(usize, &Rule)>,
-        denial: Denial,
-        progress: Progress,
-        ports: &Ports<'_>,
-    ) -> Step {
-        Step::Deny(self.refusal(rule, denial, progress, ports))
-    }
-
-    /// Completes a refusal with what was settled before it, and notes it.
-    fn refusal(
-        &self,
-        rule: Option<(usize, &Rule)>,
-        mut denial: Denial,
-        progress: Progress,
-        ports: &Ports<'_>,
-    ) -> Denial {
-        ports.metrics.note(&Event::Refused {
-            rule: rule.map(|(index, _)| index),
-            reason: denial.reason,
-        });
-        denial.rule = rule.map(|(_, rule)| rule.name.clone());
-        denial
-            .headers
-            .extend(progress.policy.map(|policy| ("ratelimit-policy", policy)));
-        denial
-            .headers
-            .extend(rate_limit_state(progress.state).map(|(name, state)| (name, state.into())));
-        if denial.status() == 503 && denial.reply.is_none() {
-            denial.headers.push(("retry-after", "1".into()));
-        }
-        denial
-    }
-}
-
-/// The end of a request's way through the gate.
-fn pass(
-    index: usize,
-    identity: Option<Rc<Identity>>,
-    progress: Progress,
-    policy: Option<Box<Allowance>>,
-    ports: &Ports<'_>,
-) -> Step {
-    ports.metrics.note(&Event::Admitted { rule: Some(index) });
-    Step::Continue(Effects {
-        strip: progress.strip,
-        identity,
-        response: rate_limit_state(progress.state).into_iter().collect(),
-        policy,
-    })
-}
-
-/// A 401 names the ways in (RFC 9110, section 15.5.2).
-fn challenged(rule: &Rule, reason: Reason) -> Refusal {
-    let denial = Denial::new(reason);
-    Refusal(match reason.status() {
-        401 if reason == Reason::CredentialsMissing => {
-            denial.header("www-authenticate", rule.challenge.missing.as_str())
-        }
-        401 => denial.header("www-authenticate", rule.challenge.invalid.as_str()),
-        _ => denial,
-    })
-}
-
-/// What is left and when there is more, on every response. The policy goes with refusals alone: it never changes, the
-/// draft leaves its frequency to the server, and a second header on each response costs 2 % of the proxy's time.
-fn rate_limit_state(state: String) -> Option<(&'static str, String)> {
-    (!state.is_empty()).then_some(("ratelimit", state))
 }
 
 fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Result<(), Reason> {
@@ -552,61 +296,6 @@ fn authorize(rule: &Rule, identity: Option<&Identity>, ports: &Ports<'_>) -> Res
     }
     ports.metrics.note(&Event::Authorized);
     Ok(())
-}
-
-/// One part of a limit's key. A part that the request has not counts as one more value: all such share a count.
-fn key_part<'a>(part: &KeyPart, request: &Request<'a>, identity: Option<&'a Identity>) -> Cow<'a, [u8]> {
-    let subject = |identity: &'a Identity| Cow::Borrowed(identity.key.as_bytes());
-    match part {
-        KeyPart::Subject => identity.map(subject).unwrap_or_default(),
-        KeyPart::ApiKey => identity
-            .filter(|i| i.method != Method::Jwt)
-            .map(subject)
-            .unwrap_or_default(),
-        KeyPart::Address => request
-            .source
-            .map(|s| Cow::Owned(address_key(s).into_bytes()))
-            .unwrap_or_default(),
-        KeyPart::Header(name) => match request.single(name) {
-            Single::Absent => Cow::default(),
-            Single::One(value) => Cow::Borrowed(value),
-            Single::Several => Cow::Owned(request.values(name).collect::<Vec<_>>().join(&b"\n"[..])),
-        },
-    }
-}
-
-/// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a proxy
-/// joined them, are refused.
-fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
-    let value = match request.single("authorization") {
-        Single::Absent => return Ok(None),
-        Single::Several => return Err(Reason::CredentialsAmbiguous),
-        Single::One(value) => value,
-    };
-    let Some((scheme, token)) = value.split_at_checked(7) else {
-        return Ok(None);
-    };
-    if !scheme.eq_ignore_ascii_case(b"bearer ") {
-        return Ok(None);
-    }
-    if token.contains(&b',') {
-        return Err(Reason::CredentialsAmbiguous);
-    }
-    let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed)?;
-    Ok(Some(token.trim_matches(' ')))
-}
-
-/// A host without its port, in lower case.
-fn host_of(authority: &[u8]) -> Result<String, Reason> {
-    let authority = std::str::from_utf8(authority).map_err(|_| Reason::HostAmbiguous)?;
-    if authority.contains('@') {
-        return Err(Reason::HostAmbiguous);
-    }
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    Ok(host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 #[cfg(test)]

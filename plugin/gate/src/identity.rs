@@ -38,7 +38,7 @@ impl Method {
 }
 
 /// A caller whose credential was verified. Made nowhere else.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Who.
     pub subject: String,

@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod config;
 pub mod ports;
 

@@ -38,12 +38,13 @@ pub enum Reason {
     PolicyDenied,
     PolicyFailed,
     PolicyUnavailable,
+    AuditUnavailable,
     GateFailed,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NoRule,
         Self::PathAmbiguous,
         Self::HostAmbiguous,
@@ -77,6 +78,7 @@ impl Reason {
         Self::PolicyDenied,
         Self::PolicyFailed,
         Self::PolicyUnavailable,
+        Self::AuditUnavailable,
         Self::GateFailed,
     ];
 
@@ -134,6 +136,7 @@ impl Reason {
             Self::PolicyDenied => ("policy_denied", "policy_denied", 403),
             Self::PolicyFailed => ("policy_failed", "policy_failed", 503),
             Self::PolicyUnavailable => ("policy_unavailable", "policy_unavailable", 503),
+            Self::AuditUnavailable => ("audit_unavailable", "audit_unavailable", 503),
             Self::GateFailed => ("gate_failed", "gate_failed", 503),
         }
     }

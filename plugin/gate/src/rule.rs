@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::audit::Told;
 use crate::policy::Policy;
 
 /// A rule.
@@ -20,6 +21,8 @@ pub(crate) struct Rule {
     pub(crate) limits: Vec<usize>,
     /// What is asked once everything else has passed.
     pub(crate) policy: Option<Policy>,
+    /// Whether the audit log is told.
+    pub(crate) told: Told,
     /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
     pub(crate) challenge: Challenge,
 }
@@ -232,6 +235,7 @@ mod tests {
             early_limits: Vec::new(),
             limits: Vec::new(),
             policy: None,
+            told: Told::After,
             challenge: Challenge::default(),
         }
     }

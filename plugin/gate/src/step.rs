@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::audit::Passage;
 use crate::denial::Denial;
 use crate::identity::Identity;
 use crate::policy::Allowance;
@@ -33,6 +34,8 @@ pub enum Need {
     },
     /// A policy's answer: see [`Gate::consult`](crate::Gate::consult).
     Policy,
+    /// Word of the audit log that it holds the request: see [`Gate::recorded`](crate::Gate::recorded).
+    Audit,
 }
 
 /// Changes to an admitted request and to its response.
@@ -46,6 +49,8 @@ pub struct Effects {
     pub response: Vec<(&'static str, String)>,
     /// What a policy wants besides, on the request before the caller's headers are set.
     pub policy: Option<Box<Allowance>>,
+    /// What the audit log is told of the way so far.
+    pub passage: Passage,
 }
 
 /// A request that waits for what it needs.
@@ -65,6 +70,10 @@ pub(crate) struct Progress {
     pub(crate) state: String,
     /// The size of the body, once all of it has passed.
     pub(crate) body: Option<usize>,
+    /// Who asks, once that is certain.
+    pub(crate) caller: Option<Rc<Identity>>,
+    /// The policy could not be asked, and the rule lets pass nevertheless.
+    pub(crate) waived: bool,
 }
 
 #[derive(Debug)]
@@ -77,16 +86,27 @@ pub(crate) enum Waiting {
     },
     /// For the body that a policy is shown; the shell holds it.
     Shown {
-        identity: Option<Rc<Identity>>,
         max: usize,
         received: usize,
     },
-    Policy {
-        identity: Option<Rc<Identity>>,
+    Policy,
+    /// For the audit log, after everything else.
+    Audit {
+        policy: Option<Box<Allowance>>,
     },
 }
 
 impl Pending {
+    /// What the audit log is told of the way so far.
+    #[must_use]
+    pub fn passage(&self) -> Passage {
+        Passage {
+            rule: Some(self.rule),
+            caller: self.progress.caller.clone(),
+            waived: self.progress.waived,
+        }
+    }
+
     /// Takes the next part of the body. A part that goes over the bound is noted, and the resumed request refused;
     /// the shell may then resume at once.
     ///
@@ -94,8 +114,8 @@ impl Pending {
     /// The refusal, if the body is too large.
     pub fn body(&mut self, part: &[u8]) -> Result<(), Denial> {
         match &mut self.waiting {
-            Waiting::Keys | Waiting::Policy { .. } => Ok(()),
-            Waiting::Shown { max, received, .. } => {
+            Waiting::Keys | Waiting::Policy | Waiting::Audit { .. } => Ok(()),
+            Waiting::Shown { max, received } => {
                 *received = received.saturating_add(part.len());
                 if received > max {
                     return Err(Denial::new(Reason::BodyTooLarge));

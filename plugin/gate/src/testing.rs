@@ -150,6 +150,10 @@ impl Bed {
         self.consult(step, &request(&head, false), body, answer)
     }
 
+    pub(crate) fn recorded(&self, pending: Pending, durable: bool) -> Step {
+        self.gate.recorded(pending, durable, &self.ports())
+    }
+
     /// A mistake of the shell's: a request put to what it does not wait for.
     pub(crate) fn answer(&self, pending: Pending, answer: Answer) -> Step {
         let headers = head("GET", "/", &[]);
@@ -180,7 +184,7 @@ impl Bed {
     }
 }
 
-fn head<'a>(method: &'a str, path: &'a str, headers: &'a [(&'a str, &'a str)]) -> Vec<Header<'a>> {
+pub(crate) fn head<'a>(method: &'a str, path: &'a str, headers: &'a [(&'a str, &'a str)]) -> Vec<Header<'a>> {
     let pseudo = [
         (":method", method),
         (":path", path),
@@ -191,7 +195,7 @@ fn head<'a>(method: &'a str, path: &'a str, headers: &'a [(&'a str, &'a str)]) -
         .collect()
 }
 
-fn request<'a>(headers: &'a [Header<'a>], end_of_stream: bool) -> Request<'a> {
+pub(crate) fn request<'a>(headers: &'a [Header<'a>], end_of_stream: bool) -> Request<'a> {
     Request {
         headers,
         source: Some("198.51.100.7:4711"),

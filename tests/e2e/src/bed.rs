@@ -1,7 +1,9 @@
 //! Envoy as shipped (`envoy/envoy.yaml`), with another gate and, where a test needs it, a few lines changed.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use postern_testbed::envoy::{self, Builder, Envoy};
@@ -20,18 +22,29 @@ const STATS_DEADLINE: Duration = Duration::from_secs(2);
 /// What begins the names of the filter's statistics on decisions.
 const RULES: &str = "wasmcustom.postern.rule.";
 
-/// The shipped `envoy/gate.yaml`.
+/// The shipped `envoy/gate.yaml`, all of it.
+#[must_use]
+pub fn audited_gate_yaml() -> Value {
+    serde_saphyr::from_str(&shipped("gate.yaml")).unwrap()
+}
+
+/// The shipped `envoy/gate.yaml`, which tells no audit log: where there is none, it would go on trying.
 #[must_use]
 pub fn gate_yaml() -> Value {
-    serde_saphyr::from_str(&shipped("gate.yaml")).unwrap()
+    let mut gate = audited_gate_yaml();
+    gate.as_object_mut().unwrap().remove("audit");
+    for rule in gate["rules"].as_array_mut().unwrap() {
+        rule.as_object_mut().unwrap().remove("audit");
+    }
+    gate
 }
 
 fn shipped(name: &str) -> String {
     std::fs::read_to_string(paths::workspace().join("envoy").join(name)).unwrap()
 }
 
-/// The port of a cluster behind which nobody is.
-const NOBODY: &str = "1";
+/// Nobody is there.
+const NOBODY: HostAddress = HostAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -40,7 +53,28 @@ pub struct Setup {
     workers: u32,
     environment: Vec<(String, Option<String>)>,
     changes: Vec<(&'static str, String)>,
-    host: Option<SocketAddr>,
+    host: Option<HostAddress>,
+}
+
+/// Where the policy host is.
+#[derive(Debug, Clone)]
+enum HostAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(
+                f,
+                "{{socket_address: {{address: {}, port_value: {}}}}}",
+                addr.ip(),
+                addr.port()
+            ),
+            Self::Unix(path) => write!(f, "{{pipe: {{path: '{}'}}}}", path.display()),
+        }
+    }
 }
 
 impl Setup {
@@ -99,7 +133,14 @@ impl Setup {
     /// Where the cluster `postern_host` leads; to nobody, unless set.
     #[must_use]
     pub fn policy_host(mut self, addr: SocketAddr) -> Self {
-        self.host = Some(addr);
+        self.host = Some(HostAddress::Tcp(addr));
+        self
+    }
+
+    /// The same by its Unix socket.
+    #[must_use]
+    pub fn policy_host_at(mut self, socket: PathBuf) -> Self {
+        self.host = Some(HostAddress::Unix(socket));
         self
     }
 
@@ -129,7 +170,7 @@ impl Setup {
                 ("ADMIN_PORT", "0"),
                 ("API_PORT", &port(api.addr())),
                 ("IDP_PORT", &port(idp.addr())),
-                ("HOST_PORT", &self.host.map_or_else(|| NOBODY.to_owned(), port)),
+                ("HOST_ADDRESS", &self.host.as_ref().unwrap_or(&NOBODY).to_string()),
                 ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
                 ("GATE_JSON", &single_quoted(&one_line_json(&self.gate))),
             ],

@@ -13,7 +13,7 @@ mod call;
 mod frames;
 mod raw;
 
-pub use bed::{Bed, DIRECT, Setup, gate_yaml};
+pub use bed::{Bed, DIRECT, Setup, audited_gate_yaml, gate_yaml};
 pub use call::{Answer, Call, Version, client};
 pub use frames::{Http2, headers_frame};
 pub use raw::{Connection, exchange};

@@ -8,19 +8,23 @@
 //! a `#[test]` and a `#[tokio::test]` of either flavour.
 #![forbid(unsafe_code)]
 
+pub mod audit_peer;
 pub mod certificates;
 pub mod envoy;
 pub mod http;
 pub mod idp;
 pub mod keys;
+pub mod kms_proxy;
 pub mod modules;
 pub mod paths;
 pub mod policy_host;
 pub mod policy_peer;
 pub mod ports;
+pub mod postgres;
 pub mod sample_api;
 mod server;
 pub mod sign;
+pub mod softhsm;
 pub mod template;
 pub mod tokens;
 pub mod wasm;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use postern_testbed::envoy::Envoy;
 use postern_testbed::idp::{Alg, IdentityProvider};
+use postern_testbed::kms_proxy::KmsProxy;
 use postern_testbed::policy_host::PolicyHost;
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::template::{one_line_json, render, single_quoted};
@@ -13,7 +14,7 @@ use postern_testbed::{paths, sign, tokens};
 use serde_json::json;
 
 use super::calls::{Call, Expected};
-use super::{gate, policies};
+use super::{gate, host};
 use crate::build::modules::Modules;
 
 const ISSUER: &str = "https://idp.example";
@@ -26,6 +27,7 @@ pub(super) struct Demo {
     pub(super) envoy: Envoy,
     idp: IdentityProvider,
     pub(super) host: PolicyHost,
+    pub(super) kms: KmsProxy,
     _api: SampleApi,
     api_key: String,
     webhook_secret: String,
@@ -41,7 +43,8 @@ impl Demo {
     ) -> Result<Self> {
         let idp = IdentityProvider::start().context("cannot start the identity provider")?;
         let api = SampleApi::start().context("cannot start the sample API")?;
-        let host = policies::start(modules)?;
+        let kms = host::kms(modules)?;
+        let host = host::start(modules, &kms)?;
         let api_key = format!("demo_{}", random_hex()?);
         let webhook_secret = random_hex()?;
 
@@ -58,7 +61,13 @@ impl Demo {
                 ("ADMIN_PORT", &admin_port.to_string()),
                 ("API_PORT", &api.addr().port().to_string()),
                 ("IDP_PORT", &idp.addr().port().to_string()),
-                ("HOST_PORT", &host.addr().port().to_string()),
+                (
+                    "HOST_ADDRESS",
+                    &format!(
+                        "{{pipe: {{path: '{}'}}}}",
+                        single_quoted(&host.socket().to_string_lossy())
+                    ),
+                ),
                 ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
                 ("GATE_JSON", &single_quoted(&one_line_json(&gate))),
             ],
@@ -70,6 +79,7 @@ impl Demo {
             envoy,
             idp,
             host,
+            kms,
             _api: api,
             api_key,
             webhook_secret,
@@ -87,6 +97,11 @@ impl Demo {
 
     fn good_token(&self) -> String {
         self.token(AUDIENCE, HOUR, &["User"])
+    }
+
+    /// What a service has that may have things signed.
+    fn service_token(&self) -> String {
+        self.token(AUDIENCE, HOUR, &["Service"])
     }
 
     /// The plainest call that needs the issuer's keys.
@@ -141,6 +156,8 @@ impl Demo {
             .bearer(&self.good_token()),
             allocate("a body within a policy's bounds", 8, Expected::status(200)).bearer(&self.good_token()),
             allocate("a body beyond them", 65, refused(403, "limit_exceeded")).bearer(&self.good_token()),
+            sign("a signature, without the role", refused(403, "role_missing")).bearer(&self.good_token()),
+            sign("a signature by the key in the token", Expected::status(200)).bearer(&self.service_token()),
             Call::get("a path in no rule", "/internal", refused(403, "no_rule")).bearer(&self.good_token()),
         ];
         let limited =
@@ -168,6 +185,7 @@ impl Demo {
             Call::get("an API key; five at once, then 429", "/limited", any())
                 .header("x-api-key", &self.api_key),
             allocate("a body that a policy reads; 65 is too much", 8, any()).bearer(&self.good_token()),
+            sign("a signature by the key in the token", any()).bearer(&self.service_token()),
             webhook(
                 "a signed webhook",
                 &sign::github(&self.webhook_secret, WEBHOOK),
@@ -181,6 +199,11 @@ impl Demo {
 fn allocate(name: &str, cpus: u32, expected: Expected) -> Call {
     let body = json!({"team": "demo", "cpus": cpus}).to_string();
     Call::post(name, "/allocate", &body, expected)
+}
+
+fn sign(name: &str, expected: Expected) -> Call {
+    // "hello"
+    Call::post(name, "/kernel/sign", r#"{"payload_b64":"aGVsbG8="}"#, expected)
 }
 
 fn webhook(name: &str, signature: &str, body: &str, expected: Expected) -> Call {

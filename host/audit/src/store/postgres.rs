@@ -52,10 +52,10 @@ impl Postgres {
         };
         store.connect().await?;
         // The migrator takes a lock of its own: hosts that start together wait for each other.
-        MIGRATIONS
-            .run(store.connection()?)
-            .await
-            .map_err(OpenError::Migration)?;
+        if let Err(error) = MIGRATIONS.run(store.connection()?).await {
+            store.disconnect().await;
+            return Err(OpenError::Migration(error));
+        }
         Ok(store)
     }
 

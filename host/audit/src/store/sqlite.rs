@@ -63,8 +63,10 @@ impl Sqlite {
             connection: None,
         };
         store.connect().await?;
-        let connection = store.connection()?;
-        MIGRATIONS.run(connection).await.map_err(OpenError::Migration)?;
+        if let Err(error) = MIGRATIONS.run(store.connection()?).await {
+            store.disconnect().await;
+            return Err(OpenError::Migration(error));
+        }
         Ok(store)
     }
 

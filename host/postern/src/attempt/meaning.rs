@@ -10,6 +10,7 @@ pub(super) fn check(reason: Reason) -> &'static str {
         R::RoleMissing | R::ClaimMismatch => "authorized",
         R::LimitExceeded | R::LimitUnavailable => "limit",
         R::PolicyDenied | R::PolicyFailed | R::PolicyUnavailable => "policy",
+        R::AuditUnavailable => "audit",
         R::GateFailed => "gate",
         _ => "authenticated",
     }
@@ -62,6 +63,9 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
         R::PolicyDenied => "the policy does not allow it",
         R::PolicyFailed => "the policy could not decide, or its answer makes no sense",
         R::PolicyUnavailable => "the policy host could not be reached in time, and on_error is deny",
+        R::AuditUnavailable => {
+            "the rule requires the audit log, which could not be told of the request in time"
+        }
         R::GateFailed => "the gate could not decide: please report this",
     }
 }

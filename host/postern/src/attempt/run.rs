@@ -38,6 +38,8 @@ pub(super) fn once(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owne
                 Ok(()) => gate.resume(pending, &request, tables, ports),
                 Err(denial) => Step::Deny(gate.refuse(pending, denial, ports)),
             },
+            // As if the log held it.
+            Step::Need(Need::Audit, pending) => gate.recorded(pending, true, ports),
             // As if the policy had allowed it as it is: who reads the account is told that it has not been asked.
             Step::Need(Need::Policy, pending) => {
                 let facts = Facts {

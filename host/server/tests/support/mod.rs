@@ -43,7 +43,18 @@ impl Desk {
     }
 
     pub fn settings(&self, text: &str) -> Settings {
-        let variable = |name: &str| (name == "TOKEN").then(|| TOKEN.to_owned());
+        self.settings_with(text, &[])
+    }
+
+    /// Settings in an environment.
+    pub fn settings_with(&self, text: &str, environment: &[(&str, &str)]) -> Settings {
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            let value = found.map(|(_, value)| *value);
+            value
+                .or((name == "TOKEN").then_some(TOKEN))
+                .map(ToOwned::to_owned)
+        };
         let mut settings =
             Settings::parse(text, self.0.path(), &variable).unwrap_or_else(|errors| panic!("{errors}"));
         // The pools take address space for each decision: hosts of all tests must have room beside each other.

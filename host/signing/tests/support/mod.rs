@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use ed25519_compact::{KeyPair, Seed};
@@ -70,6 +70,7 @@ struct Desk {
     health: Mutex<u16>,
     asked: AtomicUsize,
     looked: AtomicUsize,
+    took: Mutex<Duration>,
 }
 
 /// A KMS proxy on a thread of its own.
@@ -96,6 +97,7 @@ impl Kms {
             health: Mutex::new(200),
             asked: AtomicUsize::new(0),
             looked: AtomicUsize::new(0),
+            took: Mutex::new(Duration::ZERO),
         });
         let mut kms = Self {
             addr: ([127, 0, 0, 1], 0).into(),
@@ -168,6 +170,11 @@ impl Kms {
         self.desk.looked.load(Ordering::SeqCst)
     }
 
+    /// How long its last answer took it.
+    pub(crate) fn took(&self) -> Duration {
+        *self.desk.took.lock().unwrap()
+    }
+
     pub(crate) fn url(&self) -> url::Url {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr).parse().unwrap()
@@ -195,6 +202,13 @@ async fn health(State(desk): State<Arc<Desk>>) -> StatusCode {
 }
 
 async fn sign(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    let began = Instant::now();
+    let response = answered(&desk, &headers, &body).await;
+    *desk.took.lock().unwrap() = began.elapsed();
+    response
+}
+
+async fn answered(desk: &Desk, headers: &HeaderMap, body: &[u8]) -> Response {
     desk.asked.fetch_add(1, Ordering::SeqCst);
     let shown = headers.get("authorization").map(|value| value.to_str().unwrap());
     let wanted = desk.token.lock().unwrap().map(|token| format!("Bearer {token}"));
@@ -202,16 +216,16 @@ async fn sign(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
         return StatusCode::UNAUTHORIZED.into_response();
     }
     assert_eq!(headers["content-type"], "application/json");
-    let question: Value = serde_json::from_slice(&body).unwrap();
+    let question: Value = serde_json::from_slice(body).unwrap();
     let payload = Base64::decode_to_vec(question["payload_b64"].as_str().unwrap(), None).unwrap();
     let signer = question["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
-    let good = || Json(answer(&signer, &signer, &payload)).into_response();
+    let good = || answer(&signer, &signer, &payload).to_string().into_response();
     let manner = desk.manner.lock().unwrap().clone();
     match manner {
         Manner::Good => good(),
         Manner::Says(status, body) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
-        Manner::Signs(with, said) => Json(answer(with, said, &payload)).into_response(),
-        Manner::SignsOther => Json(answer(&signer, &signer, b"other")).into_response(),
+        Manner::Signs(with, said) => answer(with, said, &payload).to_string().into_response(),
+        Manner::SignsOther => answer(&signer, &signer, b"other").to_string().into_response(),
         Manner::Hangs => std::future::pending().await,
         Manner::Slow(delay) => {
             tokio::time::sleep(delay).await;

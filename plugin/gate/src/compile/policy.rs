@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::Compiler;
 use crate::config::{self, OnError};
 use crate::policy::{Policy, PolicyHost};
+use crate::secret::Secret;
 
 /// A body is copied into the question, so that it stays small.
 const MAX_BODY: usize = 1 << 20;
+const MAX_TOKEN: usize = 4096;
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Compiler<'_> {
@@ -22,7 +24,20 @@ impl Compiler<'_> {
         PolicyHost {
             cluster: host.cluster.clone(),
             timeout: host.timeout.0,
+            authorization: host.token.as_ref().and_then(|token| self.authorization(token)),
         }
+    }
+
+    /// The token's form is that of RFC 6750, section 2.1. What is of another is not repeated: it is a secret.
+    fn authorization(&mut self, token: &config::SecretRef) -> Option<Secret> {
+        let secret = self.secret("host.token", token)?;
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+        if secret.expose().len() > MAX_TOKEN || !secret.expose().iter().all(plain) {
+            let message =
+                "the token must be 1 to 4096 letters, digits or -._~+/=, without line feed or space";
+            self.errors.add("host.token", message);
+        }
+        Some(Secret::new([b"Bearer ", secret.expose()].concat()))
     }
 
     pub(super) fn policy(&mut self, at: &str, policy: &config::Policy) -> Policy {

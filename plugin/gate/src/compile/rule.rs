@@ -83,6 +83,7 @@ impl<'a> Compiler<'a> {
             early_limits,
             limits,
             policy,
+            told: self.told(&at, rule.audit),
         }
     }
 

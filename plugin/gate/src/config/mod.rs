@@ -6,11 +6,13 @@ mod entries;
 mod error;
 mod model;
 pub(crate) mod scalar;
+mod telling;
 
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
 pub use model::*;
 pub use scalar::{Digest, HeaderName, Instant, Size, Span};
+pub use telling::Telling;
 
 pub(crate) use error::suggest;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use deserr::Deserr;
 use serde_json::Value;
 
-use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Size, Span};
+use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Size, Span, Telling};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
@@ -31,6 +31,9 @@ pub struct Config {
     /// Who is asked by the rules with a policy.
     #[deserr(default)]
     pub host: Option<Host>,
+    /// Tells the host's audit log of every decision.
+    #[deserr(default)]
+    pub audit: Option<Audit>,
     /// Which `x-postern-*` headers tell the upstream who is calling; all, unless given. What a client sends under
     /// these names is stripped whether they are set or not.
     #[deserr(default = IdentityHeader::ALL.to_vec())]
@@ -56,6 +59,24 @@ pub struct Host {
     /// How long one answer may take.
     #[deserr(default = Span(Duration::from_millis(250)))]
     pub timeout: Span,
+    /// What shows the host that its gate asks.
+    #[deserr(default)]
+    pub token: Option<SecretRef>,
+}
+
+/// How the host's audit log is told of decisions.
+#[derive(Debug, Clone, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub struct Audit {
+    /// The longest that an event waits for others to be sent with.
+    #[deserr(default = Span(Duration::from_millis(200)))]
+    pub flush: Span,
+    /// The most events of a worker that wait for the log; further ones are lost, and counted.
+    #[deserr(default = 4096)]
+    pub buffer: usize,
+    /// The most events in one call.
+    #[deserr(default = 256)]
+    pub batch: usize,
 }
 
 /// A header that tells the upstream about the caller.
@@ -343,6 +364,9 @@ pub struct Rule {
     /// The policy that is asked last, once everything else has passed.
     #[deserr(default)]
     pub policy: Option<Policy>,
+    /// Whether the audit log is told of its requests; `on`, unless given, where there is an `audit` section.
+    #[deserr(default)]
+    pub audit: Option<Telling>,
 }
 
 /// A policy that a rule asks.

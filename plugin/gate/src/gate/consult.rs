@@ -1,9 +1,8 @@
 //! The last check: a policy of the platform's own. The gate says what to ask and what an answer comes to; the shell
 //! carries both.
 
-use std::rc::Rc;
-
-use super::{Gate, Refusal, Rule, Tables, pass};
+use super::ending::Refusal;
+use super::{Gate, Tables};
 use crate::Reason;
 use crate::denial::Denial;
 use crate::identity::Identity;
@@ -13,13 +12,14 @@ use crate::policy::{
 };
 use crate::ports::{Event, Ports};
 use crate::request::{Header, Request};
+use crate::rule::Rule;
 use crate::signature::Scheme;
 use crate::step::{Need, Pending, Progress, Step, Waiting};
 
 impl Pending {
     /// The policy that this request waits for, if it waits for one.
     fn policy<'a>(&self, gate: &'a Gate) -> Option<(&'a Rule, &'a Policy)> {
-        if !matches!(self.waiting, Waiting::Policy { .. }) {
+        if !matches!(self.waiting, Waiting::Policy) {
             return None;
         }
         let rule = gate.rules.get(self.rule)?;
@@ -57,17 +57,12 @@ impl Gate {
     }
 
     /// Brings a request before its policy, once its body is there if that is to be shown.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one request's state, passed on rather than stored"
-    )]
     pub(super) fn put_to(
         &self,
         policy: &Policy,
         index: usize,
         rule: &Rule,
         request: &Request<'_>,
-        identity: Option<Rc<Identity>>,
         progress: Progress,
         ports: &Ports<'_>,
     ) -> Step {
@@ -77,20 +72,13 @@ impl Gate {
             progress.body
         };
         let (need, waiting) = match (policy.body, come) {
-            (None, _) => (Need::Policy, Waiting::Policy { identity }),
+            (None, _) => (Need::Policy, Waiting::Policy),
             (Some(max), size) if size.or(request.content_length()).is_some_and(|size| size > max) => {
                 let denial = Denial::new(Reason::BodyTooLarge);
                 return self.deny(Some((index, rule)), denial, progress, ports);
             }
-            (Some(_), Some(_)) => (Need::Policy, Waiting::Policy { identity }),
-            (Some(max), None) => {
-                let waiting = Waiting::Shown {
-                    identity,
-                    max,
-                    received: 0,
-                };
-                (Need::Body { max }, waiting)
-            }
+            (Some(_), Some(_)) => (Need::Policy, Waiting::Policy),
+            (Some(max), None) => (Need::Body { max }, Waiting::Shown { max, received: 0 }),
         };
         let pending = Pending {
             rule: index,
@@ -122,7 +110,7 @@ impl Gate {
         };
         if let Some(allowance) = self.recall(&asked, tables, ports) {
             ports.metrics.note(&Event::PolicyRecalled { rule: pending.rule });
-            return Consultation::Settled(pending.pass(allowance, ports));
+            return Consultation::Settled(self.allowed(pending, allowance, ports));
         }
         ports.metrics.note(&Event::PolicyAsked { rule: pending.rule });
         let stripped = &pending.progress.strip;
@@ -145,7 +133,7 @@ impl Gate {
     /// [`consult`](Self::consult).
     pub fn answered(
         &self,
-        pending: Pending,
+        mut pending: Pending,
         answer: Answer,
         request: &Request<'_>,
         tables: &Tables,
@@ -173,6 +161,7 @@ impl Gate {
                 });
                 if policy.waived {
                     ports.metrics.note(&Event::PolicyWaived { rule: index });
+                    pending.progress.waived = true;
                     Ok(Allowance::default())
                 } else {
                     Err(Reason::PolicyUnavailable.into())
@@ -189,10 +178,19 @@ impl Gate {
                     identity: identity.as_deref(),
                 };
                 remember(&asked, &allowance, tables, ports);
-                pending.pass(allowance, ports)
+                self.allowed(pending, allowance, ports)
             }
             Err(refusal) => self.deny(Some((index, rule)), refusal.0, pending.progress, ports),
         }
+    }
+
+    /// The policy allows: nothing more is asked.
+    fn allowed(&self, pending: Pending, mut allowance: Allowance, ports: &Ports<'_>) -> Step {
+        allowance.remove.retain(|name| !kept(name));
+        let wanted =
+            !allowance.request.is_empty() || !allowance.remove.is_empty() || !allowance.response.is_empty();
+        let policy = wanted.then(|| Box::new(allowance));
+        self.pass(pending.rule, pending.progress, policy, ports)
     }
 
     /// A request that waits for no policy: a mistake of the shell's.
@@ -293,22 +291,7 @@ fn kept(name: &str) -> bool {
 
 impl Pending {
     fn caller(&self) -> Option<&Identity> {
-        match &self.waiting {
-            Waiting::Policy { identity } => identity.as_deref(),
-            Waiting::Keys | Waiting::Body { .. } | Waiting::Shown { .. } => None,
-        }
-    }
-
-    /// The policy allows: the request's way ends here.
-    fn pass(self, mut allowance: Allowance, ports: &Ports<'_>) -> Step {
-        let Waiting::Policy { identity } = self.waiting else {
-            return Step::Deny(Denial::gate_failed());
-        };
-        allowance.remove.retain(|name| !kept(name));
-        let wanted =
-            !allowance.request.is_empty() || !allowance.remove.is_empty() || !allowance.response.is_empty();
-        let policy = wanted.then(|| Box::new(allowance));
-        pass(self.rule, identity, self.progress, policy, ports)
+        self.progress.caller.as_deref()
     }
 }
 

@@ -13,6 +13,7 @@ mod question;
 
 use std::time::Duration;
 
+use crate::secret::Secret;
 use crate::step::{Pending, Step};
 
 pub(crate) use answer::read as read_answer;
@@ -35,12 +36,14 @@ pub(crate) struct Policy {
 }
 
 /// Who is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PolicyHost {
     /// The proxy's cluster for it.
     pub cluster: String,
     /// How long one answer may take.
     pub timeout: Duration,
+    /// What shows the host that its gate asks: `Bearer <token>`.
+    pub(crate) authorization: Option<Secret>,
 }
 
 impl PolicyHost {
@@ -50,6 +53,13 @@ impl PolicyHost {
     pub const METHOD: &'static str = "Check";
     /// Larger answers are refused unread.
     pub const MAX_ANSWER: usize = 256 * 1024;
+
+    /// The value of `authorization` that goes with each call, if the host wants one. A secret: for the call alone.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&str> {
+        let secret = self.authorization.as_ref()?;
+        std::str::from_utf8(secret.expose()).ok()
+    }
 }
 
 /// What the shell knows of a request beside its head.

@@ -1,0 +1,188 @@
+//! Verifying an export where its database is not.
+
+use std::io::{self, BufRead, Read as _};
+
+use sha2::{Digest as _, Sha256};
+
+use super::line::{End, FORMAT, Header, Line};
+use crate::Hash;
+use crate::verify::{Against, Code, Problem, Report, Row, StoredNote, Stretch, Verifier};
+
+/// The longest line, in bytes: a payload in which every character is escaped.
+const LONGEST: u64 = 16 << 20;
+/// How many events are put together at a time.
+const PIECE: usize = 4096;
+
+/// Why an export is not verified.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error("the export cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// It is none, or of a form that is not known here.
+    #[error("this is no export of an audit log: its first line is no header of the form {FORMAT}")]
+    NoExport,
+}
+
+/// Verifies an export; `tell` hears how many events are done.
+///
+/// # Errors
+/// If it cannot be read, or does not begin as an export does. That it is not whole is no error: the report says so.
+pub fn replay(
+    mut input: impl BufRead,
+    against: Against,
+    mut tell: impl FnMut(u64),
+) -> Result<(Header, Report), ReplayError> {
+    let mut digest = Sha256::new();
+    let mut line = Vec::new();
+    read_line(&mut input, &mut line)?;
+    let Ok(Line::Header(header)) = serde_json::from_slice(&line) else {
+        return Err(ReplayError::NoExport);
+    };
+    if header.format != FORMAT {
+        return Err(ReplayError::NoExport);
+    }
+    digest.update(&line);
+    let mut replay = Replay::new(against, &header);
+    let mut lines = 1;
+    loop {
+        let read = read_line(&mut input, &mut line)?;
+        let go_on = match parse(&line) {
+            _ if read == 0 => replay.fail(
+                Code::LineMalformed,
+                "the export has no last line: it was cut off".into(),
+            )?,
+            Some(Line::End(end)) if is_as_written(&end, &line) => {
+                let rest = read_line(&mut input, &mut line)?;
+                let sha256 = Hash(digest.clone().finalize().into());
+                replay.end(&end, lines, sha256, rest)?
+            }
+            Some(Line::End(_) | Line::Header(_)) | None => {
+                let detail = format!("line {} is no line of an export", lines + 1);
+                replay.fail(Code::LineMalformed, detail)?
+            }
+            Some(line) => replay.line(line, &mut tell)?,
+        };
+        if !go_on {
+            return Ok((header, replay.verifier.finish()?));
+        }
+        digest.update(&line);
+        lines += 1;
+    }
+}
+
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    line.clear();
+    input.take(LONGEST).read_until(b'\n', line)
+}
+
+fn parse(line: &[u8]) -> Option<Line<'_>> {
+    serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+}
+
+/// Nothing digests the last line, so it has to be the very one that would be written.
+fn is_as_written(end: &End, line: &[u8]) -> bool {
+    let written = serde_json::to_vec(&Line::End(end.clone()));
+    written.is_ok_and(|written| line.strip_suffix(b"\n") == Some(&written))
+}
+
+struct Replay {
+    verifier: Verifier,
+    stretch: Stretch,
+    /// The checkpoints over events of the stretch.
+    notes: Vec<StoredNote>,
+}
+
+/// Each returns whether there is any use in reading on.
+impl Replay {
+    fn new(against: Against, header: &Header) -> Self {
+        let verifier = Verifier::behind(against, header.behind.head());
+        Self {
+            stretch: Stretch::new(verifier.next()),
+            verifier,
+            notes: Vec::new(),
+        }
+    }
+
+    fn line(&mut self, line: Line<'_>, tell: &mut impl FnMut(u64)) -> io::Result<bool> {
+        match line {
+            Line::Event(event) => {
+                if self.stretch.len() >= PIECE {
+                    if !self.flush()? {
+                        return Ok(false);
+                    }
+                    tell(self.verifier.next() - 1);
+                }
+                let row = Row {
+                    seq: event.seq,
+                    id: None,
+                    payload: event.payload.as_bytes(),
+                    hash: &event.hash.0,
+                };
+                if self.stretch.feed(&row) {
+                    Ok(true)
+                } else {
+                    self.flush()
+                }
+            }
+            Line::Checkpoint(note) => {
+                self.notes.push(StoredNote {
+                    size: note.size,
+                    text: note.note,
+                });
+                Ok(true)
+            }
+            Line::ManifestSignature(signature) => {
+                let go_on = self.flush()?;
+                match signature.row() {
+                    Some(row) if go_on => self.verifier.take_manifest(&row, false),
+                    Some(_) => {}
+                    None => {
+                        return self.fail(
+                            Code::LineMalformed,
+                            "a signature of a manifest is no Base64".into(),
+                        );
+                    }
+                }
+                Ok(go_on)
+            }
+            Line::Header(_) | Line::End(_) => Ok(true),
+        }
+    }
+
+    /// Verifies what has come so far.
+    fn flush(&mut self) -> io::Result<bool> {
+        let next = self.stretch.next();
+        let stretch = std::mem::replace(&mut self.stretch, Stretch::new(next));
+        let go_on = self.verifier.take(stretch, &self.notes)?;
+        // A checkpoint over events that have not come waits for them.
+        let end = self.verifier.next() - 1;
+        self.notes.retain(|note| note.size > end);
+        Ok(go_on)
+    }
+
+    fn end(&mut self, end: &End, lines: u64, sha256: Hash, rest: usize) -> io::Result<bool> {
+        if self.flush()? {
+            self.verifier.take_beyond(&self.notes);
+        }
+        let head = self.verifier.end();
+        let changed = if rest > 0 {
+            "something follows the export's last line"
+        } else if (end.size, end.hash) != (head.size, head.hash) {
+            "the export does not end with the event that its last line names"
+        } else if (end.lines, end.sha256) != (lines, sha256) {
+            "the export's lines are not those that its last line digests"
+        } else {
+            return Ok(false);
+        };
+        self.fail(Code::ExportChanged, changed.to_owned())
+    }
+
+    /// What is wrong with the file itself, behind what was read of the log.
+    fn fail(&mut self, code: Code, detail: String) -> io::Result<bool> {
+        self.flush()?;
+        let seq = Some(self.verifier.next());
+        self.verifier.problem(Problem { seq, code, detail });
+        Ok(false)
+    }
+}

@@ -1,0 +1,301 @@
+//! The stores: SQLite and Postgres.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt as _};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{PgPool, SqlitePool};
+
+use super::rows::{self, Selection};
+use super::{Extent, Found, ReadError, place};
+use crate::verify::{ManifestRow, Row, StoredNote, Stretch};
+
+/// How long a store may take to answer that it is there.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+/// How many rows SQLite's thread reads ahead.
+const ROWS_AHEAD: usize = 256;
+/// The most checkpoints beyond the end of a log that are read: one shows enough.
+const BEYOND: i64 = 100;
+
+const EVENTS: &str =
+    "SELECT seq, id, payload, hash FROM audit_events WHERE seq BETWEEN $1 AND $2 ORDER BY seq";
+const LAST: &str = "SELECT seq, id, payload, hash FROM audit_events ORDER BY seq DESC LIMIT $1";
+const EXTENT: &str = "SELECT min(seq), max(seq) FROM audit_events";
+const NOTES: &str =
+    "SELECT size, note FROM audit_checkpoints WHERE size BETWEEN $1 AND $2 ORDER BY size LIMIT $3";
+const LAST_NOTE: &str = "SELECT size, note FROM audit_checkpoints ORDER BY size DESC LIMIT 1";
+const MANIFESTS: &str = "SELECT id, manifest_hash, signature, signer_id, signed_at FROM manifest_signatures";
+
+/// A log that is read and not written.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    store: Store,
+}
+
+#[derive(Debug, Clone)]
+enum Store {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Does the same with either store.
+macro_rules! with {
+    ($reader:expr, $pool:ident => $do:expr) => {
+        match &$reader.store {
+            Store::Sqlite($pool) => $do,
+            Store::Postgres($pool) => $do,
+        }
+    };
+}
+
+impl Reader {
+    /// Opens the log that `url` names, `sqlite:PATH` or `postgres://…`, for so many who read at a time.
+    ///
+    /// # Errors
+    /// If it names no store, or the store cannot be reached or has no log.
+    pub async fn open(url: &str, readers: u32) -> Result<Self, ReadError> {
+        let reader = match url.strip_prefix("sqlite:") {
+            Some(path) => Self::sqlite(Path::new(path.strip_prefix("//").unwrap_or(path)), readers).await?,
+            None if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+                let options = PgConnectOptions::from_str(url).map_err(|_| ReadError::Url)?;
+                Self::postgres(options, readers).await?
+            }
+            None => return Err(ReadError::Url),
+        };
+        match reader.extent().await {
+            Err(ReadError::Sql(sqlx::Error::Database(error))) if is_no_table(&*error) => {
+                Err(ReadError::NoLog)
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(reader),
+        }
+    }
+
+    async fn sqlite(path: &Path, readers: u32) -> Result<Self, ReadError> {
+        if !path.is_file() {
+            return Err(ReadError::NoFile(path.to_owned()));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .row_buffer_size(ROWS_AHEAD);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(readers)
+            .acquire_timeout(REACHED_WITHIN)
+            .connect_with(options)
+            .await;
+        let store = pool.map_err(|error| ReadError::File(PathBuf::from(path), error))?;
+        Ok(Self {
+            store: Store::Sqlite(store),
+        })
+    }
+
+    async fn postgres(options: PgConnectOptions, readers: u32) -> Result<Self, ReadError> {
+        let options = options
+            .application_name("postern audit")
+            .options([("default_transaction_read_only", "on")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(readers)
+            .acquire_timeout(REACHED_WITHIN)
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            store: Store::Postgres(pool),
+        })
+    }
+
+    /// What the log spans; nothing, if it is empty.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn extent(&self) -> Result<Option<Extent>, ReadError> {
+        let (first, last): (Option<i64>, Option<i64>) =
+            with!(self, pool => sqlx::query_as(EXTENT).fetch_one(pool).await?);
+        Ok(first.zip(last).map(|(first, last)| Extent {
+            first,
+            last: u64::try_from(last).unwrap_or(0),
+        }))
+    }
+
+    /// Verifies the events of a stretch.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn stretch(&self, first: u64, last: u64) -> Result<Stretch, ReadError> {
+        let (from, to) = (place(first), place(last));
+        match &self.store {
+            Store::Sqlite(pool) => {
+                let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
+                verified(events, rows::of_sqlite, first, last).await
+            }
+            Store::Postgres(pool) => {
+                let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
+                verified(events, rows::of_postgres, first, last).await
+            }
+        }
+    }
+
+    /// The events from one place to another. All of them are held at once: ask for few.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or one of them cannot.
+    pub async fn between(&self, first: u64, last: u64) -> Result<Vec<Found>, ReadError> {
+        let (from, to) = (place(first), place(last));
+        match &self.store {
+            Store::Sqlite(pool) => {
+                let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
+                found(events, rows::of_sqlite).await
+            }
+            Store::Postgres(pool) => {
+                let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
+                found(events, rows::of_postgres).await
+            }
+        }
+    }
+
+    /// The last events, the newest last.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or one of them cannot.
+    pub async fn last(&self, number: u32) -> Result<Vec<Found>, ReadError> {
+        let mut last = match &self.store {
+            Store::Sqlite(pool) => {
+                found(
+                    sqlx::query(LAST).bind(i64::from(number)).fetch(pool),
+                    rows::of_sqlite,
+                )
+                .await?
+            }
+            Store::Postgres(pool) => {
+                found(
+                    sqlx::query(LAST).bind(i64::from(number)).fetch(pool),
+                    rows::of_postgres,
+                )
+                .await?
+            }
+        };
+        last.reverse();
+        Ok(last)
+    }
+
+    /// The newest events that match, the newest last.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or one of them cannot.
+    pub async fn select(&self, selection: &Selection) -> Result<Vec<Found>, ReadError> {
+        let mut selected = match &self.store {
+            Store::Sqlite(pool) => {
+                let mut query = selection.sql("payload");
+                found(query.build().fetch(pool), rows::of_sqlite).await?
+            }
+            Store::Postgres(pool) => {
+                let mut query = selection.sql("payload::jsonb");
+                found(query.build().fetch(pool), rows::of_postgres).await?
+            }
+        };
+        selected.reverse();
+        Ok(selected)
+    }
+
+    /// The checkpoints over so many events.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn notes(&self, from: i64, to: u64) -> Result<Vec<StoredNote>, ReadError> {
+        self.some_notes(from, place(to), i64::MAX).await
+    }
+
+    /// Checkpoints over more events than `size`, but not over more than `most`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn notes_beyond(&self, size: u64, most: u64) -> Result<Vec<StoredNote>, ReadError> {
+        self.some_notes(place(size).saturating_add(1), place(most), BEYOND)
+            .await
+    }
+
+    async fn some_notes(&self, from: i64, to: i64, limit: i64) -> Result<Vec<StoredNote>, ReadError> {
+        let notes: Vec<(i64, String)> = with!(self, pool => {
+            sqlx::query_as(NOTES).bind(from).bind(to).bind(limit).fetch_all(pool).await?
+        });
+        Ok(notes.into_iter().map(stored).collect())
+    }
+
+    /// The checkpoint over the most events.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn last_note(&self) -> Result<Option<StoredNote>, ReadError> {
+        let note: Option<(i64, String)> =
+            with!(self, pool => sqlx::query_as(LAST_NOTE).fetch_optional(pool).await?);
+        Ok(note.map(stored))
+    }
+
+    /// Hands over each signature of a manifest.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or whoever takes them fails.
+    pub async fn manifests<E: From<ReadError>>(
+        &self,
+        mut take: impl FnMut(ManifestRow) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sql = |error| E::from(ReadError::Sql(error));
+        match &self.store {
+            Store::Sqlite(pool) => {
+                let mut all = sqlx::query(MANIFESTS).fetch(pool);
+                while let Some(row) = all.try_next().await.map_err(sql)? {
+                    take(rows::manifest_of_sqlite(&row))?;
+                }
+            }
+            Store::Postgres(pool) => {
+                let mut all = sqlx::query(MANIFESTS).fetch(pool);
+                while let Some(row) = all.try_next().await.map_err(sql)? {
+                    take(rows::manifest_of_postgres(&row))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stored((size, text): (i64, String)) -> StoredNote {
+    StoredNote {
+        size: u64::try_from(size).unwrap_or(0),
+        text,
+    }
+}
+
+fn is_no_table(error: &dyn sqlx::error::DatabaseError) -> bool {
+    // Postgres has a code for it, SQLite only words.
+    error.code().is_some_and(|code| code == "42P01") || error.message().starts_with("no such table")
+}
+
+async fn verified<R>(
+    mut events: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+    row: for<'r> fn(&'r R) -> Row<'r>,
+    first: u64,
+    last: u64,
+) -> Result<Stretch, ReadError> {
+    let mut stretch = Stretch::new(first);
+    while let Some(event) = events.try_next().await? {
+        if !stretch.feed(&row(&event)) {
+            break;
+        }
+    }
+    stretch.end(last);
+    Ok(stretch)
+}
+
+async fn found<R>(
+    mut events: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+    row: for<'r> fn(&'r R) -> Row<'r>,
+) -> Result<Vec<Found>, ReadError> {
+    let mut all = Vec::new();
+    while let Some(event) = events.try_next().await? {
+        all.push(rows::found(&row(&event))?);
+    }
+    Ok(all)
+}

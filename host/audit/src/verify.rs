@@ -1,0 +1,28 @@
+//! Verification: is this the log that was written, all of it, and nothing else?
+//!
+//! Nothing that a store says of an event is trusted. Its payload is hashed again, read again, and must say what its
+//! place says; each must follow the one before it; ids come once and clocks do not go back. That shows whatever was
+//! done within the chain. What was done to all of it (a tail cut off, a log rewritten from some event on, another one
+//! put into its place) shows against what is out of reach of whoever did it: the checkpoints' signatures, the file of
+//! checkpoints kept outside, and heads that an auditor wrote down ([`Against`]).
+//!
+//! A log is read as [`Stretch`]es, which can be verified side by side, and a [`Verifier`] puts them together. It finds
+//! the first event that is wrong and what is wrong with it; behind that event nothing is verified. Its memory does not
+//! grow with the log: ids are sorted in temporary files (24 bytes an event).
+
+mod against;
+mod ids;
+mod problem;
+mod record;
+mod report;
+mod run;
+mod signed;
+mod stretch;
+mod verifier;
+
+pub use against::{Against, KeptHead, NoHead};
+pub use problem::{Code, Problem, Remark};
+pub use report::Report;
+pub use run::{Progress, verify};
+pub use stretch::{Row, Stretch};
+pub use verifier::{ManifestRow, StoredNote, Verifier};

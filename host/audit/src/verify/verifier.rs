@@ -1,0 +1,416 @@
+//! Putting stretches together, and holding what comes of it against what was signed and kept.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::against::{Against, Kept, other_log};
+use super::ids::Ids;
+use super::problem::{Code, Problem, Remark};
+use super::report::Report;
+use super::signed;
+use super::stretch::{Link, Stretch};
+use crate::checkpoint::Note;
+use crate::{GENESIS, Hash, Head, Time};
+
+/// The most of anything that a report lists.
+const MOST: usize = 100;
+/// How far apart the clocks of hosts may be that write to one log, in microseconds: five minutes. By so much a
+/// checkpoint may seem to be older than the one before it.
+const SKEW: u64 = 300_000_000;
+
+/// A checkpoint as a store or an export has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredNote {
+    /// The size it is found by.
+    pub size: u64,
+    /// The note.
+    pub text: String,
+}
+
+/// A row of `manifest_signatures`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRow {
+    /// Its name.
+    pub id: Vec<u8>,
+    /// The manifest's hash: 32 bytes, which are what was signed.
+    pub manifest_hash: Vec<u8>,
+    /// An Ed25519 signature of them.
+    pub signature: Vec<u8>,
+    /// Who signed.
+    pub signer_id: String,
+    /// When.
+    pub signed_at: String,
+}
+
+/// Verifies a log from its beginning to its end. Its memory does not grow with the log.
+#[derive(Debug)]
+pub struct Verifier {
+    against: Against,
+    /// Which of `against.kept` comes next.
+    next_kept: usize,
+    first: u64,
+    end: Head,
+    broken: bool,
+    ids: Ids,
+    /// When the last checkpoint of the log was made.
+    last_made: Time,
+    checkpoints: u64,
+    covered: Option<u64>,
+    manifests: u64,
+    recorded_manifests: HashSet<Hash>,
+    found_manifests: HashSet<Hash>,
+    remarks: Vec<Remark>,
+    remarked: u64,
+    problems: Vec<Problem>,
+}
+
+impl Verifier {
+    /// Begins with the first event of a log.
+    #[must_use]
+    pub fn new(against: Against) -> Self {
+        Self::behind(against, Head::EMPTY)
+    }
+
+    /// Begins behind a head that is taken as given: that of the export of a part.
+    #[must_use]
+    pub fn behind(mut against: Against, head: Head) -> Self {
+        against.kept.sort_by_key(|kept| kept.size);
+        // What was kept of what is not here says nothing of what is.
+        let next_kept = against.kept.partition_point(|kept| kept.size < head.size);
+        let problems = std::mem::take(&mut against.problems);
+        Self {
+            against,
+            next_kept,
+            first: head.size + 1,
+            end: head,
+            broken: false,
+            ids: Ids::default(),
+            last_made: Time::EPOCH,
+            checkpoints: 0,
+            covered: None,
+            manifests: 0,
+            recorded_manifests: HashSet::new(),
+            found_manifests: HashSet::new(),
+            remarks: Vec::new(),
+            remarked: 0,
+            problems,
+        }
+    }
+
+    /// The place of the event that comes next.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.end.size + 1
+    }
+
+    /// The last event that is verified.
+    pub(crate) fn end(&self) -> Head {
+        self.end
+    }
+
+    /// Takes the stretch that comes next, and the log's checkpoints over its events. Returns whether there is any use
+    /// in going on: behind the first event that is wrong, nothing is verified.
+    ///
+    /// # Errors
+    /// If the temporary files that ids are sorted in cannot be written.
+    pub fn take(&mut self, stretch: Stretch, notes: &[StoredNote]) -> io::Result<bool> {
+        if self.broken {
+            return Ok(false);
+        }
+        let before = self.end;
+        let problem = self.join(&stretch);
+        let links = if problem.is_some() {
+            &[][..]
+        } else {
+            &stretch.links
+        };
+        for (seq, link) in (stretch.first..).zip(links) {
+            self.ids.push(link.id, seq)?;
+        }
+        if let Some(last) = links.last() {
+            self.end = Head {
+                size: before.size + links.len() as u64,
+                hash: last.hash,
+                recorded: last.recorded,
+            };
+        }
+        if let Some(problem) = problem.or(stretch.problem) {
+            self.broken = true;
+            self.problems.push(problem);
+        }
+        self.remarked += stretch.remarks.len() as u64;
+        let room = MOST.saturating_sub(self.remarks.len());
+        self.remarks.extend(stretch.remarks.into_iter().take(room));
+        self.recorded_manifests.extend(stretch.manifests);
+        let at = |size| head_at(before, links, size);
+        let size = self.end.size;
+        for note in notes.iter().filter(|note| note.size <= size) {
+            self.checkpoint(note, at(note.size));
+        }
+        self.compare_kept(at, notes);
+        Ok(!self.broken)
+    }
+
+    /// What is wrong between the events before and a stretch.
+    fn join(&self, stretch: &Stretch) -> Option<Problem> {
+        if stretch.first != self.next() {
+            return Some(Problem::missing(self.next(), stretch.first.saturating_sub(1)));
+        }
+        let first = stretch.links.first()?;
+        if stretch.prev_hash != self.end.hash {
+            return Some(Problem::unlinked(stretch.first, stretch.prev_hash, self.end.hash));
+        }
+        let back = first.recorded < self.end.recorded;
+        back.then(|| Problem::clock(stretch.first, first.recorded, self.end.recorded))
+    }
+
+    /// A checkpoint of the log; `head` is what the log has at its size.
+    fn checkpoint(&mut self, stored: &StoredNote, head: Option<Head>) {
+        self.checkpoints += 1;
+        let (note, signed) = match self.note(stored) {
+            Ok(read) => read,
+            Err(problem) => return self.problem(problem),
+        };
+        let checkpoint = &note.checkpoint;
+        let (size, made) = (checkpoint.size, checkpoint.time);
+        let Some(head) = head else {
+            // Of what comes before the export of a part, nothing can be said.
+            if size >= self.first {
+                let detail = format!("the checkpoint over {size} events does not stand behind event {size}");
+                self.problem(Problem::at(size, Code::CheckpointMoved, detail));
+            }
+            return;
+        };
+        if checkpoint.hash != head.hash {
+            let problem = self.replaced(
+                size,
+                &format!("the checkpoint over {size} events"),
+                checkpoint.hash,
+                head,
+            );
+            return self.problem(problem);
+        }
+        let older_than = if made < head.recorded {
+            Some(format!("event {size}, which was recorded at {}", head.recorded))
+        } else {
+            let before = self.last_made;
+            let back = before.micros().saturating_sub(made.micros());
+            (back > SKEW).then(|| format!("the checkpoint before, which was made at {before}"))
+        };
+        if let Some(what) = older_than {
+            let detail = format!("the checkpoint over {size} events was made at {made}, before {what}");
+            return self.problem(Problem::at(size, Code::CheckpointTime, detail));
+        }
+        self.last_made = self.last_made.max(made);
+        if signed {
+            self.covered = Some(size);
+        }
+    }
+
+    /// Reads a checkpoint, and whether its signature was verified.
+    fn note(&mut self, stored: &StoredNote) -> Result<(Note, bool), Problem> {
+        let size = stored.size;
+        let problem = |code, detail: String| {
+            Problem::at(size, code, format!("the checkpoint over {size} events {detail}"))
+        };
+        let note = Note::parse(&stored.text)
+            .map_err(|error| problem(Code::CheckpointMalformed, format!("is none: {error}")))?;
+        let checkpoint = &note.checkpoint;
+        if checkpoint.size != size {
+            let detail = format!("is one over {}", checkpoint.size);
+            return Err(problem(Code::CheckpointMoved, detail));
+        }
+        let origin = self
+            .against
+            .origin
+            .get_or_insert_with(|| checkpoint.origin.clone());
+        if *origin != checkpoint.origin {
+            let detail = other_log(origin, &checkpoint.origin);
+            return Err(problem(Code::CheckpointOrigin, detail));
+        }
+        let signer = self
+            .against
+            .registry
+            .as_ref()
+            .map(|registry| signed::signer(&note, registry));
+        let signed = signer
+            .transpose()
+            .map_err(|(code, detail)| problem(code, detail))?
+            .is_some();
+        Ok((note, signed))
+    }
+
+    /// Compares what was kept outside with the events that were just taken, and with the checkpoints over them.
+    fn compare_kept(&mut self, at: impl Fn(u64) -> Option<Head>, notes: &[StoredNote]) {
+        while let Some(kept) = self.against.kept.get(self.next_kept).copied()
+            && kept.size <= self.end.size
+        {
+            self.next_kept += 1;
+            let Some(head) = at(kept.size) else { continue };
+            if let Some(problem) = self.kept(kept, head, notes) {
+                self.problem(problem);
+            }
+        }
+    }
+
+    fn kept(&mut self, kept: Kept, head: Head, notes: &[StoredNote]) -> Option<Problem> {
+        let (size, name) = (kept.size, kept.name());
+        if kept.hash != head.hash {
+            return Some(self.replaced(size, &name, kept.hash, head));
+        }
+        if let Some(made) = kept.made {
+            if made < head.recorded {
+                let detail = format!("{name} is older than event {size}, recorded at {}", head.recorded);
+                return Some(Problem::at(size, Code::CheckpointTime, detail));
+            }
+            let Some(stored) = notes.iter().find(|note| note.size == size) else {
+                let detail = format!("{name} is missing from the log's own checkpoints");
+                return Some(Problem::at(size, Code::CheckpointMissing, detail));
+            };
+            let same = Note::parse(&stored.text).is_ok_and(|note| note.checkpoint.hash == kept.hash);
+            if !same {
+                let detail = format!("{name} is another one among the log's own checkpoints");
+                return Some(Problem::at(size, Code::CheckpointDiffers, detail));
+            }
+        }
+        if kept.signed {
+            self.covered = self.covered.max(Some(size));
+        }
+        None
+    }
+
+    fn replaced(&self, size: u64, name: &str, hash: Hash, head: Head) -> Problem {
+        let from = self.covered.unwrap_or(0) + 1;
+        let detail = format!(
+            "{name} has the hash {hash}, event {size} has {}: something from event {from} to event {size} was \
+             rewritten, or the log was replaced",
+            head.hash
+        );
+        Problem::at(size, Code::LogReplaced, detail)
+    }
+
+    /// Takes the log's checkpoints over more events than there are.
+    pub fn take_beyond(&mut self, notes: &[StoredNote]) {
+        if self.broken {
+            return;
+        }
+        for stored in notes {
+            self.checkpoints += 1;
+            let problem = match self.note(stored) {
+                Ok(_) => self.cut(
+                    &format!("the checkpoint over {} events", stored.size),
+                    stored.size,
+                ),
+                Err(problem) => problem,
+            };
+            self.problem(problem);
+        }
+    }
+
+    fn cut(&self, name: &str, size: u64) -> Problem {
+        let (end, next) = (self.end.size, self.next());
+        let detail =
+            format!("the log ends with event {end}; {name} shows that events {next} to {size} were cut off");
+        Problem::at(next, Code::TailMissing, detail)
+    }
+
+    /// Takes a signature of a manifest, once all events are taken. One that was made since the verification began is
+    /// `fresh`: the event that tells of it may stand behind those that were read.
+    pub fn take_manifest(&mut self, row: &ManifestRow, fresh: bool) {
+        self.manifests += 1;
+        let name =
+            uuid::Uuid::from_slice(&row.id).map_or_else(|_| "without a name".to_owned(), |id| id.to_string());
+        let problem = |code, detail: String| Problem {
+            seq: None,
+            code,
+            detail: format!("the manifest signature {name} {detail}"),
+        };
+        let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice()).map(Hash);
+        let (Ok(hash), Some(made)) = (hash, Time::parse(&row.signed_at)) else {
+            let detail = "has no hash of 32 bytes, or no time".to_owned();
+            return self.problem(problem(Code::ManifestSignature, detail));
+        };
+        self.found_manifests.insert(hash);
+        if let Some(registry) = &self.against.registry
+            && let Err((code, detail)) =
+                signed::manifest(registry, &row.signer_id, &hash.0, &row.signature, made)
+        {
+            return self.problem(problem(code, detail));
+        }
+        if !self.broken && !fresh && !self.recorded_manifests.contains(&hash) {
+            let detail = format!("over {hash} is in no event");
+            self.problem(problem(Code::ManifestUnrecorded, detail));
+        }
+    }
+
+    /// Notes what else is wrong with what was read.
+    pub(crate) fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < MOST {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Ends behind the last event.
+    ///
+    /// # Errors
+    /// If the temporary files that ids are sorted in cannot be read.
+    pub fn finish(mut self) -> io::Result<Report> {
+        if let Some(twice) = std::mem::take(&mut self.ids).twice()? {
+            let detail = format!(
+                "event {} has the id of event {}: {}",
+                twice.second, twice.first, twice.id
+            );
+            // Not one too many: it may be the first.
+            self.problems
+                .push(Problem::at(twice.second, Code::EventDuplicate, detail));
+        }
+        if !self.broken {
+            let beyond = self.against.kept.get(self.next_kept..).unwrap_or_default();
+            let cut = beyond
+                .iter()
+                .map(|kept| self.cut(&kept.name(), kept.size))
+                .take(MOST);
+            let cut: Vec<_> = cut.collect();
+            self.problems.extend(cut);
+        }
+        self.problems
+            .sort_by_key(|problem| problem.seq.unwrap_or(u64::MAX));
+        self.problems.truncate(MOST);
+        Ok(Report {
+            first: self.first,
+            size: self.end.size,
+            hash: self.end.hash,
+            recorded: self.end.recorded,
+            events: self.next() - self.first,
+            signatures_verified: self.against.registry.is_some(),
+            checkpoints: self.checkpoints,
+            covered: self.covered,
+            kept_outside: self.against.kept.len() as u64,
+            torn: self.against.torn,
+            manifests: self.manifests,
+            manifests_gone: self.recorded_manifests.difference(&self.found_manifests).count() as u64,
+            remarks: self.remarks,
+            remarked: self.remarked,
+            problems: self.problems,
+        })
+    }
+}
+
+/// What the log has at a size: within the events that were just taken, or right before them.
+fn head_at(before: Head, links: &[Link], size: u64) -> Option<Head> {
+    if size == 0 {
+        return Some(Head {
+            hash: GENESIS,
+            ..Head::EMPTY
+        });
+    }
+    if size == before.size {
+        return Some(before);
+    }
+    let place = usize::try_from(size.checked_sub(before.size)?.checked_sub(1)?).ok()?;
+    links.get(place).map(|link| Head {
+        size,
+        hash: link.hash,
+        recorded: link.recorded,
+    })
+}

@@ -1,0 +1,441 @@
+//! What the log promises of a store that works: order, ids, bounds, losses, clocks, checkpoints.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use postern_audit::{
+    AppendError, Clock, Hash, Invalid, Kind, Log, ManifestSignature, Metrics, Note, Notes, OpenError, Time,
+};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+use support::{Signer, chain, event, open, sqlite, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_many_callers_make_one_chain() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let callers: Vec<_> = (0..40)
+        .map(|caller| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut places = Vec::new();
+                for call in 0..5 {
+                    let events: Vec<_> = (0..=call)
+                        .map(|n| event(format!("/{caller}/{call}/{n}")))
+                        .collect();
+                    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+                    let receipts = log.append_all(events).await.unwrap();
+                    places.extend(ids.into_iter().zip(receipts));
+                }
+                places
+            })
+        })
+        .collect();
+    let mut places = Vec::new();
+    for caller in callers {
+        places.extend(caller.await.unwrap());
+    }
+    let head = log.state().head;
+    log.close().await;
+    let rows = chain(&path).await;
+    assert_eq!(rows.len(), 40 * 15);
+    assert_eq!(head.size, 600);
+    for (id, receipt) in places {
+        let at = usize::try_from(receipt.seq).unwrap() - 1;
+        assert_eq!(rows[at].id, id);
+        if let Some(next) = rows.get(at + 1) {
+            assert_eq!(next.text("prev_hash"), receipt.hash.to_string());
+        }
+    }
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // Opened again, it goes on where it ended.
+    let log = open(sqlite(&path)).await;
+    assert_eq!(log.state().head, head);
+    assert_eq!(log.append(event("/again")).await.unwrap().seq, 601);
+    log.close().await;
+    assert_eq!(chain(&path).await.len(), 601);
+}
+
+#[tokio::test]
+async fn an_event_that_is_told_again_stands_there_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let (a, b, c) = (event("/a"), event("/b"), event("/c"));
+    let first = log.append(a.clone()).await.unwrap();
+    let batch = vec![b.clone(), a.clone(), b.clone(), c.clone()];
+    let receipts = log.append_all(batch.clone()).await.unwrap();
+    assert_eq!(receipts.iter().map(|r| r.seq).collect::<Vec<_>>(), [2, 1, 2, 3]);
+    assert_eq!(receipts[1], first);
+    assert_eq!(log.append_all(batch.clone()).await.unwrap(), receipts);
+    // A large call, half of it there already, asked for with statements of every size.
+    let mut many: Vec<_> = (0..700).map(|n| event(format!("/{n}"))).collect();
+    log.append_all(many[..350].to_vec()).await.unwrap();
+    many.push(c);
+    let receipts = log.append_all(many.clone()).await.unwrap();
+    assert_eq!(receipts[700].seq, 3);
+    log.close().await;
+
+    let log = open(sqlite(&path)).await;
+    assert_eq!(log.append_all(many).await.unwrap(), receipts);
+    assert_eq!(log.append_all(Vec::new()).await.unwrap(), []);
+    log.close().await;
+    assert_eq!(chain(&path).await.len(), 703);
+}
+
+#[tokio::test]
+async fn an_event_that_no_log_takes_refuses_the_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let error = log.append_all(vec![event("/a"), event("/\0")]).await.unwrap_err();
+    let reason = Invalid::Nul { field: "path" };
+    assert_eq!(error, AppendError::Invalid { at: 1, reason });
+    assert_eq!(error.code(), "audit_invalid");
+    log.note(event("/\0"));
+    until("the loss is told of", || log.state().head.size == 1).await;
+    log.close().await;
+    let rows = chain(&path).await;
+    assert_eq!(
+        (rows[0].text("kind"), rows[0].payload["detail"]["count"].as_u64()),
+        ("lost", Some(1))
+    );
+}
+
+#[tokio::test]
+async fn a_full_buffer_refuses_who_waits_and_counts_what_was_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let mut settings = sqlite(&path);
+    (settings.buffer, settings.batch) = (20, 10);
+    let mut registry = Registry::with_prefix("postern");
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    let log = Log::open(settings, Signer::new(), metrics).await.unwrap();
+    assert_eq!(
+        log.append_all((0..21).map(|_| event("/")).collect()).await,
+        Err(AppendError::Full)
+    );
+    // On one thread the writer does not run before this waits.
+    for _ in 0..50 {
+        log.note(event("/noted"));
+    }
+    let state = log.state();
+    assert_eq!((state.backlog, state.lost), (20, 30));
+    assert_eq!(log.append(event("/required")).await, Err(AppendError::Full));
+    until("the loss is told of", || log.state().head.size == 21).await;
+    assert_eq!(log.append(event("/required")).await.unwrap().seq, 22);
+    assert_eq!(log.state().backlog, 0);
+    let mut out = String::new();
+    text::encode(&mut out, &registry).unwrap();
+    for line in [
+        "postern_audit_events_total{kind=\"request\"} 21",
+        "postern_audit_events_total{kind=\"lost\"} 1",
+        "postern_audit_events_lost_total 30",
+        "postern_audit_backlog_events 0",
+        "postern_audit_store_healthy 1",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    log.close().await;
+    let rows = chain(&path).await;
+    let lost: Vec<_> = rows.iter().filter(|row| row.text("kind") == "lost").collect();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].payload["detail"]["count"], 30);
+    assert_eq!(lost[0].text("gateway"), "host-1");
+}
+
+#[tokio::test]
+async fn what_waits_is_written_when_the_log_closes_and_nothing_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    for n in 0..2000 {
+        log.note(event(format!("/{n}")));
+    }
+    let other = log.clone();
+    log.close().await;
+    let refused = other.append(event("/late")).await.unwrap_err();
+    assert_eq!(refused.code(), "audit_unavailable");
+    other.close().await;
+    assert_eq!(chain(&path).await.len(), 2000);
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_is_told_of_once_and_moves_no_event_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let now = Arc::new(AtomicU64::new(1_800_000_000_000_000));
+    let at = Arc::clone(&now);
+    let clock = Clock::new(move || Time::from_micros(at.load(Ordering::Acquire)));
+    let log = Log::open_with_clock(sqlite(&path), Signer::new(), Metrics::default(), clock)
+        .await
+        .unwrap();
+    for back in [0, 900_000, 5_000_000, 0, 0] {
+        now.fetch_sub(back, Ordering::AcqRel);
+        log.append(event("/")).await.unwrap();
+    }
+    assert_eq!(log.state().clock_steps, 1);
+    log.close().await;
+    let rows = chain(&path).await;
+    let kinds: Vec<_> = rows.iter().map(|row| row.text("kind")).collect();
+    assert_eq!(
+        kinds,
+        ["request", "request", "clock", "request", "request", "request"]
+    );
+    assert_eq!(rows[2].payload["detail"]["back_us"], 5_000_000);
+    assert_eq!(rows[5].text("recorded"), rows[0].text("recorded"));
+}
+
+#[tokio::test]
+async fn a_manifests_signature_and_its_event_are_written_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let mut told = event("/sign/manifest");
+    told.kind = Kind::ManifestSignature;
+    told.request_id = Some("request-1".into());
+    let signature = ManifestSignature {
+        manifest_hash: Hash::of(b"{}"),
+        signature: [5; 64],
+        signer_id: "kernel-2026".into(),
+        signed_at: Time::from_micros(1),
+    };
+    for _ in 0..2 {
+        let receipt = log
+            .record_manifest(signature.clone(), told.clone())
+            .await
+            .unwrap();
+        assert_eq!(receipt.seq, 1);
+    }
+    let bad = ManifestSignature {
+        signer_id: "a\0".into(),
+        ..signature
+    };
+    assert_eq!(
+        log.record_manifest(bad, told.clone()).await.unwrap_err().code(),
+        "audit_invalid"
+    );
+    log.close().await;
+    let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    let rows = sqlx::query("SELECT * FROM manifest_signatures")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].get::<uuid::Uuid, _>("id"), told.id);
+    assert_eq!(rows[0].get::<String, _>("subject"), "user:7");
+    assert_eq!(rows[0].get::<Vec<u8>, _>("signature"), vec![5; 64]);
+}
+
+#[tokio::test]
+async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let outside = directory.path().join("checkpoints");
+    let signer = Signer::new();
+    let settings = || {
+        let mut settings = sqlite(&path);
+        settings.checkpoints.every_events = 10;
+        settings.checkpoints.every = Duration::from_millis(1500);
+        settings.checkpoints.file = Some(outside.clone());
+        settings
+    };
+    let log = Log::open(settings(), signer.clone(), Metrics::default())
+        .await
+        .unwrap();
+    let size = || log.state().checkpoint.map_or(0, |checkpoint| checkpoint.size);
+    log.append_all((0..10).map(|_| event("/")).collect())
+        .await
+        .unwrap();
+    until("after ten events", || size() == 10).await;
+    log.append(event("/")).await.unwrap();
+    until("after some time", || size() == 11).await;
+
+    // A signer that is away holds up no event.
+    signer.broken.store(true, Ordering::Release);
+    log.append_all((0..10).map(|_| event("/")).collect())
+        .await
+        .unwrap();
+    until("the failure is counted", || log.state().checkpoint_failures > 0).await;
+    log.append(event("/")).await.unwrap();
+    assert_eq!((size(), log.state().problem), (11, None));
+    signer.broken.store(false, Ordering::Release);
+    until("back again", || size() == 22).await;
+    log.append(event("/")).await.unwrap();
+    log.close().await;
+
+    let text = fs::read_to_string(&outside).unwrap();
+    let notes: Vec<Note> = Notes::of(&text).map(Result::unwrap).collect();
+    let sizes: Vec<_> = notes.iter().map(|note| note.checkpoint.size).collect();
+    assert_eq!(sizes, [10, 11, 22, 23], "the last one when the log closed");
+    let rows = chain(&path).await;
+    let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    let stored: Vec<String> = sqlx::query_scalar("SELECT note FROM audit_checkpoints ORDER BY size")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    for (note, stored) in notes.iter().zip(&stored) {
+        assert_eq!(&note.to_string(), stored);
+        assert!(note.signatures[0].verifies(&signer.public_key(), &note.checkpoint.body()));
+        let at = usize::try_from(note.checkpoint.size).unwrap();
+        if let Some(next) = rows.get(at) {
+            assert_eq!(next.text("prev_hash"), note.checkpoint.hash.to_string());
+        }
+    }
+    assert_eq!(stored.len(), 4);
+    store.close().await.unwrap();
+
+    // The end cut off, an event changed, the log replaced, the table of checkpoints emptied: nothing is appended.
+    let last = "UPDATE audit_events SET hash = zeroblob(32) WHERE seq = 23";
+    let emptied = "DELETE FROM audit_checkpoints;";
+    let saved = fs::read(&path).unwrap();
+    for (sql, expected) in [
+        (
+            format!("{emptied} DELETE FROM audit_events WHERE seq > 20"),
+            "Cut",
+        ),
+        ("DELETE FROM audit_events WHERE seq > 20".to_owned(), "Cut"),
+        (format!("{emptied} DELETE FROM audit_events"), "Cut"),
+        (last.to_owned(), "Changed"),
+        (
+            "UPDATE audit_events SET payload = payload || ' ' WHERE seq = 23".to_owned(),
+            "Changed",
+        ),
+    ] {
+        let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+            .await
+            .unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone()))
+            .execute(&mut store)
+            .await
+            .unwrap();
+        store.close().await.unwrap();
+        let error = Log::open(settings(), signer.clone(), Metrics::default())
+            .await
+            .unwrap_err();
+        let named = format!("{error:?}");
+        assert!(named.starts_with(expected), "{sql}: {error}");
+        fs::write(&path, &saved).unwrap();
+    }
+    fs::remove_file(&path).unwrap();
+    let error = Log::open(settings(), signer.clone(), Metrics::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Cut {
+                size: 23,
+                found: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // Another log of at least the size.
+    fs::remove_file(&path).unwrap();
+    let other = open(sqlite(&path)).await;
+    other
+        .append_all((0..30).map(|_| event("/forged")).collect())
+        .await
+        .unwrap();
+    other.close().await;
+    let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    sqlx::query(emptied).execute(&mut store).await.unwrap();
+    store.close().await.unwrap();
+    let error = Log::open(settings(), signer.clone(), Metrics::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OpenError::Replaced { size: 23, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_taken_or_open_to_others_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let again = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;
+    assert!(matches!(again, Err(OpenError::Taken(_))), "{again:?}");
+    log.close().await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
+    let exposed = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;
+    assert!(matches!(exposed, Err(OpenError::Exposed(_))), "{exposed:?}");
+    let nowhere = sqlite(&directory.path().join("none/audit.db"));
+    let nowhere = Log::open(nowhere, Signer::new(), Metrics::default()).await;
+    assert!(matches!(nowhere, Err(OpenError::File(..))), "{nowhere:?}");
+    let mut unnamed = sqlite(&path);
+    unnamed.origin = "two\nlines".into();
+    let unnamed = Log::open(unnamed, Signer::new(), Metrics::default()).await;
+    assert!(matches!(unnamed, Err(OpenError::Settings(_))), "{unnamed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_is_noticed_and_taken_up_again_when_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let mut settings = sqlite(&path);
+    settings.deadline = Duration::from_millis(300);
+    let log = open(settings).await;
+    log.append(event("/before")).await.unwrap();
+    let away = directory.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    let refused = log.append(event("/while")).await.unwrap_err();
+    assert_eq!(refused.code(), "audit_unavailable", "{refused}");
+    let problem = log.state().problem.unwrap();
+    assert!(problem.reason.contains("deleted or replaced"), "{problem:?}");
+    // Another file in its place is not taken for it.
+    fs::write(&path, "").unwrap();
+    let refused = log.append(event("/replaced")).await.unwrap_err();
+    assert_eq!(refused.code(), "audit_unavailable", "{refused}");
+    fs::remove_file(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    until("it works again", || log.state().problem.is_none()).await;
+    log.append(event("/after")).await.unwrap();
+    log.close().await;
+    let rows = chain(&path).await;
+    let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
+    assert_eq!((paths[0], paths[paths.len() - 1]), ("/before", "/after"));
+    assert!(rows.iter().any(|row| row.text("reason") == "audit_store_failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_goes_away_takes_nothing_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    log.append(event("/before")).await.unwrap();
+    fs::remove_file(directory.path().join("audit.db-wal")).unwrap();
+    // Noticed, and what it held carried over into the database, before this is acknowledged.
+    log.append(event("/while")).await.unwrap();
+    let copy = directory.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    let rows = chain(&copy).await;
+    let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
+    assert!(paths.starts_with(&["/before", "/while"]), "{paths:?}");
+    log.close().await;
+    let rows = chain(&path).await;
+    assert!(rows.iter().any(|row| row.text("reason") == "audit_store_failed"));
+}

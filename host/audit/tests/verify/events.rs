@@ -1,0 +1,356 @@
+//! Tampering with events.
+
+use postern_audit::verify::{Against, Code};
+use postern_audit::{Event, Hash, Kind};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{Log, Row, at, found, signed};
+
+#[test]
+fn a_whole_log_is_whole() {
+    let report = Log::new(25).verify(signed());
+    assert_eq!(found(&report), None, "{report:?}");
+    assert_eq!((report.events, report.size, report.checkpoints), (25, 25, 2));
+    assert_eq!((report.covered, report.uncovered()), (Some(20), 5));
+    let report = Log::new(0).verify(signed());
+    assert_eq!((found(&report), report.events), (None, 0));
+}
+
+type Tampering = (&'static str, fn(&mut Log), u64, Code);
+
+const TAMPERINGS: &[Tampering] = &[
+    (
+        "a byte of a payload",
+        |log| {
+            let row = log.row(7);
+            row.payload = row.payload.replace("\"status\":200", "\"status\":201");
+        },
+        7,
+        Code::PayloadChanged,
+    ),
+    (
+        "a byte of the last payload",
+        |log| {
+            let row = log.row(25);
+            row.payload = row.payload.replace("edge-1", "edge-2");
+        },
+        25,
+        Code::PayloadChanged,
+    ),
+    ("a hash", |log| log.row(7).hash[0] ^= 1, 7, Code::PayloadChanged),
+    (
+        "a payload and its hash",
+        |log| log.edit(7, |record| record.event.status = Some(201)),
+        8,
+        Code::LinkBroken,
+    ),
+    (
+        "a link",
+        |log| log.edit(7, |record| record.prev_hash = Hash::of(b"another")),
+        7,
+        Code::LinkBroken,
+    ),
+    (
+        "the first link",
+        |log| log.edit(1, |record| record.prev_hash = Hash::of(b"another")),
+        1,
+        Code::LinkBroken,
+    ),
+    (
+        "a row deleted",
+        |log| drop(log.rows.remove(6)),
+        7,
+        Code::EventMissing,
+    ),
+    (
+        "the first deleted",
+        |log| drop(log.rows.remove(0)),
+        1,
+        Code::EventMissing,
+    ),
+    (
+        "many deleted",
+        |log| drop(log.rows.drain(6..12)),
+        7,
+        Code::EventMissing,
+    ),
+    (
+        "a row deleted, the others renumbered",
+        |log| {
+            log.rows.remove(6);
+            log.renumber();
+        },
+        7,
+        Code::SeqDiffers,
+    ),
+    (
+        "a row deleted, the others renumbered within too",
+        |log| {
+            log.rows.remove(6);
+            for place in 7..=24 {
+                log.edit(place, |record| record.seq = place as u64);
+            }
+        },
+        7,
+        Code::LinkBroken,
+    ),
+    (
+        "two rows swapped",
+        |log| {
+            log.rows.swap(6, 7);
+            log.renumber();
+        },
+        7,
+        Code::SeqDiffers,
+    ),
+    (
+        "two payloads swapped",
+        |log| {
+            let payload = log.row(7).payload.clone();
+            log.row(7).payload = log.rows[7].payload.clone();
+            log.row(8).payload = payload;
+        },
+        7,
+        Code::PayloadChanged,
+    ),
+    (
+        "two events swapped, numbered and hashed",
+        |log| {
+            log.rows.swap(6, 7);
+            for place in [7, 8] {
+                log.edit(place, |record| record.seq = place as u64);
+            }
+        },
+        7,
+        Code::LinkBroken,
+    ),
+    (
+        "a copy inserted",
+        |log| {
+            let copy = Row {
+                id: Uuid::now_v7().as_bytes().to_vec(),
+                ..log.row(7).clone()
+            };
+            log.rows.insert(7, copy);
+            log.renumber();
+        },
+        8,
+        Code::SeqDiffers,
+    ),
+    (
+        "an event inserted that follows the one before",
+        |log| {
+            let mut record = log.row(8).record();
+            record.event = Event::new(Kind::Host, at(8));
+            log.rows.insert(7, Row::of(&record));
+            log.renumber();
+        },
+        9,
+        Code::SeqDiffers,
+    ),
+    (
+        "an event inserted, the others renumbered within",
+        |log| {
+            let mut record = log.row(8).record();
+            record.event = Event::new(Kind::Host, at(8));
+            log.rows.insert(7, Row::of(&record));
+            for place in 9..=26 {
+                log.edit(place, |record| record.seq = place as u64);
+            }
+        },
+        9,
+        Code::LinkBroken,
+    ),
+    (
+        "an event before the first",
+        |log| log.row(1).seq = -1,
+        1,
+        Code::EventOutOfOrder,
+    ),
+    (
+        "another id in the row",
+        |log| log.row(7).id = Uuid::now_v7().as_bytes().to_vec(),
+        7,
+        Code::IdDiffers,
+    ),
+    (
+        "a blank in a payload",
+        |log| {
+            let row = log.row(7);
+            row.payload.push(' ');
+            row.rehash();
+        },
+        7,
+        Code::PayloadMalformed,
+    ),
+    (
+        "a field that no event has",
+        |log| {
+            let row = log.row(7);
+            row.payload = row.payload.replace("\"seq\"", "\"secret\":1,\"seq\"");
+            row.rehash();
+        },
+        7,
+        Code::PayloadMalformed,
+    ),
+    (
+        "a field twice",
+        |log| {
+            let row = log.row(7);
+            row.payload = row
+                .payload
+                .replace("\"subject\":", "\"subject\":\"eve\",\"subject\":");
+            row.rehash();
+        },
+        7,
+        Code::PayloadMalformed,
+    ),
+    (
+        "no record",
+        |log| {
+            let row = log.row(7);
+            row.payload = "{\"id\":\"x\"}".to_owned();
+            row.rehash();
+        },
+        7,
+        Code::PayloadMalformed,
+    ),
+    (
+        "the clock rolled back",
+        |log| {
+            log.notes.clear();
+            log.edit(9, |record| record.recorded = at(3));
+            log.rewrite_from(9);
+        },
+        9,
+        Code::ClockBack,
+    ),
+    (
+        "an event twice, in a table that lets it be",
+        |log| {
+            log.notes.clear();
+            log.schema = log.schema.replace("NOT NULL UNIQUE", "NOT NULL");
+            let event = log.row(3).record().event;
+            log.edit(12, |record| record.event = event);
+            log.rewrite_from(12);
+        },
+        12,
+        Code::EventDuplicate,
+    ),
+    (
+        "the first of two wrongs is named",
+        |log| {
+            log.row(20).hash[3] ^= 1;
+            log.rows.remove(4);
+        },
+        5,
+        Code::EventMissing,
+    ),
+];
+
+#[test]
+fn each_tampering_is_named() {
+    for (name, tamper, seq, code) in TAMPERINGS {
+        let mut log = Log::new(25);
+        tamper(&mut log);
+        let report = log.verify(signed());
+        assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
+        // Nothing of it needs a key.
+        let report = log.verify(Against::nothing());
+        assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
+    }
+}
+
+#[test]
+fn columns_that_no_sound_row_has() {
+    let mut log = Log::new(25);
+    log.schema = log
+        .schema
+        .replace(") STRICT;", ");")
+        .replace("CHECK (length(id) = 16)", "")
+        .replace("CHECK (length(hash) = 32)", "");
+    for (row, code) in [
+        (
+            Row {
+                hash: Vec::new(),
+                ..log.rows[6].clone()
+            },
+            Code::PayloadChanged,
+        ),
+        (
+            Row {
+                hash: vec![0; 31],
+                ..log.rows[6].clone()
+            },
+            Code::PayloadChanged,
+        ),
+        (
+            Row {
+                id: vec![1],
+                ..log.rows[6].clone()
+            },
+            Code::IdDiffers,
+        ),
+        (
+            Row {
+                payload: "{}".to_owned(),
+                ..log.rows[6].clone()
+            },
+            Code::PayloadChanged,
+        ),
+    ] {
+        let mut log = log.clone();
+        *log.row(7) = row;
+        assert_eq!(found(&log.verify(signed())), Some((7, code)));
+    }
+}
+
+/// More events than are verified at a time.
+#[test]
+fn where_stretches_meet() {
+    const EDGE: usize = 16_384;
+    let mut whole = Log::new(EDGE as u64 + 20);
+    whole.notes.clear();
+    let report = whole.verify(Against::nothing());
+    assert_eq!((found(&report), report.events), (None, EDGE as u64 + 20));
+    let tamperings: [(fn(&mut Log), usize, Code); 4] = [
+        (|log| drop(log.rows.remove(EDGE - 1)), EDGE, Code::EventMissing),
+        (|log| drop(log.rows.remove(EDGE)), EDGE + 1, Code::EventMissing),
+        (
+            |log| log.edit(EDGE, |record| record.event.status = None),
+            EDGE + 1,
+            Code::LinkBroken,
+        ),
+        (
+            |log| {
+                log.edit(EDGE + 1, |record| record.recorded = at(1));
+                log.rewrite_from(EDGE + 1);
+            },
+            EDGE + 1,
+            Code::ClockBack,
+        ),
+    ];
+    for (tamper, seq, code) in tamperings {
+        let mut log = whole.clone();
+        tamper(&mut log);
+        assert_eq!(found(&log.verify(Against::nothing())), Some((seq as u64, code)));
+    }
+}
+
+#[test]
+fn what_the_log_says_of_itself_is_told() {
+    let mut log = Log::new(3);
+    let mut lost = Event::new(Kind::Lost, at(4));
+    lost.detail.insert("count".to_owned(), json!(17));
+    log.push(lost);
+    log.push(Event::new(Kind::Clock, at(5)));
+    let report = log.verify(signed());
+    let remarks: Vec<_> = report
+        .remarks
+        .iter()
+        .map(|remark| (remark.seq, remark.kind, remark.count))
+        .collect();
+    assert_eq!(remarks, [(4, Kind::Lost, Some(17)), (5, Kind::Clock, None)]);
+    assert!(report.is_whole(), "{report:?}");
+}

@@ -1,0 +1,15 @@
+//! Whatever is done to a log is found, and named: against real SQLite files, and against exports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod checkpoints;
+mod events;
+mod exports;
+mod manifests;
+mod reading;
+mod support;

@@ -1,0 +1,120 @@
+//! Signatures of manifests: each is somebody's, and an event tells of it.
+
+use postern_audit::verify::{Against, Code, Report};
+use postern_audit::{Decision, Event, Hash, Kind};
+use serde_json::json;
+
+use crate::support::{ALL, Log, Manifest, at, found, key, replayed, signed};
+
+fn manifest(log: &mut Log, number: u8) -> Manifest {
+    let hash = Hash::of(&[number]);
+    let seq = log.rows.len() as u64 + 1;
+    let mut event = Event::new(Kind::ManifestSignature, at(seq));
+    event.decision = Some(Decision::Allowed);
+    event.signer_id = Some("kernel".to_owned());
+    event
+        .detail
+        .insert("manifest_hash".to_owned(), json!(hash.to_string()));
+    log.push(event);
+    Manifest {
+        hash: hash.0.to_vec(),
+        signature: key(1).sk.sign(hash.0, None).to_vec(),
+        signer: "kernel".to_owned(),
+        signed_at: at(seq).to_string(),
+    }
+}
+
+fn log() -> Log {
+    let mut log = Log::new(5);
+    for number in 0..3 {
+        let manifest = manifest(&mut log, number);
+        log.manifests.push(manifest);
+    }
+    log
+}
+
+#[test]
+fn signatures_of_manifests_are_verified() {
+    type Tampering = (&'static str, fn(&mut Log), Option<Code>);
+    let tamperings: [Tampering; 9] = [
+        ("nothing", |_| {}, None),
+        (
+            "a signature",
+            |log| log.manifests[1].signature[3] ^= 1,
+            Some(Code::ManifestSignature),
+        ),
+        (
+            "a hash",
+            |log| log.manifests[1].hash = Hash::of(b"other").0.to_vec(),
+            Some(Code::ManifestSignature),
+        ),
+        (
+            "a signer whom nobody knows",
+            |log| log.manifests[1].signer = "nobody".to_owned(),
+            Some(Code::ManifestSignerUnknown),
+        ),
+        (
+            "a signer who did not sign",
+            |log| log.manifests[1].signer = "former".to_owned(),
+            Some(Code::ManifestSignature),
+        ),
+        (
+            "a signer who was retired",
+            |log| {
+                log.manifests[1].signer = "former".to_owned();
+                log.manifests[1].signed_at = at(12).to_string();
+            },
+            Some(Code::ManifestSignerNotValid),
+        ),
+        (
+            "no time",
+            |log| log.manifests[1].signed_at = "then".to_owned(),
+            Some(Code::ManifestSignature),
+        ),
+        (
+            "one that no event tells of",
+            |log| {
+                let hash = Hash::of(b"unseen");
+                log.manifests[1].hash = hash.0.to_vec();
+                log.manifests[1].signature = key(1).sk.sign(hash.0, None).to_vec();
+            },
+            Some(Code::ManifestUnrecorded),
+        ),
+        (
+            "one less than events tell of",
+            |log| drop(log.manifests.pop()),
+            None,
+        ),
+    ];
+    for (name, tamper, code) in tamperings {
+        let mut log = log();
+        tamper(&mut log);
+        let stored = log.store();
+        let (_, replay) = replayed(stored.export(ALL).as_bytes(), signed()).unwrap();
+        for report in [stored.verify(signed()), replay] {
+            assert_eq!(found(&report), code.map(|code| (0, code)), "{name}: {report:?}");
+            let gone = u64::from(matches!(
+                name,
+                "a hash" | "no time" | "one that no event tells of" | "one less than events tell of"
+            ));
+            assert_eq!(
+                (
+                    report.manifests + u64::from(log.manifests.len() == 2),
+                    report.manifests_gone
+                ),
+                (3, gone),
+                "{name}"
+            );
+        }
+    }
+}
+
+/// A refusal to sign is no signature.
+#[test]
+fn an_event_of_a_refusal_vouches_for_nothing() {
+    let mut log = log();
+    log.edit(7, |record| record.event.decision = Some(Decision::Denied));
+    log.rewrite_from(7);
+    let report: Report = log.verify(Against::nothing());
+    assert_eq!(report.code(), Some(Code::ManifestUnrecorded));
+}

@@ -1,0 +1,93 @@
+//! Who may pass; and the record of everybody who asks.
+
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::Desk;
+use super::problem::Refusal;
+use crate::audit::Record;
+use crate::settings::{Caller, May};
+use crate::tls::Peer;
+
+/// The header that carries a request's id.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Lets those pass who may, and records each request and what became of it.
+pub(super) async fn guard(
+    State(desk): State<Desk>,
+    peer: Option<Extension<Peer>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = request_id(&request);
+    let record = Record::new(
+        id.clone(),
+        request.method().as_str(),
+        request.uri().path(),
+        desk.metrics.clone(),
+    );
+    let peer = peer.map(|Extension(peer)| peer);
+    let mut response = match admit(&desk.callers(), peer.as_ref(), &request) {
+        Ok((name, may)) => {
+            record.caller(name);
+            request.extensions_mut().insert(record.clone());
+            request.extensions_mut().insert(may);
+            next.run(request).await
+        }
+        Err(refusal) => refuse(&record, refusal),
+    };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Ends a request with a refusal.
+pub(super) fn refuse(record: &Record, refusal: Refusal) -> Response {
+    record.ends(refusal.code(), refusal.status().as_u16());
+    refusal.response(record.id())
+}
+
+/// Who asks, and what they may.
+fn admit(callers: &[Caller], peer: Option<&Peer>, request: &Request) -> Result<(String, May), Refusal> {
+    let certificate = peer.map(|peer| format!("certificate sha256:{}", peer.sha256()));
+    if callers.is_empty() {
+        // A client certificate was verified before the first byte of the request; else this is our own Unix socket.
+        return Ok((certificate.unwrap_or_else(|| "socket".to_owned()), May::Sign));
+    }
+    let caller = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| bearer(value.as_bytes()))
+        // Digests are compared: how long that takes says nothing of the token.
+        .and_then(|digest| callers.iter().find(|caller| caller.digest == digest))
+        .ok_or(Refusal::Unauthorized)?;
+    let name = match certificate {
+        Some(certificate) => format!("{} ({certificate})", caller.name),
+        None => caller.name.clone(),
+    };
+    Ok((name, caller.may))
+}
+
+/// The digest of the token that is shown.
+fn bearer(value: &[u8]) -> Option<[u8; 32]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| Sha256::digest(token.trim_ascii()).into())
+}
+
+/// The request's own id if it is a plain one, else a new one.
+fn request_id(request: &Request) -> String {
+    let plain = |text: &&str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(plain)
+        .map_or_else(|| Uuid::new_v4().to_string(), ToOwned::to_owned)
+}

@@ -1,0 +1,133 @@
+//! What callers ask: signatures, public keys, health, metrics.
+
+mod guard;
+mod problem;
+mod sign;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Extension, State};
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use postern_signers::write_key;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use self::problem::Refusal;
+use crate::audit::Record;
+use crate::keyring::Keyring;
+use crate::metrics::Metrics;
+use crate::settings::Caller;
+
+/// Whoever asks for health has the token looked at, but no more often than this.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// When the token was last looked at, and whether all was well.
+type Health = Arc<Mutex<Option<(Instant, bool)>>>;
+
+/// What answers are made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) metrics: Arc<Metrics>,
+    callers: Arc<RwLock<Arc<[Caller]>>>,
+    health: Health,
+}
+
+impl Desk {
+    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>) -> Self {
+        Self {
+            keyring,
+            metrics: Arc::new(Metrics::new()),
+            callers: Arc::new(RwLock::new(callers.into())),
+            health: Health::default(),
+        }
+    }
+
+    pub(crate) fn take_callers(&self, callers: Vec<Caller>) {
+        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = callers.into();
+    }
+
+    fn callers(&self) -> Arc<[Caller]> {
+        Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The routes. Only `/healthz` answers those who show no token.
+pub(crate) fn routes(desk: Desk) -> Router {
+    let guarded = Router::new()
+        .route("/sign", post(sign::sign))
+        .route("/signers", get(signers))
+        .route("/metrics", get(scrape))
+        .fallback(async |Extension(record): Extension<Record>| guard::refuse(&record, Refusal::NotFound))
+        .method_not_allowed_fallback(async |Extension(record): Extension<Record>| {
+            guard::refuse(&record, Refusal::MethodNotAllowed)
+        })
+        .layer(from_fn_with_state(desk.clone(), guard::guard));
+    Router::new()
+        .route("/healthz", get(health))
+        .merge(guarded)
+        .with_state(desk)
+}
+
+async fn health(State(desk): State<Desk>) -> Response {
+    let mut last = desk.health.lock().await;
+    let well = match *last {
+        Some((at, well)) if at.elapsed() < FRESH => well,
+        _ => {
+            let well = desk.keyring.probe().await.is_ok();
+            *last = Some((Instant::now(), well));
+            well
+        }
+    };
+    if well {
+        "ok\n".into_response()
+    } else {
+        Refusal::HsmUnavailable.response("")
+    }
+}
+
+async fn scrape(State(desk): State<Desk>, Extension(record): Extension<Record>) -> Response {
+    record.ends("ok", 200);
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, media_type)],
+        desk.metrics.text(&desk.keyring),
+    )
+        .into_response()
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    signers: Vec<ShownSigner<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownSigner<'a> {
+    signer_id: &'a str,
+    public_key: String,
+    current: bool,
+}
+
+async fn signers(State(desk): State<Desk>, Extension(record): Extension<Record>) -> Response {
+    record.ends("ok", 200);
+    let signers = desk.keyring.signers();
+    let shown = signers.all.values().map(|signer| ShownSigner {
+        signer_id: &signer.id,
+        public_key: write_key(&signer.key),
+        current: signer.id == signers.current.id,
+    });
+    json(&Shown {
+        signers: shown.collect(),
+    })
+}
+
+fn json(document: &impl Serialize) -> Response {
+    // Maps with keys of text and plain fields: nothing that JSON cannot say.
+    let text = serde_json::to_string(document).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response()
+}

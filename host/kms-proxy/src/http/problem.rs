@@ -1,0 +1,109 @@
+//! Refusals, as problem details (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The body is not what it should be; how, is told.
+    BadRequest(&'static str),
+    /// No bearer token, or none that is known.
+    Unauthorized,
+    /// The caller may read, not sign.
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    /// Nobody of this id signs here.
+    UnknownSigner,
+    TooLarge,
+    /// The body did not come in time.
+    Slow,
+    /// The token was lost and is being looked for.
+    HsmUnavailable,
+    /// The token did not answer in time.
+    HsmTimeout,
+    /// Too many requests wait for the token.
+    Overloaded,
+    /// The token does not sign, or not correctly.
+    SigningFailed,
+}
+
+impl Refusal {
+    /// Its name for machines, in answers, metrics and the audit.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownSigner => "unknown_signer",
+            Self::TooLarge => "too_large",
+            Self::Slow => "request_timeout",
+            Self::HsmUnavailable => "hsm_unavailable",
+            Self::HsmTimeout => "hsm_timeout",
+            Self::Overloaded => "overloaded",
+            Self::SigningFailed => "signing_failed",
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownSigner => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::HsmUnavailable | Self::HsmTimeout | Self::Overloaded | Self::SigningFailed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest(how) => Some(how),
+            Self::Forbidden => Some("this caller may read, not sign"),
+            Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
+            Self::TooLarge => Some("a payload has 1 MiB at most"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn response(self, request_id: &str) -> Response {
+        let status = self.status();
+        let problem = Problem {
+            // RFC 9457, section 4.2.1: the title is then the status's own phrase.
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Refused"),
+            status: status.as_u16(),
+            code: self.code(),
+            detail: self.detail(),
+            request_id,
+        };
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let media_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, media_type, body).into_response();
+        if self == Self::Unauthorized {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+    request_id: &'a str,
+}

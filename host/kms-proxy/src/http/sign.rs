@@ -1,0 +1,142 @@
+//! `POST /sign`.
+
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, State};
+use axum::response::Response;
+use ct_codecs::{Base64, Decoder as _, Encoder as _, Hex};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::guard::refuse;
+use super::problem::Refusal;
+use super::{Desk, json};
+use crate::audit::Record;
+use crate::pool::PoolError;
+use crate::settings::May;
+use crate::token::{Remedy, TokenError};
+
+/// The largest payload, in bytes.
+const PAYLOAD: usize = 1 << 20;
+/// The largest body: a payload in Base64, and what stands around it.
+const BODY: usize = PAYLOAD.div_ceil(3) * 4 + 4096;
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// A misspelt `signer_id` must not have another sign, so what is not known is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    payload_b64: String,
+    #[serde(default)]
+    signer_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    signature_b64: String,
+    signer_id: &'a str,
+}
+
+/// Signs the payload with the key of the signer that is asked for, else the current one's.
+pub(super) async fn sign(
+    State(desk): State<Desk>,
+    Extension(record): Extension<Record>,
+    Extension(may): Extension<May>,
+    body: Body,
+) -> Response {
+    match answer(&desk, &record, may, body).await {
+        Ok(response) => {
+            record.ends("ok", 200);
+            response
+        }
+        Err(refusal) => refuse(&record, refusal),
+    }
+}
+
+async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Response, Refusal> {
+    if may != May::Sign {
+        return Err(Refusal::Forbidden);
+    }
+    let question = read(body).await?;
+    let payload = payload(&question.payload_b64)?;
+    record.payload(hex(&Sha256::digest(&payload)));
+    let signers = desk.keyring.signers();
+    let signer = match &question.signer_id {
+        None => &signers.current,
+        Some(id) => signers.all.get(id).ok_or(Refusal::UnknownSigner)?,
+    };
+    record.signer(&signer.id);
+    let started = Instant::now();
+    let signature = desk.keyring.sign(signer, payload).await.map_err(|error| {
+        // Of the others there can be as many as there are requests, and the audit's line says all that is known.
+        if let PoolError::Token(error) = &error {
+            tracing::error!(request_id = record.id(), signer_id = signer.id, %error, "not signed");
+        }
+        failure(desk, &error)
+    })?;
+    desk.metrics.signed(&signer.id, started.elapsed());
+    let answer = Answer {
+        signature_b64: Base64::encode_to_string(&signature[..]).map_err(|_| Refusal::SigningFailed)?,
+        signer_id: &signer.id,
+    };
+    Ok(json(&answer))
+}
+
+async fn read(body: Body) -> Result<Question, Refusal> {
+    let bytes = tokio::time::timeout(ARRIVAL, to_bytes(body, BODY)).await;
+    // A body that breaks off has nobody left to tell; the only other failure is its size.
+    let bytes = bytes.map_err(|_| Refusal::Slow)?.map_err(|_| Refusal::TooLarge)?;
+    serde_json::from_slice(&bytes).map_err(|_| {
+        Refusal::BadRequest(
+            "the body is {\"payload_b64\": \"...\"}, with \"signer_id\" if need be, and nothing else",
+        )
+    })
+}
+
+fn payload(base64: &str) -> Result<Vec<u8>, Refusal> {
+    let payload = Base64::decode_to_vec(base64, None).map_err(|_| {
+        Refusal::BadRequest("payload_b64 is not Base64 (RFC 4648, section 4, with its padding)")
+    })?;
+    if payload.len() > PAYLOAD {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(payload)
+}
+
+fn failure(desk: &Desk, error: &PoolError) -> Refusal {
+    match error {
+        PoolError::Unavailable => Refusal::HsmUnavailable,
+        PoolError::Busy => Refusal::Overloaded,
+        PoolError::Late => Refusal::HsmTimeout,
+        PoolError::Token(TokenError::WrongSignature(_)) => {
+            desk.metrics.wrong_signature();
+            Refusal::SigningFailed
+        }
+        PoolError::Token(error) if error.remedy() == Remedy::None => Refusal::SigningFailed,
+        PoolError::Token(_) => Refusal::HsmUnavailable,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Hex::encode_to_string(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_is_plain_base64_and_bounded() {
+        assert_eq!(payload("aGk=").unwrap(), b"hi");
+        assert_eq!(payload("").unwrap(), b"");
+        let base64 = |size: usize| Base64::encode_to_string(vec![0; size]).unwrap();
+        assert_eq!(payload(&base64(PAYLOAD)).unwrap().len(), PAYLOAD);
+        assert!(base64(PAYLOAD).len() < BODY);
+        assert_eq!(payload(&base64(PAYLOAD + 1)), Err(Refusal::TooLarge));
+        for text in ["aGk", "aGk==", "aGl=", "a-_=", " aGk=", "aGk=\n", "aG\0k"] {
+            assert!(matches!(payload(text), Err(Refusal::BadRequest(_))), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Who signs here: signers' ids, their public keys, and the token or the software that holds the private ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ed25519_compact::{KeyPair, PublicKey, Signature};
+
+use crate::pool::{Check, Pool, PoolError, Work};
+use crate::settings::{Keys, Token};
+use crate::software::{self, SoftwareError};
+use crate::token::{Seat, TokenError};
+
+/// Someone who signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The name under which signatures are verified.
+    pub id: String,
+    /// The key's name in the token; the id, for a key in software.
+    pub label: String,
+    /// What verifies the signatures.
+    pub key: PublicKey,
+}
+
+/// All who sign, and who does where a request names nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signers {
+    pub(crate) current: Signer,
+    pub(crate) all: BTreeMap<String, Signer>,
+}
+
+/// Why a proxy cannot sign.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A signer's key is not as it must be.
+    #[error("signers.{id}: {error}")]
+    Signer {
+        /// The signer.
+        id: String,
+        /// What is wrong.
+        error: TokenError,
+    },
+    /// The token is not as it must be.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The key in software cannot be had.
+    #[error(transparent)]
+    Software(#[from] SoftwareError),
+    /// The token does not answer.
+    #[error("{0}")]
+    Silent(&'static str),
+}
+
+impl KeysError {
+    /// Whether trying again can only do harm until someone has changed something.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Signer { error, .. } | Self::Token(error) => matches!(
+                error,
+                TokenError::Pin(_)
+                    | TokenError::PinLocked
+                    | TokenError::PinFinalTry
+                    | TokenError::Loose { .. }
+                    | TokenError::Load { .. }
+            ),
+            Self::Software(_) => true,
+            Self::Silent(_) => false,
+        }
+    }
+}
+
+/// Signs.
+pub(crate) struct Keyring {
+    backend: Backend,
+    signers: Arc<RwLock<Arc<Signers>>>,
+}
+
+enum Backend {
+    Token(Arc<Pool>),
+    Software(KeyPair),
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("signers", &self.signers())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What went wrong with one of the signers.
+type OfSigner = (String, TokenError);
+
+impl Keyring {
+    /// Opens the token and examines every signer's key.
+    pub(crate) async fn open(keys: &Keys) -> Result<Self, KeysError> {
+        let (backend, signers) = match keys {
+            Keys::Token { token, .. } => {
+                let (pool, signers) = Pool::open(token.clone(), examine(keys)).await.map_err(of_pool)?;
+                (Backend::Token(pool), sorted(signers)?)
+            }
+            Keys::Software(file) => {
+                let key = software::key(file.as_deref())?;
+                let signer = Signer {
+                    id: software::id(&key),
+                    label: software::id(&key),
+                    key: key.pk,
+                };
+                let signers = Signers {
+                    current: signer.clone(),
+                    all: [(signer.id.clone(), signer)].into(),
+                };
+                (Backend::Software(key), signers)
+            }
+        };
+        Ok(Self {
+            backend,
+            signers: Arc::new(RwLock::new(Arc::new(signers))),
+        })
+    }
+
+    /// Takes other signers of the same token. The ones before stay if one is not as it must be.
+    pub(crate) async fn reload(&self, keys: &Keys) -> Result<(), KeysError> {
+        let (Backend::Token(pool), Keys::Token { token, .. }) = (&self.backend, keys) else {
+            return Ok(());
+        };
+        let read = if pool.is_open() {
+            let read = pool.run(examine(keys)).await;
+            pool.keep_pin(token);
+            read
+        } else {
+            let token = Token {
+                pin: token.pin.clone(),
+                ..pool.token()
+            };
+            pool.reopen(token, examine(keys)).await
+        };
+        let signers = sorted(read.map_err(of_pool)?)?;
+        *self.signers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
+        Ok(())
+    }
+
+    pub(crate) fn signers(&self) -> Arc<Signers> {
+        current(&self.signers)
+    }
+
+    /// Signs with a signer's key; what comes back verifies.
+    pub(crate) async fn sign(&self, signer: &Signer, payload: Vec<u8>) -> Result<Signature, PoolError> {
+        match &self.backend {
+            Backend::Token(pool) => {
+                let signer = signer.clone();
+                let sign: Work<Signature> =
+                    Box::new(move |_, seat| seat.sign(&signer.label, &signer.key, &payload));
+                pool.run(sign).await
+            }
+            Backend::Software(key) => Ok(key.sk.sign(&payload, None)),
+        }
+    }
+
+    /// Whether the token answers and holds the current signer's key.
+    pub(crate) async fn probe(&self) -> Result<(), PoolError> {
+        match &self.backend {
+            Backend::Token(pool) => pool.probe(&self.check()).await,
+            Backend::Software(_) => Ok(()),
+        }
+    }
+
+    /// Keeps the token open, for as long as it is polled.
+    pub(crate) async fn keep(&self) {
+        match &self.backend {
+            Backend::Token(pool) => Arc::clone(pool).keep(self.check()).await,
+            Backend::Software(_) => std::future::pending().await,
+        }
+    }
+
+    fn check(&self) -> Check {
+        let signers = Arc::clone(&self.signers);
+        Arc::new(move |_, seat| {
+            let Signer { label, key, .. } = &current(&signers).current;
+            seat.recognise(label, key)
+        })
+    }
+
+    pub(crate) fn is_software(&self) -> bool {
+        matches!(self.backend, Backend::Software(_))
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        match &self.backend {
+            Backend::Token(pool) => pool.is_up(),
+            Backend::Software(_) => true,
+        }
+    }
+
+    pub(crate) fn open_sessions(&self) -> usize {
+        match &self.backend {
+            Backend::Token(pool) => pool.open_sessions(),
+            Backend::Software(_) => 0,
+        }
+    }
+}
+
+fn current(signers: &RwLock<Arc<Signers>>) -> Arc<Signers> {
+    Arc::clone(&signers.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Examines every signer's key. What is wrong with a key is told with its signer; that sessions fail is the token's.
+fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
+    let keys = keys.clone();
+    Box::new(move |_, seat| {
+        let Keys::Token {
+            signers,
+            current,
+            lenient,
+            ..
+        } = keys
+        else {
+            return Err(TokenError::NoKey(String::new()));
+        };
+        let mut all = BTreeMap::new();
+        for (id, label) in signers {
+            match one(seat, &id, &label, lenient) {
+                Ok(signer) => all.insert(id, signer),
+                Err(error @ TokenError::Call(_)) => return Err(error),
+                Err(error) => return Ok(Err((id, error))),
+            };
+        }
+        let Some(current) = all.get(&current).cloned() else {
+            return Err(TokenError::NoKey(current));
+        };
+        Ok(Ok(Signers { current, all }))
+    })
+}
+
+fn one(seat: &mut Seat, id: &str, label: &str, lenient: bool) -> Result<Signer, TokenError> {
+    Ok(Signer {
+        key: seat.examine(label, lenient)?,
+        id: id.to_owned(),
+        label: label.to_owned(),
+    })
+}
+
+fn sorted(read: Result<Signers, OfSigner>) -> Result<Signers, KeysError> {
+    read.map_err(|(id, error)| KeysError::Signer { id, error })
+}
+
+fn of_pool(error: PoolError) -> KeysError {
+    match error {
+        PoolError::Token(error) => KeysError::Token(error),
+        PoolError::Late => KeysError::Silent("the token does not answer in time"),
+        PoolError::Busy => KeysError::Silent("too many requests wait for the token: try again"),
+        PoolError::Unavailable => KeysError::Silent("the token is not available"),
+    }
+}

@@ -1,0 +1,104 @@
+//! The proxy's metrics, in the OpenMetrics text format.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::keyring::Keyring;
+
+/// In seconds: a token in software signs in fractions of a millisecond, one across a network in tens of them.
+const BUCKETS: [f64; 15] = [
+    100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSigner {
+    signer: String,
+}
+
+/// What is counted and measured.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Outcome, Counter>,
+    durations: Family<OfSigner, Histogram, fn() -> Histogram>,
+    wrong: Counter,
+    sessions: Gauge,
+    up: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("postern_kms_proxy");
+        let requests = Family::<Outcome, Counter>::default();
+        let durations: Family<OfSigner, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        let (wrong, sessions, up) = (Counter::default(), Gauge::default(), Gauge::default());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This program", build);
+        let help = "Requests by result: ok, the code of the refusal, or abandoned by who asked";
+        registry.register("requests", help, requests.clone());
+        let help = "Time from a request that is sound to its verified signature, waiting included";
+        registry.register_with_unit("sign_duration", help, Unit::Seconds, durations.clone());
+        let help = "Signatures of the token that did not verify and were withheld";
+        registry.register("self_verification_failures", help, wrong.clone());
+        let help = "Sessions of the token that are open";
+        registry.register("sessions_open", help, sessions.clone());
+        let help = "1 while the token answers and holds the current key";
+        registry.register("token_up", help, up.clone());
+        Self {
+            registry,
+            requests,
+            durations,
+            wrong,
+            sessions,
+            up,
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, result: &'static str) {
+        self.requests.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// A signer of the settings signed.
+    pub(crate) fn signed(&self, signer: &str, took: Duration) {
+        let signer = signer.to_owned();
+        self.durations
+            .get_or_create(&OfSigner { signer })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A signature did not verify.
+    pub(crate) fn wrong_signature(&self) {
+        self.wrong.inc();
+    }
+
+    /// All of it, as scrapers read it.
+    pub(crate) fn text(&self, keyring: &Keyring) -> String {
+        self.sessions
+            .set(i64::try_from(keyring.open_sessions()).unwrap_or(i64::MAX));
+        self.up.set(i64::from(keyring.is_up()));
+        let mut text = String::new();
+        // Only a writer that fails could make it fail, and a String does not.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}

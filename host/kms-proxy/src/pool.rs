@@ -1,0 +1,318 @@
+//! Sessions for requests: so many at a time, so many that wait, none for longer than the deadline; and a token that was
+//! lost is found again.
+//!
+//! Calls into a module block and cannot be interrupted, so they run on threads of their own, and a call that hangs keeps
+//! its place: at most as many threads hang as there are places. A module is initialised anew only while all places are
+//! empty, since it must not be during a call.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::settings::Token;
+use crate::token::{Login, Module, Remedy, Seat, TokenError};
+
+/// How often a token is looked at that nobody asks.
+const PROBE: Duration = Duration::from_secs(5);
+/// A token that was lost is looked for after so long, then after twice that, and so on.
+const FIRST: Duration = Duration::from_millis(250);
+/// But never less often.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PoolError {
+    /// The token was lost and is being looked for, or waits for someone.
+    #[error("the token is not available")]
+    Unavailable,
+    /// Too many wait already.
+    #[error("too many requests wait for the token")]
+    Busy,
+    /// There was no answer by the deadline.
+    #[error("the token did not answer in time")]
+    Late,
+    /// The token answered with an error.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// How it stands with the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Up,
+    /// It answers too late.
+    Slow,
+    /// It is looked for.
+    Lost,
+    /// Nothing is tried until the settings are read again.
+    Waits,
+}
+
+/// What is to be done with a session of a token.
+pub(crate) type Work<T> = Box<dyn FnOnce(&Login, &mut Seat) -> Result<T, TokenError> + Send>;
+/// What tells whether all is well.
+pub(crate) type Check = Arc<dyn Fn(&Login, &mut Seat) -> Result<(), TokenError> + Send + Sync>;
+
+/// A token's sessions.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    module: Module,
+    token: RwLock<Token>,
+    sessions: u32,
+    deadline: Duration,
+    /// Those who wait and those who have a place.
+    admitted: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    link: RwLock<Option<Arc<Link>>>,
+    state: watch::Sender<State>,
+}
+
+/// What there is between initialising the module and the next time. Sessions go before the login.
+#[derive(Debug)]
+struct Link {
+    idle: Mutex<Vec<Seat>>,
+    login: Login,
+}
+
+impl Pool {
+    /// Logs in, and does the first `work`.
+    pub(crate) async fn open<T: Send + 'static>(
+        token: Token,
+        work: Work<T>,
+    ) -> Result<(Arc<Self>, T), PoolError> {
+        let module = Module::load(&token)?;
+        let pool = Arc::new(Self {
+            module,
+            sessions: u32::try_from(token.sessions).unwrap_or(u32::MAX),
+            deadline: token.deadline,
+            admitted: Arc::new(Semaphore::new(token.sessions + token.queue)),
+            places: Arc::new(Semaphore::new(token.sessions)),
+            link: RwLock::new(None),
+            state: watch::Sender::new(State::Lost),
+            token: RwLock::new(token),
+        });
+        let token = pool.token();
+        let first = pool.reopen(token, work).await?;
+        Ok((pool, first))
+    }
+
+    /// Does `work` with a session.
+    pub(crate) async fn run<T: Send + 'static>(self: &Arc<Self>, work: Work<T>) -> Result<T, PoolError> {
+        if !self.is_open() {
+            return Err(PoolError::Unavailable);
+        }
+        let until = Instant::now() + self.deadline;
+        let admitted = Arc::clone(&self.admitted)
+            .try_acquire_owned()
+            .map_err(|_| PoolError::Busy)?;
+        let place = timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
+        let place = place
+            .map_err(|_| PoolError::Late)?
+            .map_err(|_| PoolError::Unavailable)?;
+        let link = self.link().ok_or(PoolError::Unavailable)?;
+        let pool = Arc::clone(self);
+        let call = tokio::task::spawn_blocking(move || {
+            let result = pool.call(&link, work);
+            // In this order: an empty place means that nobody is in the module.
+            drop(link);
+            drop((place, admitted));
+            result
+        });
+        match timeout_at(until, call).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_panicked)) => Err(PoolError::Unavailable),
+            Err(_) => Err(PoolError::Late),
+        }
+    }
+
+    fn call<T>(&self, link: &Link, work: Work<T>) -> Result<T, TokenError> {
+        let idle = || link.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle().pop();
+        let result = match waiting {
+            Some(seat) => Ok(seat),
+            None => link.login.seat(),
+        };
+        let result = result.and_then(|mut seat| {
+            let done = work(&link.login, &mut seat)?;
+            idle().push(seat);
+            Ok(done)
+        });
+        if let Err(error) = &result
+            && error.remedy() != Remedy::None
+        {
+            self.lose(error);
+        }
+        result
+    }
+
+    fn lose(&self, error: &TokenError) {
+        let lost = self.state.send_if_modified(|state| {
+            let open = matches!(state, State::Up | State::Slow);
+            if open {
+                *state = State::Lost;
+            }
+            open
+        });
+        if lost {
+            tracing::error!(%error, "the token is lost; nothing is signed until it is found again");
+        }
+    }
+
+    /// Initialises the module anew, logs in, and does `work`; nobody else is in the module meanwhile.
+    pub(crate) async fn reopen<T: Send + 'static>(
+        self: &Arc<Self>,
+        token: Token,
+        work: Work<T>,
+    ) -> Result<T, PoolError> {
+        let everybody = timeout(
+            self.deadline,
+            Arc::clone(&self.places).acquire_many_owned(self.sessions),
+        );
+        let everybody = everybody
+            .await
+            .map_err(|_| PoolError::Late)?
+            .map_err(|_| PoolError::Unavailable)?;
+        let pool = Arc::clone(self);
+        let opening = tokio::task::spawn_blocking(move || {
+            let result = pool.open_link(token, work);
+            drop(everybody);
+            result
+        });
+        Ok(opening.await.map_err(|_| PoolError::Unavailable)??)
+    }
+
+    fn open_link<T>(&self, token: Token, work: Work<T>) -> Result<T, TokenError> {
+        let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        self.state.send_replace(State::Lost);
+        // Logs out.
+        *link = None;
+        let login = Login::open(&self.module, &token)?;
+        let mut seat = login.seat()?;
+        let done = work(&login, &mut seat)?;
+        *link = Some(Arc::new(Link {
+            idle: Mutex::new(vec![seat]),
+            login,
+        }));
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+        self.state.send_replace(State::Up);
+        Ok(done)
+    }
+
+    /// Looks at the token now and then, and looks for it when it is lost, for as long as it is polled.
+    pub(crate) async fn keep(self: Arc<Self>, check: Check) {
+        let mut state = self.state.subscribe();
+        loop {
+            let lost = tokio::select! {
+                _ = state.wait_for(|state| *state == State::Lost) => true,
+                () = tokio::time::sleep(PROBE) => false,
+            };
+            if lost {
+                self.find_again(&check).await;
+            } else {
+                // What it finds is noted.
+                let _ = self.probe(&check).await;
+            }
+        }
+    }
+
+    /// Whether the token answers and all is well with it.
+    pub(crate) async fn probe(self: &Arc<Self>, check: &Check) -> Result<(), PoolError> {
+        let check = Arc::clone(check);
+        let result = self
+            .run(Box::new(move |login, seat| {
+                login.is_there()?;
+                check(login, seat)
+            }))
+            .await;
+        match &result {
+            Ok(()) => self.note(State::Slow, State::Up),
+            Err(PoolError::Late | PoolError::Busy) => self.note(State::Up, State::Slow),
+            // Whatever is wrong with what is served with, opening everything anew may mend it.
+            Err(PoolError::Token(error)) => self.lose(error),
+            Err(PoolError::Unavailable) => {}
+        }
+        result
+    }
+
+    fn note(&self, from: State, to: State) {
+        let changed = self.state.send_if_modified(|state| {
+            let changes = *state == from;
+            if changes {
+                *state = to;
+            }
+            changes
+        });
+        if changed && to == State::Slow {
+            tracing::warn!("the token does not answer in time");
+        }
+    }
+
+    async fn find_again(self: &Arc<Self>, check: &Check) {
+        let delays = ExponentialBuilder::new()
+            .with_min_delay(FIRST)
+            .with_max_delay(LAST)
+            .with_jitter()
+            .without_max_times();
+        let mut said = String::new();
+        for delay in delays.build() {
+            let check = Arc::clone(check);
+            let work: Work<()> = Box::new(move |login, seat| check(login, seat));
+            match self.reopen(self.token(), work).await {
+                Ok(()) => return tracing::info!("the token is found again"),
+                Err(PoolError::Token(error)) if error.remedy() == Remedy::Wait => {
+                    tracing::error!(%error, "the token is not tried again until the settings are read (SIGHUP)");
+                    self.state.send_replace(State::Waits);
+                    return;
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    if reason != said {
+                        tracing::warn!(reason, "the token is not there yet");
+                        said = reason;
+                    }
+                }
+            }
+            tokio::time::sleep(delay).await;
+            // Settings that were read meanwhile may have found it.
+            if *self.state.borrow() != State::Lost {
+                return;
+            }
+        }
+    }
+
+    /// The token's settings, and its PIN, as they were last read.
+    pub(crate) fn token(&self) -> Token {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a PIN for the next time that one is needed.
+    pub(crate) fn keep_pin(&self, token: &Token) {
+        self.token.write().unwrap_or_else(PoisonError::into_inner).pin = token.pin.clone();
+    }
+
+    fn link(&self) -> Option<Arc<Link>> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether requests are tried.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up | State::Slow)
+    }
+
+    /// Whether the token answered when it was last looked at.
+    pub(crate) fn is_up(&self) -> bool {
+        *self.state.borrow() == State::Up
+    }
+
+    /// The sessions that are open.
+    pub(crate) fn open_sessions(&self) -> usize {
+        let idle = self.link().map_or(0, |link| {
+            link.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+        });
+        let all = usize::try_from(self.sessions).unwrap_or(usize::MAX);
+        idle + all.saturating_sub(self.places.available_permits())
+    }
+}

@@ -1,0 +1,216 @@
+//! A proxy: started from settings, serving until it is stopped.
+
+use std::sync::Arc;
+
+use axum_server::tls_rustls::RustlsConfig;
+use postern_signers::write_key;
+use tokio::task::JoinSet;
+
+use crate::http::{self, Desk};
+use crate::keyring::{Keyring, KeysError, Signer};
+use crate::listen::{ListenError, Listener, STOPPING, Stop};
+use crate::settings::{Address, Keys, Settings};
+use crate::tls::{self, TlsError};
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct Proxy {
+    desk: Desk,
+    settings: Settings,
+    address: Address,
+    tls: Option<RustlsConfig>,
+    stop: Stop,
+    running: JoinSet<&'static str>,
+}
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
+
+impl StartError {
+    /// Whether trying again can only do harm until someone has changed something: a wrong PIN tried over and over locks
+    /// the token.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Listen(_) => false,
+            Self::Tls(_) => true,
+            Self::Keys(error) => error.is_final(),
+        }
+    }
+}
+
+/// Opens the token and examines the keys, and serves nothing. Who signs, and who of them does unless asked otherwise.
+///
+/// # Errors
+/// As [`Proxy::start`], but for the address.
+pub async fn inspect(settings: &Settings) -> Result<(Vec<Signer>, String), StartError> {
+    if let Some(files) = &settings.tls {
+        tls::config(files)?;
+    }
+    let signers = Keyring::open(&settings.keys).await?.signers();
+    Ok((
+        signers.all.values().cloned().collect(),
+        signers.current.id.clone(),
+    ))
+}
+
+impl Proxy {
+    /// Opens the token, examines every key, listens and serves.
+    ///
+    /// # Errors
+    /// If one of these cannot be done. A PIN that is refused is not tried a second time.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let tls = match &settings.tls {
+            Some(files) => Some(RustlsConfig::from_config(tls::config(files)?)),
+            None => None,
+        };
+        let listener = Listener::bind(&settings.listen)?;
+        let keyring = Arc::new(Keyring::open(&settings.keys).await?);
+        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone());
+        let mut proxy = Self {
+            address: listener.address(),
+            stop: Stop::default(),
+            running: JoinSet::new(),
+            desk,
+            settings,
+            tls,
+        };
+        let serving = listener.serve(
+            http::routes(proxy.desk.clone()),
+            proxy.tls.clone(),
+            proxy.stop.clone(),
+        );
+        proxy.running.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the listener ended");
+            }
+            "the listener"
+        });
+        proxy.running.spawn(async move {
+            keyring.keep().await;
+            "the watch over the token"
+        });
+        proxy.announce();
+        Ok(proxy)
+    }
+
+    /// Where callers reach it.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Takes the signers, which of them is current, the callers and the certificates of other settings, and the PIN, if
+    /// one is needed again. What else they say needs a restart.
+    ///
+    /// # Errors
+    /// If one of them is not as it must be; then nothing is taken.
+    pub async fn reload(&mut self, new: Settings) -> Result<(), String> {
+        let config = match (&new.tls, &self.tls) {
+            (Some(files), Some(_)) => Some(tls::config(files).map_err(|error| error.to_string())?),
+            (None, None) => None,
+            _ => return Err("tls: was there or was not when the proxy started: restart it".to_owned()),
+        };
+        self.stays(&new)?;
+        self.desk
+            .keyring
+            .reload(&new.keys)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.desk.take_callers(new.callers.clone());
+        if let (Some(config), Some(tls)) = (config, &self.tls) {
+            tls.reload_from_config(config);
+        }
+        self.settings = new;
+        self.announce();
+        Ok(())
+    }
+
+    /// What cannot change while it runs.
+    fn stays(&self, new: &Settings) -> Result<(), String> {
+        let differs = |what: &str| {
+            Err(format!(
+                "{what} is not what it was at the start: restart the proxy"
+            ))
+        };
+        if new.listen != self.settings.listen {
+            return differs("listen");
+        }
+        match (&self.settings.keys, &new.keys) {
+            (Keys::Token { token: old, .. }, Keys::Token { token: new, .. }) => {
+                let of = |token: &crate::settings::Token| {
+                    (
+                        token.module.clone(),
+                        token.name.clone(),
+                        token.sessions,
+                        token.queue,
+                        token.deadline,
+                    )
+                };
+                if of(old) == of(new) {
+                    Ok(())
+                } else {
+                    differs("token")
+                }
+            }
+            (Keys::Software(old), Keys::Software(new)) if old == new => Ok(()),
+            _ => differs("token"),
+        }
+    }
+
+    /// Waits for the end of a part that should not end, and names it.
+    pub(crate) async fn ended(&mut self) -> &'static str {
+        match self.running.join_next().await {
+            Some(Ok(part)) => part,
+            Some(Err(_panicked)) => "a part that panicked",
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Accepts nothing more, finishes what it has begun, for a while, logs out of the token.
+    pub async fn stop(mut self) {
+        self.stop.stop();
+        let listener = async {
+            while let Some(ended) = self.running.join_next().await {
+                if matches!(ended, Ok("the listener")) {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(STOPPING, listener).await.is_err() {
+            tracing::warn!("stopped with requests unanswered");
+        }
+        self.running.shutdown().await;
+        tracing::info!("stopped");
+    }
+
+    fn announce(&self) {
+        let signers = self.desk.keyring.signers();
+        for signer in signers.all.values() {
+            let (id, key) = (&signer.id, write_key(&signer.key));
+            let current = *id == signers.current.id;
+            tracing::info!(signer_id = id, public_key = key, current, "signer");
+        }
+        if self.desk.keyring.is_software() {
+            tracing::warn!(
+                signer_id = signers.current.id,
+                "DEVELOPMENT: signing with a key in this process's memory. Whoever can read it can sign as this \
+                 signer. Never use it for anything that counts"
+            );
+        }
+        let callers = self.settings.callers.len();
+        let (listen, tls) = (self.address.to_string(), self.tls.is_some());
+        tracing::info!(listen, tls, callers, current = signers.current.id, "serving");
+    }
+}

@@ -1,0 +1,156 @@
+//! The form of `kms-proxy.yaml`: plain data, with its defaults.
+
+use std::time::Duration;
+
+use deserr::Deserr;
+use postern_gate::config::{ConfigErrors, Digest, Entries, Span};
+
+/// The whole file.
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) listen: String,
+    #[deserr(default)]
+    pub(super) tls: Option<Tls>,
+    #[deserr(default)]
+    pub(super) callers: Entries<Caller>,
+    #[deserr(default)]
+    pub(super) token: Option<Token>,
+    #[deserr(default)]
+    pub(super) signers: Entries<Signer>,
+    #[deserr(default)]
+    pub(super) current: Option<String>,
+    #[deserr(default)]
+    pub(super) development: Option<Development>,
+    #[deserr(default = Log { format: Format::Json, level: Level::Info })]
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    #[deserr(default)]
+    pub(super) client_ca: Option<String>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Caller {
+    #[deserr(default)]
+    pub(super) env: Option<String>,
+    #[deserr(default)]
+    pub(super) digest: Option<Digest>,
+    #[deserr(default = May::Sign)]
+    pub(super) may: May,
+}
+
+/// What a caller may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum May {
+    /// Everything.
+    Sign,
+    /// Public keys and metrics; no signature.
+    Read,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Token {
+    pub(super) module: String,
+    #[deserr(default)]
+    pub(super) label: Option<String>,
+    #[deserr(default)]
+    pub(super) serial: Option<String>,
+    pub(super) pin: Pin,
+    #[deserr(default = 4)]
+    pub(super) sessions: usize,
+    #[deserr(default = 256)]
+    pub(super) queue: usize,
+    #[deserr(default = Span(Duration::from_secs(5)))]
+    pub(super) deadline: Span,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Pin {
+    #[deserr(default)]
+    pub(super) env: Option<String>,
+    #[deserr(default)]
+    pub(super) file: Option<String>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Signer {
+    pub(super) label: String,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Development {
+    #[deserr(default)]
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+pub(super) struct Log {
+    #[deserr(default = Format::Json)]
+    pub(super) format: Format,
+    #[deserr(default = Level::Info)]
+    pub(super) level: Level,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The least that is logged. The audit line of a request is written whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, rename_all = lowercase)]
+pub enum Level {
+    /// What needs someone.
+    Error,
+    /// What may need someone.
+    Warn,
+    /// What changes.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+impl Level {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// Reads a file. JSON is read as the YAML it is.
+pub(super) fn parse(text: &str) -> Result<File, ConfigErrors> {
+    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let document: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| ConfigErrors::whole(error.without_snippet().to_string()))?;
+    if document.is_null() {
+        return Err(ConfigErrors::whole(
+            "is empty; it needs \"listen\", \"token\", \"signers\" and \"current\" at least",
+        ));
+    }
+    deserr::deserialize(document)
+}

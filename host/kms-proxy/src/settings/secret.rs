@@ -1,0 +1,64 @@
+//! Secrets that settings name: in the environment, or in a file.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use postern_gate::config::ConfigErrors;
+use secrecy::SecretString;
+
+/// Read and written by anybody.
+const OTHERS: u32 = 0o007;
+/// No PIN is longer.
+const LONGEST: u64 = 4096;
+
+/// The secret in the variable of this name; the errors are told at `at`.
+pub(super) fn in_variable(
+    at: &str,
+    name: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    errors: &mut ConfigErrors,
+) -> Option<SecretString> {
+    if !is_name(name) {
+        let message = "is no name of an environment variable; put the secret into the environment and its variable's \
+                       name here (what stands here is not repeated: it may be the secret)";
+        errors.add(at, message);
+        return None;
+    }
+    let value = variable(name).filter(|value| !value.is_empty());
+    if value.is_none() {
+        errors.add(at, format!("{name} is not set"));
+    }
+    value.map(SecretString::from)
+}
+
+/// The secret in a file, without the end of its line; the errors are told at `at`.
+pub(super) fn in_file(at: &str, file: &Path, errors: &mut ConfigErrors) -> Option<SecretString> {
+    match read(file) {
+        Ok(text) => Some(text),
+        Err(reason) => {
+            errors.add(at, format!("{}: {reason}", file.display()));
+            None
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<SecretString, String> {
+    let found = std::fs::metadata(file).map_err(|error| error.to_string())?;
+    if found.mode() & OTHERS != 0 {
+        return Err("is open to everybody on this machine: chmod o= it".to_owned());
+    }
+    if found.len() > LONGEST {
+        return Err(format!("is larger than {LONGEST} bytes: that is no PIN"));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("is empty".to_owned()),
+        secret => Ok(SecretString::from(secret)),
+    }
+}
+
+/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}

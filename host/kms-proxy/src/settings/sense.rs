@@ -1,0 +1,318 @@
+//! From what is written to settings that make sense.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use deserr::errors::helpers::did_you_mean;
+use postern_gate::config::{ConfigErrors, Entries};
+use postern_signers::is_id;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use super::form::{self, File};
+use super::{Address, Caller, Keys, Log, Mode, Settings, Tls, Token, TokenName, secret};
+
+/// The shortest bearer token that is accepted, in bytes.
+const SHORTEST_TOKEN: usize = 16;
+/// PKCS#11 pads a token's label to so many bytes, and its serial number to half of them.
+const LONGEST_LABEL: usize = 32;
+
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(super) fn settings(
+    file: File,
+    directory: &Path,
+    mode: Mode,
+    variable: Lookup<'_>,
+) -> Result<Settings, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let callers = callers(&file.callers, variable, &mut errors);
+    let listen = listen(&file, directory, &mut errors);
+    let keys = keys(&file, directory, mode, variable, &mut errors);
+    let tls = file.tls.map(|written| Tls {
+        certificate: directory.join(written.certificate),
+        key: directory.join(written.key),
+        client_ca: written.client_ca.map(|path| directory.join(path)),
+    });
+    let log = Log {
+        format: file.log.format,
+        level: file.log.level,
+    };
+    match (listen, keys) {
+        (Some(listen), Some(keys)) if errors.issues().is_empty() => Ok(Settings {
+            listen,
+            tls,
+            callers,
+            keys,
+            log,
+        }),
+        _ => Err(errors),
+    }
+}
+
+pub(super) fn only_token(file: File, directory: &Path, variable: Lookup<'_>) -> Result<Token, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    match &file.token {
+        None => errors.add("token", "must say which token is to hold the key"),
+        Some(written) => {
+            if let Some(token) = token(written, directory, variable, &mut errors)
+                && errors.issues().is_empty()
+            {
+                return Ok(token);
+            }
+        }
+    }
+    Err(errors)
+}
+
+/// The address, if those who reach it need to be somebody.
+fn listen(file: &File, directory: &Path, errors: &mut ConfigErrors) -> Option<Address> {
+    let address = Address::parse(&file.listen, directory)
+        .map_err(|error| errors.add("listen", error.to_string()))
+        .ok()?;
+    let known = !file.callers.is_empty() || file.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    match address {
+        Address::Tcp(tcp) => {
+            if file.tls.is_none() && !tcp.ip().is_loopback() {
+                let message = "needs \"tls: {certificate: .., key: ..}\" beside it: payloads and bearer tokens would \
+                               cross the network for all to see";
+                errors.add("listen", message);
+            }
+            if !known {
+                let message = "needs callers (bearer tokens) or tls.client_ca (client certificates): whoever reaches \
+                               a port could have anything signed; a Unix socket needs neither";
+                errors.add("listen", message);
+            }
+        }
+        Address::Unix(_) if file.tls.is_some() => {
+            errors.add("tls", "goes with a TCP port: a Unix socket stays on this machine");
+        }
+        Address::Unix(_) => {}
+    }
+    Some(address)
+}
+
+fn callers(written: &Entries<form::Caller>, variable: Lookup<'_>, errors: &mut ConfigErrors) -> Vec<Caller> {
+    let mut callers: Vec<Caller> = Vec::new();
+    for (name, caller) in written.iter() {
+        let at = format!("callers.{name}");
+        if !is_id(name) {
+            errors.add(
+                &at,
+                "must be named with 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`",
+            );
+        }
+        let Some(digest) = digest(&at, caller, variable, errors) else {
+            continue;
+        };
+        if let Some(other) = callers.iter().find(|other| other.digest == digest) {
+            errors.add(
+                &at,
+                format!(
+                    "has the same token as {}: they could not be told apart",
+                    other.name
+                ),
+            );
+        }
+        callers.push(Caller {
+            name: name.clone(),
+            digest,
+            may: caller.may,
+        });
+    }
+    callers
+}
+
+fn digest(
+    at: &str,
+    caller: &form::Caller,
+    variable: Lookup<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<[u8; 32]> {
+    match (&caller.env, caller.digest) {
+        (Some(name), None) => {
+            let at = format!("{at}.env");
+            let token = secret::in_variable(&at, name, variable, errors)?;
+            if token.expose_secret().len() < SHORTEST_TOKEN {
+                let message = format!(
+                    "is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one"
+                );
+                errors.add(at, message);
+                return None;
+            }
+            Some(Sha256::digest(token.expose_secret()).into())
+        }
+        (None, Some(digest)) => Some(digest.0),
+        _ => {
+            let message =
+                "needs its token: `env` (a variable that holds it) or `digest` (its SHA-256), one of them";
+            errors.add(at, message);
+            None
+        }
+    }
+}
+
+fn keys(
+    file: &File,
+    directory: &Path,
+    mode: Mode,
+    variable: Lookup<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Keys> {
+    if file.development.is_some() && mode == Mode::Production {
+        errors.add("development", "is taken only with --development");
+    }
+    match (&file.token, &file.development) {
+        (Some(_), Some(_)) => {
+            errors.add(
+                "development",
+                "goes without `token`: a proxy signs with one or the other",
+            );
+            None
+        }
+        (None, Some(written)) => {
+            for (field, there) in [
+                ("signers", !file.signers.is_empty()),
+                ("current", file.current.is_some()),
+            ] {
+                if there {
+                    errors.add(field, "goes with `token`: the key for development names itself");
+                }
+            }
+            Some(Keys::Software(
+                written.key.as_ref().map(|path| directory.join(path)),
+            ))
+        }
+        (Some(written), None) => {
+            let signers = signers(&file.signers, errors);
+            let current = current(file, errors);
+            Some(Keys::Token {
+                token: token(written, directory, variable, errors)?,
+                signers,
+                current: current?,
+                lenient: mode == Mode::Development,
+            })
+        }
+        (None, None) => {
+            errors.add(
+                "token",
+                "must say which token holds the keys; for a key in software write \"development: {}\" and start with \
+                 --development",
+            );
+            None
+        }
+    }
+}
+
+fn signers(written: &Entries<form::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, String> {
+    for (id, signer) in written.iter() {
+        let at = format!("signers.{id}");
+        if !is_id(id) {
+            errors.add(
+                &at,
+                "must be named with 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`",
+            );
+        }
+        if signer.label.is_empty() {
+            errors.add(format!("{at}.label"), "must not be empty");
+        }
+    }
+    if written.is_empty() {
+        errors.add(
+            "signers",
+            "must name at least one: {kernel-2026: {label: kernel-2026}}",
+        );
+    }
+    written
+        .iter()
+        .map(|(id, signer)| (id.clone(), signer.label.clone()))
+        .collect()
+}
+
+fn current(file: &File, errors: &mut ConfigErrors) -> Option<String> {
+    match &file.current {
+        None => {
+            errors.add("current", "must say which of the signers signs");
+            None
+        }
+        Some(id) if !file.signers.contains_key(id) => {
+            let known: Vec<_> = file.signers.keys().map(String::as_str).collect();
+            let message = format!(
+                "there is no signer \"{id}\": {}the signers are {}",
+                did_you_mean(id, &known),
+                known.join(", ")
+            );
+            errors.add("current", message);
+            None
+        }
+        Some(id) => Some(id.clone()),
+    }
+}
+
+fn token(
+    written: &form::Token,
+    directory: &Path,
+    variable: Lookup<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Token> {
+    let name = match (&written.label, &written.serial) {
+        (Some(label), None) => Some(TokenName::Label(label.clone())),
+        (None, Some(serial)) => Some(TokenName::Serial(serial.clone())),
+        _ => {
+            errors.add("token", "is told by its `label` or by its `serial`, one of them");
+            None
+        }
+    };
+    for (field, text) in [("label", &written.label), ("serial", &written.serial)] {
+        let fits = |text: &String| (1..=LONGEST_LABEL).contains(&text.len());
+        if !text.as_ref().is_none_or(fits) {
+            errors.add(
+                format!("token.{field}"),
+                format!("must have 1 to {LONGEST_LABEL} bytes"),
+            );
+        }
+    }
+    for (field, number, least, most) in [
+        ("sessions", written.sessions, 1, 256),
+        ("queue", written.queue, 0, 65536),
+    ] {
+        if !(least..=most).contains(&number) {
+            errors.add(
+                format!("token.{field}"),
+                format!("must be from {least} to {most}"),
+            );
+        }
+    }
+    if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&written.deadline.0) {
+        errors.add("token.deadline", "must be from 10ms to 60s");
+    }
+    let pin = pin(&written.pin, directory, variable, errors);
+    Some(Token {
+        module: directory.join(&written.module),
+        name: name?,
+        pin: pin?,
+        sessions: written.sessions,
+        queue: written.queue,
+        deadline: written.deadline.0,
+    })
+}
+
+fn pin(
+    written: &form::Pin,
+    directory: &Path,
+    variable: Lookup<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<SecretString> {
+    match (&written.env, &written.file) {
+        (Some(name), None) => secret::in_variable("token.pin.env", name, variable, errors),
+        (None, Some(file)) => secret::in_file("token.pin.file", &directory.join(file), errors),
+        _ => {
+            errors.add(
+                "token.pin",
+                "is in a variable (`env`) or in a `file`, one of them",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,357 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const PIN: &str = "pin-4711";
+
+fn variable(name: &str) -> Option<String> {
+    match name {
+        "TOKEN" | "SAME" | "KMS_PROXY_TOKEN" => Some(TOKEN.into()),
+        "SHORT" => Some("short".into()),
+        "PIN" | "KMS_PROXY_PIN" => Some(PIN.into()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str, mode: Mode) -> Result<Settings, ConfigErrors> {
+    Settings::parse(text, Path::new("/etc/postern"), mode, &variable)
+}
+
+fn issues(text: &str, mode: Mode) -> Vec<String> {
+    let errors = parse(text, mode).expect_err("errors");
+    errors.issues().iter().map(ToString::to_string).collect()
+}
+
+/// Sound settings, with these in place of one of the sections.
+fn with(section: &str, content: &str) -> String {
+    let mut text = String::new();
+    for (name, usual) in [
+        ("listen", "127.0.0.1:0"),
+        ("callers", "{gate: {env: TOKEN}}"),
+        ("token", "{module: m.so, label: t, pin: {env: PIN}}"),
+        ("signers", "{a: {label: key-a}, b: {label: key-b}}"),
+        ("current", "a"),
+    ] {
+        let content = if name == section { content } else { usual };
+        if !content.is_empty() {
+            text.push_str(&format!("{name}: {content}\n"));
+        }
+    }
+    if !["listen", "callers", "token", "signers", "current"].contains(&section) {
+        text.push_str(&format!("{section}: {content}\n"));
+    }
+    text
+}
+
+#[test]
+fn the_example_is_read() {
+    let text = include_str!("../../../../envoy/kms-proxy.yaml");
+    let settings = parse(text, Mode::Production).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(settings.callers.len(), 2);
+    assert!(settings.tls.is_some());
+}
+
+#[test]
+fn what_is_written_and_what_is_not() {
+    let settings = parse(&with("log", "{level: warn}"), Mode::Production).unwrap();
+    assert_eq!(settings.listen.to_string(), "tcp://127.0.0.1:0");
+    assert_eq!(
+        settings.callers,
+        [Caller {
+            name: "gate".into(),
+            digest: Sha256::digest(TOKEN).into(),
+            may: May::Sign
+        }]
+    );
+    let Keys::Token {
+        token,
+        signers,
+        current,
+        lenient,
+    } = &settings.keys
+    else {
+        panic!("{:?}", settings.keys);
+    };
+    assert_eq!(token.module, Path::new("/etc/postern/m.so"));
+    assert_eq!(token.name, TokenName::Label("t".into()));
+    assert_eq!(token.pin.expose_secret(), PIN);
+    assert_eq!(
+        (token.sessions, token.queue, token.deadline),
+        (4, 256, Duration::from_secs(5))
+    );
+    assert_eq!(
+        signers,
+        &[("a", "key-a"), ("b", "key-b")]
+            .map(|(id, label)| (id.into(), label.into()))
+            .into()
+    );
+    assert_eq!((current.as_str(), *lenient), ("a", false));
+    assert_eq!(
+        (settings.log.format, settings.log.level),
+        (Format::Json, Level::Warn)
+    );
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains(PIN) && !shown.contains(TOKEN), "{shown}");
+}
+
+#[test]
+fn who_listens_where_must_know_its_callers() {
+    let tls = "tls: {certificate: c, key: k}\n";
+    let mutual = "tls: {certificate: c, key: k, client_ca: ca}\n";
+    let (callers, none) = ("{gate: {env: TOKEN}}", "");
+    for (listen, callers, tls, expected) in [
+        ("unix:kms.sock", none, "", None),
+        ("unix:kms.sock", callers, "", None),
+        ("127.0.0.1:1", callers, "", None),
+        ("'[::1]:1'", callers, tls, None),
+        ("0.0.0.0:1", callers, tls, None),
+        ("0.0.0.0:1", none, mutual, None),
+        ("0.0.0.0:1", callers, mutual, None),
+        ("127.0.0.1:1", none, "", Some("listen: needs callers")),
+        ("127.0.0.1:1", none, tls, Some("listen: needs callers")),
+        ("0.0.0.0:1", callers, "", Some("listen: needs \"tls")),
+        ("192.0.2.1:1", callers, "", Some("listen: needs \"tls")),
+        ("unix:kms.sock", callers, tls, Some("tls: goes with a TCP port")),
+        (
+            "localhost:1",
+            callers,
+            tls,
+            Some("listen: \"localhost:1\" is no address"),
+        ),
+    ] {
+        let text = with("listen", listen).replace("callers: {gate: {env: TOKEN}}\n", "");
+        let callers = if callers.is_empty() {
+            String::new()
+        } else {
+            format!("callers: {callers}\n")
+        };
+        let text = text + &callers + tls;
+        match expected {
+            None => assert!(parse(&text, Mode::Production).is_ok(), "{text}"),
+            Some(expected) => {
+                let found = issues(&text, Mode::Production);
+                assert!(
+                    found.iter().any(|issue| issue.starts_with(expected)),
+                    "{text}\n{found:#?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn each_error_is_told_with_its_path() {
+    for (section, content, expected) in [
+        ("listen", "", "needs the field \"listen\""),
+        ("liste", "1", "unknown field \"liste\": did you mean `listen`?"),
+        ("callers", "{gate: {}}", "callers.gate: needs its token"),
+        (
+            "callers",
+            "{gate: {env: TOKEN, digest: 'sha256:00'}}",
+            "callers.gate.digest: not a digest",
+        ),
+        (
+            "callers",
+            "{gate: {env: UNSET}}",
+            "callers.gate.env: UNSET is not set",
+        ),
+        (
+            "callers",
+            "{gate: {env: SHORT}}",
+            "callers.gate.env: is shorter than 16 bytes",
+        ),
+        (
+            "callers",
+            "{gate: {env: 'hunter-2'}}",
+            "callers.gate.env: is no name",
+        ),
+        ("callers", "{'a b': {env: TOKEN}}", "callers.a b: must be named"),
+        (
+            "callers",
+            "{a: {env: TOKEN}, b: {env: SAME}}",
+            "callers.b: has the same token as a",
+        ),
+        (
+            "callers",
+            "{a: {env: TOKEN, may: write}}",
+            "callers.a.may: unknown value \"write\"",
+        ),
+        ("token", "", "token: must say which token"),
+        (
+            "token",
+            "{label: t, pin: {env: PIN}}",
+            "token: needs the field \"module\"",
+        ),
+        (
+            "token",
+            "{module: m, pin: {env: PIN}}",
+            "token: is told by its `label`",
+        ),
+        (
+            "token",
+            "{module: m, label: t, serial: s, pin: {env: PIN}}",
+            "token: is told by its `label`",
+        ),
+        (
+            "token",
+            "{module: m, label: '', pin: {env: PIN}}",
+            "token.label: must have 1 to 32 bytes",
+        ),
+        ("token", "{module: m, label: t}", "token: needs the field \"pin\""),
+        (
+            "token",
+            "{module: m, label: t, pin: {}}",
+            "token.pin: is in a variable",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {env: UNSET}}",
+            "token.pin.env: UNSET is not set",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {env: hunter-2}}",
+            "token.pin.env: is no name",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: hunter-2}",
+            "token.pin: expected",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {file: /no/such}}",
+            "token.pin.file: /no/such",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {env: PIN}, sessions: 0}",
+            "token.sessions: must be from 1",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {env: PIN}, queue: 99999}",
+            "token.queue: must be from 0 to 65536",
+        ),
+        (
+            "token",
+            "{module: m, label: t, pin: {env: PIN}, deadline: 1ms}",
+            "token.deadline: must be from 10ms",
+        ),
+        ("signers", "{}", "signers: must name at least one"),
+        (
+            "signers",
+            "{a: {label: ''}}",
+            "signers.a.label: must not be empty",
+        ),
+        (
+            "signers",
+            "{a: {label: a}, 'b c': {label: b}}",
+            "signers.b c: must be named",
+        ),
+        (
+            "signers",
+            "{a: {lable: a}}",
+            "signers.a: unknown field \"lable\": did you mean `label`?",
+        ),
+        ("current", "", "current: must say which"),
+        ("current", "c", "current: there is no signer \"c\""),
+        (
+            "development",
+            "{}",
+            "development: is taken only with --development",
+        ),
+        ("log", "{level: loud}", "log.level: unknown value \"loud\""),
+    ] {
+        let text = with(section, content);
+        let found = issues(&text, Mode::Production);
+        assert!(
+            found.iter().any(|issue| issue.contains(expected)),
+            "{text}\nno {expected:?} in {found:#?}"
+        );
+        assert!(!found.concat().contains("hunter-2"), "{found:?}");
+    }
+    let all = "listen: nowhere\ntoken: {module: m, pin: {}}\nsigners: {}\ncallers: {a: {}}";
+    assert_eq!(issues(all, Mode::Production).len(), 6);
+    assert!(issues("", Mode::Production)[0].contains("is empty"));
+}
+
+#[test]
+fn a_key_in_software_is_for_development() {
+    let text = "listen: unix:s\ndevelopment: {key: dev.pem}";
+    assert!(
+        issues(text, Mode::Production)
+            .concat()
+            .contains("only with --development")
+    );
+    let settings = parse(text, Mode::Development).unwrap();
+    assert!(
+        matches!(&settings.keys, Keys::Software(Some(path)) if path == Path::new("/etc/postern/dev.pem"))
+    );
+    assert!(matches!(
+        parse("listen: unix:s\ndevelopment: {}", Mode::Development)
+            .unwrap()
+            .keys,
+        Keys::Software(None)
+    ));
+    // The flag alone makes no key: a proxy for development has settings that say so.
+    assert!(issues("listen: unix:s", Mode::Development)[0].starts_with("token: must say"));
+    let both = issues(&with("development", "{}"), Mode::Development);
+    assert!(
+        both[0].starts_with("development: goes without `token`"),
+        "{both:?}"
+    );
+    let named = issues(&format!("{text}\ncurrent: a"), Mode::Development);
+    assert!(named[0].starts_with("current: goes with `token`"), "{named:?}");
+    let token = parse(&with("log", "{}"), Mode::Development).unwrap();
+    assert!(matches!(token.keys, Keys::Token { lenient: true, .. }));
+}
+
+#[test]
+fn a_pin_in_a_file_is_for_few() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pin");
+    std::fs::write(&file, format!("{PIN}\n")).unwrap();
+    let text = with(
+        "token",
+        &format!("{{module: m, label: t, pin: {{file: {}}}}}", file.display()),
+    );
+    for (mode, expected) in [
+        (0o600, None),
+        (0o640, None),
+        (0o644, Some("is open to everybody")),
+    ] {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        match expected {
+            None => match parse(&text, Mode::Production).unwrap().keys {
+                Keys::Token { token, .. } => assert_eq!(token.pin.expose_secret(), PIN),
+                other => panic!("{other:?}"),
+            },
+            Some(expected) => assert!(issues(&text, Mode::Production)[0].contains(expected)),
+        }
+    }
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&file, "\n").unwrap();
+    assert!(issues(&text, Mode::Production)[0].contains("is empty"));
+}
+
+#[test]
+fn keys_are_made_with_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kms-proxy.yaml");
+    std::fs::write(
+        &file,
+        "listen: 0.0.0.0:1\ncallers: {gate: {env: UNSET}}\ntoken: {module: /m.so, serial: '1', pin: {env: PIN}}",
+    )
+    .unwrap();
+    let token = Token::read(&file, &variable).unwrap();
+    assert_eq!(token.name, TokenName::Serial("1".into()));
+    std::fs::write(&file, "listen: 0.0.0.0:1").unwrap();
+    let error = Token::read(&file, &variable).unwrap_err().to_string();
+    assert!(error.starts_with("token: must say which token"), "{error}");
+}

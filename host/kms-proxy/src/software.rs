@@ -1,0 +1,100 @@
+//! A key in software, for development.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use ed25519_compact::{KeyPair, SecretKey, Seed};
+use sha2::{Digest as _, Sha256};
+
+/// Read or written by anybody but its owner.
+const OTHERS: u32 = 0o077;
+/// No key is longer.
+const LONGEST: u64 = 4096;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum SoftwareError {
+    /// The file cannot be used.
+    #[error("development.key: {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The key in a file, or one that is made up.
+pub(crate) fn key(file: Option<&Path>) -> Result<KeyPair, SoftwareError> {
+    match file {
+        Some(path) => read(path).map_err(|reason| SoftwareError::File {
+            path: path.to_owned(),
+            reason,
+        }),
+        None => {
+            let mut seed = [0; Seed::BYTES];
+            getrandom::fill(&mut seed)?;
+            Ok(KeyPair::from_seed(Seed::new(seed)))
+        }
+    }
+}
+
+/// Nothing of the file is repeated.
+fn read(path: &Path) -> Result<KeyPair, String> {
+    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if found.mode() & OTHERS != 0 {
+        return Err("others than its owner can read it: chmod 600 it".to_owned());
+    }
+    if found.len() > LONGEST {
+        return Err(format!("is larger than {LONGEST} bytes: that is no key"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let secret = SecretKey::from_pem(&text)
+        .map_err(|_| "holds no Ed25519 private key in PEM; `postern policy keygen` makes one".to_owned())?;
+    Ok(KeyPair {
+        pk: secret.public_key(),
+        sk: secret,
+    })
+}
+
+/// The id that such a key signs under: nobody takes it for another's.
+pub(crate) fn id(key: &KeyPair) -> String {
+    let digest = Sha256::digest(&key.pk[..]);
+    let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("development-{short}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_its_owner_alone_gives_the_same_key_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dev.pem");
+        let made = key(None).unwrap();
+        fs::write(&path, made.sk.to_pem()).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(key(Some(&path)).unwrap().pk, made.pk);
+        assert!(id(&made).starts_with("development-") && id(&made).len() == 20);
+        assert_ne!(id(&made), id(&key(None).unwrap()));
+
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let error = key(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "hunter2").unwrap();
+        let error = key(Some(&path)).unwrap_err().to_string();
+        assert!(
+            error.contains("no Ed25519 private key") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+}

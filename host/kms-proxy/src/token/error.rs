@@ -1,0 +1,189 @@
+//! What can go wrong with a token, and what is to be done about it.
+
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+
+use crate::settings::TokenName;
+
+/// Why a token does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The library is none.
+    #[error("token.module: {path} cannot be loaded as a PKCS#11 module: {error}")]
+    Load {
+        /// The library.
+        path: String,
+        /// What the loader says.
+        error: Pkcs11Error,
+    },
+    /// There is no such token.
+    #[error("there is no token with the {name}; {}", labels(.seen))]
+    NoToken {
+        /// What was looked for.
+        name: String,
+        /// The labels that are there.
+        seen: Vec<String>,
+    },
+    /// There are several.
+    #[error("{count} tokens have the {name}: tell them apart by `serial`")]
+    ManyTokens {
+        /// What was looked for.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// The user's PIN is locked.
+    #[error("the token's user PIN is locked: have its security officer set it anew")]
+    PinLocked,
+    /// Another wrong PIN would lock it.
+    #[error(
+        "one more wrong PIN would lock the token, so none is tried: log in once with another tool, which ends this"
+    )]
+    PinFinalTry,
+    /// The token does not take the PIN.
+    #[error(
+        "the token refuses the user PIN ({0:?}); it is not tried again: set the right one and start or reload"
+    )]
+    Pin(RvError),
+    /// There is no such private key.
+    #[error(
+        "there is no private key with the label \"{0}\" in the token; `postern kms-proxy keygen` makes one"
+    )]
+    NoKey(String),
+    /// There are several.
+    #[error("{count} private keys have the label \"{label}\": a label must name one")]
+    ManyKeys {
+        /// The label.
+        label: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// The label is taken.
+    #[error("there is a key with the label \"{0}\" already; choose another: a key is never replaced")]
+    Taken(String),
+    /// The private key can leave the token.
+    #[error(
+        "the private key \"{label}\" {how}: it could leave the token; make one that cannot (`postern kms-proxy keygen`), \
+         or, for development, add --development"
+    )]
+    Loose {
+        /// The label.
+        label: String,
+        /// `is extractable`, or another way of saying that it can leave.
+        how: &'static str,
+    },
+    /// The public key cannot be read.
+    #[error("the public key \"{0}\" is not in the token: put it there with the private key's label or id")]
+    NoPublicKey(String),
+    /// The public key is no key for Ed25519.
+    #[error("the public key \"{label}\" is of no use: {error}")]
+    Point {
+        /// The label.
+        label: String,
+        /// What is wrong with it.
+        error: super::point::NoPoint,
+    },
+    /// Another key than before has the label.
+    #[error("the key \"{0}\" is not the one that it was: reload the settings if that is intended")]
+    OtherKey(String),
+    /// The token made a signature that its public key does not verify.
+    #[error("the token's signature with \"{0}\" does not verify: it is withheld")]
+    WrongSignature(String),
+    /// A call failed.
+    #[error("{}", call(.0))]
+    Call(#[from] Pkcs11Error),
+}
+
+/// By the names of the standard, which tokens' manuals use: the library's own text says less in more words.
+fn call(error: &Pkcs11Error) -> String {
+    match error {
+        Pkcs11Error::Pkcs11(code, function) => format!("the token failed in C_{function:?}: {code:?}"),
+        other => format!("the token failed: {other}"),
+    }
+}
+
+fn labels(labels: &[String]) -> String {
+    match labels {
+        [] => "the module shows no token at all".to_owned(),
+        labels => format!("there is {}", labels.join(", ")),
+    }
+}
+
+/// What follows from an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Everything is opened anew, and again until it works.
+    Reconnect,
+    /// Nothing is tried before someone has looked: each try may be one of the last before the PIN is locked.
+    Wait,
+    /// Only this request failed.
+    None,
+}
+
+impl TokenError {
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Remedy::Wait,
+            Self::WrongSignature(_) => Remedy::None,
+            Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Remedy::None,
+            _ => Remedy::Reconnect,
+        }
+    }
+}
+
+/// Codes of a token that is well but does not do what it was asked. All others, a vendor's own too, may mean that
+/// sessions are gone, and opening them anew does no harm.
+fn is_about_the_request(code: &RvError) -> bool {
+    matches!(
+        code,
+        RvError::ArgumentsBad
+            | RvError::DataInvalid
+            | RvError::DataLenRange
+            | RvError::FunctionCanceled
+            | RvError::FunctionNotSupported
+            | RvError::KeyFunctionNotPermitted
+            | RvError::KeySizeRange
+            | RvError::KeyTypeInconsistent
+            | RvError::MechanismInvalid
+            | RvError::MechanismParamInvalid
+    )
+}
+
+/// The text of settings that named the token.
+pub(crate) fn told(name: &TokenName) -> String {
+    match name {
+        TokenName::Label(label) => format!("label \"{label}\""),
+        TokenName::Serial(serial) => format!("serial \"{serial}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn what_follows_from_a_code() {
+        let call = |code| TokenError::Call(Pkcs11Error::Pkcs11(code, Function::Sign));
+        for (error, expected) in [
+            (call(RvError::DeviceRemoved), Remedy::Reconnect),
+            (call(RvError::SessionHandleInvalid), Remedy::Reconnect),
+            (call(RvError::SessionClosed), Remedy::Reconnect),
+            (call(RvError::TokenNotPresent), Remedy::Reconnect),
+            (call(RvError::UserNotLoggedIn), Remedy::Reconnect),
+            (call(RvError::ObjectHandleInvalid), Remedy::Reconnect),
+            (call(RvError::KeyHandleInvalid), Remedy::Reconnect),
+            (call(RvError::GeneralError), Remedy::Reconnect),
+            (call(RvError::VendorDefined(0x8000_0001)), Remedy::Reconnect),
+            (TokenError::NoKey("a".into()), Remedy::Reconnect),
+            (call(RvError::DataLenRange), Remedy::None),
+            (call(RvError::KeyFunctionNotPermitted), Remedy::None),
+            (TokenError::WrongSignature("a".into()), Remedy::None),
+            (TokenError::Pin(RvError::PinIncorrect), Remedy::Wait),
+            (TokenError::PinLocked, Remedy::Wait),
+            (TokenError::PinFinalTry, Remedy::Wait),
+        ] {
+            assert_eq!(error.remedy(), expected, "{error}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The way into a token: the module, the slot, the PIN.
+
+use std::sync::{Mutex, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+
+use super::error::{TokenError, told};
+use super::seat::Seat;
+use crate::settings::{Token, TokenName};
+
+/// A PKCS#11 module, loaded for as long as the process lives.
+///
+/// A module's state is the process's: there must be one of these, and one [`Login`] at a time.
+#[derive(Debug, Clone)]
+pub struct Module(Pkcs11);
+
+impl Module {
+    /// Loads the library.
+    ///
+    /// # Errors
+    /// If it cannot be loaded, or is no PKCS#11 module.
+    pub fn load(token: &Token) -> Result<Self, TokenError> {
+        let failed = |error| TokenError::Load {
+            path: token.module.display().to_string(),
+            error,
+        };
+        Pkcs11::new(&token.module).map(Self).map_err(failed)
+    }
+
+    fn initialize(&self) -> Result<(), Pkcs11Error> {
+        self.0
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+    }
+
+    /// Modules keep what they know of tokens from here on: without it a token that was gone would stay gone.
+    fn forget(&self) -> Result<(), Pkcs11Error> {
+        match self.0.clone().finalize() {
+            Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A token that we are logged in to.
+#[derive(Debug)]
+pub struct Login {
+    module: Module,
+    slot: Slot,
+    /// Keeps us logged in: that ends with the last session.
+    first: Mutex<Option<Session>>,
+}
+
+impl Login {
+    /// Finds the token and logs in, once.
+    ///
+    /// # Errors
+    /// If the token is not there, or does not take the PIN.
+    pub fn open(module: &Module, token: &Token) -> Result<Self, TokenError> {
+        module.forget()?;
+        module.initialize()?;
+        let opened = Self::enter(module, token);
+        if opened.is_err() {
+            // What is wrong is known; that it cannot be tidied up adds nothing.
+            let _ = module.forget();
+        }
+        opened
+    }
+
+    fn enter(module: &Module, token: &Token) -> Result<Self, TokenError> {
+        let (slot, info) = find(&module.0, &token.name)?;
+        if info.user_pin_locked() {
+            return Err(TokenError::PinLocked);
+        }
+        if info.user_pin_final_try() {
+            return Err(TokenError::PinFinalTry);
+        }
+        let session = module.0.open_ro_session(slot)?;
+        match session.login(UserType::User, Some(&token.pin)) {
+            Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(Pkcs11Error::Pkcs11(RvError::PinLocked, _)) => return Err(TokenError::PinLocked),
+            Err(Pkcs11Error::Pkcs11(code, _)) if is_about_the_pin(&code) => {
+                return Err(TokenError::Pin(code));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self {
+            module: module.clone(),
+            slot,
+            first: Mutex::new(Some(session)),
+        })
+    }
+
+    /// Opens a session more.
+    ///
+    /// # Errors
+    /// If the token gives none.
+    pub fn seat(&self) -> Result<Seat, TokenError> {
+        Ok(Seat::new(self.module.0.open_ro_session(self.slot)?))
+    }
+
+    /// Opens a session that can make keys.
+    pub(super) fn writer(&self) -> Result<Session, TokenError> {
+        Ok(self.module.0.open_rw_session(self.slot)?)
+    }
+
+    /// Whether the token still answers.
+    pub(crate) fn is_there(&self) -> Result<(), TokenError> {
+        self.module.0.get_token_info(self.slot)?;
+        Ok(())
+    }
+}
+
+impl Drop for Login {
+    /// No session of another thread may be in a call any more.
+    fn drop(&mut self) {
+        drop(self.first.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = self.module.forget();
+    }
+}
+
+fn find(context: &Pkcs11, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
+    let mut seen = Vec::new();
+    let mut found = Vec::new();
+    for slot in context.get_slots_with_token()? {
+        // A slot that does not tell is not the one that is looked for; another's trouble is not ours.
+        let Ok(info) = context.get_token_info(slot) else {
+            continue;
+        };
+        if !info.token_initialized() {
+            continue;
+        }
+        let is_it = match name {
+            TokenName::Label(label) => info.label() == label,
+            TokenName::Serial(serial) => info.serial_number() == serial,
+        };
+        if is_it {
+            found.push((slot, info));
+        } else {
+            seen.push(format!("\"{}\"", info.label()));
+        }
+    }
+    let count = found.len();
+    match found.pop() {
+        Some(one) if count == 1 => Ok(one),
+        Some(_) => Err(TokenError::ManyTokens {
+            name: told(name),
+            count,
+        }),
+        None => Err(TokenError::NoToken {
+            name: told(name),
+            seen,
+        }),
+    }
+}
+
+/// Codes after which the same PIN must not be tried again.
+fn is_about_the_pin(code: &RvError) -> bool {
+    matches!(
+        code,
+        RvError::PinIncorrect
+            | RvError::PinInvalid
+            | RvError::PinLenRange
+            | RvError::PinExpired
+            | RvError::PinTooWeak
+            | RvError::UserPinNotInitialized
+    )
+}

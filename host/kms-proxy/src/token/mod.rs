@@ -1,0 +1,14 @@
+//! PKCS#11: the token that holds the keys. Everything here blocks.
+
+mod error;
+mod keygen;
+mod login;
+mod point;
+mod seat;
+
+pub(crate) use error::Remedy;
+pub use error::TokenError;
+pub use keygen::generate;
+pub use login::{Login, Module};
+pub use point::{NoPoint, public_key};
+pub use seat::Seat;

@@ -1,0 +1,192 @@
+//! A session of a token, and what it does: find a key, look at it, sign with it.
+
+use std::collections::HashMap;
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use ed25519_compact::{PublicKey, Signature};
+
+use super::error::TokenError;
+use super::point;
+
+/// What each key signs before it serves: that it can, and that its public key is its own.
+const SELF_TEST: &[u8] = b"postern kms-proxy: self-test; this signature vouches for nothing";
+
+/// A session. Handles of objects are found in each anew: a token need not give the same to all.
+#[derive(Debug)]
+pub struct Seat {
+    session: Session,
+    handles: HashMap<String, ObjectHandle>,
+}
+
+impl Seat {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            handles: HashMap::new(),
+        }
+    }
+
+    /// Reads the public key of a private one, having made sure that the private one is there, that it stays there
+    /// (unless `lenient`), and that a signature with it verifies.
+    ///
+    /// # Errors
+    /// If one of these is not so.
+    pub fn examine(&mut self, label: &str, lenient: bool) -> Result<PublicKey, TokenError> {
+        let private = self.find(label)?;
+        if let Some(how) = self.way_out(private)? {
+            if !lenient {
+                return Err(TokenError::Loose {
+                    label: label.to_owned(),
+                    how,
+                });
+            }
+            tracing::warn!(label, how, "DEVELOPMENT: this private key can leave the token");
+        } else if self.was_outside(private)? {
+            tracing::warn!(
+                label,
+                "this private key was not made in the token: whoever brought it may have another copy"
+            );
+        }
+        let key = self.public_key(label, private)?;
+        self.sign(label, &key, SELF_TEST)?;
+        Ok(key)
+    }
+
+    /// Makes sure that a key still is the one that it was.
+    pub(crate) fn recognise(&mut self, label: &str, known: &PublicKey) -> Result<(), TokenError> {
+        let private = self.find(label)?;
+        if self.public_key(label, private)? == *known {
+            Ok(())
+        } else {
+            Err(TokenError::OtherKey(label.to_owned()))
+        }
+    }
+
+    /// Signs, plain Ed25519 (RFC 8032, section 5.1), and verifies what comes out: a faulty token, or one that signs in
+    /// another scheme, would give away a wrong signature, and with some faults its key.
+    ///
+    /// # Errors
+    /// If the token does not sign, or not correctly.
+    pub fn sign(&mut self, label: &str, key: &PublicKey, payload: &[u8]) -> Result<Signature, TokenError> {
+        let handle = match self.handles.get(label) {
+            Some(handle) => *handle,
+            None => self.find(label)?,
+        };
+        let plain = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519));
+        let bytes = self.session.sign(&plain, handle, payload)?;
+        verified(label, key, payload, &bytes)
+    }
+
+    /// The private key with a label; there must be one.
+    fn find(&mut self, label: &str) -> Result<ObjectHandle, TokenError> {
+        self.handles.remove(label);
+        let found = self.objects(ObjectClass::PRIVATE_KEY, Attribute::Label(label.into()))?;
+        match *found.as_slice() {
+            [one] => {
+                self.handles.insert(label.to_owned(), one);
+                Ok(one)
+            }
+            [] => Err(TokenError::NoKey(label.to_owned())),
+            _ => Err(TokenError::ManyKeys {
+                label: label.to_owned(),
+                count: found.len(),
+            }),
+        }
+    }
+
+    fn objects(&self, class: ObjectClass, which: Attribute) -> Result<Vec<ObjectHandle>, TokenError> {
+        let template = [
+            Attribute::Class(class),
+            Attribute::KeyType(KeyType::EC_EDWARDS),
+            which,
+        ];
+        Ok(self.session.find_objects(&template)?)
+    }
+
+    /// How a private key could leave the token, if it could. An attribute that is not told counts for the worse.
+    fn way_out(&self, private: ObjectHandle) -> Result<Option<&'static str>, TokenError> {
+        let asked = [AttributeType::Sensitive, AttributeType::Extractable];
+        let told = self.session.get_attributes(private, &asked)?;
+        Ok(if !told.contains(&Attribute::Extractable(false)) {
+            Some("is extractable (CKA_EXTRACTABLE)")
+        } else if !told.contains(&Attribute::Sensitive(true)) {
+            Some("can be read in the clear (CKA_SENSITIVE is false)")
+        } else {
+            None
+        })
+    }
+
+    /// Whether a private key was imported, or could leave once. A token that does not tell is believed.
+    fn was_outside(&self, private: ObjectHandle) -> Result<bool, TokenError> {
+        let asked = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
+        let told = self.session.get_attributes(private, &asked)?;
+        Ok(told.contains(&Attribute::AlwaysSensitive(false))
+            || told.contains(&Attribute::NeverExtractable(false)))
+    }
+
+    /// The public key beside a private one: the object with its label, or with its id.
+    fn public_key(&self, label: &str, private: ObjectHandle) -> Result<PublicKey, TokenError> {
+        let mut found = self.objects(ObjectClass::PUBLIC_KEY, Attribute::Label(label.into()))?;
+        if found.len() != 1 {
+            let id = self.session.get_attributes(private, &[AttributeType::Id])?;
+            found = match id.into_iter().next() {
+                Some(Attribute::Id(id)) if !id.is_empty() => {
+                    self.objects(ObjectClass::PUBLIC_KEY, Attribute::Id(id))?
+                }
+                _ => Vec::new(),
+            };
+        }
+        let [public] = *found.as_slice() else {
+            return Err(TokenError::NoPublicKey(label.to_owned()));
+        };
+        let told = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
+        let Some(Attribute::EcPoint(point)) = told.first() else {
+            return Err(TokenError::NoPublicKey(label.to_owned()));
+        };
+        point::public_key(point).map_err(|error| TokenError::Point {
+            label: label.to_owned(),
+            error,
+        })
+    }
+}
+
+/// The signature, if it is one.
+fn verified(label: &str, key: &PublicKey, payload: &[u8], bytes: &[u8]) -> Result<Signature, TokenError> {
+    Signature::from_slice(bytes)
+        .ok()
+        .filter(|signature| key.verify(payload, signature).is_ok())
+        .ok_or_else(|| TokenError::WrongSignature(label.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_compact::{KeyPair, Seed};
+
+    use super::*;
+
+    #[test]
+    fn only_a_signature_of_this_key_over_this_payload_passes() {
+        let (pair, other) = (
+            KeyPair::from_seed(Seed::new([1; 32])),
+            KeyPair::from_seed(Seed::new([2; 32])),
+        );
+        let good = pair.sk.sign(b"payload", None);
+        assert_eq!(verified("a", &pair.pk, b"payload", &good[..]).unwrap(), good);
+        let mut flipped = good.to_vec();
+        flipped[40] ^= 1;
+        for (why, bytes) in [
+            ("another key's", other.sk.sign(b"payload", None).to_vec()),
+            ("of another payload", pair.sk.sign(b"payloads", None).to_vec()),
+            ("a bit flipped", flipped),
+            ("too short", good[..63].to_vec()),
+            ("too long", [&good[..], &[0]].concat()),
+            ("empty", Vec::new()),
+        ] {
+            let refused = verified("a", &pair.pk, b"payload", &bytes);
+            assert!(matches!(refused, Err(TokenError::WrongSignature(_))), "{why}");
+        }
+    }
+}

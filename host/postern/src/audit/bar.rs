@@ -1,0 +1,45 @@
+//! How far it is, for people at a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use postern_audit::verify::Progress;
+
+const KNOWN: &str = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+const UNKNOWN: &str = "{spinner} {human_pos} events, {per_sec}";
+
+/// A bar on standard error. On anything but a terminal it draws nothing.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    /// Where it ends is told with each step.
+    pub(super) fn known() -> Self {
+        Self::new(Some(0), KNOWN)
+    }
+
+    /// Where it ends is not known.
+    pub(super) fn unknown() -> Self {
+        Self::new(None, UNKNOWN)
+    }
+
+    fn new(length: Option<u64>, template: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    pub(super) fn tell(&self, progress: Progress) {
+        self.0.set_length(progress.total);
+        self.0.set_position(progress.done);
+    }
+
+    pub(super) fn at(&self, done: u64) {
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,89 @@
+//! Events, each on a line.
+
+use postern_audit::read::Found;
+use postern_audit::{Hash, Record};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Format;
+use crate::paint::Paint;
+use crate::text::printable;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    hash: Hash,
+    /// Whether the payload has this hash.
+    sound: bool,
+    record: &'a RawValue,
+}
+
+/// A line for an event.
+pub(super) fn line(found: &Found, format: Format, paint: Paint) -> String {
+    match format {
+        Format::Json => document(found),
+        Format::Text => text(found, paint),
+    }
+}
+
+fn document(found: &Found) -> String {
+    let record = serde_json::from_str(&found.entry.payload).unwrap_or(RawValue::NULL);
+    let document = Document {
+        hash: found.entry.hash,
+        sound: found.sound,
+        record,
+    };
+    serde_json::to_string(&document).unwrap_or_default() + "\n"
+}
+
+fn text(found: &Found, paint: Paint) -> String {
+    let seq = found.entry.seq;
+    let changed = "its payload is not what was hashed; run postern audit verify";
+    let Ok(record) = serde_json::from_str::<Record>(&found.entry.payload) else {
+        return format!("{seq:>8}  {}\n", paint.bad(changed));
+    };
+    let event = &record.event;
+    let mut words = vec![
+        format!("{seq:>8}"),
+        record.recorded.to_string(),
+        event.kind.name().to_owned(),
+    ];
+    words.extend(event.decision.map(|decision| match decision {
+        postern_audit::Decision::Allowed => paint.good(decision.name()),
+        postern_audit::Decision::Denied => paint.bad(decision.name()),
+        postern_audit::Decision::Failed => paint.warning(decision.name()),
+    }));
+    let named = [
+        ("", &event.reason),
+        ("rule=", &event.rule),
+        ("subject=", &event.subject),
+        ("tenant=", &event.tenant),
+        ("policy=", &event.policy),
+        ("signer=", &event.signer_id),
+        ("", &event.method),
+        ("", &event.path),
+    ];
+    let named = named
+        .iter()
+        .filter_map(|(name, text)| Some((name, text.as_ref()?)));
+    words.extend(named.map(|(name, text)| format!("{name}{}", one_line(text))));
+    words.extend(event.status.map(|status| status.to_string()));
+    words.extend(event.latency_us.map(|micros| format!("{micros}us")));
+    words.extend(
+        event
+            .request_id
+            .as_ref()
+            .map(|id| format!("request={}", one_line(id))),
+    );
+    for (name, value) in &event.detail {
+        words.push(format!("{}={}", one_line(name), one_line(&value.to_string())));
+    }
+    if !found.sound {
+        words.push(paint.bad(changed));
+    }
+    words.join(" ") + "\n"
+}
+
+/// A text that neither drives the terminal nor begins a line.
+fn one_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}

@@ -1,0 +1,113 @@
+//! `postern audit export`: the log as a file.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use postern_audit::Time;
+use postern_audit::export::{ExportError, Range, export};
+
+use super::bar::Bar;
+use super::moment;
+use super::store::{self, Store};
+use crate::output::Output;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Each line is a JSON document: a header, events with the exact text that was hashed, \
+    checkpoints behind what they cover, signatures of manifests, and an end that digests all of it. A part of a log \
+    begins behind an event whose hash it names; that this hash is right, only the whole log or a checkpoint shows.\n\n\
+    Examples:\n  \
+    postern audit export --store sqlite:/var/lib/postern/audit.sqlite -o log.jsonl\n  \
+    postern audit export --since 24h | zstd > day.jsonl.zst\n  \
+    postern audit replay log.jsonl --signers signers.toml"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    store: Store,
+    /// Where to, a new file; standard output unless given
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Begin with this event
+    #[arg(long, value_name = "SEQ", conflicts_with = "since", value_parser = clap::value_parser!(u64).range(1..))]
+    from_seq: Option<u64>,
+    /// End with this event
+    #[arg(long, value_name = "SEQ", conflicts_with = "until", value_parser = clap::value_parser!(u64).range(1..))]
+    to_seq: Option<u64>,
+    /// Begin with what was recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    since: Option<Time>,
+    /// End before what was recorded at this time or later
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    until: Option<Time>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Output> {
+    let runtime = store::runtime()?;
+    let reader = args.store.open(&runtime, 1)?;
+    let range = runtime.block_on(async {
+        let first = match args.since {
+            Some(since) => reader.first_since(since).await?,
+            None => args.from_seq.unwrap_or(1),
+        };
+        let last = match args.until {
+            Some(until) => Some(reader.first_since(until).await? - 1),
+            None => args.to_seq,
+        };
+        Ok::<_, postern_audit::read::ReadError>(Range { first, last })
+    })?;
+    if range.last.is_some_and(|last| last < range.first) {
+        bail!("there is no event in that range");
+    }
+    let bar = Bar::known();
+    let write = |out: &mut dyn Write| {
+        let created = Time::of(SystemTime::now());
+        runtime.block_on(export(&reader, range, out, created, |progress| {
+            bar.tell(progress)
+        }))
+    };
+    let written = match &args.output {
+        Some(path) => to_file(path, write)?,
+        None => write(&mut BufWriter::new(io::stdout().lock())),
+    };
+    drop(bar);
+    match written {
+        // A reader that has gone, as in `postern … | head -1`, is no failure.
+        Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Output::ok(String::new()))
+        }
+        Err(error) => Err(error.into()),
+        Ok(head) => Ok(Output {
+            err: format!(
+                "exported up to event {}: keep {}:{}\n",
+                head.size, head.size, head.hash
+            ),
+            ..Output::ok(String::new())
+        }),
+    }
+}
+
+fn to_file<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
+) -> Result<Result<T, ExportError>> {
+    let cannot = || format!("cannot write {}", path.display());
+    // An export that somebody keeps is not written over.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(cannot)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let written = write(&mut out);
+    if written.is_ok() {
+        let file = out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .with_context(cannot)?;
+        file.sync_all().with_context(cannot)?;
+    }
+    Ok(written)
+}

@@ -1,0 +1,52 @@
+//! `postern audit replay`: an export, verified where its database is not.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use postern_audit::export::replay;
+
+use super::Format;
+use super::against::Given;
+use super::bar::Bar;
+use super::report;
+use crate::input;
+use crate::output::Output;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 whole, as far as it was held against something; 2 tampered, or the file is \
+    damaged; 3 it cannot be read, or bad usage.\n\n\
+    Examples:\n  \
+    postern audit replay log.jsonl --signers signers.toml\n  \
+    zstd -dc log.jsonl.zst | postern audit replay - --signers signers.toml --head 12000:9f86d0…\n\n\
+    The same without this program (jq and sha256sum):\n  \
+    jq -r 'select(.event).event | .hash + \" \" + .payload' log.jsonl | while read -r hash payload; do \
+    [ \"$(printf %s \"$payload\" | sha256sum)\" = \"$hash  -\" ] || echo \"not what was hashed: $payload\"; done"
+)]
+pub(crate) struct Args {
+    /// The export; `-` reads standard input
+    #[arg(value_name = "LOG.jsonl", default_value = "-")]
+    file: String,
+    #[command(flatten)]
+    given: Given,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(args: Args) -> Result<Output> {
+    let against = args.given.read()?;
+    let input: Box<dyn BufRead> = if args.file == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(Path::new(&args.file)).with_context(|| format!("cannot read {}", args.file))?;
+        Box::new(BufReader::with_capacity(1 << 20, file))
+    };
+    let bar = Bar::unknown();
+    let found = replay(input, against, |done| bar.at(done));
+    drop(bar);
+    let (header, found) = found.with_context(|| input::name(&args.file).to_owned())?;
+    report::output(&found, Some(&header), args.format)
+}

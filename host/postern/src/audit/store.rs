@@ -1,0 +1,52 @@
+//! Where the log is.
+
+use std::num::NonZero;
+
+use anyhow::{Context as _, Result, bail};
+use postern_audit::read::Reader;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Runtime;
+
+/// Names the store, which is read and never written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Store {
+    /// The store: sqlite:PATH, or postgres://user:password@host/database
+    #[arg(
+        long = "store",
+        value_name = "URL",
+        env = "AUDIT_STORE_URL",
+        hide_env_values = true,
+        value_parser = secret
+    )]
+    url: Option<SecretString>,
+}
+
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+impl Store {
+    /// Opens it for so many who read at a time.
+    pub(super) fn open(&self, runtime: &Runtime, readers: usize) -> Result<Reader> {
+        let Some(url) = &self.url else {
+            bail!("say where the log is: --store sqlite:PATH or postgres://…, or AUDIT_STORE_URL");
+        };
+        let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+        Ok(runtime.block_on(Reader::open(url.expose_secret(), readers))?)
+    }
+}
+
+/// Threads to read on.
+pub(super) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")
+}
+
+/// How many stretches of a log are read at a time: each needs a thread to read and one to verify.
+pub(super) fn readers() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, NonZero::get)
+        .clamp(2, 8)
+}

@@ -1,0 +1,85 @@
+//! `postern audit tail`: the last events, and those that follow.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use postern_audit::read::{Found, Reader};
+use tokio::runtime::Runtime;
+
+use super::Format;
+use super::events;
+use super::store::{self, Store};
+use crate::output::Output;
+use crate::paint::Paint;
+
+/// How often new events are asked for.
+const EVERY: Duration = Duration::from_millis(500);
+/// How many are asked for at a time.
+const PIECE: u64 = 1000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern audit tail --store sqlite:/var/lib/postern/audit.sqlite\n  \
+    postern audit tail -n 0 --follow --format json | jq .record.subject\n\n\
+    A payload that does not have its hash is marked; whether the log is whole is for `postern audit verify` to say.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    store: Store,
+    /// How many events
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    number: u32,
+    /// Stay, and print what is added
+    #[arg(short, long)]
+    follow: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<Output> {
+    let runtime = store::runtime()?;
+    let reader = args.store.open(&runtime, 1)?;
+    let last = runtime.block_on(reader.last(args.number))?;
+    let paint = Paint::stdout();
+    if !args.follow {
+        let lines = last.iter().map(|found| events::line(found, args.format, paint));
+        return Ok(Output::ok(lines.collect()));
+    }
+    let next = match last.last() {
+        Some(found) => found.entry.seq + 1,
+        None => runtime
+            .block_on(reader.extent())?
+            .map_or(1, |extent| extent.last + 1),
+    };
+    follow(&runtime, &reader, args.format, last, next)
+}
+
+/// Prints until nobody reads any more.
+fn follow(
+    runtime: &Runtime,
+    reader: &Reader,
+    format: Format,
+    first: Vec<Found>,
+    next: u64,
+) -> Result<Output> {
+    let paint = Paint::stdout();
+    let (mut found, mut next) = (first, next);
+    loop {
+        let lines: String = found
+            .iter()
+            .map(|found| events::line(found, format, paint))
+            .collect();
+        let mut out = io::stdout().lock();
+        match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Output::ok(String::new())),
+            written => written?,
+        }
+        drop(out);
+        if found.len() < usize::try_from(PIECE).unwrap_or(usize::MAX) {
+            std::thread::sleep(EVERY);
+        }
+        found = runtime.block_on(reader.between(next, next.saturating_add(PIECE - 1)))?;
+        next = found.last().map_or(next, |found| found.entry.seq + 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! `postern kms-proxy`: signs with the keys of a PKCS#11 token.
+
+mod keygen;
+mod log;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use postern_kms_proxy::{Mode, Proxy, Settings, StartError};
+
+use crate::output::{Exit, Output};
+use crate::secrets;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
+    read again: signers, current, callers, certificates.\n\n\
+    Exit codes: 0 stopped, or all is well; 2 the token, a key or the address is not there, and trying again may help; \
+    3 bad settings, a refused PIN or a key that could leave the token: trying again does not help, and could lock the \
+    token.\n\n\
+    Examples:\n  \
+    postern kms-proxy --config kms-proxy.yaml\n  \
+    postern kms-proxy --config kms-proxy.yaml --check        log in, examine every key, and serve nothing\n  \
+    postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<Serve>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make an Ed25519 key in the token, which it cannot leave
+    Keygen(keygen::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// The proxy's settings, YAML
+    #[arg(long, value_name = "KMS-PROXY.yaml")]
+    config: PathBuf,
+    /// Log in to the token, examine every key, print what was found, and serve nothing
+    #[arg(long)]
+    check: bool,
+    /// Take a key in software (`development` in the settings), and keys that can leave the token
+    #[arg(long)]
+    development: bool,
+}
+
+impl Serve {
+    fn settings(&self) -> Result<Settings, postern_kms_proxy::SettingsError> {
+        let mode = if self.development {
+            Mode::Development
+        } else {
+            Mode::Production
+        };
+        Settings::read(&self.config, mode, &secrets::variable)
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    match (&args.command, &args.serve) {
+        (Some(Command::Keygen(args)), _) => keygen::run(args),
+        (None, Some(args)) => start(args),
+        (None, None) => anyhow::bail!("--config KMS-PROXY.yaml is missing"),
+    }
+}
+
+fn start(args: &Serve) -> Result<Output> {
+    let file = &args.config;
+    let settings = match args.settings() {
+        Ok(settings) => settings,
+        Err(error) => return Ok(report::invalid(file, &error)),
+    };
+    log::start(settings.log)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    if args.check {
+        return Ok(match runtime.block_on(postern_kms_proxy::inspect(&settings)) {
+            Ok((signers, current)) => report::sound(file, &settings, &signers, &current),
+            Err(error) => failed(file, error),
+        });
+    }
+    let proxy = match runtime.block_on(Proxy::start(settings)) {
+        Ok(proxy) => proxy,
+        Err(error) => return Ok(failed(file, error)),
+    };
+    let read = || args.settings().map_err(|error| error.to_string());
+    runtime.block_on(postern_kms_proxy::serve(proxy, read))?;
+    // A call that hangs in the module cannot be ended, and need not be waited for.
+    runtime.shutdown_background();
+    Ok(Output::ok(String::new()))
+}
+
+fn failed(file: &Path, error: StartError) -> Output {
+    let exit = if error.is_final() {
+        Exit::Invalid
+    } else {
+        Exit::Denied
+    };
+    let error = anyhow::Error::new(error).context(file.display().to_string());
+    Output {
+        exit,
+        ..Output::failure(&error)
+    }
+}

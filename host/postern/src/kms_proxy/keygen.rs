@@ -1,0 +1,80 @@
+//! `postern kms-proxy keygen`: a key that a token makes and keeps.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use postern_kms_proxy::{settings::Token, token};
+use postern_signers::{is_id, write_key};
+use serde::Serialize;
+
+use super::report;
+use crate::output::{Output, json};
+use crate::paint::Paint;
+use crate::secrets;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026\n  \
+    postern kms-proxy keygen --config kms-proxy.yaml --label k7 --signer kernel-2026 --json | jq -r .public_key\n\n\
+    Of the settings only `token` is used; signers may name keys that are still to be made.")]
+pub(super) struct Args {
+    /// The proxy's settings, YAML, which say where the token is
+    #[arg(long, value_name = "KMS-PROXY.yaml")]
+    config: PathBuf,
+    /// The key's label in the token; a key is never replaced
+    #[arg(long, value_name = "LABEL")]
+    label: String,
+    /// The signer's id; the label, unless given
+    #[arg(long, value_name = "ID")]
+    signer: Option<String>,
+    /// Print one JSON document: label, signer_id, public_key, yaml, register
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    label: &'a str,
+    signer_id: &'a str,
+    public_key: &'a str,
+    yaml: &'a str,
+    register: &'a str,
+}
+
+pub(super) fn run(args: &Args) -> Result<Output> {
+    let signer = args.signer.as_ref().unwrap_or(&args.label);
+    ensure!(
+        is_id(signer),
+        "a signer's id has 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`: give one with --signer"
+    );
+    let token = match Token::read(&args.config, &secrets::variable) {
+        Ok(token) => token,
+        Err(error) => return Ok(report::invalid(&args.config, &error)),
+    };
+    let key = token::generate(&token, &args.label)
+        .with_context(|| format!("no key made for \"{}\"", args.label))?;
+    let public_key = write_key(&key);
+    // JSON's quotes are YAML's too, whatever the label.
+    let yaml = format!(
+        "signers: {{{}: {{label: {}}}}}",
+        serde_json::to_string(signer)?,
+        serde_json::to_string(&args.label)?
+    );
+    let register = format!("postern signer add {signer} {public_key}");
+    if args.json {
+        return Ok(Output::ok(json(&Made {
+            label: &args.label,
+            signer_id: signer,
+            public_key: &public_key,
+            yaml: &yaml,
+            register: &register,
+        })?));
+    }
+    let paint = Paint::stdout();
+    Ok(Output::ok(format!(
+        "{} {public_key}\n\n{}\n{yaml}\n\n{}\n{register}\n",
+        paint.strong("The public key; the private one stays in the token:"),
+        paint.strong("In the proxy's settings:"),
+        paint.strong("For all who verify signatures:"),
+    )))
+}

@@ -1,0 +1,146 @@
+//! `postern signer list`: who may sign.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use postern_signers::{Registry, Signer, Status, write_key};
+use serde::Serialize;
+
+use super::registry::{self, written};
+use crate::output::{Output, json};
+use crate::paint::Paint;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    postern signer list --registry signers.toml\n  \
+    postern signer list --registry signers.toml --format json | jq -r '.signers[] | select(.state == \"active\").id'")]
+pub(crate) struct Args {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    registry: registry::Args,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// A table
+    #[default]
+    Text,
+    /// One JSON document: signers, each with id, state, public_key, status, valid_from, valid_until
+    Json,
+}
+
+#[derive(Serialize)]
+struct List {
+    signers: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    /// What it may do now: `active`, `retired`, `expired` or `not_yet_valid`.
+    state: &'static str,
+    public_key: String,
+    /// What the file says: `active` or `retired`.
+    status: &'static str,
+    valid_from: Option<String>,
+    valid_until: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Output> {
+    let registry = args.registry.read()?;
+    let list = List {
+        signers: rows(&registry, SystemTime::now()),
+    };
+    match args.format {
+        Format::Json => Ok(Output::ok(json(&list)?)),
+        Format::Text if list.signers.is_empty() => Ok(Output::ok(format!(
+            "{} has no signers: no signature counts\n",
+            args.registry.name()
+        ))),
+        Format::Text => Ok(Output::ok(table(&list.signers, Paint::stdout()))),
+    }
+}
+
+fn rows(registry: &Registry, now: SystemTime) -> Vec<Row> {
+    let row = |(id, signer): (&str, &Signer)| Row {
+        id: id.to_owned(),
+        state: state(signer, now),
+        public_key: write_key(&signer.key),
+        status: signer.status.name(),
+        valid_from: signer.valid_from.map(written),
+        valid_until: signer.valid_until.map(written),
+    };
+    registry.iter().map(row).collect()
+}
+
+fn state(signer: &Signer, now: SystemTime) -> &'static str {
+    if signer.status == Status::Retired {
+        "retired"
+    } else if signer.valid_until.is_some_and(|until| now >= until) {
+        "expired"
+    } else if signer.valid_from.is_some_and(|from| now < from) {
+        "not_yet_valid"
+    } else {
+        "active"
+    }
+}
+
+fn table(rows: &[Row], paint: Paint) -> String {
+    let widest = rows.iter().map(|row| row.id.len()).max().unwrap_or_default();
+    let mut text = paint.strong(&format!(
+        "{:widest$}  {:13}  {:20}  {:20}  PUBLIC KEY",
+        "ID", "STATE", "FROM", "UNTIL"
+    ));
+    text.push('\n');
+    for row in rows {
+        let state = format!("{:13}", row.state);
+        let state = match row.state {
+            "active" => paint.good(&state),
+            "retired" => state,
+            _ => paint.warning(&state),
+        };
+        let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+        text += &format!(
+            "{:widest$}  {state}  {:20}  {:20}  {}\n",
+            row.id,
+            time(&row.valid_from),
+            time(&row.valid_until),
+            row.public_key
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn states() {
+        let registry = Registry::parse(
+            "[signers.a]\npublic_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\nstatus = \"active\"\n\
+             valid_from = 2026-01-01T00:00:00Z\nvalid_until = 2027-01-01T00:00:00Z\n",
+        )
+        .unwrap();
+        let active = registry.get("a").unwrap();
+        let retired = Signer {
+            status: Status::Retired,
+            ..active.clone()
+        };
+        let (from, until) = (active.valid_from.unwrap(), active.valid_until.unwrap());
+        let second = Duration::from_secs(1);
+        for (now, expected) in [
+            (from - second, "not_yet_valid"),
+            (from, "active"),
+            (until - second, "active"),
+            (until, "expired"),
+        ] {
+            assert_eq!(state(active, now), expected);
+            assert_eq!(state(&retired, now), "retired");
+        }
+    }
+}

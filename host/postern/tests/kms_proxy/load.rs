@@ -1,0 +1,120 @@
+//! Many at once, and a stop in between.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{audit, is_signed_by, proxy};
+
+const CLIENTS: usize = 4;
+const EACH: usize = 200;
+
+/// Prints what a signature takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_many_signatures_verify() {
+    let (proxy, caller) = proxy(&["a", "b"]);
+    let proxy = Arc::new(proxy);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let (proxy, caller) = (Arc::clone(&proxy), caller.clone());
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                for i in 0..EACH {
+                    let payload = format!("client {n}, request {i}").into_bytes();
+                    let signer = ["a", "b"][i % 2];
+                    let started = Instant::now();
+                    let reply = caller.sign(&payload, Some(signer)).await.unwrap();
+                    took.push(started.elapsed());
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    assert!(is_signed_by(&proxy, signer, &payload, &reply));
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.await.unwrap());
+    }
+    report("4 at once", took);
+    let signed = audit(&proxy).iter().filter(|line| line["result"] == "ok").count();
+    assert_eq!(signed, CLIENTS * EACH);
+
+    let mut alone = Vec::new();
+    for _ in 0..EACH {
+        let started = Instant::now();
+        assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
+        alone.push(started.elapsed());
+    }
+    report("one after another", alone);
+}
+
+fn report(what: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100];
+    println!("{what}: p50 {:?}, p95 {:?}, of {}", at(50), at(95), took.len());
+    assert!(at(50) < Duration::from_millis(250), "{what}: {:?}", at(50));
+}
+
+/// Those that cannot wait are told at once, and nobody hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_past_the_queue_are_turned_away() {
+    let (mut proxy, caller) = proxy(&["a"]);
+    proxy.kill();
+    let mut settings = proxy.settings(&["a"]);
+    settings["token"]["sessions"] = json!(1);
+    settings["token"]["queue"] = json!(0);
+    proxy.configure(&settings).unwrap();
+    proxy.restart().unwrap();
+    // What is large takes a token a while.
+    let payload = Arc::new(vec![0; 1 << 20]);
+    let asked: Vec<_> = (0..64)
+        .map(|_| {
+            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
+            tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
+        })
+        .collect();
+    let (mut signed, mut turned) = (0, 0);
+    for reply in asked {
+        let reply = reply.await.unwrap();
+        match reply.field("code").as_deref() {
+            None => signed += 1,
+            Some("overloaded") => turned += 1,
+            other => panic!("{other:?}: {reply:?}"),
+        }
+    }
+    println!("{signed} signed, {turned} turned away");
+    assert!(signed > 0 && turned > 0);
+    assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
+}
+
+/// What has begun when it is told to stop is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_finishes_what_it_has_begun() {
+    let (mut proxy, caller) = proxy(&["a"]);
+    let payload = Arc::new(vec![0; 1 << 20]);
+    let asked: Vec<_> = (0..16)
+        .map(|_| {
+            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
+            tokio::spawn(async move { caller.sign(&payload, None).await })
+        })
+        .collect();
+    while audit(&proxy).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    proxy.signal("TERM").unwrap();
+    assert_eq!(proxy.wait().unwrap().code(), Some(0));
+    let mut answered = 0;
+    for reply in asked {
+        // One that was not accepted yet was not begun.
+        if let Ok(reply) = reply.await.unwrap() {
+            assert_eq!(reply.status, 200);
+            answered += 1;
+        }
+    }
+    let begun = audit(&proxy);
+    assert!(begun.iter().all(|line| line["result"] == "ok"), "{begun:?}");
+    assert_eq!(begun.len(), answered);
+    assert!(proxy.log().contains("\"stopped\""));
+}

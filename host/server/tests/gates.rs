@@ -1,0 +1,352 @@
+//! What a host does for its gates beside checks, and for nobody else: signatures, and the audit log.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use ct_codecs::{Base64, Decoder as _};
+use ed25519_compact::{PublicKey, Signature};
+use postern_server::{Address, Host};
+use postern_testbed::certificates::{Authority, Validity};
+use reqwest::{Client, ClientBuilder, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use support::{Desk, TOKEN, allower, ask, check, get};
+
+const PARTS: &str =
+    "signing: {}\naudit: {store: 'sqlite:audit.db'}\npolicies: {entries: {'yes': {file: yes.wasm}}}";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.file("yes.wasm", &allower());
+    desk
+}
+
+fn builder(address: &Address) -> ClientBuilder {
+    let builder = postern_testbed::http::builder();
+    match address {
+        Address::Unix(path) => builder.unix_socket(path.clone()),
+        Address::Tcp(_) => builder,
+    }
+}
+
+fn url(address: &Address, path: &str) -> String {
+    match address {
+        Address::Unix(_) => format!("http://host{path}"),
+        Address::Tcp(address) => format!("http://{address}{path}"),
+    }
+}
+
+/// Sends JSON; the status and the answer.
+async fn post(address: &Address, path: &str, body: &str, token: Option<&str>) -> (u16, Value) {
+    let mut request = builder(address)
+        .build()
+        .unwrap()
+        .post(url(address, path))
+        .header("content-type", "application/json")
+        .header("x-postern-subject", "ann")
+        .header("x-request-id", "r-7")
+        .body(body.to_owned());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap_or_default())
+}
+
+fn event(kind: &str, id: &str) -> Value {
+    json!({"id": id, "kind": kind, "decision": "allowed", "time": "2026-01-01T00:00:00.000000Z", "subject": "ann"})
+}
+
+fn told(events: &[Value]) -> String {
+    json!({ "events": events }).to_string()
+}
+
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+#[tokio::test]
+async fn who_may_ask_what() {
+    let desk = desk();
+    let sign = json!({"payload_b64": "aGVsbG8="}).to_string();
+    let audit = told(&[event("request", ID)]);
+    for (listen, known, token, expected) in [
+        ("unix:host.sock", "", None, 200),
+        ("127.0.0.1:0", "gate: {token: {env: TOKEN}}", None, 401),
+        (
+            "127.0.0.1:0",
+            "gate: {token: {env: TOKEN}}",
+            Some("another-token-of-16"),
+            401,
+        ),
+        ("127.0.0.1:0", "gate: {token: {env: TOKEN}}", Some(TOKEN), 200),
+    ] {
+        let case = format!("{listen} {known} {token:?}");
+        let text = format!("listen: ['{listen}']\n{known}\n{PARTS}");
+        let host = desk.try_start(&text).await.unwrap();
+        let address = &host.addresses()[0];
+        for (path, body) in [("/sign", &sign), ("/v1/audit", &audit)] {
+            let (status, answer) = post(address, path, body, token).await;
+            assert_eq!(status, expected, "{case} {path} {answer}");
+            if status == 401 {
+                assert_eq!(answer["code"], "gates_only", "{case}");
+            }
+        }
+        for path in ["/health", "/healthz", "/readyz"] {
+            let client = builder(address).build().unwrap();
+            let status = client.get(url(address, path)).send().await.unwrap().status();
+            assert_eq!(status, StatusCode::OK, "{case} {path}");
+        }
+        for path in ["/metrics", "/v1/policies", "/healthz/strict", "/"] {
+            let client = builder(address).build().unwrap();
+            let response = client.get(url(address, path)).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{case} {path}");
+        }
+        host.stop().await;
+    }
+}
+
+/// A second listener that cannot know its gates answers checks, as before, and nothing else.
+#[tokio::test]
+async fn a_port_that_knows_no_gate() {
+    let desk = desk();
+    let host = desk
+        .try_start(&format!("listen: ['unix:host.sock', '127.0.0.1:0']\n{PARTS}"))
+        .await
+        .unwrap();
+    let port = &host.addresses()[1];
+    let (status, answer) = post(port, "/sign", r#"{"payload_b64": ""}"#, Some(TOKEN)).await;
+    assert_eq!((status, &answer["code"]), (401, &json!("gates_only")));
+    let mut client = support::connect(port).await;
+    assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn checks_want_the_token_too() {
+    let desk = desk();
+    let text = format!("listen: ['127.0.0.1:0']\ngate: {{token: {{env: TOKEN}}}}\n{PARTS}");
+    let host = desk.try_start(&text).await.unwrap();
+    let mut client = support::connect(&host.addresses()[0]).await;
+    let refused = client.check(check("yes", "GET", "/")).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    let mut request = tonic::Request::new(check("yes", "GET", "/"));
+    let token = format!("Bearer {TOKEN}").parse().unwrap();
+    request.metadata_mut().insert("authorization", token);
+    let answer = client.check(request).await.unwrap();
+    assert_eq!(support::told(answer.get_ref()), "allowed");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn over_tls_only_gates_connect() {
+    let desk = desk();
+    let (ours, other) = (
+        Authority::new("gates").unwrap(),
+        Authority::new("others").unwrap(),
+    );
+    let host_identity = ours.server(Validity::Valid).unwrap();
+    desk.file("host.pem", host_identity.certificate_pem.as_bytes());
+    desk.file("key.pem", host_identity.key_pem.as_bytes());
+    desk.file("ca.pem", ours.pem().as_bytes());
+    let text = format!(
+        "listen: ['127.0.0.1:0']\ngate: {{tls: {{certificate: host.pem, key: key.pem, client_ca: ca.pem}}}}\n{PARTS}"
+    );
+    let host = desk.try_start(&text).await.unwrap();
+    let Address::Tcp(address) = &host.addresses()[0] else {
+        panic!("TCP")
+    };
+    let url = format!("https://{address}/sign");
+    let root = || reqwest::Certificate::from_pem(ours.pem().as_bytes()).unwrap();
+    let send = async |client: Client| {
+        let request = client.post(&url).header("content-type", "application/json");
+        request.body(r#"{"payload_b64": "aGVsbG8="}"#).send().await
+    };
+    for (identity, expected) in [
+        (Some(ours.client("gate", Validity::Valid).unwrap()), true),
+        (Some(ours.client("gate", Validity::Expired).unwrap()), false),
+        (Some(other.client("gate", Validity::Valid).unwrap()), false),
+        (None, false),
+    ] {
+        let mut client = postern_testbed::http::builder().tls_certs_only([root()]);
+        if let Some(identity) = identity {
+            let pem = format!("{}{}", identity.key_pem, identity.certificate_pem);
+            client = client.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        let answer = send(client.build().unwrap()).await;
+        assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), expected);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn signatures_verify_and_are_on_record() {
+    let desk = desk();
+    let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
+    let host = desk.try_start(&text).await.unwrap();
+    let address = &host.addresses()[0];
+    let (status, answer) = post(address, "/sign", r#"{"payload_b64": "aGVsbG8="}"#, None).await;
+    assert_eq!(status, 200, "{answer}");
+    let signers = get(&host, "/v1/signers").await.json();
+    assert_eq!(signers[0]["id"], answer["signer_id"]);
+    let key = postern_signers::parse_key(signers[0]["public_key"].as_str().unwrap()).unwrap();
+    verify(&key, b"hello", &answer);
+
+    let manifest = json!({"manifest": {"b": [1, 2.0], "a": "\u{20ac}"}}).to_string();
+    let (status, answer) = post(address, "/sign/manifest", &manifest, None).await;
+    assert_eq!(status, 200, "{answer}");
+    let hash = Sha256::digest("{\"a\":\"\u{20ac}\",\"b\":[1,2]}");
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(answer["manifest_hash"], hex);
+    verify(&key, &hash, &answer);
+
+    for (kind, count) in [("signature", 1), ("manifest_signature", 1)] {
+        assert!(counted(&host, kind, count).await, "{kind}");
+    }
+    host.stop().await;
+}
+
+fn verify(key: &PublicKey, message: &[u8], answer: &Value) {
+    let signature = Base64::decode_to_vec(answer["signature_b64"].as_str().unwrap(), None).unwrap();
+    key.verify(message, &Signature::from_slice(&signature).unwrap())
+        .unwrap();
+}
+
+async fn counted(host: &Host, kind: &str, count: u32) -> bool {
+    let series = format!("postern_audit_events_total{{kind=\"{kind}\"}} {count}\n");
+    get(host, "/metrics").await.body.contains(&series)
+}
+
+#[tokio::test]
+async fn what_is_not_signed() {
+    let desk = desk();
+    let host = desk
+        .try_start(&format!("listen: ['unix:host.sock']\n{PARTS}"))
+        .await
+        .unwrap();
+    let address = &host.addresses()[0];
+    let large = format!(r#"{{"payload_b64": "{}"}}"#, "A".repeat(2 << 20));
+    for (path, body, expected, code) in [
+        ("/sign", "", 400, "bad_request"),
+        ("/sign", "{}", 400, "bad_request"),
+        ("/sign", r#"{"payload_b64": "!"}"#, 400, "bad_request"),
+        ("/sign", r#"{"payload_b64": 7}"#, 400, "bad_request"),
+        (
+            "/sign",
+            r#"{"payload_b64": "", "signer_id": "mine"}"#,
+            400,
+            "bad_request",
+        ),
+        ("/sign", large.as_str(), 413, "payload_too_large"),
+        ("/sign/manifest", r#"{"manifest": []}"#, 400, "bad_request"),
+        (
+            "/sign/manifest",
+            r#"{"manifest": {"n": 9007199254740993}}"#,
+            400,
+            "bad_request",
+        ),
+    ] {
+        let (status, answer) = post(address, path, body, None).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (expected, &json!(code)),
+            "{path} {answer}"
+        );
+    }
+    let plain = builder(address)
+        .build()
+        .unwrap()
+        .post(url(address, "/sign"))
+        .body("{}");
+    assert_eq!(
+        plain.send().await.unwrap().status(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_gates_tell_is_taken_once_and_checked() {
+    let desk = desk();
+    let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
+    let host = desk.try_start(&text).await.unwrap();
+    let address = &host.addresses()[0];
+    let events = [
+        event("request", ID),
+        event("admission", "01890a5d-ac96-774b-bcce-b302099a8058"),
+    ];
+    for _ in 0..3 {
+        // A gate that got no answer tells it again.
+        let (status, answer) = post(address, "/v1/audit", &told(&events), None).await;
+        assert_eq!((status, answer), (200, json!({"durable": 2})));
+    }
+    assert!(counted(&host, "request", 1).await && counted(&host, "admission", 1).await);
+
+    let with = |field: &str, value: Value| {
+        let mut event = event("request", "01890a5d-ac96-774b-bcce-b302099a8059");
+        event[field] = value;
+        told(&[event])
+    };
+    for (body, expected) in [
+        ("{}".to_owned(), "missing field `events`"),
+        (with("kind", json!("signature")), "only a host tells"),
+        (with("kind", json!("sign")), "unknown variant"),
+        (with("authorization", json!("Bearer x")), "unknown field"),
+        (with("subject", json!("x".repeat(257))), "subject"),
+        (with("detail", json!({"x": "y".repeat(5000)})), "detail"),
+        (with("id", json!("7")), "UUID"),
+        (with("time", json!("yesterday")), "time"),
+        (told(&vec![event("request", ID); 4097]), "4096 at most"),
+    ] {
+        let (status, answer) = post(address, "/v1/audit", &body, None).await;
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && detail.contains(expected),
+            "{expected}: {status} {answer}"
+        );
+    }
+    assert!(counted(&host, "request", 1).await, "nothing of what was refused");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn without_settings_for_it_there_is_neither() {
+    let desk = desk();
+    let host = desk
+        .try_start("listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
+        .await
+        .unwrap();
+    for (path, code) in [("/sign", "signing_absent"), ("/v1/audit", "audit_absent")] {
+        let (status, answer) = post(&host.addresses()[0], path, "{}", None).await;
+        assert_eq!((status, &answer["code"]), (404, &json!(code)));
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn decisions_and_loads_are_on_record() {
+    let desk = desk();
+    let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
+    let host = desk.try_start(&text).await.unwrap();
+    let mut client = support::connect(&host.addresses()[0]).await;
+    ask(&mut client, check("yes", "GET", "/a?secret=1")).await;
+    ask(&mut client, check("no-such", "GET", "/")).await;
+    let (status, _) = post(
+        &host.addresses()[0],
+        "/v1/audit",
+        &told(&[event("request", ID)]),
+        None,
+    )
+    .await;
+    // What was told before it is durable with it.
+    assert_eq!(status, 200);
+    for (kind, count) in [("policy", 2), ("policy_load", 1), ("host", 1)] {
+        assert!(counted(&host, kind, count).await, "{kind}");
+    }
+    host.stop().await;
+}

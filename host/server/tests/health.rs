@@ -1,0 +1,165 @@
+//! Health: alive, ready, and in order.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use jwt_simple::prelude::{Claims, Duration, Ed25519KeyPair, EdDSAKeyPairLike as _};
+use postern_server::{Host, StartError};
+use support::{Desk, TOKEN, allower, get};
+
+const HOST: &str = "listen: ['unix:host.sock']\nadmin: {listen: 'unix:admin.sock'}\n\
+                    policies: {entries: {'yes': {file: yes.wasm}}}\n";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.file("yes.wasm", &allower());
+    desk
+}
+
+#[tokio::test]
+async fn alive_says_when() {
+    let desk = desk();
+    let host = desk.try_start(HOST).await.unwrap();
+    let alive = get(&host, "/health").await.json();
+    assert_eq!(alive["status"], "ok");
+    assert!(alive["ts"].as_str().unwrap().ends_with('Z'), "{alive}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
+    let desk = desk();
+    let key = Ed25519KeyPair::generate();
+    let license = |seconds| {
+        let claims = Claims::create(Duration::from_secs(seconds)).with_subject("us");
+        key.sign(claims).unwrap()
+    };
+    let public = key.public_key().to_pem();
+    let file = desk.file("licensor.pem", public.as_bytes());
+    let file = file.to_str().unwrap();
+    let mut claims = Claims::create(Duration::from_secs(1));
+    claims.expires_at = Some(Duration::from_secs(1_000_000));
+    let expired = key.sign(claims).unwrap();
+    for (environment, expected) in [
+        (vec![], None),
+        (
+            vec![("LICENSE_REQUIRED", "true"), ("LICENSE_PUBLIC_KEY", &*public)],
+            Some("no LICENSE_KEY"),
+        ),
+        (
+            vec![("LICENSE_KEY", &*license(60)), ("LICENSE_PUBLIC_KEY", &*public)],
+            None,
+        ),
+        (
+            vec![("LICENSE_KEY", &*license(60)), ("LICENSE_PUBLIC_KEY_PATH", file)],
+            None,
+        ),
+        (
+            vec![("LICENSE_KEY", &*expired), ("LICENSE_PUBLIC_KEY", &*public)],
+            Some("expired"),
+        ),
+        (
+            vec![("LICENSE_KEY", "a.b.c"), ("LICENSE_PUBLIC_KEY", &*public)],
+            Some("not signed"),
+        ),
+    ] {
+        let host = Host::start(desk.settings_with(HOST, &environment)).await.unwrap();
+        let strict = get(&host, "/healthz/strict").await;
+        assert_eq!(get(&host, "/readyz").await.status, 200);
+        let told = strict.json()["parts"]["license"].clone();
+        let valid = format!("postern_license_valid {}\n", u8::from(expected.is_none()));
+        assert!(get(&host, "/metrics").await.body.contains(&valid), "{valid}");
+        match expected {
+            None => assert_eq!(strict.status, 200, "{strict:?}"),
+            Some(fault) => {
+                assert_eq!(strict.status, 503);
+                assert!(told.as_str().unwrap().contains(fault), "{told}");
+            }
+        }
+        host.stop().await;
+    }
+}
+
+/// Where signing is required, a host is not ready without it; else it is only out of order.
+#[tokio::test]
+async fn a_proxy_that_is_down() {
+    let desk = desk();
+    desk.file("signers.toml", b"");
+    for (required, ready) in [("true", 503), ("false", 200)] {
+        let signing = "signing: {proxy: 'http://127.0.0.1:1', signers: signers.toml}";
+        let settings = desk.settings_with(&format!("{HOST}{signing}"), &[("REQUIRE_KMS", required)]);
+        let host = Host::start(settings).await.unwrap();
+        let readiness = get(&host, "/readyz").await;
+        assert_eq!(readiness.status, ready, "{readiness:?}");
+        let strict = get(&host, "/healthz/strict").await;
+        assert_eq!(strict.status, 503);
+        let fault = strict.json()["parts"]["signing"].as_str().unwrap().to_owned();
+        assert!(fault.starts_with("unreachable: "), "{fault}");
+        host.stop().await;
+    }
+}
+
+/// A log that cannot be opened, or one that was tampered with, is no start.
+#[tokio::test]
+async fn no_start_without_the_log() {
+    let desk = desk();
+    let text = format!("{HOST}signing: {{}}\naudit: {{store: 'sqlite:no/where/audit.db'}}");
+    assert!(matches!(desk.try_start(&text).await, Err(StartError::Audit(_))));
+}
+
+#[tokio::test]
+async fn what_signing_settings_cannot_be() {
+    let desk = desk();
+    desk.file("signers.toml", b"");
+    let with_proxy = "signing: {proxy: 'https://kms.example', signers: signers.toml}";
+    for (text, environment, expected) in [
+        ("", vec![("REQUIRE_SIGNING_PROXY", "1")], "SIGNING_PROXY_URL"),
+        ("", vec![("REQUIRE_KMS", "maybe")], "neither true nor false"),
+        (
+            with_proxy,
+            vec![("REPOWRITER_SIGNING_SECRET", TOKEN), ("REQUIRE_KMS", "true")],
+            "for development alone",
+        ),
+        (
+            with_proxy,
+            vec![("REPOWRITER_SIGNING_SECRET", TOKEN)],
+            "would never be used",
+        ),
+        (
+            "signing: {proxy: 'https://kms.example'}",
+            vec![],
+            "registry of signers",
+        ),
+        (
+            "",
+            vec![
+                ("SIGNING_PROXY_URL", "https://a.example"),
+                ("KMS_ENDPOINT", "https://b.example"),
+            ],
+            "differ",
+        ),
+        ("audit: {}", vec![], "needs \"signing\""),
+    ] {
+        let all = format!("{HOST}{text}");
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let errors = postern_server::Settings::parse(&all, &desk.path(""), &variable).unwrap_err();
+        let errors: Vec<_> = errors.issues().iter().map(ToString::to_string).collect();
+        assert!(
+            errors.iter().any(|error| error.contains(expected)),
+            "{expected}: {errors:?}"
+        );
+        assert!(!errors.concat().contains(TOKEN), "{errors:?}");
+    }
+    let text = HOST.replace("unix:host.sock", "127.0.0.1:0") + "signing: {}";
+    let errors = postern_server::Settings::parse(&text, &desk.path(""), &|_| None).unwrap_err();
+    assert!(errors.to_string().contains("needs a token or TLS"), "{errors}");
+}

@@ -1,0 +1,43 @@
+//! What the host adds to the proxy's own time: encoding, the way into the client, verification.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Kms, Manner, Office};
+
+/// How long the proxy takes for each signature, as an HSM would, and its timer a millisecond more.
+const PROXY: Duration = Duration::from_millis(5);
+const SIGNATURES: usize = 400;
+
+/// Run with `--nocapture` to see the figures. The bound is for a busy machine; the promise is 1 ms.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_adds_little() {
+    let (office, kms) = (Office::new(), Kms::start());
+    kms.behaves(Manner::Slow(PROXY));
+    let signing = office.signing(&kms);
+    signing.sign(b"warm").await.unwrap();
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for number in 0..SIGNATURES {
+        let began = Instant::now();
+        let signed = signing.sign(&number.to_be_bytes()).await.unwrap();
+        outside.push(began.elapsed().saturating_sub(kms.took()));
+        inside.push(signed.took.saturating_sub(signed.proxy_took));
+    }
+    for (what, times) in [
+        ("over the exchange", &mut inside),
+        ("over the proxy's own time", &mut outside),
+    ] {
+        times.sort();
+        let at = |share: usize| times[SIGNATURES * share / 100];
+        println!("{what}: p50 {:?}, p95 {:?}, p99 {:?}", at(50), at(95), at(99));
+        assert!(at(95) < Duration::from_millis(50), "{what}: {:?}", at(95));
+    }
+}

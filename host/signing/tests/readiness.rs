@@ -1,0 +1,154 @@
+//! Readiness: what is asked of the proxy, and when.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use postern_signing::{Mode, Settings, Signing};
+use secrecy::SecretString;
+use support::{Kms, Manner, Office};
+
+/// What was found counts for a second.
+async fn later() {
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_a_moment_ago_is_enough() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    signing.ready().await.unwrap();
+    assert_eq!((kms.looked(), kms.asked()), (1, 0));
+    signing.sign(b"payload").await.unwrap();
+    later().await;
+    signing.ready().await.unwrap();
+    assert_eq!((kms.looked(), kms.asked()), (1, 1));
+    // A failure since says otherwise.
+    kms.behaves(Manner::Hangs);
+    signing.sign(b"payload").await.unwrap_err();
+    kms.feels(503);
+    assert_eq!(signing.ready().await.unwrap_err().code(), "status");
+    assert_eq!(signing.state().failing.unwrap().error.code(), "status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_at_once_get_one_answer() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    let all: Vec<_> = (0..50)
+        .map(|_| {
+            let signing = signing.clone();
+            tokio::spawn(async move { signing.ready().await })
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(kms.looked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_proxy_and_its_return() {
+    let (office, mut kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    kms.kill();
+    assert_eq!(signing.ready().await.unwrap_err().code(), "unreachable");
+    assert!(!signing.state().is_healthy());
+    kms.again();
+    later().await;
+    signing.ready().await.unwrap();
+    assert!(signing.state().is_healthy());
+    assert_eq!(kms.asked(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_thinks_itself_well_and_signs_wrongly() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    kms.behaves(Manner::SignsOther);
+    signing.sign(b"payload").await.unwrap_err();
+    assert_eq!(signing.ready().await.unwrap_err().code(), "signature_wrong");
+    // Nobody sends work to a host that is not ready: it finds out by itself.
+    kms.behaves(Manner::Good);
+    later().await;
+    signing.ready().await.unwrap();
+    assert_eq!((signing.state().failing, kms.asked()), (None, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_without_a_health_endpoint_is_asked_for_a_signature() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    kms.feels(404);
+    signing.ready().await.unwrap();
+    assert_eq!(kms.asked(), 1);
+    kms.behaves(Manner::Says(500, Vec::new()));
+    signing.sign(b"payload").await.unwrap_err();
+    later().await;
+    assert_eq!(signing.ready().await.unwrap_err().code(), "status");
+}
+
+#[tokio::test]
+async fn the_development_signer() {
+    let settings = |secret: &str| Settings {
+        development_secret: Some(SecretString::from(secret.to_owned())),
+        ..Settings::default()
+    };
+    let signing = Signing::start(&settings("a secret for development")).unwrap();
+    let signed = signing.sign(b"payload").await.unwrap();
+    assert!(
+        signed.signer_id.starts_with("development-"),
+        "{}",
+        signed.signer_id
+    );
+    let registry = signing.registry();
+    registry
+        .verify_recorded(
+            &signed.signer_id,
+            b"payload",
+            &signed.signature,
+            std::time::SystemTime::now(),
+        )
+        .unwrap();
+    signing.ready().await.unwrap();
+    assert_eq!(signing.mode(), Mode::Development);
+    assert!(signing.reload_registry().unwrap().is_empty());
+    let series = format!(
+        "postern_signing_signatures_total{{signer=\"{}\",mode=\"development\"}}",
+        signed.signer_id
+    );
+    assert_eq!(support::metrics(&signing)[&series], "1");
+    let error = signing.rotate(&signed.signer_id, "next").await.unwrap_err();
+    assert_eq!(error.code(), "development_signer");
+    // The same secret, the same signer: restarts keep what was signed verifiable.
+    let again = Signing::start(&settings("a secret for development")).unwrap();
+    assert_eq!(again.sign(b"payload").await.unwrap().signature, signed.signature);
+    assert!(Signing::start(&settings("short")).is_err());
+}
+
+#[test]
+fn settings_that_do_not_say_who_signs() {
+    let required = Settings {
+        required: true,
+        ..Settings::default()
+    };
+    let error = Signing::start(&required).unwrap_err().to_string();
+    assert!(error.contains("SIGNING_PROXY_URL"), "{error}");
+    let both = Settings {
+        required: true,
+        development_secret: Some(SecretString::from("a secret for development")),
+        proxy: None,
+    };
+    let error = Signing::start(&both).unwrap_err().to_string();
+    assert!(
+        error.contains("REPOWRITER_SIGNING_SECRET") && !error.contains("a secret"),
+        "{error}"
+    );
+}

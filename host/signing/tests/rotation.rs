@@ -1,0 +1,125 @@
+//! A change of signers without a restart: the registry's reload, the overlap, the statement that both sign.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::time::SystemTime;
+
+use postern_signing::{Difference, SignerChange};
+use serde_json::Value;
+use support::{Kms, Manner, Office, SIGNER, pair, start, verifies};
+
+fn change(id: &str, difference: Difference) -> SignerChange {
+    SignerChange {
+        signer_id: id.to_owned(),
+        difference,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_one_signer_to_the_next() {
+    let (office, kms) = (Office::new(), Kms::start());
+    office.writes(&postern_signers::add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
+    let signing = start(office.proxy(&kms));
+    let by = async || signing.sign(b"payload").await.map(|signed| signed.signer_id);
+    assert_eq!(by().await.unwrap(), SIGNER);
+
+    // The KMS changes before the registry knows: refused, and nothing else signs.
+    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    assert_eq!(by().await.unwrap_err().code(), "signer_unknown");
+    kms.behaves(Manner::Good);
+    let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
+    assert_eq!((error.code(), kms.asked()), ("signer_unknown", 2));
+
+    // The overlap: both count.
+    let text = std::fs::read_to_string(office.file()).unwrap();
+    let both = postern_signers::add(&text, "kernel-2", &pair("kernel-2").pk, None, None).unwrap();
+    office.writes(&both);
+    let changes = signing.reload_registry().unwrap();
+    assert_eq!(changes, [change("kernel-2", Difference::Added)]);
+    assert_eq!(by().await.unwrap(), SIGNER);
+    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    assert_eq!(by().await.unwrap(), "kernel-2");
+    kms.behaves(Manner::Good);
+
+    let rotation = signing.rotate(SIGNER, "kernel-2").await.unwrap();
+    assert_eq!(
+        (rotation.old.signer_id.as_str(), rotation.new.signer_id.as_str()),
+        (SIGNER, "kernel-2")
+    );
+    assert!(verifies(SIGNER, &rotation.statement, &rotation.old.signature));
+    assert!(verifies("kernel-2", &rotation.statement, &rotation.new.signature));
+    let statement: Value = serde_json::from_slice(&rotation.statement).unwrap();
+    assert_eq!(
+        statement,
+        serde_json::json!({
+            "old": SIGNER,
+            "new": "kernel-2",
+            "new_key": postern_signers::write_key(&pair("kernel-2").pk),
+            "time": humantime::format_rfc3339_seconds(rotation.time).to_string(),
+        })
+    );
+
+    // The end of the old one.
+    office.writes(&postern_signers::retire(&both, SIGNER, SystemTime::now()).unwrap());
+    let changes = signing.reload_registry().unwrap();
+    assert_eq!(changes, [change(SIGNER, Difference::Retired)]);
+    assert_eq!(by().await.unwrap_err().code(), "signer_retired");
+    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    assert_eq!(by().await.unwrap(), "kernel-2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_registry_leaves_the_good_one_in_service() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    let good = signing.registry();
+    for text in ["[signers", "[signers.a]\nstatus = \"active\"", "\0"] {
+        office.writes(text);
+        signing.reload_registry().unwrap_err();
+        assert_eq!(signing.registry(), good);
+    }
+    std::fs::remove_file(office.file()).unwrap();
+    signing.reload_registry().unwrap_err();
+    assert!(signing.sign(b"payload").await.is_ok());
+    // An empty one is a registry: nobody may sign.
+    office.writes("");
+    assert_eq!(signing.reload_registry().unwrap().len(), 5);
+    assert_eq!(
+        signing.sign(b"payload").await.unwrap_err().code(),
+        "signer_unknown"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_rotation() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    for (old, new, code, asked) in [
+        (SIGNER, SIGNER, "same_signer", 0),
+        (SIGNER, "stranger", "signer_unknown", 0),
+        ("stranger", SIGNER, "signer_unknown", 0),
+        (SIGNER, "retired", "signer_retired", 1),
+        (SIGNER, "early", "signer_not_yet_valid", 1),
+        // The new one has signed by then; without the other half it says nothing.
+        ("late", "kernel-2", "signer_expired", 2),
+    ] {
+        let before = kms.asked();
+        let error = signing.rotate(old, new).await.unwrap_err();
+        assert_eq!(
+            (error.code(), kms.asked() - before),
+            (code, asked),
+            "{old} {new}: {error}"
+        );
+    }
+    // A proxy that takes no signer_id is found out.
+    kms.behaves(Manner::Signs(SIGNER, SIGNER));
+    let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
+    assert_eq!(error.code(), "signer_unexpected");
+}

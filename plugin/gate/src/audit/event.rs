@@ -1,0 +1,236 @@
+//! An event, in the form that the log takes.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use uuid::{Builder, Uuid};
+
+use super::{Head, Passage, Told, cut};
+use crate::Reason;
+use crate::gate::Gate;
+
+/// The most bytes of a text in the log.
+const LONGEST: usize = 256;
+
+/// What the shell adds to an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// Random bytes, which name it.
+    pub random: [u8; 10],
+    /// When, since the Unix epoch.
+    pub time: Duration,
+    /// The name of the proxy.
+    pub gateway: Option<&'a str>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is about to be released to its upstream.
+    Admission,
+    /// It was released, and this status came; none, if it went away before.
+    Released(Option<u16>),
+    /// It was refused with this status.
+    Refused(Reason, u16),
+    /// It went away, or another answered it, before it was decided on.
+    Abandoned(Option<u16>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Decision {
+    Allowed,
+    Denied,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Admission,
+    Request,
+    Lost,
+}
+
+/// What there is to say beside the fields that every event may have.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Detail<'a> {
+    /// What vouches for the caller: `issuers/<name>` and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticated_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    policy_waived: bool,
+}
+
+/// What happened to a request. Every text is as short as the log wants it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Event<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<&'a str>,
+    id: Uuid,
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    time: String,
+}
+
+impl<'a> Event<'a> {
+    fn new(kind: Kind, stamp: &Stamp<'a>) -> Self {
+        // RFC 3339 ends with the year 9999, and so does the log.
+        let time = stamp.time.min(Duration::from_secs(253_402_300_799));
+        let millis = u64::try_from(time.as_millis()).unwrap_or_default();
+        Self {
+            decision: None,
+            detail: None,
+            gateway: stamp.gateway.map(|name| cut(name, LONGEST)),
+            // Version 7 begins with the time: an index of them grows at its end.
+            id: Builder::from_unix_timestamp_millis(millis, &stamp.random).into_uuid(),
+            kind,
+            latency_us: None,
+            method: None,
+            path: None,
+            policy: None,
+            reason: None,
+            request_id: None,
+            rule: None,
+            status: None,
+            subject: None,
+            tenant: None,
+            time: humantime::format_rfc3339_micros(UNIX_EPOCH + time).to_string(),
+        }
+    }
+
+    /// Tells that so many events were lost.
+    #[must_use]
+    pub fn lost(count: u64, stamp: &Stamp<'a>) -> Self {
+        let detail = Detail {
+            count: Some(count),
+            ..Detail::default()
+        };
+        Self {
+            detail: Some(detail),
+            ..Self::new(Kind::Lost, stamp)
+        }
+    }
+
+    /// As the log takes it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Texts and numbers: nothing in it can fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Ending {
+    fn decision(self) -> Decision {
+        match self {
+            Self::Admission | Self::Released(_) => Decision::Allowed,
+            Self::Refused(reason, _) if reason.status() != 503 => Decision::Denied,
+            Self::Refused(..) | Self::Abandoned(_) => Decision::Failed,
+        }
+    }
+
+    fn status(self) -> Option<u16> {
+        match self {
+            Self::Admission => None,
+            Self::Released(status) | Self::Abandoned(status) => status,
+            Self::Refused(_, status) => Some(status),
+        }
+    }
+
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Admission | Self::Released(_) => None,
+            Self::Refused(reason, _) => Some(reason.name()),
+            Self::Abandoned(_) => Some("abandoned"),
+        }
+    }
+
+    /// The rule's policy was asked, or would have been.
+    fn concerns_policy(self) -> bool {
+        match self {
+            Self::Admission | Self::Released(_) => true,
+            Self::Abandoned(_) => false,
+            Self::Refused(reason, _) => matches!(
+                reason,
+                Reason::PolicyDenied
+                    | Reason::PolicyFailed
+                    | Reason::PolicyUnavailable
+                    | Reason::AuditUnavailable
+            ),
+        }
+    }
+}
+
+impl Gate {
+    /// What the log is told of a request that ended, `latency` after it came; nothing where it is not to be told.
+    #[must_use]
+    pub fn event<'a>(
+        &'a self,
+        head: Option<&'a Head>,
+        passage: &'a Passage,
+        ending: Ending,
+        latency: Option<Duration>,
+        stamp: &Stamp<'a>,
+    ) -> Option<Event<'a>> {
+        self.audit()?;
+        let rule = passage.rule.and_then(|index| self.rule(index));
+        if rule.is_some_and(|rule| rule.told == Told::Off) {
+            return None;
+        }
+        let kind = if ending == Ending::Admission {
+            Kind::Admission
+        } else {
+            Kind::Request
+        };
+        let caller = passage.caller.as_deref();
+        let policy = rule
+            .filter(|_| ending.concerns_policy())
+            .and_then(|rule| rule.policy.as_ref());
+        let detail = Detail {
+            authenticated_by: caller.map(|caller| caller.entry()),
+            count: None,
+            policy_waived: passage.waived,
+        };
+        let text = |text: &'a str| cut(text, LONGEST);
+        Some(Event {
+            decision: Some(ending.decision()),
+            detail: (detail != Detail::default()).then_some(detail),
+            latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
+            method: head.map(Head::method),
+            path: head.map(Head::path),
+            policy: policy.map(|policy| policy.module.as_str()),
+            reason: ending.reason(),
+            request_id: head.and_then(Head::request_id),
+            rule: rule.map(|rule| rule.name.as_str()),
+            status: ending.status(),
+            subject: caller.map(|caller| text(&caller.subject)),
+            tenant: caller.and_then(|caller| caller.tenant.as_deref()).map(text),
+            ..Event::new(kind, stamp)
+        })
+    }
+}

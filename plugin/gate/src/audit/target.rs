@@ -1,0 +1,109 @@
+//! A request's target without what may be secret in it: values of the query and of path parameters, user names and
+//! passwords, fragments.
+
+use super::cut;
+
+/// The most bytes of a path in the log.
+const LONGEST: usize = 2048;
+/// Longer names of a query's parameters are no names.
+const LONGEST_NAME: usize = 64;
+
+/// The path, and of the query the names: `/orders?page&size` of `/orders?page=2&size=50`. A name that is given no value
+/// may be a value itself and is left out; so is one that does not look like a name.
+pub(super) fn shown(target: &[u8]) -> String {
+    let target = String::from_utf8_lossy(target);
+    let target = target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut shown = String::with_capacity(target.len().min(LONGEST));
+    for (index, segment) in origin_form(path).split('/').enumerate() {
+        if index > 0 {
+            shown.push('/');
+        }
+        shown.push_str(without_parameters(segment));
+    }
+    let mut mark = '?';
+    for name in query.split('&').filter_map(name) {
+        shown.push(mark);
+        shown.push_str(name);
+        mark = '&';
+    }
+    let length = cut(&shown, LONGEST).len();
+    shown.truncate(length);
+    shown
+}
+
+/// A path without scheme and authority, before which a user's name and password may stand.
+fn origin_form(path: &str) -> &str {
+    if path.starts_with('/') {
+        return path;
+    }
+    match path.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"),
+        // The form of OPTIONS, or none that a path has: `user:password@host:443`.
+        None => path.split('@').next_back().unwrap_or_default(),
+    }
+}
+
+/// A segment up to the `;` that begins its parameters (RFC 3986, section 3.3): session ids are put there.
+fn without_parameters(segment: &str) -> &str {
+    segment.split_inclusive(';').next().unwrap_or_default()
+}
+
+fn name(parameter: &str) -> Option<&str> {
+    let (name, value) = parameter.split_once('=')?;
+    // Base64 alone, whose padding looks like an empty value.
+    if value.bytes().all(|byte| byte == b'=') {
+        return None;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]".contains(&byte);
+    (!name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(plain)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_left_out() {
+        for (target, wanted) in [
+            ("/orders", "/orders"),
+            ("/orders?page=2&size=50", "/orders?page&size"),
+            ("/a?access_token=SECRET#SECRET", "/a?access_token"),
+            ("/a?SECRET", "/a"),
+            ("/a?SECRET&page=1", "/a?page"),
+            ("/a?SECRET==", "/a"),
+            ("/a?SECRET=", "/a"),
+            ("/a?x=1;SECRET=2", "/a?x"),
+            ("/a?x=1?SECRET", "/a?x"),
+            ("/a?=SECRET", "/a"),
+            ("/a?se%63ret%20SECRET=1", "/a"),
+            ("/a;jsessionid=SECRET/b", "/a;/b"),
+            ("/a#SECRET", "/a"),
+            ("http://user:SECRET@host/a?b=SECRET", "/a?b"),
+            ("http://user:SECRET@host", "/"),
+            ("user:SECRET@host:443", "host:443"),
+            ("*", "*"),
+            ("", ""),
+            ("/a?filter[name]=x&sort=-y", "/a?filter[name]&sort"),
+        ] {
+            assert_eq!(shown(target.as_bytes()), wanted, "{target}");
+        }
+    }
+
+    #[test]
+    fn it_is_bounded_and_text() {
+        assert_eq!(shown(b"/a\xffb"), "/a\u{fffd}b");
+        let long = format!("/a{}", "ä".repeat(2000));
+        assert_eq!(shown(long.as_bytes()).len(), LONGEST);
+        let long = format!("/{}", "ä".repeat(2000));
+        assert_eq!(
+            shown(long.as_bytes()).len(),
+            LONGEST - 1,
+            "cut between characters"
+        );
+        let names: String = (0..1000).map(|i| format!("name{i}=v&")).collect();
+        assert!(shown(format!("/a?{names}").as_bytes()).len() <= LONGEST);
+        let long = "n".repeat(LONGEST_NAME + 1);
+        assert_eq!(shown(format!("/a?{long}=v").as_bytes()), "/a");
+    }
+}

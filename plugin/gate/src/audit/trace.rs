@@ -1,0 +1,120 @@
+//! The request's trace context (W3C Trace Context), passed on so that the host's part belongs to the same trace.
+
+use crate::request::{Request, Single};
+
+/// The most that `tracestate` may have: what every vendor must take (section 3.3.1.5).
+const LONGEST_STATE: usize = 512;
+
+/// `traceparent` and `tracestate` of a request, as far as they are of their form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trace<'a> {
+    parent: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl<'a> Trace<'a> {
+    /// Takes it from a request.
+    #[must_use]
+    pub fn of(request: &Request<'a>) -> Self {
+        let Some(parent) = one(request, "traceparent").filter(|parent| is_parent(parent)) else {
+            return Self::default();
+        };
+        // A list may come in several fields, but then it is no single value to be passed on.
+        let state = one(request, "tracestate").filter(|state| {
+            let printable = |byte: u8| (b' '..=b'~').contains(&byte);
+            !state.is_empty() && state.len() <= LONGEST_STATE && state.bytes().all(printable)
+        });
+        Self {
+            parent: Some(parent),
+            state,
+        }
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
+        let parent = self.parent.map(|parent| ("traceparent", parent));
+        let state = self.state.map(|state| ("tracestate", state));
+        parent.into_iter().chain(state)
+    }
+}
+
+fn one<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
+    match request.single(name) {
+        Single::One(value) => std::str::from_utf8(value).ok(),
+        Single::Absent | Single::Several => None,
+    }
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`; later versions may have more behind it.
+fn is_parent(text: &str) -> bool {
+    let hex = |part: Option<&str>, length: usize| {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        part.is_some_and(|part| part.len() == length && part.bytes().all(digit))
+    };
+    let mut parts = text.split('-');
+    text.len() <= 128
+        && hex(parts.next(), 2)
+        && hex(parts.next(), 32)
+        && hex(parts.next(), 16)
+        && hex(parts.next(), 2)
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && (parts.next().is_none() || !text.starts_with("00"))
+        && !text.starts_with("ff")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Header;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn passed(headers: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+        let headers: Vec<Header<'_>> = headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        let request = Request {
+            headers: &headers,
+            source: None,
+            end_of_stream: true,
+        };
+        let trace = Trace::of(&request);
+        trace
+            .headers()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_of_its_form() {
+        let both = passed(&[("traceparent", PARENT), ("tracestate", "a=1,b=2")]);
+        assert_eq!(
+            both,
+            [
+                ("traceparent", PARENT.to_owned()),
+                ("tracestate", "a=1,b=2".to_owned())
+            ]
+        );
+        let later = format!("01{}-more", PARENT.get(2..).unwrap());
+        assert_eq!(passed(&[("traceparent", &later)]).len(), 1);
+        let upper = PARENT.to_uppercase();
+        let more = format!("{PARENT}-more");
+        let invalid = format!("ff{}", PARENT.get(2..).unwrap());
+        let break_in = format!("{PARENT}\r\nx: y");
+        for wrong in ["", "SECRET", &upper, &more, &invalid, &break_in, "00-0-0-0"] {
+            assert_eq!(
+                passed(&[("traceparent", wrong), ("tracestate", "a=1")]),
+                [],
+                "{wrong}"
+            );
+        }
+        assert_eq!(passed(&[("traceparent", PARENT), ("traceparent", PARENT)]), []);
+        let long = "x".repeat(LONGEST_STATE + 1);
+        for wrong in ["", "a\tb", &long] {
+            assert_eq!(passed(&[("traceparent", PARENT), ("tracestate", wrong)]).len(), 1);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+use serde_json::{Value, json};
+
+use crate::policy::{Allowance, Answer};
+use crate::testing::{Bed, admitted, refused};
+use crate::{Need, Pending, Reason, Step};
+
+fn digest(key: &str) -> String {
+    use ct_codecs::{Encoder, Hex};
+    use sha2::{Digest, Sha256};
+    format!("sha256:{}", Hex::encode_to_string(Sha256::digest(key)).unwrap())
+}
+
+fn config() -> Value {
+    json!({
+        "host": {"cluster": "postern_host"},
+        "audit": {},
+        "api_keys": {"a": {"header": "x-key", "keys": [{"id": "ci", "digest": digest("one")}]}},
+        "limits": {"l": {"quota": 2, "window": "60s", "key": ["subject"]}},
+        "rules": [
+            {"name": "plain", "match": {"path": {"exact": "/plain"}}, "open": true},
+            {"name": "keyed", "match": {"path": {"exact": "/keyed"}}, "authenticate": {"any": ["api_keys/a"]},
+             "limits": ["l"], "audit": "required"},
+            {"name": "policy", "match": {"path": {"exact": "/policy"}}, "open": true,
+             "policy": {"module": "m", "on_error": "allow"}, "audit": "required"},
+        ],
+    })
+}
+
+const KEY: (&str, &str) = ("x-key", "one");
+
+fn waits(step: Step) -> Pending {
+    match step {
+        Step::Need(Need::Audit, pending) => pending,
+        other => panic!("does not wait for the log: {other:?}"),
+    }
+}
+
+fn noted(bed: &Bed, what: &str) -> usize {
+    bed.events
+        .0
+        .borrow()
+        .iter()
+        .filter(|event| event.contains(what))
+        .count()
+}
+
+#[test]
+fn only_what_is_durable_is_released() {
+    let bed = Bed::new(&config());
+    let pending = waits(bed.get("/keyed", &[KEY]));
+    assert_eq!(noted(&bed, "Admitted"), 0, "not admitted before it is recorded");
+    let step = bed.recorded(pending, true);
+    assert_eq!(admitted(&step).subject, "ci");
+    let Step::Continue(effects) = step else { panic!() };
+    assert_eq!(
+        effects.response.len(),
+        1,
+        "the limit's state is kept while it waits"
+    );
+    assert_eq!(noted(&bed, "Admitted"), 1);
+
+    let pending = waits(bed.get("/keyed", &[KEY]));
+    let step = bed.recorded(pending, false);
+    let denial = refused(&step);
+    assert_eq!((denial.reason, denial.status()), (Reason::AuditUnavailable, 503));
+    assert_eq!(denial.details(), "postern:keyed:audit_unavailable");
+    let names: Vec<_> = denial.headers.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["ratelimit-policy", "ratelimit", "retry-after"]);
+    assert_eq!((noted(&bed, "Admitted"), noted(&bed, "Refused")), (1, 1));
+}
+
+#[test]
+fn it_comes_after_everything_else() {
+    let bed = Bed::new(&config());
+    assert_eq!(
+        refused(&bed.get("/keyed", &[])).reason,
+        Reason::CredentialsMissing
+    );
+    for _ in 0..2 {
+        let _ = waits(bed.get("/keyed", &[KEY]));
+    }
+    assert_eq!(refused(&bed.get("/keyed", &[KEY])).reason, Reason::LimitExceeded);
+    let (step, _) = bed.ask("/policy", &[], Answer::Deny(None));
+    assert_eq!(refused(&step).reason, Reason::PolicyDenied);
+    for answer in [
+        Answer::Allow(Allowance::default()),
+        Answer::Unavailable("down".into()),
+    ] {
+        let (step, _) = bed.ask("/policy", &[], answer);
+        assert!(matches!(bed.recorded(waits(step), true), Step::Continue(_)));
+    }
+    let Step::Continue(effects) = bed.get("/plain", &[]) else {
+        panic!("a rule that does not require it never waits")
+    };
+    assert!(effects.identity.is_none());
+}
+
+#[test]
+fn a_policy_s_changes_are_kept_while_it_waits() {
+    let bed = Bed::new(&config());
+    let allowance = Allowance {
+        remove: vec!["x-a".into()],
+        ..Allowance::default()
+    };
+    let (step, _) = bed.ask("/policy", &[], Answer::Allow(allowance));
+    let Step::Continue(effects) = bed.recorded(waits(step), true) else {
+        panic!()
+    };
+    assert_eq!(effects.policy.unwrap().remove, ["x-a"]);
+}
+
+#[test]
+fn a_mistake_of_the_shell_releases_nothing() {
+    let bed = Bed::new(&config());
+    let Step::Need(Need::Policy, pending) = bed.get("/policy", &[]) else {
+        panic!()
+    };
+    assert_eq!(refused(&bed.recorded(pending, true)).reason, Reason::GateFailed);
+    let pending = waits(bed.get("/keyed", &[KEY]));
+    assert_eq!(
+        refused(&bed.resume(pending, "/keyed", &[KEY])).reason,
+        Reason::GateFailed
+    );
+    let pending = waits(bed.get("/keyed", &[KEY]));
+    assert_eq!(
+        refused(&bed.answer(pending, Answer::Deny(None))).reason,
+        Reason::GateFailed
+    );
+}

@@ -1,0 +1,91 @@
+//! The demo's policy host, with a KMS behind it, and its audit log.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use postern_testbed::kms_proxy::{self, KmsProxy};
+use postern_testbed::policy_host::PolicyHost;
+use serde_json::json;
+
+use crate::build::modules::Modules;
+use crate::command;
+
+/// The key in the token that signs.
+const SIGNER: &str = "demo-2026";
+/// How long the end of the log may take to be signed.
+const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Starts a KMS proxy with a token of its own.
+pub(super) fn kms(modules: &Modules) -> Result<KmsProxy> {
+    KmsProxy::start(modules.postern.clone(), &[SIGNER]).context("cannot start the KMS proxy")
+}
+
+/// Starts a host with two of the modules that ship, which signs through the KMS and keeps an audit log.
+pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
+    let key = kms
+        .public_key(SIGNER)
+        .context("the KMS proxy does not tell its public key")?;
+    let entries = json!({
+        "rbac": {"file": "rbac.wasm", "grants": ["config"], "config": {"rules": [
+            {"methods": ["GET"], "path": "/reports/{id}", "roles": ["User", "Admin"]},
+            {"path": "/reports/{id}/draft", "roles": ["Admin"]},
+        ]}},
+        "sentinel": {"file": "sentinel.wasm", "grants": ["config"], "config": {"rules": [
+            {"name": "size", "methods": ["POST"], "path": "/allocate", "require": ["/team"],
+             "limits": [{"at": "/cpus", "min": 1, "max": 64}]},
+        ]}},
+    });
+    let settings = json!({
+        "policies": {"entries": entries},
+        "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
+        "audit": {
+            "store": "sqlite:audit.db", "origin": "postern.example/demo",
+            "checkpoints": {"after": "1s", "file": "audit.notes"},
+        },
+    });
+    let prepare = |folder: &Path| {
+        for name in ["rbac.wasm", "sentinel.wasm"] {
+            fs::copy(modules.folder.join(name), folder.join(name))?;
+        }
+        let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
+        fs::write(folder.join("signers.toml"), registry)
+    };
+    let token = [("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN)];
+    PolicyHost::start_with(modules.postern.clone(), &settings, &token, prepare)
+        .context("cannot start the policy host")
+}
+
+/// The line that verifies the log of this host.
+pub(super) fn verification(host: &PolicyHost) -> Vec<String> {
+    let file = |name: &str| host.folder().join(name).display().to_string();
+    [
+        "audit",
+        "verify",
+        "--store",
+        &format!("sqlite:{}", file("audit.db")),
+        "--signers",
+        &file("signers.toml"),
+        "--checkpoints",
+        &file("audit.notes"),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Waits until the end of the log has been signed, and verifies all of it.
+pub(super) fn verify(modules: &Modules, host: &PolicyHost) -> Result<()> {
+    let deadline = Instant::now() + CHECKPOINT_DEADLINE;
+    while fs::metadata(host.folder().join("audit.notes")).map_or(0, |notes| notes.len()) == 0 {
+        if Instant::now() > deadline {
+            bail!(
+                "no checkpoint of the audit log came; the host's log:\n{}",
+                host.log()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    command::run(Command::new(&modules.postern).args(verification(host)))
+}
