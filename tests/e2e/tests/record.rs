@@ -1,0 +1,291 @@
+//! The whole chain through a real Envoy: a token that holds the keys, the KMS proxy before it, the policy host, and the
+//! audit log, which is verified in the end as an auditor does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "for tests: what does not work ends the test"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use postern_e2e::{Bed, Call, Setup, Version, audited_gate_yaml, client};
+use postern_testbed::idp::Alg;
+use postern_testbed::kms_proxy::{self, KmsProxy};
+use postern_testbed::policy_host::{self, PolicyHost};
+use postern_testbed::tokens;
+use serde_json::{Value, json};
+
+const SIGNER: &str = "kernel-2026";
+const PAYLOAD: &str = r#"{"payload_b64": "aGVsbG8="}"#;
+
+struct Chain {
+    bed: Bed,
+    host: PolicyHost,
+    kms: KmsProxy,
+}
+
+fn rule(name: &str, path: &str, audit: &str) -> Value {
+    json!({"name": name, "match": {"path": {"prefix": path}}, "open": true, "audit": audit})
+}
+
+impl Chain {
+    fn start() -> Self {
+        let binary = policy_host::binary().unwrap_or_else(|error| panic!("{error}"));
+        let kms = KmsProxy::start(binary.clone(), &[SIGNER]).unwrap_or_else(|error| panic!("{error}"));
+        let key = kms.public_key(SIGNER).unwrap();
+        let settings = json!({
+            "policies": {"entries": {}},
+            "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
+            "audit": {"store": "sqlite:audit.db", "origin": "postern.example/e2e",
+                "checkpoints": {"every": 50, "after": "1s", "file": "audit.notes"}},
+        });
+        let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
+        let token = [("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN)];
+        let host = PolicyHost::start_with(binary, &settings, &token, |folder: &Path| {
+            std::fs::write(folder.join("signers.toml"), registry)
+        });
+        let host = host.unwrap_or_else(|error| panic!("{error}"));
+        let mut gate = audited_gate_yaml();
+        gate["signatures"] = json!({});
+        gate["host"]["timeout"] = "1s".into();
+        let rules = gate["rules"].as_array_mut().unwrap();
+        rules.retain(|rule| rule["name"] == "sign");
+        rules.push(rule("kept", "/kept", "required"));
+        rules.push(rule("told", "/told", "on"));
+        let bed = Setup::new(gate).policy_host_at(host.socket()).start();
+        Self { bed, host, kms }
+    }
+
+    async fn sign(&self, role: &str) -> (u16, Value) {
+        let mut claims = tokens::claims("https://idp.example", "orders", "ann", 600);
+        claims["realm_access"] = json!({"roles": [role]});
+        let token = self.bed.idp.mint(Alg::Es256, &claims);
+        let call = Call::post("/kernel/sign", PAYLOAD).header("content-type", "application/json");
+        let answer = call.bearer(&token).send(&client(Version::Http1), &self.bed).await;
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+    }
+
+    /// Signs until the answer is this status: a breaker takes a moment to let a signature through again.
+    async fn becomes(&self, status: u16) {
+        let started = Instant::now();
+        while self.sign("Service").await.0 != status {
+            assert!(started.elapsed() < Duration::from_secs(15), "{}", self.host.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn postern(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(policy_host::binary().unwrap());
+        command.current_dir(self.host.folder()).args(args).output().unwrap()
+    }
+
+    /// The records of a kind, oldest first.
+    fn records(&self, kind: &str) -> Vec<Value> {
+        let args = ["audit", "query", "--store", "sqlite:audit.db", "--limit", "100000", "--format", "json"];
+        let found = self.postern(&[&args[..], &["--kind", kind]].concat());
+        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        let text = String::from_utf8(found.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["record"].clone())
+            .collect()
+    }
+
+    fn assert_sound(&self) {
+        let verified = self.postern(&[
+            "audit", "verify", "--store", "sqlite:audit.db", "--signers", "signers.toml", "--checkpoints", "audit.notes",
+        ]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            verified.status.success(),
+            "{}{}",
+            text(&verified.stdout),
+            text(&verified.stderr)
+        );
+    }
+}
+
+/// With OpenSSL, which shares no code with what signed or what verified it here.
+fn verify_with_openssl(folder: &Path, key: &str, payload: &[u8], signature: &str) {
+    use std::io::Write as _;
+    let base64 = |text: &str| {
+        let mut child = Command::new("base64")
+            .arg("-d")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap().stdout
+    };
+    // A public key as X.509 has it (RFC 8410): this head, and the key.
+    let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    der.extend(base64(key.strip_prefix("ed25519:").unwrap()));
+    std::fs::write(folder.join("key.der"), der).unwrap();
+    std::fs::write(folder.join("payload"), payload).unwrap();
+    std::fs::write(folder.join("signature"), base64(signature)).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(folder).args([
+        "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", "key.der", "-rawin", "-in", "payload", "-sigfile",
+        "signature",
+    ]);
+    let verified = openssl.output().unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_service_gets_signatures_and_holds_no_key() {
+    let mut chain = Chain::start();
+    let (status, answer) = chain.sign("User").await;
+    assert_eq!((status, &answer["code"]), (403, &json!("role_missing")));
+    let (status, answer) = chain.sign("Service").await;
+    assert_eq!((status, &answer["signer_id"]), (200, &json!(SIGNER)), "{answer}");
+    let key = chain.kms.public_key(SIGNER).unwrap();
+    let signature = answer["signature_b64"].as_str().unwrap();
+    verify_with_openssl(chain.host.folder(), &key, b"hello", signature);
+
+    // Past the gate nobody is answered.
+    let direct = format!("http://{}/sign", chain.host.addr());
+    let request = postern_testbed::http::builder().build().unwrap().post(direct);
+    let request = request.header("content-type", "application/json").body(PAYLOAD);
+    assert_eq!(request.send().await.unwrap().status(), 401);
+
+    // Without the KMS nothing is signed, the host says so, and goes on by itself once it is back.
+    chain.kms.kill();
+    let (status, answer) = chain.sign("Service").await;
+    assert_eq!((status, &answer["code"]), (503, &json!("signing_unavailable")));
+    let unready = chain.host.admin("GET", "/readyz").unwrap_err().to_string();
+    assert!(unready.contains("503") && unready.contains("signing"), "{unready}");
+    chain.kms.restart().unwrap();
+    chain.becomes(200).await;
+    assert!(chain.host.admin("GET", "/readyz").is_ok());
+
+    chain.host.stop().unwrap();
+    chain.assert_sound();
+    let signed = chain.records("signature");
+    let failed: Vec<_> = signed.iter().filter(|record| record["decision"] == "failed").collect();
+    assert_eq!(failed[0]["reason"], "unreachable");
+    assert_eq!((&signed[0]["subject"], &signed[0]["signer_id"]), (&json!("ann"), &json!(SIGNER)));
+    let admitted = chain.records("admission");
+    assert_eq!(
+        (&admitted[0]["rule"], &admitted[0]["subject"], &admitted[0]["path"]),
+        (&json!("sign"), &json!("ann"), &json!("/kernel/sign"))
+    );
+    // The admission and the signature are one request's.
+    assert_eq!(admitted[0]["request_id"], signed[0]["request_id"]);
+    chain.bed.assert_sound("signing");
+}
+
+/// Requests one after the other until told to stop; the ids of those that were let through.
+async fn load(base: String, path: &'static str, stop: Arc<AtomicBool>, passed: Arc<Mutex<Vec<String>>>) {
+    let client = client(Version::Http1);
+    while !stop.load(Ordering::Acquire) {
+        let answer = Call::get(path).send_to(&client, &base).await.unwrap();
+        match answer.status {
+            // The sample API tells what reached it.
+            200 => {
+                let seen: Value = serde_json::from_slice(&answer.body).unwrap();
+                let id = seen["headers"].as_array().unwrap().iter().find(|field| field[0] == "x-request-id");
+                passed.lock().unwrap().push(id.unwrap()[1].as_str().unwrap().to_owned());
+            }
+            503 => tokio::time::sleep(Duration::from_millis(5)).await,
+            status => panic!("{status}: {:?}", String::from_utf8_lossy(&answer.body)),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_passed_is_on_record_whenever_the_host_is_killed() {
+    let mut chain = Chain::start();
+    let (stop, kept, told) = <(Arc<AtomicBool>, Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
+    let base = chain.bed.envoy.url("");
+    let mut running = Vec::new();
+    for _ in 0..4 {
+        running.push(tokio::spawn(load(base.clone(), "/kept", Arc::clone(&stop), Arc::clone(&kept))));
+    }
+    running.push(tokio::spawn(load(base.clone(), "/told", Arc::clone(&stop), Arc::clone(&told))));
+    for round in 0..8_u64 {
+        // Not in step with anything.
+        tokio::time::sleep(Duration::from_millis(100 + 37 * round)).await;
+        chain.host.kill();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::task::block_in_place(|| chain.host.restart()).unwrap_or_else(|error| panic!("{error}"));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Release);
+    for task in running {
+        task.await.unwrap();
+    }
+    // What gates hold back is told within a flush; one that got no answer is told again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::task::block_in_place(|| chain.host.stop()).unwrap();
+    chain.assert_sound();
+
+    let ids = |kind: &str, rule: &str| -> Vec<String> {
+        let records = chain.records(kind).into_iter().filter(|record| record["rule"] == rule);
+        records.map(|record| record["request_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (kept, told) = (kept.lock().unwrap().clone(), told.lock().unwrap().clone());
+    assert!(kept.len() > 50 && told.len() > 50, "{} {}", kept.len(), told.len());
+    let admitted: BTreeSet<_> = ids("admission", "kept").into_iter().collect();
+    let missing: Vec<_> = kept.iter().filter(|id| !admitted.contains(*id)).collect();
+    assert!(missing.is_empty(), "released, and not on record: {missing:?}");
+    // Others wait in the gate while the host is away, and each is told once.
+    let recorded = ids("request", "told");
+    let once: BTreeSet<_> = recorded.iter().collect();
+    assert_eq!(once.len(), recorded.len(), "told twice");
+    let missing: Vec<_> = told.iter().filter(|id| !once.contains(id)).collect();
+    assert!(missing.is_empty(), "{} of {} lost: {missing:?}", missing.len(), told.len());
+    println!("{} required and {} other requests let through, 8 kills", kept.len(), told.len());
+}
+
+#[tokio::test]
+async fn the_log_is_tampered_with() {
+    let mut chain = Chain::start();
+    let client = client(Version::Http1);
+    for _ in 0..20 {
+        assert_eq!(Call::get("/kept").send(&client, &chain.bed).await.status, 200);
+    }
+    chain.host.stop().unwrap();
+    chain.assert_sound();
+    let records = chain.records("admission");
+    let seq = records[5]["seq"].as_u64().unwrap();
+    let database = chain.host.folder().join("audit.db");
+    let mut bytes = std::fs::read(&database).unwrap();
+    let id = records[5]["request_id"].as_str().unwrap().as_bytes();
+    let at = bytes.windows(id.len()).position(|window| window == id).unwrap();
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&database, bytes).unwrap();
+    let verified = chain.postern(&["audit", "verify", "--store", "sqlite:audit.db", "--signers", "signers.toml"]);
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&verified.stdout),
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    assert_eq!(verified.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("{seq}")), "{seq}: {said}");
+}
+
+/// What `audit: required` adds to a request; a figure to read, and no assertion on time.
+#[tokio::test]
+async fn what_it_costs() {
+    let chain = Chain::start();
+    let client = client(Version::Http1);
+    let mut medians = Vec::new();
+    for path in ["/told", "/kept", "/told", "/kept"] {
+        let mut times = Vec::new();
+        for _ in 0..300 {
+            let started = Instant::now();
+            assert_eq!(Call::get(path).send(&client, &chain.bed).await.status, 200);
+            times.push(started.elapsed());
+        }
+        times.sort();
+        medians.push((path, times[150]));
+    }
+    println!("p50 {medians:?}");
+}
