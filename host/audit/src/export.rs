@@ -1,18 +1,18 @@
 //! A log as a file: JSON, one document a line, which anyone can follow with a JSON parser and SHA-256.
 //!
 //! ```text
-//! {"header":{"format":"postern-audit/1","created":"…","origin":"…","behind":{"size":0,"hash":"0…0","recorded":"…"}}}
+//! {"header":{"format":"postern-audit/1","created":"…","origin":"…","behind":{…},"manifests":true}}
+//! {"manifest_signature":{"id":"…","manifest_hash":"…","signature_b64":"…","signer_id":"…","signed_at":"…"}}
 //! {"event":{"seq":1,"hash":"…","payload":"{…}"}}
 //! {"checkpoint":{"size":1,"note":"postern.example/audit\n1\n…"}}
-//! {"manifest_signature":{"id":"…","manifest_hash":"…","signature_b64":"…","signer_id":"…","signed_at":"…"}}
 //! {"end":{"size":1,"hash":"…","lines":4,"sha256":"…"}}
 //! ```
 //!
 //! `payload` is the text that was hashed, character by character. A checkpoint stands behind the last event that it
-//! covers; signatures of manifests stand behind all events, and only in the export of a whole log. `behind` is what
-//! the first event follows: of a part, its `prev_hash` is taken from there. The last line has the SHA-256 of all lines
-//! before it, newlines included, so that a file that was cut short or damaged is noticed too; that it is the log that
-//! was written is for the chain and the checkpoints to show.
+//! covers. Signatures of manifests stand before all events, and only in the export of a whole log. `behind` is what
+//! the first event follows, its place, hash and time: in the export of a part, its `prev_hash` is held against that
+//! alone. The last line has the SHA-256 of all lines before it, newlines included, so that a file that was cut short
+//! or damaged is noticed too; that it is the log that was written is for the chain and the checkpoints to show.
 //!
 //! An auditor without this program rehashes an export so:
 //!

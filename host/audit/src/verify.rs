@@ -8,7 +8,11 @@
 //!
 //! A log is read as [`Stretch`]es, which can be verified side by side, and a [`Verifier`] puts them together. It finds
 //! the first event that is wrong and what is wrong with it; behind that event nothing is verified. Its memory does not
-//! grow with the log: ids are sorted in temporary files (24 bytes an event).
+//! grow with the number of events: ids are sorted in temporary files (24 bytes an event). It grows with what was kept
+//! outside (56 bytes a checkpoint) and with the signatures of manifests (32 bytes each).
+//!
+//! A retired signer's checkpoints count while they say that they were made before it was retired. Whoever stole its
+//! key can write such ones still; they do not fit the file that is kept outside, nor the head that was written down.
 
 mod against;
 mod ids;

@@ -161,6 +161,16 @@ async fn a_full_buffer_refuses_who_waits_and_counts_what_was_noted() {
     assert_eq!(lost[0].text("gateway"), "host-1");
 }
 
+/// Hosts spawn what they do.
+#[tokio::test]
+async fn opening_and_closing_can_be_spawned() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = sqlite(&directory.path().join("audit.db"));
+    let opening = tokio::spawn(Log::open(settings, Signer::new(), Metrics::default()));
+    let log = opening.await.unwrap().unwrap();
+    tokio::spawn(log.close()).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_waits_is_written_when_the_log_closes_and_nothing_after() {
     let directory = tempfile::tempdir().unwrap();

@@ -13,6 +13,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::writer::{self, Writer};
@@ -65,6 +67,10 @@ async fn killed_at_any_moment_it_loses_nothing_acknowledged() {
     assert!(all > 1000, "under load: {all} acknowledged");
 }
 
+/// How many calls each caller makes before the process ends, and how many events they are in all.
+const ROUNDS: usize = 3;
+const ALL: usize = 36;
+
 /// What SQLite, and the file of checkpoints, write with.
 const CALLS: [&str; 6] = ["pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink"];
 
@@ -79,10 +85,10 @@ fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     let log = path.with_extension("strace");
     let trace = format!("trace={}", CALLS.join(","));
     let arguments = ["-e", &trace, "-o", log.to_str().unwrap()].map(str::to_owned);
-    let (acknowledged, code) = Writer::start(path, 4, &strace(&arguments)).acknowledged();
+    let (acknowledged, code) = Writer::start(path, ROUNDS, &strace(&arguments)).acknowledged();
     assert_eq!(
         (code, acknowledged.len()),
-        (Some(0), 60),
+        (Some(0), ALL),
         "without a fault all is acknowledged"
     );
     let log = std::fs::read_to_string(log).unwrap();
@@ -103,8 +109,26 @@ fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     CALLS.iter().map(|call| (*call, most(call))).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whichever_write_fails_nothing_acknowledged_is_lost() {
+/// The faults of the test below: each call of each kind fails once, in turn as the disk breaks, as it is full, and as
+/// the power goes; and the disk is full from some moment on.
+fn faults(counts: &[(&'static str, usize)]) -> Vec<String> {
+    let kinds = ["error=EIO", "error=ENOSPC", "signal=KILL"];
+    let mut faults = Vec::new();
+    for (call, count) in counts {
+        let every = kinds.iter().cycle().zip(1..=*count);
+        faults.extend(every.map(|(fault, at)| format!("{call}:{fault}:when={at}")));
+        let from = [count / 4, count / 2, count * 3 / 4].map(|at| at + 1);
+        faults.extend(from.map(|at| format!("{call}:error=ENOSPC:when={at}+")));
+    }
+    faults
+}
+
+fn next(faults: &Mutex<Vec<String>>) -> Option<String> {
+    faults.lock().unwrap().pop()
+}
+
+#[test]
+fn whichever_write_fails_nothing_acknowledged_is_lost() {
     let version = Command::new("strace").arg("-V").output();
     assert!(
         version.is_ok(),
@@ -112,25 +136,35 @@ async fn whichever_write_fails_nothing_acknowledged_is_lost() {
     );
     let directory = tempfile::tempdir().unwrap();
     let counts = counts(&directory.path().join("counted.db"));
-    eprintln!("{counts:?}");
-    let mut runs = 0;
-    for (call, count) in counts {
-        for fault in ["error=EIO", "error=ENOSPC", "signal=KILL"] {
-            for at in 1..=count {
-                let what = format!("{call}:{fault}:when={at}");
-                let path = directory.path().join(format!("{runs}.db"));
-                let arguments = [
-                    "-e".into(),
-                    format!("inject={what}"),
-                    "-o".into(),
-                    "/dev/null".into(),
-                ];
-                let process = Writer::start(&path, 4, &strace(&arguments));
-                let (acknowledged, _) = process.acknowledged();
-                check(&path, &acknowledged, &what).await;
-                runs += 1;
-            }
+    let faults = Mutex::new(faults(&counts));
+    let (went_on, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Most of a run is waiting.
+    let lane = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        while let Some(fault) = next(&faults) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("audit.db");
+            let inject = format!("inject={fault}");
+            let arguments = ["-e", &inject, "-o", "/dev/null"].map(str::to_owned);
+            let (acknowledged, code) = Writer::start(&path, ROUNDS, &strace(&arguments)).acknowledged();
+            runtime.block_on(check(&path, &acknowledged, &fault));
+            let all = code == Some(0) && acknowledged.len() == ALL;
+            if all { &went_on } else { &ended }.fetch_add(1, Ordering::AcqRel);
         }
-    }
-    eprintln!("{runs} runs");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(lane);
+        }
+    });
+    let (went_on, ended) = (went_on.load(Ordering::Acquire), ended.load(Ordering::Acquire));
+    eprintln!("{counts:?}: after {went_on} faults the same process acknowledged all, after {ended} not");
+    assert!(
+        went_on > 20,
+        "the same process goes on after a fault: only {went_on} of {}",
+        went_on + ended
+    );
 }

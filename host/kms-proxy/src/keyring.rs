@@ -214,22 +214,22 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
             current,
             lenient,
             ..
-        } = keys
+        } = &keys
         else {
             return Err(TokenError::NoKey(String::new()));
         };
         let mut all = BTreeMap::new();
         for (id, label) in signers {
-            match one(seat, &id, &label, lenient) {
-                Ok(signer) => all.insert(id, signer),
+            match one(seat, id, label, *lenient) {
+                Ok(signer) => all.insert(id.clone(), signer),
                 Err(error @ TokenError::Call(_)) => return Err(error),
-                Err(error) => return Ok(Err((id, error))),
+                Err(error) => return Ok(Err((id.clone(), error))),
             };
         }
-        let Some(current) = all.get(&current).cloned() else {
-            return Err(TokenError::NoKey(current));
-        };
-        Ok(Ok(Signers { current, all }))
+        match all.get(current).cloned() {
+            Some(current) => Ok(Ok(Signers { current, all })),
+            None => Err(TokenError::NoKey(current.clone())),
+        }
     })
 }
 

@@ -51,8 +51,8 @@ enum State {
     Waits,
 }
 
-/// What is to be done with a session of a token.
-pub(crate) type Work<T> = Box<dyn FnOnce(&Login, &mut Seat) -> Result<T, TokenError> + Send>;
+/// What is to be done with a session of a token; done once more, if the session turns out to be dead.
+pub(crate) type Work<T> = Box<dyn FnMut(&Login, &mut Seat) -> Result<T, TokenError> + Send>;
 /// What tells whether all is well.
 pub(crate) type Check = Arc<dyn Fn(&Login, &mut Seat) -> Result<(), TokenError> + Send + Sync>;
 
@@ -112,7 +112,8 @@ impl Pool {
         let place = place
             .map_err(|_| PoolError::Late)?
             .map_err(|_| PoolError::Unavailable)?;
-        let link = self.link().ok_or(PoolError::Unavailable)?;
+        let link = self.link.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let link = link.ok_or(PoolError::Unavailable)?;
         let pool = Arc::clone(self);
         let call = tokio::task::spawn_blocking(move || {
             let result = pool.call(&link, work);
@@ -122,24 +123,35 @@ impl Pool {
             result
         });
         match timeout_at(until, call).await {
-            Ok(Ok(result)) => Ok(result?),
+            Ok(Ok(result)) => {
+                self.note(State::Slow, State::Up);
+                Ok(result?)
+            }
             Ok(Err(_panicked)) => Err(PoolError::Unavailable),
-            Err(_) => Err(PoolError::Late),
+            Err(_) => {
+                self.note(State::Up, State::Slow);
+                Err(PoolError::Late)
+            }
         }
     }
 
-    fn call<T>(&self, link: &Link, work: Work<T>) -> Result<T, TokenError> {
+    fn call<T>(&self, link: &Link, mut work: Work<T>) -> Result<T, TokenError> {
         let idle = || link.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle().pop();
-        let result = match waiting {
-            Some(seat) => Ok(seat),
-            None => link.login.seat(),
-        };
-        let result = result.and_then(|mut seat| {
+        let mut attempt = |seat: Result<Seat, TokenError>| {
+            let mut seat = seat?;
             let done = work(&link.login, &mut seat)?;
             idle().push(seat);
             Ok(done)
-        });
+        };
+        let waiting = idle().pop();
+        let result = match waiting {
+            // Tokens end sessions that were idle for long. A new one tells whether that is all.
+            Some(seat) => attempt(Ok(seat)).or_else(|error: TokenError| match error.remedy() {
+                Remedy::Reconnect => attempt(link.login.seat()),
+                Remedy::Wait | Remedy::None => Err(error),
+            }),
+            None => attempt(link.login.seat()),
+        };
         if let Err(error) = &result
             && error.remedy() != Remedy::None
         {
@@ -184,21 +196,26 @@ impl Pool {
         Ok(opening.await.map_err(|_| PoolError::Unavailable)??)
     }
 
-    fn open_link<T>(&self, token: Token, work: Work<T>) -> Result<T, TokenError> {
-        let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+    fn open_link<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
         self.state.send_replace(State::Lost);
         // Logs out.
-        *link = None;
+        self.replace(None);
         let login = Login::open(&self.module, &token)?;
         let mut seat = login.seat()?;
         let done = work(&login, &mut seat)?;
-        *link = Some(Arc::new(Link {
-            idle: Mutex::new(vec![seat]),
-            login,
-        }));
+        let idle = Mutex::new(vec![seat]);
+        self.replace(Some(Arc::new(Link { idle, login })));
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         self.state.send_replace(State::Up);
         Ok(done)
+    }
+
+    /// Whoever looks for the link meanwhile does not wait for the module.
+    fn replace(&self, link: Option<Arc<Link>>) {
+        let mut place = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, link);
+        drop(place);
+        drop(before);
     }
 
     /// Looks at the token now and then, and looks for it when it is lost, for as long as it is polled.
@@ -227,12 +244,13 @@ impl Pool {
                 check(login, seat)
             }))
             .await;
-        match &result {
-            Ok(()) => self.note(State::Slow, State::Up),
-            Err(PoolError::Late | PoolError::Busy) => self.note(State::Up, State::Slow),
+        match result {
+            Err(PoolError::Late) => self.note(State::Up, State::Slow),
             // Whatever is wrong with what is served with, opening everything anew may mend it.
-            Err(PoolError::Token(error)) => self.lose(error),
-            Err(PoolError::Unavailable) => {}
+            Err(PoolError::Token(ref error)) => self.lose(error),
+            // Others keep it busy: it answers them, or is slow by now.
+            Err(PoolError::Busy) if self.is_up() => return Ok(()),
+            Ok(()) | Err(PoolError::Unavailable | PoolError::Busy) => {}
         }
         result
     }
@@ -293,10 +311,6 @@ impl Pool {
         self.token.write().unwrap_or_else(PoisonError::into_inner).pin = token.pin.clone();
     }
 
-    fn link(&self) -> Option<Arc<Link>> {
-        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Whether requests are tried.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.state.borrow(), State::Up | State::Slow)
@@ -309,7 +323,9 @@ impl Pool {
 
     /// The sessions that are open.
     pub(crate) fn open_sessions(&self) -> usize {
-        let idle = self.link().map_or(0, |link| {
+        // Not cloned: the last who holds it logs out, and that must be who opens the next.
+        let link = self.link.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = link.as_ref().map_or(0, |link| {
             link.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
         });
         let all = usize::try_from(self.sessions).unwrap_or(usize::MAX);

@@ -1,4 +1,11 @@
 //! `postern signer`: a registry is made, changed and read, and what its owner wrote stays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
 
 mod support;
 

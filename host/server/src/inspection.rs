@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postern_policy::{PolicyStatus, Rehearsal, Signer};
+use postern_signing::Signing;
 
 use crate::host::{StartError, policies};
 use crate::settings::Settings;
+use crate::tls;
 
 /// What loading everything comes to.
 #[derive(Debug)]
@@ -17,11 +19,18 @@ pub struct Inspection {
     pub errors: BTreeMap<String, String>,
 }
 
-/// Loads and verifies all that the settings name, and serves nothing.
+/// Loads and verifies all that the settings name, and serves nothing. The KMS is not asked, and the audit log is not
+/// opened: the host that serves may have it open.
 ///
 /// # Errors
 /// If not even loading can be tried.
 pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
+    if let Some(files) = &settings.gate.tls {
+        tls::server(files)?;
+    }
+    if let Some(signing) = &settings.signing {
+        Signing::start(signing)?;
+    }
     // What is granted signatures gets some of no worth.
     let signer = settings
         .signing

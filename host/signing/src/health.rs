@@ -53,7 +53,15 @@ struct Memory {
 pub(crate) struct Health(Mutex<Memory>);
 
 impl Health {
-    pub(crate) fn signed(&self) {
+    /// A request for a signature has ended: with one, unless there is an error.
+    pub(crate) fn ended(&self, error: Option<&SigningError>) {
+        match error {
+            None => self.signed(),
+            Some(error) => self.failed(error),
+        }
+    }
+
+    fn signed(&self) {
         let mut memory = self.lock();
         memory.failing = None;
         memory.signed = Some((Instant::now(), SystemTime::now()));

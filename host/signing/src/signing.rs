@@ -132,7 +132,8 @@ impl Signing {
         })
     }
 
-    /// Has a payload signed by a signer, who is not necessarily that of the settings.
+    /// Has a payload signed by a signer, who is not necessarily that of the settings. How it goes with one who is named
+    /// here says nothing about the others, so health does not remember it.
     pub(crate) async fn sign_as(
         &self,
         signer_id: Option<&str>,
@@ -141,9 +142,11 @@ impl Signing {
         let began = Instant::now();
         let result = self.verified(signer_id, payload).await;
         let took = began.elapsed();
+        if signer_id.is_none() {
+            self.0.health.ended(result.as_ref().err());
+        }
         match result {
             Ok((answer, proxy_took)) => {
-                self.0.health.signed();
                 self.0.metrics.signed(&answer.signer_id, self.mode(), took);
                 Ok(Signed {
                     signature: answer.signature,
@@ -153,7 +156,6 @@ impl Signing {
                 })
             }
             Err(error) => {
-                self.0.health.failed(&error);
                 self.0.metrics.failed(error.code(), took);
                 Err(error)
             }

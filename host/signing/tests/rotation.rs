@@ -118,6 +118,8 @@ async fn what_is_no_rotation() {
             "{old} {new}: {error}"
         );
     }
+    // What is wrong with others is no word about who signs here.
+    assert!(signing.state().is_healthy());
     // A proxy that takes no signer_id is found out.
     kms.behaves(Manner::Signs(SIGNER, SIGNER));
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();

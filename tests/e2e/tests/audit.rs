@@ -7,11 +7,14 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use postern_e2e::{Bed, Call, Connection, Setup, Version, client};
 use postern_testbed::audit_peer::{Answer, AuditPeer, Told};
+use postern_testbed::envoy::{self, Envoy};
 use postern_testbed::idp::{Alg, IdentityProvider, Mode};
+use postern_testbed::sample_api::SampleApi;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
 
@@ -55,11 +58,15 @@ fn start(audit: &Value, workers: u32) -> (Bed, AuditPeer) {
 
 fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Bed, AuditPeer) {
     let peer = AuditPeer::start().unwrap();
+    (setup(audit, workers, &peer).start_with(idp), peer)
+}
+
+fn setup(audit: &Value, workers: u32, peer: &AuditPeer) -> Setup {
     let setup = Setup::new(gate(audit)).workers(workers);
     let setup = setup.env("TOKEN", TOKEN).env("HOOK", "SECRET-hook");
     let node = "node: {id: edge-1, cluster: edge}\nstatic_resources:\n";
     let setup = setup.change("static_resources:\n", node);
-    (setup.policy_host(peer.addr()).start_with(idp), peer)
+    setup.policy_host(peer.addr())
 }
 
 /// Waits until something is so.
@@ -479,4 +486,88 @@ async fn a_rule_that_requires_it_costs_little() {
     let added = medians[1].saturating_sub(medians[0]);
     println!("medians {medians:?}, added {added:?}");
     assert!(added < Duration::from_millis(20), "{added:?}");
+}
+
+/// Envoy takes its listener from a file, and gives up the old one a second after the file was replaced.
+#[tokio::test]
+async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
+    let (idp, api, peer) = (
+        IdentityProvider::start().unwrap(),
+        SampleApi::start().unwrap(),
+        AuditPeer::start().unwrap(),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("listeners.json");
+    let bootstrap = setup(&json!({}), 1, &peer).bootstrap(&idp, &api);
+    let mut bootstrap: Value = serde_saphyr::from_str(&bootstrap).unwrap();
+    let resources = bootstrap["static_resources"].as_object_mut().unwrap();
+    let mut listener = resources.remove("listeners").unwrap()[0].clone();
+    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    std::fs::write(&file, json!({"resources": [listener]}).to_string()).unwrap();
+    bootstrap["dynamic_resources"]["lds_config"] = json!({
+        "resource_api_version": "V3", "path_config_source": {"path": file},
+    });
+    let started = Envoy::builder(impatient(folder.path()), bootstrap.to_string())
+        .concurrency(1)
+        .env("TOKEN", TOKEN)
+        .env("HOOK", "SECRET-hook")
+        .start();
+    let envoy = started.unwrap_or_else(|error| panic!("{error}"));
+    let bed = Bed { envoy, idp, api };
+
+    peer.answer(Answer::Status(500));
+    expect(&bed, "/open", 200, None).await;
+    until("sent in vain", || !peer.told().is_empty()).await;
+    let before = configured(&bed);
+    replace(&file);
+    until("replaced", || configured(&bed) > before).await;
+    let draining = || {
+        ["listeners", "filter_chains"].map(|what| {
+            let name = format!("listener_manager.total_{what}_draining");
+            bed.envoy.stat(&name).unwrap_or_default()
+        })
+    };
+    until("drained", || draining() == [0, 0]).await;
+    // Until the workers have let go of the old one.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    peer.forget();
+    peer.answer(Answer::Durable);
+    requests(&peer, 1).await;
+    expect(&bed, "/open", 200, None).await;
+    requests(&peer, 2).await;
+    bed.assert_sound("replaced");
+}
+
+/// How often the filter took a configuration: once for the main thread, once for the worker, each time.
+fn configured(bed: &Bed) -> usize {
+    bed.envoy.log().matches("postern: configured with").count()
+}
+
+/// Changes the gate in the listener's file.
+fn replace(file: &Path) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let changed = text.replacen(
+        "\\\"audit\\\":{}",
+        "\\\"audit\\\":{\\\"flush\\\":\\\"300ms\\\"}",
+        1,
+    );
+    assert_ne!(text, changed);
+    // Envoy looks when a file is moved there.
+    let new = file.with_extension("new");
+    std::fs::write(&new, changed).unwrap();
+    std::fs::rename(&new, file).unwrap();
+}
+
+/// Envoy, which otherwise lets an old listener's connections end for ten minutes.
+fn impatient(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let envoy = envoy::binary().unwrap_or_else(|error| panic!("{error}"));
+    let script = folder.join("envoy");
+    let text = format!(
+        "#!/bin/sh\nexec '{}' \"$@\" --drain-time-s 1 --drain-strategy immediate\n",
+        envoy.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
 }

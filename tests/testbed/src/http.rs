@@ -3,7 +3,6 @@
 /// A client to be: without a proxy of the environment's, and with ring for TLS.
 ///
 /// The process has several users of TLS and none of them is its default; a client that names none needs one.
-#[must_use]
 pub fn builder() -> reqwest::ClientBuilder {
     // Installed already, it stays.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -36,6 +36,8 @@ pub struct Header {
     pub origin: Option<String>,
     /// What the first event follows.
     pub behind: Behind,
+    /// Whether the signatures of manifests are in it, as in that of a whole log.
+    pub manifests: bool,
 }
 
 /// What the first event of an export follows.

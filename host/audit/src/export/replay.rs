@@ -96,7 +96,10 @@ struct Replay {
 /// Each returns whether there is any use in reading on.
 impl Replay {
     fn new(against: Against, header: &Header) -> Self {
-        let verifier = Verifier::behind(against, header.behind.head());
+        let mut verifier = Verifier::behind(against, header.behind.head());
+        if header.manifests {
+            verifier.expect_manifests();
+        }
         Self {
             stretch: Stretch::new(verifier.next()),
             verifier,
@@ -132,20 +135,16 @@ impl Replay {
                 });
                 Ok(true)
             }
-            Line::ManifestSignature(signature) => {
-                let go_on = self.flush()?;
-                match signature.row() {
-                    Some(row) if go_on => self.verifier.take_manifest(&row, false),
-                    Some(_) => {}
-                    None => {
-                        return self.fail(
-                            Code::LineMalformed,
-                            "a signature of a manifest is no Base64".into(),
-                        );
-                    }
+            Line::ManifestSignature(signature) => match signature.row() {
+                Some(row) => {
+                    self.verifier.take_manifest(&row);
+                    Ok(true)
                 }
-                Ok(go_on)
-            }
+                None => self.fail(
+                    Code::LineMalformed,
+                    "a signature of a manifest is no Base64".into(),
+                ),
+            },
             Line::Header(_) | Line::End(_) => Ok(true),
         }
     }

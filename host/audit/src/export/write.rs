@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::line::{Checkpoint, End, Event, FORMAT, Header, Line, ManifestSignature};
 use crate::read::{Found, ReadError, Reader};
-use crate::verify::{Progress, StoredNote};
+use crate::verify::{ManifestRow, Progress, StoredNote};
 use crate::{Hash, Head, Note, Time};
 
 /// How many events are read at a time.
@@ -48,18 +48,24 @@ pub async fn export(
     created: Time,
     mut tell: impl FnMut(Progress),
 ) -> Result<Head, ExportError> {
-    let last_note = reader.last_note().await?;
-    let end = reader.extent().await?.map_or(0, |extent| extent.last);
-    let last = range.last.map_or(end, |last| last.min(end));
     let first = range.first.max(1);
-    let mut head = reader.head_at((first - 1).min(last)).await?;
+    let whole = first == 1 && range.last.is_none();
+    let last_note = reader.last_note().await?;
+    let mut head = reader.head_at((first - 1).min(end(reader).await?)).await?;
     let mut lines = Lines::new(out);
     lines.write(&Line::Header(Header {
         format: FORMAT.to_owned(),
         created,
         origin: last_note.and_then(|note| Some(Note::parse(&note.text).ok()?.checkpoint.origin)),
         behind: head.into(),
+        manifests: whole,
     }))?;
+    if whole {
+        // Each is written with the event that tells of it: those that are there now are told of by what is read next.
+        reader.manifests(|row| lines.manifest(row)).await?;
+    }
+    let end = end(reader).await?;
+    let last = range.last.map_or(end, |last| last.min(end));
     if first == 1 {
         lines.notes(&reader.notes(i64::MIN, 0).await?)?;
     }
@@ -83,11 +89,12 @@ pub async fn export(
         });
         from = to + 1;
     }
-    if first == 1 && last == end {
-        reader.manifests(|row| lines.manifest(row, created)).await?;
-    }
     lines.end(head)?;
     Ok(head)
+}
+
+async fn end(reader: &Reader) -> Result<u64, ReadError> {
+    Ok(reader.extent().await?.map_or(0, |extent| extent.last))
 }
 
 /// Lines, counted and digested.
@@ -136,11 +143,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
-    fn manifest(&mut self, row: crate::verify::ManifestRow, created: Time) -> Result<(), ExportError> {
-        // The event that tells of a newer one may stand behind those that were exported.
-        if Time::parse(&row.signed_at).is_some_and(|made| made >= created) {
-            return Ok(());
-        }
+    fn manifest(&mut self, row: ManifestRow) -> Result<(), ExportError> {
         let line = ManifestSignature::of(row).ok_or(ExportError::Manifest)?;
         Ok(self.write(&Line::ManifestSignature(line))?)
     }

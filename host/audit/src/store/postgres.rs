@@ -52,7 +52,8 @@ impl Postgres {
         };
         store.connect().await?;
         // The migrator takes a lock of its own: hosts that start together wait for each other.
-        if let Err(error) = MIGRATIONS.run(store.connection()?).await {
+        // Not `run`: the compiler does not see that its future can be sent to another thread.
+        if let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await {
             store.disconnect().await;
             return Err(OpenError::Migration(error));
         }

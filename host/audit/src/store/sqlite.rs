@@ -63,7 +63,8 @@ impl Sqlite {
             connection: None,
         };
         store.connect().await?;
-        if let Err(error) = MIGRATIONS.run(store.connection()?).await {
+        // Not `run`: the compiler does not see that its future can be sent to another thread.
+        if let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await {
             store.disconnect().await;
             return Err(OpenError::Migration(error));
         }

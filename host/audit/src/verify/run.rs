@@ -1,12 +1,9 @@
 //! Verifying a log in its store: stretches are read and verified side by side, and put together in their order.
 
-use std::time::SystemTime;
-
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinError;
 
 use super::{Against, Code, Problem, Report, StoredNote, Stretch, Verifier};
-use crate::Time;
 use crate::read::{ReadError, Reader};
 
 /// How many events are in a stretch: few enough to forget, many enough that asking costs nothing.
@@ -31,12 +28,18 @@ pub async fn verify(
     readers: usize,
     mut tell: impl FnMut(Progress),
 ) -> Result<Report, ReadError> {
-    let began = SystemTime::now();
+    let mut verifier = Verifier::new(against);
+    verifier.expect_manifests();
+    reader
+        .manifests(|row| {
+            verifier.take_manifest(&row);
+            Ok::<_, ReadError>(())
+        })
+        .await?;
     // Checkpoints come after what they cover: those that are there now cover no event that is not there next.
     let most = reader.last_note().await?.map_or(0, |note| note.size);
     let extent = reader.extent().await?;
     let total = extent.map_or(0, |extent| extent.last);
-    let mut verifier = Verifier::new(against);
     if let Some(extent) = extent.filter(|extent| extent.first < 1) {
         let detail = format!("an event stands in the place {}: the first is 1", extent.first);
         verifier.problem(Problem::at(1, Code::EventOutOfOrder, detail));
@@ -64,14 +67,14 @@ pub async fn verify(
             .map_err(ReadError::Temporary)?;
     }
     verifier.take_beyond(&reader.notes_beyond(total, most).await?);
-    reader
-        .manifests(|row| {
-            let made = Time::parse(&row.signed_at).map(Time::system);
-            let fresh = made.is_some_and(|made| began <= made && made <= SystemTime::now());
-            verifier.take_manifest(&row, fresh);
-            Ok::<_, ReadError>(())
-        })
-        .await?;
+    if verifier.misses_manifests() {
+        reader
+            .manifests(|row| {
+                verifier.take_late_manifest(&row);
+                Ok::<_, ReadError>(())
+            })
+            .await?;
+    }
     verifier.finish().map_err(ReadError::Temporary)
 }
 

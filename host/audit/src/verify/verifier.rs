@@ -1,7 +1,9 @@
 //! Putting stretches together, and holding what comes of it against what was signed and kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
+
+use uuid::Uuid;
 
 use super::against::{Against, Kept, other_log};
 use super::ids::Ids;
@@ -42,7 +44,7 @@ pub struct ManifestRow {
     pub signed_at: String,
 }
 
-/// Verifies a log from its beginning to its end. Its memory does not grow with the log.
+/// Verifies a log from its beginning to its end.
 #[derive(Debug)]
 pub struct Verifier {
     against: Against,
@@ -57,8 +59,10 @@ pub struct Verifier {
     checkpoints: u64,
     covered: Option<u64>,
     manifests: u64,
+    /// What rows of `manifest_signatures` are over, and the names of the rows; nothing, where none were looked at.
+    signed_manifests: Option<HashMap<Hash, Uuid>>,
+    /// What events say was signed.
     recorded_manifests: HashSet<Hash>,
-    found_manifests: HashSet<Hash>,
     remarks: Vec<Remark>,
     remarked: u64,
     problems: Vec<Problem>,
@@ -89,8 +93,8 @@ impl Verifier {
             checkpoints: 0,
             covered: None,
             manifests: 0,
+            signed_manifests: None,
             recorded_manifests: HashSet::new(),
-            found_manifests: HashSet::new(),
             remarks: Vec::new(),
             remarked: 0,
             problems,
@@ -314,33 +318,70 @@ impl Verifier {
         Problem::at(next, Code::TailMissing, detail)
     }
 
-    /// Takes a signature of a manifest, once all events are taken. One that was made since the verification began is
-    /// `fresh`: the event that tells of it may stand behind those that were read.
-    pub fn take_manifest(&mut self, row: &ManifestRow, fresh: bool) {
+    /// Says that all signatures of manifests are going to be taken. They are taken before the events are, for an event
+    /// is written with its signature: what is there first is told of by what is read next.
+    pub fn expect_manifests(&mut self) {
+        self.signed_manifests.get_or_insert_default();
+    }
+
+    /// Takes a signature of a manifest.
+    pub fn take_manifest(&mut self, row: &ManifestRow) {
         self.manifests += 1;
-        let name =
-            uuid::Uuid::from_slice(&row.id).map_or_else(|_| "without a name".to_owned(), |id| id.to_string());
-        let problem = |code, detail: String| Problem {
-            seq: None,
-            code,
-            detail: format!("the manifest signature {name} {detail}"),
-        };
+        let id = Uuid::from_slice(&row.id).unwrap_or_default();
         let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice()).map(Hash);
+        if let Ok(hash) = hash {
+            self.signed_manifests.get_or_insert_default().insert(hash, id);
+        }
         let (Ok(hash), Some(made)) = (hash, Time::parse(&row.signed_at)) else {
-            let detail = "has no hash of 32 bytes, or no time".to_owned();
-            return self.problem(problem(Code::ManifestSignature, detail));
+            let detail = "has no hash of 32 bytes, or no time";
+            return self.problem(of_manifest(id, Code::ManifestSignature, detail));
         };
-        self.found_manifests.insert(hash);
         if let Some(registry) = &self.against.registry
             && let Err((code, detail)) =
                 signed::manifest(registry, &row.signer_id, &hash.0, &row.signature, made)
         {
-            return self.problem(problem(code, detail));
+            self.problem(of_manifest(id, code, &detail));
         }
-        if !self.broken && !fresh && !self.recorded_manifests.contains(&hash) {
-            let detail = format!("over {hash} is in no event");
-            self.problem(problem(Code::ManifestUnrecorded, detail));
+    }
+
+    /// Whether events tell of signatures of manifests that were not taken.
+    pub(crate) fn misses_manifests(&self) -> bool {
+        self.manifests_gone() > 0
+    }
+
+    /// A signature that was not there yet when all were taken.
+    pub(crate) fn take_late_manifest(&mut self, row: &ManifestRow) {
+        let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice()).map(Hash);
+        if let (Ok(hash), Some(signed)) = (hash, &mut self.signed_manifests)
+            && self.recorded_manifests.contains(&hash)
+        {
+            signed.entry(hash).or_default();
         }
+    }
+
+    fn manifests_gone(&self) -> u64 {
+        let Some(signed) = &self.signed_manifests else {
+            return 0;
+        };
+        let gone = self
+            .recorded_manifests
+            .iter()
+            .filter(|hash| !signed.contains_key(*hash));
+        gone.count() as u64
+    }
+
+    /// Signatures that no event tells of.
+    fn unrecorded(&self) -> Vec<Problem> {
+        let signed = self.signed_manifests.iter().flatten();
+        let unrecorded = signed.filter(|(hash, _)| !self.recorded_manifests.contains(*hash));
+        let problem = |(hash, id): (&Hash, &Uuid)| {
+            of_manifest(
+                *id,
+                Code::ManifestUnrecorded,
+                &format!("over {hash} is in no event"),
+            )
+        };
+        unrecorded.map(problem).take(MOST).collect()
     }
 
     /// Notes what else is wrong with what was read.
@@ -370,8 +411,8 @@ impl Verifier {
                 .iter()
                 .map(|kept| self.cut(&kept.name(), kept.size))
                 .take(MOST);
-            let cut: Vec<_> = cut.collect();
-            self.problems.extend(cut);
+            let more: Vec<_> = cut.chain(self.unrecorded()).collect();
+            self.problems.extend(more);
         }
         self.problems
             .sort_by_key(|problem| problem.seq.unwrap_or(u64::MAX));
@@ -388,11 +429,19 @@ impl Verifier {
             kept_outside: self.against.kept.len() as u64,
             torn: self.against.torn,
             manifests: self.manifests,
-            manifests_gone: self.recorded_manifests.difference(&self.found_manifests).count() as u64,
+            manifests_gone: self.manifests_gone(),
             remarks: self.remarks,
             remarked: self.remarked,
             problems: self.problems,
         })
+    }
+}
+
+fn of_manifest(id: Uuid, code: Code, detail: &str) -> Problem {
+    Problem {
+        seq: None,
+        code,
+        detail: format!("the manifest signature {id} {detail}"),
     }
 }
 

@@ -26,6 +26,8 @@ pub fn main() {
         return;
     };
     let calls = calls.parse().unwrap();
+    // Ends the line that the test's name stands in.
+    println!();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

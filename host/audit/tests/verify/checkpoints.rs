@@ -292,7 +292,8 @@ fn without_signers_nothing_is_called_verified() {
 fn a_file_with_a_write_that_was_cut_short() {
     let log = Log::new(25);
     let text = log.outside();
-    let torn = format!("{}\n\n{text}", &text[..100]);
+    let cut: String = text.chars().take(100).collect();
+    let torn = format!("{cut}\n\n{text}");
     let report = log.verify(signed().outside(torn.as_bytes()).unwrap());
     assert_eq!(
         (found(&report), report.torn, report.kept_outside),

@@ -309,12 +309,13 @@ fn columns_that_no_sound_row_has() {
 /// More events than are verified at a time.
 #[test]
 fn where_stretches_meet() {
+    type Tampering = (fn(&mut Log), usize, Code);
     const EDGE: usize = 16_384;
     let mut whole = Log::new(EDGE as u64 + 20);
     whole.notes.clear();
     let report = whole.verify(Against::nothing());
     assert_eq!((found(&report), report.events), (None, EDGE as u64 + 20));
-    let tamperings: [(fn(&mut Log), usize, Code); 4] = [
+    let tamperings: [Tampering; 4] = [
         (|log| drop(log.rows.remove(EDGE - 1)), EDGE, Code::EventMissing),
         (|log| drop(log.rows.remove(EDGE)), EDGE + 1, Code::EventMissing),
         (

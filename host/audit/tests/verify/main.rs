@@ -10,6 +10,8 @@
 mod checkpoints;
 mod events;
 mod exports;
+mod living;
 mod manifests;
+mod postgres;
 mod reading;
 mod support;

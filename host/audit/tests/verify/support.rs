@@ -100,7 +100,7 @@ impl Log {
         };
         for seq in 1..=events {
             log.push(event(seq));
-            if seq % 10 == 0 {
+            if seq.is_multiple_of(10) {
                 let checkpoint = log.checkpoint(seq);
                 log.put(&note(&checkpoint, "kernel", &key(1)));
             }
@@ -287,7 +287,7 @@ pub(crate) fn signed() -> Against {
 fn event(seq: u64) -> Event {
     let text = |text: &str| Some(text.to_owned());
     let mut event = Event::new(Kind::Request, at(seq));
-    event.decision = Some(if seq % 3 == 0 {
+    event.decision = Some(if seq.is_multiple_of(3) {
         Decision::Denied
     } else {
         Decision::Allowed
@@ -298,8 +298,8 @@ fn event(seq: u64) -> Event {
     event.path = text("/kernel/sign?dry");
     event.request_id = Some(format!("request-{seq}"));
     event.rule = text("sign");
-    event.status = Some(if seq % 3 == 0 { 403 } else { 200 });
-    event.subject = text(if seq % 2 == 0 { "ann" } else { "zoë" });
+    event.status = Some(if seq.is_multiple_of(3) { 403 } else { 200 });
+    event.subject = text(if seq.is_multiple_of(2) { "ann" } else { "zoë" });
     event.tenant = text("north");
     event
 }

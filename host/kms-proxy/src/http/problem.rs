@@ -105,5 +105,6 @@ struct Problem<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
 }

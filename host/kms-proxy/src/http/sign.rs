@@ -114,7 +114,9 @@ fn failure(desk: &Desk, error: &PoolError) -> Refusal {
             desk.metrics.wrong_signature();
             Refusal::SigningFailed
         }
-        PoolError::Token(error) if error.remedy() == Remedy::None => Refusal::SigningFailed,
+        PoolError::Token(error @ TokenError::Call(_)) if error.remedy() == Remedy::None => {
+            Refusal::SigningFailed
+        }
         PoolError::Token(_) => Refusal::HsmUnavailable,
     }
 }

@@ -123,9 +123,20 @@ impl TokenError {
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Remedy::Wait,
-            Self::WrongSignature(_) => Remedy::None,
             Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Remedy::None,
-            _ => Remedy::Reconnect,
+            Self::Call(_) | Self::Load { .. } | Self::NoToken { .. } | Self::ManyTokens { .. } => {
+                Remedy::Reconnect
+            }
+            // Who asks for a key that is gone must not take the others from everybody. Whether the current one is
+            // there, the watch over the token finds out.
+            Self::NoKey(_)
+            | Self::ManyKeys { .. }
+            | Self::Taken(_)
+            | Self::Loose { .. }
+            | Self::NoPublicKey(_)
+            | Self::Point { .. }
+            | Self::OtherKey(_)
+            | Self::WrongSignature(_) => Remedy::None,
         }
     }
 }
@@ -175,7 +186,7 @@ mod tests {
             (call(RvError::KeyHandleInvalid), Remedy::Reconnect),
             (call(RvError::GeneralError), Remedy::Reconnect),
             (call(RvError::VendorDefined(0x8000_0001)), Remedy::Reconnect),
-            (TokenError::NoKey("a".into()), Remedy::Reconnect),
+            (TokenError::NoKey("a".into()), Remedy::None),
             (call(RvError::DataLenRange), Remedy::None),
             (call(RvError::KeyFunctionNotPermitted), Remedy::None),
             (TokenError::WrongSignature("a".into()), Remedy::None),

@@ -40,7 +40,8 @@ pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     seat.examine(label, false)
 }
 
-fn templates(label: &str, curve: &[u8]) -> ([Attribute; 7], [Attribute; 8]) {
+/// Good for signatures, and for nothing else.
+fn templates(label: &str, curve: &[u8]) -> ([Attribute; 9], [Attribute; 10]) {
     let (label, id) = (label.as_bytes().to_vec(), label.as_bytes().to_vec());
     let public = [
         Attribute::Token(true),
@@ -48,6 +49,8 @@ fn templates(label: &str, curve: &[u8]) -> ([Attribute; 7], [Attribute; 8]) {
         Attribute::KeyType(KeyType::EC_EDWARDS),
         Attribute::EcParams(curve.to_vec()),
         Attribute::Verify(true),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
         Attribute::Label(label.clone()),
         Attribute::Id(id.clone()),
     ];
@@ -58,6 +61,8 @@ fn templates(label: &str, curve: &[u8]) -> ([Attribute; 7], [Attribute; 8]) {
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
         Attribute::Label(label),
         Attribute::Id(id),
     ];

@@ -1,7 +1,7 @@
 //! From what happened to an account of it.
 
 use postern_gate::Reason;
-use postern_gate::config::Rule;
+use postern_gate::config::{Rule, Telling};
 use serde::Serialize;
 
 use super::advice::{self, Case, asked};
@@ -77,6 +77,10 @@ impl Explainer<'_> {
             Some(reason) => checks.push(failed(reason)),
             None if rule.is_none() => checks.push(passed("rule", "none matches; default: allow".to_owned())),
             None => {}
+        }
+        let required = rule.is_some_and(|rule| rule.audit == Some(Telling::Required));
+        if required && reason.is_none() {
+            checks.push(passed("audit", "required: released once the audit log holds it".to_owned()));
         }
         let case = Case {
             loaded: self.loaded,

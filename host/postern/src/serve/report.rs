@@ -36,6 +36,22 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
         ));
     }
     out.push('\n');
+    if let Some(signing) = &settings.signing {
+        let by = match &signing.proxy {
+            Some(proxy) => format!("by the KMS proxy at {}", proxy.url),
+            None => paint.bad("by a key for development"),
+        };
+        let required = if signing.required { ", which is required" } else { "" };
+        out.push_str(&format!("  signs {by}{required}\n"));
+    }
+    if let Some(audit) = &settings.audit {
+        let store = match &audit.log.store {
+            postern_audit::Store::Sqlite(path) => path.display().to_string(),
+            // The URL may hold a password.
+            postern_audit::Store::Postgres(_) => "Postgres".to_owned(),
+        };
+        out.push_str(&format!("  audit log in {}\n", printable(&store)));
+    }
     let head = Paint::stderr().bad("error:");
     let mut err = String::new();
     for policy in &found.policies {

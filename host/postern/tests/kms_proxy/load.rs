@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{audit, is_signed_by, proxy};
+use super::{audit, is_signed_by, proxy, until};
 
 const CLIENTS: usize = 4;
 const EACH: usize = 200;
@@ -87,6 +87,40 @@ async fn those_past_the_queue_are_turned_away() {
     println!("{signed} signed, {turned} turned away");
     assert!(signed > 0 && turned > 0);
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
+}
+
+/// Those whose turn does not come in time are told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_past_the_deadline() {
+    let (mut proxy, caller) = proxy(&["a"]);
+    proxy.kill();
+    let mut settings = proxy.settings(&["a"]);
+    settings["token"]["sessions"] = json!(1);
+    settings["token"]["deadline"] = json!("10ms");
+    proxy.configure(&settings).unwrap();
+    proxy.restart().unwrap();
+    let payload = Arc::new(vec![0; 1 << 20]);
+    let asked: Vec<_> = (0..64)
+        .map(|_| {
+            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
+            tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
+        })
+        .collect();
+    let mut late = 0;
+    for reply in asked {
+        let reply = reply.await.unwrap();
+        match reply.field("code").as_deref() {
+            None => {}
+            Some("hsm_timeout") => late += 1,
+            other => panic!("{other:?}: {reply:?}"),
+        }
+    }
+    assert!(late > 0);
+    // Those that were late have left their places.
+    until("it signs again", async || {
+        caller.sign(b"payload", None).await.unwrap().status == 200
+    })
+    .await;
 }
 
 /// What has begun when it is told to stop is answered.

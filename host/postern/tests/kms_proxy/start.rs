@@ -1,12 +1,15 @@
 //! What a proxy does not start with, and says so.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use postern_testbed::kms_proxy::{Error, KmsProxy};
 use postern_testbed::softhsm;
 use serde_json::{Value, json};
 
-use super::{Caller, binary, is_signed_by};
+use super::{Caller, audit, binary, is_signed_by};
 
 /// The exit code and the log of a proxy that does not start with these settings.
 fn refused(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
@@ -67,6 +70,35 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
     proxy.restart().unwrap();
     let reply = Caller::new(&proxy).unwrap().sign(b"payload", None).await.unwrap();
     assert!(is_signed_by(&proxy, "a", b"payload", &reply));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
+    let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
+    let mut settings = proxy.settings(&["a"]);
+    settings["listen"] = json!("unix:kms.sock");
+    settings.as_object_mut().unwrap().remove("callers");
+    proxy.configure(&settings).unwrap();
+    let socket = proxy.folder().join("kms.sock");
+    // One that a proxy left behind is replaced; a file is not.
+    drop(UnixListener::bind(&socket).unwrap());
+    proxy.restart().unwrap();
+    assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o660);
+    let reply = Caller::at_socket(&proxy, "kms.sock")
+        .unwrap()
+        .sign(b"payload", None)
+        .await
+        .unwrap();
+    assert!(is_signed_by(&proxy, "a", b"payload", &reply), "{reply:?}");
+    assert_eq!(audit(&proxy)[0]["caller"], "socket");
+    proxy.signal("TERM").unwrap();
+    assert_eq!(proxy.wait().unwrap().code(), Some(0));
+    assert!(!socket.exists());
+
+    fs::write(&socket, "a file").unwrap();
+    let (code, log) = refused(&mut proxy, &settings);
+    assert!(code == 2 && log.contains("is there and is no socket"), "{log}");
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "a file");
 }
 
 #[test]

@@ -1,0 +1,237 @@
+//! A real Postgres: many hosts append to one chain, and nothing acknowledged is lost when it goes away.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use postern_audit::{Event, Hash, Kind, Log, ManifestSignature, Metrics, OpenError, StoreError, Time};
+use postern_testbed::postgres::Postgres;
+use sqlx::{Connection as _, PgConnection};
+use support::{Signer, event, open, postgres, postgres_chain, until};
+use uuid::Uuid;
+
+/// A host that writes to this database.
+async fn host(url: &str, name: &str) -> Log {
+    let mut settings = postgres(url);
+    settings.host = name.to_owned();
+    settings.deadline = Duration::from_secs(20);
+    open(settings).await
+}
+
+fn events(host: usize, call: usize, count: usize) -> Vec<Event> {
+    (0..count).map(|n| event(format!("/{host}/{call}/{n}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_append_together_make_one_chain() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    // They start at once: one makes the tables, the other waits for it.
+    let (one, two) = tokio::join!(host(&url, "host-1"), host(&url, "host-2"));
+    let hosts = [one, two];
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..40)
+        .map(|caller| {
+            let log = hosts[caller % 2].clone();
+            let other = hosts[(caller + 1) % 2].clone();
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for call in 0..10 {
+                    let batch = events(caller, call, 50);
+                    ids.extend(batch.iter().map(|event| event.id));
+                    let receipts = log.append_all(batch.clone()).await.unwrap();
+                    if call == 5 {
+                        // A gate that lost the acknowledgement asks the other host.
+                        assert_eq!(other.append_all(batch).await.unwrap(), receipts);
+                    }
+                }
+                ids
+            })
+        })
+        .collect();
+    let mut acknowledged = BTreeSet::new();
+    for task in tasks {
+        acknowledged.extend(task.await.unwrap());
+    }
+    let rate = 20_000.0 / began.elapsed().as_secs_f64();
+    eprintln!("two hosts, one Postgres: {rate:.0} events/s");
+    for host in hosts {
+        host.close().await;
+    }
+    let rows = postgres_chain(&url).await;
+    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(rows.len(), 20_000);
+    assert_eq!(there, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_started_again_nothing_acknowledged_is_lost_and_work_resumes() {
+    let mut server = Postgres::start().unwrap();
+    let url = server.url();
+    let hosts = [host(&url, "host-1").await, host(&url, "host-2").await];
+    let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..8)
+        .map(|caller| {
+            let log = hosts[caller % 2].clone();
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            tokio::spawn(async move {
+                let (mut ids, mut call) = (Vec::new(), 0);
+                while !stop.load(Ordering::Acquire) {
+                    let batch = events(caller, call, 5);
+                    if log.append_all(batch.clone()).await.is_ok() {
+                        ids.extend(batch.iter().map(|event| event.id));
+                        done.fetch_add(1, Ordering::AcqRel);
+                    }
+                    call += 1;
+                }
+                ids
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = done.load(Ordering::Acquire);
+        until("events are acknowledged", || {
+            done.load(Ordering::Acquire) > before + 100
+        })
+        .await;
+        server.kill().unwrap();
+        until("both notice", || {
+            hosts.iter().all(|host| host.state().problem.is_some())
+        })
+        .await;
+        server.resume().unwrap();
+        until("both go on", || {
+            hosts.iter().all(|host| host.state().problem.is_none())
+        })
+        .await;
+    }
+    stop.store(true, Ordering::Release);
+    let mut acknowledged = BTreeSet::new();
+    for task in tasks {
+        acknowledged.extend(task.await.unwrap());
+    }
+    for host in hosts {
+        host.close().await;
+    }
+    let rows = postgres_chain(&url).await;
+    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(
+        acknowledged.difference(&there).count(),
+        0,
+        "of {}",
+        acknowledged.len()
+    );
+    let told = rows
+        .iter()
+        .filter(|row| row.text("reason") == "audit_store_failed");
+    assert!(told.count() >= 6, "each host tells of each time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_refuses_within_the_deadline_and_keeps_what_was_noted() {
+    let mut server = Postgres::start().unwrap();
+    let url = server.url();
+    let mut settings = postgres(&url);
+    settings.deadline = Duration::from_millis(400);
+    let log = open(settings).await;
+    log.append(event("/before")).await.unwrap();
+    server.kill().unwrap();
+    for _ in 0..3 {
+        let refused = log.append(event("/while")).await.unwrap_err();
+        assert_eq!(refused.code(), "audit_unavailable", "{refused}");
+    }
+    for _ in 0..100 {
+        log.note(event("/noted"));
+    }
+    server.resume().unwrap();
+    until("it works again", || log.state().problem.is_none()).await;
+    log.append(event("/after")).await.unwrap();
+    assert_eq!(log.state().lost, 0);
+    log.close().await;
+    let rows = postgres_chain(&url).await;
+    let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
+    assert_eq!(paths.iter().filter(|path| **path == "/noted").count(), 100);
+    assert!(
+        !paths.contains(&"/while"),
+        "its callers were told that it is not there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    let log = open(postgres(&url)).await;
+    let mut told = event("/sign/manifest");
+    told.kind = Kind::ManifestSignature;
+    let signature = ManifestSignature {
+        manifest_hash: Hash::of(b"{}"),
+        signature: [5; 64],
+        signer_id: "kernel-2026".into(),
+        signed_at: Time::from_micros(1),
+    };
+    for _ in 0..2 {
+        let receipt = log
+            .record_manifest(signature.clone(), told.clone())
+            .await
+            .unwrap();
+        assert_eq!(receipt.seq, 1);
+    }
+    log.append_all(events(0, 0, 9)).await.unwrap();
+    log.close().await;
+    let mut store = PgConnection::connect(&url).await.unwrap();
+    let sizes: Vec<i64> = sqlx::query_scalar("SELECT size FROM audit_checkpoints")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(sizes, [10], "when it closed");
+    let manifests: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM manifest_signatures")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(manifests, [told.id]);
+
+    let open = || Log::open(postgres(&url), Signer::new(), Metrics::default());
+    sqlx::raw_sql("CREATE TABLE kept AS SELECT seq, id, payload, hash FROM audit_events WHERE seq > 8")
+        .execute(&mut store)
+        .await
+        .unwrap();
+    let cut = "DELETE FROM audit_events WHERE seq > 8";
+    sqlx::raw_sql(cut).execute(&mut store).await.unwrap();
+    assert!(matches!(
+        open().await,
+        Err(OpenError::Cut {
+            size: 10,
+            found: 8,
+            ..
+        })
+    ));
+    sqlx::raw_sql("INSERT INTO audit_events (seq, id, payload, hash) SELECT * FROM kept")
+        .execute(&mut store)
+        .await
+        .unwrap();
+    // Cut off under a running host, too.
+    let log = open().await.unwrap();
+    sqlx::raw_sql(cut).execute(&mut store).await.unwrap();
+    let refused = log.append(event("/after")).await.unwrap_err();
+    assert!(refused.to_string().contains("cut or replaced"), "{refused}");
+    log.close().await;
+
+    let none = postgres("postgres://user:secret@nowhere:port/audit");
+    let wrong = Log::open(none, Signer::new(), Metrics::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(wrong, OpenError::Store(StoreError::Url)), "{wrong}");
+    assert!(!wrong.to_string().contains("secret"));
+}

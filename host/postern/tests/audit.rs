@@ -1,0 +1,398 @@
+//! `postern audit …` against a log that the host's own writer wrote.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail this way")]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ed25519_compact::{KeyPair, Seed};
+use postern_audit::{
+    CheckpointSigner, Decision, Event, Kind, Log, Metrics, Settings, Signed, Signing, Store, Time,
+};
+use support::{Desk, Run};
+use tokio::runtime::Runtime;
+
+const STORE: [&str; 2] = ["--store", "sqlite:audit.sqlite"];
+
+struct Kernel;
+
+fn key(number: u8) -> KeyPair {
+    KeyPair::from_seed(Seed::new([number; 32]))
+}
+
+impl CheckpointSigner for Kernel {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
+        let signed = Signed {
+            signer_id: "kernel".to_owned(),
+            signature: *key(1).sk.sign(body, None),
+            public_key: *key(1).pk,
+        };
+        Box::pin(async { Ok(signed) })
+    }
+}
+
+fn event(number: u64) -> Event {
+    let mut event = Event::new(Kind::Request, Time::from_micros(1_767_225_600_000_000 + number));
+    event.decision = Some(if number.is_multiple_of(5) {
+        Decision::Denied
+    } else {
+        Decision::Allowed
+    });
+    event.gateway = Some("edge-1".to_owned());
+    event.subject = Some(
+        if number.is_multiple_of(2) {
+            "ann"
+        } else {
+            "bob\u{1b}[2J\n"
+        }
+        .to_owned(),
+    );
+    event.rule = Some("sign".to_owned());
+    event.request_id = Some(format!("request-{number}"));
+    event
+}
+
+/// Writes so many more events, and a checkpoint over all of them into the store and the file `checkpoints`.
+fn write(desk: &Desk, numbers: std::ops::RangeInclusive<u64>) {
+    Runtime::new().unwrap().block_on(async {
+        let mut settings = Settings::new(
+            Store::Sqlite(desk.path("audit.sqlite")),
+            "host-1",
+            "postern.example/audit",
+        );
+        settings.checkpoints.file = Some(desk.path("checkpoints"));
+        let log = Log::open(settings, Arc::new(Kernel), Metrics::default())
+            .await
+            .unwrap();
+        for number in numbers {
+            log.append(event(number)).await.unwrap();
+        }
+        log.close().await;
+    });
+}
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    write(&desk, 1..=30);
+    for (file, number) in [("signers.toml", 1), ("others.toml", 2)] {
+        desk.file(
+            file,
+            &postern_signers::add("", "kernel", &key(number).pk, None, None).unwrap(),
+        );
+    }
+    desk
+}
+
+fn audit(desk: &Desk, command: &str, args: &[&str]) -> Run {
+    desk.run(&[&["audit", command][..], &STORE, args].concat())
+}
+
+/// Puts `to` into the place of the `nth` `from` in the very bytes of the database.
+fn edit(desk: &Desk, from: &str, to: &str, nth: usize) {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = std::fs::read(desk.path("audit.sqlite")).unwrap();
+    let mut places =
+        (0..bytes.len() - from.len()).filter(|place| bytes[*place..].starts_with(from.as_bytes()));
+    let place = places.nth(nth).unwrap();
+    bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+    std::fs::write(desk.path("audit.sqlite"), bytes).unwrap();
+}
+
+/// The rows of a page stand in it from its end: which event was changed, the store says.
+fn changed(desk: &Desk) -> u64 {
+    let run = audit(desk, "query", &["--format", "json"]);
+    let line = run
+        .out
+        .lines()
+        .find(|line| line.contains("\"sound\":false"))
+        .unwrap();
+    let document: serde_json::Value = serde_json::from_str(line).unwrap();
+    document["record"]["seq"].as_u64().unwrap()
+}
+
+#[test]
+fn a_whole_log() {
+    let desk = desk();
+    let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+    let run = audit(&desk, "verify", &given);
+    assert!(
+        run.code == 0
+            && run.says("whole: nothing was changed")
+            && run.says("signed up to event 30, the last"),
+        "{run:?}"
+    );
+    assert!(
+        !run.out.contains('\u{1b}') && run.err.is_empty(),
+        "no colours and no bar: {run:?}"
+    );
+    let run = audit(&desk, "verify", &[&given[..], &["--format", "json"]].concat());
+    let report = run.json();
+    assert_eq!(
+        (
+            run.code,
+            &report["whole"],
+            &report["covered"],
+            &report["uncovered"]
+        ),
+        (0, &true.into(), &30.into(), &0.into())
+    );
+
+    // Without signers it does not say that anything was verified by them.
+    let run = audit(&desk, "verify", &["--checkpoints", "checkpoints"]);
+    assert!(
+        run.code == 0 && run.says("signatures were NOT verified") && !run.says("whole: nothing"),
+        "{run:?}"
+    );
+    let run = audit(&desk, "verify", &["--signers", "others.toml"]);
+    assert!(run.code == 2 && run.says("checkpoint_key_id"), "{run:?}");
+}
+
+#[test]
+fn a_byte_in_the_file() {
+    let desk = desk();
+    edit(&desk, "edge-1", "edge-2", 11);
+    let seq = changed(&desk);
+    let run = audit(&desk, "verify", &["--signers", "signers.toml"]);
+    assert!(
+        run.code == 2 && run.says(&format!("TAMPERED, first at event {seq} (payload_changed)")),
+        "{run:?}"
+    );
+    let run = audit(&desk, "verify", &["--format", "json"]);
+    let problem = &run.json()["problems"][0];
+    assert_eq!(
+        (&problem["seq"], &problem["code"]),
+        (&seq.into(), &"payload_changed".into())
+    );
+    let run = audit(&desk, "tail", &["-n", "30"]);
+    assert!(run.says("its payload is not what was hashed"), "{run:?}");
+
+    let desk = self::desk();
+    edit(&desk, "\u{2014} kernel", "\u{2014} kermel", 0);
+    let run = audit(&desk, "verify", &["--signers", "signers.toml"]);
+    assert!(run.code == 2 && run.says("checkpoint_signer_unknown"), "{run:?}");
+}
+
+#[test]
+fn an_older_copy_of_the_file() {
+    let desk = desk();
+    std::fs::copy(desk.path("audit.sqlite"), desk.path("old")).unwrap();
+    write(&desk, 31..=40);
+    let head = audit(&desk, "head", &["--format", "json"]).json();
+    let keep = head["keep"].as_str().unwrap();
+    assert_eq!(
+        (&head["size"], &head["checkpoint"]["size"]),
+        (&40.into(), &40.into())
+    );
+    assert!(audit(&desk, "head", &[]).out.starts_with(&format!("{keep}\n")));
+    for given in [["--checkpoints", "checkpoints"], ["--head", keep]] {
+        let verify = |store: &str| {
+            let store = format!("sqlite:{store}");
+            desk.run(
+                &[
+                    &["audit", "verify", "--signers", "signers.toml", "--store", &store][..],
+                    &given,
+                ]
+                .concat(),
+            )
+        };
+        assert_eq!(verify("audit.sqlite").code, 0);
+        let run = verify("old");
+        assert!(
+            run.code == 2 && run.says("first at event 31 (tail_missing)"),
+            "{run:?}"
+        );
+    }
+    let run = desk.run(&[
+        "audit",
+        "verify",
+        "--signers",
+        "signers.toml",
+        "--store",
+        "sqlite:old",
+    ]);
+    assert_eq!(run.code, 0, "nothing within it shows it: {run:?}");
+}
+
+#[test]
+fn events_are_found() {
+    let desk = desk();
+    let run = audit(
+        &desk,
+        "query",
+        &["--subject", "ann", "--decision", "denied", "--since", "1h"],
+    );
+    let seqs: Vec<_> = run
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(seqs.len(), 3, "{run:?}");
+    let run = audit(&desk, "query", &["--request-id", "request-7", "--format", "json"]);
+    let subject = &run.json()["record"]["subject"];
+    assert_eq!(subject, "bob\u{1b}[2J\n");
+    let run = audit(&desk, "query", &["--request-id", "request-7"]);
+    assert!(
+        run.out.lines().count() == 1 && run.says(r"subject=bob\u{1b}[2J\n"),
+        "{run:?}"
+    );
+    let run = audit(&desk, "query", &["--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!((run.code, run.out.as_str()), (0, ""));
+    let run = audit(&desk, "query", &["--limit", "2"]);
+    assert!(
+        run.out.lines().count() == 2 && run.err.contains("there may be more"),
+        "{run:?}"
+    );
+    let run = audit(&desk, "tail", &["-n", "3"]);
+    assert_eq!(run.out.lines().count(), 3, "{run:?}");
+}
+
+#[test]
+fn new_events_are_followed() {
+    let desk = desk();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(["audit", "tail", "-n", "1", "--follow", "--format", "json"])
+        .args(STORE)
+        .current_dir(desk.path("."))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    write(&desk, 31..=32);
+    let next: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.contains("request-30"), "{first}");
+    assert!(
+        next[0].contains("request-31") && next[1].contains("request-32"),
+        "{next:?}"
+    );
+}
+
+#[test]
+fn an_export_is_verified_elsewhere() {
+    let desk = desk();
+    let run = audit(&desk, "export", &["-o", "log.jsonl"]);
+    assert!(
+        run.code == 0 && run.err.contains("exported up to event 30: keep 30:"),
+        "{run:?}"
+    );
+    let run = audit(&desk, "export", &["-o", "log.jsonl"]);
+    assert!(
+        run.code == 3 && run.says("cannot write log.jsonl"),
+        "never written over: {run:?}"
+    );
+    std::fs::remove_file(desk.path("audit.sqlite")).unwrap();
+    let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+    let run = desk.run(&[&["audit", "replay", "log.jsonl"][..], &given].concat());
+    assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
+    let text = std::fs::read_to_string(desk.path("log.jsonl")).unwrap();
+    let run = desk.run_with(
+        &["audit", "replay", "--signers", "signers.toml"],
+        text.replacen("edge-1", "edge-2", 1).as_bytes(),
+    );
+    assert!(run.code == 2 && run.says("(payload_changed)"), "{run:?}");
+    let run = desk.run_with(&["audit", "replay"], b"hello");
+    assert!(run.code == 3 && run.says("this is no export"), "{run:?}");
+}
+
+#[test]
+fn a_part_says_that_it_is_one() {
+    let desk = desk();
+    let run = audit(&desk, "export", &["--from-seq", "8", "--to-seq", "20"]);
+    let replayed = desk.run_with(
+        &["audit", "replay", "--signers", "signers.toml"],
+        run.out.as_bytes(),
+    );
+    assert!(
+        replayed.code == 0 && replayed.says("a part of a log: what event 8 follows"),
+        "{replayed:?}"
+    );
+    let run = audit(&desk, "export", &["--since", "2100-01-01T00:00:00Z"]);
+    let replayed = desk.run_with(&["audit", "replay"], run.out.as_bytes());
+    assert!(replayed.code == 0 && replayed.says("0 of them"), "{replayed:?}");
+}
+
+#[test]
+fn what_cannot_be_read() {
+    let desk = desk();
+    desk.file("bad.toml", "[signers");
+    for (args, says) in [
+        (&["verify"][..], "say where the log is"),
+        (
+            &["verify", "--store", "sqlite:absent"],
+            "absent: there is no such file",
+        ),
+        (&["verify", "--store", "sqlite:signers.toml"], "not a database"),
+        (
+            &["verify", "--store", "mysql://ann:hunter2@host/x"],
+            "sqlite:PATH or postgres://",
+        ),
+        (
+            &["verify", "--store", "postgres://ann:hunter2@127.0.0.1:1/x"],
+            "the store cannot be read",
+        ),
+        (
+            &[
+                "verify",
+                "--store",
+                "sqlite:audit.sqlite",
+                "--signers",
+                "bad.toml",
+            ],
+            "bad.toml: TOML parse error",
+        ),
+        (
+            &[
+                "verify",
+                "--store",
+                "sqlite:audit.sqlite",
+                "--checkpoints",
+                "absent",
+            ],
+            "cannot read absent",
+        ),
+        (
+            &["verify", "--store", "sqlite:audit.sqlite", "--head", "7"],
+            "write SIZE:HASH",
+        ),
+        (
+            &["query", "--store", "sqlite:audit.sqlite", "--kind", "nothing"],
+            "unknown variant",
+        ),
+        (
+            &["query", "--store", "sqlite:audit.sqlite", "--since", "yesterday"],
+            "1h for an hour ago",
+        ),
+        (
+            &[
+                "export",
+                "--store",
+                "sqlite:audit.sqlite",
+                "--from-seq",
+                "9",
+                "--to-seq",
+                "8",
+            ],
+            "no event in that range",
+        ),
+        (&["replay", "absent.jsonl"], "cannot read absent.jsonl"),
+    ] {
+        let run = desk.run(&[&["audit"], args].concat());
+        assert!(
+            run.code == 3 && run.says(says) && !run.says("hunter2"),
+            "{args:?}: {run:?}"
+        );
+    }
+}
+
+#[test]
+fn the_store_may_be_named_by_the_environment() {
+    let desk = desk().with("AUDIT_STORE_URL", "sqlite:audit.sqlite");
+    let run = desk.run(&["audit", "verify", "--signers", "signers.toml"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let desk = Desk::new().with("AUDIT_STORE_URL", "postgres://ann:hunter2@host/x");
+    assert!(!desk.run(&["audit", "verify", "--help"]).says("hunter2"));
+}

@@ -1,0 +1,97 @@
+//! A policy's part in a request's way.
+
+use postern_gate::{Answer, Consultation, Facts, Pending};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::Action;
+
+use super::{Exchange, State, Within, audit, property, read_body, with_request};
+use crate::audit::Fields;
+use crate::consult;
+use crate::worker::Worker;
+
+/// What is sent to a policy.
+struct Question {
+    message: Vec<u8>,
+    trace: Fields,
+}
+
+impl Exchange {
+    /// Asks the policy, unless an answer is at hand.
+    pub(super) fn consult(&mut self, pending: Pending, within: Within<'_>) -> Action {
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
+        let shown = worker.gate.policy_of(&pending).is_some_and(|(_, shown)| shown);
+        let size = self.body.size;
+        let body = if shown { read_body(0, size) } else { Vec::new() };
+        if shown && body.len() < size {
+            return self.fail();
+        }
+        let protocol = property(["request", "protocol"]);
+        let facts = Facts {
+            protocol: protocol.as_deref(),
+            body: &body,
+        };
+        let consulted = with_request(self.head_only, true, |request| {
+            let consulted = worker
+                .gate
+                .consult(pending, request, &facts, &worker.tables, &worker.ports());
+            match consulted {
+                Consultation::Settled(step) => Err(step),
+                Consultation::Ask(pending, message) => {
+                    let trace = audit::trace(request);
+                    Ok((pending, Question { message, trace }))
+                }
+            }
+        });
+        match consulted {
+            Some(Err(step)) => self.settle(Some(step), within),
+            Some(Ok((pending, question))) => self.ask(&worker, pending, &question, within),
+            None => self.fail(),
+        }
+    }
+
+    fn ask(&mut self, worker: &Worker, pending: Pending, question: &Question, within: Within<'_>) -> Action {
+        let Some(host) = worker.gate.policy_host() else {
+            return self.fail();
+        };
+        match consult::ask(host, &question.message, &question.trace) {
+            Ok(token) => {
+                if let Within::Root(this) = within {
+                    worker.expect_answer(token, self.context_id, this);
+                }
+                self.state = State::Policy { pending, token };
+                Action::Pause
+            }
+            Err(answer) => self.answered(pending, answer, within),
+        }
+    }
+
+    /// The policy answered, or cannot be asked.
+    fn answered(&mut self, pending: Pending, answer: Answer, within: Within<'_>) -> Action {
+        let Some(worker) = self.worker.clone() else {
+            return self.fail();
+        };
+        let step = with_request(self.head_only, true, |request| {
+            worker
+                .gate
+                .answered(pending, answer, request, &worker.tables, &worker.ports())
+        });
+        self.settle(step, within)
+    }
+
+    /// The answer to a call came. Called with this request as the effective context.
+    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer, within: Within<'_>) {
+        match std::mem::replace(&mut self.state, State::Open) {
+            State::Policy {
+                pending,
+                token: expected,
+            } if token == expected => {
+                if self.answered(pending, answer, within) == Action::Continue {
+                    let _ = hostcalls::resume_http_request();
+                }
+            }
+            other => self.state = other,
+        }
+    }
+}
