@@ -81,6 +81,7 @@ fn decisions(c: &mut Criterion) {
     let surroundings = Surroundings {
         store: Store::Memory,
         client: postern_policy::client().unwrap(),
+        signer: None,
     };
     let policies = Policies::new(engines.clone(), None, surroundings, settings());
     assert_eq!(runtime.block_on(policies.load()).errors().count(), 0);

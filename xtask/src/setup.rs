@@ -28,6 +28,16 @@ pub(crate) fn run() -> Result<Tools> {
 /// What only tests need: servers that they start for themselves.
 pub(crate) fn servers() -> Result<()> {
     apt::need("redis-server", "redis-server", "keeps values of policies")?;
+    apt::need(
+        "openssl",
+        "openssl",
+        "verifies signatures with other code than ours",
+    )?;
+    apt::need(
+        "setpriv",
+        "util-linux",
+        "starts Postgres as another user than root",
+    )?;
     apt::need("strace", "strace", "makes system calls of the audit log fail")?;
     let postgres =
         || apt::anywhere("/usr/lib/postgresql", "bin/initdb") || command::which("initdb").is_some();

@@ -16,11 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postern_audit::{
-    AppendError, Clock, Hash, Invalid, Kind, Log, ManifestSignature, Metrics, Note, Notes, OpenError, Time,
+    AppendError, Clock, Hash, Invalid, Kind, Log, ManifestSignature, Metrics, Note, Notes, OpenError, Post,
+    Time,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
 use support::{Signer, chain, event, open, sqlite, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -380,6 +385,63 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
         .await
         .unwrap_err();
     assert!(matches!(error, OpenError::Replaced { size: 23, .. }), "{error}");
+}
+
+/// Answers each request on a port of its own with the next of these statuses, and tells what it was sent.
+async fn server(statuses: Vec<u16>) -> (url::Url, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/checkpoints?key=secret", listener.local_addr().unwrap());
+    let (told, sent) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for status in statuses {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // A note ends with the newline of its last signature.
+            while !(request.ends_with(b"\n") && String::from_utf8_lossy(&request).contains("\u{2014} ")) {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            told.send(String::from_utf8(request).unwrap()).unwrap();
+            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url.parse().unwrap(), sent)
+}
+
+#[tokio::test]
+async fn checkpoints_are_posted_and_a_server_that_fails_holds_up_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, mut sent) = server(vec![200, 500]).await;
+    let mut settings = sqlite(&directory.path().join("audit.db"));
+    settings.checkpoints.every = Duration::from_millis(200);
+    settings.checkpoints.post = Some(Post {
+        client: postern_testbed::http::builder().build().unwrap(),
+        url,
+        timeout: Duration::from_secs(5),
+    });
+    let log = open(settings).await;
+    // The third finds nobody who listens.
+    for (size, failures) in [(1, 0), (2, 1), (3, 2)] {
+        log.append(event("/")).await.unwrap();
+        until("a checkpoint", || {
+            log.state().checkpoint.is_some_and(|c| c.size == size)
+        })
+        .await;
+        until("counted", || log.state().checkpoint_failures == failures).await;
+        if size < 3 {
+            let request = sent.recv().await.unwrap();
+            let (head, note) = request.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.starts_with("POST /checkpoints?key=secret HTTP/1.1"),
+                "{head}"
+            );
+            assert_eq!(
+                Note::parse(note).unwrap().checkpoint,
+                log.state().checkpoint.unwrap()
+            );
+        }
+    }
+    log.close().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! `postern audit …` against a log that the host's own writer wrote.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail this way")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
 
 mod support;
 

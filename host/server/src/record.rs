@@ -83,7 +83,8 @@ impl Recorder {
 /// As much of a text as an event takes.
 pub(crate) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(Event::LONGEST);
-    text.get(..end).unwrap_or_default().to_owned()
+    // No log takes U+0000, which a token's subject can have.
+    text.get(..end).unwrap_or_default().replace('\0', "?")
 }
 
 /// In microseconds.

@@ -68,7 +68,10 @@ impl Chain {
         let token = self.bed.idp.mint(Alg::Es256, &claims);
         let call = Call::post("/kernel/sign", PAYLOAD).header("content-type", "application/json");
         let answer = call.bearer(&token).send(&client(Version::Http1), &self.bed).await;
-        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
+        (
+            answer.status,
+            serde_json::from_slice(&answer.body).unwrap_or_default(),
+        )
     }
 
     /// Signs until the answer is this status: a breaker takes a moment to let a signature through again.
@@ -82,14 +85,31 @@ impl Chain {
 
     fn postern(&self, args: &[&str]) -> Output {
         let mut command = Command::new(policy_host::binary().unwrap());
-        command.current_dir(self.host.folder()).args(args).output().unwrap()
+        command
+            .current_dir(self.host.folder())
+            .args(args)
+            .output()
+            .unwrap()
     }
 
     /// The records of a kind, oldest first.
     fn records(&self, kind: &str) -> Vec<Value> {
-        let args = ["audit", "query", "--store", "sqlite:audit.db", "--limit", "100000", "--format", "json"];
+        let args = [
+            "audit",
+            "query",
+            "--store",
+            "sqlite:audit.db",
+            "--limit",
+            "100000",
+            "--format",
+            "json",
+        ];
         let found = self.postern(&[&args[..], &["--kind", kind]].concat());
-        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        assert!(
+            found.status.success(),
+            "{}",
+            String::from_utf8_lossy(&found.stderr)
+        );
         let text = String::from_utf8(found.stdout).unwrap();
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["record"].clone())
@@ -98,7 +118,14 @@ impl Chain {
 
     fn assert_sound(&self) {
         let verified = self.postern(&[
-            "audit", "verify", "--store", "sqlite:audit.db", "--signers", "signers.toml", "--checkpoints", "audit.notes",
+            "audit",
+            "verify",
+            "--store",
+            "sqlite:audit.db",
+            "--signers",
+            "signers.toml",
+            "--checkpoints",
+            "audit.notes",
         ]);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(
@@ -124,14 +151,26 @@ fn verify_with_openssl(folder: &Path, key: &str, payload: &[u8], signature: &str
         child.wait_with_output().unwrap().stdout
     };
     // A public key as X.509 has it (RFC 8410): this head, and the key.
-    let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let mut der = vec![
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
     der.extend(base64(key.strip_prefix("ed25519:").unwrap()));
     std::fs::write(folder.join("key.der"), der).unwrap();
     std::fs::write(folder.join("payload"), payload).unwrap();
     std::fs::write(folder.join("signature"), base64(signature)).unwrap();
     let mut openssl = Command::new("openssl");
     openssl.current_dir(folder).args([
-        "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", "key.der", "-rawin", "-in", "payload", "-sigfile",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-keyform",
+        "DER",
+        "-inkey",
+        "key.der",
+        "-rawin",
+        "-in",
+        "payload",
+        "-sigfile",
         "signature",
     ]);
     let verified = openssl.output().unwrap();
@@ -160,7 +199,10 @@ async fn a_service_gets_signatures_and_holds_no_key() {
     let (status, answer) = chain.sign("Service").await;
     assert_eq!((status, &answer["code"]), (503, &json!("signing_unavailable")));
     let unready = chain.host.admin("GET", "/readyz").unwrap_err().to_string();
-    assert!(unready.contains("503") && unready.contains("signing"), "{unready}");
+    assert!(
+        unready.contains("503") && unready.contains("signing"),
+        "{unready}"
+    );
     chain.kms.restart().unwrap();
     chain.becomes(200).await;
     assert!(chain.host.admin("GET", "/readyz").is_ok());
@@ -168,12 +210,22 @@ async fn a_service_gets_signatures_and_holds_no_key() {
     chain.host.stop().unwrap();
     chain.assert_sound();
     let signed = chain.records("signature");
-    let failed: Vec<_> = signed.iter().filter(|record| record["decision"] == "failed").collect();
+    let failed: Vec<_> = signed
+        .iter()
+        .filter(|record| record["decision"] == "failed")
+        .collect();
     assert_eq!(failed[0]["reason"], "unreachable");
-    assert_eq!((&signed[0]["subject"], &signed[0]["signer_id"]), (&json!("ann"), &json!(SIGNER)));
+    assert_eq!(
+        (&signed[0]["subject"], &signed[0]["signer_id"]),
+        (&json!("ann"), &json!(SIGNER))
+    );
     let admitted = chain.records("admission");
     assert_eq!(
-        (&admitted[0]["rule"], &admitted[0]["subject"], &admitted[0]["path"]),
+        (
+            &admitted[0]["rule"],
+            &admitted[0]["subject"],
+            &admitted[0]["path"]
+        ),
         (&json!("sign"), &json!("ann"), &json!("/kernel/sign"))
     );
     // The admission and the signature are one request's.
@@ -190,8 +242,15 @@ async fn load(base: String, path: &'static str, stop: Arc<AtomicBool>, passed: A
             // The sample API tells what reached it.
             200 => {
                 let seen: Value = serde_json::from_slice(&answer.body).unwrap();
-                let id = seen["headers"].as_array().unwrap().iter().find(|field| field[0] == "x-request-id");
-                passed.lock().unwrap().push(id.unwrap()[1].as_str().unwrap().to_owned());
+                let id = seen["headers"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|field| field[0] == "x-request-id");
+                passed
+                    .lock()
+                    .unwrap()
+                    .push(id.unwrap()[1].as_str().unwrap().to_owned());
             }
             503 => tokio::time::sleep(Duration::from_millis(5)).await,
             status => panic!("{status}: {:?}", String::from_utf8_lossy(&answer.body)),
@@ -206,9 +265,19 @@ async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     let base = chain.bed.envoy.url("");
     let mut running = Vec::new();
     for _ in 0..4 {
-        running.push(tokio::spawn(load(base.clone(), "/kept", Arc::clone(&stop), Arc::clone(&kept))));
+        running.push(tokio::spawn(load(
+            base.clone(),
+            "/kept",
+            Arc::clone(&stop),
+            Arc::clone(&kept),
+        )));
     }
-    running.push(tokio::spawn(load(base.clone(), "/told", Arc::clone(&stop), Arc::clone(&told))));
+    running.push(tokio::spawn(load(
+        base.clone(),
+        "/told",
+        Arc::clone(&stop),
+        Arc::clone(&told),
+    )));
     for round in 0..8_u64 {
         // Not in step with anything.
         tokio::time::sleep(Duration::from_millis(100 + 37 * round)).await;
@@ -227,11 +296,21 @@ async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     chain.assert_sound();
 
     let ids = |kind: &str, rule: &str| -> Vec<String> {
-        let records = chain.records(kind).into_iter().filter(|record| record["rule"] == rule);
-        records.map(|record| record["request_id"].as_str().unwrap().to_owned()).collect()
+        let records = chain
+            .records(kind)
+            .into_iter()
+            .filter(|record| record["rule"] == rule);
+        records
+            .map(|record| record["request_id"].as_str().unwrap().to_owned())
+            .collect()
     };
     let (kept, told) = (kept.lock().unwrap().clone(), told.lock().unwrap().clone());
-    assert!(kept.len() > 50 && told.len() > 50, "{} {}", kept.len(), told.len());
+    assert!(
+        kept.len() > 50 && told.len() > 50,
+        "{} {}",
+        kept.len(),
+        told.len()
+    );
     let admitted: BTreeSet<_> = ids("admission", "kept").into_iter().collect();
     let missing: Vec<_> = kept.iter().filter(|id| !admitted.contains(*id)).collect();
     assert!(missing.is_empty(), "released, and not on record: {missing:?}");
@@ -240,8 +319,17 @@ async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     let once: BTreeSet<_> = recorded.iter().collect();
     assert_eq!(once.len(), recorded.len(), "told twice");
     let missing: Vec<_> = told.iter().filter(|id| !once.contains(id)).collect();
-    assert!(missing.is_empty(), "{} of {} lost: {missing:?}", missing.len(), told.len());
-    println!("{} required and {} other requests let through, 8 kills", kept.len(), told.len());
+    assert!(
+        missing.is_empty(),
+        "{} of {} lost: {missing:?}",
+        missing.len(),
+        told.len()
+    );
+    println!(
+        "{} required and {} other requests let through, 8 kills",
+        kept.len(),
+        told.len()
+    );
 }
 
 #[tokio::test]
@@ -261,7 +349,14 @@ async fn the_log_is_tampered_with() {
     let at = bytes.windows(id.len()).position(|window| window == id).unwrap();
     bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
     std::fs::write(&database, bytes).unwrap();
-    let verified = chain.postern(&["audit", "verify", "--store", "sqlite:audit.db", "--signers", "signers.toml"]);
+    let verified = chain.postern(&[
+        "audit",
+        "verify",
+        "--store",
+        "sqlite:audit.db",
+        "--signers",
+        "signers.toml",
+    ]);
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&verified.stdout),

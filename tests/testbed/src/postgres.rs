@@ -89,10 +89,19 @@ impl Postgres {
     ///
     /// When the process cannot be killed.
     pub fn kill(&mut self) -> Result<(), Error> {
-        if let Some(mut server) = self.server.take() {
-            // The other processes of a server end by themselves when the first one is gone.
-            server.kill()?;
-            server.wait()?;
+        let Some(mut server) = self.server.take() else {
+            return Ok(());
+        };
+        let others = children(server.id());
+        server.kill()?;
+        server.wait()?;
+        // The other processes of a server notice that the first one is gone, but may answer before they do.
+        for other in others {
+            // It may have ended by now.
+            let _ = Command::new("kill")
+                .args(["-KILL", &other])
+                .stderr(Stdio::null())
+                .status();
         }
         Ok(())
     }
@@ -241,6 +250,13 @@ impl Drop for Postgres {
         // Nobody needs the data any more.
         let _ = self.kill();
     }
+}
+
+/// The processes that a process started.
+fn children(process: u32) -> Vec<String> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let list = list.unwrap_or_default();
+    list.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Whether a path belongs to root; `/proc/self` belongs to the user that asks.

@@ -122,8 +122,7 @@ fn other_notes_are_refused() {
 fn a_stream_goes_on_behind_what_was_cut_short() {
     let [a, b] = [note(3), note(5)];
     let (whole, next) = (a.to_string(), b.to_string());
-    for cut in (1..whole.len()).filter(|at| whole.is_char_boundary(*at)) {
-        let torn = &whole[..cut];
+    for (torn, _) in (1..whole.len()).filter_map(|at| whole.split_at_checked(at)) {
         let stream = format!("{whole}\n{torn}\n\n{next}\n");
         let notes: Vec<_> = Notes::of(&stream).collect();
         assert_eq!(notes.first(), Some(&Ok(a.clone())));

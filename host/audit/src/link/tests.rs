@@ -76,7 +76,8 @@ proptest! {
             prop_assert_eq!(entry.seq, at as u64 + 1);
             prop_assert_eq!(entry.hash, Hash::of(entry.payload.as_bytes()));
             let canonical: Value = serde_json::from_str(&entry.payload).unwrap();
-            prop_assert_eq!(serde_json_canonicalizer::to_string(&canonical).unwrap(), &entry.payload[..]);
+            let canonical = serde_json_canonicalizer::to_string(&canonical).unwrap();
+            prop_assert_eq!(&canonical, &entry.payload);
             let record: Record = serde_json::from_str(&entry.payload).unwrap();
             prop_assert_eq!((record.seq, record.prev_hash), (entry.seq, previous));
             prop_assert!(record.recorded >= before);

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use ct_codecs::{Base64, Decoder as _, Encoder as _, Hex};
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,6 +22,8 @@ use crate::token::{Remedy, TokenError};
 const PAYLOAD: usize = 1 << 20;
 /// The largest body: a payload in Base64, and what stands around it.
 const BODY: usize = PAYLOAD.div_ceil(3) * 4 + 4096;
+/// Of a body that is larger, this much is read and dropped; then the connection is.
+const DROPPED: usize = 8 << 20;
 /// How long a body may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
@@ -85,14 +88,33 @@ async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Re
 }
 
 async fn read(body: Body) -> Result<Question, Refusal> {
-    let bytes = tokio::time::timeout(ARRIVAL, to_bytes(body, BODY)).await;
-    // A body that breaks off has nobody left to tell; the only other failure is its size.
-    let bytes = bytes.map_err(|_| Refusal::Slow)?.map_err(|_| Refusal::TooLarge)?;
+    let bytes = tokio::time::timeout(ARRIVAL, collect(body));
+    let bytes = bytes.await.map_err(|_| Refusal::Slow)??;
     serde_json::from_slice(&bytes).map_err(|_| {
         Refusal::BadRequest(
             "the body is {\"payload_b64\": \"...\"}, with \"signer_id\" if need be, and nothing else",
         )
     })
+}
+
+/// The body. One that is too large is read on for a while, and dropped: who is still sending does not listen.
+async fn collect(mut body: Body) -> Result<Vec<u8>, Refusal> {
+    let (mut bytes, mut size) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BadRequest("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size = size.saturating_add(data.len());
+        if size > DROPPED {
+            break;
+        }
+        if size <= BODY {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if size > BODY {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(bytes)
 }
 
 fn payload(base64: &str) -> Result<Vec<u8>, Refusal> {

@@ -80,7 +80,10 @@ impl Explainer<'_> {
         }
         let required = rule.is_some_and(|rule| rule.audit == Some(Telling::Required));
         if required && reason.is_none() {
-            checks.push(passed("audit", "required: released once the audit log holds it".to_owned()));
+            checks.push(passed(
+                "audit",
+                "required: released once the audit log holds it".to_owned(),
+            ));
         }
         let case = Case {
             loaded: self.loaded,

@@ -41,7 +41,11 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
             Some(proxy) => format!("by the KMS proxy at {}", proxy.url),
             None => paint.bad("by a key for development"),
         };
-        let required = if signing.required { ", which is required" } else { "" };
+        let required = if signing.required {
+            ", which is required"
+        } else {
+            ""
+        };
         out.push_str(&format!("  signs {by}{required}\n"));
     }
     if let Some(audit) = &settings.audit {

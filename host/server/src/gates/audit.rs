@@ -67,13 +67,33 @@ pub(super) async fn events(
     }
 }
 
+/// No log takes U+0000, and a token's subject may have it: one caller's must not keep a whole batch out.
+fn without_nul(event: &mut Event) {
+    let texts = [
+        &mut event.gateway,
+        &mut event.method,
+        &mut event.path,
+        &mut event.policy,
+        &mut event.reason,
+        &mut event.request_id,
+        &mut event.rule,
+        &mut event.subject,
+        &mut event.tenant,
+    ];
+    for text in texts.into_iter().flatten().filter(|text| text.contains('\0')) {
+        // As long as what it stands for, or the text could become too long.
+        *text = text.replace('\0', "?");
+    }
+}
+
 /// The events, if a gate may tell each of them.
 fn read(body: &[u8]) -> Result<Vec<Event>, String> {
-    let Told { events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let Told { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if events.len() > EVENTS {
         return Err(format!("{} events; {EVENTS} at most", events.len()));
     }
-    for (i, event) in events.iter().enumerate() {
+    for (i, event) in events.iter_mut().enumerate() {
+        without_nul(event);
         if !event.kind.of_gates() {
             return Err(format!(
                 "events[{i}]: only a host tells of \"{}\"",
