@@ -354,3 +354,59 @@ async fn decisions_and_loads_are_on_record() {
     }
     host.stop().await;
 }
+
+/// Has so many payloads signed, and allows if the last one was, by 64 bytes.
+fn signing_module(times: u32) -> Vec<u8> {
+    let import = r#"(import "postern:policy/signer@0.1.0" "sign" (func $sign (param i32 i32 i32)))"#;
+    let (fields, deny) = postern_testbed::modules::denial("unsigned");
+    let sign = "(call $sign (i32.const 2048) (i32.const 2) (i32.const 3072))".repeat(times as usize);
+    // The answer: whether it is an error at 0, the signature's bytes at 4, their number at 8.
+    let authorize = format!(
+        "{sign} (if (result i32) (i32.and (i32.eqz (i32.load8_u (i32.const 3072)))
+            (i32.eq (i32.load (i32.const 3080)) (i32.const 64)))
+            (then (i32.const 0)) (else {deny}))"
+    );
+    postern_testbed::modules::authorizer(&format!("{import} {fields}"), &authorize).unwrap()
+}
+
+#[tokio::test]
+async fn policies_get_signatures_if_they_are_granted_them() {
+    let desk = Desk::new();
+    desk.file("one.wasm", &signing_module(1));
+    desk.file("five.wasm", &signing_module(5));
+    let entries = "{one: {file: one.wasm, grants: [signer], deadline: 500ms}, \
+                    five: {file: five.wasm, grants: [signer], deadline: 500ms}, \
+                    never: {file: one.wasm}}";
+    let listen = "listen: ['unix:host.sock']\nadmin: {listen: 'unix:admin.sock'}";
+    let parts = "signing: {}\naudit: {store: 'sqlite:audit.db'}";
+    let host = desk
+        .try_start(&format!("{listen}\n{parts}\npolicies: {{entries: {entries}}}"))
+        .await
+        .unwrap();
+    let mut client = support::connect(&host.addresses()[0]).await;
+    assert_eq!(ask(&mut client, check("one", "GET", "/")).await, "allowed");
+    // Four for one request, and no more.
+    assert_eq!(
+        ask(&mut client, check("five", "GET", "/")).await,
+        "denied 403 unsigned"
+    );
+    assert!(counted(&host, "signature", 5).await);
+    let faults = get(&host, "/readyz").await.json()["faults"].clone();
+    assert!(
+        faults["never"].as_str().unwrap().contains("needs `signer`"),
+        "{faults}"
+    );
+    host.stop().await;
+
+    let text = format!("{listen}\npolicies: {{entries: {{one: {{file: one.wasm, grants: [signer]}}}}}}");
+    let host = desk.try_start(&text).await.unwrap();
+    let faults = get(&host, "/readyz").await.json()["faults"].clone();
+    assert!(
+        faults["one"]
+            .as_str()
+            .unwrap()
+            .contains("this host does not sign"),
+        "{faults}"
+    );
+    host.stop().await;
+}
