@@ -123,7 +123,9 @@ impl Checkpointer {
             origin: self.origin.clone(),
             size: head.size,
             hash: head.hash,
-            time: self.clock.now(),
+            // The clock may have gone back since, or another host's be ahead: no checkpoint is older than what it
+            // covers.
+            time: self.clock.now().max(head.recorded),
         };
         match self.sign_and_keep(checkpoint.clone()).await {
             Ok(()) => {
@@ -146,8 +148,8 @@ impl Checkpointer {
 
     async fn sign_and_keep(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
         let note = self.signed(checkpoint).await?;
-        // Each place is tried, whatever came of the others: one that keeps it is better than none.
-        let stored = self.store(&note).await;
+        // The store first: a checkpoint that is kept elsewhere and not there is what tampering looks like.
+        self.store(&note).await?;
         let written = match &self.policy.file {
             Some(path) => write(path.clone(), note.clone()).await,
             None => Ok(()),
@@ -158,7 +160,7 @@ impl Checkpointer {
             // The next checkpoint covers what this one does.
             self.failed(&failure);
         }
-        stored.and(written)
+        written
     }
 
     async fn signed(&self, checkpoint: Checkpoint) -> Result<Note, Failure> {

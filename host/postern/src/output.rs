@@ -51,7 +51,7 @@ impl Output {
         let head = Paint::stderr().bad("error:");
         Self {
             out: String::new(),
-            err: format!("{head} {}\n", printable(&format!("{error:#}"))),
+            err: format!("{head} {}\n", printable(&told(error))),
             exit: Exit::Invalid,
         }
     }
@@ -76,4 +76,19 @@ impl Output {
 /// A document for `--json`.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
+}
+
+/// An error and its causes, each once: some errors repeat their cause in their own words, others leave it to the reader.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.contains(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    told
 }

@@ -347,7 +347,7 @@ fn what_cannot_be_read() {
                 "--signers",
                 "bad.toml",
             ],
-            "bad.toml: TOML parse error",
+            "bad.toml: line 1",
         ),
         (
             &[

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{PgPool, SqlitePool};
@@ -16,7 +16,10 @@ use crate::verify::{ManifestRow, Row, StoredNote, Stretch};
 /// How long a store may take to answer that it is there.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
 /// How many rows SQLite's thread reads ahead.
-const ROWS_AHEAD: usize = 256;
+const ROWS_AHEAD: usize = 1024;
+/// How long rows may gather before they are taken. Taken one by one, each would wake a thread: that takes longer than
+/// to verify it.
+const GATHER: Duration = Duration::from_millis(1);
 /// The most checkpoints beyond the end of a log that are read: one shows enough.
 const BEYOND: i64 = 100;
 
@@ -129,7 +132,7 @@ impl Reader {
         match &self.store {
             Store::Sqlite(pool) => {
                 let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
-                verified(events, rows::of_sqlite, first, last).await
+                verified(gathered(events), rows::of_sqlite, first, last).await
             }
             Store::Postgres(pool) => {
                 let events = sqlx::query(EVENTS).bind(from).bind(to).fetch(pool);
@@ -271,6 +274,18 @@ fn stored((size, text): (i64, String)) -> StoredNote {
 fn is_no_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     // Postgres has a code for it, SQLite only words.
     error.code().is_some_and(|code| code == "42P01") || error.message().starts_with("no such table")
+}
+
+/// The same rows, taken when some have gathered.
+fn gathered<R>(rows: impl Stream<Item = R> + Unpin) -> impl Stream<Item = R> + Unpin {
+    Box::pin(stream::unfold(rows, async |mut rows| {
+        loop {
+            match rows.next().now_or_never() {
+                Some(row) => return Some((row?, rows)),
+                None => tokio::time::sleep(GATHER).await,
+            }
+        }
+    }))
 }
 
 async fn verified<R>(
