@@ -64,8 +64,7 @@ fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Bed, Audit
 fn setup(audit: &Value, workers: u32, peer: &AuditPeer) -> Setup {
     let setup = Setup::new(gate(audit)).workers(workers);
     let setup = setup.env("TOKEN", TOKEN).env("HOOK", "SECRET-hook");
-    let node = "node: {id: edge-1, cluster: edge}\nstatic_resources:\n";
-    let setup = setup.change("static_resources:\n", node);
+    let setup = setup.change("node: {id: demo,", "node: {id: edge-1,");
     setup.policy_host(peer.addr())
 }
 

@@ -17,12 +17,6 @@ pub(super) fn entries(
     strict: bool,
     errors: &mut ConfigErrors,
 ) -> Map {
-    if written.is_empty() {
-        errors.add(
-            "policies.entries",
-            "must hold at least one entry: there would be nothing to decide with",
-        );
-    }
     let mut entries = Map::new();
     for (name, entry) in written.iter() {
         let at = format!("policies.entries.{name}");

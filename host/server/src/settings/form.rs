@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) admin: Option<Admin>,
     #[deserr(default)]
     pub(super) gate: gate::Form,
+    #[deserr(default = Policies::none())]
     pub(super) policies: Policies,
     #[deserr(default)]
     pub(super) signing: Option<signing::Form>,
@@ -52,7 +53,25 @@ pub(super) struct Policies {
     pub(super) tamper: Tamper,
     #[deserr(default = KeyValue::Memory)]
     pub(super) keyvalue: KeyValue,
+    #[deserr(default)]
     pub(super) entries: Entries<Entry>,
+}
+
+impl Policies {
+    /// A host may sign and keep the audit log, and decide on nothing.
+    fn none() -> Self {
+        Self {
+            manifest: None,
+            signers: Entries::default(),
+            default: None,
+            cache: None,
+            concurrency: None,
+            watch: true,
+            tamper: Tamper::default(),
+            keyvalue: KeyValue::Memory,
+            entries: Entries::default(),
+        }
+    }
 }
 
 #[derive(Debug, Deserr)]
@@ -199,7 +218,7 @@ pub(super) fn parse(text: &str) -> Result<File, ConfigErrors> {
         .map_err(|error| ConfigErrors::whole(error.without_snippet().to_string()))?;
     if document.is_null() {
         return Err(ConfigErrors::whole(
-            "is empty; it needs \"listen\" and \"policies\" at least",
+            "is empty; it needs \"listen\", and something to do: \"policies\", \"signing\" or \"audit\"",
         ));
     }
     deserr::deserialize(document)

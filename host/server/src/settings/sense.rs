@@ -62,6 +62,12 @@ pub(super) fn settings(
             url.map_or(KeyValue::Memory, KeyValue::Redis)
         }
     };
+    if written.entries.is_empty() && signing.is_none() && audit.is_none() {
+        errors.add(
+            "policies.entries",
+            "must hold at least one entry: there would be nothing to decide with",
+        );
+    }
     let listed = written.manifest.is_some();
     let entries = entries::entries(&written.entries, listed, strict, &mut errors);
     let concurrency = concurrency(written.concurrency, &entries, &mut errors);
