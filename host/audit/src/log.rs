@@ -381,8 +381,9 @@ async fn compare(
     settings: &Settings,
     last: Option<Checkpoint>,
 ) -> Result<(Head, Option<Checkpoint>), OpenError> {
-    let head = backend.verified_head().await?;
+    // In this order: other hosts append meanwhile, and a checkpoint covers nothing that is not there before it.
     let stored = backend.last_checkpoint().await?;
+    let head = backend.verified_head().await?;
     let stored = stored.filter(|checkpoint| checkpoint.origin == settings.origin);
     if let (Some(path), Some(checkpoint)) = (&settings.checkpoints.file, &last) {
         backend

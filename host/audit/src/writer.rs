@@ -14,7 +14,7 @@ use crate::link::{Links, link};
 use crate::log::{Clock, own};
 use crate::queue::{Item, Job, Message, Messages, Shared};
 use crate::store::{Backend, NewCheckpoint};
-use crate::{AppendError, Decision, Event, Head, Kind, Receipt, Settings, StoreError, Time};
+use crate::{AppendError, Decision, Event, Head, Kind, Receipt, Settings, Store, StoreError, Time};
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) struct Writer {
     /// What is written next, or again.
     batch: VecDeque<Job>,
     rows: Vec<Row>,
-    /// What the clock said last, or the store.
+    /// What the clock said last, if need be before the host was started.
     seen: Time,
     backoff: Duration,
     /// Nobody is left who could send.
@@ -52,7 +52,11 @@ impl Writer {
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {
-        let seen = shared.head.borrow().recorded;
+        let seen = match &settings.store {
+            Store::Sqlite(_) => shared.head.borrow().recorded,
+            // Another host may have written that, by a clock of its own.
+            Store::Postgres(_) => clock.now(),
+        };
         Self {
             settings,
             backend,

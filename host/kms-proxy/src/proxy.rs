@@ -77,7 +77,8 @@ impl Proxy {
         };
         let listener = Listener::bind(&settings.listen)?;
         let keyring = Arc::new(Keyring::open(&settings.keys).await?);
-        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone());
+        let local = matches!(settings.listen, Address::Unix(_));
+        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone(), local);
         let mut proxy = Self {
             address: listener.address(),
             stop: Stop::default(),
@@ -128,10 +129,11 @@ impl Proxy {
             .reload(&new.keys)
             .await
             .map_err(|error| error.to_string())?;
-        self.desk.take_callers(new.callers.clone());
+        // Who connects from here on needs what is new, before what is old counts for nothing any more.
         if let (Some(config), Some(tls)) = (config, &self.tls) {
             tls.reload_from_config(config);
         }
+        self.desk.take_callers(new.callers.clone());
         self.settings = new;
         self.announce();
         Ok(())

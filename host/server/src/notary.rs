@@ -1,9 +1,12 @@
 //! Signatures with a record: nothing that was signed leaves the host before that is durably on record.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ct_codecs::{Base64, Encoder as _};
-use postern_audit::{AppendError, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time};
+use postern_audit::{
+    AppendError, Checkpoint, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time,
+};
 use postern_policy::{Digest, Signer, Signing as Awaited};
 use postern_signing::{Rotation, Signed, SignedManifest, Signing, SigningError};
 use serde_json::{Value, json};
@@ -15,6 +18,8 @@ use crate::record::{Asker, Recorder, micros};
 pub(crate) struct Notary {
     signing: Signing,
     recorder: Recorder,
+    /// Why the registry could not be read again, once that is in the log.
+    unread: Mutex<Option<String>>,
 }
 
 /// Why a signature is not handed out.
@@ -23,6 +28,11 @@ pub(crate) enum Refusal {
     /// There is none.
     #[error(transparent)]
     Unsigned(#[from] SigningError),
+    /// The payload is of a form that only the host signs.
+    #[error(
+        "the payload has the form of a checkpoint or of a rotation, which only the host itself has signed"
+    )]
+    Reserved,
     /// There is one, and no record of it.
     #[error("the signature could not be put on record, and was not handed out: {0}")]
     Unrecorded(#[from] AppendError),
@@ -33,6 +43,7 @@ impl Refusal {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Unsigned(error) => error.code(),
+            Self::Reserved => "payload_reserved",
             Self::Unrecorded(error) => error.code(),
         }
     }
@@ -40,7 +51,11 @@ impl Refusal {
 
 impl Notary {
     pub(crate) fn new(signing: Signing, recorder: Recorder) -> Self {
-        Self { signing, recorder }
+        Self {
+            signing,
+            recorder,
+            unread: Mutex::default(),
+        }
     }
 
     pub(crate) fn signing(&self) -> &Signing {
@@ -50,6 +65,13 @@ impl Notary {
     /// Signs a payload.
     pub(crate) async fn sign(&self, asker: Asker<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
         let started = Instant::now();
+        if is_reserved(payload) {
+            let mut event = self.event(Kind::Signature, asker, started, None);
+            event.decision = Some(Decision::Denied);
+            event.reason = Some(Refusal::Reserved.code().to_owned());
+            self.recorder.note(|| event);
+            return Err(Refusal::Reserved);
+        }
         let result = self.signing.sign(payload).await;
         let mut event = self.event(Kind::Signature, asker, started, result.as_ref().err());
         let digest = Digest::of(payload).to_string();
@@ -120,8 +142,8 @@ impl Notary {
         self.signing.state().required
     }
 
-    /// Reads the registry of signers again, and tells of what changed.
-    pub(crate) fn reload(&self) {
+    /// Reads the registry of signers again, and tells of what changed. Whether it could be read.
+    pub(crate) fn reload(&self) -> bool {
         match self.signing.reload_registry() {
             Ok(changes) => {
                 for change in changes {
@@ -135,8 +157,18 @@ impl Notary {
                     });
                 }
             }
-            Err(error) => tracing::error!(%error, "signers not read again; the ones before stay"),
+            Err(error) => {
+                let reason = error.to_string();
+                let mut told = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+                if told.as_ref() != Some(&reason) {
+                    tracing::error!(reason, "signers not read again; the ones before stay");
+                    *told = Some(reason);
+                }
+                return false;
+            }
         }
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        true
     }
 
     /// Has one signer take over from another, on record with the signatures of both.
@@ -153,6 +185,23 @@ impl Notary {
         self.recorder.durable(event).await?;
         Ok(document)
     }
+}
+
+/// Whether a payload would be taken for something that only the host has signed: who may have payloads signed could forge
+/// the end of the log otherwise, or a signer's succession.
+fn is_reserved(payload: &[u8]) -> bool {
+    /// What both signers of a rotation sign, and nothing else.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "the form is all that matters")]
+    struct Statement {
+        old: String,
+        new: String,
+        new_key: String,
+        time: String,
+    }
+    let checkpoint = str::from_utf8(payload).is_ok_and(|text| Checkpoint::parse(text).is_ok());
+    checkpoint || serde_json::from_slice::<Statement>(payload).is_ok()
 }
 
 /// A statement that one signer takes over from another, and the signatures of both.

@@ -12,19 +12,20 @@ use crate::notary::Notary;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What differs between two states of a file, whether it was written, replaced, or a symbolic link to it was.
-type Mark = (u64, u64, u64, i64, i64);
+type Mark = (u64, u64, u64, [i64; 4]);
 
 /// Looks at the file again and again, and has it read when it changed.
 pub(crate) async fn watch(notary: Arc<Notary>, path: PathBuf) {
     let mark = || std::fs::metadata(&path).ok().map(|found| of(&found));
-    let mut seen = mark();
+    // It was read while the host started, which took its time: it is read again at once.
+    let mut seen = None;
     loop {
-        tokio::time::sleep(INTERVAL).await;
         let now = mark();
-        if now != seen {
+        // What could not be read is tried again each time, and told once.
+        if now.is_some() && now != seen && notary.reload() {
             seen = now;
-            notary.reload();
         }
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -33,7 +34,11 @@ fn of(found: &Metadata) -> Mark {
         found.dev(),
         found.ino(),
         found.len(),
-        found.mtime(),
-        found.mtime_nsec(),
+        [
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec(),
+        ],
     )
 }

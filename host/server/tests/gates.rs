@@ -9,7 +9,7 @@
 
 mod support;
 
-use ct_codecs::{Base64, Decoder as _};
+use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use ed25519_compact::{PublicKey, Signature};
 use postern_server::{Address, Host};
 use postern_testbed::certificates::{Authority, Validity};
@@ -111,12 +111,16 @@ async fn who_may_ask_what() {
     }
 }
 
-/// A second listener that cannot know its gates answers checks, as before, and nothing else.
+/// A port that cannot know its gates answers checks, and nothing else; where there is something to sign or to record,
+/// there is no such port.
 #[tokio::test]
 async fn a_port_that_knows_no_gate() {
     let desk = desk();
+    let listen = "listen: ['unix:host.sock', '127.0.0.1:0']\n";
     let host = desk
-        .try_start(&format!("listen: ['unix:host.sock', '127.0.0.1:0']\n{PARTS}"))
+        .try_start(&format!(
+            "{listen}policies: {{entries: {{'yes': {{file: yes.wasm}}}}}}"
+        ))
         .await
         .unwrap();
     let port = &host.addresses()[1];
@@ -125,6 +129,9 @@ async fn a_port_that_knows_no_gate() {
     let mut client = support::connect(port).await;
     assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
     host.stop().await;
+    let errors = postern_server::Settings::parse(&format!("{listen}{PARTS}"), &desk.path(""), &|_| None);
+    let errors = errors.unwrap_err().to_string();
+    assert!(errors.contains("needs a token or TLS"), "{errors}");
 }
 
 #[tokio::test]
@@ -256,6 +263,18 @@ async fn what_is_not_signed() {
             (status, &answer["code"]),
             (expected, &json!(code)),
             "{path} {answer}"
+        );
+    }
+    let checkpoint =
+        "postern/audit\n7\nn4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\ntime 2026-01-01T00:00:00.000000Z\n";
+    let rotation = r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z"}"#;
+    for payload in [checkpoint, rotation] {
+        let body = json!({"payload_b64": Base64::encode_to_string(payload).unwrap()}).to_string();
+        let (status, answer) = post(address, "/sign", &body, None).await;
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && detail.contains("only the host itself"),
+            "{payload}: {answer}"
         );
     }
     let plain = builder(address)

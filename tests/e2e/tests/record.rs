@@ -41,13 +41,18 @@ impl Chain {
         let key = kms.public_key(SIGNER).unwrap();
         let settings = json!({
             "policies": {"entries": {}},
+            "gate": {"token": {"env": "POSTERN_GATE_TOKEN"}},
             "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
             "audit": {"store": "sqlite:audit.db", "origin": "postern.example/e2e",
                 "checkpoints": {"every": 50, "after": "1s", "file": "audit.notes"}},
         });
         let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
-        let token = [("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN)];
-        let host = PolicyHost::start_with(binary, &settings, &token, |folder: &Path| {
+        let environment = [
+            ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),
+            // Of the port, which it has besides; gates come by the socket.
+            ("POSTERN_GATE_TOKEN", "a-token-that-no-gate-of-this-host-shows"),
+        ];
+        let host = PolicyHost::start_with(binary, &settings, &environment, |folder: &Path| {
             std::fs::write(folder.join("signers.toml"), registry)
         });
         let host = host.unwrap_or_else(|error| panic!("{error}"));
@@ -350,7 +355,9 @@ async fn the_log_is_tampered_with() {
     let payload = serde_json::to_string(&records[5]["id"]).unwrap();
     let id = payload.as_bytes();
     // Wherever it stands: a page that is not used any more may hold a copy.
-    let places: Vec<_> = (0..bytes.len() - id.len()).filter(|at| bytes[*at..].starts_with(id)).collect();
+    let places: Vec<_> = (0..bytes.len() - id.len())
+        .filter(|at| bytes[*at..].starts_with(id))
+        .collect();
     assert!(!places.is_empty());
     for at in places {
         bytes[at + 1] = if bytes[at + 1] == b'0' { b'1' } else { b'0' };

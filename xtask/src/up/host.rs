@@ -40,6 +40,7 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
     });
     let settings = json!({
         "policies": {"entries": entries},
+        "gate": {"token": {"env": "POSTERN_GATE_TOKEN"}},
         "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
         "audit": {
             "store": "sqlite:audit.db", "origin": "postern.example/demo",
@@ -53,8 +54,12 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
         let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
         fs::write(folder.join("signers.toml"), registry)
     };
-    let token = [("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN)];
-    PolicyHost::start_with(modules.postern.clone(), &settings, &token, prepare)
+    let environment = [
+        ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),
+        // Of the port, which it has besides; gates come by the socket.
+        ("POSTERN_GATE_TOKEN", "a-token-that-no-gate-of-this-host-shows"),
+    ];
+    PolicyHost::start_with(modules.postern.clone(), &settings, &environment, prepare)
         .context("cannot start the policy host")
 }
 

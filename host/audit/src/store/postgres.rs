@@ -20,7 +20,10 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// The number of the lock among the database's advisory locks: `postern` and 1.
 const LOCK: i64 = 0x706f_7374_6572_6e01;
 /// The server ends what takes longer, so that no host holds the lock for ever.
-const SESSION: [(&str, &str); 4] = [
+const SESSION: [(&str, &str); 6] = [
+    // Ids are looked up in a table that grows all the time, and whose statistics lag behind: by the index, always.
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
     ("statement_timeout", "10s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),
@@ -53,11 +56,31 @@ impl Postgres {
         store.connect().await?;
         // The migrator takes a lock of its own: hosts that start together wait for each other.
         // Not `run`: the compiler does not see that its future can be sent to another thread.
-        if let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await {
+        if !store.is_migrated().await?
+            && let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await
+        {
             store.disconnect().await;
             return Err(OpenError::Migration(error));
         }
         Ok(store)
+    }
+
+    /// Whether the tables are as they should be. Looked at first, because making them takes rights that a host which
+    /// only appends should not have.
+    async fn is_migrated(&mut self) -> Result<bool, StoreError> {
+        let connection = self.connection()?;
+        let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?;
+        if !there {
+            return Ok(false);
+        }
+        let made: Vec<(i64, Vec<u8>)> =
+            sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+                .fetch_all(connection)
+                .await?;
+        let wanted = MIGRATIONS.iter().map(|one| (one.version, one.checksum.to_vec()));
+        Ok(made.into_iter().eq(wanted))
     }
 
     pub(super) async fn connect(&mut self) -> Result<bool, StoreError> {

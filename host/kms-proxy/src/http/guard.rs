@@ -31,7 +31,7 @@ pub(super) async fn guard(
         desk.metrics.clone(),
     );
     let peer = peer.map(|Extension(peer)| peer);
-    let mut response = match admit(&desk.callers(), peer.as_ref(), &request) {
+    let mut response = match admit(&desk.callers(), peer.as_ref(), desk.local, &request) {
         Ok((name, may)) => {
             record.caller(name);
             request.extensions_mut().insert(record.clone());
@@ -53,11 +53,21 @@ pub(super) fn refuse(record: &Record, refusal: Refusal) -> Response {
 }
 
 /// Who asks, and what they may.
-fn admit(callers: &[Caller], peer: Option<&Peer>, request: &Request) -> Result<(String, May), Refusal> {
+fn admit(
+    callers: &[Caller],
+    peer: Option<&Peer>,
+    local: bool,
+    request: &Request,
+) -> Result<(String, May), Refusal> {
     let certificate = peer.map(|peer| format!("certificate sha256:{}", peer.sha256()));
     if callers.is_empty() {
-        // A client certificate was verified before the first byte of the request; else this is our own Unix socket.
-        return Ok((certificate.unwrap_or_else(|| "socket".to_owned()), May::Sign));
+        // A client certificate was verified before the first byte of the request. A connection that was made before
+        // settings wanted one has none, and may go no further.
+        return match certificate {
+            Some(certificate) => Ok((certificate, May::Sign)),
+            None if local => Ok(("socket".to_owned(), May::Sign)),
+            None => Err(Refusal::Unauthorized),
+        };
     }
     let caller = request
         .headers()

@@ -35,15 +35,18 @@ pub(crate) struct Desk {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Arc<Metrics>,
     callers: Arc<RwLock<Arc<[Caller]>>>,
+    /// It listens on a Unix socket of its own.
+    local: bool,
     health: Health,
 }
 
 impl Desk {
-    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>) -> Self {
+    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool) -> Self {
         Self {
             keyring,
             metrics: Arc::new(Metrics::new()),
             callers: Arc::new(RwLock::new(callers.into())),
+            local,
             health: Health::default(),
         }
     }

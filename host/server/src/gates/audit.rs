@@ -15,7 +15,7 @@ use crate::reply::{json, problem};
 /// The largest request, in bytes.
 const REQUEST: usize = 4 << 20;
 /// Events of one request, at most.
-const EVENTS: usize = 4096;
+pub(crate) const EVENTS: usize = 4096;
 /// What `detail` of an event may have, in bytes of JSON.
 const DETAIL: usize = 4096;
 

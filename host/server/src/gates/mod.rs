@@ -23,6 +23,7 @@ use crate::notary::Notary;
 use crate::record::Recorder;
 use crate::reply::problem;
 
+pub(crate) use audit::EVENTS;
 pub(crate) use caller::Known;
 
 /// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.

@@ -5,6 +5,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
+use percent_encoding::percent_decode_str;
 use postern_audit::{Hash, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,7 +67,7 @@ pub(super) async fn payload(
     if payload.len() > PAYLOAD {
         return too_large();
     }
-    match notary.sign(asker(&headers), &payload).await {
+    match notary.sign(Told::of(&headers).asker(), &payload).await {
         Ok(signed) => json(
             StatusCode::OK,
             &Signature {
@@ -90,7 +91,7 @@ pub(super) async fn manifest(
     if !manifest.is_object() {
         return bad("manifest is no JSON object");
     }
-    match notary.sign_manifest(asker(&headers), &manifest).await {
+    match notary.sign_manifest(Told::of(&headers).asker(), &manifest).await {
         Ok(signed) => json(
             StatusCode::OK,
             &ManifestSignature {
@@ -131,12 +132,33 @@ fn asked<'a, T: for<'de> Deserialize<'de>>(
 }
 
 /// Who asks, as the gate says. What a client sends under these names does not pass a gate.
-fn asker(headers: &HeaderMap) -> Asker<'_> {
-    Asker {
-        subject: text(headers, "x-postern-subject"),
-        tenant: text(headers, "x-postern-tenant"),
-        request_id: text(headers, "x-request-id"),
-        ..Asker::default()
+struct Told {
+    subject: Option<String>,
+    tenant: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Told {
+    fn of(headers: &HeaderMap) -> Self {
+        // Gates escape what a header cannot hold.
+        let plain = |name| {
+            let told = percent_decode_str(text(headers, name)?);
+            Some(told.decode_utf8_lossy().into_owned())
+        };
+        Self {
+            subject: plain("x-postern-subject"),
+            tenant: plain("x-postern-tenant"),
+            request_id: text(headers, "x-request-id").map(ToOwned::to_owned),
+        }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            subject: self.subject.as_deref(),
+            tenant: self.tenant.as_deref(),
+            request_id: self.request_id.as_deref(),
+            ..Asker::default()
+        }
     }
 }
 
@@ -159,6 +181,7 @@ fn too_large() -> Response {
 /// Which part of it failed is for the log, the record and the metrics; the client can only ask again.
 fn refused(refusal: &Refusal) -> Response {
     let (code, detail) = match refusal {
+        Refusal::Reserved => return bad(&refusal.to_string()),
         Refusal::Unsigned(error) if error.is_callers() => return bad(&error.to_string()),
         Refusal::Unsigned(_) => ("signing_unavailable", "nothing was signed; ask again later"),
         Refusal::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),

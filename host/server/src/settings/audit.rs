@@ -12,6 +12,8 @@ use url::Url;
 
 use super::variable::Variables;
 
+/// What a gate tells at once must find room.
+const LEAST_WAITING: usize = crate::gates::EVENTS;
 /// The most events that wait to be written.
 const MOST_WAITING: usize = 10_000_000;
 /// The most events that are written at once.
@@ -127,12 +129,12 @@ pub(super) fn audit(
             "must be one line that names the log, such as postern.example.com/audit",
         );
     }
-    for (at, value, most) in [
-        ("audit.buffer", form.buffer, MOST_WAITING),
-        ("audit.batch", form.batch, MOST_AT_ONCE),
+    for (at, value, least, most) in [
+        ("audit.buffer", form.buffer, LEAST_WAITING, MOST_WAITING),
+        ("audit.batch", form.batch, 1, MOST_AT_ONCE),
     ] {
-        if !(1..=most).contains(&value) {
-            errors.add(at, format!("must be from 1 to {most}"));
+        if !(least..=most).contains(&value) {
+            errors.add(at, format!("must be from {least} to {most}"));
         }
     }
     if form.checkpoints.every == 0 {

@@ -40,10 +40,10 @@ pub(super) fn settings(
                        that was cut off; `signing: {}` takes a key for development";
         errors.add("audit", message);
     }
-    let only_tcp = !listen.iter().any(|address| matches!(address, Address::Unix(_)));
-    if (signing.is_some() || audit.is_some()) && only_tcp && !gate.is_known() {
-        let message = "needs a token or TLS: who merely reaches a TCP port must not sign or write to the audit log; or \
-                       listen on a Unix socket";
+    let tcp = listen.iter().any(|address| matches!(address, Address::Tcp(_)));
+    if (signing.is_some() || audit.is_some()) && tcp && !gate.is_known() {
+        let message = "needs a token or TLS: who merely reaches a TCP port must not have anything signed or recorded; \
+                       or listen on Unix sockets alone";
         errors.add("gate", message);
     }
     let written = file.policies;
