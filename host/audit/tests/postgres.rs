@@ -235,3 +235,33 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
     assert!(matches!(wrong, OpenError::Store(StoreError::Url)), "{wrong}");
     assert!(!wrong.to_string().contains("secret"));
 }
+
+/// Once the tables are there, a host needs no right to change what is in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_append_can_be_a_host() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    host(&url, "owner").await.close().await;
+    let mut owner = PgConnection::connect(&url).await.unwrap();
+    let grants = "CREATE ROLE appender LOGIN;
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+        GRANT SELECT ON _sqlx_migrations TO appender;
+        GRANT SELECT, INSERT ON audit_events, audit_checkpoints, manifest_signatures TO appender;";
+    sqlx::raw_sql(grants).execute(&mut owner).await.unwrap();
+    let (before, after) = url.split_once("postgres@").unwrap();
+    let limited = format!("{before}appender@{after}");
+    let log = host(&limited, "host-1").await;
+    log.append(event("/x".to_owned())).await.unwrap();
+    log.close().await;
+    let mut appender = PgConnection::connect(&limited).await.unwrap();
+    for change in [
+        "UPDATE audit_events SET payload = ''",
+        "DELETE FROM audit_events",
+        "TRUNCATE audit_events",
+    ] {
+        assert!(
+            sqlx::query(change).execute(&mut appender).await.is_err(),
+            "{change}"
+        );
+    }
+}

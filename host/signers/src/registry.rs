@@ -195,16 +195,16 @@ mod tests {
             Registry::new(BTreeMap::from([("one".to_owned(), signer)]))
         };
         let (active, retired) = (registry(Status::Active), registry(Status::Retired));
-        let cases: [(&str, &[u8], &[u8], u64, Result<(), Refusal>); 9] = [
-            ("one", b"message", &good[..], 100, Ok(())),
-            ("one", b"message", &good[..], 199, Ok(())),
-            ("one", b"message", &good[..], 99, Err(Refusal::NotYetValid)),
-            ("one", b"message", &good[..], 200, Err(Refusal::Expired)),
-            ("two", b"message", &good[..], 150, Err(Refusal::Unknown)),
-            ("one", b"massage", &good[..], 150, Err(Refusal::Wrong)),
-            ("one", b"message", &of_another[..], 150, Err(Refusal::Wrong)),
-            ("one", b"message", &good[..63], 150, Err(Refusal::Wrong)),
-            ("one", b"message", b"", 150, Err(Refusal::Wrong)),
+        let cases = [
+            ("one", &b"message"[..], &good[..], 100, Ok(())),
+            ("one", &b"message"[..], &good[..], 199, Ok(())),
+            ("one", &b"message"[..], &good[..], 99, Err(Refusal::NotYetValid)),
+            ("one", &b"message"[..], &good[..], 200, Err(Refusal::Expired)),
+            ("two", &b"message"[..], &good[..], 150, Err(Refusal::Unknown)),
+            ("one", &b"massage"[..], &good[..], 150, Err(Refusal::Wrong)),
+            ("one", &b"message"[..], &of_another[..], 150, Err(Refusal::Wrong)),
+            ("one", &b"message"[..], &good[..63], 150, Err(Refusal::Wrong)),
+            ("one", &b"message"[..], &b""[..], 150, Err(Refusal::Wrong)),
         ];
         for (id, message, signature, made, expected) in cases {
             assert_eq!(
@@ -219,7 +219,7 @@ mod tests {
             );
         }
         assert_eq!(
-            retired.verify_new("one", b"message", &good[..], at(150)),
+            retired.verify_new("one", &b"message"[..], &good[..], at(150)),
             Err(Refusal::Retired)
         );
     }

@@ -77,7 +77,7 @@ pub(crate) fn start(log: Log) -> Result<Tracing> {
 /// Sends spans to the collector that the environment names (OTLP over gRPC).
 fn provider() -> Result<Option<SdkTracerProvider>> {
     let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !COLLECTOR.iter().any(|name| named(name)) {
+    if !COLLECTOR.iter().any(named) {
         return Ok(None);
     }
     let exporter = SpanExporter::builder()

@@ -59,7 +59,7 @@ pub(super) async fn payload(
 ) -> Response {
     let (notary, Payload { payload_b64 }) = match asked(&desk, &headers, body) {
         Ok(asked) => asked,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let Ok(payload) = Base64::decode_to_vec(&payload_b64, None) else {
         return bad("payload_b64 is no Base64 (RFC 4648, section 4, with padding)");
@@ -86,7 +86,7 @@ pub(super) async fn manifest(
 ) -> Response {
     let (notary, Manifest { manifest }) = match asked(&desk, &headers, body) {
         Ok(asked) => asked,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     if !manifest.is_object() {
         return bad("manifest is no JSON object");
@@ -110,13 +110,13 @@ fn asked<'a, T: for<'de> Deserialize<'de>>(
     desk: &'a Desk,
     headers: &HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<(&'a Notary, T), Response> {
+) -> Result<(&'a Notary, T), Box<Response>> {
     let Some(notary) = &desk.notary else {
         let detail = "this host does not sign: its settings have no `signing`";
-        return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail));
+        return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail).into());
     };
     if !is_json(headers) {
-        return Err(not_json());
+        return Err(not_json().into());
     }
     let body = body.map_err(|_| too_large())?;
     // What the reader says of a payload may repeat a part of it.

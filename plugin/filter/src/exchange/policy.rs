@@ -36,17 +36,15 @@ impl Exchange {
             let consulted = worker
                 .gate
                 .consult(pending, request, &facts, &worker.tables, &worker.ports());
-            match consulted {
-                Consultation::Settled(step) => Err(step),
-                Consultation::Ask(pending, message) => {
-                    let trace = audit::trace(request);
-                    Ok((pending, Question { message, trace }))
-                }
-            }
+            let asks = matches!(consulted, Consultation::Ask(..));
+            let trace = if asks { audit::trace(request) } else { Vec::new() };
+            (consulted, trace)
         });
         match consulted {
-            Some(Err(step)) => self.settle(Some(step), within),
-            Some(Ok((pending, question))) => self.ask(&worker, pending, &question, within),
+            Some((Consultation::Settled(step), _)) => self.settle(Some(step), within),
+            Some((Consultation::Ask(pending, message), trace)) => {
+                self.ask(&worker, pending, &Question { message, trace }, within)
+            }
             None => self.fail(),
         }
     }
