@@ -58,6 +58,10 @@ pub enum Code {
     ManifestSignerNotValid,
     /// The signature of a manifest is wrong.
     ManifestSignature,
+    /// The signature of a manifest is another than its event tells of.
+    ManifestDiffers,
+    /// An event tells of the signature of a manifest, and there is none.
+    ManifestMissing,
     /// No event tells of the signature of a manifest.
     ManifestUnrecorded,
     /// The line of an export is none.
@@ -95,6 +99,8 @@ impl Code {
             Self::ManifestSignerUnknown => "manifest_signer_unknown",
             Self::ManifestSignerNotValid => "manifest_signer_not_valid",
             Self::ManifestSignature => "manifest_signature",
+            Self::ManifestDiffers => "manifest_differs",
+            Self::ManifestMissing => "manifest_missing",
             Self::ManifestUnrecorded => "manifest_unrecorded",
             Self::LineMalformed => "line_malformed",
             Self::ExportChanged => "export_changed",

@@ -74,6 +74,7 @@ pub async fn verify(
                 Ok::<_, ReadError>(())
             })
             .await?;
+        verifier.take_no_more_manifests();
     }
     verifier.finish().map_err(ReadError::Temporary)
 }

@@ -42,7 +42,17 @@ pub struct Stretch {
     pub(crate) problem: Option<Problem>,
     pub(crate) remarks: Vec<Remark>,
     /// The manifests that events say were signed.
-    pub(crate) manifests: Vec<Hash>,
+    pub(crate) manifests: Vec<Manifested>,
+}
+
+/// A manifest that an event says was signed.
+#[derive(Debug, Clone)]
+pub(crate) struct Manifested {
+    /// The event's, and the row's.
+    pub(crate) id: Uuid,
+    pub(crate) hash: Hash,
+    pub(crate) signer_id: Option<String>,
+    pub(crate) recorded: Time,
 }
 
 impl Stretch {
@@ -128,7 +138,13 @@ impl Stretch {
             let hash = detail("manifest_hash")
                 .and_then(Value::as_str)
                 .and_then(Hash::parse);
-            self.manifests.extend(hash.filter(|_| done));
+            let manifested = hash.filter(|_| done).map(|hash| Manifested {
+                id: facts.id,
+                hash,
+                signer_id: record.event.signer_id,
+                recorded: facts.recorded,
+            });
+            self.manifests.extend(manifested);
         } else {
             self.remarks.push(Remark {
                 seq: facts.seq,

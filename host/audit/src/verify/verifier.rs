@@ -1,6 +1,6 @@
 //! Putting stretches together, and holding what comes of it against what was signed and kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use super::ids::Ids;
 use super::problem::{Code, Problem, Remark};
 use super::report::Report;
 use super::signed;
-use super::stretch::{Link, Stretch};
+use super::stretch::{Link, Manifested, Stretch};
 use crate::checkpoint::Note;
 use crate::{GENESIS, Hash, Head, Time};
 
@@ -44,6 +44,34 @@ pub struct ManifestRow {
     pub signed_at: String,
 }
 
+/// What a row of `manifest_signatures` says that its event says too.
+#[derive(Debug, Clone)]
+struct SignedRow {
+    hash: Option<Hash>,
+    signer_id: String,
+    made: Option<Time>,
+}
+
+impl SignedRow {
+    fn of(row: &ManifestRow) -> Self {
+        let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice());
+        Self {
+            hash: hash.ok().map(Hash),
+            signer_id: row.signer_id.clone(),
+            made: Time::parse(&row.signed_at),
+        }
+    }
+
+    /// Whether it is the signature that the event tells of: recorded at once, but for clocks that differ. A time of one's
+    /// choice would make the signature of a retired signer count.
+    fn is_of(&self, event: &Manifested) -> bool {
+        let near = |made: Time| made.micros().abs_diff(event.recorded.micros()) <= SKEW;
+        self.hash == Some(event.hash)
+            && event.signer_id.as_ref() == Some(&self.signer_id)
+            && self.made.is_some_and(near)
+    }
+}
+
 /// Verifies a log from its beginning to its end.
 #[derive(Debug)]
 pub struct Verifier {
@@ -59,10 +87,10 @@ pub struct Verifier {
     checkpoints: u64,
     covered: Option<u64>,
     manifests: u64,
-    /// What rows of `manifest_signatures` are over, and the names of the rows; nothing, where none were looked at.
-    signed_manifests: Option<HashMap<Hash, Uuid>>,
-    /// What events say was signed.
-    recorded_manifests: HashSet<Hash>,
+    /// The rows of `manifest_signatures`, by id; nothing, where none were looked at.
+    signed_manifests: Option<HashMap<Uuid, SignedRow>>,
+    /// What events say was signed, by their ids.
+    recorded_manifests: HashMap<Uuid, Manifested>,
     remarks: Vec<Remark>,
     remarked: u64,
     problems: Vec<Problem>,
@@ -94,7 +122,7 @@ impl Verifier {
             covered: None,
             manifests: 0,
             signed_manifests: None,
-            recorded_manifests: HashSet::new(),
+            recorded_manifests: HashMap::new(),
             remarks: Vec::new(),
             remarked: 0,
             problems,
@@ -145,7 +173,9 @@ impl Verifier {
         self.remarked += stretch.remarks.len() as u64;
         let room = MOST.saturating_sub(self.remarks.len());
         self.remarks.extend(stretch.remarks.into_iter().take(room));
-        self.recorded_manifests.extend(stretch.manifests);
+        let manifested = stretch.manifests.into_iter();
+        self.recorded_manifests
+            .extend(manifested.map(|manifested| (manifested.id, manifested)));
         let at = |size| head_at(before, links, size);
         let size = self.end.size;
         for note in notes.iter().filter(|note| note.size <= size) {
@@ -328,11 +358,10 @@ impl Verifier {
     pub fn take_manifest(&mut self, row: &ManifestRow) {
         self.manifests += 1;
         let id = Uuid::from_slice(&row.id).unwrap_or_default();
-        let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice()).map(Hash);
-        if let Ok(hash) = hash {
-            self.signed_manifests.get_or_insert_default().insert(hash, id);
-        }
-        let (Ok(hash), Some(made)) = (hash, Time::parse(&row.signed_at)) else {
+        let signed = SignedRow::of(row);
+        let (hash, made) = (signed.hash, signed.made);
+        self.signed_manifests.get_or_insert_default().insert(id, signed);
+        let (Some(hash), Some(made)) = (hash, made) else {
             let detail = "has no hash of 32 bytes, or no time";
             return self.problem(of_manifest(id, Code::ManifestSignature, detail));
         };
@@ -351,11 +380,11 @@ impl Verifier {
 
     /// A signature that was not there yet when all were taken.
     pub(crate) fn take_late_manifest(&mut self, row: &ManifestRow) {
-        let hash = <[u8; 32]>::try_from(row.manifest_hash.as_slice()).map(Hash);
-        if let (Ok(hash), Some(signed)) = (hash, &mut self.signed_manifests)
-            && self.recorded_manifests.contains(&hash)
+        let id = Uuid::from_slice(&row.id).unwrap_or_default();
+        if let Some(signed) = &mut self.signed_manifests
+            && self.recorded_manifests.contains_key(&id)
         {
-            signed.entry(hash).or_default();
+            signed.entry(id).or_insert_with(|| SignedRow::of(row));
         }
     }
 
@@ -365,23 +394,37 @@ impl Verifier {
         };
         let gone = self
             .recorded_manifests
-            .iter()
-            .filter(|hash| !signed.contains_key(*hash));
+            .keys()
+            .filter(|id| !signed.contains_key(*id));
         gone.count() as u64
     }
 
-    /// Signatures that no event tells of.
-    fn unrecorded(&self) -> Vec<Problem> {
-        let signed = self.signed_manifests.iter().flatten();
-        let unrecorded = signed.filter(|(hash, _)| !self.recorded_manifests.contains(*hash));
-        let problem = |(hash, id): (&Hash, &Uuid)| {
-            of_manifest(
-                *id,
-                Code::ManifestUnrecorded,
-                &format!("over {hash} is in no event"),
-            )
+    /// Notes each signature that an event tells of and the table does not have.
+    pub(crate) fn take_no_more_manifests(&mut self) {
+        let Some(signed) = &self.signed_manifests else {
+            return;
         };
-        unrecorded.map(problem).take(MOST).collect()
+        let recorded = self.recorded_manifests.keys();
+        let gone: Vec<_> = recorded.filter(|id| !signed.contains_key(*id)).copied().collect();
+        for id in gone {
+            let detail = "stands in an event and is not in the table";
+            self.problem(of_manifest(id, Code::ManifestMissing, detail));
+        }
+    }
+
+    /// Signatures that no event tells of, or that events tell of otherwise.
+    fn unlike_events(&self) -> Vec<Problem> {
+        let signed = self.signed_manifests.iter().flatten();
+        let unlike = signed.filter_map(|(id, row)| match self.recorded_manifests.get(id) {
+            None => Some(of_manifest(*id, Code::ManifestUnrecorded, "is in no event")),
+            Some(event) if row.is_of(event) => None,
+            Some(_) => {
+                let detail =
+                    "is over another manifest, by another signer or of another time than its event says";
+                Some(of_manifest(*id, Code::ManifestDiffers, detail))
+            }
+        });
+        unlike.take(MOST).collect()
     }
 
     /// Notes what else is wrong with what was read.
@@ -411,7 +454,7 @@ impl Verifier {
                 .iter()
                 .map(|kept| self.cut(&kept.name(), kept.size))
                 .take(MOST);
-            let more: Vec<_> = cut.chain(self.unrecorded()).collect();
+            let more: Vec<_> = cut.chain(self.unlike_events()).collect();
             self.problems.extend(more);
         }
         self.problems

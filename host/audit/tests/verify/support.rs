@@ -52,6 +52,7 @@ impl Row {
 /// A row of `manifest_signatures`.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
+    pub(crate) id: Uuid,
     pub(crate) hash: Vec<u8>,
     pub(crate) signature: Vec<u8>,
     pub(crate) signer: String,
@@ -218,7 +219,7 @@ impl Log {
                  VALUES (?, ?, ?, ?, ?)",
             );
             let insert = insert
-                .bind(Uuid::now_v7())
+                .bind(manifest.id)
                 .bind(manifest.hash.clone())
                 .bind(manifest.signature.clone());
             let insert = insert
