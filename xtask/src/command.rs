@@ -10,6 +10,16 @@ use postern_testbed::paths;
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::workspace());
+    // What cargo told this program about itself. The build script of ring looks at it: passed on, all that stands on ring
+    // would be compiled anew each time that cargo is called once by hand and once from here.
+    let told = |name: &str| {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        of_package.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| told(name)) {
+        cargo.env_remove(name);
+    }
     cargo
 }
 

@@ -38,6 +38,11 @@ pub(crate) fn servers() -> Result<()> {
         "util-linux",
         "starts Postgres as another user than root",
     )?;
+    apt::need(
+        "jq",
+        "jq",
+        "follows the chain of an exported audit log without us",
+    )?;
     apt::need("strace", "strace", "makes system calls of the audit log fail")?;
     let postgres =
         || apt::anywhere("/usr/lib/postgresql", "bin/initdb") || command::which("initdb").is_some();

@@ -110,7 +110,11 @@ pub(crate) fn references(config: &Config) -> Vec<(String, &str)> {
                 .collect(),
         }
     });
-    issuers.chain(signatures).collect()
+    let host = config.host.iter().filter_map(|host| {
+        let token = host.token.as_ref()?;
+        Some(("host.token.env".to_owned(), token.env.as_str()))
+    });
+    issuers.chain(signatures).chain(host).collect()
 }
 
 fn listed<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)> {

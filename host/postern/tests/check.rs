@@ -33,7 +33,7 @@ rules:
             "the demo's",
             GATE,
             0,
-            &["valid: 7 rules, 1 issuer, 1 API key"][..],
+            &["valid: 8 rules, 1 issuer, 1 API key"][..],
         ),
         (
             "json",
@@ -113,7 +113,7 @@ fn json_is_for_scripts() {
 
     let good = desk.run(&["check", "--json", "good.yaml"]).json();
     assert_eq!(good["valid"], true);
-    assert_eq!(good["summary"]["rules"], 7);
+    assert_eq!(good["summary"]["rules"], 8);
     assert_eq!(good["warnings"][0]["path"], "signatures.github.secrets[0].env");
     let hints = good["hints"].to_string();
     assert!(

@@ -24,7 +24,7 @@ impl Extractor for Headers<'_> {
 }
 
 /// A span for a request with these headers.
-pub(crate) fn span(name: &'static str, headers: &HeaderMap) -> Span {
+pub(crate) fn span(name: &str, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(target: TARGET, "serve", otel.name = name, otel.kind = "server");
     if !span.is_disabled() {
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));

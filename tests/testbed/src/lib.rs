@@ -10,6 +10,7 @@
 
 pub mod audit_peer;
 pub mod certificates;
+pub mod collector;
 pub mod envoy;
 pub mod http;
 pub mod idp;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postern_gate::config::{Config, Fallback, Rule, Signature};
+use postern_gate::config::{Config, Fallback, Rule, Signature, Telling};
 
 use crate::document::Problem;
 use crate::secrets;
@@ -21,7 +21,7 @@ pub(super) fn hints(config: &Config) -> Vec<String> {
     .collect()
 }
 
-/// Rules that hold a request back: for its body, while keys are fetched, or while a policy is asked.
+/// Rules that hold a request back: for its body, while keys are fetched, while a policy is asked, or until it is on record.
 fn stop_iteration(config: &Config) -> Option<String> {
     let shows_body = |rule: &Rule| rule.policy.as_ref().is_some_and(|policy| policy.body.is_some());
     let body: Vec<&str> = config
@@ -38,10 +38,16 @@ fn stop_iteration(config: &Config) -> Option<String> {
     });
     let asks = config.rules.iter().filter(|rule| rule.policy.is_some());
     let policy = asks.map(|rule| rule.name.as_str()).collect();
+    let required = config
+        .rules
+        .iter()
+        .filter(|rule| rule.audit == Some(Telling::Required));
+    let audit = required.map(|rule| rule.name.as_str()).collect();
     let waits = [
         ("the body", body),
         ("an issuer's keys", keys),
         ("a policy's answer", policy),
+        ("the audit log", audit),
     ]
     .into_iter()
     .filter(|(_, rules)| !rules.is_empty())
@@ -86,12 +92,16 @@ fn clusters(config: &Config) -> Option<String> {
 fn policy_host(config: &Config) -> Option<String> {
     let host = config.host.as_ref()?;
     let asked = config.rules.iter().any(|rule| rule.policy.is_some());
-    asked.then(|| {
-        format!(
-            "policies are asked through Envoy's cluster {}: give it http2_protocol_options, for gRPC",
-            host.cluster
-        )
-    })
+    let what = match (asked, config.audit.is_some()) {
+        (true, false) => "policies are asked",
+        (true, true) => "policies are asked, and the audit log is told,",
+        (false, true) => "the audit log is told",
+        (false, false) => return None,
+    };
+    Some(format!(
+        "{what} through Envoy's cluster {}: give it http2_protocol_options, for gRPC",
+        host.cluster
+    ))
 }
 
 fn variables(config: &Config) -> Option<String> {
@@ -122,8 +132,11 @@ fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
 /// What is sound and hardly meant.
 pub(super) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unused(config);
-    if config.host.is_some() && config.rules.iter().all(|rule| rule.policy.is_none()) {
-        warnings.push(Problem::at("host", "is asked by no rule: none has a policy"));
+    let asked = config.rules.iter().any(|rule| rule.policy.is_some());
+    if config.host.is_some() && !asked && config.audit.is_none() {
+        let message =
+            "is asked by no rule and told nothing: no rule has a policy, and there is no audit section";
+        warnings.push(Problem::at("host", message));
     }
     warnings.extend(unreachable(config));
     if config.default == Fallback::Allow {
@@ -197,8 +210,8 @@ mod tests {
         let hints = hints(&config).join("\n");
         assert!(
             hints.contains(
-                "for the body (allocate, webhook) and for an issuer's keys (orders, admin, reports, allocate) \
-                 and for a policy's answer (reports, allocate)"
+                "for the body (allocate, webhook) and for an issuer's keys (orders, admin, reports, allocate, sign) \
+                 and for a policy's answer (reports, allocate) and for the audit log (sign)"
             ),
             "{hints}"
         );

@@ -7,21 +7,23 @@ mod sign;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
+use tracing::Instrument as _;
 
 use crate::check::Checks;
 use crate::health::{self, Health as State};
 use crate::notary::Notary;
 use crate::record::Recorder;
 use crate::reply::problem;
+use crate::trace;
 
 pub(crate) use audit::EVENTS;
 pub(crate) use caller::Known;
@@ -55,6 +57,7 @@ pub(crate) fn routes<H: Health>(
         .route("/sign", post(sign::payload).layer(sign::limit()))
         .route("/sign/manifest", post(sign::manifest).layer(sign::limit()))
         .route("/v1/audit", post(audit::events).layer(audit::limit()))
+        .route_layer(from_fn(traced))
         .route_layer(from_fn_with_state(known, caller::gates_only));
     // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
     let grpc = Routes::new(checks)
@@ -78,6 +81,12 @@ pub(crate) fn routes<H: Health>(
                 &format!("not with {method}"),
             )
         })
+}
+
+/// Continues the trace of who asks.
+async fn traced(request: Request, next: Next) -> Response {
+    let span = trace::span(request.uri().path(), request.headers());
+    next.run(request).instrument(span).await
 }
 
 async fn absent(uri: Uri, headers: HeaderMap) -> Response {
