@@ -121,6 +121,15 @@ impl Chain {
             .collect()
     }
 
+    /// The requests that events of a kind tell of, under this rule.
+    fn ids(&self, kind: &str, rule: &str) -> Vec<String> {
+        let records = self.records(kind).into_iter();
+        records
+            .filter(|record| record["rule"] == rule)
+            .map(|record| record["request_id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     fn assert_sound(&self) {
         let verified = self.postern(&[
             "audit",
@@ -295,32 +304,26 @@ async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     for task in running {
         task.await.unwrap();
     }
-    // What gates hold back is told within a flush; one that got no answer is told again.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (kept, told) = (kept.lock().unwrap().clone(), told.lock().unwrap().clone());
+    // What gates hold back after a failure is told seconds later.
+    let waited = Instant::now();
+    while chain.ids("request", "told").len() < told.len() && waited.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     tokio::task::block_in_place(|| chain.host.stop()).unwrap();
     chain.assert_sound();
 
-    let ids = |kind: &str, rule: &str| -> Vec<String> {
-        let records = chain
-            .records(kind)
-            .into_iter()
-            .filter(|record| record["rule"] == rule);
-        records
-            .map(|record| record["request_id"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    let (kept, told) = (kept.lock().unwrap().clone(), told.lock().unwrap().clone());
     assert!(
         kept.len() > 50 && told.len() > 50,
         "{} {}",
         kept.len(),
         told.len()
     );
-    let admitted: BTreeSet<_> = ids("admission", "kept").into_iter().collect();
+    let admitted: BTreeSet<_> = chain.ids("admission", "kept").into_iter().collect();
     let missing: Vec<_> = kept.iter().filter(|id| !admitted.contains(*id)).collect();
     assert!(missing.is_empty(), "released, and not on record: {missing:?}");
     // Others wait in the gate while the host is away, and each is told once.
-    let recorded = ids("request", "told");
+    let recorded = chain.ids("request", "told");
     let once: BTreeSet<_> = recorded.iter().collect();
     assert_eq!(once.len(), recorded.len(), "told twice");
     let missing: Vec<_> = told.iter().filter(|id| !once.contains(id)).collect();
