@@ -20,6 +20,7 @@ Examples:
   cargo xtask up --once                   the same, exit 0 if every answer is as expected
   cargo xtask test                        all tests, Envoy's included
   cargo xtask test -- -p postern-gate     only one crate's
+  cargo xtask attack                      only the attacks that once succeeded
   cargo xtask build --check-reproducible  build the filter twice and compare
   cargo xtask bench gate                  CPU per request beside Envoy's own filters";
 
@@ -37,6 +38,7 @@ enum Task {
     Setup,
     Build(build::Args),
     Test(test::Args),
+    Attack(test::AttackArgs),
     Up(up::Args),
     Bench(bench::Args),
 }
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::run().map(|tools| println!("Envoy: {}", tools.envoy.display())),
         Task::Build(args) => build::run(&args),
-        Task::Test(args) => test::run(&args),
+        Task::Test(args) => test::run(args),
+        Task::Attack(args) => test::attack(args),
         Task::Up(args) => up::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

@@ -1,4 +1,4 @@
-//! `cargo xtask test`.
+//! `cargo xtask test` and `cargo xtask attack`.
 
 use anyhow::Result;
 
@@ -17,7 +17,28 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Run the attacks that once succeeded, by class (`tests/attack`); all of them are part of `test`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask attack
+  cargo xtask attack -- hosts")]
+pub(crate) struct AttackArgs {
+    /// Passed on to the test program: a class, or a part of a test's name
+    #[arg(last = true, value_name = "TEST ARGUMENTS")]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    test(args.rest)
+}
+
+pub(crate) fn attack(args: AttackArgs) -> Result<()> {
+    let target = ["--test", "attack", "--"].map(str::to_owned);
+    test(target.into_iter().chain(args.rest).collect())
+}
+
+fn test(rest: Vec<String>) -> Result<()> {
     eprintln!("[1/5] setting up");
     let tools = setup::run()?;
     setup::servers()?;
@@ -29,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     modules.test()?;
     eprintln!("[5/5] testing");
     let mut cargo = command::cargo();
-    cargo.args(["test", "--workspace"]).args(&args.rest);
+    cargo.args(["test", "--workspace"]).args(rest);
     command::run(
         cargo
             .env("ENVOY_BIN", tools.envoy)
