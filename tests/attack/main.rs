@@ -8,3 +8,5 @@
     clippy::indexing_slicing,
     reason = "for tests: what does not work ends the test"
 )]
+
+mod hosts;

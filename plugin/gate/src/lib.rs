@@ -35,6 +35,7 @@ pub mod config;
 pub mod ports;
 
 mod api_key;
+mod authority;
 mod compile;
 mod denial;
 mod digest_map;

@@ -150,16 +150,11 @@ pub(crate) struct Rules {
     list: Vec<Rule>,
     exact: HashMap<String, Vec<usize>>,
     other: Vec<usize>,
-    /// Some rule looks at the host.
-    needs_host: bool,
 }
 
 impl Rules {
     pub(crate) fn new(list: Vec<Rule>) -> Self {
-        let mut rules = Self {
-            needs_host: list.iter().any(|r| !r.matcher.hosts.is_empty()),
-            ..Self::default()
-        };
+        let mut rules = Self::default();
         for (index, rule) in list.iter().enumerate() {
             match &rule.matcher.path {
                 Path::Exact(path) => rules.exact.entry(path.clone()).or_default().push(index),
@@ -176,10 +171,6 @@ impl Rules {
 
     pub(crate) fn list(&self) -> &[Rule] {
         &self.list
-    }
-
-    pub(crate) fn needs_host(&self) -> bool {
-        self.needs_host
     }
 
     /// The first rule in the configuration's order that matches.

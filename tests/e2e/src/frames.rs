@@ -22,6 +22,22 @@ pub struct Http2(TcpStream);
 impl Http2 {
     /// Connects and begins a POST with these header fields; its body is to follow.
     pub async fn post(addr: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
+        Self::begin(addr, END_HEADERS, "POST", &addr.to_string(), path, fields).await
+    }
+
+    /// Connects and sends a GET for this authority, whatever it holds.
+    pub async fn get(addr: SocketAddr, authority: &str, path: &str) -> Self {
+        Self::begin(addr, END_HEADERS | END_STREAM, "GET", authority, path, &[]).await
+    }
+
+    async fn begin(
+        addr: SocketAddr,
+        flags: u8,
+        method: &str,
+        authority: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut this = Self(stream);
@@ -30,15 +46,14 @@ impl Http2 {
             .await
             .unwrap();
         this.frame(SETTINGS, 0, 0, &[]).await;
-        let authority = addr.to_string();
         let pseudo = [
-            (":method", "POST"),
+            (":method", method),
             (":scheme", "http"),
-            (":authority", authority.as_str()),
+            (":authority", authority),
             (":path", path),
         ];
         let block = block(pseudo.iter().chain(fields));
-        this.frame(HEADERS, END_HEADERS, STREAM, &block).await;
+        this.frame(HEADERS, flags, STREAM, &block).await;
         this
     }
 
@@ -61,13 +76,20 @@ impl Http2 {
 
     /// The body of the response. (Header fields are compressed, and both the API and the filter say what a test needs
     /// to know in the body.)
-    pub async fn body(mut self) -> Vec<u8> {
+    pub async fn body(self) -> Vec<u8> {
+        self.body_unless_refused().await.expect("an answer")
+    }
+
+    /// The same; `None` if the server reset the stream or closed the connection.
+    pub async fn body_unless_refused(mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         let patience = Duration::from_secs(20);
         loop {
             let mut head = [0; 9];
             let read = timeout(patience, self.0.read_exact(&mut head)).await;
-            read.expect("an answer in time").expect("a whole answer");
+            if read.expect("an answer in time").is_err() {
+                return None;
+            }
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             let mut payload = vec![0; length as usize];
             self.0.read_exact(&mut payload).await.unwrap();
@@ -75,11 +97,11 @@ impl Http2 {
             match kind {
                 DATA => body.extend(payload),
                 SETTINGS if flags == 0 => self.frame(SETTINGS, 1, 0, &[]).await,
-                RST_STREAM => panic!("the stream was reset: {payload:?}"),
+                RST_STREAM => return None,
                 _ => {}
             }
             if (kind == DATA || kind == HEADERS) && flags & END_STREAM != 0 {
-                return body;
+                return Some(body);
             }
         }
     }
@@ -105,11 +127,24 @@ fn block<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            let length = u8::try_from(text.len()).unwrap();
-            assert!(length < 127, "{text} takes a length of two bytes");
-            block.push(length);
+            length(text.len(), &mut block);
             block.extend(text.as_bytes());
         }
     }
     block
+}
+
+/// A string's length: an integer with a prefix of seven bits (RFC 7541, section 5.1).
+fn length(length: usize, block: &mut Vec<u8>) {
+    const PREFIX: usize = 127;
+    if length < PREFIX {
+        return block.push(u8::try_from(length).unwrap());
+    }
+    block.push(PREFIX as u8);
+    let mut rest = length - PREFIX;
+    while rest >= 128 {
+        block.push((rest % 128) as u8 | 128);
+        rest /= 128;
+    }
+    block.push(rest as u8);
 }

@@ -1,8 +1,8 @@
 //! Which requests a rule is for. What could never match is an error, since a weaker rule would then decide.
 
 use super::Compiler;
-use crate::config;
 use crate::rule::{Host, Matcher, Path};
+use crate::{authority, config};
 
 impl Compiler<'_> {
     pub(super) fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
@@ -32,20 +32,26 @@ impl Compiler<'_> {
     }
 
     fn host(&mut self, at: &str, text: &str) -> Host {
-        let lower = text.trim_end_matches('.').to_ascii_lowercase();
-        let name = lower.strip_prefix("*.").unwrap_or(&lower);
-        let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
-        let port = !name.starts_with('[') && name.contains(':');
-        if name.is_empty() || port || !name.bytes().all(sound) {
-            let message = format!(
-                "\"{text}\" would never match: write a host name without port, \"*.example.com\" for all below a \
-                 domain, or leave \"hosts\" out for any"
-            );
-            self.errors.add(at, message);
-        }
-        match lower.strip_prefix('*') {
-            Some(suffix) => Host::Below(suffix.to_owned()),
-            None => Host::Exact(lower),
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(domain) => (domain, true),
+            None => (text, false),
+        };
+        // Read as a request's host is, so that both mean the same.
+        let host = match authority::split(name.as_bytes()) {
+            Ok((host, None)) => host,
+            Ok((_, Some(_))) | Err(_) => {
+                let message = format!(
+                    "\"{text}\" would never match: write a host name without port, \"*.example.com\" for all below \
+                     a domain, or leave \"hosts\" out for any"
+                );
+                self.errors.add(at, message);
+                return Host::Exact(text.to_owned());
+            }
+        };
+        if below {
+            Host::Below(format!(".{host}"))
+        } else {
+            Host::Exact(host.into_owned())
         }
     }
 

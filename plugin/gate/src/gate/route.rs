@@ -2,6 +2,7 @@
 
 use super::Gate;
 use crate::Reason;
+use crate::authority;
 use crate::config::Fallback;
 use crate::denial::Denial;
 use crate::path::normalise;
@@ -13,20 +14,15 @@ use crate::step::{Effects, Progress, Step};
 impl Gate {
     pub(super) fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
         let path = normalise(request.path()).map_err(|_| Reason::PathAmbiguous)?;
-        // A proxy may show two `Host` fields as one, joined by a comma, which no host name holds.
-        let authority = match request.single(":authority") {
-            Single::Absent => &[][..],
-            Single::One(authority) if !authority.contains(&b',') => authority,
-            Single::One(_) | Single::Several => return Err(Reason::HostAmbiguous),
+        // Whether or not a rule looks at it: the upstream may serve several hosts all the same. A proxy may show two
+        // `Host` fields as one, joined by a comma, which no host name holds.
+        let Single::One(authority) = request.single(":authority") else {
+            return Err(Reason::HostAmbiguous);
         };
         if request.first("host").is_some() {
             return Err(Reason::HostAmbiguous);
         }
-        let host = if self.rules.needs_host() {
-            host_of(authority)?
-        } else {
-            String::new()
-        };
+        let host = authority::host(authority).map_err(|_| Reason::HostAmbiguous)?;
         Ok(self.rules.find(request.method(), &host, &path))
     }
 
@@ -42,17 +38,4 @@ impl Gate {
             }
         }
     }
-}
-
-/// A host without its port, in lower case.
-fn host_of(authority: &[u8]) -> Result<String, Reason> {
-    let authority = std::str::from_utf8(authority).map_err(|_| Reason::HostAmbiguous)?;
-    if authority.contains('@') {
-        return Err(Reason::HostAmbiguous);
-    }
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    Ok(host.trim_end_matches('.').to_ascii_lowercase())
 }
