@@ -41,6 +41,7 @@ mod denial;
 mod digest_map;
 mod gate;
 mod identity;
+mod json;
 mod jwt;
 mod limit;
 pub mod path;
