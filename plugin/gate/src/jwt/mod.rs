@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
 use crate::config::{Algorithm, Expiry, IdentityHeader};
-use crate::identity::{Identity, Method, claim_list, claim_text};
+use crate::identity::{Identity, Method, claim_header, claim_list, claim_text};
 use crate::ports::{Event, Ports};
 
 pub use key::VerifyingKey;
@@ -288,10 +288,11 @@ impl Issuer {
     }
 
     fn identify(&self, token: Unverified) -> Result<Identity, Reason> {
-        let text = |path: &str| token.claim(path).and_then(claim_text);
-        let subject = text(&self.subject_claim)
-            .filter(|s| !s.is_empty())
-            .ok_or(Reason::TokenSubjectMissing)?;
+        let text = |path: &str| {
+            let text = token.claim(path).and_then(claim_text);
+            text.filter(|text| !text.is_empty())
+        };
+        let subject = text(&self.subject_claim).ok_or(Reason::TokenSubjectMissing)?;
         let roles = token.claim(&self.roles_claim).map(claim_list).unwrap_or_default();
         let tenant = self
             .tenant_claim
@@ -301,11 +302,7 @@ impl Issuer {
         let extra: Vec<_> = self
             .headers
             .iter()
-            .filter_map(|(header, path)| {
-                let value = token.claim(path)?;
-                let value = claim_text(value).unwrap_or_else(|| claim_list(value).join(" "));
-                Some((header.clone(), value))
-            })
+            .filter_map(|(header, path)| Some((header.clone(), claim_header(token.claim(path)?)?)))
             .collect();
         Ok(Identity::new(
             &self.label,
