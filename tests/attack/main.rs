@@ -10,3 +10,4 @@
 )]
 
 mod hosts;
+mod waiting;

@@ -14,7 +14,7 @@ use proxy_wasm::types::{Action, BufferType, MapType};
 
 use crate::audit::Heard;
 use crate::story::Story;
-use crate::worker::Worker;
+use crate::worker::{Wait, Worker};
 use crate::{abi, consult, effects};
 
 /// The proxy's handle on a request.
@@ -107,7 +107,7 @@ impl HttpContext for Http {
             }
             worker.gate.begin(request, &worker.tables, &worker.ports())
         });
-        exchange.act(step, &self.0)
+        exchange.act(step, &self.0, Within::Stream)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -162,11 +162,11 @@ fn property(path: [&str; 2]) -> Option<String> {
 }
 
 impl Exchange {
-    /// Carries out the step at the request's headers.
-    fn act(&mut self, step: Option<Step>, this: &Rc<RefCell<Self>>) -> Action {
+    /// Carries out a step that may need keys.
+    fn act(&mut self, step: Option<Step>, this: &Rc<RefCell<Self>>, within: Within<'_>) -> Action {
         match step {
-            Some(Step::Need(Need::Keys { issuer }, pending)) => self.need_keys(issuer, pending, this),
-            step => self.settle(step, Within::Stream),
+            Some(Step::Need(Need::Keys { issuer }, pending)) => self.need_keys(issuer, pending, this, within),
+            step => self.settle(step, within),
         }
     }
 
@@ -182,21 +182,37 @@ impl Exchange {
             }
             Some(Step::Need(Need::Policy, pending)) => self.consult(pending, within),
             Some(Step::Need(Need::Audit, pending)) => self.record(pending, within),
-            // Keys are asked for once a request; the gate never asks again.
+            // Keys are asked for while the caller is authenticated, and never after that.
             Some(Step::Need(Need::Keys { .. }, _)) | None => self.fail(),
         }
     }
 
-    fn need_keys(&mut self, issuer: usize, pending: Pending, this: &Rc<RefCell<Self>>) -> Action {
+    fn need_keys(
+        &mut self,
+        issuer: usize,
+        pending: Pending,
+        this: &Rc<RefCell<Self>>,
+        within: Within<'_>,
+    ) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
-        if worker.wait_for_keys(issuer, self.context_id, Rc::downgrade(this)) {
-            self.state = State::Keys(pending);
-            return Action::Pause;
+        match worker.wait_for_keys(issuer, self.context_id, Rc::downgrade(this)) {
+            Wait::Begun => {
+                self.state = State::Keys(pending);
+                Action::Pause
+            }
+            Wait::Pointless => {
+                let step = self.resume(&worker, pending);
+                self.settle(step, within)
+            }
+            Wait::Full => {
+                let denial = worker
+                    .gate
+                    .refuse(pending, Denial::keys_unavailable(), &worker.ports());
+                self.refuse(&denial)
+            }
         }
-        let step = self.resume(&worker, pending);
-        self.settle(step, Within::Stream)
     }
 
     fn resume(&self, worker: &Worker, pending: Pending) -> Option<Step> {
@@ -207,14 +223,18 @@ impl Exchange {
         })
     }
 
-    /// The wait for keys is over, with keys or without. Called with this request as the effective context.
-    pub(crate) fn keys_came(&mut self, this: &Rc<RefCell<Self>>) {
-        let State::Keys(pending) = std::mem::replace(&mut self.state, State::Open) else {
+    /// The wait for keys is over, with keys or without; `older`: with keys that may be older than this request. Called
+    /// with this request as the effective context.
+    pub(crate) fn keys_came(&mut self, this: &Rc<RefCell<Self>>, older: bool) {
+        let State::Keys(mut pending) = std::mem::replace(&mut self.state, State::Open) else {
             return;
         };
         let Some(worker) = self.worker.clone() else { return };
+        if older {
+            pending.may_need_newer_keys();
+        }
         let step = self.resume(&worker, pending);
-        if self.settle(step, Within::Root(this)) == Action::Continue {
+        if self.act(step, this, Within::Root(this)) == Action::Continue {
             let _ = hostcalls::resume_http_request();
         }
     }

@@ -16,6 +16,13 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 /// How many failures in a row are waited through before requests are refused at once.
 const PATIENT_FAILURES: u32 = 2;
 
+/// The end of a fetch.
+pub(crate) struct Fetched {
+    pub(crate) issuer: usize,
+    /// When it began, if it brought keys.
+    pub(crate) begun: Option<Duration>,
+}
+
 pub(crate) struct Fetcher {
     issuers: Vec<Issuer>,
 }
@@ -28,7 +35,7 @@ struct Issuer {
     /// Keys of the fetch record and the document in the shared data.
     record_key: String,
     document_key: String,
-    /// When the set this worker uses was fetched.
+    /// When the fetch of the set that this worker uses began.
     installed: Option<Duration>,
     /// A request named a key that is not held.
     wanted: bool,
@@ -83,9 +90,8 @@ impl Fetcher {
         Some(issuer.remote.schedule.timeout)
     }
 
-    /// Takes into use what another worker fetched; begins the fetches that are due. Returns the
-    /// issuers whose waiting requests have nothing left to wait for.
-    pub(crate) fn tick(&mut self, worker: &Worker) -> Vec<usize> {
+    /// Takes into use what another worker fetched; begins the fetches that are due. Returns what requests waited for.
+    pub(crate) fn tick(&mut self, worker: &Worker) -> Vec<Fetched> {
         let now = ProxyClock.monotonic();
         let mut changed = Vec::new();
         for issuer in &mut self.issuers {
@@ -95,20 +101,20 @@ impl Fetcher {
                 issuer.tell(&begun, worker);
             }
             if taken || begun.is_err() {
-                changed.push(issuer.index);
+                changed.push(issuer.outcome(taken));
             }
         }
         changed
     }
 
-    /// A call ended. Returns the issuer it was for, if it was one of ours.
+    /// A call ended. Returns what came of it, if it was one of ours.
     pub(crate) fn call_ended(
         &mut self,
         token: u32,
         headers: usize,
         body_size: usize,
         worker: &Worker,
-    ) -> Option<usize> {
+    ) -> Option<Fetched> {
         let issuer = self
             .issuers
             .iter_mut()
@@ -117,7 +123,7 @@ impl Fetcher {
         issuer.wanted = false;
         let taken = issuer.take_response(headers, body_size, &worker.gate);
         issuer.tell(&taken, worker);
-        Some(issuer.index)
+        Some(issuer.outcome(taken.is_ok()))
     }
 }
 
@@ -145,6 +151,13 @@ impl Issuer {
         }
     }
 
+    fn outcome(&self, taken: bool) -> Fetched {
+        Fetched {
+            issuer: self.index,
+            begun: self.installed.filter(|_| taken),
+        }
+    }
+
     fn take_shared(&mut self, gate: &Gate) -> bool {
         let fetched = self.record().0.fetched;
         let (Some(at), true) = (fetched, fetched > self.installed) else {
@@ -166,12 +179,15 @@ impl Issuer {
     /// Why the call could not be made.
     fn fetch_if_due(&mut self, now: Duration) -> Result<(), String> {
         let (record, version) = self.record();
-        if self.call.is_some() || !self.remote.schedule.due(&record, self.wanted, now) {
+        if self.call.is_some() {
             return Ok(());
         }
+        let Some(begun) = self.remote.schedule.begin(&record, self.wanted, now) else {
+            return Ok(());
+        };
         // Whoever writes the record first fetches; the others will find the result.
         if SharedData
-            .set(&self.record_key, &record.begun(now).encode(), version)
+            .set(&self.record_key, &begun.encode(), version)
             .is_err()
         {
             return Ok(());
@@ -253,15 +269,17 @@ impl Issuer {
             .ok()
             .flatten()
             .ok_or("answered without a body")?;
-        gate.install_keys(self.index, &body, ProxyClock.monotonic())
+        let begun = self.record().0.attempted;
+        let begun = begun.unwrap_or_else(|| ProxyClock.monotonic());
+        gate.install_keys(self.index, &body, begun)
             .map_err(|e| e.to_string())?;
         Ok(body)
     }
 
-    /// Writes the end of this worker's fetch; returns the time of the newest success.
+    /// Writes the end of this worker's fetch; returns when the newest success began.
     fn note_end(&self, success: bool) -> Option<Duration> {
         let (record, version) = self.record();
-        let ended = record.ended(ProxyClock.monotonic(), success);
+        let ended = record.ended(success);
         let _ = SharedData.set(&self.record_key, &ended.encode(), version);
         ended.fetched
     }

@@ -15,6 +15,7 @@ mod ports;
 mod root;
 mod story;
 mod verifier;
+mod waiting;
 mod worker;
 
 use proxy_wasm::traits::RootContext;

@@ -1,8 +1,10 @@
 //! The plugin's life: configuration in, ticks, answers to calls.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use postern_gate::ports::Clock as _;
 use postern_gate::{Gate, Secret, config};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -10,7 +12,7 @@ use proxy_wasm::types::{BufferType, ContextType};
 
 use crate::consult;
 use crate::exchange::Http;
-use crate::ports::SharedData;
+use crate::ports::{ProxyClock, SharedData};
 use crate::verifier::ProxyVerifier;
 use crate::worker::Worker;
 
@@ -18,9 +20,16 @@ use crate::worker::Worker;
 /// statistics may lag.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How soon the next of many requests have their turn.
+const HURRIED_TICK: Duration = Duration::from_millis(1);
+
 pub(crate) struct Root {
     context_id: u32,
     worker: Option<Rc<Worker>>,
+    /// Ticks come faster, because requests wait for their turn.
+    hurries: Cell<bool>,
+    /// When the work of a tick was last done.
+    worked: Cell<Duration>,
 }
 
 impl Root {
@@ -28,6 +37,19 @@ impl Root {
         Self {
             context_id,
             worker: None,
+            hurries: Cell::new(false),
+            worked: Cell::new(Duration::ZERO),
+        }
+    }
+
+    /// Resumes waiting requests whose turn it is, and sees to it that the next turn comes soon.
+    fn resume_waiting(&self, worker: &Worker) {
+        let behind = worker.resume_waiting();
+        let _ = hostcalls::set_effective_context(self.context_id);
+        if behind != self.hurries.get() {
+            let period = if behind { HURRIED_TICK } else { TICK };
+            let set = hostcalls::set_tick_period(period).is_ok();
+            self.hurries.set(behind && set);
         }
     }
 
@@ -62,13 +84,13 @@ impl Context for Root {
             let _ = hostcalls::set_effective_context(self.context_id);
             return;
         }
-        let issuer = worker
+        let fetched = worker
             .fetcher
             .borrow_mut()
             .call_ended(token, headers, body_size, worker);
-        if let Some(issuer) = issuer {
-            worker.wake(issuer);
-            let _ = hostcalls::set_effective_context(self.context_id);
+        if let Some(fetched) = fetched {
+            worker.keys_came(&[fetched]);
+            self.resume_waiting(worker);
         }
     }
 
@@ -94,17 +116,19 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
-        let changed = worker.fetcher.borrow_mut().tick(worker);
-        // Before requests are woken: the call is the root's.
-        if let Some(teller) = &worker.teller {
-            teller.tick(worker);
+        let now = ProxyClock.monotonic();
+        if !self.hurries.get() || now.saturating_sub(self.worked.get()) >= TICK {
+            self.worked.set(now);
+            let fetched = worker.fetcher.borrow_mut().tick(worker);
+            // Before requests are resumed: the call is the root's.
+            if let Some(teller) = &worker.teller {
+                teller.tick(worker);
+            }
+            worker.keys_came(&fetched);
+            worker.expire_waiting();
+            worker.counters.flush();
         }
-        for issuer in changed {
-            worker.wake(issuer);
-        }
-        worker.wake_overdue();
-        worker.counters.flush();
-        let _ = hostcalls::set_effective_context(self.context_id);
+        self.resume_waiting(worker);
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {

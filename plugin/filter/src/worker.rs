@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use postern_gate::ports::{Clock, Ports};
 use postern_gate::{Answer, Gate, Tables};
@@ -11,13 +10,11 @@ use proxy_wasm::hostcalls;
 
 use crate::audit::{Heard, Teller};
 use crate::exchange::{Exchange, Within};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetched, Fetcher};
 use crate::metrics::Counters;
 use crate::ports::{ProxyClock, SharedData};
 use crate::verifier::ProxyVerifier;
-
-/// More requests of a worker do not wait for keys at once; the next are decided without.
-const MAX_WAITERS: usize = 1_000;
+use crate::waiting::{Waiter, Waiting};
 
 pub(crate) struct Worker {
     pub(crate) gate: Gate,
@@ -26,7 +23,7 @@ pub(crate) struct Worker {
     pub(crate) needs_source: bool,
     pub(crate) verifier: ProxyVerifier,
     pub(crate) fetcher: RefCell<Fetcher>,
-    waiters: RefCell<Vec<Waiter>>,
+    waiting: RefCell<Waiting>,
     /// The requests whose policy was asked from outside their own callbacks, by the call's token. The SDK hands such
     /// answers to the root context. Each call is answered, by a timeout if by nothing else, so that none stays here.
     calls: RefCell<HashMap<u32, Call>>,
@@ -58,12 +55,13 @@ impl Call {
     }
 }
 
-/// A request that waits for an issuer's keys.
-struct Waiter {
-    issuer: usize,
-    deadline: Duration,
-    context_id: u32,
-    exchange: Weak<RefCell<Exchange>>,
+/// Whether a request waits for keys.
+pub(crate) enum Wait {
+    Begun,
+    /// None are to be expected soon: it is decided without.
+    Pointless,
+    /// Too many wait already.
+    Full,
 }
 
 impl Worker {
@@ -79,7 +77,7 @@ impl Worker {
             needs_source,
             verifier,
             fetcher,
-            waiters: RefCell::default(),
+            waiting: RefCell::default(),
             calls: RefCell::default(),
             records: RefCell::default(),
             teller,
@@ -95,56 +93,49 @@ impl Worker {
         }
     }
 
-    /// Lets a request wait for an issuer's keys. False if nothing is to be expected soon: it is decided without them.
+    /// Lets a request wait for an issuer's keys.
     pub(crate) fn wait_for_keys(
         &self,
         issuer: usize,
         context_id: u32,
         exchange: Weak<RefCell<Exchange>>,
-    ) -> bool {
-        if self.waiters.borrow().len() >= MAX_WAITERS {
-            return false;
-        }
+    ) -> Wait {
         let now = ProxyClock.monotonic();
         let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else {
-            return false;
+            return Wait::Pointless;
         };
-        let deadline = now.saturating_add(patience);
-        self.waiters.borrow_mut().push(Waiter {
-            issuer,
-            deadline,
+        let waiter = Waiter {
+            since: now,
+            deadline: now.saturating_add(patience),
             context_id,
             exchange,
-        });
-        true
+        };
+        let taken = self.waiting.borrow_mut().add(issuer, waiter);
+        if taken { Wait::Begun } else { Wait::Full }
     }
 
-    /// Resumes the requests that waited for `issuer`'s keys, whether there are any now or not.
-    pub(crate) fn wake(&self, issuer: usize) {
-        self.wake_where(|waiter| waiter.issuer == issuer);
+    /// Takes note of fetches that ended: the requests that waited for them get their turns.
+    pub(crate) fn keys_came(&self, fetched: &[Fetched]) {
+        let mut waiting = self.waiting.borrow_mut();
+        fetched.iter().for_each(|fetched| waiting.fetched(fetched));
     }
 
-    /// Resumes the requests that have waited long enough.
-    pub(crate) fn wake_overdue(&self) {
-        let now = ProxyClock.monotonic();
-        self.wake_where(|waiter| waiter.deadline <= now);
+    /// Ends the wait of requests that have waited long enough.
+    pub(crate) fn expire_waiting(&self) {
+        self.waiting.borrow_mut().expire(ProxyClock.monotonic());
     }
 
-    fn wake_where(&self, ready: impl Fn(&Waiter) -> bool) {
-        let ready: Vec<Waiter> = self
-            .waiters
-            .borrow_mut()
-            .extract_if(.., |waiter| ready(waiter))
-            .collect();
-        for waiter in ready {
-            let Some(exchange) = waiter.exchange.upgrade() else {
-                continue;
-            };
+    /// Resumes the requests whose turn it is. True if there are more.
+    pub(crate) fn resume_waiting(&self) -> bool {
+        let turn = self.waiting.borrow_mut().turn();
+        for ready in turn {
             // The client may have gone: then there is nothing to act on, and calls would reach the root context.
-            if hostcalls::set_effective_context(waiter.context_id).is_ok() {
-                exchange.borrow_mut().keys_came(&exchange);
+            if hostcalls::set_effective_context(ready.context_id).is_ok() {
+                let exchange = &ready.exchange;
+                exchange.borrow_mut().keys_came(exchange, ready.older);
             }
         }
+        self.waiting.borrow().is_behind()
     }
 
     /// Notes that the answer to a call is for this request.

@@ -43,6 +43,12 @@ impl Denial {
         Self::new(Reason::GateFailed).header("retry-after", "1")
     }
 
+    /// The refusal of a request that cannot be let wait for keys.
+    #[must_use]
+    pub fn keys_unavailable() -> Self {
+        Self::new(Reason::KeysUnavailable)
+    }
+
     pub(crate) fn new(reason: Reason) -> Self {
         Self {
             reason,

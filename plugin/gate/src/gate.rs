@@ -175,7 +175,9 @@ impl Gate {
             return self.deny(None, Denial::new(Reason::GateFailed), progress, ports);
         };
         match waiting {
-            Waiting::Keys => self.authenticated_by(index, rule, request, true, progress, tables, ports),
+            Waiting::Keys { again } => {
+                self.authenticated_by(index, rule, request, !again, progress, tables, ports)
+            }
             Waiting::Shown { received, .. } => {
                 progress.body = Some(received);
                 self.admitted(index, rule, request, progress, ports)

@@ -78,7 +78,10 @@ pub(crate) struct Progress {
 
 #[derive(Debug)]
 pub(crate) enum Waiting {
-    Keys,
+    Keys {
+        /// Once resumed, the request may ask for keys once more.
+        again: bool,
+    },
     Body {
         /// Index among the signature schemes.
         scheme: usize,
@@ -97,6 +100,14 @@ pub(crate) enum Waiting {
 }
 
 impl Pending {
+    /// The keys that came may be older than the request: resumed, it may ask for keys once more instead of being refused
+    /// for a key that they lack.
+    pub fn may_need_newer_keys(&mut self) {
+        if let Waiting::Keys { again } = &mut self.waiting {
+            *again = true;
+        }
+    }
+
     /// What the audit log is told of the way so far.
     #[must_use]
     pub fn passage(&self) -> Passage {
@@ -114,7 +125,7 @@ impl Pending {
     /// The refusal, if the body is too large.
     pub fn body(&mut self, part: &[u8]) -> Result<(), Denial> {
         match &mut self.waiting {
-            Waiting::Keys | Waiting::Policy | Waiting::Audit { .. } => Ok(()),
+            Waiting::Keys { .. } | Waiting::Policy | Waiting::Audit { .. } => Ok(()),
             Waiting::Shown { max, received } => {
                 *received = received.saturating_add(part.len());
                 if received > max {

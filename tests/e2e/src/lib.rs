@@ -12,8 +12,10 @@ mod bed;
 mod call;
 mod frames;
 mod raw;
+mod streams;
 
 pub use bed::{Bed, DIRECT, Setup, audited_gate_yaml, gate_yaml};
 pub use call::{Answer, Call, Version, client};
 pub use frames::{Http2, headers_frame};
 pub use raw::{Connection, exchange};
+pub use streams::Streams;

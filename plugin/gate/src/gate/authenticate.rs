@@ -85,7 +85,10 @@ impl Gate {
         };
         match self.issuers.verify(token, &rule.issuers, fetched, ports) {
             Outcome::Verified(identity) => Ok(Some(Auth::Caller(Some(identity)))),
-            Outcome::NeedKeys(issuer) => Ok(Some(Auth::Need(Need::Keys { issuer }, Waiting::Keys))),
+            Outcome::NeedKeys(issuer) => Ok(Some(Auth::Need(
+                Need::Keys { issuer },
+                Waiting::Keys { again: false },
+            ))),
             Outcome::Refused(reason) => Err(reason),
         }
     }

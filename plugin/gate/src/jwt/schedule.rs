@@ -1,9 +1,14 @@
-//! When an issuer's keys are fetched: ahead of expiry, backing off after failures, once per cooldown for unknown keys,
-//! and by one worker of the proxy at a time.
+//! When an issuer's keys are fetched: ahead of expiry, backing off after failures, early for unknown keys as far as the
+//! budget for that goes, and by one worker of the proxy at a time.
 
 use std::time::Duration;
 
 use crate::config::Jwks;
+
+/// How many early fetches in a row unknown keys can cause; one more is granted for each `cooldown` that passes. Anybody
+/// can name an unknown key, so the budget bounds what the identity provider sees; there is more than one so that a
+/// stranger, or an old token, does not use up what the next rotation needs.
+pub(crate) const EARLY_FETCHES: u32 = 10;
 
 /// How an issuer's keys are kept fresh.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +24,7 @@ pub struct Schedule {
 /// What all workers know of an issuer's fetches. Times are on the shared monotonic clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchRecord {
-    /// When the set that is held was fetched.
+    /// When the fetch of the set that is held began: keys published later may be missing in it.
     pub fetched: Option<Duration>,
     /// When the last fetch began.
     pub attempted: Option<Duration>,
@@ -27,15 +32,16 @@ pub struct FetchRecord {
     pub pending: bool,
     /// Fetches that failed since the last success.
     pub failures: u32,
+    /// When the whole budget of early fetches is there again.
+    pub replenished: Option<Duration>,
 }
 
 impl FetchRecord {
     /// The length of [`encode`](Self::encode)'s result, in bytes.
-    pub const ENCODED: usize = 21;
+    pub const ENCODED: usize = 29;
 
     /// A fetch begins now.
-    #[must_use]
-    pub fn begun(self, now: Duration) -> Self {
+    fn begun(self, now: Duration) -> Self {
         Self {
             attempted: Some(now),
             pending: true,
@@ -45,10 +51,10 @@ impl FetchRecord {
 
     /// The fetch ended, with keys or without.
     #[must_use]
-    pub fn ended(self, now: Duration, success: bool) -> Self {
+    pub fn ended(self, success: bool) -> Self {
         if success {
             Self {
-                fetched: Some(now),
+                fetched: self.attempted,
                 pending: false,
                 failures: 0,
                 ..self
@@ -69,6 +75,7 @@ impl FetchRecord {
         let mut bytes = Vec::with_capacity(Self::ENCODED);
         bytes.extend(nanos(self.fetched).to_le_bytes());
         bytes.extend(nanos(self.attempted).to_le_bytes());
+        bytes.extend(nanos(self.replenished).to_le_bytes());
         bytes.extend(self.failures.to_le_bytes());
         bytes.push(u8::from(self.pending));
         bytes
@@ -80,6 +87,7 @@ impl FetchRecord {
         fn read(bytes: &[u8]) -> Option<FetchRecord> {
             let (fetched, rest) = bytes.split_first_chunk()?;
             let (attempted, rest) = rest.split_first_chunk()?;
+            let (replenished, rest) = rest.split_first_chunk()?;
             let (failures, rest) = rest.split_first_chunk()?;
             let time = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
                 0 => None,
@@ -88,6 +96,7 @@ impl FetchRecord {
             Some(FetchRecord {
                 fetched: time(fetched),
                 attempted: time(attempted),
+                replenished: time(replenished),
                 failures: u32::from_le_bytes(*failures),
                 pending: *rest.first()? == 1,
             })
@@ -109,17 +118,39 @@ impl Schedule {
     /// Whether a fetch should begin now. `wanted`: a request named a key that is not held.
     #[must_use]
     pub fn due(&self, record: &FetchRecord, wanted: bool, now: Duration) -> bool {
+        self.begin(record, wanted, now).is_some()
+    }
+
+    /// The record of a fetch that begins now; `None` if none is due.
+    #[must_use]
+    pub fn begin(&self, record: &FetchRecord, wanted: bool, now: Duration) -> Option<FetchRecord> {
         let since = |t: Option<Duration>| t.map_or(Duration::MAX, |t| now.saturating_sub(t));
         let since_attempt = since(record.attempted);
         // A worker that took the fetch and died must not hold it for ever.
         if record.pending && since_attempt < self.timeout.saturating_mul(2) {
-            return false;
+            return None;
         }
         if record.failures > 0 {
             let doubled = Duration::from_secs(1 << record.failures.saturating_sub(1).min(16));
-            return since_attempt >= doubled.min(self.cooldown);
+            let over = since_attempt >= doubled.min(self.cooldown);
+            return over.then(|| record.begun(now));
         }
-        since(record.fetched) >= self.refresh || (wanted && since_attempt >= self.cooldown)
+        if since(record.fetched) >= self.refresh {
+            return Some(record.begun(now));
+        }
+        if !wanted {
+            return None;
+        }
+        // The budget is a token bucket, kept as the time at which it is full.
+        let replenished = record
+            .replenished
+            .map_or(now, |at| at.max(now))
+            .saturating_add(self.cooldown);
+        let whole = self.cooldown.saturating_mul(EARLY_FETCHES);
+        (replenished.saturating_sub(now) <= whole).then(|| FetchRecord {
+            replenished: Some(replenished),
+            ..record.begun(now)
+        })
     }
 
     /// Whether a set fetched that long ago is older than it would be if fetches succeeded.
@@ -156,17 +187,39 @@ mod tests {
             SCHEDULE.due(&record, false, at(11)),
             "the worker that fetched has died"
         );
-        let record = record.ended(at(2), true);
-        assert!(!SCHEDULE.due(&record, false, at(601)));
-        assert!(SCHEDULE.due(&record, false, at(602)));
+        let record = record.ended(true);
+        assert!(!SCHEDULE.due(&record, false, at(600)));
+        assert!(SCHEDULE.due(&record, false, at(601)));
     }
 
     #[test]
-    fn an_unknown_key_causes_one_fetch_per_cooldown() {
-        let record = FetchRecord::default().begun(at(100)).ended(at(101), true);
-        assert!(!SCHEDULE.due(&record, true, at(129)));
-        assert!(SCHEDULE.due(&record, true, at(130)));
-        assert!(!SCHEDULE.due(&record, false, at(130)));
+    fn unknown_keys_cause_fetches_within_a_budget() {
+        let mut record = FetchRecord::default().begun(at(100)).ended(true);
+        for _ in 0..EARLY_FETCHES {
+            record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+        }
+        assert!(!SCHEDULE.due(&record, true, at(130)));
+        assert!(!SCHEDULE.due(&record, false, at(131)));
+        record = SCHEDULE.begin(&record, true, at(131)).unwrap().ended(true);
+        assert!(
+            !SCHEDULE.due(&record, true, at(160)),
+            "one more for each cooldown"
+        );
+        assert!(SCHEDULE.due(&record, true, at(161)));
+    }
+
+    #[test]
+    fn a_stranger_does_not_delay_a_rotation() {
+        let record = FetchRecord::default().begun(at(100)).ended(true);
+        let record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+        assert!(SCHEDULE.due(&record, true, at(102)));
+    }
+
+    #[test]
+    fn a_refresh_costs_nothing_of_the_budget() {
+        let record = FetchRecord::default().begun(at(100)).ended(true);
+        let record = SCHEDULE.begin(&record, true, at(700)).unwrap();
+        assert_eq!(record.replenished, None);
     }
 
     #[test]
@@ -174,19 +227,20 @@ mod tests {
         let mut record = FetchRecord::default();
         let mut now = at(10);
         for expected in [1, 2, 4, 8, 16, 30, 30] {
-            record = record.begun(now).ended(now, false);
+            record = record.begun(now).ended(false);
             assert!(!SCHEDULE.due(&record, true, now + at(expected) - Duration::from_millis(1)));
             now += at(expected);
             assert!(SCHEDULE.due(&record, false, now));
         }
-        assert_eq!(record.begun(now).ended(now, true).failures, 0);
+        assert_eq!(record.begun(now).ended(true).failures, 0);
     }
 
     #[test]
     fn a_record_survives_the_shared_state() {
         let record = FetchRecord {
             failures: 7,
-            ..FetchRecord::default().begun(at(5)).ended(at(6), true)
+            replenished: Some(at(9)),
+            ..FetchRecord::default().begun(at(5)).ended(true)
         };
         assert_eq!(FetchRecord::decode(&record.encode()), record);
         assert_eq!(record.encode().len(), FetchRecord::ENCODED);

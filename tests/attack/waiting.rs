@@ -1,0 +1,132 @@
+//! Requests that wait for keys: thousands of them are answered without harm to the worker, and strangers among them do
+//! not use up what the others wait for.
+
+use std::time::Duration;
+
+use postern_e2e::{Bed, Call, Setup, Streams, Version, client};
+use postern_testbed::idp::{Alg, IdentityProvider, Mode};
+use postern_testbed::tokens;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+const ISSUER: &str = "https://remote.example";
+/// Requests on one connection: Envoy allows no more at once.
+const STREAMS: usize = 320;
+/// Over 300 replies in one callback exhaust the stack of a VM.
+const WAITING: usize = 5_000;
+
+fn gate() -> Value {
+    let jwks = json!({"uri": "http://idp.example/.well-known/jwks.json", "cluster": "idp", "timeout": "5s"});
+    json!({
+        "issuers": {"remote": {"issuer": ISSUER, "audiences": ["a"], "algorithms": ["ES256"], "jwks": jwks}},
+        "rules": [{"name": "all", "authenticate": {"any": ["issuers/remote"]}}],
+    })
+}
+
+/// As a stranger makes it: a key that nobody has, and no signature.
+fn made_up(number: usize) -> String {
+    let header = json!({"alg": "ES256", "kid": format!("made-up-{number}")});
+    tokens::assemble(&header, &tokens::claims(ISSUER, "a", "eve", 3600), &[1; 64])
+}
+
+fn good(bed: &Bed, number: usize) -> String {
+    let claims = tokens::claims(ISSUER, "a", &format!("s{number}"), 3600);
+    bed.idp.keys().mint(Alg::Es256, &claims)
+}
+
+async fn send(bed: &Bed, tokens: &[String]) -> Vec<Streams> {
+    let mut connections = Vec::new();
+    for tokens in tokens.chunks(STREAMS) {
+        let mut streams = Streams::open(bed.envoy.addr()).await;
+        streams.get("/direct/x", tokens).await;
+        connections.push(streams);
+    }
+    connections
+}
+
+async fn admitted(connections: Vec<Streams>) -> usize {
+    let mut admitted = 0;
+    for streams in connections {
+        admitted += streams.admitted().await;
+    }
+    admitted
+}
+
+/// The keys that are held now are used.
+async fn warm(bed: &Bed) {
+    let answer = Call::get("/direct/x")
+        .bearer(&good(bed, 0))
+        .send(&client(Version::Http1), bed)
+        .await;
+    answer.expect(200, None, "a good token");
+}
+
+#[tokio::test]
+async fn thousands_that_waited_in_vain_are_refused_and_the_worker_lives() {
+    let idp = IdentityProvider::start().unwrap();
+    idp.set_mode(Mode::Hang);
+    let bed = Setup::new(gate()).start_with(idp);
+    let tokens: Vec<String> = (0..WAITING).map(|n| good(&bed, n)).collect();
+    let connections = send(&bed, &tokens).await;
+    assert_eq!(admitted(connections).await, 0);
+    bed.expect_count("all.keys_unavailable", WAITING as u64);
+    bed.idp.set_mode(Mode::Ok);
+    let client = client(Version::Http1);
+    let mut attempts = 0;
+    while Call::get("/direct/x")
+        .bearer(&tokens[0])
+        .send(&client, &bed)
+        .await
+        .status
+        != 200
+    {
+        attempts += 1;
+        assert!(attempts < 100, "the keys come once the provider answers");
+        sleep(Duration::from_millis(200)).await;
+    }
+    bed.assert_sound("5,000 refused at once");
+}
+
+#[tokio::test]
+async fn thousands_that_waited_for_keys_are_admitted() {
+    let idp = IdentityProvider::start().unwrap();
+    idp.set_mode(Mode::Slow(Duration::from_secs(2)));
+    let bed = Setup::new(gate()).workers(2).start_with(idp);
+    let tokens: Vec<String> = (0..WAITING).map(|n| good(&bed, n)).collect();
+    let connections = send(&bed, &tokens).await;
+    assert_eq!(admitted(connections).await, WAITING);
+    assert_eq!(bed.idp.fetches(), 1);
+    bed.assert_sound("5,000 admitted at once");
+}
+
+#[tokio::test]
+async fn made_up_keys_on_one_connection_harm_nobody() {
+    let bed = Setup::new(gate()).start();
+    warm(&bed).await;
+    bed.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
+    let tokens: Vec<String> = (0..STREAMS).map(made_up).collect();
+    assert_eq!(admitted(send(&bed, &tokens).await).await, 0);
+    bed.expect_count("all.token_key_unknown", STREAMS as u64);
+    warm(&bed).await;
+    bed.assert_sound("320 made-up keys");
+}
+
+/// A stranger had the keys fetched a moment ago; that does not delay what a rotation needs. Nor does a fetch that began
+/// before the keys were published.
+#[tokio::test]
+async fn every_good_token_passes_at_a_rotation() {
+    const GOOD: usize = 3_000;
+    let bed = Setup::new(gate()).workers(2).start();
+    warm(&bed).await;
+    assert_eq!(admitted(send(&bed, &[made_up(0)]).await).await, 0);
+    // This fetch is under way when the keys rotate, and brings the old ones.
+    bed.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
+    let stranger = send(&bed, &[made_up(1)]).await;
+    sleep(Duration::from_millis(500)).await;
+    bed.idp.set_mode(Mode::Ok);
+    bed.idp.rotate();
+    let tokens: Vec<String> = (0..GOOD).map(|n| good(&bed, n)).collect();
+    assert_eq!(admitted(send(&bed, &tokens).await).await, GOOD);
+    assert_eq!(admitted(stranger).await, 0);
+    bed.assert_sound("a rotation");
+}
