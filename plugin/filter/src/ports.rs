@@ -38,4 +38,12 @@ impl SharedState for SharedData {
     fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
         hostcalls::set_shared_data(key, Some(value), expected.map(Version::get)).map_err(|_| Conflict)
     }
+
+    fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        hostcalls::set_shared_data(key, Some(value), Some(NO_VERSION)).map_err(|_| Conflict)
+    }
 }
+
+/// The proxy compares versions only where there is a value, so that a write with a version that no value has creates and
+/// never overwrites. Versions are counted up from one, for all values together.
+const NO_VERSION: u32 = u32::MAX;

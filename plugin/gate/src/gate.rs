@@ -28,10 +28,12 @@ use crate::jwt::{Issuers, KeySetError, Remote};
 use crate::limit::{KeyPart, Limit, Limiter};
 use crate::policy::{Memory, PolicyHost};
 use crate::ports::{Event, Ports, SharedState};
+use crate::replay::Nonces;
 use crate::request::{Header, Request};
 use crate::rule::{Rule, Rules};
 use crate::signature::Scheme;
 use crate::step::{Pending, Progress, Step, Waiting};
+use crate::table;
 
 /// A compiled configuration. Requests borrow it; only fetched keys and remembered tokens change in it.
 #[derive(Debug)]
@@ -52,11 +54,11 @@ pub struct Gate {
     audit: Option<Audit>,
 }
 
-/// The tables in the shared state that a gate counts in, four megabytes each; none where it counts nothing.
+/// The tables in the shared state that a gate counts in; none where it counts nothing.
 #[derive(Debug)]
 pub struct Tables {
     limits: Option<Limiter>,
-    replays: Option<Limiter>,
+    nonces: Option<Nonces>,
     policies: Option<Memory>,
 }
 
@@ -91,10 +93,10 @@ impl Gate {
     /// Opens the tables this gate counts in, making those that the shared state does not hold yet. To be called where
     /// no other worker uses them yet; `random` keys the hash of a new table.
     pub fn open_tables(&self, state: &dyn SharedState, random: [u8; 16]) -> Tables {
-        let open = |wanted: bool, name| wanted.then(|| Limiter::open(name, state, random));
+        let seed = |wanted: bool| wanted.then(|| table::seed(state, random)).flatten();
         Tables {
-            limits: open(!self.limits.is_empty(), "postern.limits"),
-            replays: open(self.schemes.iter().any(Scheme::remembers), "postern.replays"),
+            limits: seed(!self.limits.is_empty()).map(|seed| Limiter::new(&self.limits, seed)),
+            nonces: seed(self.schemes.iter().any(Scheme::remembers)).map(Nonces::new),
             policies: self.recalls().then(|| Memory::open(state, random)),
         }
     }
@@ -195,7 +197,7 @@ impl Gate {
                     .schemes
                     .get(scheme)
                     .ok_or(Reason::GateFailed)
-                    .and_then(|scheme| scheme.finish(*signature, tables.replays.as_ref(), ports))
+                    .and_then(|scheme| scheme.finish(*signature, tables.nonces.as_ref(), ports))
                     .map_err(|reason| challenged(rule, reason));
                 match verified {
                     Ok(identity) => self.admit(index, rule, request, Some(identity), progress, tables, ports),

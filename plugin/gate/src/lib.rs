@@ -47,11 +47,13 @@ mod limit;
 pub mod path;
 mod policy;
 mod reason;
+mod replay;
 mod request;
 mod rule;
 mod secret;
 mod signature;
 mod step;
+mod table;
 #[cfg(test)]
 mod testing;
 

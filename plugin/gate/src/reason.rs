@@ -30,6 +30,7 @@ pub enum Reason {
     SignatureMismatch,
     SignatureSkew,
     SignatureReplayed,
+    ReplayMemoryFull,
     BodyTooLarge,
     RoleMissing,
     ClaimMismatch,
@@ -44,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::NoRule,
         Self::PathAmbiguous,
         Self::HostAmbiguous,
@@ -70,6 +71,7 @@ impl Reason {
         Self::SignatureMismatch,
         Self::SignatureSkew,
         Self::SignatureReplayed,
+        Self::ReplayMemoryFull,
         Self::BodyTooLarge,
         Self::RoleMissing,
         Self::ClaimMismatch,
@@ -128,6 +130,7 @@ impl Reason {
             Self::SignatureMismatch => ("signature_mismatch", "signature_invalid", 401),
             Self::SignatureSkew => ("signature_skew", "signature_invalid", 401),
             Self::SignatureReplayed => ("signature_replayed", "signature_invalid", 401),
+            Self::ReplayMemoryFull => ("replay_memory_full", "replay_memory_full", 503),
             Self::BodyTooLarge => ("body_too_large", "body_too_large", 413),
             Self::RoleMissing => ("role_missing", "role_missing", 403),
             Self::ClaimMismatch => ("claim_mismatch", "claim_mismatch", 403),

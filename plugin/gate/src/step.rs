@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::audit::Passage;
 use crate::denial::Denial;
 use crate::identity::Identity;
+use crate::limit::Charge;
 use crate::policy::Allowance;
 use crate::{Reason, signature};
 
@@ -65,9 +66,12 @@ pub struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) strip: Vec<String>,
-    /// The values of `RateLimit-Policy` and `RateLimit` so far; a single limit's policy is shared, not copied.
-    pub(crate) policy: Option<Rc<str>>,
+    /// What the request was charged so far, to be taken back if another limit refuses it.
+    pub(crate) charges: Vec<Charge>,
+    /// The value of `RateLimit` so far.
     pub(crate) state: String,
+    /// The value of `RateLimit-Policy`, for a refusal.
+    pub(crate) policy: Option<String>,
     /// The size of the body, once all of it has passed.
     pub(crate) body: Option<usize>,
     /// Who asks, once that is certain.

@@ -8,6 +8,7 @@ use crate::api_key::{ApiKeys, Recognised, Record};
 use crate::config;
 use crate::digest_map::DigestMap;
 use crate::identity::{Identity, Method};
+use crate::replay::NONCES;
 use crate::signature::{Github, Headers, Keyed, Kind, Scheme, Signer};
 
 impl Compiler<'_> {
@@ -81,6 +82,7 @@ impl Compiler<'_> {
                 keys,
                 max_skew,
                 replay,
+                nonces,
                 max_body,
             } => {
                 let mut signers = HashMap::new();
@@ -105,6 +107,10 @@ impl Compiler<'_> {
                     self.errors
                         .add(format!("{at}.max_skew"), "must be from 1s to 24h");
                 }
+                if !NONCES.contains(nonces) {
+                    self.errors
+                        .add(format!("{at}.nonces"), "must be from 1024 to 1048576");
+                }
                 if signers.is_empty() {
                     self.errors
                         .add(format!("{at}.keys"), "must hold at least one key");
@@ -113,7 +119,7 @@ impl Compiler<'_> {
                     headers: Headers::new(&header_prefix.0),
                     keys: signers,
                     max_skew: max_skew.0,
-                    replay: *replay == config::Replay::Deny,
+                    nonces: (*replay == config::Replay::Deny).then_some(*nonces),
                 };
                 (Kind::Keyed(keyed), max_body.0)
             }

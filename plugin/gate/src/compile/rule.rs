@@ -39,9 +39,16 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        Limit::new(name.to_owned(), parts, limit.quota, limit.window.0, limit.burst)
-            .map_err(|(field, why)| self.errors.add(format!("{at}.{field}"), why))
-            .ok()
+        Limit::new(
+            name.to_owned(),
+            parts,
+            limit.quota,
+            limit.window.0,
+            limit.burst,
+            limit.keys,
+        )
+        .map_err(|(field, why)| self.errors.add(format!("{at}.{field}"), why))
+        .ok()
     }
 
     pub(super) fn rule(&mut self, index: usize, rule: &config::Rule) -> Rule {

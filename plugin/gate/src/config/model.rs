@@ -282,6 +282,10 @@ pub enum Signature {
         /// Whether the same nonce is accepted twice.
         #[deserr(default = Replay::Deny)]
         replay: Replay,
+        /// How many nonces of one key are kept at the most; past that, its requests are refused until some are too old
+        /// to come again.
+        #[deserr(default = 131_072)]
+        nonces: u32,
         /// The largest body accepted.
         #[deserr(default = Size(1 << 20))]
         max_body: Size,
@@ -327,6 +331,9 @@ pub struct Limit {
     pub burst: Option<u32>,
     /// What is counted apart: `subject`, `api_key`, `address`, `header:<name>`, or several together.
     pub key: Vec<String>,
+    /// How many keys are counted at once; past that, the key nearest to having its whole quota back starts anew.
+    #[deserr(default = 131_072)]
+    pub keys: u32,
     /// Where the count is kept.
     #[deserr(default = Scope::Gateway)]
     pub scope: Scope,

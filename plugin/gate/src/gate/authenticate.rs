@@ -119,7 +119,7 @@ impl Gate {
             return Ok(None);
         };
         if request.end_of_stream {
-            let identity = scheme.finish(signature, tables.replays.as_ref(), ports)?;
+            let identity = scheme.finish(signature, tables.nonces.as_ref(), ports)?;
             return Ok(Some(Auth::Caller(Some(identity))));
         }
         let need = Need::Body {

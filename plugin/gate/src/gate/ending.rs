@@ -35,7 +35,7 @@ impl Gate {
         &self,
         rule: Option<(usize, &Rule)>,
         mut denial: Denial,
-        progress: Progress,
+        mut progress: Progress,
         ports: &Ports<'_>,
     ) -> Denial {
         ports.metrics.note(&Event::Refused {
@@ -43,6 +43,7 @@ impl Gate {
             reason: denial.reason,
         });
         denial.rule = rule.map(|(_, rule)| rule.name.clone());
+        let policy = self.rate_limit_policy(&mut progress);
         denial.passage = Passage {
             rule: rule.map(|(index, _)| index),
             caller: progress.caller,
@@ -50,7 +51,7 @@ impl Gate {
         };
         denial
             .headers
-            .extend(progress.policy.map(|policy| ("ratelimit-policy", policy)));
+            .extend(policy.map(|policy| ("ratelimit-policy", policy.into())));
         denial
             .headers
             .extend(rate_limit_state(progress.state).map(|(name, state)| (name, state.into())));

@@ -2,24 +2,25 @@
 //!
 //! A limit admits at most `burst + t * quota / window` requests of one key in any interval `t`.
 
-mod table;
+mod limiter;
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
-use std::rc::Rc;
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::ports::{Event, Ports, SharedState};
-use table::{Slot, Table, Updated};
+pub(crate) use limiter::{Charge, Charged, Limiter, Weighed};
 
 /// No key needs longer to have its whole quota back, so that no arrival time overflows.
 const MAX_REFILL: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// How many keys a limit may be told to count at once.
+const KEYS: std::ops::RangeInclusive<u32> = 4_096..=4_194_304;
 
 /// What a limit counts apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,21 +40,25 @@ pub(crate) struct Limit {
     /// Requests per window and the window in seconds, as the policy header states them.
     stated: (u32, u64),
     /// This limit's item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-    policy: Rc<str>,
-    /// What keeps this limit's keys apart from those of other limits, and of this one with another quota.
+    policy: String,
+    /// What keeps this limit's counts apart from those of the same limit with another quota.
     identity: String,
+    /// How many keys are counted at once.
+    keys: u32,
 }
 
-/// What a limit says to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It may pass; so many more may come at once.
-    Admitted { remaining: u32 },
-    /// It may not; the next may after `wait`.
-    Exceeded { wait: Duration },
-    /// The table could not be read or written.
-    Unavailable,
+/// Where a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// So many more requests may come at once.
+    pub(crate) remaining: u32,
+    /// One more may come after this time; zero if the whole burst may.
+    pub(crate) next: Duration,
 }
+
+/// The table could not be read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unavailable;
 
 /// What a limit came to, for headers and explanations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +71,7 @@ pub struct Report<'a> {
     pub window: u64,
     /// How many more may come at once.
     pub remaining: u32,
-    /// Seconds until one more may come, rounded up.
+    /// Seconds until one more may come, rounded up; zero if the whole burst may.
     pub reset: u64,
     /// Whether this request was within the limit.
     pub admitted: bool,
@@ -81,6 +86,7 @@ impl Limit {
         quota: u32,
         window: Duration,
         burst: Option<u32>,
+        keys: u32,
     ) -> Result<Self, (&'static str, &'static str)> {
         let requests = NonZeroU32::new(quota).ok_or(("quota", "must be at least 1"))?;
         let burst = NonZeroU32::new(burst.unwrap_or(quota)).ok_or(("burst", "must be at least 1"))?;
@@ -101,8 +107,11 @@ impl Limit {
             return Err(("burst", "takes over ten years to be whole again"));
         }
         let seconds = window.as_secs_f64().ceil().max(1.0) as u64;
-        let identity = format!("{name}/{requests}/{}/{burst}/{key:?}", window.as_nanos());
-        let policy = format!("\"{name}\";q={requests};w={seconds}").into();
+        if !KEYS.contains(&keys) {
+            return Err(("keys", "must be from 4096 to 4194304"));
+        }
+        let identity = format!("{requests}/{}/{burst}/{key:?}", window.as_nanos());
+        let policy = format!("\"{name}\";q={requests};w={seconds}");
         Ok(Self {
             name,
             key,
@@ -110,33 +119,74 @@ impl Limit {
             stated: (requests.get(), seconds),
             policy,
             identity,
+            keys,
         })
     }
 
-    pub(crate) fn policy(&self) -> &Rc<str> {
+    pub(crate) fn policy(&self) -> &str {
         &self.policy
     }
 
-    pub(crate) fn report(&self, verdict: &Verdict) -> Report<'_> {
+    /// What this limit came to. `admitted`: the request was within it.
+    pub(crate) fn report(&self, standing: Standing, admitted: bool) -> Report<'_> {
         let (quota, window) = self.stated;
-        let (remaining, wait, admitted) = match verdict {
-            Verdict::Admitted { remaining } => (*remaining, self.quota.replenish_interval(), true),
-            Verdict::Exceeded { wait } => (0, *wait, false),
-            Verdict::Unavailable => (0, Duration::ZERO, false),
-        };
-        let reset = wait
-            .as_secs()
-            .saturating_add(u64::from(wait.subsec_nanos() > 0))
-            .max(1);
         Report {
             name: &self.name,
             quota,
             window,
-            remaining,
-            reset,
+            remaining: standing.remaining,
+            reset: whole_seconds(standing.next),
             admitted,
         }
     }
+
+    /// GCRA's decision at `now`, on the shared clock, on a key with this theoretical arrival time: its next one.
+    ///
+    /// # Errors
+    /// How long to wait, if the request is over the limit.
+    fn decide(&self, arrival: Option<u64>, now: u64) -> Result<u64, Duration> {
+        let cell = Cell::default();
+        let store = OneKey {
+            arrival: arrival.map(Nanos::from),
+            next: &cell,
+        };
+        // A limiter counts from the moment it was made; made at zero, all workers count from the same origin.
+        let clock = SetClock(Cell::new(Nanos::from(0)));
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.quota, store, clock);
+        let now = Nanos::from(now);
+        limiter.clock().0.set(now);
+        match limiter.check_key(&()) {
+            Ok(()) => Ok(cell.get().as_u64()),
+            Err(until) => Err(until.wait_time_from(now)),
+        }
+    }
+
+    /// Where a key with this theoretical arrival time stands at `now`.
+    fn standing(&self, arrival: Option<u64>, now: u64) -> Standing {
+        let (period, burst) = (self.period(), self.quota.burst_size().get());
+        let used = arrival.unwrap_or(now).saturating_sub(now);
+        let whole = period.saturating_mul(burst.into());
+        // A period is never zero: a quota has none.
+        let remaining = whole.saturating_sub(used).checked_div(period).unwrap_or(0);
+        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
+        // One more is there once so much less is used.
+        let missing = burst.saturating_sub(remaining).saturating_sub(1);
+        let next = used.saturating_sub(period.saturating_mul(missing.into()));
+        Standing {
+            remaining,
+            next: Duration::from_nanos(next),
+        }
+    }
+
+    /// The time that gives one request back, in nanoseconds.
+    fn period(&self) -> u64 {
+        u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Seconds, rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
 impl Report<'_> {
@@ -154,113 +204,33 @@ impl Report<'_> {
     }
 }
 
-/// Counts in one table of the shared state.
-#[derive(Debug)]
-pub(crate) struct Limiter {
-    table: Table,
+/// governor's state store over one key that was read before, and is written after.
+struct OneKey<'a> {
+    arrival: Option<Nanos>,
+    next: &'a Cell<Nanos>,
 }
 
-impl Limiter {
-    pub(crate) fn open(table: &'static str, state: &dyn SharedState, random: [u8; 16]) -> Self {
-        Self {
-            table: Table::open(table, state, random),
-        }
-    }
+impl StateStore for OneKey<'_> {
+    type Key = ();
 
-    /// Counts a request whose key has these parts.
-    pub(crate) fn check<P: AsRef<[u8]>>(
-        &self,
-        limit: &Limit,
-        parts: impl Iterator<Item = P>,
-        ports: &Ports<'_>,
-    ) -> Verdict {
-        self.count(limit.quota, self.table.slot(&limit.identity, parts), ports)
+    fn measure_and_replace<T, F, E>(&self, _: &(), decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (value, next) = decide(self.arrival)?;
+        self.next.set(next);
+        Ok(value)
     }
-
-    /// Admits a key once in `window`.
-    pub(crate) fn once(&self, parts: &[&str], window: Duration, ports: &Ports<'_>) -> Verdict {
-        let Some(quota) = Quota::with_period(window) else {
-            return Verdict::Admitted { remaining: 0 };
-        };
-        self.count(quota, self.table.slot("", parts.iter()), ports)
-    }
-
-    fn count(&self, quota: Quota, slot: Slot, ports: &Ports<'_>) -> Verdict {
-        let clock = SharedClock(Cell::new(Nanos::from(0)));
-        let store = Store {
-            table: &self.table,
-            ports,
-            failed: Cell::new(false),
-        };
-        // A limiter counts from the moment it was made; made at zero, all workers count from the same origin.
-        let limiter = RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, store, clock);
-        let now = Nanos::from(ports.clock.monotonic());
-        limiter.clock().0.set(now);
-        let verdict = match limiter.check_key(&At {
-            slot,
-            now: now.as_u64(),
-        }) {
-            Ok(state) => Verdict::Admitted {
-                remaining: state.remaining_burst_capacity(),
-            },
-            Err(until) => Verdict::Exceeded {
-                wait: until.wait_time_from(now),
-            },
-        };
-        if limiter.into_state_store().failed.get() {
-            Verdict::Unavailable
-        } else {
-            verdict
-        }
-    }
-}
-
-/// A slot at the time of the request, in nanoseconds, which tells the slots that are spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct At {
-    slot: Slot,
-    now: u64,
 }
 
 /// The shared monotonic clock, read once a request.
-struct SharedClock(Cell<Nanos>);
+struct SetClock(Cell<Nanos>);
 
-impl GovernorClock for SharedClock {
+impl GovernorClock for SetClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
         self.0.get()
-    }
-}
-
-/// governor's state store over the table.
-struct Store<'a> {
-    table: &'a Table,
-    ports: &'a Ports<'a>,
-    failed: Cell<bool>,
-}
-
-impl StateStore for Store<'_> {
-    type Key = At;
-
-    fn measure_and_replace<T, F, E>(&self, key: &At, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        match self.table.update(self.ports.state, key.slot, key.now, &decide) {
-            Updated::Written { value, evicted } => {
-                if evicted {
-                    self.ports.metrics.note(&Event::Evicted);
-                }
-                Ok(value)
-            }
-            Updated::Refused(refused) => Err(refused),
-            Updated::Unavailable => {
-                self.failed.set(true);
-                // The trait has no third answer: the verdict made of this one is not used.
-                decide(Some(Nanos::from(key.now))).map(|(value, _)| value)
-            }
-        }
     }
 }
 

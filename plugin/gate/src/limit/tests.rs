@@ -3,9 +3,18 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::limiter::BUCKETS;
 use super::*;
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Conflict, Event, Metrics, PureRust, SharedState, Version};
+use crate::ports::{Clock as _, Conflict, Event, Metrics, Ports, PureRust, SharedState, Version};
+
+/// What a limit says to one request.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Admitted { remaining: u32 },
+    Exceeded { wait: Duration },
+    Unavailable,
+}
 
 #[derive(Default)]
 struct Evictions(Cell<u32>);
@@ -44,18 +53,38 @@ impl<S: SharedState> Bed<S> {
 }
 
 fn limit(quota: u32, window: Duration, burst: Option<u32>) -> Limit {
-    Limit::new("l".into(), vec![KeyPart::Subject], quota, window, burst).unwrap()
+    Limit::new("l".into(), vec![KeyPart::Subject], quota, window, burst, 131_072).unwrap()
+}
+
+fn limiter(limit: &Limit) -> Limiter {
+    Limiter::new(std::slice::from_ref(limit), [1; 16])
+}
+
+fn check_parts<S: SharedState>(limiter: &Limiter, limit: &Limit, parts: &[&str], bed: &Bed<S>) -> Verdict {
+    let now = bed.clock.monotonic();
+    let Ok(weighed) = limiter.weigh(0, limit, parts.iter(), now, &bed.ports()) else {
+        return Verdict::Unavailable;
+    };
+    match limiter.charge(weighed, limit, &bed.ports()) {
+        Ok(Charged::Done(charge)) => Verdict::Admitted {
+            remaining: charge.standing(limit, now).remaining,
+        },
+        Ok(Charged::Exceeded(weighed)) => Verdict::Exceeded {
+            wait: weighed.wait().unwrap(),
+        },
+        Err(Unavailable) => Verdict::Unavailable,
+    }
 }
 
 fn check<S: SharedState>(limiter: &Limiter, limit: &Limit, key: &str, bed: &Bed<S>) -> Verdict {
-    limiter.check(limit, [key].iter(), &bed.ports())
+    check_parts(limiter, limit, &[key], bed)
 }
 
 #[test]
 fn burst_then_one_at_a_time() {
     let bed = Bed::new(MemoryState::default());
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
     let limit = limit(200, Duration::from_secs(10), None);
+    let limiter = limiter(&limit);
     for left in (0..200).rev() {
         assert_eq!(
             check(&limiter, &limit, "a", &bed),
@@ -93,13 +122,10 @@ fn burst_then_one_at_a_time() {
 }
 
 #[test]
-fn two_workers_that_open_the_table_count_together() {
+fn two_workers_count_together() {
     let bed = Bed::new(MemoryState::default());
-    let workers = [
-        Limiter::open("t", &bed.state, [1; 16]),
-        Limiter::open("t", &bed.state, [2; 16]),
-    ];
     let limit = limit(10, Duration::from_secs(10), None);
+    let workers = [limiter(&limit), limiter(&limit)];
     let admitted = (0..30)
         .filter(|i| {
             matches!(
@@ -117,17 +143,29 @@ struct Contended {
     losses: Cell<u32>,
 }
 
+impl Contended {
+    fn lose(&self) -> Result<(), Conflict> {
+        if self.losses.get() == 0 {
+            return Ok(());
+        }
+        self.losses.set(self.losses.get() - 1);
+        Err(Conflict)
+    }
+}
+
 impl SharedState for Contended {
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
         self.inner.get(key)
     }
 
     fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
-        if expected.is_some() && self.losses.get() > 0 {
-            self.losses.set(self.losses.get() - 1);
-            return Err(Conflict);
-        }
+        self.lose()?;
         self.inner.set(key, value, expected)
+    }
+
+    fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        self.lose()?;
+        self.inner.create(key, value)
     }
 }
 
@@ -137,8 +175,8 @@ fn a_lost_write_is_tried_again_and_counted_once() {
         inner: MemoryState::default(),
         losses: Cell::new(0),
     });
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
     let limit = limit(2, Duration::from_secs(10), None);
+    let limiter = limiter(&limit);
     bed.state.losses.set(25);
     assert_eq!(
         check(&limiter, &limit, "a", &bed),
@@ -152,23 +190,64 @@ fn a_lost_write_is_tried_again_and_counted_once() {
     );
 }
 
+/// Something else stands where buckets should.
+struct Foreign;
+
+impl SharedState for Foreign {
+    fn get(&self, _: &str) -> Option<(Vec<u8>, Version)> {
+        Some((b"seventeen bytes..".to_vec(), Version::MIN))
+    }
+
+    fn set(&self, _: &str, _: &[u8], _: Option<Version>) -> Result<(), Conflict> {
+        Ok(())
+    }
+
+    fn create(&self, _: &str, _: &[u8]) -> Result<(), Conflict> {
+        Err(Conflict)
+    }
+}
+
 #[test]
-fn a_missing_table_admits_nobody() {
+fn an_unreadable_table_admits_nobody() {
+    let bed = Bed::new(Foreign);
+    let limit = limit(2, Duration::from_secs(1), None);
+    assert_eq!(check(&limiter(&limit), &limit, "a", &bed), Verdict::Unavailable);
+}
+
+#[test]
+fn a_charge_that_is_taken_back_leaves_no_trace() {
     let bed = Bed::new(MemoryState::default());
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
-    let elsewhere = Bed::new(MemoryState::default());
+    let limit = limit(3, Duration::from_secs(3600), None);
+    let limiter = limiter(&limit);
+    let now = bed.clock.monotonic();
+    let charge = || {
+        let weighed = limiter.weigh(0, &limit, ["a"].iter(), now, &bed.ports()).unwrap();
+        match limiter.charge(weighed, &limit, &bed.ports()) {
+            Ok(Charged::Done(charge)) => charge,
+            _ => panic!("charged"),
+        }
+    };
+    charge();
+    let second = charge();
+    let third = charge();
+    limiter.refund(&second, &limit, &bed.ports());
+    assert_eq!(third.standing_before(&limit, now).remaining, 1);
     assert_eq!(
-        check(&limiter, &limit(2, Duration::from_secs(1), None), "a", &elsewhere),
-        Verdict::Unavailable
+        check(&limiter, &limit, "a", &bed),
+        Verdict::Admitted { remaining: 0 }
     );
+    assert!(matches!(
+        check(&limiter, &limit, "a", &bed),
+        Verdict::Exceeded { .. }
+    ));
 }
 
 #[test]
 fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
     let bed = Bed::new(MemoryState::default());
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
     let limit = limit(1, Duration::from_secs(3600), None);
-    let keys = table::WAYS as u32 * table::BUCKETS * 2;
+    let limiter = limiter(&limit);
+    let keys = limit.keys.max(BUCKETS) * 2;
     for key in 0..keys {
         assert!(matches!(
             check(&limiter, &limit, &key.to_string(), &bed),
@@ -187,24 +266,11 @@ fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
 }
 
 #[test]
-fn once_means_once() {
-    let bed = Bed::new(MemoryState::default());
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
-    let window = Duration::from_secs(600);
-    let once = |nonce: &str| limiter.once(&["signatures/bots", "bot-1", nonce], window, &bed.ports());
-    assert!(matches!(once("n1"), Verdict::Admitted { .. }));
-    assert!(matches!(once("n1"), Verdict::Exceeded { .. }));
-    assert!(matches!(once("n2"), Verdict::Admitted { .. }));
-    bed.clock.advance(window);
-    assert!(matches!(once("n1"), Verdict::Admitted { .. }));
-}
-
-#[test]
 fn parts_of_a_key_cannot_run_into_each_other() {
     let bed = Bed::new(MemoryState::default());
-    let limiter = Limiter::open("t", &bed.state, [1; 16]);
     let limit = limit(1, Duration::from_secs(10), None);
-    let check = |parts: &[&str]| limiter.check(&limit, parts.iter(), &bed.ports());
+    let limiter = limiter(&limit);
+    let check = |parts: &[&str]| check_parts(&limiter, &limit, parts, &bed);
     assert!(matches!(check(&["ab", "c"]), Verdict::Admitted { .. }));
     assert!(matches!(check(&["a", "bc"]), Verdict::Admitted { .. }));
     assert!(matches!(check(&["ab", "c"]), Verdict::Exceeded { .. }));
@@ -212,7 +278,8 @@ fn parts_of_a_key_cannot_run_into_each_other() {
 
 #[test]
 fn what_is_out_of_range_is_named() {
-    let new = |quota, window, burst| Limit::new("l".into(), Vec::new(), quota, window, burst).map(drop);
+    let new =
+        |quota, window, burst| Limit::new("l".into(), Vec::new(), quota, window, burst, 131_072).map(drop);
     assert_eq!(new(0, Duration::from_secs(1), None).unwrap_err().0, "quota");
     assert_eq!(new(1, Duration::from_secs(1), Some(0)).unwrap_err().0, "burst");
     assert_eq!(
@@ -229,17 +296,36 @@ fn what_is_out_of_range_is_named() {
 #[test]
 fn headers_as_the_draft_has_them() {
     let limit = limit(200, Duration::from_millis(10_500), None);
-    assert_eq!(&**limit.policy(), "\"l\";q=200;w=11");
+    assert_eq!(limit.policy(), "\"l\";q=200;w=11");
     let mut state = String::new();
-    limit
-        .report(&Verdict::Admitted { remaining: 7 })
-        .append_state(&mut state);
-    limit
-        .report(&Verdict::Exceeded {
-            wait: Duration::from_millis(1_001),
-        })
-        .append_state(&mut state);
+    let standing = |remaining, millis| Standing {
+        remaining,
+        next: Duration::from_millis(millis),
+    };
+    limit.report(standing(7, 1_000), true).append_state(&mut state);
+    limit.report(standing(0, 1_001), false).append_state(&mut state);
     assert_eq!(state, "\"l\";r=7;t=1, \"l\";r=0;t=2");
+}
+
+#[test]
+fn what_is_left_and_when_there_is_more() {
+    let limit = limit(5, Duration::from_secs(10), None);
+    let at = |arrival_ms: u64| {
+        let now = Duration::from_secs(1_000).as_nanos() as u64;
+        let standing = limit.standing(Some(now + arrival_ms * 1_000_000), now);
+        (standing.remaining, standing.next.as_millis())
+    };
+    for (used, standing) in [
+        (0, (5, 0)),
+        (1, (4, 1)),
+        (1_500, (4, 1_500)),
+        (2_000, (4, 2_000)),
+        (2_001, (3, 1)),
+        (9_999, (0, 1_999)),
+        (10_000, (0, 2_000)),
+    ] {
+        assert_eq!(at(used), standing, "{used} ms used");
+    }
 }
 
 proptest! {
@@ -252,9 +338,9 @@ proptest! {
         pauses in proptest::collection::vec(0u64..400, 1..200),
     ) {
         let bed = Bed::new(MemoryState::default());
-        let limiter = Limiter::open("t", &bed.state, [1; 16]);
         let window = Duration::from_millis(window_ms);
         let limit = limit(quota, window, Some(burst));
+        let limiter = limiter(&limit);
         let period = (window / quota).as_nanos();
         let admitted = RefCell::new(Vec::new());
         for pause in pauses {

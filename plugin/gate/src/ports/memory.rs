@@ -21,13 +21,21 @@ impl SharedState for MemoryState {
 
     fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
         let mut values = self.values.borrow_mut();
-        let entry = values.entry(key.to_owned()).or_insert_with(|| (Vec::new(), 0));
-        if expected.is_some_and(|expected| expected.get() != entry.1) {
+        let held = values.get(key).map(|(_, version)| *version);
+        if expected.is_some_and(|expected| Some(expected.get()) != held) {
             return Err(Conflict);
         }
         // Versions go round without ever being zero.
-        *entry = (value.to_vec(), entry.1.checked_add(1).unwrap_or(1));
+        let next = held.unwrap_or(0).checked_add(1).unwrap_or(1);
+        values.insert(key.to_owned(), (value.to_vec(), next));
         Ok(())
+    }
+
+    fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
+        if self.values.borrow().contains_key(key) {
+            return Err(Conflict);
+        }
+        self.set(key, value, None)
     }
 }
 
@@ -80,5 +88,7 @@ mod tests {
         assert_eq!(state.set("k", b"3", Some(version)), Err(Conflict));
         assert_eq!(state.get("k").unwrap().0, b"2");
         assert_eq!(state.set("absent", b"", Some(version)), Err(Conflict));
+        assert_eq!(state.create("k", b"4"), Err(Conflict));
+        assert_eq!(state.create("new", b"1"), Ok(()));
     }
 }

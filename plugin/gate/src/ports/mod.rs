@@ -29,12 +29,18 @@ pub trait SharedState {
     /// The value under `key` and its version.
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)>;
 
-    /// Replaces the value under `key` if its version still is `expected`; creates it where `expected` is `None`,
+    /// Replaces the value under `key` if its version still is `expected`; writes it outright where `expected` is `None`,
     /// which overwrites whatever another wrote in the meantime.
     ///
     /// # Errors
     /// [`Conflict`] if the version changed.
     fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict>;
+
+    /// Writes the value under `key` if there is none.
+    ///
+    /// # Errors
+    /// [`Conflict`] if there is one.
+    fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
 }
 
 /// The token's signature is not the key's.

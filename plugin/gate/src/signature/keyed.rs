@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 use super::{mac, mac_from_hex};
 use crate::Reason;
 use crate::identity::Identity;
-use crate::limit::{Limiter, Verdict};
 use crate::ports::Ports;
+use crate::replay::{Nonces, Use};
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
@@ -26,8 +26,8 @@ pub(crate) struct Keyed {
     pub(crate) headers: Headers,
     pub(crate) keys: HashMap<String, Signer>,
     pub(crate) max_skew: Duration,
-    /// Remembers nonces for as long as their timestamp could be accepted; none if replays are allowed.
-    pub(crate) replay: bool,
+    /// How many nonces of a key are kept at the most; none if replays are allowed.
+    pub(crate) nonces: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -163,18 +163,11 @@ impl Keyed {
         }
     }
 
-    /// As long as a timestamp can be accepted, and a second more: timestamps have whole seconds.
-    fn nonce_window(&self) -> Duration {
-        self.max_skew
-            .saturating_mul(2)
-            .saturating_add(Duration::from_secs(1))
-    }
-
     pub(crate) fn finish(
         &self,
         pending: Pending,
         label: &str,
-        replays: Option<&Limiter>,
+        used: Option<&Nonces>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
         // Once more: a body that trickles in could outlast the memory of its nonce.
@@ -200,14 +193,16 @@ impl Keyed {
             return Err(Reason::SignatureMismatch);
         }
         // Only who holds the secret gets this far, so that nobody else can fill the memory of nonces.
-        if self.replay {
-            let replays = replays.ok_or(Reason::LimitUnavailable)?;
-            let key = [label, &pending.key_id, &pending.nonce];
-            match replays.once(&key, self.nonce_window(), ports) {
-                Verdict::Admitted { .. } => {}
-                Verdict::Exceeded { .. } => return Err(Reason::SignatureReplayed),
-                Verdict::Unavailable => return Err(Reason::LimitUnavailable),
-            }
+        if let Some(capacity) = self.nonces {
+            let this = Use {
+                entry: label,
+                key_id: &pending.key_id,
+                nonce: &pending.nonce,
+                timestamp: pending.timestamp,
+                max_skew: self.max_skew,
+                capacity,
+            };
+            used.ok_or(Reason::LimitUnavailable)?.take(&this, ports)?;
         }
         Ok(Rc::clone(&signer.identity))
     }

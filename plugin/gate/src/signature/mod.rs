@@ -11,8 +11,8 @@ use sha2::Sha256;
 
 use crate::Reason;
 use crate::identity::Identity;
-use crate::limit::Limiter;
 use crate::ports::Ports;
+use crate::replay::Nonces;
 use crate::request::Request;
 use crate::secret::Secret;
 
@@ -55,7 +55,7 @@ enum PendingKind {
 impl Scheme {
     /// Whether nonces are remembered.
     pub(crate) fn remembers(&self) -> bool {
-        matches!(&self.kind, Kind::Keyed(keyed) if keyed.replay)
+        matches!(&self.kind, Kind::Keyed(keyed) if keyed.nonces.is_some())
     }
 
     /// The headers that carry the signature.
@@ -91,13 +91,13 @@ impl Scheme {
     pub(crate) fn finish(
         &self,
         pending: Pending,
-        replays: Option<&Limiter>,
+        used: Option<&Nonces>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
         let identity = match (&self.kind, pending.kind) {
             (Kind::Github(scheme), PendingKind::Github(pending)) => scheme.finish(pending),
             (Kind::Keyed(scheme), PendingKind::Keyed(pending)) => {
-                scheme.finish(pending, &self.label, replays, ports)
+                scheme.finish(pending, &self.label, used, ports)
             }
             _ => Err(Reason::GateFailed),
         }?;

@@ -1,0 +1,150 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::ports::memory::{ManualClock, MemoryState};
+use crate::ports::{Clock as _, Event, Metrics, PureRust};
+
+struct Silent;
+
+impl Metrics for Silent {
+    fn note(&self, _: &Event<'_>) {}
+}
+
+struct Bed {
+    clock: ManualClock,
+    state: MemoryState,
+    nonces: Nonces,
+}
+
+const NOW: u64 = 1_767_225_600;
+
+impl Bed {
+    fn new() -> Self {
+        Self {
+            clock: ManualClock::at(Duration::from_secs(NOW)),
+            state: MemoryState::default(),
+            nonces: Nonces::new([1; 16]),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.wall().as_secs()
+    }
+
+    fn take(&self, used: &Use<'_>) -> Result<(), Reason> {
+        let ports = Ports {
+            clock: &self.clock,
+            state: &self.state,
+            verifier: &PureRust,
+            metrics: &Silent,
+        };
+        self.nonces.take(used, &ports)
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Use<'static> {
+    Use {
+        entry: "signatures/bots",
+        key_id,
+        nonce: nonce.to_owned().leak(),
+        timestamp,
+        max_skew: Duration::from_secs(max_skew),
+        capacity: 1_024,
+    }
+}
+
+#[test]
+fn once_means_once_as_long_as_the_timestamp_could_pass() {
+    let bed = Bed::new();
+    // From a clock that is ahead: it could pass for twice the skew.
+    let first = used("k", "n1", NOW + 300, 300);
+    assert_eq!(bed.take(&first), Ok(()));
+    assert_eq!(bed.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(bed.take(&used("k", "n2", NOW, 300)), Ok(()));
+    bed.advance(600);
+    assert_eq!(bed.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(
+        bed.take(&used("k", "n2", bed.now(), 300)),
+        Err(Reason::SignatureReplayed),
+        "kept while there is room and no need to drop it"
+    );
+}
+
+#[test]
+fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
+    let bed = Bed::new();
+    assert_eq!(bed.take(&used("victim", "n", NOW, 300)), Ok(()));
+    let mut full = 0;
+    for n in 0..10_000 {
+        match bed.take(&used("flood", &format!("n{n}"), NOW, 300)) {
+            Ok(()) => {}
+            Err(reason) => {
+                assert_eq!(reason, Reason::ReplayMemoryFull);
+                full += 1;
+            }
+        }
+    }
+    assert!(full > 10_000 - 3_000, "{full} refused");
+    assert_eq!(
+        bed.take(&used("victim", "n", NOW, 300)),
+        Err(Reason::SignatureReplayed)
+    );
+    assert_eq!(bed.take(&used("victim", "other", NOW, 300)), Ok(()));
+    // Room again, once the timestamps are too old to pass.
+    bed.advance(301);
+    assert_eq!(bed.take(&used("flood", "later", bed.now(), 300)), Ok(()));
+}
+
+#[test]
+fn a_larger_skew_does_not_reopen_what_was_used() {
+    let bed = Bed::new();
+    let nonces: Vec<String> = (0..2_000).map(|n| format!("n{n}")).collect();
+    let accepted: Vec<_> = nonces
+        .iter()
+        .filter(|nonce| bed.take(&used("k", nonce, NOW, 10)).is_ok())
+        .collect();
+    assert!(!accepted.is_empty());
+    bed.advance(60);
+    // Others come, for which the old ones are dropped.
+    for n in 0..2_000 {
+        let _ = bed.take(&used("k", &format!("later{n}"), bed.now(), 10));
+    }
+    for nonce in accepted {
+        assert!(
+            bed.take(&used("k", nonce, NOW, 3_600)).is_err(),
+            "{nonce} passed a second time"
+        );
+    }
+}
+
+proptest! {
+    /// Whatever the clock does, and however the skew changes: what passed does not pass again.
+    #[test]
+    fn nothing_passes_twice(
+        steps in proptest::collection::vec((0u8..30, 0u64..200, 0u64..100, 1u64..100), 1..300),
+    ) {
+        let state = MemoryState::default();
+        let nonces = Nonces::new([1; 16]);
+        let mut passed = std::collections::BTreeSet::new();
+        for (nonce, now, offset, max_skew) in steps {
+            let clock = ManualClock::at(Duration::from_secs(NOW + now));
+            let timestamp = NOW + now + 50 - offset;
+            if (NOW + now).abs_diff(timestamp) > max_skew {
+                continue;
+            }
+            let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, metrics: &Silent };
+            let name = format!("n{nonce}");
+            let used = Use {
+                entry: "e", key_id: "k", nonce: &name, timestamp,
+                max_skew: Duration::from_secs(max_skew), capacity: 1,
+            };
+            if nonces.take(&used, &ports).is_ok() {
+                prop_assert!(passed.insert((nonce, timestamp)), "{nonce} of {timestamp} passed twice");
+            }
+        }
+    }
+}

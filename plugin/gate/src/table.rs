@@ -1,0 +1,248 @@
+//! Tables of the shared state: what is known of many keys, in memory that is bounded whatever keys come.
+//!
+//! A table is set-associative, as a processor's cache is. A key's keyed hash picks a bucket; a bucket is one value of the
+//! shared state, and holds up to a number of slots of 16 bytes: a fingerprint of the key, and a number. One read and one
+//! compare-and-set a request, whatever the number of keys.
+//!
+//! 1. What shares a table shares its fate, so each limit has a table, and each signing key: who fills one harms nobody
+//!    else's.
+//! 2. A bucket exists once something is written to it, and holds the slots in use. So a table that is used little costs
+//!    little, and its bound may change without anything being forgotten: the number of buckets does not.
+//! 3. The hash is keyed by random bytes drawn when the first table is opened, so that nobody can choose keys that
+//!    collide. Each part of a key is hashed with its length, so that parts cannot run into each other.
+//! 4. What a full bucket means is for its user to say: a limit gives up a key, the memory of nonces refuses.
+
+use std::fmt::Write as _;
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::ports::{Conflict, SharedState, Version};
+
+const SLOT: usize = 16;
+
+/// The name of the hash's secret in the shared state.
+const SEED: &str = "postern.seed";
+
+/// How often a write may be lost to other workers before the request is refused. One of the contenders always wins,
+/// so that a loss per worker and request is already rare.
+pub(crate) const ATTEMPTS: usize = 1_000;
+
+/// The secret of the hash, shared by all who share the state.
+pub(crate) type Seed = [u8; 16];
+
+/// The seed that the shared state holds; `random`, if it holds none yet. `None` if it can hold nothing.
+pub(crate) fn seed(state: &dyn SharedState, random: Seed) -> Option<Seed> {
+    let held = || state.get(SEED).and_then(|(bytes, _)| Seed::try_from(bytes).ok());
+    if let Some(seed) = held() {
+        return Some(seed);
+    }
+    // Whoever is first has made it; the others read it.
+    let _ = state.create(SEED, &random);
+    held()
+}
+
+/// A table in the shared state.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    prefix: String,
+    seed: Seed,
+    buckets: u32,
+    ways: usize,
+}
+
+/// Where a key stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    bucket: String,
+    fingerprint: u64,
+}
+
+/// A bucket as it was read.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    slots: Vec<Slot>,
+    version: Option<Version>,
+}
+
+/// A key's fingerprint, never zero in a slot of a key, and its number.
+pub(crate) type Slot = (u64, u64);
+
+/// The shared state holds what is no bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+impl Table {
+    /// A table called `kind` and `name` of at most `slots` slots in `buckets` buckets. The latter must not change.
+    pub(crate) fn new(kind: &str, name: &[&str], seed: Seed, buckets: u32, slots: u32) -> Self {
+        let hash = hash(&seed, kind, name.iter());
+        Self {
+            prefix: format!("{kind}.{:016x}.", hash.0),
+            seed,
+            buckets: buckets.max(1),
+            ways: slots.div_ceil(buckets.max(1)).max(1) as usize,
+        }
+    }
+
+    /// How many slots a bucket may hold.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways
+    }
+
+    /// The place of a key in a `space` of its own, given in parts.
+    pub(crate) fn place<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Place {
+        let (high, low) = hash(&self.seed, space, parts);
+        let mut bucket = String::with_capacity(self.prefix.len().saturating_add(8));
+        bucket.push_str(&self.prefix);
+        let _ = write!(bucket, "{:x}", high % u64::from(self.buckets));
+        Place {
+            bucket,
+            // Zero is no key's.
+            fingerprint: low.max(1),
+        }
+    }
+
+    /// Reads the bucket of a place.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if there is something else under its name.
+    pub(crate) fn read(&self, state: &dyn SharedState, place: &Place) -> Result<Bucket, Unreadable> {
+        let Some((bytes, version)) = state.get(&place.bucket) else {
+            return Ok(Bucket {
+                slots: Vec::new(),
+                version: None,
+            });
+        };
+        let (chunks, rest) = bytes.as_chunks::<SLOT>();
+        if !rest.is_empty() {
+            return Err(Unreadable);
+        }
+        let slot = |bytes: &[u8; SLOT]| {
+            let both = u128::from_le_bytes(*bytes);
+            (both as u64, (both >> 64) as u64)
+        };
+        Ok(Bucket {
+            slots: chunks.iter().map(slot).collect(),
+            version: Some(version),
+        })
+    }
+
+    /// Writes the bucket of a place, if nobody else has since it was read.
+    ///
+    /// # Errors
+    /// [`Conflict`] if somebody has.
+    pub(crate) fn write(
+        &self,
+        state: &dyn SharedState,
+        place: &Place,
+        bucket: &Bucket,
+    ) -> Result<(), Conflict> {
+        let mut bytes = Vec::with_capacity(bucket.slots.len().saturating_mul(SLOT));
+        for (fingerprint, number) in &bucket.slots {
+            bytes.extend((u128::from(*fingerprint) | (u128::from(*number) << 64)).to_le_bytes());
+        }
+        match bucket.version {
+            Some(version) => state.set(&place.bucket, &bytes, Some(version)),
+            None => state.create(&place.bucket, &bytes),
+        }
+    }
+}
+
+impl Bucket {
+    /// The number of a key, if the bucket holds it.
+    pub(crate) fn get(&self, place: &Place) -> Option<u64> {
+        self.find(place.fingerprint)
+    }
+
+    pub(crate) fn find(&self, fingerprint: u64) -> Option<u64> {
+        let found = self.slots.iter().find(|(held, _)| *held == fingerprint)?;
+        Some(found.1)
+    }
+
+    /// Sets the number of a key. False if the bucket holds `ways` others.
+    pub(crate) fn put(&mut self, place: &Place, number: u64, ways: usize) -> bool {
+        let room = self.slots.len() < ways;
+        let held = self.slots.iter_mut().find(|(held, _)| *held == place.fingerprint);
+        if let Some((_, held)) = held {
+            *held = number;
+            return true;
+        }
+        if room {
+            self.slots.push((place.fingerprint, number));
+        }
+        room
+    }
+
+    /// The slots, for what is to be done with all of them.
+    pub(crate) fn slots(&mut self) -> &mut Vec<Slot> {
+        &mut self.slots
+    }
+}
+
+fn hash<P: AsRef<[u8]>>(seed: &Seed, space: &str, parts: impl Iterator<Item = P>) -> (u64, u64) {
+    let mut hasher = SipHasher13::new_with_key(seed);
+    let mut write = |part: &[u8]| {
+        hasher.write_u64(part.len() as u64);
+        hasher.write(part);
+    };
+    write(space.as_bytes());
+    parts.for_each(|part| write(part.as_ref()));
+    let hash = hasher.finish128();
+    (hash.h1, hash.h2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::memory::MemoryState;
+
+    #[test]
+    fn whoever_is_first_draws_the_seed() {
+        let state = MemoryState::default();
+        assert_eq!(seed(&state, [1; 16]), Some([1; 16]));
+        assert_eq!(seed(&state, [2; 16]), Some([1; 16]));
+    }
+
+    #[test]
+    fn two_workers_that_make_a_bucket_do_not_overwrite_each_other() {
+        let state = MemoryState::default();
+        let table = Table::new("t", &["a"], [1; 16], 1, 8);
+        let (one, two) = (table.place("", ["1"].iter()), table.place("", ["2"].iter()));
+        let mut first = table.read(&state, &one).unwrap();
+        let mut second = table.read(&state, &two).unwrap();
+        assert!(first.put(&one, 7, table.ways()) && second.put(&two, 8, table.ways()));
+        assert_eq!(table.write(&state, &one, &first), Ok(()));
+        assert_eq!(table.write(&state, &two, &second), Err(Conflict));
+        assert_eq!(table.read(&state, &one).unwrap().get(&one), Some(7));
+    }
+
+    #[test]
+    fn what_is_no_bucket_is_not_read_as_one() {
+        let state = MemoryState::default();
+        let table = Table::new("t", &["a"], [1; 16], 1, 8);
+        let place = table.place("", ["1"].iter());
+        state.set(&place.bucket, b"seventeen bytes..", None).unwrap();
+        assert_eq!(table.read(&state, &place).err(), Some(Unreadable));
+    }
+
+    #[test]
+    fn parts_of_a_key_cannot_run_into_each_other() {
+        let table = Table::new("t", &["a"], [1; 16], 1, 8);
+        let place = |parts: &[&str]| table.place("", parts.iter());
+        assert_ne!(place(&["ab", "c"]), place(&["a", "bc"]));
+        assert_eq!(place(&["ab", "c"]), place(&["ab", "c"]));
+    }
+
+    #[test]
+    fn a_bound_may_change_and_nothing_is_forgotten() {
+        let state = MemoryState::default();
+        let small = Table::new("t", &["a"], [1; 16], 4, 8);
+        let large = Table::new("t", &["a"], [1; 16], 4, 8_000);
+        let place = small.place("", ["1"].iter());
+        let mut bucket = small.read(&state, &place).unwrap();
+        bucket.put(&place, 7, small.ways());
+        small.write(&state, &place, &bucket).unwrap();
+        let again = large.place("", ["1"].iter());
+        assert_eq!(large.read(&state, &again).unwrap().get(&again), Some(7));
+    }
+}
