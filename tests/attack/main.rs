@@ -10,4 +10,5 @@
 )]
 
 mod hosts;
+mod tables;
 mod waiting;

@@ -271,8 +271,12 @@ impl Issuer {
             .ok_or("answered without a body")?;
         let begun = self.record().0.attempted;
         let begun = begun.unwrap_or_else(|| ProxyClock.monotonic());
-        gate.install_keys(self.index, &body, begun)
+        let passed_over = gate
+            .install_keys(self.index, &body, begun)
             .map_err(|e| e.to_string())?;
+        for why in passed_over {
+            log::warn!("postern: keys from {}: {why}", self.remote.uri);
+        }
         Ok(body)
     }
 

@@ -59,7 +59,9 @@ impl Root {
             .flatten()
             .ok_or("the plugin has no configuration")?;
         let config = config::from_json(&text).map_err(|e| e.to_string())?;
-        let secrets = |name: &str| std::env::var(name).ok().map(Secret::new);
+        // Bytes, not text: a secret need not be UTF-8.
+        let secrets =
+            |name: &str| std::env::var_os(name).map(|value| Secret::new(value.into_encoded_bytes()));
         let gate = Gate::compile(&config, &secrets).map_err(|e| e.to_string())?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| format!("the proxy gave no random bytes: {e}"))?;

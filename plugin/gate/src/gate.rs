@@ -132,11 +132,17 @@ impl Gate {
             .position(|issuer| issuer.label.strip_prefix("issuers/") == Some(name))
     }
 
-    /// Takes a fetched key set of an issuer into use. `fetched` is when, on the shared monotonic clock.
+    /// Takes a fetched key set of an issuer into use. `fetched` is when, on the shared monotonic clock. Returns what is
+    /// worth a word to operators: signature keys that are passed over, and why.
     ///
     /// # Errors
     /// [`KeySetError`] if the document is no key set or holds no usable key; the keys held stay in use.
-    pub fn install_keys(&self, issuer: usize, jwks: &[u8], fetched: Duration) -> Result<(), KeySetError> {
+    pub fn install_keys(
+        &self,
+        issuer: usize,
+        jwks: &[u8],
+        fetched: Duration,
+    ) -> Result<Vec<String>, KeySetError> {
         self.issuers.install(issuer, jwks, fetched)
     }
 

@@ -20,6 +20,14 @@ pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
+/// The signature of a request in the `keyed` scheme, in hexadecimal, as docs/configuration.md has it.
+#[must_use]
+pub fn keyed(secret: &str, method: &str, target: &str, timestamp: u64, nonce: &str, body: &[u8]) -> String {
+    let digest = hex(&Sha256::digest(body));
+    let text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n{digest}");
+    hex(&hmac_sha256(secret.as_bytes(), text.as_bytes()))
+}
+
 /// How an API key stands in a `gate.yaml`: `sha256:` and its SHA-256.
 #[must_use]
 pub fn api_key_digest(key: impl AsRef<[u8]>) -> String {

@@ -298,3 +298,58 @@ fn callers_of_two_entries_with_one_name_are_counted_apart() {
         Reason::LimitExceeded
     );
 }
+
+fn header<'a>(step: &'a Step, name: &str) -> &'a str {
+    let headers = &refused(step).headers;
+    let found = headers.iter().find(|(header, _)| *header == name);
+    found.map_or("", |(_, value)| value)
+}
+
+/// A request that one limit refuses is charged to none, whether that limit counts before the caller is known or after.
+#[test]
+fn limits_of_a_rule_are_all_or_nothing() {
+    let bed = Bed::new(&json!({
+        "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
+        "limits": {
+            "address": {"quota": 50, "window": "1d", "key": ["address"]},
+            "day": {"quota": 100, "window": "1d", "key": ["subject"]},
+            "second": {"quota": 1, "window": "1s", "key": ["subject"]},
+        },
+        "rules": [{"name": "all", "authenticate": {"any": ["api_keys/agents"]}, "limits": ["day", "second", "address"]}],
+    }));
+    let call = || bed.get("/", &[("x-api-key", "alpha")]);
+    admitted(&call());
+    for _ in 0..130 {
+        let step = call();
+        assert_eq!(refused(&step).reason, Reason::LimitExceeded);
+        assert_eq!(header(&step, "retry-after"), "1");
+        assert_eq!(
+            header(&step, "ratelimit"),
+            "\"address\";r=49;t=1728, \"day\";r=99;t=864, \"second\";r=0;t=1"
+        );
+    }
+    for _ in 0..20 {
+        bed.advance(Duration::from_secs(1));
+        admitted(&call());
+    }
+}
+
+#[test]
+fn retry_after_is_true_for_every_limit() {
+    let bed = Bed::new(&json!({
+        "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
+        "limits": {
+            "long": {"quota": 1, "window": "60s", "key": ["subject"]},
+            "short": {"quota": 1, "window": "2s", "key": ["subject", "header:x-a"]},
+        },
+        "rules": [{"name": "all", "authenticate": {"any": ["api_keys/agents"]}, "limits": ["short", "long"]}],
+    }));
+    let call = || bed.get("/", &[("x-api-key", "alpha")]);
+    admitted(&call());
+    bed.advance(Duration::from_millis(500));
+    assert_eq!(header(&call(), "retry-after"), "60");
+    bed.advance(Duration::from_millis(59_499));
+    assert_eq!(header(&call(), "retry-after"), "1");
+    bed.advance(Duration::from_millis(1));
+    admitted(&call());
+}

@@ -111,17 +111,24 @@ impl Issuers {
     }
 
     /// Takes a fetched key set into use and forgets what older keys verified.
-    pub(crate) fn install(&self, issuer: usize, jwks: &[u8], fetched: Duration) -> Result<(), KeySetError> {
+    /// Returns what is worth a word to operators: keys that are passed over.
+    pub(crate) fn install(
+        &self,
+        issuer: usize,
+        jwks: &[u8],
+        fetched: Duration,
+    ) -> Result<Vec<String>, KeySetError> {
         let Some(issuer) = self.list.get(issuer) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let set = KeySet::from_json(jwks, &issuer.algorithms)?;
+        let passed_over = set.passed_over().to_vec();
         *issuer.keys.borrow_mut() = Held {
             set: Some(set),
             fetched,
         };
         self.memory.borrow_mut().clear();
-        Ok(())
+        Ok(passed_over)
     }
 
     /// Verifies `token`, which must be of one of the `accepted` issuers (indices). With `fetched`, keys were fetched
@@ -257,18 +264,18 @@ impl Issuer {
         }
         let held = self.keys.borrow();
         let set = held.set.as_ref().ok_or(Reason::KeysUnavailable)?;
-        let Some(key) = set.find(*algorithm, unverified.kid.as_deref()) else {
+        let keys = set.candidates(*algorithm, unverified.kid.as_deref());
+        if keys.is_empty() {
             let may_fetch = self.remote.is_some() && !fetched && unverified.kid.is_some();
             return Err(if may_fetch {
                 Stop::NeedKeys(index)
             } else {
                 Reason::TokenKeyUnknown.into()
             });
-        };
-        ports
-            .verifier
-            .verify(key, token)
-            .map_err(|_| Reason::TokenSignature)?;
+        }
+        if !keys.iter().any(|key| ports.verifier.verify(key, token).is_ok()) {
+            return Err(Reason::TokenSignature.into());
+        }
         Ok(self.identify(unverified)?)
     }
 

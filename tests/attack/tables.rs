@@ -1,0 +1,122 @@
+//! One caller who fills a table that others are counted in, or one key whose nonces push out another's.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use postern_e2e::{Answer, Bed, Call, Connection, Setup, Version, client};
+use postern_testbed::sign;
+use serde_json::{Value, json};
+
+fn gate(nonces: u32, max_skew: &str) -> Value {
+    let gated = json!({"any": ["api_keys/agents"]});
+    json!({
+        "api_keys": {"agents": {"keys": [{"id": "victim", "digest": sign::api_key_digest("victim")}]}},
+        "signatures": {"bots": {
+            "scheme": "keyed", "header_prefix": "x-bot-", "max_skew": max_skew, "nonces": nonces,
+            "keys": [
+                {"id": "loud", "secrets": [{"env": "LOUD_SECRET"}]},
+                {"id": "quiet", "secrets": [{"env": "QUIET_SECRET"}]},
+            ],
+        }},
+        "limits": {
+            "anybody": {"quota": 1, "window": "1d", "key": ["header:x-client"], "keys": 4096},
+            "victim": {"quota": 5, "window": "1h", "key": ["subject"], "keys": 4096},
+        },
+        "rules": [
+            {"name": "open", "match": {"path": {"prefix": "/direct/open"}}, "open": true, "limits": ["anybody"]},
+            {"name": "gated", "match": {"path": {"prefix": "/direct/gated"}}, "authenticate": gated, "limits": ["victim"]},
+            {"name": "signed", "match": {"path": {"prefix": "/direct/signed"}},
+             "authenticate": {"any": ["signatures/bots"]}},
+        ],
+    })
+}
+
+fn setup(nonces: u32, max_skew: &str) -> Setup {
+    Setup::new(gate(nonces, max_skew))
+        .env("LOUD_SECRET", LOUD)
+        .env("QUIET_SECRET", QUIET)
+}
+
+const LOUD: &str = "the-secret-of-the-loud-one-000000";
+const QUIET: &str = "the-secret-of-the-quiet-one-00000";
+
+/// Sends GETs with these header lines, pipelined, and reads the answers.
+async fn pipelined(bed: &Bed, requests: &[String]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for batch in requests.chunks(50) {
+        let mut connection = Connection::open(bed.envoy.addr()).await;
+        for request in batch {
+            connection.write(request.as_bytes()).await;
+            answers.push(connection.answer().await.expect("an answer"));
+        }
+    }
+    answers
+}
+
+fn signed(key: &str, secret: &str, nonce: &str, timestamp: u64) -> String {
+    let path = "/direct/signed/x";
+    let signature = sign::keyed(secret, "GET", path, timestamp, nonce, b"");
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: a\r\nx-bot-key-id: {key}\r\nx-bot-timestamp: {timestamp}\r\n\
+         x-bot-nonce: {nonce}\r\nx-bot-signature: {signature}\r\n\r\n"
+    )
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[tokio::test]
+async fn a_flood_of_one_limit_resets_nobody_elses_count() {
+    let bed = setup(1_024, "300s").start();
+    let client = client(Version::Http1);
+    let victim = Call::get("/direct/gated").api_key("victim");
+    for _ in 0..5 {
+        victim
+            .send(&client, &bed)
+            .await
+            .expect(200, None, "within the quota");
+    }
+    // Several times as many keys as the flooded limit counts at once.
+    let flood: Vec<String> = (0..20_000)
+        .map(|n| format!("GET /direct/open HTTP/1.1\r\nhost: a\r\nx-client: {n}\r\n\r\n"))
+        .collect();
+    for answer in pipelined(&bed, &flood).await {
+        answer.expect(200, None, "each of the flood is new");
+    }
+    for _ in 0..20 {
+        let answer = victim.send(&client, &bed).await;
+        answer.expect(429, Some("limit_exceeded"), "the count is kept");
+    }
+    bed.assert_sound("a flood");
+}
+
+#[tokio::test]
+async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
+    let bed = setup(1_024, "300s").start();
+    let used = signed("quiet", QUIET, "nonce-of-quiet", now());
+    let first = pipelined(&bed, std::slice::from_ref(&used)).await;
+    first[0].expect(200, None, "the first use");
+    let flood: Vec<String> = (0..4_000)
+        .map(|n| signed("loud", LOUD, &format!("nonce-{n}"), now()))
+        .collect();
+    let answers = pipelined(&bed, &flood).await;
+    let full = answers
+        .iter()
+        .filter(|answer| answer.verdict() == (503, Some("replay_memory_full".to_owned())))
+        .count();
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(passed + full, flood.len());
+    assert!(full > 1_000, "{full} refused because the memory is full");
+    // What passed does not pass again, and the other key is untouched.
+    for (request, answer) in flood.iter().zip(&answers).take(200) {
+        if answer.status == 200 {
+            let again = pipelined(&bed, std::slice::from_ref(request)).await;
+            again[0].expect(401, Some("signature_invalid"), "a replay by the loud key");
+        }
+    }
+    let again = pipelined(&bed, &[used, signed("quiet", QUIET, "another-nonce", now())]).await;
+    again[0].expect(401, Some("signature_invalid"), "a replay by the quiet key");
+    again[1].expect(200, None, "a new nonce of the quiet key");
+    bed.expect_count("signed.replay_memory_full", full as u64);
+    bed.assert_sound("nonces");
+}
