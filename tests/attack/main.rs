@@ -9,6 +9,8 @@
     reason = "for tests: what does not work ends the test"
 )]
 
+mod generated;
 mod hosts;
 mod tables;
+mod tokens;
 mod waiting;

@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Streams {
     stream: BufReader<TcpStream>,
     sent: u32,
+    answered: u32,
 }
 
 impl Streams {
@@ -29,6 +30,7 @@ impl Streams {
         Self {
             stream: BufReader::new(stream),
             sent: 0,
+            answered: 0,
         }
     }
 
@@ -55,23 +57,35 @@ impl Streams {
     /// # Panics
     /// If the server ends a stream or the connection otherwise, or an answer does not come.
     pub async fn admitted(mut self) -> usize {
-        let (mut answered, mut admitted) = (0, 0);
-        while answered < self.sent {
+        self.verdicts()
+            .await
+            .into_iter()
+            .filter(|admitted| *admitted)
+            .count()
+    }
+
+    /// Waits until every request sent so far is answered. For each, in their order, whether it was with 200.
+    ///
+    /// # Panics
+    /// As [`admitted`](Self::admitted).
+    pub async fn verdicts(&mut self) -> Vec<bool> {
+        let mut admitted = vec![false; self.sent as usize];
+        while self.answered < self.sent {
             let mut head = [0; 9];
             let read = timeout(PATIENCE, self.stream.read_exact(&mut head)).await;
             read.expect("an answer in time").expect("a whole answer");
-            let [_, high, low, kind, flags, ..] = head;
+            let [_, high, low, kind, flags, stream @ ..] = head;
             let mut payload = vec![0; usize::from(high) << 8 | usize::from(low)];
             self.stream.read_exact(&mut payload).await.unwrap();
             match kind {
                 // HEADERS. 0x88 is ":status: 200" (RFC 7541, appendix A).
-                1 => admitted += usize::from(payload[0] == 0x88),
+                1 => admitted[u32::from_be_bytes(stream) as usize / 2] = payload[0] == 0x88,
                 // SETTINGS want an acknowledgement.
                 4 if flags == 0 => self.stream.write_all(SETTINGS_ACK).await.unwrap(),
                 3 | 7 => panic!("the server ended a stream or the connection: {payload:?}"),
                 _ => {}
             }
-            answered += u32::from(kind <= 1 && flags & 1 == 1);
+            self.answered += u32::from(kind <= 1 && flags & 1 == 1);
         }
         admitted
     }
