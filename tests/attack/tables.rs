@@ -97,7 +97,7 @@ async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
     let first = pipelined(&bed, std::slice::from_ref(&used)).await;
     first[0].expect(200, None, "the first use");
     let flood: Vec<String> = (0..4_000)
-        .map(|n| signed("loud", LOUD, &format!("nonce-{n}"), now()))
+        .map(|n| signed("loud", LOUD, &format!("flood-nonce-{n}"), now()))
         .collect();
     let answers = pipelined(&bed, &flood).await;
     let full = answers

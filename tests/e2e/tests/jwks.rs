@@ -170,7 +170,7 @@ async fn rotation_outage_and_a_flood_of_unknown_keys() {
     assert_eq!(bed.idp.fetches(), 2, "one fetch for a new key");
     until(401, &bed, &first, Duration::from_secs(2)).await;
 
-    // A flood of unknown keys: one fetch per cooldown at most, and good tokens pass all the while.
+    // A flood of unknown keys: fetches within the budget, and good tokens pass all the while.
     let fetched = bed.idp.fetches();
     let started = Instant::now();
     let mut generation = 0;
@@ -187,7 +187,8 @@ async fn rotation_outage_and_a_flood_of_unknown_keys() {
         }
         until(200, &bed, &rotated[0], Duration::ZERO).await;
     }
-    let allowed = started.elapsed().as_secs() + 1;
+    // A budget of ten, and one for each cooldown.
+    let allowed = started.elapsed().as_secs() + 11;
     let fetches = bed.idp.fetches() - fetched;
     assert!(
         fetches <= allowed,

@@ -55,6 +55,7 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
         }
         R::SignatureSkew => "the signature's timestamp is further from the gate's clock than max_skew",
         R::SignatureReplayed => "the nonce came before",
+        R::ReplayMemoryFull => "the key has used as many nonces as are kept, and none of them is given up",
         R::BodyTooLarge => "the body is larger than the scheme's max_body, or than what the policy is shown",
         R::RoleMissing => "the caller has none of the roles that the rule asks for",
         R::ClaimMismatch => "a claim that the rule asks for is missing or has another value",
