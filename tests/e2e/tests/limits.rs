@@ -327,7 +327,8 @@ async fn clients_are_told_and_retry_after_is_true() {
     let again = slow.send(&client, &bed).await;
     again.expect(429, Some("limit_exceeded"), "one more is granted, not two");
 
-    // Two limits: both are told, the tighter refuses. Its count is that of the other rule: a limit is one limit.
+    // Two limits: both are told, the tighter refuses, and the other is not charged. Its count is that of the other rule:
+    // a limit is one limit.
     let both = Call::get("/direct/both").api_key("one").send(&client, &bed).await;
     both.expect(429, Some("limit_exceeded"), "two limits");
     assert_eq!(
@@ -335,7 +336,7 @@ async fn clients_are_told_and_retry_after_is_true() {
         Some("\"wide\";q=100;w=100, \"slow\";q=3;w=6")
     );
     let state = both.header("ratelimit").unwrap();
-    assert!(state.starts_with("\"wide\";r=9;t=1, \"slow\";r=0;t="), "{state}");
+    assert!(state.starts_with("\"wide\";r=10;t=0, \"slow\";r=0;t="), "{state}");
 
     for (tool, status) in [("a", 200), ("a", 429), ("b", 200), ("b", 429), ("", 200)] {
         let call = Call::get("/direct/tools").api_key("one").header("x-tool", tool);
