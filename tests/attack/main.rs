@@ -14,3 +14,4 @@ mod hosts;
 mod tables;
 mod tokens;
 mod waiting;
+mod hanging_files;

@@ -27,8 +27,10 @@ pub struct Policies {
     cache: Option<Cache>,
     surroundings: Surroundings,
     serving: ArcSwap<HashMap<String, Arc<Serving>>>,
-    /// One load at a time. Holds what is loaded from.
-    settings: tokio::sync::Mutex<Settings>,
+    /// What is loaded from.
+    settings: ArcSwap<Settings>,
+    /// One load at a time. Nobody else waits for it: a load takes as long as files and the compiler take.
+    loading: tokio::sync::Mutex<()>,
     /// What stands in the way of entries that are not as their files say.
     faults: RwLock<BTreeMap<String, Fault>>,
 }
@@ -118,7 +120,8 @@ impl Policies {
             cache,
             surroundings,
             serving: ArcSwap::default(),
-            settings: tokio::sync::Mutex::new(settings),
+            settings: ArcSwap::from_pointee(settings),
+            loading: tokio::sync::Mutex::default(),
             faults: RwLock::default(),
         }
     }
@@ -126,22 +129,23 @@ impl Policies {
     /// Loads what the files hold now: verifies, compiles, runs each module's cases, and only then swaps it in. An
     /// entry that fails in any of it keeps what it serves.
     pub async fn load(&self) -> LoadReport {
-        let settings = self.settings.lock().await;
-        self.load_from(&settings).await
+        let _one_at_a_time = self.loading.lock().await;
+        self.load_from(&self.settings.load_full()).await
     }
 
     /// Takes other settings and loads from them.
     pub async fn replace(&self, new: Settings) -> LoadReport {
-        let mut settings = self.settings.lock().await;
-        *settings = new;
-        self.load_from(&settings).await
+        let _one_at_a_time = self.loading.lock().await;
+        let new = Arc::new(new);
+        self.settings.store(Arc::clone(&new));
+        self.load_from(&new).await
     }
 
     async fn load_from(&self, settings: &Settings) -> LoadReport {
         let before = self.serving.load_full();
         let mut report = LoadReport::default();
         let mut table = HashMap::new();
-        let vouched = load::vouched(settings);
+        let vouched = load::vouched(settings).await;
         for (name, entry) in &settings.entries {
             let old = before.get(name);
             let loaded = match &vouched {
@@ -187,14 +191,15 @@ impl Policies {
     /// Looks whether the files still hold what is served, without loading anything: a module or manifest that was
     /// changed behind the host's back is told in the status of its entry, while what was verified serves on.
     pub async fn verify(&self) -> BTreeMap<String, LoadError> {
-        let settings = self.settings.lock().await;
+        let _one_at_a_time = self.loading.lock().await;
+        let settings = self.settings.load_full();
         let serving = self.serving.load_full();
         let mut found = BTreeMap::new();
-        let vouched = load::vouched(&settings);
+        let vouched = load::vouched(&settings).await;
         for (name, entry) in &settings.entries {
             let digest = serving.get(name).map(|serving| serving.policy.digest());
             let result = match &vouched {
-                Ok(vouched) => load::unchanged(&settings, vouched, name, entry, digest),
+                Ok(vouched) => load::unchanged(&settings, vouched, name, entry, digest).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = result {
@@ -246,8 +251,9 @@ impl Policies {
     }
 
     /// What is loaded and how it fares, by name; entries that could not be loaded among them.
-    pub async fn status(&self) -> Vec<PolicyStatus> {
-        let names: Vec<_> = self.settings.lock().await.entries.keys().cloned().collect();
+    #[must_use]
+    pub fn status(&self) -> Vec<PolicyStatus> {
+        let names: Vec<_> = self.settings.load().entries.keys().cloned().collect();
         let serving = self.serving.load_full();
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
         names
@@ -267,8 +273,9 @@ impl Policies {
     }
 
     /// The entries that serve nothing.
-    pub async fn missing(&self) -> Vec<String> {
-        let settings = self.settings.lock().await;
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let settings = self.settings.load();
         let serving = self.serving.load();
         settings
             .entries

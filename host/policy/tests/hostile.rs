@@ -127,7 +127,7 @@ async fn each_hostile_module_fails_alone_and_in_time() {
         let decided = host.decide("good", &request()).await;
         assert!(decided.is_ok(), "after one that {name}: {decided:?}");
     }
-    for status in host.status().await {
+    for status in host.status() {
         let (calls, failed) = if status.name == "good" {
             (HOSTILE.len() as u64, 0)
         } else {

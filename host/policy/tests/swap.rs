@@ -282,7 +282,7 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
         let host = host(signed(directory.path()));
         assert_eq!(host.load().await.errors().count(), 0, "sound at first");
         assert!(host.verify().await.is_empty());
-        assert_eq!(host.status().await[0].signers, ["ann"]);
+        assert_eq!(host.status()[0].signers, ["ann"]);
 
         tamper(directory.path());
         let report = host.load().await;
@@ -323,10 +323,10 @@ async fn the_timers_look_tells_what_changed_behind_the_hosts_back() {
     let sound = std::fs::read(directory.path().join("p.wasm")).unwrap();
     install(directory.path(), "p.wasm", &denier("evil"));
     assert_eq!(host.verify().await["p"].kind, "digest");
-    assert!(host.status().await[0].fault.is_some());
+    assert!(host.status()[0].fault.is_some());
     install(directory.path(), "p.wasm", &sound);
     assert!(host.verify().await.is_empty());
-    assert!(host.status().await[0].fault.is_none(), "mended");
+    assert!(host.status()[0].fault.is_none(), "mended");
 }
 
 #[tokio::test]

@@ -51,6 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let ended = runtime.block_on(serve(&args.config, settings));
     // Outside the runtime, whose threads send what is left.
     drop(tracing);
+    // What still hangs is not waited for.
+    runtime.shutdown_background();
     ended
 }
 
@@ -65,7 +67,8 @@ async fn serve(config: &Path, settings: Settings) -> Result<Output> {
         }
         Err(error) => return Err(error.into()),
     };
-    let read = || Settings::read(config, &secrets::variable).map_err(|error| error.to_string());
+    let config = config.to_owned();
+    let read = move || Settings::read(&config, &secrets::variable).map_err(|error| error.to_string());
     postern_server::serve(host, read).await?;
     Ok(Output::ok(String::new()))
 }

@@ -1,13 +1,15 @@
 //! A host: started from settings, serving until it is stopped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use postern_audit::{Decision, Kind};
-use postern_policy::{Cache, Digest, Engines, LoadReport, Policies, Signer, Store, Surroundings};
+use postern_files::within;
+use postern_policy::{Cache, CacheError, Digest, Engines, LoadReport, Policies, Signer, Store, Surroundings};
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -31,6 +33,12 @@ use crate::watch::Watch;
 
 /// Instances beside those that decide: new modules answer their cases while the old ones serve.
 const SPARE: usize = 8;
+
+/// How long opening the directory of compiled modules may take.
+const CACHE: Duration = Duration::from_secs(5);
+/// How long reading the registry of signers again may take.
+const SIGNERS: Duration = Duration::from_secs(5);
+
 
 /// A host that serves.
 #[derive(Debug)]
@@ -135,17 +143,20 @@ impl Host {
         let Offices { recorder, notary } = offices;
         let signer = notary.clone().map(|notary| notary as Arc<dyn Signer>);
         let loader = Arc::new(Loader::new(
-            policies(&settings, signer)?,
+            policies(&settings, signer).await?,
             settings.policies.clone(),
             Arc::clone(&metrics),
             recorder.clone(),
         ));
         // Before anything is read: what changes afterwards is noticed.
-        let watch = settings.watch.then(|| Watch::start(&settings.policies));
-        let watch = watch.transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "files are not watched: changes need a reload");
+        let watch = if settings.watch {
+            let watch = Watch::start(&settings.policies).await;
+            watch
+                .inspect_err(|error| tracing::warn!(%error, "files are not watched: changes need a reload"))
+                .ok()
+        } else {
             None
-        });
+        };
         let report = loader.load("start").await;
         let errors: BTreeMap<_, _> = report
             .errors()
@@ -252,8 +263,11 @@ impl Host {
             ..new.policies
         };
         self.loader.replace(policies, "settings").await;
-        if let Some(notary) = &self.notary {
-            notary.reload();
+        if let Some(notary) = self.notary.clone() {
+            let read = within(Path::new("signers"), SIGNERS, move || notary.reload());
+            if let Err(error) = read.await {
+                tracing::error!(%error, "signers not read again; the ones before stay");
+            }
         }
         self.recorder.note(|| {
             let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
@@ -341,7 +355,10 @@ fn known(listener: &Listener, gate: &Gate) -> Known {
 }
 
 /// The policies of settings, none loaded yet.
-pub(crate) fn policies(settings: &Settings, signer: Option<Arc<dyn Signer>>) -> Result<Policies, StartError> {
+pub(crate) async fn policies(
+    settings: &Settings,
+    signer: Option<Arc<dyn Signer>>,
+) -> Result<Policies, StartError> {
     // Modules of an entry decide beside those that they are about to replace.
     let most = settings
         .policies
@@ -353,7 +370,17 @@ pub(crate) fn policies(settings: &Settings, signer: Option<Arc<dyn Signer>>) -> 
     let instances = settings.concurrency + most + SPARE;
     let engines = Engines::new(instances, settings.memory())
         .map_err(|error| StartError::Engines(format!("{error:#}")))?;
-    let cache = settings.cache.as_deref().map(Cache::open).transpose()?;
+    let cache = match settings.cache.clone() {
+        Some(directory) => {
+            let opened = within(&directory, CACHE, {
+                let directory = directory.clone();
+                move || Cache::open(&directory)
+            });
+            let stalled = |error: postern_files::Stalled| CacheError::Io(directory.clone(), error.into());
+            Some(opened.await.map_err(stalled)??)
+        }
+        None => None,
+    };
     let store = match &settings.keyvalue {
         KeyValue::Memory => Store::Memory,
         // What the library says of a URL can repeat it.

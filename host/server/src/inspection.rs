@@ -36,10 +36,10 @@ pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
         .signing
         .as_ref()
         .map(|_| Arc::new(Rehearsal) as Arc<dyn Signer>);
-    let policies = policies(settings, signer)?;
+    let policies = policies(settings, signer).await?;
     policies.load().await;
     Ok(Inspection {
-        policies: policies.status().await,
+        policies: policies.status(),
         errors: policies.faults(),
     })
 }

@@ -80,7 +80,7 @@ impl Loader {
     /// Loads what the files hold now.
     pub(crate) async fn load(&self, why: &'static str) -> LoadReport {
         let report = self.policies.load().await;
-        self.note(why, &report).await;
+        self.note(why, &report);
         report
     }
 
@@ -88,7 +88,7 @@ impl Loader {
     pub(crate) async fn replace(&self, settings: Settings, why: &'static str) -> LoadReport {
         self.known(|known| known.settings = settings.clone());
         let report = self.policies.replace(settings).await;
-        self.note(why, &report).await;
+        self.note(why, &report);
         report
     }
 
@@ -98,8 +98,8 @@ impl Loader {
         self.tell_faults("tamper check", found.iter());
     }
 
-    async fn note(&self, why: &'static str, report: &LoadReport) {
-        let missing = self.policies.missing().await;
+    fn note(&self, why: &'static str, report: &LoadReport) {
+        let missing = self.policies.missing();
         self.known(|known| known.missing = missing);
         for (policy, result) in &report.entries {
             self.metrics.loaded(match result {

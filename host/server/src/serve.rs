@@ -1,5 +1,10 @@
 //! A host as a process: its threads, and the signals that it obeys.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_files::within;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,11 +26,19 @@ pub fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Serves until SIGTERM or SIGINT. SIGHUP has the settings read again, with `read`.
+/// How long reading the settings again may take.
+const READING: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT, which also end a reload that is under way. SIGHUP has the settings read again, with
+/// `read`.
 ///
 /// # Errors
 /// If signals cannot be received, or a listener ends.
-pub async fn serve(mut host: Host, read: impl Fn() -> Result<Settings, String>) -> std::io::Result<()> {
+pub async fn serve<R>(mut host: Host, read: R) -> std::io::Result<()>
+where
+    R: Fn() -> Result<Settings, String> + Send + Sync + 'static,
+{
+    let read = Arc::new(read);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -33,16 +46,11 @@ pub async fn serve(mut host: Host, read: impl Fn() -> Result<Settings, String>) 
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                let taken = match read() {
-                    Ok(settings) => host.reload(settings).await,
-                    Err(error) => Err(error),
-                };
-                match taken {
-                    Ok(()) => tracing::info!("settings read again: entries, manifest and signers"),
-                    Err(reason) => tracing::error!(reason, "settings not taken; the ones before stay"),
-                }
-            }
+            _ = hangup.recv() => tokio::select! {
+                () = reload(&mut host, Arc::clone(&read)) => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            },
             () = host.ended() => {
                 host.stop().await;
                 return Err(std::io::Error::other("a part of the host ended by itself; see the log"));
@@ -51,4 +59,19 @@ pub async fn serve(mut host: Host, read: impl Fn() -> Result<Settings, String>) 
     }
     host.stop().await;
     Ok(())
+}
+
+async fn reload<R>(host: &mut Host, read: Arc<R>)
+where
+    R: Fn() -> Result<Settings, String> + Send + Sync + 'static,
+{
+    let taken = match within(Path::new("settings"), READING, move || read()).await {
+        Ok(Ok(settings)) => host.reload(settings).await,
+        Ok(Err(error)) => Err(error),
+        Err(stalled) => Err(stalled.to_string()),
+    };
+    match taken {
+        Ok(()) => tracing::info!("settings read again: entries, manifest and signers"),
+        Err(reason) => tracing::error!(reason, "settings not taken; the ones before stay"),
+    }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_files::within;
+
 use crate::notary::Notary;
 
 /// How often the file is looked at: a signer that was retired signs no longer than this.
@@ -14,16 +16,32 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What differs between two states of a file, whether it was written, replaced, or a symbolic link to it was.
 type Mark = (u64, u64, u64, [i64; 4]);
 
+/// How long looking at it, or reading it, may take.
+const LOOKING: Duration = Duration::from_secs(5);
+
 /// Looks at the file again and again, and has it read when it changed.
 pub(crate) async fn watch(notary: Arc<Notary>, path: PathBuf) {
-    let mark = || std::fs::metadata(&path).ok().map(|found| of(&found));
     // It was read while the host started, which took its time: it is read again at once.
     let mut seen = None;
+    let mut hangs = false;
     loop {
-        let now = mark();
-        // What could not be read is tried again each time, and told once.
-        if now.is_some() && now != seen && notary.reload() {
-            seen = now;
+        let (notary, file) = (Arc::clone(&notary), path.clone());
+        let looked = within(&path, LOOKING, move || {
+            let now = std::fs::metadata(&file).ok().map(|found| of(&found));
+            // What could not be read is tried again each time, and told once.
+            if now.is_some() && now != seen && notary.reload() {
+                now
+            } else {
+                seen
+            }
+        });
+        match looked.await {
+            Ok(now) => (seen, hangs) = (now, false),
+            Err(error) if !hangs => {
+                tracing::error!(path = %path.display(), %error, "signers not read again; the ones before stay");
+                hangs = true;
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -11,6 +11,9 @@ use rustls::{RootCertStore, ServerConfig};
 
 use crate::settings::Tls;
 
+/// The largest file of TLS, in bytes.
+const LARGEST: u64 = 1 << 20;
+
 /// Files that TLS cannot be spoken with.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -32,8 +35,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         path: path.to_owned(),
         problem,
     };
-    let found = CertificateDer::pem_file_iter(path).map_err(|_| failed("cannot be read"))?;
-    let found: Result<Vec<_>, _> = found.collect();
+    let text = postern_files::read(path, LARGEST).map_err(|_| failed("cannot be read"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(failed("holds no certificates in PEM")),
@@ -51,10 +54,12 @@ pub(crate) fn server(files: &Tls) -> Result<RustlsConfig, TlsError> {
     let gates = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| together(&error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|_| TlsError::File {
+    let unusable = |problem| TlsError::File {
         path: files.key.clone(),
-        problem: "holds no private key in PEM",
-    })?;
+        problem,
+    };
+    let key = postern_files::read(&files.key, LARGEST).map_err(|_| unusable("cannot be read"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| unusable("holds no private key in PEM"))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| together(&error))?

@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use postern_files::within;
 use postern_policy::{Manifest, Settings, Source};
 use tokio::sync::mpsc;
 
@@ -22,37 +23,51 @@ const QUIET: Duration = Duration::from_millis(200);
 /// And no longer than for so many changes: something else may write to the directory all the time.
 const ROUNDS: usize = 10;
 
+/// How long finding the directories to watch may take.
+const FOLLOWING: Duration = Duration::from_secs(5);
+/// The largest manifest, in bytes.
+const MANIFEST: u64 = 16 << 20;
+
 /// Watches the files of the loader's settings.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    directories: Arc<Mutex<Directories>>,
+    changes: mpsc::Receiver<()>,
+}
+
+/// The directories that are watched.
+#[derive(Debug)]
+struct Directories {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
     /// What policies are made from.
     files: Arc<RwLock<BTreeSet<PathBuf>>>,
-    changes: mpsc::Receiver<()>,
 }
 
 impl Watch {
     /// Begins to watch. Whoever holds the sender can have it loaded and the watched directories found anew.
-    pub(crate) fn start(settings: &Settings) -> notify::Result<(Self, mpsc::Sender<()>)> {
+    pub(crate) async fn start(settings: &Settings) -> notify::Result<(Self, mpsc::Sender<()>)> {
         let (sender, changes) = mpsc::channel(1);
         let told = sender.clone();
         let files = Arc::<RwLock<BTreeSet<PathBuf>>>::default();
         let ours = Arc::clone(&files);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let ours = ours.read().unwrap_or_else(PoisonError::into_inner);
+            let ours = ours.read().unwrap_or_else(PoisonError::into_inner).clone();
             // A full channel already tells all that there is to tell.
             if event.is_ok_and(|event| is_change(&event, &ours)) {
                 let _ = told.try_send(());
             }
         })?;
-        let mut watch = Self {
+        let directories = Directories {
             watcher,
             watched: BTreeSet::new(),
             files,
+        };
+        let watch = Self {
+            directories: Arc::new(Mutex::new(directories)),
             changes,
         };
-        watch.follow(settings);
+        watch.follow(settings.clone()).await;
         Ok((watch, sender))
     }
 
@@ -65,11 +80,24 @@ impl Watch {
                 }
             }
             loader.load("files changed").await;
-            self.follow(&loader.settings());
+            self.follow(loader.settings()).await;
         }
     }
 
     /// Watches the directories of the settings' files, as they are now.
+    async fn follow(&self, settings: Settings) {
+        let directories = Arc::clone(&self.directories);
+        let followed = within(Path::new("watched directories"), FOLLOWING, move || {
+            let mut directories = directories.lock().unwrap_or_else(PoisonError::into_inner);
+            directories.follow(&settings);
+        });
+        if let Err(error) = followed.await {
+            tracing::warn!(%error, "directories not watched: changes may need a reload");
+        }
+    }
+}
+
+impl Directories {
     fn follow(&mut self, settings: &Settings) {
         let files = files(settings);
         let wanted: BTreeSet<_> = files.iter().flat_map(|file| watched_for(file)).collect();
@@ -114,7 +142,7 @@ fn files(settings: &Settings) -> BTreeSet<PathBuf> {
         let manifest = settings.directory.join(manifest);
         let directory = manifest.parent().unwrap_or(&settings.directory).to_owned();
         // Unverified: it only says where to look for changes.
-        let listed = std::fs::read(&manifest)
+        let listed = postern_files::read(&manifest, MANIFEST)
             .ok()
             .and_then(|text| Manifest::parse(&text).ok());
         for module in listed.iter().flat_map(|manifest| manifest.modules.values()) {

@@ -104,15 +104,7 @@ fn form(text: &str, error: &toml_edit::de::Error) -> String {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    use io::Read as _;
-    let mut text = String::new();
-    let read = std::fs::File::open(path)?
-        .take(MOST + 1)
-        .read_to_string(&mut text)?;
-    if read as u64 > MOST {
-        return Err(io::Error::other("is larger than 1 MiB"));
-    }
-    Ok(text)
+    postern_files::read_to_string(path, MOST)
 }
 
 fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {

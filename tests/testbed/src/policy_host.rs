@@ -121,19 +121,7 @@ impl PolicyHost {
     ///
     /// As [`PolicyHost::start`].
     pub fn restart(&mut self) -> Result<(), Error> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))?;
-        let child = Command::new(&self.binary)
-            .arg("serve")
-            .arg("--config")
-            .arg(self.folder.path().join("host.yaml"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let child = self.spawn()?;
         self.child = Some(child);
         let deadline = Instant::now() + START_DEADLINE;
         while self.admin("GET", "/readyz").is_err() {
@@ -146,6 +134,54 @@ impl PolicyHost {
                 return Err(Error::Late(self.log()));
             }
             std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))?;
+        Command::new(&self.binary)
+            .arg("serve")
+            .arg("--config")
+            .arg(self.folder.path().join("host.yaml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+    }
+
+    /// As [`PolicyHost::restart`], for one that serves and is not ready: what its `/readyz` says.
+    ///
+    /// # Errors
+    ///
+    /// When it is ready, or does not serve.
+    pub fn restart_unready(&mut self) -> Result<String, Error> {
+        let child = self.spawn()?;
+        self.child = Some(child);
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            match self.admin("GET", "/readyz") {
+                Err(Error::Admin { reason, .. }) if reason.starts_with("503 ") => return Ok(reason),
+                Ok(ready) => return Err(Error::Exited(ready)),
+                Err(_) if Instant::now() > deadline => return Err(Error::Late(self.log())),
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        if let Some(child) = &self.child {
+            let id = child.id().to_string();
+            Command::new("kill").args(["-s", name, &id]).status()?;
         }
         Ok(())
     }

@@ -1,10 +1,8 @@
 //! From files to a policy that may serve: verified, compiled, linked, and tried on its cases.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::value::RawValue;
 
@@ -19,6 +17,8 @@ use super::{EntrySettings, Policies, Serving, Settings, Source, Stats};
 
 /// The largest module, manifest or file of cases that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
+/// How long reading one of them may take.
+const READING: Duration = Duration::from_secs(5);
 
 /// Why an entry is not loaded.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -55,13 +55,13 @@ pub(super) struct Vouched {
 }
 
 /// The manifest of the settings, verified; none, if the settings name none.
-pub(super) fn vouched(settings: &Settings) -> Result<Option<Vouched>, LoadError> {
+pub(super) async fn vouched(settings: &Settings) -> Result<Option<Vouched>, LoadError> {
     let Some(path) = &settings.manifest else {
         return Ok(None);
     };
     let path = settings.directory.join(path);
     let error = |error: crate::ManifestError| LoadError::at("manifest", &path, error);
-    let manifest = Manifest::parse(&read(&path)?).map_err(error)?;
+    let manifest = Manifest::parse(&read(&path).await?).map_err(error)?;
     let signers = manifest.verify(&settings.signers).map_err(error)?;
     Ok(Some(Vouched {
         manifest,
@@ -161,7 +161,7 @@ fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), Load
 }
 
 /// Whether the files still are what is served.
-pub(super) fn unchanged(
+pub(super) async fn unchanged(
     settings: &Settings,
     vouched: &Option<Vouched>,
     name: &str,
@@ -169,9 +169,9 @@ pub(super) fn unchanged(
     served: Option<Digest>,
 ) -> Result<(), LoadError> {
     let sources = sources(settings, vouched.as_ref(), name, entry)?;
-    let found = Digest::of(&pinned(&sources.module, sources.digest)?);
+    let found = Digest::of(&pinned(&sources.module, sources.digest).await?);
     if let Some((path, digest)) = &sources.cases {
-        pinned(path, *digest)?;
+        pinned(path, *digest).await?;
     }
     match served {
         Some(served) if served == found => Ok(()),
@@ -194,12 +194,11 @@ pub(super) async fn entry(
     old: Option<&Arc<Serving>>,
 ) -> Result<Option<Serving>, LoadError> {
     let sources = sources(settings, vouched.as_ref(), name, entry)?;
-    let wasm = pinned(&sources.module, sources.digest)?;
-    let cases = sources
-        .cases
-        .as_ref()
-        .map(|(path, digest)| Ok((path, pinned(path, *digest)?)))
-        .transpose()?;
+    let wasm = pinned(&sources.module, sources.digest).await?;
+    let cases = match &sources.cases {
+        Some((path, digest)) => Some((path, pinned(path, *digest).await?)),
+        None => None,
+    };
     let made_from = MadeFrom {
         digest: Digest::of(&wasm),
         cases: cases.as_ref().map(|(_, text)| Digest::of(text)),
@@ -287,8 +286,8 @@ async fn try_cases(
 }
 
 /// A file, if it is what it should be.
-fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
-    let bytes = read(path)?;
+async fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
+    let bytes = read(path).await?;
     let found = Digest::of(&bytes);
     match digest {
         Some(expected) if expected != found => Err(LoadError::at(
@@ -300,18 +299,8 @@ fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let error = |reason: std::io::Error| LoadError::at("read", path, reason);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(error)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(LoadError::at(
-            "read",
-            path,
-            format!("larger than {LARGEST} bytes"),
-        ));
-    }
-    Ok(bytes)
+async fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    postern_files::read_within(path, LARGEST, READING)
+        .await
+        .map_err(|reason| LoadError::at("read", path, reason))
 }

@@ -75,11 +75,11 @@ async fn scrape(State(desk): State<Desk>) -> Response {
 }
 
 async fn policies(State(desk): State<Desk>) -> Response {
-    json(StatusCode::OK, &desk.loader.policies().status().await)
+    json(StatusCode::OK, &desk.loader.policies().status())
 }
 
 async fn policy(State(desk): State<Desk>, Path(name): Path<String>) -> Response {
-    let all = desk.loader.policies().status().await;
+    let all = desk.loader.policies().status();
     match all.iter().find(|status| status.name == name) {
         Some(status) => json(StatusCode::OK, status),
         None => problem(

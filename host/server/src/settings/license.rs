@@ -1,7 +1,10 @@
 //! The licence of this installation: settings from the environment alone, `LICENSE_*`.
 
+use std::path::Path;
+
 use postern_gate::config::ConfigErrors;
 
+use super::LARGEST;
 use super::variable::Variables;
 use crate::license::Settings;
 
@@ -13,7 +16,7 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
         return None;
     }
     let of_file = variables.value("LICENSE_PUBLIC_KEY_PATH").and_then(|path| {
-        let read = std::fs::read_to_string(&path);
+        let read = postern_files::read_to_string(Path::new(&path), LARGEST);
         read.map_err(|error| {
             errors.add(
                 "",

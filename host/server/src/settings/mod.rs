@@ -24,6 +24,9 @@ pub use audit::Audit;
 pub use form::{Format, Level};
 pub use gate::{Gate, Tls};
 
+/// The largest file of settings, or one that they name, in bytes.
+const LARGEST: u64 = 16 << 20;
+
 /// The settings of a host, complete and sound.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -111,7 +114,7 @@ impl Settings {
     /// All that is wrong with them.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let path = std::path::absolute(path)?;
-        let text = std::fs::read_to_string(&path)?;
+        let text = postern_files::read_to_string(&path, LARGEST)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         Ok(Self::parse(&text, directory, variable)?)
     }

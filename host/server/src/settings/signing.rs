@@ -154,7 +154,7 @@ fn auth(form: &Form, directory: &Path, variables: &Variables<'_>, errors: &mut C
 }
 
 fn read(at: &str, file: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<String> {
-    let read = std::fs::read_to_string(directory.join(file));
+    let read = postern_files::read_to_string(&directory.join(file), super::LARGEST);
     read.map_err(|error| errors.add(at, format!("cannot be read: {error}")))
         .ok()
 }

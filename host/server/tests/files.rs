@@ -1,0 +1,101 @@
+//! Files that cannot be read stall nobody: neither decisions nor reloads nor the end of the host.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{Desk, allower, ask, becomes, check, connect, denier, http};
+
+fn fifo(desk: &Desk, name: &str) {
+    let _ = std::fs::remove_file(desk.path(name));
+    assert!(
+        Command::new("mkfifo")
+            .arg(desk.path(name))
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A fresh runtime, so that one that stalls ends the test and not the test's end.
+fn in_time(test: impl Future<Output = ()> + Send + 'static) {
+    let runtime = postern_server::runtime().unwrap();
+    let ended =
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), tokio::spawn(test)).await });
+    runtime.shutdown_background();
+    ended.expect("it stalls").unwrap();
+}
+
+#[test]
+fn a_fifo_in_place_of_a_module_stalls_nobody() {
+    in_time(async {
+        let desk = Desk::new();
+        desk.file("yes.wasm", &allower());
+        desk.file("changed.wasm", &denier("first"));
+        fifo(&desk, "pipe.wasm");
+        fifo(&desk, "cases.yaml");
+        let host = desk
+            .start(
+                "{entries: {'yes': {file: yes.wasm}, changed: {file: changed.wasm}, pipe: {file: pipe.wasm}, \
+                 tried: {file: yes.wasm, cases: cases.yaml}}}",
+            )
+            .await;
+        let mut client = connect(&host.addresses()[0]).await;
+        assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+        assert!(
+            ask(&mut client, check("pipe", "GET", "/"))
+                .await
+                .starts_with("failed")
+        );
+
+        // A module that serves is replaced by a FIFO, and another by a good one.
+        fifo(&desk, "yes.wasm");
+        desk.file("changed.wasm", &denier("second"));
+        becomes(&mut client, &check("changed", "GET", "/"), "denied 403 second").await;
+        assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+        let admin = host.admin().unwrap();
+        let report = http(admin, "POST", "/v1/policies/reload", None).await.unwrap();
+        assert_eq!(report.status, 422);
+        for entry in ["yes", "pipe", "tried"] {
+            let reason = report.json()["policies"][entry]["reason"].to_string();
+            assert!(reason.contains("is no regular file"), "{entry}: {reason}");
+        }
+        let started = Instant::now();
+        host.stop().await;
+        assert!(started.elapsed() < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
+    in_time(async {
+        let desk = Desk::new();
+        fifo(&desk, "manifest.json");
+        let key = "ed25519:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let host = desk
+            .start(&format!(
+                "{{manifest: manifest.json, signers: {{ann: '{key}'}}, entries: {{a: {{module: a}}}}}}"
+            ))
+            .await;
+        let mut client = connect(&host.addresses()[0]).await;
+        assert!(
+            ask(&mut client, check("a", "GET", "/"))
+                .await
+                .starts_with("failed")
+        );
+        let status = http(host.admin().unwrap(), "GET", "/v1/policies/a", None)
+            .await
+            .unwrap();
+        assert!(status.body.contains("is no regular file"), "{}", status.body);
+        host.stop().await;
+    });
+}
