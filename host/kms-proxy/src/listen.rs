@@ -6,13 +6,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum_server::Handle;
 use axum_server::accept::{DefaultAcceptor, NoDelayAcceptor};
 use axum_server::tls_rustls::RustlsConfig;
-use axum_server::{Address as Listenable, Handle, Server};
-use hyper_util::rt::TokioTimer;
+use postern_serve::{Bounded, Connections, bounded};
 
 use crate::settings::Address;
 use crate::tls::Acceptor;
@@ -93,36 +94,42 @@ impl Listener {
     }
 
     /// Serves until it is stopped.
-    pub(crate) async fn serve(self, routes: Router, tls: Option<RustlsConfig>, stop: Stop) -> io::Result<()> {
+    pub(crate) async fn serve(
+        self,
+        routes: Router,
+        tls: Option<RustlsConfig>,
+        stop: Stop,
+        connections: Arc<Connections>,
+    ) -> io::Result<()> {
         let service = routes.into_make_service();
         match (self, tls) {
             (Self::Tcp(listener, _), Some(tls)) => {
-                let server = axum_server::from_tcp(listener)?.acceptor(Acceptor::new(tls));
-                bounded(server).handle(stop.tcp).serve(service).await
+                let server =
+                    axum_server::from_tcp(listener)?.acceptor(Bounded::new(Acceptor::new(tls), connections));
+                bounded(server, HEAD, STREAMS)
+                    .handle(stop.tcp)
+                    .serve(service)
+                    .await
             }
             (Self::Tcp(listener, _), None) => {
-                let server = axum_server::from_tcp(listener)?.acceptor(NoDelayAcceptor::new());
-                bounded(server).handle(stop.tcp).serve(service).await
+                let server = axum_server::from_tcp(listener)?
+                    .acceptor(Bounded::new(NoDelayAcceptor::new(), connections));
+                bounded(server, HEAD, STREAMS)
+                    .handle(stop.tcp)
+                    .serve(service)
+                    .await
             }
             (Self::Unix(listener, socket), _) => {
                 let _there_while_it_serves = socket;
-                let server = axum_server::from_unix(listener)?.acceptor(DefaultAcceptor::new());
-                bounded(server).handle(stop.unix).serve(service).await
+                let server = axum_server::from_unix(listener)?
+                    .acceptor(Bounded::new(DefaultAcceptor::new(), connections));
+                bounded(server, HEAD, STREAMS)
+                    .handle(stop.unix)
+                    .serve(service)
+                    .await
             }
         }
     }
-}
-
-/// No connection is kept busy with a head that never ends.
-fn bounded<A: Listenable, Acceptor>(mut server: Server<A, Acceptor>) -> Server<A, Acceptor> {
-    let builder = server.http_builder();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .keep_alive_interval(Duration::from_secs(60));
-    server
 }
 
 /// Stops a listener.

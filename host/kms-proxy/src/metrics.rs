@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use postern_serve::ConnectionMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -36,6 +37,7 @@ pub(crate) struct Metrics {
     wrong: Counter,
     sessions: Gauge,
     up: Gauge,
+    connections: ConnectionMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -63,6 +65,8 @@ impl Metrics {
         registry.register("sessions_open", help, sessions.clone());
         let help = "1 while the token answers and holds the current key";
         registry.register("token_up", help, up.clone());
+        let connections = ConnectionMetrics::default();
+        connections.register(&mut registry);
         Self {
             registry,
             requests,
@@ -70,7 +74,13 @@ impl Metrics {
             wrong,
             sessions,
             up,
+            connections,
         }
+    }
+
+    /// What counts the connections of its listener.
+    pub(crate) fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
     }
 
     /// A request was answered.

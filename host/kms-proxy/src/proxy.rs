@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum_server::tls_rustls::RustlsConfig;
+use postern_serve::{Connections, Shares, raise_open_files};
 use postern_signers::write_key;
 use tokio::task::JoinSet;
 
@@ -11,6 +12,9 @@ use crate::keyring::{Keyring, KeysError, Signer};
 use crate::listen::{ListenError, Listener, STOPPING, Stop};
 use crate::settings::{Address, Keys, Settings};
 use crate::tls::{self, TlsError};
+
+/// Connections at the same time: a few hosts, each with a few.
+const CONNECTIONS: usize = 1024;
 
 /// A proxy that serves.
 #[derive(Debug)]
@@ -87,10 +91,15 @@ impl Proxy {
             settings,
             tls,
         };
+        // It has one listener, and the token and its files beside.
+        let shares = Shares::of(raise_open_files(), 0, CONNECTIONS, 1, 0);
+        let address = proxy.address.to_string();
+        let connections = Connections::new(&address, shares.tcp, proxy.desk.metrics.connections());
         let serving = listener.serve(
             http::routes(proxy.desk.clone()),
             proxy.tls.clone(),
             proxy.stop.clone(),
+            connections,
         );
         proxy.running.spawn(async move {
             if let Err(error) = serving.await {

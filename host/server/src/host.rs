@@ -15,6 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
+use crate::bounds::Bounds;
 use crate::check::Checks;
 use crate::gates::{self, Known};
 use crate::health::Health;
@@ -197,19 +198,23 @@ impl Host {
             tasks: Tasks::default(),
             changed: None,
         };
+        let bounds = Bounds::new(&host.settings, &host.addresses, &metrics);
         for listener in listeners {
             let known = known(&listener, &host.settings.gate);
+            let connections = bounds.of_gates(&listener);
             let routes = gates::routes(Arc::clone(&checks), health_service.clone(), desk.clone(), known);
-            host.tasks.serve(listener, routes, tls.clone());
+            host.tasks.serve(listener, routes, tls.clone(), connections);
         }
         if let Some((listener, token)) = admin {
             let desk = admin::Desk {
                 loader: Arc::clone(&host.loader),
-                metrics,
+                metrics: Arc::clone(&metrics),
                 health,
                 notary: host.notary.clone(),
             };
-            host.tasks.serve(listener, admin::routes(desk, token), None);
+            let connections = bounds.of_operators(&listener);
+            host.tasks
+                .serve(listener, admin::routes(desk, token), None, connections);
         }
         if let Some((watch, changed)) = watch {
             host.changed = Some(changed);

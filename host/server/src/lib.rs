@@ -6,6 +6,7 @@
 //! of `admin`. Whatever cannot be decided, signed or recorded is answered with an error, never with an allowance.
 
 mod admin;
+mod bounds;
 mod check;
 mod gates;
 mod health;

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use postern_policy::Digest;
+use postern_serve::{Token, token};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -27,11 +28,10 @@ pub(crate) fn challenge(code: &str, detail: &str) -> Response {
     response
 }
 
-/// The digest of the token that a request shows (RFC 6750, section 2.1).
+/// The digest of the token that a request shows; none, if it shows none or more than one.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Digest> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then(|| Digest::of(token.trim_ascii()))
+    match token(headers) {
+        Token::Bearer(token) => Some(Digest::of(token)),
+        Token::None | Token::Invalid => None,
+    }
 }

@@ -3,25 +3,26 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::accept::{Accept, NoDelayAcceptor};
+use axum_server::accept::{Accept, DefaultAcceptor, NoDelayAcceptor};
 use axum_server::service::SendService;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Address, Handle, Server};
 use http::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioTimer;
+use postern_serve::{Bounded, Connections, bounded};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::listen::{Listener, Socket};
 
+/// How long the head of an HTTP/1 request may take, and how long such a connection may wait for the next one.
+const HEAD: Duration = Duration::from_secs(30);
 /// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
 const STREAMS: u32 = 4096;
-/// How often a connection is asked whether anyone is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long a host that stops waits for what it has begun.
 const STOPPING: Duration = Duration::from_secs(5);
 
@@ -42,26 +43,35 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Serves routes on a listener: with TLS on TCP, if it is given.
-    pub(crate) fn serve(&mut self, listener: Listener, routes: axum::Router, tls: Option<RustlsConfig>) {
+    /// Serves routes on a listener, to so many connections at once: with TLS on TCP, if it is given.
+    pub(crate) fn serve(
+        &mut self,
+        listener: Listener,
+        routes: axum::Router,
+        tls: Option<RustlsConfig>,
+        connections: Arc<Connections>,
+    ) {
         match (listener, tls) {
             (Listener::Tcp(tcp), None) => {
-                let server = Server::<SocketAddr>::from_listener(tcp).acceptor(NoDelayAcceptor);
+                let acceptor = Bounded::new(NoDelayAcceptor, connections);
+                let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
             (Listener::Tcp(tcp), Some(tls)) => {
                 let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor);
+                let acceptor = Bounded::new(acceptor, connections);
                 let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
             (Listener::Unix(listener, socket), _) => {
-                let server = Server::<unix::net::SocketAddr>::from_listener(listener);
+                let acceptor = Bounded::new(DefaultAcceptor, connections);
+                let server = Server::<unix::net::SocketAddr>::from_listener(listener).acceptor(acceptor);
                 self.run(server, routes, Some(socket));
             }
         }
     }
 
-    fn run<A, S>(&mut self, mut server: Server<A, S>, routes: axum::Router, socket: Option<Socket>)
+    fn run<A, S>(&mut self, server: Server<A, S>, routes: axum::Router, socket: Option<Socket>)
     where
         A: Address + Send + Sync + 'static,
         A::Stream: Send,
@@ -71,13 +81,10 @@ impl Tasks {
         S::Service: SendService<Request<Incoming>> + Send,
         S::Future: Send,
     {
-        let mut builder = server.http_builder().http2();
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .keep_alive_interval(Some(KEEP_ALIVE));
         let handle = Handle::new();
-        let serving = server.handle(handle.clone()).serve(routes.into_make_service());
+        let serving = bounded(server, HEAD, STREAMS)
+            .handle(handle.clone())
+            .serve(routes.into_make_service());
         let stopping = self.stopping();
         self.running.spawn(async move {
             let _there_while_it_serves = socket;

@@ -1,9 +1,10 @@
 //! Who may pass; and the record of everybody who asks.
 
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
+use postern_serve::{Token, is_ambiguous, token};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -59,6 +60,9 @@ fn admit(
     local: bool,
     request: &Request,
 ) -> Result<(String, May), Refusal> {
+    if is_ambiguous(request.headers()) {
+        return Err(Refusal::Unauthorized);
+    }
     let certificate = peer.map(|peer| format!("certificate sha256:{}", peer.sha256()));
     if callers.is_empty() {
         // A client certificate was verified before the first byte of the request. A connection that was made before
@@ -69,26 +73,20 @@ fn admit(
             None => Err(Refusal::Unauthorized),
         };
     }
-    let caller = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| bearer(value.as_bytes()))
-        // Digests are compared: how long that takes says nothing of the token.
-        .and_then(|digest| callers.iter().find(|caller| caller.digest == digest))
+    let Token::Bearer(shown) = token(request.headers()) else {
+        return Err(Refusal::Unauthorized);
+    };
+    // Digests are compared: how long that takes says nothing of the token.
+    let digest: [u8; 32] = Sha256::digest(shown).into();
+    let caller = callers
+        .iter()
+        .find(|caller| caller.digest == digest)
         .ok_or(Refusal::Unauthorized)?;
     let name = match certificate {
         Some(certificate) => format!("{} ({certificate})", caller.name),
         None => caller.name.clone(),
     };
     Ok((name, caller.may))
-}
-
-/// The digest of the token that is shown.
-fn bearer(value: &[u8]) -> Option<[u8; 32]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then(|| Sha256::digest(token.trim_ascii()).into())
 }
 
 /// The request's own id if it is a plain one, else a new one.

@@ -171,3 +171,34 @@ async fn garbage_does_no_harm() {
     }
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused_whatever_they_hold() {
+    let (proxy, _) = proxy(&["a"]);
+    let good = format!("authorization: Bearer {TOKEN}\r\n");
+    for second in [good.as_str(), "authorization: Basic x\r\n", "authorization:\r\n"] {
+        for pair in [format!("{good}{second}"), format!("{second}{good}")] {
+            let mut stream = TcpStream::connect(proxy.addr()).unwrap();
+            let request = format!("GET /signers HTTP/1.1\r\nhost: a\r\n{pair}connection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{pair:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_ends() {
+    let (proxy, caller) = proxy(&["a"]);
+    let mut held = TcpStream::connect(proxy.addr()).unwrap();
+    held.set_read_timeout(Some(std::time::Duration::from_secs(25)))
+        .unwrap();
+    held.write_all(b"GET /signers HTTP/1.1\r\nhost: a").unwrap();
+    let mut answer = Vec::new();
+    // Closed or reset before the timeout of this socket.
+    let ended = held.read_to_end(&mut answer);
+    let waited = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(!waited, "it is still open");
+    assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
+}

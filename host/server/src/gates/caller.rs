@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use postern_policy::Digest;
+use postern_serve::is_ambiguous;
 use tonic::Status;
 
 use super::{is_grpc, status};
@@ -23,6 +24,9 @@ pub(crate) enum Known {
 
 impl Known {
     fn is_gate(self, headers: &HeaderMap) -> bool {
+        if is_ambiguous(headers) {
+            return false;
+        }
         match self {
             Self::Connected => true,
             // Digests are compared: how long that takes says nothing of the token.
@@ -45,7 +49,8 @@ pub(super) async fn gates_only(State(known): State<Known>, request: Request, nex
 
 /// Lets gates pass, and everyone where gates cannot be known.
 pub(super) async fn gates_if_known(State(known): State<Known>, request: Request, next: Next) -> Response {
-    if matches!(known, Known::No) || known.is_gate(request.headers()) {
+    let anyone = matches!(known, Known::No) && !is_ambiguous(request.headers());
+    if anyone || known.is_gate(request.headers()) {
         return next.run(request).await;
     }
     if is_grpc(request.headers()) {

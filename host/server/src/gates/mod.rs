@@ -5,6 +5,7 @@ mod caller;
 mod sign;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Request};
@@ -30,6 +31,9 @@ pub(crate) use caller::Known;
 
 /// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
 const CHECK: usize = 2 << 20;
+
+/// How long a request may take, its body included. No decision and no signature takes as long.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -58,10 +62,12 @@ pub(crate) fn routes<H: Health>(
         .route("/sign/manifest", post(sign::manifest).layer(sign::limit()))
         .route("/v1/audit", post(audit::events).layer(audit::limit()))
         .route_layer(from_fn(traced))
+        .route_layer(from_fn(in_time))
         .route_layer(from_fn_with_state(known, caller::gates_only));
     // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
     let grpc = Routes::new(checks)
         .into_axum_router()
+        .route_layer(from_fn(in_time))
         .route_layer(from_fn_with_state(known, caller::gates_if_known));
     let open = Routes::new(health).into_axum_router();
     Router::new()
@@ -81,6 +87,16 @@ pub(crate) fn routes<H: Health>(
                 &format!("not with {method}"),
             )
         })
+}
+
+/// Ends a request that is not answered in its time: one whose body never arrives would stay as long as its connection.
+async fn in_time(request: Request, next: Next) -> Response {
+    let grpc = is_grpc(request.headers());
+    match tokio::time::timeout(LONGEST, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) if grpc => status(Status::deadline_exceeded("not answered in time")),
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "not answered in time"),
+    }
 }
 
 /// Continues the trace of who asks.

@@ -14,6 +14,8 @@ pub(super) struct File {
     pub(super) listen: Vec<String>,
     #[deserr(default)]
     pub(super) admin: Option<Admin>,
+    #[deserr(default = 1024)]
+    pub(super) connections: usize,
     #[deserr(default)]
     pub(super) gate: gate::Form,
     #[deserr(default = Policies::none())]

@@ -34,6 +34,8 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Where operators reach it, if they do.
     pub admin: Option<Admin>,
+    /// Connections that each listener may have at once; fewer, where the system allows fewer open files.
+    pub connections: usize,
     /// How gates are known on TCP.
     pub gate: Gate,
     /// How things are signed, if they are.

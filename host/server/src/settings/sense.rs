@@ -17,6 +17,9 @@ use super::{audit, entries, gate, license, signing};
 /// The pools of instances take address space for each decision that may run.
 const MAX_CONCURRENCY: usize = 512;
 
+/// Of one listener.
+const MAX_CONNECTIONS: usize = 1 << 20;
+
 pub(super) fn settings(
     file: File,
     directory: &Path,
@@ -28,6 +31,9 @@ pub(super) fn settings(
     let admin = file
         .admin
         .and_then(|written| admin(&written, directory, &variables, &mut errors));
+    if !(16..=MAX_CONNECTIONS).contains(&file.connections) {
+        errors.add("connections", format!("must be from 16 to {MAX_CONNECTIONS}"));
+    }
     let gate = gate::gate(&file.gate, directory, &variables, &mut errors);
     let signing = signing::signing(file.signing.as_ref(), directory, &variables, &mut errors);
     let audit = file
@@ -88,6 +94,7 @@ pub(super) fn settings(
     Ok(Settings {
         listen,
         admin,
+        connections: file.connections,
         gate,
         signing,
         audit,

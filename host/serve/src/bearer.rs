@@ -1,0 +1,78 @@
+//! The bearer token that a request shows (RFC 6750, section 2.1).
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+/// What a request shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// No `Authorization` header.
+    None,
+    /// A bearer token.
+    Bearer(&'a [u8]),
+    /// Credentials of another scheme, an empty token, or more than one header. Of two, an intermediary may have judged
+    /// the other one.
+    Invalid,
+}
+
+/// The bearer token of a request.
+#[must_use]
+pub fn token(headers: &HeaderMap) -> Token<'_> {
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        return Token::None;
+    };
+    if is_ambiguous(headers) {
+        return Token::Invalid;
+    }
+    match value.as_bytes().split_at_checked("Bearer ".len()) {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case(b"Bearer ") && !token.trim_ascii().is_empty() =>
+        {
+            Token::Bearer(token.trim_ascii())
+        }
+        _ => Token::Invalid,
+    }
+}
+
+/// Whether a request carries more than one `Authorization` header, whatever they hold: no server takes such a request.
+#[must_use]
+pub fn is_ambiguous(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().nth(1).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, http::HeaderValue::from_static(value));
+        }
+        match token(&headers) {
+            Token::None => "none".into(),
+            Token::Bearer(token) => String::from_utf8_lossy(token).into_owned(),
+            Token::Invalid => "invalid".into(),
+        }
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_nothing_else() {
+        assert_eq!(read(&[]), "none");
+        assert_eq!(read(&["Bearer abc"]), "abc");
+        assert_eq!(read(&["bearer  abc "]), "abc");
+        for values in [
+            &["Bearer abc", "Bearer abc"][..],
+            &["Bearer abc", "Basic abc"],
+            &["Basic abc", "Bearer abc"],
+            &["", "Bearer abc"],
+            &["Basic abc"],
+            &["Bearer"],
+            &["Bearer "],
+            &["abc"],
+            &[""],
+        ] {
+            assert_eq!(read(values), "invalid", "{values:?}");
+        }
+    }
+}

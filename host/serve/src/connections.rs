@@ -1,0 +1,131 @@
+//! How many connections a listener has, and may have.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// How often a listener that is full says so in the log.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfListener {
+    listener: String,
+}
+
+/// The connections of all listeners, counted.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    open: Family<OfListener, Gauge>,
+    most: Family<OfListener, Gauge>,
+    refused: Family<OfListener, Counter>,
+}
+
+impl ConnectionMetrics {
+    /// Registers `connections`, `connections_limit` and `connections_refused_total`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("connections", "Open connections by listener", self.open.clone());
+        let help = "Connections that a listener may have";
+        registry.register("connections_limit", help, self.most.clone());
+        let help = "Connections closed at once because their listener had as many as it may";
+        registry.register("connections_refused", help, self.refused.clone());
+    }
+}
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub struct Connections {
+    listener: String,
+    most: usize,
+    count: AtomicUsize,
+    open: Gauge,
+    refused: Counter,
+    /// When the log was last told that it is full, and how many were refused since.
+    told: Mutex<(Option<Instant>, u64)>,
+}
+
+/// One of them; counted until dropped.
+#[derive(Debug)]
+pub struct Connection(Arc<Connections>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.dec();
+    }
+}
+
+impl Connections {
+    /// At most `most` connections of the listener of this name.
+    #[must_use]
+    pub fn new(listener: &str, most: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
+        let label = OfListener {
+            listener: listener.to_owned(),
+        };
+        let limit = metrics.most.get_or_create(&label);
+        limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+        drop(limit);
+        let open = metrics.open.get_or_create(&label).clone();
+        let refused = metrics.refused.get_or_create(&label).clone();
+        Arc::new(Self {
+            listener: listener.to_owned(),
+            most,
+            count: AtomicUsize::new(0),
+            open,
+            refused,
+            told: Mutex::default(),
+        })
+    }
+
+    /// A new connection; none, if there are as many as there may be.
+    pub fn enter(self: &Arc<Self>) -> Option<Connection> {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.refuse(Instant::now());
+            return None;
+        }
+        self.open.inc();
+        Some(Connection(Arc::clone(self)))
+    }
+
+    fn refuse(&self, now: Instant) {
+        self.refused.inc();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, refused) = &mut *told;
+        *refused += 1;
+        if at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
+            return;
+        }
+        *at = Some(now);
+        let refused = std::mem::take(refused);
+        tracing::warn!(
+            listener = self.listener,
+            connections = self.most,
+            refused,
+            "connections refused: the listener has as many as it may; see `connections`"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_past_the_bound_are_refused_until_one_ends() {
+        let metrics = ConnectionMetrics::default();
+        let connections = Connections::new("tcp://127.0.0.1:1", 2, &metrics);
+        let first = connections.enter().unwrap();
+        let _second = connections.enter().unwrap();
+        assert!(connections.enter().is_none() && connections.enter().is_none());
+        assert_eq!((connections.open.get(), connections.refused.get()), (2, 2));
+        drop(first);
+        assert!(connections.enter().is_some());
+        assert_eq!(connections.open.get(), 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! Connections that ask nothing, and more of them than a listener may have.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here ends the test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use postern_server::{Address, Host};
+use support::{Desk, TOKEN, allower, ask, check, connect, http};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+const MOST: usize = 16;
+
+async fn host(desk: &Desk) -> (Host, std::net::SocketAddr) {
+    desk.file("yes.wasm", &allower());
+    let text = format!(
+        "listen: ['127.0.0.1:0', 'unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\nconnections: {MOST}\n\
+         gate: {{token: {{env: TOKEN}}}}\npolicies: {{entries: {{'yes': {{file: yes.wasm}}}}}}"
+    );
+    let host = desk.try_start(&text).await.unwrap();
+    let Address::Tcp(tcp) = host.addresses()[0] else {
+        panic!("TCP first")
+    };
+    (host, tcp)
+}
+
+/// Whether the other side closes within this time.
+async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
+    let mut answer = Vec::new();
+    tokio::time::timeout(within, stream.read_to_end(&mut answer))
+        .await
+        .is_ok()
+}
+
+async fn metric(host: &Host, name: &str) -> u64 {
+    let text = http(host.admin().unwrap(), "GET", "/metrics", None)
+        .await
+        .unwrap()
+        .body;
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn half_sent_requests_take_no_others_place_for_long() {
+    let desk = Desk::new();
+    let (host, tcp) = host(&desk).await;
+    let mut held = Vec::new();
+    for i in 0..MOST {
+        let mut stream = TcpStream::connect(tcp).await.unwrap();
+        // Nothing, the half of a head, the beginning of HTTP/2.
+        let sent: &[u8] = match i % 3 {
+            0 => b"",
+            1 => b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ",
+            _ => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        };
+        stream.write_all(sent).await.unwrap();
+        held.push(stream);
+    }
+    let started = Instant::now();
+    let mut more = TcpStream::connect(tcp).await.unwrap();
+    assert!(closes(&mut more, Duration::from_secs(5)).await, "refused at once");
+    // What only this machine reaches has its own share.
+    let local = &host.addresses()[1];
+    assert_eq!(
+        ask(&mut connect(local).await, check("yes", "GET", "/")).await,
+        "allowed"
+    );
+    let of = |name: &str| format!("postern_{name}{{listener=\"tcp://{tcp}\"}}");
+    assert!(metric(&host, &of("connections_refused_total")).await >= 1);
+    assert_eq!(metric(&host, &of("connections_limit")).await, MOST as u64);
+
+    for stream in &mut held {
+        let left = Duration::from_secs(25).saturating_sub(started.elapsed());
+        assert!(closes(stream, left).await, "after {:?}", started.elapsed());
+    }
+    let tcp = Address::Tcp(tcp);
+    assert_eq!(http(&tcp, "GET", "/healthz", None).await.unwrap().status, 200);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_sent_byte_by_byte_is_no_request() {
+    let desk = Desk::new();
+    let (host, tcp) = host(&desk).await;
+    let mut stream = TcpStream::connect(tcp).await.unwrap();
+    let started = Instant::now();
+    while stream.write_all(b"G").await.is_ok() {
+        assert!(
+            started.elapsed() < Duration::from_secs(25),
+            "it may go on for ever"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused_on_every_listener() {
+    let desk = Desk::new();
+    let (host, tcp) = host(&desk).await;
+    let [_, Address::Unix(unix)] = host.addresses() else {
+        panic!("a Unix socket second")
+    };
+    let Address::Unix(admin) = host.admin().unwrap() else {
+        panic!("a Unix socket")
+    };
+    let good = format!("authorization: Bearer {TOKEN}\r\n");
+    for second in [good.as_str(), "authorization: Basic x\r\n", "authorization:\r\n"] {
+        for pair in [format!("{good}{second}"), format!("{second}{good}")] {
+            let ask = |method: &str, path: &str| {
+                format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{pair}connection: close\r\n\r\n")
+            };
+            let check = ask("POST", "/v1/audit");
+            let tcp = status(TcpStream::connect(tcp).await.unwrap(), &check).await;
+            let unix = status(UnixStream::connect(unix).await.unwrap(), &check).await;
+            let admin = status(UnixStream::connect(admin).await.unwrap(), &ask("GET", "/metrics")).await;
+            assert_eq!((tcp, unix, admin), (401, 401, 401), "{pair:?}");
+        }
+    }
+    host.stop().await;
+}
+
+async fn status(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, request: &str) -> u16 {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap()
+}
