@@ -23,7 +23,7 @@ mod registry;
 
 pub use cache::{Cache, CacheError};
 pub use capability::http::{HttpClient, client};
-pub use capability::keyvalue::Store;
+pub use capability::keyvalue::{Store, is_exposed};
 pub use capability::signer::{Asker, Rehearsal, Signature as Signed, Signer, Signing};
 pub use contract::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use decision::{Content, Decision, Refusal};

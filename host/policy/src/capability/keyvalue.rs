@@ -1,13 +1,16 @@
 //! Values that outlive a request: in memory, or in Redis where several hosts share them.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod shelf;
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use redis::AsyncCommands as _;
 use redis::aio::ConnectionManager;
 
 use crate::contract::keyvalue::{self, Error};
+
+pub(crate) use shelf::Shelf;
 
 use super::State;
 
@@ -15,7 +18,7 @@ use super::State;
 const KEY: usize = 512;
 /// The largest value, in bytes.
 const VALUE: usize = 64 << 10;
-/// What one entry may keep in memory, keys and values, in bytes.
+/// What one entry may keep in memory, in bytes: keys and values, and what keeping each of them costs.
 const KEPT: usize = 8 << 20;
 
 /// Where values are kept.
@@ -36,6 +39,26 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// Whether a URL of Redis leads over a network without TLS, or with TLS that verifies nothing: whoever is on the way
+/// reads and changes what policies decide by.
+///
+/// # Errors
+/// If it is no URL of Redis.
+pub fn is_exposed(url: &str) -> Result<bool, redis::RedisError> {
+    use redis::ConnectionAddr;
+    let client = redis::Client::open(url)?;
+    let on_this_machine = |host: &str| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    };
+    Ok(match client.get_connection_info().addr() {
+        ConnectionAddr::Tcp(host, _) => !on_this_machine(host),
+        ConnectionAddr::TcpTls { host, insecure, .. } => *insecure && !on_this_machine(host),
+        ConnectionAddr::Unix(_) => false,
+        _ => true,
+    })
+}
+
 impl Store {
     /// A store in Redis.
     ///
@@ -46,85 +69,6 @@ impl Store {
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_response_timeout(Some(Duration::from_secs(2)));
         ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, settings).map(Self::Redis)
-    }
-}
-
-/// What one entry keeps in memory.
-#[derive(Default)]
-pub(crate) struct Shelf {
-    kept: Mutex<Kept>,
-}
-
-#[derive(Default)]
-struct Kept {
-    values: HashMap<String, Value>,
-    bytes: usize,
-}
-
-struct Value {
-    bytes: Vec<u8>,
-    until: Option<Instant>,
-}
-
-impl Value {
-    fn lives(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
-}
-
-impl Kept {
-    fn get(&self, key: &str, now: Instant) -> Option<&Value> {
-        self.values.get(key).filter(|value| value.lives(now))
-    }
-
-    fn remove(&mut self, key: &str) {
-        if let Some(value) = self.values.remove(key) {
-            self.bytes -= key.len() + value.bytes.len();
-        }
-    }
-
-    fn set(&mut self, key: String, value: Value, now: Instant) -> Result<(), Error> {
-        self.remove(&key);
-        let size = key.len() + value.bytes.len();
-        if self.bytes + size > KEPT {
-            // Only a full store is searched for what has ended.
-            self.values.retain(|_, value| value.lives(now));
-            self.bytes = self
-                .values
-                .iter()
-                .map(|(key, value)| key.len() + value.bytes.len())
-                .sum();
-        }
-        if self.bytes + size > KEPT {
-            return Err(Error::TooLarge(format!(
-                "the store of this policy is full: {KEPT} bytes"
-            )));
-        }
-        self.bytes += size;
-        self.values.insert(key, value);
-        Ok(())
-    }
-}
-
-impl Shelf {
-    fn with<R>(&self, act: impl FnOnce(&mut Kept, Instant) -> R) -> R {
-        act(
-            &mut self.kept.lock().unwrap_or_else(PoisonError::into_inner),
-            Instant::now(),
-        )
-    }
-
-    fn increment(&self, key: String, by: i64, ttl: Option<Duration>) -> Result<i64, Error> {
-        self.with(|kept, now| {
-            let (before, until) = match kept.get(&key, now) {
-                Some(value) => (number(&value.bytes)?, value.until),
-                None => (0, ttl.and_then(|ttl| now.checked_add(ttl))),
-            };
-            let sum = before.checked_add(by).ok_or_else(overflow)?;
-            let bytes = sum.to_string().into_bytes();
-            kept.set(key, Value { bytes, until }, now)?;
-            Ok(sum)
-        })
     }
 }
 
@@ -176,10 +120,7 @@ impl State {
 impl keyvalue::Host for State {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         Ok(match &self.entry.store {
-            Store::Memory => Ok(self
-                .entry
-                .shelf
-                .with(|kept, now| kept.get(&key, now).map(|value| value.bytes.clone()))),
+            Store::Memory => Ok(self.entry.shelf.get(&key)),
             Store::Redis(redis) => redis.clone().get(self.redis_key(&key)).await.map_err(unavailable),
         })
     }
@@ -194,10 +135,10 @@ impl keyvalue::Host for State {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
-            Store::Memory => self.entry.shelf.with(|kept, now| {
-                let until = ttl_ms.and_then(|ms| now.checked_add(Duration::from_millis(ms)));
-                kept.set(key, Value { bytes: value, until }, now)
-            }),
+            Store::Memory => {
+                let ttl = ttl_ms.map(Duration::from_millis);
+                self.entry.shelf.set(&key, value, ttl)
+            }
             Store::Redis(redis) => {
                 let (mut redis, key) = (redis.clone(), self.redis_key(&key));
                 match ttl_ms {
@@ -212,7 +153,7 @@ impl keyvalue::Host for State {
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
         Ok(match &self.entry.store {
             Store::Memory => {
-                self.entry.shelf.with(|kept, _| kept.remove(&key));
+                self.entry.shelf.delete(&key);
                 Ok(())
             }
             Store::Redis(redis) => redis.clone().del(self.redis_key(&key)).await.map_err(unavailable),
@@ -232,7 +173,7 @@ impl keyvalue::Host for State {
             Store::Memory => self
                 .entry
                 .shelf
-                .increment(key, by, ttl_ms.map(Duration::from_millis)),
+                .increment(&key, by, ttl_ms.map(Duration::from_millis)),
             Store::Redis(redis) => redis::cmd("EVAL")
                 .arg(INCREMENT)
                 .arg(1)
@@ -248,61 +189,30 @@ impl keyvalue::Host for State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::is_exposed;
 
     #[test]
-    fn a_shelf_is_bounded_and_forgets_what_has_ended() {
-        let mut kept = Kept::default();
-        let now = Instant::now();
-        let value = |ttl: Option<u64>| Value {
-            bytes: vec![0; VALUE],
-            until: ttl.map(|s| now + Duration::from_secs(s)),
-        };
-        let mut stored = 0;
-        while kept.set(format!("{stored:06}"), value(Some(1)), now).is_ok() {
-            stored += 1;
+    fn only_this_machine_is_asked_without_tls() {
+        for url in [
+            "redis://localhost",
+            "redis://:secret@127.0.0.1:6380/1",
+            "redis://[::1]/",
+            "rediss://db.example.com",
+            "rediss://:secret@10.0.0.1:6380",
+            "rediss://localhost/#insecure",
+            "redis+unix:///run/redis.sock",
+        ] {
+            assert!(!is_exposed(url).unwrap(), "{url}");
         }
-        assert_eq!(stored, KEPT / (VALUE + 6));
-        assert!(kept.get("000000", now).is_some());
-        let later = now + Duration::from_secs(2);
-        assert!(kept.get("000000", later).is_none());
-        kept.set("fresh".into(), value(None), later).unwrap();
-        assert_eq!(
-            (kept.values.len(), kept.bytes),
-            (1, VALUE + 5),
-            "what had ended made room"
-        );
-        kept.set("fresh".into(), value(None), later).unwrap();
-        assert_eq!(kept.bytes, VALUE + 5, "replaced, not added");
-        kept.remove("fresh");
-        assert_eq!(kept.bytes, 0);
-    }
-
-    #[test]
-    fn a_counter_counts_from_nothing_and_keeps_its_end() {
-        let shelf = Shelf::default();
-        let minute = Some(Duration::from_secs(60));
-        assert_eq!(shelf.increment("n".into(), 2, minute).unwrap(), 2);
-        let end = |shelf: &Shelf| shelf.with(|kept, now| kept.get("n", now).unwrap().until);
-        let first = end(&shelf);
-        assert_eq!(
-            shelf
-                .increment("n".into(), -3, Some(Duration::from_secs(999)))
-                .unwrap(),
-            -1
-        );
-        assert_eq!(end(&shelf), first);
-        assert!(
-            shelf.increment("n".into(), i64::MIN, None).is_err(),
-            "no wrap-around"
-        );
-        shelf.with(|kept, now| {
-            let value = Value {
-                bytes: b"text".to_vec(),
-                until: None,
-            };
-            kept.set("t".into(), value, now).unwrap();
-        });
-        assert!(shelf.increment("t".into(), 1, None).is_err());
+        for url in [
+            "redis://db.example.com",
+            "redis://10.0.0.1",
+            "redis://localhost.example.com",
+            "redis://127.0.0.1.example.com",
+            "rediss://db.example.com/#insecure",
+        ] {
+            assert!(is_exposed(url).unwrap(), "{url}");
+        }
+        assert!(is_exposed("http://localhost").is_err());
     }
 }

@@ -131,13 +131,16 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum KeyValue {
     Memory,
-    Redis(SecretRef),
+    Redis(Redis),
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-struct Redis {
-    redis: SecretRef,
+pub(super) struct Redis {
+    pub(super) redis: SecretRef,
+    /// It may be asked over a network without TLS.
+    #[deserr(default = false)]
+    pub(super) plaintext: bool,
 }
 
 impl Deserr<ConfigErrors> for KeyValue {
@@ -147,9 +150,7 @@ impl Deserr<ConfigErrors> for KeyValue {
     ) -> Result<Self, ConfigErrors> {
         match value {
             Value::String(text) if text == "memory" => Ok(Self::Memory),
-            map @ Value::Map(_) => {
-                Redis::deserialize_from_value(map, location).map(|found| Self::Redis(found.redis))
-            }
+            map @ Value::Map(_) => Redis::deserialize_from_value(map, location).map(Self::Redis),
             // Not repeated: it may be a URL with a password.
             _ => {
                 let msg =

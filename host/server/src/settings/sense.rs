@@ -7,7 +7,7 @@ use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
 use postern_gate::config::ConfigErrors;
-use postern_policy::Signers;
+use postern_policy::{Signers, is_exposed};
 
 use super::form::{self, File};
 use super::variable::Variables;
@@ -63,8 +63,14 @@ pub(super) fn settings(
     let signers = signers(&written, &mut errors);
     let keyvalue = match &written.keyvalue {
         form::KeyValue::Memory => KeyValue::Memory,
-        form::KeyValue::Redis(named) => {
-            let url = variables.secret("policies.keyvalue.redis", named, &mut errors);
+        form::KeyValue::Redis(written) => {
+            let url = variables.secret("policies.keyvalue.redis", &written.redis, &mut errors);
+            // A URL that is none is reported when it is opened.
+            if !written.plaintext && url.as_deref().is_some_and(|url| is_exposed(url).unwrap_or(false)) {
+                let message = "leads to another machine without TLS that is verified: write rediss:// in the \
+                               variable, or \"plaintext: true\" beside \"redis\" where the network is trusted";
+                errors.add("policies.keyvalue.redis", message);
+            }
             url.map_or(KeyValue::Memory, KeyValue::Redis)
         }
     };

@@ -355,3 +355,33 @@ policies:
     let sense = issues(&text.replace("redis://:hunter2@db/", "memory"));
     assert_eq!(sense.len(), 4, "{sense:?}");
 }
+
+#[test]
+fn redis_on_another_machine_needs_tls() {
+    let with = |url: &'static str, more: &str| {
+        let text = format!(
+            "listen: ['unix:a']\npolicies: {{keyvalue: {{redis: {{env: URL}}{more}}}, entries: {{a: {{file: a}}}}}}"
+        );
+        Settings::parse(&text, Path::new("/etc/postern"), &|name| {
+            (name == "URL").then(|| url.into())
+        })
+    };
+    for (url, more, expected) in [
+        ("redis://127.0.0.1", "", true),
+        ("rediss://:hunter2@db.example.com", "", true),
+        ("redis://:hunter2@db.example.com", "", false),
+        ("redis://:hunter2@db.example.com", ", plaintext: false", false),
+        ("redis://:hunter2@db.example.com", ", plaintext: true", true),
+    ] {
+        match with(url, more) {
+            Ok(_) => assert!(expected, "{url}{more}"),
+            Err(errors) => {
+                let text = errors.to_string();
+                assert!(
+                    !expected && text.contains("rediss://") && !text.contains("hunter2"),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
