@@ -15,3 +15,4 @@ mod tables;
 mod tokens;
 mod waiting;
 mod hanging_files;
+mod hostile_components;

@@ -11,9 +11,11 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use crate::Digest;
+
+/// The largest compiled module that is kept, in bytes.
+const LARGEST: u64 = 1 << 30;
 
 /// A directory of compiled modules.
 #[derive(Debug, Clone)]
@@ -62,75 +64,84 @@ impl Cache {
     ///
     /// # Errors
     /// What the compiler says of the module. A file that cannot be read or written costs time, not the module.
-    pub(crate) fn component(
+    pub(crate) fn compiled<E>(
         &self,
         engine: &Engine,
         digest: Digest,
-        wasm: &[u8],
-    ) -> wasmtime::Result<Component> {
-        let path = self
-            .directory
-            .join(format!("{}-{:016x}.cwasm", digest.hex(), compiler(engine)));
-        match self.read(engine, &path) {
-            Ok(Some(component)) => return Ok(component),
+        compile: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        let key = Key::of(engine, digest);
+        let path = self.directory.join(key.file());
+        match read(&path, &key) {
+            Ok(Some(code)) => return Ok(code),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "compiled module not usable; compiling anew")
             }
         }
-        let component = Component::from_binary(engine, wasm)?;
-        if let Err(error) = self.write(&path, &component) {
+        let code = compile()?;
+        if let Err(error) = self.write(&path, &key, &code) {
             tracing::warn!(path = %path.display(), %error, "compiled module not kept");
         }
-        Ok(component)
-    }
-
-    fn read(&self, engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some((digest, code)) = bytes.split_at_checked(SEAL) else {
-            wasmtime::bail!("it is cut short");
-        };
-        if seal(code) != digest {
-            wasmtime::bail!("it is not what was written");
-        }
-        #[expect(
-            unsafe_code,
-            reason = "written by `write` below into a directory that only we can write to, and unchanged since"
-        )]
-        // SAFETY: the bytes are what `Component::serialize` gave, see the reason.
-        let component = unsafe { Component::deserialize(engine, code) }?;
-        Ok(Some(component))
+        Ok(code)
     }
 
     /// Written aside and renamed, so that a file that is there is whole.
-    fn write(&self, path: &Path, component: &Component) -> wasmtime::Result<()> {
-        let code = component.serialize()?;
+    fn write(&self, path: &Path, key: &Key, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&seal(&code))?;
-        file.write_all(&code)?;
+        file.write_all(key.seal(code).as_bytes())?;
+        file.write_all(code)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        File::open(&self.directory)?.sync_all()?;
-        Ok(())
+        File::open(&self.directory)?.sync_all()
     }
 }
 
-/// Length of a file's seal: the digest of what follows, in hexadecimal.
-const SEAL: usize = 64;
-
-fn seal(code: &[u8]) -> Vec<u8> {
-    Digest::of(code).hex().into_bytes()
+/// The code in a file, if the file is there and its seal is that of the key.
+fn read(path: &Path, key: &Key) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = match postern_files::read(path, LARGEST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (seal, code) = bytes
+        .split_at_checked(SEAL)
+        .ok_or_else(|| io::Error::other("it is cut short"))?;
+    if key.seal(code).as_bytes() != seal {
+        return Err(io::Error::other("it is not what was written for this module"));
+    }
+    Ok(Some(bytes.split_off(SEAL)))
 }
 
-/// What compiled code depends on besides the module: wasmtime's version, the CPU's features, the engine's settings.
-fn compiler(engine: &Engine) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    hasher.finish()
+/// Length of a file's seal: a digest in hexadecimal.
+const SEAL: usize = 64;
+
+/// What code was compiled from: the module, and what it depends on besides: wasmtime's version, the CPU's features, the
+/// engine's settings.
+struct Key {
+    module: Digest,
+    compiler: u64,
+}
+
+impl Key {
+    fn of(engine: &Engine, module: Digest) -> Self {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Self {
+            module,
+            compiler: hasher.finish(),
+        }
+    }
+
+    fn file(&self) -> String {
+        format!("{}-{:016x}.cwasm", self.module.hex(), self.compiler)
+    }
+
+    /// Binds code to what it was compiled from: under another module's name it is not used.
+    fn seal(&self, code: &[u8]) -> String {
+        let key = format!("postern compiled module v2\n{}\n", self.file());
+        Digest::of_parts([key.as_bytes(), code]).hex()
+    }
 }
 
 #[cfg(test)]
@@ -138,17 +149,16 @@ mod tests {
     use super::*;
     use crate::Engines;
 
-    const EMPTY: &str = "(component)";
-
     #[test]
     fn a_compiled_module_is_kept_and_a_damaged_one_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path().join("compiled");
         let cache = Cache::open(&directory).unwrap();
         let engine = Engines::new(4, 1 << 20).unwrap().plain;
-        let wasm = wat::parse_str(EMPTY).unwrap();
-        let digest = Digest::of(&wasm);
-        cache.component(&engine, digest, &wasm).unwrap();
+        let digest = Digest::of(b"a module");
+        let compile = || Ok::<_, ()>(b"its code".to_vec());
+        let key = Key::of(&engine, digest);
+        cache.compiled(&engine, digest, compile).unwrap();
         let files = || -> Vec<_> {
             fs::read_dir(&directory)
                 .unwrap()
@@ -156,18 +166,25 @@ mod tests {
                 .collect()
         };
         let [file] = <[PathBuf; 1]>::try_from(files()).unwrap();
-        assert!(cache.read(&engine, &file).unwrap().is_some());
+        assert_eq!(read(&file, &key).unwrap().unwrap(), b"its code");
+        let kept = cache.compiled(&engine, digest, || Err(())).unwrap();
+        assert_eq!(kept, b"its code", "not compiled again");
 
         let whole = fs::read(&file).unwrap();
         let mut changed = whole.clone();
         *changed.last_mut().unwrap() ^= 1;
         for damaged in [&changed[..], &whole[..20], &whole[..whole.len() - 1], b""] {
             fs::write(&file, damaged).unwrap();
-            assert!(cache.read(&engine, &file).is_err());
-            cache.component(&engine, digest, &wasm).unwrap();
+            assert!(read(&file, &key).is_err());
+            cache.compiled(&engine, digest, compile).unwrap();
             assert_eq!(fs::read(&file).unwrap(), whole, "made anew");
         }
         assert_eq!(files().len(), 1, "no temporary file stays");
+
+        // Code of another module in its place.
+        let other = Key::of(&engine, Digest::of(b"another module"));
+        fs::rename(&file, directory.join(other.file())).unwrap();
+        assert!(read(&directory.join(other.file()), &other).is_err());
     }
 
     #[test]

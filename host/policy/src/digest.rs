@@ -17,6 +17,15 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of several pieces, one after the other.
+    pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
     /// The digest in hexadecimal, without the prefix: fit for a file's name.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::Compiler;
 use crate::limits::MEMORIES;
 
 /// How often a running module is looked at: it is stopped at most this much after its deadline, and other work gets
@@ -20,6 +21,7 @@ pub struct Engines {
     pub(crate) plain: Engine,
     /// For `wasi:http` components.
     pub(crate) wasi: Engine,
+    pub(crate) compiler: Compiler,
     _ticker: Arc<Ticker>,
 }
 
@@ -41,8 +43,17 @@ impl Engines {
         Ok(Self {
             plain,
             wasi,
+            compiler: Compiler::default(),
             _ticker: Arc::new(ticker),
         })
+    }
+}
+
+impl Engines {
+    /// The same, with modules compiled elsewhere.
+    #[must_use]
+    pub fn compiling(self, compiler: Compiler) -> Self {
+        Self { compiler, ..self }
     }
 }
 
@@ -75,6 +86,12 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     // A fresh instance is a copy-on-write mapping of the module's initial memory.
     config.memory_init_cow(true);
+    code(&mut config, concurrent);
+    config
+}
+
+/// The settings that the compiled code depends on.
+pub(crate) fn code(config: &mut Config, concurrent: bool) {
     config.epoch_interruption(true);
     // Part of nothing that a policy needs; what is not there cannot be attacked.
     config.wasm_memory64(false);
@@ -83,7 +100,6 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     config.wasm_component_model_async(concurrent);
     // Stacks of policies are shallow; recursion ends here rather than in the host's own stack.
     config.max_wasm_stack(512 << 10);
-    config
 }
 
 /// Advances the engines' epochs from one thread for as long as any clone of the engines lives.

@@ -6,9 +6,11 @@
 //!
 //! Whatever a module does — loop, recurse, eat memory, answer nonsense — ends as a [`Failure`] of that one decision.
 
+mod bounds;
 mod cache;
 mod capability;
 pub mod cases;
+mod compiler;
 mod contract;
 mod decision;
 mod digest;
@@ -25,6 +27,7 @@ pub use cache::{Cache, CacheError};
 pub use capability::http::{HttpClient, client};
 pub use capability::keyvalue::{Store, is_exposed};
 pub use capability::signer::{Asker, Rehearsal, Signature as Signed, Signer, Signing};
+pub use compiler::{Compiler, compile_as_child};
 pub use contract::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use decision::{Content, Decision, Refusal};
 pub use digest::{Digest, NotADigest};

@@ -42,8 +42,8 @@ pub enum ModuleError {
     /// They are no WebAssembly at all.
     #[error("not a WebAssembly component: it does not begin as WebAssembly does")]
     NotWasm,
-    /// They are no component that the compiler takes.
-    #[error("not a WebAssembly component that can be compiled: {0}")]
+    /// They are no component that the compiler takes, or one that takes too much to compile.
+    #[error("{0}")]
     Compile(String),
     /// They are a core module.
     #[error("a core WebAssembly module, not a component: build it with `postern policy build`")]
@@ -78,11 +78,20 @@ impl Module {
         }
         let digest = Digest::of(wasm);
         let component_for = |engine: &wasmtime::Engine| {
-            match cache {
-                Some(cache) => cache.component(engine, digest, wasm),
-                None => Component::from_binary(engine, wasm),
+            let concurrent = wasmtime::Engine::same(engine, &engines.wasi);
+            let compile = || engines.compiler.compile(engine, concurrent, wasm);
+            let code = match cache {
+                Some(cache) => cache.compiled(engine, digest, compile),
+                None => compile(),
             }
-            .map_err(|error| ModuleError::Compile(format!("{error:#}")))
+            .map_err(|error| ModuleError::Compile(error.to_string()))?;
+            #[expect(
+                unsafe_code,
+                reason = "compiled by our own compiler, or read from a directory that only we can write to, unchanged since"
+            )]
+            // SAFETY: the bytes are what `Engine::precompile_component` gave, see the reason.
+            let component = unsafe { Component::deserialize(engine, &code) };
+            component.map_err(|error| ModuleError::Compile(format!("{error:#}")))
         };
         // Which engine it needs is told by its exports, which are known once it is parsed: a `wasi:http` component
         // names the interface in plain text, and if it turns out to be something else nothing is lost but time.

@@ -27,13 +27,21 @@ mod text;
 mod time;
 mod token;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use output::{Exit, Output};
 
+/// How this program calls itself to compile a policy module, in a process that is bounded.
+const COMPILER: &str = "compile-policy-module";
+
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == COMPILER) {
+        return compile(&arguments.collect::<Vec<_>>());
+    }
     let output = match cli::Cli::try_parse() {
         Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
         // Help and version are no failure; clap colours what it prints by the same rules as we do.
@@ -48,4 +56,14 @@ fn main() -> ExitCode {
         }
     };
     output.print()
+}
+
+fn compile(arguments: &[OsString]) -> ExitCode {
+    match postern_policy::compile_as_child(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -6,8 +6,10 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use postern_policy::Compiler;
 use postern_server::{Host, Settings, SettingsError, StartError};
 
+use crate::COMPILER;
 use crate::document::Problem;
 use crate::output::{Exit, Output};
 use crate::secrets;
@@ -35,7 +37,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let file = args.config.display().to_string();
     let settings = match Settings::read(&args.config, &secrets::variable) {
-        Ok(settings) => settings,
+        Ok(settings) => Settings {
+            compiler: Compiler::this_program(COMPILER),
+            ..settings
+        },
         Err(error) => return Ok(report::invalid(&file, &problems(&error))),
     };
     let runtime = postern_server::runtime().context("cannot start threads")?;

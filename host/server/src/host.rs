@@ -374,7 +374,8 @@ pub(crate) async fn policies(
         .unwrap_or_default();
     let instances = settings.concurrency + most + SPARE;
     let engines = Engines::new(instances, settings.memory())
-        .map_err(|error| StartError::Engines(format!("{error:#}")))?;
+        .map_err(|error| StartError::Engines(format!("{error:#}")))?
+        .compiling(settings.compiler.clone());
     let cache = match settings.cache.clone() {
         Some(directory) => {
             let opened = within(&directory, CACHE, {

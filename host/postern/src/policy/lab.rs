@@ -1,15 +1,22 @@
 //! A host in small: what it takes to compile a module here and let it decide.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use postern_policy::{
-    Cache, Capability, Engines, EntrySettings, Grants, Limits, Module, Policies, Rehearsal, Settings, Source,
-    Store, Surroundings,
+    Cache, Capability, Compiler, Engines, EntrySettings, Grants, Limits, Module, Policies, Rehearsal,
+    Settings, Source, Store, Surroundings,
 };
 use serde_json::Value;
+
+use crate::COMPILER;
+
+/// Of a module's file, this much is read: more than any module may have.
+const MOST: u64 = (64 << 20) + 1;
 
 /// What runs modules, as the host has it.
 pub(super) struct Lab {
@@ -40,7 +47,8 @@ impl Lab {
                 .context(cannot)?,
             engines: Engines::new(instances, Limits::default().memory)
                 .map_err(|error| anyhow!("{error:#}"))
-                .context(cannot)?,
+                .context(cannot)?
+                .compiling(Compiler::this_program(COMPILER)),
             surroundings: Surroundings {
                 store: Store::Memory,
                 client: postern_policy::client().context(cannot)?,
@@ -61,7 +69,10 @@ impl Lab {
                 path.display()
             );
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+            .with_context(|| format!("cannot read {}", path.display()))?;
         self.compile(&bytes).with_context(|| path.display().to_string())
     }
 

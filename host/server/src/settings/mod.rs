@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_gate::config::ConfigErrors;
-use postern_policy::Digest;
+use postern_policy::{Compiler, Digest};
 
 pub use address::Address;
 pub use audit::Audit;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub policies: postern_policy::Settings,
     /// The entry that decides where a request names none.
     pub default: Option<String>,
+    /// Where modules are compiled: in this process, unless a program is named here.
+    pub compiler: Compiler,
     /// Where compiled modules are kept.
     pub cache: Option<PathBuf>,
     /// Decisions at the same time, of all entries.

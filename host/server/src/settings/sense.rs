@@ -7,7 +7,7 @@ use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
 use postern_gate::config::ConfigErrors;
-use postern_policy::{Signers, is_exposed};
+use postern_policy::{Compiler, Signers, is_exposed};
 
 use super::form::{self, File};
 use super::variable::Variables;
@@ -113,6 +113,7 @@ pub(super) fn settings(
             entries,
         },
         default: written.default,
+        compiler: Compiler::default(),
         cache: written.cache.map(|path| directory.join(path)),
         concurrency,
         watch: written.watch,

@@ -1,0 +1,388 @@
+//! What a component may be made of, looked at before the compiler sees it.
+//!
+//! A component of a few kilobytes can ask for more instances than any machine has room for: each level of nesting that
+//! instantiates the one below twice doubles them, and the compiler writes out each of them. So they are counted first,
+//! in one pass over the bytes, with what else the compiler's work grows with. What passes is validated by the compiler
+//! itself, in a process of its own: see [`crate::compiler`].
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeDeclaration, ComponentTypeRef, Encoding, Instance, InstanceTypeDeclaration, Parser, Payload,
+};
+
+use crate::limits::MEMORIES;
+
+/// The largest component, in bytes.
+pub(crate) const SIZE: usize = 64 << 20;
+/// How deep components may stand in each other.
+const DEPTH: usize = 16;
+/// Components and core modules, wherever they stand.
+const PARTS: u64 = 512;
+/// Core instances of an instance of the whole, those of inner components counted as often as these are instantiated:
+/// what the pool has room for.
+const CORE_INSTANCES: u64 = 2 * MEMORIES as u64;
+/// Component instances, counted likewise.
+const INSTANCES: u64 = 1024;
+/// Types, imports, exports, aliases, instances and canonical functions of all components, as they are written.
+const ITEMS: u64 = 200_000;
+/// Functions of all core modules.
+const FUNCTIONS: u64 = 200_000;
+/// The largest body of a function, in bytes: the compiler's work grows faster than it.
+const BODY: usize = 2 << 20;
+
+/// Why bytes are not even shown to the compiler.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum BoundsError {
+    /// They are no component.
+    #[error("{0}")]
+    Invalid(String),
+    /// More of something than a policy may have.
+    #[error("{found} {what}; a policy may have {most}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are, or more.
+        found: u64,
+        /// How many there may be.
+        most: u64,
+    },
+    /// Components that are handed about as values: what they come to cannot be counted.
+    #[error("imports, exports or hands over components, which policies cannot: link them into one")]
+    Values,
+}
+
+impl From<wasmparser::BinaryReaderError> for BoundsError {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+/// What one instance of a component comes to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    core: u64,
+    instances: u64,
+}
+
+/// A component that is being read.
+#[derive(Debug, Default)]
+struct Scope {
+    /// Its component index space.
+    components: Vec<Cost>,
+    cost: Cost,
+}
+
+/// What is being read: components, and core modules, which have nothing to count instances of.
+#[derive(Debug, Default)]
+struct Reading {
+    scopes: Vec<Option<Scope>>,
+    parts: u64,
+    items: u64,
+    functions: u64,
+}
+
+/// Checks that a component is within bounds.
+///
+/// # Errors
+/// The first that it exceeds, or why it cannot be read.
+pub(crate) fn check(wasm: &[u8]) -> Result<(), BoundsError> {
+    at_most("bytes", wasm.len() as u64, SIZE as u64)?;
+    let mut reading = Reading::default();
+    for payload in Parser::new(0).parse_all(wasm) {
+        reading.take(payload?)?;
+    }
+    Ok(())
+}
+
+fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), BoundsError> {
+    if found > most {
+        return Err(BoundsError::TooMany { what, found, most });
+    }
+    Ok(())
+}
+
+impl Reading {
+    fn take(&mut self, payload: Payload<'_>) -> Result<(), BoundsError> {
+        match payload {
+            Payload::Version { encoding, .. } => {
+                self.parts += 1;
+                at_most("components and modules", self.parts, PARTS)?;
+                self.scopes.push(match encoding {
+                    Encoding::Component => Some(Scope::default()),
+                    Encoding::Module => None,
+                });
+                at_most("levels of nesting", self.scopes.len() as u64, DEPTH as u64)?;
+            }
+            Payload::End(_) => {
+                let ended = self.scopes.pop().flatten();
+                if let (Some(inner), Some(Some(outer))) = (ended, self.scopes.last_mut()) {
+                    outer.components.push(inner.cost);
+                }
+            }
+            Payload::FunctionSection(section) => {
+                self.functions += u64::from(section.count());
+                at_most("functions", self.functions, FUNCTIONS)?;
+            }
+            Payload::CodeSectionEntry(body) => {
+                at_most("bytes in a function", body.range().len() as u64, BODY as u64)?;
+            }
+            Payload::InstanceSection(section) => {
+                self.items(section.count())?;
+                for instance in section {
+                    if matches!(instance?, Instance::Instantiate { .. }) {
+                        self.instantiate(Cost {
+                            core: 1,
+                            instances: 0,
+                        })?;
+                    }
+                }
+            }
+            Payload::ComponentInstanceSection(section) => {
+                self.items(section.count())?;
+                for instance in section {
+                    self.instance(&instance?)?;
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                self.items(section.count())?;
+                for alias in section {
+                    self.alias(&alias?)?;
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                self.items(section.count())?;
+                for import in section {
+                    if matches!(import?.ty, ComponentTypeRef::Component(_)) {
+                        return Err(BoundsError::Values);
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                self.items(section.count())?;
+                for export in section {
+                    if export?.kind == ComponentExternalKind::Component {
+                        return Err(BoundsError::Values);
+                    }
+                }
+            }
+            Payload::ComponentTypeSection(section) => {
+                for ty in section {
+                    self.ty(&ty?)?;
+                }
+            }
+            Payload::CoreTypeSection(section) => self.items(section.count())?,
+            Payload::ComponentCanonicalSection(section) => self.items(section.count())?,
+            Payload::TypeSection(section) => self.items(section.count())?,
+            Payload::ImportSection(section) => self.items(section.count())?,
+            Payload::ExportSection(section) => self.items(section.count())?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn items(&mut self, count: u32) -> Result<(), BoundsError> {
+        self.items += u64::from(count);
+        at_most("types, imports, exports and instances", self.items, ITEMS)
+    }
+
+    fn scope(&mut self) -> Result<&mut Scope, BoundsError> {
+        let scope = self.scopes.last_mut().and_then(Option::as_mut);
+        scope.ok_or_else(|| BoundsError::Invalid("a component's section in a core module".into()))
+    }
+
+    fn instantiate(&mut self, of: Cost) -> Result<(), BoundsError> {
+        let cost = &mut self.scope()?.cost;
+        cost.core = cost.core.saturating_add(of.core);
+        cost.instances = cost.instances.saturating_add(of.instances);
+        at_most("instances of core modules", cost.core, CORE_INSTANCES)?;
+        at_most("instances of components", cost.instances, INSTANCES)
+    }
+
+    fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), BoundsError> {
+        match instance {
+            ComponentInstance::Instantiate {
+                component_index,
+                args,
+            } => {
+                if args
+                    .iter()
+                    .any(|arg| arg.kind == ComponentExternalKind::Component)
+                {
+                    return Err(BoundsError::Values);
+                }
+                let of = component(self.scope()?, *component_index)?;
+                self.instantiate(Cost {
+                    core: of.core,
+                    instances: of.instances.saturating_add(1),
+                })
+            }
+            ComponentInstance::FromExports(exports) => {
+                self.items(u32::try_from(exports.len()).unwrap_or(u32::MAX))?;
+                if exports
+                    .iter()
+                    .any(|export| export.kind == ComponentExternalKind::Component)
+                {
+                    return Err(BoundsError::Values);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), BoundsError> {
+        match alias {
+            ComponentAlias::Outer {
+                kind: ComponentOuterAliasKind::Component,
+                count,
+                index,
+            } => {
+                let outer = usize::try_from(*count)
+                    .ok()
+                    .and_then(|count| self.scopes.len().checked_sub(count.saturating_add(1)))
+                    .and_then(|at| self.scopes.get(at)?.as_ref())
+                    .ok_or_else(|| BoundsError::Invalid("an alias of what is not there".into()))?;
+                let of = component(outer, *index)?;
+                self.scope()?.components.push(of);
+                Ok(())
+            }
+            ComponentAlias::InstanceExport {
+                kind: ComponentExternalKind::Component,
+                ..
+            } => Err(BoundsError::Values),
+            _ => Ok(()),
+        }
+    }
+
+    /// The reader bounds how deep types may be.
+    fn ty(&mut self, ty: &ComponentType<'_>) -> Result<(), BoundsError> {
+        self.items(1)?;
+        match ty {
+            ComponentType::Component(declarations) => {
+                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                for declaration in declarations {
+                    if let ComponentTypeDeclaration::Type(ty) = declaration {
+                        self.ty(ty)?;
+                    }
+                }
+            }
+            ComponentType::Instance(declarations) => {
+                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                for declaration in declarations {
+                    if let InstanceTypeDeclaration::Type(ty) = declaration {
+                        self.ty(ty)?;
+                    }
+                }
+            }
+            ComponentType::Defined(_) | ComponentType::Func(_) | ComponentType::Resource { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn component(scope: &Scope, index: u32) -> Result<Cost, BoundsError> {
+    usize::try_from(index)
+        .ok()
+        .and_then(|index| scope.components.get(index).copied())
+        .ok_or_else(|| BoundsError::Invalid("instantiates a component that is not there".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn of(text: &str) -> Result<(), BoundsError> {
+        check(&wat::parse_str(text).unwrap())
+    }
+
+    /// Each of so many components instantiates the one before twice.
+    fn doubling(levels: usize) -> String {
+        let mut text =
+            "(component (component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
+        for level in 1..=levels {
+            let below = level - 1;
+            let _ = write!(
+                text,
+                "(component $c{level} (alias outer 1 $c{below} (component $b)) (instance (instantiate $b)) \
+                 (instance (instantiate $b)))"
+            );
+        }
+        let _ = write!(text, "(instance (instantiate $c{levels})))");
+        text
+    }
+
+    #[test]
+    fn instances_count_as_often_as_they_are_made() {
+        of(&doubling(4)).unwrap();
+        for levels in [5, 30, 60] {
+            let error = of(&doubling(levels)).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    BoundsError::TooMany {
+                        what: "instances of core modules",
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+        // Without a core module in them.
+        let empty = doubling(30).replace("(core instance (instantiate $m))", "");
+        let error = of(&empty).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                BoundsError::TooMany {
+                    what: "instances of components",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let deep = "(component ".repeat(20) + &")".repeat(20);
+        let error = of(&deep).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                BoundsError::TooMany {
+                    what: "levels of nesting",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let many = format!("(component {})", "(component)".repeat(600));
+        let error = of(&many).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                BoundsError::TooMany {
+                    what: "components and modules",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn components_as_values_are_refused() {
+        for text in [
+            "(component (import \"c\" (component)))",
+            "(component (component $c) (export \"c\" (component $c)))",
+            "(component (component $c) (component $d (import \"c\" (component))) \
+             (instance (instantiate $d (with \"c\" (component $c)))))",
+        ] {
+            assert_eq!(of(text), Err(BoundsError::Values), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\x04\x08"] {
+            assert!(matches!(check(bytes), Err(BoundsError::Invalid(_))), "{bytes:?}");
+        }
+    }
+}

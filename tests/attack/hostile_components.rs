@@ -1,0 +1,118 @@
+//! Small components that ask the compiler for gigabytes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use postern_testbed::modules;
+use postern_testbed::policy_host::{PolicyHost, binary};
+use serde_json::json;
+
+/// Each of so many components instantiates the one before twice: two to the power of the levels in a few kilobytes.
+fn doubling(levels: usize, innermost: &str) -> Vec<u8> {
+    let mut text = format!("(component (component $c0 {innermost})");
+    for level in 1..=levels {
+        let below = level - 1;
+        let _ = write!(
+            text,
+            "(component $c{level} (alias outer 1 $c{below} (component $b)) (instance (instantiate $b)) \
+             (instance (instantiate $b)))"
+        );
+    }
+    let _ = write!(text, "(instance (instantiate $c{levels})))");
+    wat::parse_str(text).unwrap()
+}
+
+const CORE: &str = "(core module $m (func (export \"f\"))) (core instance (instantiate $m))";
+
+fn inspect(folder: &Path, wasm: &[u8]) -> (Output, Duration) {
+    std::fs::write(folder.join("m.wasm"), wasm).unwrap();
+    let started = Instant::now();
+    // Twice of what the compiler's process may have is more than enough for both.
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg("ulimit -d 2097152; exec \"$0\" policy inspect m.wasm")
+        .arg(binary().unwrap())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (output, started.elapsed())
+}
+
+#[test]
+fn nested_instances_are_refused_before_the_compiler_sees_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for (wasm, what) in [
+        (
+            doubling(24, CORE),
+            "instances of core modules; a policy may have 16",
+        ),
+        (
+            doubling(60, CORE),
+            "instances of core modules; a policy may have 16",
+        ),
+        (
+            doubling(24, ""),
+            "instances of components; a policy may have 1024",
+        ),
+    ] {
+        assert!(wasm.len() < 10_000);
+        let (output, took) = inspect(folder.path(), &wasm);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(3) && err.contains(what),
+            "{output:?}"
+        );
+        assert!(took < Duration::from_secs(30), "{took:?}");
+    }
+}
+
+#[test]
+fn a_host_refuses_them_and_serves_on() {
+    let entries = json!({"entries": {"good": {"file": "good.wasm"}, "bad": {"file": "bad.wasm"}}});
+    let good = modules::denier("no").unwrap();
+    let host = PolicyHost::start(binary().unwrap(), &entries, |folder| {
+        std::fs::write(folder.join("good.wasm"), &good)?;
+        std::fs::write(folder.join("bad.wasm"), &good)
+    })
+    .unwrap();
+    host.install("bad.wasm", &doubling(40, CORE)).unwrap();
+    let started = Instant::now();
+    let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
+    assert!(refused.contains("instances of core modules"), "{refused}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(host.admin("GET", "/readyz").is_ok());
+}
+
+/// A component that is within all bounds of what it is made of: one function of fifty kilobytes, a thousand loops in each
+/// other that all change five thousand variables.
+fn toilsome() -> Vec<u8> {
+    let locals = "i32 ".repeat(5000);
+    let mut changes = String::new();
+    for i in 0..5000 {
+        let of = i * 3 % 5000;
+        let _ = write!(
+            changes,
+            "(local.set {i} (i32.add (local.get {of}) (i32.const 1)))"
+        );
+    }
+    let (begin, end) = ("(loop ".repeat(1000), "(br_if 0 (local.get 0)))".repeat(1000));
+    let text = format!("(component (core module (func (local {locals}) {begin}{changes}{end})))");
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn what_takes_too_much_to_compile_ends_in_its_own_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let wasm = toilsome();
+    assert!(wasm.len() < 60_000);
+    let (output, took) = inspect(folder.path(), &wasm);
+    // Of memory or of time, as the machine is.
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(3) && err.contains("compiling it takes more than"),
+        "{output:?}"
+    );
+    assert!(took < Duration::from_secs(120), "{took:?}");
+}
