@@ -8,10 +8,11 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::Compiler;
 use crate::limits::MEMORIES;
+use crate::scheduler::Scheduler;
 
 /// How often a running module is looked at: it is stopped at most this much after its deadline, and other work gets
 /// its turn as often.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(1);
 
 /// What all policies of a process share: the compilers, the pools of instances, and the thread that ends what runs
 /// too long.
@@ -22,6 +23,7 @@ pub struct Engines {
     /// For `wasi:http` components.
     pub(crate) wasi: Engine,
     pub(crate) compiler: Compiler,
+    pub(crate) scheduler: Arc<Scheduler>,
     _ticker: Arc<Ticker>,
 }
 
@@ -44,6 +46,7 @@ impl Engines {
             plain,
             wasi,
             compiler: Compiler::default(),
+            scheduler: Scheduler::new(std::thread::available_parallelism().map_or(1, usize::from)),
             _ticker: Arc::new(ticker),
         })
     }

@@ -46,11 +46,6 @@ impl Capability {
         }
     }
 
-    /// Whether a module that uses it waits for someone else.
-    pub(crate) fn waits(self) -> bool {
-        matches!(self, Self::Keyvalue | Self::Http | Self::Signer)
-    }
-
     /// The capability of a name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

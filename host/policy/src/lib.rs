@@ -22,6 +22,7 @@ mod manifest;
 mod module;
 mod policy;
 mod registry;
+mod scheduler;
 
 pub use cache::{Cache, CacheError};
 pub use capability::http::{HttpClient, client};

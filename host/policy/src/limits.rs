@@ -17,6 +17,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// Requests that may wait for their turn; those past it are refused.
     pub queue: usize,
+    /// What the entry gets of the processors when others want them too, compared with others' weights.
+    pub weight: u32,
 }
 
 impl Default for Limits {
@@ -26,6 +28,7 @@ impl Default for Limits {
             memory: 16 << 20,
             concurrency: 64,
             queue: 1024,
+            weight: 1,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::contract::Request;
 use crate::grants::{Capability, Grants};
 use crate::limits::Limits;
 use crate::module::{Kind, Module};
+use crate::scheduler::Lane;
 use crate::{Decision, Digest, Engines, Failure};
 
 use turnstile::Turnstile;
@@ -50,6 +51,7 @@ pub struct Policy {
     module: Module,
     runner: Runner,
     turnstile: Turnstile,
+    lane: Lane,
 }
 
 impl std::fmt::Debug for Policy {
@@ -116,11 +118,13 @@ impl Policy {
             Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
         let turnstile = Turnstile::new(entry.limits.concurrency, entry.limits.queue);
+        let lane = engines.scheduler.lane(entry.limits.weight);
         Ok(Self {
             entry,
             module,
             runner,
             turnstile,
+            lane,
         })
     }
 
@@ -146,11 +150,18 @@ impl Policy {
     /// # Errors
     /// Why there is no decision. The deadline holds for the wait for a turn and for the decision together.
     pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
-        let deadline = Instant::now() + self.entry.limits.deadline;
+        let limit = self.entry.limits.deadline;
+        let deadline = Instant::now() + limit;
         let _turn = self.turnstile.enter(deadline).await?;
-        match &self.runner {
-            Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
-            Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,
-        }
+        let decided = self.lane.run(async {
+            match &self.runner {
+                Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
+                Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,
+            }
+        });
+        // Of a module that runs, the epochs take care; of one that waits, for its turn or for the host, this does.
+        tokio::time::timeout_at(deadline.into(), decided)
+            .await
+            .unwrap_or(Err(Failure::Deadline(limit)))
     }
 }

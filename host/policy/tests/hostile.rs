@@ -226,3 +226,46 @@ async fn times(host: &Policies, during: Duration) -> Vec<Duration> {
     }
     times
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("good.wasm"), denier("good")).unwrap();
+    let spins = module("", "(loop (br 0)) unreachable");
+    std::fs::write(directory.path().join("spins.wasm"), spins).unwrap();
+    let entries = [("good", entry("good.wasm")), ("spins", entry("spins.wasm"))];
+    let host = std::sync::Arc::new(host(settings(directory.path(), entries)));
+    assert_eq!(host.load().await.errors().count(), 0);
+    let until = Instant::now() + Duration::from_secs(3);
+    // Twice as many as may run at once: others wait for them.
+    let spinning: Vec<_> = (0..128)
+        .map(|_| {
+            let host = std::sync::Arc::clone(&host);
+            tokio::spawn(async move {
+                while Instant::now() < until {
+                    let failure = host.decide("spins", &request()).await.unwrap_err();
+                    assert!(["deadline", "overloaded"].contains(&failure.code()), "{failure}");
+                    if failure.code() == "overloaded" {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // On a task, as a check is: what blocks on a runtime has a thread of its own.
+    let measured = std::sync::Arc::clone(&host);
+    let mut times = tokio::spawn(async move { times(&measured, Duration::from_millis(2500)).await })
+        .await
+        .unwrap();
+    for task in spinning {
+        task.await.unwrap();
+    }
+    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    println!(
+        "beside 128 that spin: p50 {p50:?}, p99 {p99:?}, {} decisions",
+        times.len()
+    );
+    assert!(p50 < Duration::from_millis(8), "{p50:?}");
+    assert!(p99 < Duration::from_millis(30), "{p99:?}");
+}

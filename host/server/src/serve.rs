@@ -12,7 +12,7 @@ use crate::{Host, Settings};
 
 /// The threads that everything runs on.
 ///
-/// More than there are cores: a policy that spins holds its thread for two milliseconds at a time, and what else the
+/// More than there are cores: a policy that spins holds its thread for a millisecond at a time, and what else the
 /// host has to do must find one that is free.
 ///
 /// # Errors

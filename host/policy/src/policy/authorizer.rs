@@ -17,8 +17,6 @@ use super::{Entry, Outcome};
 
 pub(super) struct Runner {
     pre: AuthorizerPre<State>,
-    /// Whether it can wait in the host. One that cannot needs no timer: the epochs end it.
-    waits: bool,
 }
 
 impl Runner {
@@ -45,11 +43,7 @@ impl Runner {
             contract::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
-        let needs = module.needs();
-        Ok(Self {
-            pre,
-            waits: needs.iter().any(|need| need.waits()),
-        })
+        Ok(Self { pre })
     }
 
     pub(super) async fn decide(
@@ -76,14 +70,7 @@ impl Runner {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.call_authorize(&mut store, request).await
         };
-        let answer = if self.waits {
-            match tokio::time::timeout_at(deadline.into(), call).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(Failure::Deadline(limit)),
-            }
-        } else {
-            call.await
-        };
+        let answer = call.await;
         let decision = Decision::of(answer.map_err(|error| Failure::of(&error))?)?;
         Ok(Outcome {
             decision,

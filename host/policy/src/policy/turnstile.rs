@@ -1,7 +1,7 @@
 //! How many decide at once, and how many may wait.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -11,8 +11,11 @@ use crate::Failure;
 #[derive(Debug)]
 pub(super) struct Turnstile {
     turns: Semaphore,
+    concurrency: usize,
     waiting: AtomicUsize,
     queue: usize,
+    /// How long a turn took of late, in nanoseconds: a mean of which the last one is an eighth.
+    took: AtomicU64,
 }
 
 /// One who waits; counted until dropped, so that a request that is given up leaves the queue.
@@ -24,31 +27,68 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A turn; it ends when dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+    began: Instant,
+    took: &'a AtomicU64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let last = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Of turns that end at the same time, one may be lost: it is a mean.
+        let mean = self.took.load(Ordering::Relaxed);
+        self.took.store(mean - mean / 8 + last / 8, Ordering::Relaxed);
+    }
+}
+
 impl Turnstile {
     pub(super) fn new(concurrency: usize, queue: usize) -> Self {
+        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            turns: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            turns: Semaphore::new(concurrency),
+            concurrency,
             waiting: AtomicUsize::new(0),
             queue,
+            took: AtomicU64::new(0),
         }
     }
 
     /// Waits for a turn, in the order of arrival.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`] if the queue is full, or no turn came before the deadline.
-    pub(super) async fn enter(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Failure> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            return Ok(turn);
+    /// [`Failure::Overloaded`] at once, if the queue is full, or as long as no turn is to be expected before the
+    /// deadline; at the deadline, if none came.
+    pub(super) async fn enter(&self, deadline: Instant) -> Result<Turn<'_>, Failure> {
+        if let Ok(permit) = self.turns.try_acquire() {
+            return Ok(self.turn(permit));
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        if before >= self.queue {
+        if before >= self.queue || Instant::now() + self.wait(before) >= deadline {
             return Err(Failure::Overloaded);
         }
         match tokio::time::timeout_at(deadline.into(), self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(permit)) => Ok(self.turn(permit)),
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded),
+        }
+    }
+
+    /// How long one waits with so many before.
+    fn wait(&self, before: usize) -> Duration {
+        let took = Duration::from_nanos(self.took.load(Ordering::Relaxed));
+        let turns = u32::try_from(before / self.concurrency).unwrap_or(u32::MAX);
+        // Those who have a turn now have had a part of it already: of theirs, nothing is counted.
+        took.saturating_mul(turns)
+    }
+
+    fn turn<'a>(&'a self, permit: SemaphorePermit<'a>) -> Turn<'a> {
+        Turn {
+            _permit: permit,
+            began: Instant::now(),
+            took: &self.took,
         }
     }
 }
@@ -75,5 +115,30 @@ mod tests {
         assert_eq!(turnstile.waiting.load(Ordering::Relaxed), 0);
         drop(turn);
         assert!(turnstile.enter(soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn whose_turn_cannot_come_in_time_is_turned_away_at_once() {
+        let turnstile = Turnstile::new(1, 1000);
+        let in_ms = |ms| Instant::now() + Duration::from_millis(ms);
+        for _ in 0..40 {
+            let turn = turnstile.enter(in_ms(1000)).await.unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+            drop(turn);
+        }
+        let _turn = turnstile.enter(in_ms(1000)).await.unwrap();
+        // Each turn takes 5 ms: the fifth in line may get one within 50, the five hundredth cannot.
+        let waiters: Vec<_> = (0..5).map(|_| Box::pin(turnstile.enter(in_ms(50)))).collect();
+        let mut waiters = waiters;
+        for waiter in &mut waiters {
+            assert!(
+                tokio::time::timeout(Duration::ZERO, waiter).await.is_err(),
+                "it waits"
+            );
+        }
+        turnstile.waiting.fetch_add(495, Ordering::Relaxed);
+        let started = Instant::now();
+        assert_eq!(turnstile.enter(in_ms(50)).await.err(), Some(Failure::Overloaded));
+        assert!(started.elapsed() < Duration::from_millis(30), "at once");
     }
 }

@@ -91,16 +91,11 @@ impl Runner {
         request: &Request,
         deadline: Instant,
     ) -> Result<Outcome, Failure> {
-        let limit = entry.limits.deadline;
         let mut store = self.store(entry, request, deadline);
-        let decided =
-            tokio::time::timeout_at(deadline.into(), answer(&self.pre, &mut store, entry, request)).await;
+        let response = answer(&self.pre, &mut store, entry, request)
+            .await
+            .map_err(|error| failure(&error))?;
         let memory = store.data().meter.used();
-        let response = match decided {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failure(&error)),
-            Err(_) => return Err(Failure::Deadline(limit)),
-        };
         Ok(Outcome {
             decision: call::decision(response)?,
             memory,

@@ -142,8 +142,12 @@ fn limits(at: &str, entry: &Entry, errors: &mut ConfigErrors) -> Limits {
         memory: entry.memory.map_or(default.memory, |size| size.0),
         concurrency: entry.concurrency.unwrap_or(default.concurrency),
         queue: entry.queue.unwrap_or(default.queue),
+        weight: entry.weight.unwrap_or(default.weight),
     };
-    // A running module is looked at every two milliseconds.
+    if !(1..=1000).contains(&limits.weight) {
+        errors.add(format!("{at}.weight"), "must be from 1 to 1000");
+    }
+    // A running module is looked at every millisecond.
     if !(Duration::from_millis(2)..=Duration::from_secs(60)).contains(&limits.deadline) {
         errors.add(format!("{at}.deadline"), "must be from 2ms to 60s");
     }

@@ -126,6 +126,8 @@ pub(super) struct Entry {
     pub(super) concurrency: Option<usize>,
     #[deserr(default)]
     pub(super) queue: Option<usize>,
+    #[deserr(default)]
+    pub(super) weight: Option<u32>,
 }
 
 #[derive(Debug)]
