@@ -16,3 +16,4 @@ mod tokens;
 mod waiting;
 mod hanging_files;
 mod hostile_components;
+mod replayed_manifests;

@@ -5,16 +5,21 @@
 //! verified is what is used: the canonical form is made of the values that were read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::SystemTime;
 
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use ed25519_compact::{PublicKey, SecretKey, Signature as Ed25519};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Digest;
 use crate::grants::Capability;
 
 /// What a signature is over, before the canonical form: a signature made for something else is none of a manifest.
 const CONTEXT: &[u8] = b"postern policy manifest v1\n";
+/// The largest serial: the canonical form has numbers as JSON has them, of 53 bits.
+const MOST: u64 = (1 << 53) - 1;
 
 /// The signed list of modules.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,11 +27,48 @@ const CONTEXT: &[u8] = b"postern policy manifest v1\n";
 pub struct Manifest {
     /// The version of the format: 1.
     pub version: u32,
+    /// Which manifest of these signers it is: a host takes none whose serial is lower than one that it has seen. 0, and
+    /// not written, in one from before there were serials.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub serial: u64,
+    /// When it ends, as RFC 3339 has it: from then on nothing is loaded by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
     /// The modules, by name.
+    #[serde(deserialize_with = "once_each")]
     pub modules: BTreeMap<String, Listed>,
     /// Who vouches for it.
     #[serde(default)]
     pub signatures: Vec<Signature>,
+}
+
+fn is_zero(serial: &u64) -> bool {
+    *serial == 0
+}
+
+/// Modules by name. Of two with one name, readers would see the one or the other.
+fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Listed>, D::Error> {
+    struct Modules;
+    impl<'de> Visitor<'de> for Modules {
+        type Value = BTreeMap<String, Listed>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("modules by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut modules = BTreeMap::new();
+            while let Some((name, listed)) = map.next_entry::<String, Listed>()? {
+                if modules.contains_key(&name) {
+                    let name = name.escape_debug();
+                    return Err(A::Error::custom(format!("the module `{name}` is listed twice")));
+                }
+                modules.insert(name, listed);
+            }
+            Ok(modules)
+        }
+    }
+    deserializer.deserialize_map(Modules)
 }
 
 /// A module of the list.
@@ -77,6 +119,15 @@ pub enum ManifestError {
     /// It is of a version that this program does not know.
     #[error("version {0}; this program knows version 1")]
     Version(u32),
+    /// Its serial is larger than JSON's numbers can tell apart.
+    #[error("serial {0}: at most {MOST}")]
+    Serial(u64),
+    /// Its end is no time.
+    #[error("not_after: `{0}` is no time: write 2027-01-31T00:00:00Z")]
+    End(String),
+    /// It has ended.
+    #[error("it ended at {0}: sign it anew with a later `--not-after`")]
+    Ended(String),
     /// There is nobody whose signature would count.
     #[error(
         "there are no signers in the settings: name the public keys of those who may sign, under `signers`"
@@ -102,10 +153,44 @@ impl Manifest {
     /// What is wrong with its form.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = serde_json::from_slice(text)?;
-        match manifest.version {
-            1 => Ok(manifest),
-            other => Err(ManifestError::Version(other)),
+        if manifest.version != 1 {
+            return Err(ManifestError::Version(manifest.version));
         }
+        if manifest.serial > MOST {
+            return Err(ManifestError::Serial(manifest.serial));
+        }
+        manifest.end()?;
+        Ok(manifest)
+    }
+
+    /// When it ends; never, if it says nothing of it.
+    ///
+    /// # Errors
+    /// If it says something else than a time.
+    fn end(&self) -> Result<Option<SystemTime>, ManifestError> {
+        let end = self.not_after.as_deref().map(|text| {
+            humantime::parse_rfc3339(text).map_err(|_| ManifestError::End(text.escape_debug().to_string()))
+        });
+        end.transpose()
+    }
+
+    /// That it has not ended.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn lasts(&self, now: SystemTime) -> Result<(), ManifestError> {
+        match self.end()? {
+            Some(end) if end <= now => Err(ManifestError::Ended(self.not_after.clone().unwrap_or_default())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The digest of all that its signatures are over: two manifests of one digest are the same.
+    ///
+    /// # Errors
+    /// If the manifest has no canonical form.
+    pub fn digest(&self) -> Result<Digest, ManifestError> {
+        Ok(Digest::of(&self.message()?))
     }
 
     /// Who of the known signers vouches for it: at least one. A wrong signature of a known signer is an error even
@@ -255,8 +340,57 @@ mod tests {
             r#"{"version": 1, "modules": {"a": {"file": "a.wasm"}}}"#,
             r#"{"version": 1, "modules": {"a": {"file": "a.wasm", "digest": "sha256:00"}}}"#,
             r#"{"version": 1, "modules": {}, "extra": 1}"#,
+            r#"{"version": 1, "modules": {}, "modules": {}}"#,
+            r#"{"version": 1, "serial": 9007199254740992, "modules": {}}"#,
+            r#"{"version": 1, "serial": -1, "modules": {}}"#,
+            r#"{"version": 1, "not_after": "next year", "modules": {}}"#,
         ] {
             assert!(Manifest::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_listed_twice_is_an_error() {
+        let listed = format!(r#"{{"file": "a.wasm", "digest": "{}"}}"#, Digest::of(b"a"));
+        let text = format!(r#"{{"version": 1, "modules": {{"a": {listed}, "b": {listed}}}}}"#);
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap().modules.len(), 2);
+        for name in ["a", "\\u0061"] {
+            let text = format!(r#"{{"version": 1, "modules": {{"a": {listed}, "{name}": {listed}}}}}"#);
+            let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("`a` is listed twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn serial_and_end_are_signed_and_the_end_is_one() {
+        let known = signers(&[("ann", 1)]);
+        let mut signed = manifest();
+        (signed.serial, signed.not_after) = (7, Some("2027-01-31T00:00:00Z".into()));
+        signed.sign("ann", &key(1).sk).unwrap();
+        signed.verify(&known).unwrap();
+        let end = humantime::parse_rfc3339("2027-01-31T00:00:00Z").unwrap();
+        let second = std::time::Duration::from_secs(1);
+        signed.lasts(end - second).unwrap();
+        assert!(matches!(signed.lasts(end), Err(ManifestError::Ended(_))));
+        for changed in [
+            Manifest {
+                serial: 8,
+                ..signed.clone()
+            },
+            Manifest {
+                serial: 0,
+                ..signed.clone()
+            },
+            Manifest {
+                not_after: None,
+                ..signed.clone()
+            },
+        ] {
+            assert!(
+                matches!(changed.verify(&known), Err(ManifestError::Wrong(_))),
+                "{changed:?}"
+            );
+            assert_ne!(changed.digest().unwrap(), signed.digest().unwrap());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The policies of a host by name: loaded, swapped while they serve, and told about.
 
 mod load;
+mod serials;
 mod settings;
 mod status;
 
@@ -15,6 +16,7 @@ use crate::policy::Surroundings;
 use crate::{Cache, Decision, Digest, Engines, Failure, Policy};
 
 pub use load::LoadError;
+use serials::Serials;
 pub use settings::{EntrySettings, Settings, Source};
 pub use status::PolicyStatus;
 use status::Stats;
@@ -31,6 +33,9 @@ pub struct Policies {
     settings: ArcSwap<Settings>,
     /// One load at a time. Nobody else waits for it: a load takes as long as files and the compiler take.
     loading: tokio::sync::Mutex<()>,
+    serials: Arc<Serials>,
+    /// Whether a manifest that is taken is remembered.
+    remember: bool,
     /// What stands in the way of entries that are not as their files say.
     faults: RwLock<BTreeMap<String, Fault>>,
 }
@@ -122,7 +127,18 @@ impl Policies {
             serving: ArcSwap::default(),
             settings: ArcSwap::from_pointee(settings),
             loading: tokio::sync::Mutex::default(),
+            serials: Arc::default(),
+            remember: true,
             faults: RwLock::default(),
+        }
+    }
+
+    /// The same, to be tried and not to serve: the serials of manifests are looked at and not remembered.
+    #[must_use]
+    pub fn only_tried(self) -> Self {
+        Self {
+            remember: false,
+            ..self
         }
     }
 
@@ -145,7 +161,7 @@ impl Policies {
         let before = self.serving.load_full();
         let mut report = LoadReport::default();
         let mut table = HashMap::new();
-        let vouched = load::vouched(settings).await;
+        let vouched = load::vouched(&self.serials, settings, self.remember).await;
         for (name, entry) in &settings.entries {
             let old = before.get(name);
             let loaded = match &vouched {
@@ -195,7 +211,7 @@ impl Policies {
         let settings = self.settings.load_full();
         let serving = self.serving.load_full();
         let mut found = BTreeMap::new();
-        let vouched = load::vouched(&settings).await;
+        let vouched = load::vouched(&self.serials, &settings, false).await;
         for (name, entry) in &settings.entries {
             let digest = serving.get(name).map(|serving| serving.policy.digest());
             let result = match &vouched {

@@ -109,6 +109,8 @@ fn signed(directory: &Path) -> Settings {
     };
     let mut manifest = Manifest {
         version: 1,
+        serial: 0,
+        not_after: None,
         modules: [("p".to_owned(), listed)].into(),
         signatures: vec![],
     };

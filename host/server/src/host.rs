@@ -318,6 +318,12 @@ impl Host {
     }
 
     fn announce(&self, report: &LoadReport) {
+        let policies = &self.settings.policies;
+        if policies.manifest.is_some() && policies.state.is_none() {
+            tracing::warn!(
+                "policies.state is not set: after a restart, an older manifest that is put in place would be taken"
+            );
+        }
         let listen: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         let admin = self
             .admin

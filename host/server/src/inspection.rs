@@ -36,7 +36,7 @@ pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
         .signing
         .as_ref()
         .map(|_| Arc::new(Rehearsal) as Arc<dyn Signer>);
-    let policies = policies(settings, signer).await?;
+    let policies = policies(settings, signer).await?.only_tried();
     policies.load().await;
     Ok(Inspection {
         policies: policies.status(),

@@ -13,6 +13,7 @@ use crate::manifest::{Listed, Manifest};
 use crate::policy::Entry;
 use crate::{Digest, Module, Policy};
 
+use super::serials::{Seen, Serials};
 use super::{EntrySettings, Policies, Serving, Settings, Source, Stats};
 
 /// The largest module, manifest or file of cases that is read, in bytes.
@@ -24,7 +25,7 @@ const READING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{place}: {reason}")]
 pub struct LoadError {
-    /// In one word, for metrics and the audit record: `read`, `manifest`, `unlisted`, `unsigned`, `digest`,
+    /// In one word, for metrics and the audit record: `read`, `manifest`, `serial`, `unlisted`, `unsigned`, `digest`,
     /// `grants`, `module`, `link`, `cases`.
     pub kind: &'static str,
     /// The file or the entry.
@@ -54,8 +55,13 @@ pub(super) struct Vouched {
     directory: PathBuf,
 }
 
-/// The manifest of the settings, verified; none, if the settings name none.
-pub(super) async fn vouched(settings: &Settings) -> Result<Option<Vouched>, LoadError> {
+/// The manifest of the settings, verified; none, if the settings name none. If it is to be loaded by, its serial is
+/// remembered.
+pub(super) async fn vouched(
+    serials: &Arc<Serials>,
+    settings: &Settings,
+    remember: bool,
+) -> Result<Option<Vouched>, LoadError> {
     let Some(path) = &settings.manifest else {
         return Ok(None);
     };
@@ -63,6 +69,19 @@ pub(super) async fn vouched(settings: &Settings) -> Result<Option<Vouched>, Load
     let error = |error: crate::ManifestError| LoadError::at("manifest", &path, error);
     let manifest = Manifest::parse(&read(&path).await?).map_err(error)?;
     let signers = manifest.verify(&settings.signers).map_err(error)?;
+    manifest.lasts(SystemTime::now()).map_err(error)?;
+    let new = Seen {
+        serial: manifest.serial,
+        digest: manifest.digest().map_err(error)?,
+    };
+    let (serials, state, of) = (Arc::clone(serials), settings.state.clone(), path.clone());
+    let place = state.clone().unwrap_or_default();
+    postern_files::within(&place, READING, move || {
+        serials.take(state.as_deref(), &of, new, remember)
+    })
+    .await
+    .map_err(|stalled| LoadError::at("serial", &path, stalled))?
+    .map_err(|error| LoadError::at("serial", &path, error))?;
     Ok(Some(Vouched {
         manifest,
         signers,

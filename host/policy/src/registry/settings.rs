@@ -15,6 +15,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The signed manifest.
     pub manifest: Option<PathBuf>,
+    /// The directory in which the serials of manifests are remembered; without one, they are until the process ends.
+    pub state: Option<PathBuf>,
     /// Whose signature under the manifest counts.
     pub signers: Signers,
     /// Whether everything must come from a signed manifest (`TAMPER_STRICT`).

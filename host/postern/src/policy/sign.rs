@@ -5,6 +5,7 @@ mod write;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ed25519_compact::KeyPair;
@@ -22,7 +23,8 @@ use list::{Changes, Named};
     postern policy sign manifest.json --key ann.pem --signer ann --add rbac=rbac.wasm --add tenant=tenant.wasm\n  \
     postern policy sign manifest.json --key ann.pem --signer ann --add rbac=rbac.wasm --grants config,log \\\n    \
     --cases rbac.cases.yaml\n  \
-    postern policy sign manifest.json --key ann.pem --signer ann --refresh    after the files changed\n\n\
+    postern policy sign manifest.json --key ann.pem --signer ann --refresh    after the files changed\n  \
+    postern policy sign manifest.json --key ann.pem --signer ann --renew      to go back to an older one\n\n\
     The manifest lists what a host may run: each module with its digest, what settings may grant it, and the cases \
     that it must answer. Files are named as seen from the manifest's folder. A manifest whose files do not match is \
     not signed. A change ends the signatures of all others, who must sign again.")]
@@ -51,6 +53,25 @@ pub(crate) struct Args {
     /// Take the files that are listed as they are now
     #[arg(long)]
     refresh: bool,
+    /// When it ends: from then on hosts load nothing by it. It stays as it was, unless given
+    #[arg(long, value_name = "2027-01-31T00:00:00Z", value_parser = time)]
+    not_after: Option<String>,
+    /// Give it a new serial, though it did not change: hosts that have taken a later manifest take it again
+    #[arg(long)]
+    renew: bool,
+}
+
+fn time(text: &str) -> Result<String, String> {
+    let time =
+        humantime::parse_rfc3339(text).map_err(|_| "write a time as 2027-01-31T00:00:00Z".to_owned())?;
+    Ok(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// The serial of a manifest that changed: the time in milliseconds, which is higher than any before, wherever it is made.
+fn serial(before: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+        .max(before.saturating_add(1))
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
@@ -84,9 +105,14 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         "the manifest would list no module: add one with --add NAME=MODULE.wasm"
     );
 
-    let ended = if manifest.modules == before {
+    let not_after = args.not_after.clone().or_else(|| manifest.not_after.clone());
+    let changed = manifest.modules != before || manifest.not_after != not_after;
+    manifest.not_after = not_after;
+    manifest.lasts(SystemTime::now())?;
+    let ended = if !changed && !args.renew && manifest.serial > 0 {
         Vec::new()
     } else {
+        manifest.serial = serial(manifest.serial);
         let ended = std::mem::take(&mut manifest.signatures)
             .into_iter()
             .map(|signature| signature.signer);
@@ -105,11 +131,16 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
 fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) -> Output {
     let paint = Paint::stdout();
+    let end = match &manifest.not_after {
+        Some(end) => format!(", until {}", printable(end)),
+        None => String::new(),
+    };
     let mut out = format!(
-        "{}\n  signed by {} ({})\n  {}\n",
+        "{}\n  signed by {} ({})\n  serial {}{end}\n  {}\n",
         paint.strong(&args.manifest.display().to_string()),
         printable(&args.signer),
         signers::written(&key.pk),
+        manifest.serial,
         counted(manifest.modules.len(), "module", "modules")
     );
     for (name, listed) in &manifest.modules {
@@ -151,6 +182,8 @@ fn read_or_begin(file: &Path) -> Result<Manifest> {
         Ok(text) => Manifest::parse(&text).with_context(|| file.display().to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Manifest {
             version: 1,
+            serial: 0,
+            not_after: None,
             modules: Default::default(),
             signatures: Vec::new(),
         }),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use ed25519_compact::PublicKey;
@@ -67,7 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let manifest = Manifest::parse(&text).with_context(|| name.clone())?;
     let folder = sign::folder(&args.manifest);
 
-    let mut checks = vec![check("signature", signature(&manifest, &known))];
+    let mut checks = vec![
+        check("signature", signature(&manifest, &known)),
+        check("serial", serial(&manifest)),
+    ];
     let lab = if args.no_compile { None } else { Some(Lab::new(2)?) };
     for (module, listed) in &manifest.modules {
         checks.push(check(module, look_at(lab.as_ref(), &folder, listed)));
@@ -99,6 +103,20 @@ fn check(what: &str, result: Result<String>) -> Check {
 
 fn signature(manifest: &Manifest, known: &Signers) -> Result<String> {
     Ok(format!("by {}", manifest.verify(known)?.join(", ")))
+}
+
+/// Which one it is, and that it has not ended.
+fn serial(manifest: &Manifest) -> Result<String> {
+    manifest.lasts(SystemTime::now())?;
+    let serial = match manifest.serial {
+        0 => "none: an older manifest could take its place; `postern policy sign --renew` gives it one"
+            .to_owned(),
+        serial => serial.to_string(),
+    };
+    Ok(match &manifest.not_after {
+        Some(end) => format!("{serial}, until {end}"),
+        None => serial,
+    })
 }
 
 /// Does with a module what the host does before it serves.

@@ -42,6 +42,8 @@ pub(super) struct Policies {
     #[deserr(default)]
     pub(super) manifest: Option<String>,
     #[deserr(default)]
+    pub(super) state: Option<String>,
+    #[deserr(default)]
     pub(super) signers: Entries<String>,
     #[deserr(default)]
     pub(super) default: Option<String>,
@@ -64,6 +66,7 @@ impl Policies {
     fn none() -> Self {
         Self {
             manifest: None,
+            state: None,
             signers: Entries::default(),
             default: None,
             cache: None,

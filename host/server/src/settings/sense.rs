@@ -108,6 +108,7 @@ pub(super) fn settings(
         policies: postern_policy::Settings {
             directory: directory.to_owned(),
             manifest: written.manifest.map(Into::into),
+            state: written.state.map(|path| directory.join(path)),
             signers,
             strict,
             entries,

@@ -385,3 +385,21 @@ fn redis_on_another_machine_needs_tls() {
         }
     }
 }
+
+#[test]
+fn bounds_on_connections_and_weights() {
+    let with = |connections: usize, weight: u32| {
+        parse(&format!(
+            "listen: ['unix:a']\nconnections: {connections}\npolicies: {{state: s, entries: {{a: {{file: a, weight: {weight}}}}}}}"
+        ))
+    };
+    let settings = with(16, 1000).unwrap();
+    assert_eq!(
+        (settings.connections, settings.policies.entries["a"].limits.weight),
+        (16, 1000)
+    );
+    assert_eq!(settings.policies.state, Some(PathBuf::from("/etc/postern/s")));
+    for (connections, weight) in [(15, 1), (1 << 21, 1), (16, 0), (16, 1001)] {
+        assert!(with(connections, weight).is_err(), "{connections} {weight}");
+    }
+}
