@@ -269,3 +269,28 @@ async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
     assert!(p50 < Duration::from_millis(8), "{p50:?}");
     assert!(p99 < Duration::from_millis(30), "{p99:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_response_that_is_over_its_bound_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let endless = postern_testbed::modules::endless_response().unwrap();
+    std::fs::write(directory.path().join("endless.wasm"), endless).unwrap();
+    let mut endless = entry("endless.wasm");
+    endless.limits.deadline = Duration::from_secs(10);
+    let host = host(settings(directory.path(), [("endless", endless)]));
+    let report = host.load().await;
+    assert!(report.errors().next().is_none(), "{report:?}");
+    let started = Instant::now();
+    let failure = host.decide("endless", &request()).await.unwrap_err();
+    assert!(
+        failure
+            .to_string()
+            .contains("a response of more than 65536 bytes"),
+        "{failure}"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve};
 
 use crate::paths;
 
@@ -73,16 +73,55 @@ pub fn authorizer(fields: &str, authorize: &str) -> Result<Vec<u8>, Unmade> {
     component(&text).map_err(Unmade)
 }
 
+/// A `wasi:http` component that answers 200 and then writes its body for ever, a page at a time.
+///
+/// # Errors
+///
+/// When the text is no module of that world.
+pub fn endless_response() -> Result<Vec<u8>, Unmade> {
+    let text = r#"(module
+        (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+        (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+        (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+        (import "wasi:http/types@0.2.0" "[method]outgoing-body.write" (func $stream (param i32 i32)))
+        (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+            (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+            (func $write (param i32 i32 i32 i32)))
+        (memory (export "memory") 2)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+        (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32)
+            (local $response i32)
+            (local.set $response (call $response (call $fields)))
+            (call $body (local.get $response) (i32.const 0))
+            (call $stream (i32.load (i32.const 4)) (i32.const 16))
+            (call $set (local.get $out) (i32.const 0) (local.get $response) (i32.const 0) (i64.const 0)
+                (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+            (loop (call $write (i32.load (i32.const 20)) (i32.const 1024) (i32.const 4096) (i32.const 32)) (br 0))))"#;
+    let made = || -> Result<_, String> {
+        let mut resolve = Resolve::default();
+        let package = resolve
+            .push_str("http.wit", include_str!("modules/http.wit"))
+            .map_err(|error| format!("{error:#}"))?;
+        encode(text, &resolve, package, "handler")
+    };
+    made().map_err(Unmade)
+}
+
 fn component(text: &str) -> Result<Vec<u8>, String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
     let mut resolve = Resolve::default();
     let wit = paths::workspace().join(Path::new("policies/wit"));
-    let (package, _) = resolve.push_dir(wit).map_err(|error| words(&error))?;
+    let (package, _) = resolve.push_dir(wit).map_err(|error| error.to_string())?;
+    encode(text, &resolve, package, "authorizer")
+}
+
+fn encode(text: &str, resolve: &Resolve, package: PackageId, world: &str) -> Result<Vec<u8>, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
     let world = resolve
-        .select_world(&[package], Some("authorizer"))
+        .select_world(&[package], Some(world))
         .map_err(|error| words(&error))?;
     let mut module = wat::parse_str(text).map_err(|error| words(&error))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)
         .map_err(|error| words(&error))?;
     ComponentEncoder::default()
         .validate(true)

@@ -27,8 +27,25 @@ impl Budget {
     ///
     /// # Errors
     /// [`Failure::Log`] past the bound.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.take_line()?;
+        self.take_bytes(bytes)
+    }
+
+    /// Takes a line, whatever its length.
+    ///
+    /// # Errors
+    /// [`Failure::Log`] past the bound.
+    pub(crate) fn take_line(&mut self) -> Result<(), Failure> {
         self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(LOG_LINES))?;
+        Ok(())
+    }
+
+    /// Takes so many bytes, of whatever lines.
+    ///
+    /// # Errors
+    /// [`Failure::Log`] past the bound.
+    pub(crate) fn take_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
         self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(LOG_BYTES))?;
         Ok(())
     }

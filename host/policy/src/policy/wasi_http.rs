@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use futures_channel::oneshot;
 use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -103,10 +104,10 @@ impl Runner {
     }
 
     fn store(&self, entry: &Arc<Entry>, request: &Request, deadline: Instant) -> Store<State> {
-        let output = output::Output::new(entry, &request.id);
+        let (stdout, stderr) = output::pair(entry, &request.id);
         let wasi = WasiCtx::builder()
-            .stdout(output.clone())
-            .stderr(output)
+            .stdout(stdout)
+            .stderr(stderr)
             .max_random_size(HANDED_OVER as u64)
             .allow_tcp(false)
             .allow_udp(false)
@@ -153,20 +154,35 @@ async fn answer(
     let proxy = pre.instantiate_async(&mut *store).await?;
     let (tx, rx) = oneshot::channel();
     let prepared = Prepared::new(store.as_context_mut(), &proxy, request, State::http, tx)?;
-    store
-        .run_concurrent(async |accessor| {
-            // The deadline is kept from outside, so the request never expires in here. The body is read while the
-            // component still runs: it is the component that writes it.
-            let run = prepared.run(accessor, std::future::pending());
-            let read = async {
-                let response = rx.await.map_err(|_| Failure::Reply("no response".into()))??;
-                collect(response).await
-            };
-            let (ran, response) = tokio::join!(run, read);
-            ran?;
-            response
-        })
-        .await?
+    // The component writes its response while it runs, and in 0.2 nothing else in its store goes on while it waits for a
+    // reader: so it is read by a task of its own, which ends with this call.
+    let (read, response) = oneshot::channel();
+    let (refuse, mut refused) = oneshot::channel();
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        let collected = async {
+            let response = rx.await.map_err(|_| Failure::Reply("no response".into()))??;
+            collect(response).await
+        };
+        // Nobody waits for it any more, if it cannot be sent.
+        match collected.await {
+            Ok(response) => drop(read.send(response)),
+            Err(error) => drop(refuse.send(error)),
+        }
+    });
+    let answered = store.run_concurrent(async |accessor| {
+        // The deadline is kept from outside, so the request never expires in here.
+        let run = prepared.run(accessor, std::future::pending());
+        let (ran, response) = tokio::join!(run, response);
+        ran?;
+        response.map_err(|_| Failure::Reply("no response".into()).into())
+    });
+    tokio::select! {
+        biased;
+        // It ends the component too, which would wait for someone to read the rest.
+        Ok(error) = &mut refused => Err(error),
+        answered = answered => answered?,
+    }
 }
 
 async fn collect(response: http::Response<WasiBody>) -> wasmtime::Result<http::Response<Bytes>> {

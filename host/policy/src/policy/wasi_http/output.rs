@@ -8,43 +8,99 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
+use crate::Failure;
 use crate::capability::log::{self, Budget};
 use crate::contract::log::Level;
 use crate::grants::Capability;
 
 use super::super::Entry;
 
-/// Standard output and standard error of one decision: logged if the entry is granted `log`, dropped otherwise.
+/// Standard output or standard error of one decision: logged by lines if the entry is granted `log`, dropped otherwise.
 /// Either way bounded.
 #[derive(Clone)]
-pub(super) struct Output {
+pub(super) struct Output(Arc<Mutex<Stream>>);
+
+struct Stream {
     entry: Arc<Entry>,
     request_id: String,
+    /// Of both streams together.
     budget: Arc<Mutex<Budget>>,
+    lines: Lines,
+}
+
+/// Bytes as lines. A component writes when it likes: a line in pieces, or many lines at once.
+#[derive(Debug, Default)]
+struct Lines {
+    /// A line whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    /// The lines that these bytes end.
+    fn take(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut ended = Vec::new();
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                ended.extend(self.rest());
+            }
+        }
+        ended
+    }
+
+    /// What has begun, as a line; none, if it is blank.
+    fn rest(&mut self) -> Option<String> {
+        let line = std::mem::take(&mut self.begun);
+        let line = line.trim_ascii_end();
+        (!line.is_empty()).then(|| String::from_utf8_lossy(line).into_owned())
+    }
+}
+
+/// Standard output and standard error.
+pub(super) fn pair(entry: &Arc<Entry>, request_id: &str) -> (Output, Output) {
+    let budget = Arc::<Mutex<Budget>>::default();
+    let stream = || {
+        Output(Arc::new(Mutex::new(Stream {
+            entry: Arc::clone(entry),
+            request_id: request_id.to_owned(),
+            budget: Arc::clone(&budget),
+            lines: Lines::default(),
+        })))
+    };
+    (stream(), stream())
+}
+
+impl Stream {
+    fn print(&mut self, text: &[u8]) -> io::Result<()> {
+        self.with_budget(|budget| budget.take_bytes(text.len()))?;
+        let ended = self.lines.take(text);
+        ended.iter().try_for_each(|line| self.write(line))
+    }
+
+    fn write(&self, line: &str) -> io::Result<()> {
+        self.with_budget(Budget::take_line)?;
+        if self.entry.grants.has(Capability::Log) {
+            log::write(&self.entry.name, &self.request_id, Level::Info, line);
+        }
+        Ok(())
+    }
+
+    fn with_budget(&self, take: impl FnOnce(&mut Budget) -> Result<(), Failure>) -> io::Result<()> {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut budget).map_err(io::Error::other)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The last line needs no end. Past the bound, it is one too many.
+        let _ = self.lines.rest().map(|line| self.write(&line));
+    }
 }
 
 impl Output {
-    pub(super) fn new(entry: &Arc<Entry>, request_id: &str) -> Self {
-        Self {
-            entry: Arc::clone(entry),
-            request_id: request_id.to_owned(),
-            budget: Arc::default(),
-        }
-    }
-
     fn print(&self, text: &[u8]) -> io::Result<()> {
-        let text = String::from_utf8_lossy(text);
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            self.budget
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(line.len())
-                .map_err(io::Error::other)?;
-            if self.entry.grants.has(Capability::Log) {
-                log::write(&self.entry.name, &self.request_id, Level::Info, line);
-            }
-        }
-        Ok(())
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).print(text)
     }
 }
 
@@ -71,5 +127,26 @@ impl AsyncWrite for Output {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_the_text_and_not_of_its_writes() {
+        let mut lines = Lines::default();
+        let text = "one\r\n\ntwo, caf\u{e9}\nthree";
+        let mut found: Vec<_> = text
+            .as_bytes()
+            .iter()
+            .flat_map(|byte| lines.take(&[*byte]))
+            .collect();
+        found.extend(lines.rest());
+        assert_eq!(found, ["one", "two, caf\u{e9}", "three"]);
+        assert_eq!(lines.take(b"four\nfi"), ["four"]);
+        assert_eq!(lines.take(b"ve\n \nsix\n"), ["five", "six"]);
+        assert_eq!(lines.rest(), None);
     }
 }
