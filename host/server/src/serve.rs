@@ -26,6 +26,10 @@ pub fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
+/// How long a host that stops may take, all in all.
+const STOPPING: Duration = Duration::from_millis(4900);
+/// The exit code of a host that was ended because something hung.
+const HANGS: i32 = 3;
 /// How long reading the settings again may take.
 const READING: Duration = Duration::from_secs(5);
 
@@ -52,12 +56,27 @@ where
                 _ = interrupt.recv() => break,
             },
             () = host.ended() => {
+                end_at_last()?;
                 host.stop().await;
                 return Err(std::io::Error::other("a part of the host ended by itself; see the log"));
             }
         }
     }
+    end_at_last()?;
     host.stop().await;
+    Ok(())
+}
+
+/// Ends this process whatever hangs: a supervisor that has waited too long kills it, and nobody learns why.
+fn end_at_last() -> std::io::Result<()> {
+    let end = || {
+        std::thread::sleep(STOPPING);
+        tracing::error!("stopped although something hangs");
+        std::process::exit(HANGS);
+    };
+    std::thread::Builder::new()
+        .name("postern-stop".into())
+        .spawn(end)?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const HEAD: Duration = Duration::from_secs(30);
 /// Of a connection. Envoy opens one for each worker, and more where it may not send more over one.
 const STREAMS: u32 = 4096;
 /// How long a host that stops waits for what it has begun.
-const STOPPING: Duration = Duration::from_secs(5);
+const STOPPING: Duration = Duration::from_millis(3500);
 
 /// What a host does at once. Dropped, all of it ends.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Where the host's log goes, standard error, and where its spans go: to a collector, if there is one.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use opentelemetry::global;
@@ -22,14 +23,17 @@ const COLLECTOR: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
+/// How long the last spans may take.
+const SENDING: Duration = Duration::from_millis(300);
+
 /// What collects spans; sends what is left when dropped.
 pub(crate) struct Tracing(Option<SdkTracerProvider>);
 
 impl Drop for Tracing {
     fn drop(&mut self) {
         if let Some(provider) = self.0.take() {
-            // There is nobody left to tell.
-            let _ = provider.shutdown();
+            // There is nobody left to tell. The process ends, whether the collector answers or not.
+            let _ = provider.shutdown_with_timeout(SENDING);
         }
     }
 }
