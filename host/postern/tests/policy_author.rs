@@ -162,3 +162,32 @@ fn what_cannot_be_built_is_told_with_the_mend() {
         assert!(run.says(says), "{target}: {run:?}");
     }
 }
+
+#[test]
+fn a_new_policy_outside_a_checkout_carries_the_sdk() {
+    let desk = with_toolchain();
+    // This program stands in a checkout; a copy of it does not.
+    let program = desk.path("postern-alone");
+    std::fs::copy(env!("CARGO_BIN_EXE_postern"), &program).expect("a copy");
+    let made = std::process::Command::new(&program)
+        .args(["policy", "new", "alone"])
+        .current_dir(desk.path(""))
+        .output()
+        .expect("postern starts");
+    assert!(made.status.success(), "{made:?}");
+    for file in [
+        "postern/sdk/Cargo.toml",
+        "postern/sdk/src/lib.rs",
+        "postern/wit/world.wit",
+    ] {
+        assert!(exists(&desk, &format!("alone/{file}")), "{file}");
+    }
+    let run = good(
+        &desk,
+        &["build", "alone", "-o", "alone.wasm", "--target-dir", TARGET],
+    );
+    assert!(
+        run.says("needs     config") && exists(&desk, "alone.wasm"),
+        "{run:?}"
+    );
+}

@@ -244,3 +244,29 @@ fn what_cannot_be_verified() {
         assert!(run.code == code && run.says(says), "{args:?}: {run:?}");
     }
 }
+
+#[test]
+fn settings_with_an_entry_that_cannot_be_served_are_not_called_valid() {
+    let desk = with_modules();
+    let settings =
+        |entries: &str| format!("listen: ['unix:host.sock']\npolicies: {{entries: {{{entries}}}}}");
+    desk.file("good.yaml", &settings("a: {file: deny.wasm}"));
+    desk.file(
+        "bad.yaml",
+        &settings("a: {file: deny.wasm}, b: {file: none.wasm}"),
+    );
+    let good = desk.run(&["serve", "--config", "good.yaml", "--check"]);
+    assert!(
+        good.code == 0 && good.out.contains("good.yaml: valid"),
+        "{good:?}"
+    );
+    let bad = desk.run(&["serve", "--config", "bad.yaml", "--check"]);
+    assert!(
+        bad.code == 2 && bad.out.contains("1 entry cannot be served"),
+        "{bad:?}"
+    );
+    assert!(
+        !bad.out.contains("valid") && bad.err.contains("none.wasm"),
+        "{bad:?}"
+    );
+}

@@ -1,5 +1,6 @@
 //! `postern policy new`: a crate to begin with.
 
+mod bundle;
 mod name;
 mod sdk;
 
@@ -18,7 +19,8 @@ use sdk::Sdk;
     postern policy new quota\n  \
     postern policy new quota --sdk ../postern/policies/sdk\n  \
     postern policy new window --template spin --directory policies/window\n\n\
-    Within a checkout of Postern its SDK is found. The crate stands alone, also in the folder of another workspace.")]
+    Within a checkout of Postern its SDK is found; elsewhere the one that this program carries is put into the crate, \
+    under postern/. The crate stands alone, also in the folder of another workspace.")]
 pub(crate) struct Args {
     /// The crate's name
     #[arg(value_name = "NAME", value_parser = name::parse)]
@@ -85,10 +87,14 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(&args.name));
     let sdk = match args.template {
-        Template::Rust => Sdk::find(args.sdk.as_deref(), &folder)?.dependency(),
-        Template::Spin => String::new(),
+        Template::Rust => Some(Sdk::find(args.sdk.as_deref(), &folder)?),
+        Template::Spin => None,
     };
     begin(&folder)?;
+    if sdk == Some(Sdk::Bundled) {
+        bundle::unpack(&folder)?;
+    }
+    let sdk = sdk.map_or_else(String::new, |sdk| sdk.dependency());
     for (file, text) in args.template.files() {
         let text = text.replace("{{name}}", &args.name).replace("{{sdk}}", &sdk);
         write(&folder.join(file), &text)?;

@@ -26,7 +26,14 @@ pub(super) fn invalid(file: &str, problems: &[Problem]) -> Output {
 pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) -> Output {
     let paint = Paint::stdout();
     let entries = counted(found.policies.len(), "entry", "entries");
-    let mut out = format!("{}: {}: {entries}", printable(file), paint.good("valid"));
+    let verdict = match found.errors.len() {
+        0 => paint.good("valid"),
+        failed => paint.bad(&format!(
+            "{} cannot be served",
+            counted(failed, "entry", "entries")
+        )),
+    };
+    let mut out = format!("{}: {verdict}: {entries}", printable(file));
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     out.push_str(&format!(", for gates at {}", printable(&listen.join(" "))));
     if let Some(admin) = &settings.admin {

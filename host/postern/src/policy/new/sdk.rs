@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+
+use super::bundle;
 
 /// Where the SDK is within a checkout.
 const IN_CHECKOUT: &str = "policies/sdk";
@@ -12,10 +14,13 @@ const IN_CHECKOUT: &str = "policies/sdk";
 pub(super) enum Sdk {
     Path(PathBuf),
     Version(String),
+    /// The one that this program carries.
+    Bundled,
 }
 
 impl Sdk {
-    /// What was asked for; else that of the checkout around the new crate or around this program.
+    /// What was asked for; else that of the checkout around the new crate or around this program; else the one that this
+    /// program carries.
     pub(super) fn find(asked: Option<&str>, folder: &Path) -> Result<Self> {
         if let Some(asked) = asked {
             return Self::asked(asked);
@@ -28,12 +33,7 @@ impl Sdk {
         if let Some(checkout) = program.as_deref().and_then(checkout) {
             return Ok(Self::Path(checkout.join(IN_CHECKOUT)));
         }
-        bail!(
-            "there is no checkout of Postern around {}: say where its SDK is, with --sdk (or POSTERN_SDK)\n  \
-             --sdk PATH/TO/postern/{IN_CHECKOUT}   its folder in a checkout\n  \
-             --sdk VERSION                       its version on your registry, such as 0.1",
-            folder.display()
-        )
+        Ok(Self::Bundled)
     }
 
     fn asked(asked: &str) -> Result<Self> {
@@ -63,6 +63,7 @@ impl Sdk {
             // A literal string of TOML: Windows' separators stay what they are.
             Self::Path(path) => format!("{{ path = '{}' }}", path.display()),
             Self::Version(version) => format!("\"{version}\""),
+            Self::Bundled => format!("{{ path = '{}/sdk' }}", bundle::FOLDER),
         }
     }
 }
