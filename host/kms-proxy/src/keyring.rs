@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ed25519_compact::{KeyPair, PublicKey, Signature};
+use postern_signers::Uses;
 
 use crate::pool::{Check, Pool, PoolError, Work};
-use crate::settings::{Keys, Token};
+use crate::settings::{KeyOf, Keys, Token};
 use crate::software::{self, SoftwareError};
 use crate::token::{Seat, TokenError};
 
@@ -20,6 +21,16 @@ pub struct Signer {
     pub label: String,
     /// What verifies the signatures.
     pub key: PublicKey,
+    /// What it signs; nothing, if settings do not say: then everything.
+    pub uses: Option<Uses>,
+}
+
+impl Signer {
+    /// What it signs.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        self.uses.unwrap_or(Uses::ALL)
+    }
 }
 
 /// All who sign, and who does where a request names nobody.
@@ -39,6 +50,17 @@ pub enum KeysError {
         id: String,
         /// What is wrong.
         error: TokenError,
+    },
+    /// One key under two ids, with different uses: it would serve both.
+    #[error(
+        "signers.{id}: its key is that of \"{other}\", which has other uses: give both the same, or make another key \
+         (`postern kms-proxy keygen`)"
+    )]
+    Shared {
+        /// The signer.
+        id: String,
+        /// The other one.
+        other: String,
     },
     /// The token is not as it must be.
     #[error(transparent)]
@@ -64,7 +86,7 @@ impl KeysError {
                     | TokenError::Loose { .. }
                     | TokenError::Load { .. }
             ),
-            Self::Software(_) => true,
+            Self::Software(_) | Self::Shared { .. } => true,
             Self::Silent(_) => false,
         }
     }
@@ -98,7 +120,7 @@ impl Keyring {
         let (backend, signers) = match keys {
             Keys::Token { token, .. } => {
                 let (pool, signers) = Pool::open(token.clone(), examine(keys)).await.map_err(of_pool)?;
-                (Backend::Token(pool), sorted(signers)?)
+                (Backend::Token(pool), separate(sorted(signers)?)?)
             }
             Keys::Software(file) => {
                 let key = software::key(file.as_deref())?;
@@ -106,6 +128,7 @@ impl Keyring {
                     id: software::id(&key),
                     label: software::id(&key),
                     key: key.pk,
+                    uses: None,
                 };
                 let signers = Signers {
                     current: signer.clone(),
@@ -136,7 +159,7 @@ impl Keyring {
             };
             pool.reopen(token, examine(keys)).await
         };
-        let signers = sorted(read.map_err(of_pool)?)?;
+        let signers = separate(sorted(read.map_err(of_pool)?)?)?;
         *self.signers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
         Ok(())
     }
@@ -219,8 +242,8 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
             return Err(TokenError::NoKey(String::new()));
         };
         let mut all = BTreeMap::new();
-        for (id, label) in signers {
-            match one(seat, id, label, *lenient) {
+        for (id, key) in signers {
+            match one(seat, id, key, *lenient) {
                 Ok(signer) => all.insert(id.clone(), signer),
                 Err(error @ TokenError::Call(_)) => return Err(error),
                 Err(error) => return Ok(Err((id.clone(), error))),
@@ -233,12 +256,28 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
     })
 }
 
-fn one(seat: &mut Seat, id: &str, label: &str, lenient: bool) -> Result<Signer, TokenError> {
+fn one(seat: &mut Seat, id: &str, key: &KeyOf, lenient: bool) -> Result<Signer, TokenError> {
     Ok(Signer {
-        key: seat.examine(label, lenient)?,
+        key: seat.examine(&key.label, lenient)?,
         id: id.to_owned(),
-        label: label.to_owned(),
+        label: key.label.clone(),
+        uses: key.uses,
     })
+}
+
+/// Signers of whom no two share a key without sharing its uses.
+fn separate(signers: Signers) -> Result<Signers, KeysError> {
+    let mut all = signers.all.values();
+    while let Some(signer) = all.next() {
+        let mut others = all.clone();
+        if let Some(other) = others.find(|other| other.key == signer.key && other.uses() != signer.uses()) {
+            return Err(KeysError::Shared {
+                id: other.id.clone(),
+                other: signer.id.clone(),
+            });
+        }
+    }
+    Ok(signers)
 }
 
 fn sorted(read: Result<Signers, OfSigner>) -> Result<Signers, KeysError> {

@@ -210,8 +210,14 @@ impl Proxy {
         let signers = self.desk.keyring.signers();
         for signer in signers.all.values() {
             let (id, key) = (&signer.id, write_key(&signer.key));
-            let current = *id == signers.current.id;
-            tracing::info!(signer_id = id, public_key = key, current, "signer");
+            let (current, uses) = (*id == signers.current.id, signer.uses().to_string());
+            tracing::info!(signer_id = id, public_key = key, uses, current, "signer");
+            if signer.uses.is_none() && !self.desk.keyring.is_software() {
+                tracing::warn!(
+                    signer_id = id,
+                    "this signer has no `uses` and signs whatever it is asked to: make a key for each use, and name its use"
+                );
+            }
         }
         if self.desk.keyring.is_software() {
             tracing::warn!(

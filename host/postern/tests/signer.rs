@@ -38,7 +38,7 @@ fn a_registry_from_its_first_signer_to_its_next() {
     let run = desk.run(&["signer", "add", "old", KEY]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
-        run.says("Added old in signers.toml") && run.says("SIGHUP"),
+        run.says("Added old in signers.toml") && run.says("count for payload") && run.says("SIGHUP"),
         "{run:?}"
     );
     assert_eq!(mode(&desk), 0o644);
@@ -47,6 +47,8 @@ fn a_registry_from_its_first_signer_to_its_next() {
         "add",
         "projects/p:2",
         OTHER,
+        "--use",
+        "checkpoint,rotation",
         "--from",
         "2026-01-01T00:00:00Z",
         "--until",
@@ -54,7 +56,7 @@ fn a_registry_from_its_first_signer_to_its_next() {
     ];
     let run = desk.run(&add);
     assert!(
-        run.says("count from 2026-01-01T00:00:00Z until 2100-01-01T00:00:00Z"),
+        run.says("count for checkpoint, rotation from 2026-01-01T00:00:00Z until 2100-01-01T00:00:00Z"),
         "{run:?}"
     );
     let run = desk.run(&["signer", "retire", "old", "--at", "2026-06-01T12:00:00Z"]);
@@ -68,9 +70,9 @@ fn a_registry_from_its_first_signer_to_its_next() {
     assert_eq!(
         listed,
         serde_json::json!({"signers": [
-            {"id": "old", "state": "retired", "status": "retired", "public_key": KEY,
+            {"id": "old", "state": "retired", "status": "retired", "public_key": KEY, "uses": ["payload"],
              "valid_from": null, "valid_until": "2026-06-01T12:00:00Z"},
-            {"id": "projects/p:2", "state": "active", "status": "active", "public_key": OTHER,
+            {"id": "projects/p:2", "state": "active", "status": "active", "public_key": OTHER, "uses": ["checkpoint", "rotation"],
              "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z"},
         ]})
     );
@@ -79,8 +81,8 @@ fn a_registry_from_its_first_signer_to_its_next() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0], ["ID", "STATE", "FROM", "UNTIL", "PUBLIC", "KEY"]);
-    assert_eq!(lines[1], ["old", "retired", "-", "2026-06-01T12:00:00Z", KEY]);
+    assert_eq!(lines[0], ["ID", "STATE", "FROM", "UNTIL", "USES", "PUBLIC", "KEY"]);
+    assert_eq!(lines[1], ["old", "retired", "-", "2026-06-01T12:00:00Z", "payload", KEY]);
     assert_eq!(lines[2][..2], ["projects/p:2", "active"]);
 }
 
@@ -95,7 +97,7 @@ fn comments_and_mode_stay() {
     assert_eq!(desk.run(&["signer", "add", "b", OTHER]).code, 0);
     assert_eq!(
         read(&desk),
-        format!("{ours}\n[signers.b]\npublic_key = \"{OTHER}\"\nstatus = \"active\"\n")
+        format!("{ours}\n[signers.b]\npublic_key = \"{OTHER}\"\nstatus = \"active\"\nuses = [\"payload\"]\n")
     );
     let retire = ["signer", "retire", "a", "--at", "2026-01-01T00:00:00Z"];
     assert_eq!(desk.run(&retire).code, 0);
@@ -132,6 +134,11 @@ fn what_is_refused_changes_nothing() {
         (&["add", "a", OTHER][..], "there is a signer \"a\" already"),
         (&["add", "a b", OTHER], "is no id"),
         (&["add", "b", "s3cret"], "KEY: is no public key"),
+        (&["add", "b", OTHER, "--use", "sign"], "payload, manifest, checkpoint and rotation"),
+        (
+            &["add", "b", KEY, "--use", "checkpoint"],
+            "has the key of \"a\" and other uses",
+        ),
         (
             &["add", "b", OTHER, "--from", "2", "--until", "2"],
             "--until is not after --from",
@@ -168,4 +175,31 @@ fn what_is_refused_changes_nothing() {
     let without = Desk::new().run(&["signer", "list"]);
     assert_eq!(without.code, 3);
     assert!(without.says("--registry"), "{without:?}");
+}
+
+#[test]
+fn a_key_is_exported_as_openssl_reads_it() {
+    let desk = desk();
+    assert_eq!(desk.run(&["signer", "add", "a", KEY]).code, 0);
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+               -----END PUBLIC KEY-----\n";
+    for (args, expected) in [
+        (&["export", "a", "--pem"][..], pem),
+        (&["export", KEY, "--pem"], pem),
+        (&["export", "a"], &format!("{KEY}\n")),
+    ] {
+        let run = desk.run(&[&["signer"], args].concat());
+        assert_eq!((run.code, run.out.as_str()), (0, expected), "{args:?}: {run:?}");
+    }
+    // A key alone needs no registry.
+    let run = Desk::new().run(&["signer", "export", KEY, "--pem"]);
+    assert_eq!(run.out, pem, "{run:?}");
+    for (args, says) in [
+        (&["export", "b"][..], "has no signer \"b\""),
+        (&["export", "ed25519:s3cret"], "KEY: is no public key"),
+    ] {
+        let run = desk.run(&[&["signer"], args].concat());
+        assert_eq!(run.code, 3, "{run:?}");
+        assert!(run.says(says) && !run.says("s3cret"), "{run:?}");
+    }
 }

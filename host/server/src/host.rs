@@ -252,11 +252,13 @@ impl Host {
         self.admin.as_ref()
     }
 
-    /// Takes the entries, the manifest and the signers of other settings. What else they say needs a restart.
+    /// Takes the entries, the manifest and the signers of other settings, and who is asked to sign. What else they say needs
+    /// a restart: the names of what differs are returned.
     ///
     /// # Errors
-    /// If they want more than the pools were made for; nothing is taken then.
-    pub async fn reload(&mut self, new: Settings) -> Result<(), String> {
+    /// If they want more than the pools were made for, or do not say who signs; nothing is taken then.
+    pub async fn reload(&mut self, new: Settings) -> Result<Vec<&'static str>, String> {
+        let left = self.settings.differences(&new);
         let pool = |settings: &Settings| (settings.concurrency, settings.memory());
         let ((had, size), (wants, memory)) = (pool(&self.settings), pool(&new));
         if wants > had || memory > size {
@@ -265,17 +267,22 @@ impl Host {
                  {had} and {size}: restart it"
             ));
         }
+        if let Some(notary) = &self.notary {
+            // First, so that whoever is asked next is known.
+            let registry = Arc::clone(notary);
+            let read = within(Path::new("signers"), SIGNERS, move || registry.reload());
+            if let Err(error) = read.await {
+                tracing::error!(%error, "signers not read again; the ones before stay");
+            }
+            if let Some(asked) = new.asked() {
+                notary.ask(asked).map_err(|error| format!("signing: {error}"))?;
+            }
+        }
         let policies = postern_policy::Settings {
             strict: self.settings.policies.strict,
             ..new.policies
         };
         self.loader.replace(policies, "settings").await;
-        if let Some(notary) = self.notary.clone() {
-            let read = within(Path::new("signers"), SIGNERS, move || notary.reload());
-            if let Err(error) = read.await {
-                tracing::error!(%error, "signers not read again; the ones before stay");
-            }
-        }
         self.recorder.note(|| {
             let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
             event.reason = Some("read_again".to_owned());
@@ -284,7 +291,7 @@ impl Host {
         if let Some(changed) = &self.changed {
             let _ = changed.try_send(());
         }
-        Ok(())
+        Ok(left)
     }
 
     /// Waits for the end of a part that should not end.

@@ -8,7 +8,8 @@ use postern_audit::{
     AppendError, Checkpoint, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time,
 };
 use postern_policy::{Digest, Signer, Signing as Awaited};
-use postern_signing::{Rotation, Signed, SignedManifest, Signing, SigningError};
+use postern_signers::{Use, first_line};
+use postern_signing::{Asked, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, Testimony};
 use serde_json::{Value, json};
 
 use crate::record::{Asker, Recorder, micros};
@@ -18,6 +19,8 @@ use crate::record::{Asker, Recorder, micros};
 pub(crate) struct Notary {
     signing: Signing,
     recorder: Recorder,
+    /// The first line of the log's checkpoints, if there is a log.
+    origin: Option<String>,
     /// Why the registry could not be read again, once that is in the log.
     unread: Mutex<Option<String>>,
 }
@@ -28,10 +31,8 @@ pub(crate) enum Refusal {
     /// There is none.
     #[error(transparent)]
     Unsigned(#[from] SigningError),
-    /// The payload is of a form that only the host signs.
-    #[error(
-        "the payload has the form of a checkpoint or of a rotation, which only the host itself has signed"
-    )]
+    /// The payload begins as the checkpoints of this host's log do.
+    #[error("the payload begins with the name of the audit log: what does is only signed for the host itself")]
     Reserved,
     /// There is one, and no record of it.
     #[error("the signature could not be put on record, and was not handed out: {0}")]
@@ -50,10 +51,11 @@ impl Refusal {
 }
 
 impl Notary {
-    pub(crate) fn new(signing: Signing, recorder: Recorder) -> Self {
+    pub(crate) fn new(signing: Signing, recorder: Recorder, origin: Option<String>) -> Self {
         Self {
             signing,
             recorder,
+            origin,
             unread: Mutex::default(),
         }
     }
@@ -65,7 +67,7 @@ impl Notary {
     /// Signs a payload.
     pub(crate) async fn sign(&self, asker: Asker<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
         let started = Instant::now();
-        if is_reserved(payload) {
+        if self.origin.is_some() && self.origin == Some(first_line(payload)) {
             let mut event = self.event(Kind::Signature, asker, started, None);
             event.decision = Some(Decision::Denied);
             event.reason = Some(Refusal::Reserved.code().to_owned());
@@ -74,6 +76,9 @@ impl Notary {
         }
         let result = self.signing.sign(payload).await;
         let mut event = self.event(Kind::Signature, asker, started, result.as_ref().err());
+        if let Err(SigningError::Reserved(_)) = result {
+            event.decision = Some(Decision::Denied);
+        }
         let digest = Digest::of(payload).to_string();
         event.detail.insert("payload_digest".to_owned(), digest.into());
         let signed = self.or_noted(result, &mut event)?;
@@ -142,6 +147,27 @@ impl Notary {
         self.signing.state().required
     }
 
+    /// Has others sign from now on, if they are others.
+    pub(crate) fn ask(&self, asked: &Asked) -> Result<(), SettingsError> {
+        if self.signing.take(asked)? {
+            let signer = asked.signer_id.as_deref();
+            tracing::info!(signer, "another signer is asked from now on");
+            self.recorder.note(|| {
+                let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
+                event.reason = Some("signer_asked".to_owned());
+                event.signer_id = signer.map(ToOwned::to_owned);
+                for what in Use::ALL {
+                    let id = asked.uses.get(&what).cloned();
+                    event
+                        .detail
+                        .extend(id.map(|id| (what.name().to_owned(), id.into())));
+                }
+                event
+            });
+        }
+        Ok(())
+    }
+
     /// Reads the registry of signers again, and tells of what changed. Whether it could be read.
     pub(crate) fn reload(&self) -> bool {
         match self.signing.reload_registry() {
@@ -171,7 +197,7 @@ impl Notary {
         true
     }
 
-    /// Has one signer take over from another, on record with the signatures of both.
+    /// Has one signer take over from another, on record with the signatures that vouch for it.
     pub(crate) async fn rotate(&self, asker: Asker<'_>, old: &str, new: &str) -> Result<Value, Refusal> {
         let started = Instant::now();
         let rotated = self.signing.rotate(old, new).await;
@@ -187,36 +213,25 @@ impl Notary {
     }
 }
 
-/// Whether a payload would be taken for something that only the host has signed: who may have payloads signed could forge
-/// the end of the log otherwise, or a signer's succession.
-fn is_reserved(payload: &[u8]) -> bool {
-    /// What both signers of a rotation sign, and nothing else.
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "the form is all that matters")]
-    struct Statement {
-        old: String,
-        new: String,
-        new_key: String,
-        time: String,
-    }
-    let checkpoint = str::from_utf8(payload).is_ok_and(|text| Checkpoint::parse(text).is_ok());
-    checkpoint || serde_json::from_slice::<Statement>(payload).is_ok()
-}
-
-/// A statement that one signer takes over from another, and the signatures of both.
+/// A statement that one signer takes over from another, and its signatures: `old` and `new` where these two signed, `by`
+/// where another did.
 fn document(rotation: &Rotation) -> Value {
-    let signature = |signed: &Signed| {
-        json!({
+    let mut document = serde_json::Map::new();
+    let statement = String::from_utf8_lossy(&rotation.statement);
+    document.insert("statement".to_owned(), statement.into());
+    for testimony in &rotation.testimony {
+        let (role, signed) = match testimony {
+            Testimony::New(signed) => ("new", signed),
+            Testimony::Old(signed) => ("old", signed),
+            Testimony::Appointed(signed) => ("by", signed),
+        };
+        let signature = json!({
             "signature_b64": Base64::encode_to_string(signed.signature).unwrap_or_default(),
             "signer_id": signed.signer_id,
-        })
-    };
-    json!({
-        "statement": String::from_utf8_lossy(&rotation.statement),
-        "old": signature(&rotation.old),
-        "new": signature(&rotation.new),
-    })
+        });
+        document.insert(role.to_owned(), signature);
+    }
+    Value::Object(document)
 }
 
 /// Signs for policies.
@@ -245,7 +260,11 @@ pub(crate) struct Checkpoints(pub(crate) Signing);
 impl CheckpointSigner for Checkpoints {
     fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::Signing<'a> {
         Box::pin(async move {
-            let signed = self.0.sign(body).await.map_err(|error| error.to_string())?;
+            // The signer must be valid when the checkpoint says that it was made: auditors judge by that.
+            let checkpoint = str::from_utf8(body).ok().and_then(|body| Checkpoint::parse(body).ok());
+            let made = checkpoint.ok_or("what is to be signed is no checkpoint")?.time.system();
+            let signed = self.0.sign_checkpoint(body, made).await;
+            let signed = signed.map_err(|error| error.to_string())?;
             // The registry may have been read again since.
             let registry = self.0.registry();
             let signer = registry.get(&signed.signer_id).ok_or("the signer was removed")?;

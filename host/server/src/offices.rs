@@ -42,7 +42,8 @@ impl Offices {
             _ => (None, String::new()),
         };
         let recorder = Recorder::new(log, name);
-        let notary = signing.map(|signing| Arc::new(Notary::new(signing, recorder.clone())));
+        let origin = settings.audit.as_ref().map(|audit| audit.log.origin.clone());
+        let notary = signing.map(|signing| Arc::new(Notary::new(signing, recorder.clone(), origin)));
         Ok(Self { recorder, notary })
     }
 }

@@ -90,7 +90,16 @@ where
         Err(stalled) => Err(stalled.to_string()),
     };
     match taken {
-        Ok(()) => tracing::info!("settings read again: entries, manifest and signers"),
+        Ok(left) => {
+            tracing::info!("settings read again: entries, manifest, signers and who is asked to sign");
+            if !left.is_empty() {
+                let left = left.join(", ");
+                tracing::warn!(
+                    left,
+                    "these settings differ from those of the start: restart the host to take them"
+                );
+            }
+        }
         Err(reason) => tracing::error!(reason, "settings not taken; the ones before stay"),
     }
 }

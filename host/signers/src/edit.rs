@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ed25519_compact::PublicKey;
 use toml_edit::{Datetime, DocumentMut, Item, TableLike, Value, value};
 
-use crate::{FileError, Registry, Status, is_id, write_key};
+use crate::{FileError, Registry, Status, Uses, is_id, write_key};
 
 /// Why a registry is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,14 +30,30 @@ pub enum EditError {
     Time,
 }
 
-/// The registry in `text` with one more active signer, at its end.
+/// The registry in `text` with one more active signer, for every use, at its end.
 ///
 /// # Errors
-/// If the id is taken or none, or the text is no registry.
+/// As [`add_for`].
 pub fn add(
     text: &str,
     id: &str,
     key: &PublicKey,
+    valid_from: Option<SystemTime>,
+    valid_until: Option<SystemTime>,
+) -> Result<String, EditError> {
+    add_for(text, id, key, None, valid_from, valid_until)
+}
+
+/// The registry in `text` with one more active signer, for these uses, at its end. Without `uses` it serves every use, as
+/// entries of old registries do.
+///
+/// # Errors
+/// If the id is taken or none, the key has other uses under another id, or the text is no registry.
+pub fn add_for(
+    text: &str,
+    id: &str,
+    key: &PublicKey,
+    uses: Option<Uses>,
     valid_from: Option<SystemTime>,
     valid_until: Option<SystemTime>,
 ) -> Result<String, EditError> {
@@ -59,6 +75,10 @@ pub fn add(
         write_key(key),
         Status::Active.name()
     );
+    if let Some(uses) = uses {
+        let names: Vec<_> = uses.iter().map(|one| format!("\"{one}\"")).collect();
+        whole += &format!("uses = [{}]\n", names.join(", "));
+    }
     for (field, moment) in [("valid_from", valid_from), ("valid_until", valid_until)] {
         if let Some(moment) = moment {
             whole += &format!("{field} = {}\n", datetime(moment)?);
@@ -166,6 +186,9 @@ mod tests {
                 )
             );
         }
+        let uses = Uses::read(["checkpoint", "rotation"]).ok();
+        let text = add_for("", "log", &key(), uses, None, None).unwrap();
+        assert!(text.ends_with("\nuses = [\"checkpoint\", \"rotation\"]\n"), "{text}");
         let quoted = add("", "projects/p:1", &key(), None, None).unwrap();
         assert!(quoted.starts_with("[signers.\"projects/p:1\"]\n"), "{quoted}");
     }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use toml_edit::Datetime;
 
-use crate::{Registry, Signer, Status, is_id, parse_key};
+use crate::{Registry, Signer, Status, Uses, is_id, parse_key};
 
 /// The largest registry that is read, in bytes.
 const MOST: u64 = 1 << 20;
@@ -25,6 +25,8 @@ struct File {
 struct Entry {
     public_key: String,
     status: WrittenStatus,
+    #[serde(default)]
+    uses: Option<Vec<String>>,
     #[serde(default)]
     valid_from: Option<Datetime>,
     #[serde(default)]
@@ -82,9 +84,9 @@ impl Registry {
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let file: File =
             toml_edit::de::from_str(text).map_err(|error| FileError::Form(form(text, &error)))?;
-        let mut signers = BTreeMap::new();
+        let mut signers: BTreeMap<String, Signer> = BTreeMap::new();
         for (id, entry) in file.signers {
-            match signer(&id, &entry) {
+            match signer(&id, &entry).and_then(|signer| alone(signer, &signers)) {
                 Ok(signer) => signers.insert(id, signer),
                 Err(problem) => return Err(FileError::Entry { id, problem }),
             };
@@ -107,11 +109,29 @@ fn read(path: &Path) -> io::Result<String> {
     postern_files::read_to_string(path, MOST)
 }
 
+/// A signer whose key has no other uses under another id: what one id signs would count as the other's.
+fn alone(signer: Signer, others: &BTreeMap<String, Signer>) -> Result<Signer, String> {
+    let other = others
+        .iter()
+        .find(|(_, other)| other.key == signer.key && other.uses() != signer.uses());
+    match other {
+        Some((id, other)) => Err(format!(
+            "has the key of \"{id}\" and other uses than that ({}): a key has its uses under every id; make another key",
+            other.uses()
+        )),
+        None => Ok(signer),
+    }
+}
+
 fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     if !is_id(id) {
         return Err("an id has 1 to 128 letters, digits, and . _ - : /".to_owned());
     }
     let key = parse_key(&entry.public_key).map_err(|error| format!("public_key {error}"))?;
+    let uses = entry.uses.as_ref().map(|names| {
+        Uses::read(names.iter().map(String::as_str)).map_err(|problem| format!("uses {problem}"))
+    });
+    let uses = uses.transpose()?;
     let valid_from = moment("valid_from", entry.valid_from)?;
     let valid_until = moment("valid_until", entry.valid_until)?;
     if let (Some(from), Some(until)) = (valid_from, valid_until)
@@ -129,6 +149,7 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     Ok(Signer {
         key,
         status,
+        uses,
         valid_from,
         valid_until,
     })
@@ -158,6 +179,10 @@ mod tests {
         let found: Vec<_> = registry.iter().map(|(id, signer)| (id, signer.status)).collect();
         assert_eq!(found, [("a", Status::Active), ("p/b:1", Status::Retired)]);
         assert!(Registry::parse("").unwrap().is_empty());
+        assert!(registry.iter().all(|(_, signer)| signer.uses() == Uses::ALL));
+        let text = format!("[signers.a]\n{KEY}\nstatus = \"active\"\nuses = [\"checkpoint\", \"rotation\"]");
+        let registry = Registry::parse(&text).unwrap();
+        assert_eq!(registry.get("a").unwrap().uses().to_string(), "checkpoint, rotation");
     }
 
     #[test]
@@ -186,6 +211,26 @@ mod tests {
                     "status = \"active\"\nvalid_from = 2027-01-01T00:00:00Z\nvalid_until = 2026-01-01T00:00:00Z",
                 ),
                 "valid_until is not after valid_from",
+            ),
+            (
+                entry("status = \"active\"\nuses = []"),
+                "signers.a: uses is empty",
+            ),
+            (
+                entry("status = \"active\"\nuses = [\"payload\", \"payload\"]"),
+                "signers.a: uses names payload twice",
+            ),
+            (
+                entry("status = \"active\"\nuses = [\"payloads\"]"),
+                "signers.a: uses names an unknown use",
+            ),
+            // One key that is two signers would serve both uses.
+            (
+                format!(
+                    "{}\n[signers.b]\n{KEY}\nstatus = \"active\"\nuses = [\"checkpoint\"]",
+                    entry("status = \"active\"\nuses = [\"payload\"]")
+                ),
+                "signers.b: has the key of \"a\" and other uses",
             ),
             (
                 format!("[signers.\"a b\"]\n{KEY}\nstatus = \"active\""),

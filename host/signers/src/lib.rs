@@ -1,23 +1,28 @@
 //! Who may sign: the registry of signers, `signers.toml`.
 //!
-//! A signature counts if the registry knows its signer, the signer's key verifies it, and it was made while the signer
-//! was valid. Whoever asks for a signature checks it with [`Registry::verify_new`]; whoever finds one in a record, with
+//! A signature counts if the registry knows its signer, the signer's key verifies it, it was made for one of the signer's
+//! uses, and while the signer was valid. Whoever asks for a signature checks it with [`Registry::verify_new`]; whoever finds one in a record, with
 //! [`Registry::verify_recorded`], which knows retired signers too. Nothing here reads a clock.
 //!
 //! ```toml
 //! [signers.kernel-2026]
 //! public_key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 //! status = "active" # or "retired"
+//! uses = ["payload"] # or manifest, checkpoint, rotation; without it, all of them
 //! valid_from = 2026-01-01T00:00:00Z # may be left out
 //! valid_until = 2027-01-01T00:00:00Z # may be left out
 //! ```
 
 mod edit;
 mod file;
+mod guard;
 mod key;
 mod registry;
+mod uses;
 
-pub use edit::{EditError, add, retire};
+pub use edit::{EditError, add, add_for, retire};
 pub use file::{FileError, ReadError};
+pub use guard::{first_line, taken_for};
 pub use key::{NoKey, parse_key, write_key};
 pub use registry::{Refusal, Registry, Signer, Status, is_id};
+pub use uses::{Use, Uses};

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use ed25519_compact::{PublicKey, Signature};
 
+use crate::{Use, Uses};
+
 /// Whether a signer may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -32,6 +34,8 @@ pub struct Signer {
     pub key: PublicKey,
     /// Whether it may sign.
     pub status: Status,
+    /// What its signatures count for; nothing, if the registry does not say: then for everything.
+    pub uses: Option<Uses>,
     /// The first moment it may, if there is one.
     pub valid_from: Option<SystemTime>,
     /// The first moment it may not any more, if there is one.
@@ -53,6 +57,9 @@ pub enum Refusal {
     /// It was made when the signer was not valid any more.
     #[error("the signer was not valid any more")]
     Expired,
+    /// The signer signs other things.
+    #[error("the signer's `uses` do not name {0}")]
+    Use(Use),
     /// It is no signature of this signer over this message.
     #[error("the signature is wrong")]
     Wrong,
@@ -67,19 +74,44 @@ impl Refusal {
             Self::Retired => "signer_retired",
             Self::NotYetValid => "signer_not_yet_valid",
             Self::Expired => "signer_expired",
+            Self::Use(_) => "signer_use",
             Self::Wrong => "signature_wrong",
         }
     }
 }
 
 impl Signer {
-    fn verify(&self, message: &[u8], signature: &[u8], made: SystemTime) -> Result<(), Refusal> {
+    /// What its signatures count for.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        self.uses.unwrap_or(Uses::ALL)
+    }
+
+    /// Whether it may sign something new for a use.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_sign(&self, what: Use, now: SystemTime) -> Result<(), Refusal> {
+        if self.status == Status::Retired {
+            return Err(Refusal::Retired);
+        }
+        self.counts(what, now)
+    }
+
+    fn counts(&self, what: Use, made: SystemTime) -> Result<(), Refusal> {
+        if !self.uses().contains(what) {
+            return Err(Refusal::Use(what));
+        }
         if self.valid_from.is_some_and(|from| made < from) {
             return Err(Refusal::NotYetValid);
         }
         if self.valid_until.is_some_and(|until| made >= until) {
             return Err(Refusal::Expired);
         }
+        Ok(())
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
         let signature = Signature::from_slice(signature).map_err(|_| Refusal::Wrong)?;
         self.key.verify(message, &signature).map_err(|_| Refusal::Wrong)
     }
@@ -102,10 +134,25 @@ impl Registry {
         let signer = Signer {
             key,
             status: Status::Active,
+            uses: None,
             valid_from: None,
             valid_until: None,
         };
         Self::new(BTreeMap::from([(id.to_owned(), signer)]))
+    }
+
+    /// A registry of signers that are always valid, each for its uses: the development signer's.
+    #[must_use]
+    pub fn of_keys(keys: impl IntoIterator<Item = (String, PublicKey, Uses)>) -> Self {
+        let signer = |key, uses| Signer {
+            key,
+            status: Status::Active,
+            uses: Some(uses),
+            valid_from: None,
+            valid_until: None,
+        };
+        let signers = keys.into_iter().map(|(id, key, uses)| (id, signer(key, uses)));
+        Self::new(signers.collect())
     }
 
     /// The signer of an id.
@@ -125,22 +172,21 @@ impl Registry {
         self.signers.is_empty()
     }
 
-    /// Verifies a signature (Ed25519, RFC 8032) that was made just now.
+    /// Verifies a signature (Ed25519, RFC 8032) that was made just now, for a use.
     ///
     /// # Errors
     /// Why it does not count.
     pub fn verify_new(
         &self,
         id: &str,
+        what: Use,
         message: &[u8],
         signature: &[u8],
         now: SystemTime,
     ) -> Result<(), Refusal> {
         let signer = self.get(id).ok_or(Refusal::Unknown)?;
-        if signer.status == Status::Retired {
-            return Err(Refusal::Retired);
-        }
-        signer.verify(message, signature, now)
+        signer.may_sign(what, now)?;
+        signer.verify(message, signature)
     }
 
     /// Verifies a signature that a record says was made at a moment: that of a retired signer counts too, if it was
@@ -151,12 +197,14 @@ impl Registry {
     pub fn verify_recorded(
         &self,
         id: &str,
+        what: Use,
         message: &[u8],
         signature: &[u8],
         made: SystemTime,
     ) -> Result<(), Refusal> {
         let signer = self.get(id).ok_or(Refusal::Unknown)?;
-        signer.verify(message, signature, made)
+        signer.counts(what, made)?;
+        signer.verify(message, signature)
     }
 }
 
@@ -189,6 +237,7 @@ mod tests {
             let signer = Signer {
                 key: pair.pk,
                 status,
+                uses: Some(Use::Payload.into()),
                 valid_from: Some(at(100)),
                 valid_until: Some(at(200)),
             };
@@ -208,20 +257,28 @@ mod tests {
         ];
         for (id, message, signature, made, expected) in cases {
             assert_eq!(
-                active.verify_new(id, message, signature, at(made)),
+                active.verify_new(id, Use::Payload, message, signature, at(made)),
                 expected,
                 "{id} {made}"
             );
             assert_eq!(
-                retired.verify_recorded(id, message, signature, at(made)),
+                retired.verify_recorded(id, Use::Payload, message, signature, at(made)),
                 expected,
                 "{id} {made}"
             );
         }
         assert_eq!(
-            retired.verify_new("one", &b"message"[..], &good[..], at(150)),
+            retired.verify_new("one", Use::Payload, &b"message"[..], &good[..], at(150)),
             Err(Refusal::Retired)
         );
+        for other in [Use::Manifest, Use::Checkpoint, Use::Rotation] {
+            let refused = Err(Refusal::Use(other));
+            assert_eq!(active.verify_new("one", other, b"message", &good[..], at(150)), refused);
+            assert_eq!(
+                retired.verify_recorded("one", other, b"message", &good[..], at(150)),
+                refused
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! A signer of no worth, for development: its key is in this process.
+//! Signers for development only: their keys are in this process.
 
-use ed25519_compact::{KeyPair, PublicKey, Seed};
+use ed25519_compact::{KeyPair, Seed};
+use postern_signers::{Registry, Use};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
@@ -8,62 +9,82 @@ use crate::answer::Answer;
 use crate::error::StartError;
 use crate::settings::SettingsError;
 
-/// Before the secret: nothing else that is made of it has this key.
+/// Before the secret: nothing else that is made of it has these keys.
 const DOMAIN: &[u8] = b"postern development signer v1\0";
 /// The shortest secret, in bytes.
 const SHORTEST: usize = 16;
 
-/// The signer. Its id begins with `development-`.
-pub(crate) struct Development {
+/// A signer for each use, as a KMS would have them. Their ids begin with `development-`.
+pub(crate) struct Development([Key; 4]);
+
+struct Key {
+    what: Use,
     pair: KeyPair,
     id: String,
 }
 
 impl std::fmt::Debug for Development {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Development")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        let ids = self.0.iter().map(|key| &key.id);
+        f.debug_list().entries(ids).finish()
     }
 }
 
 impl Development {
-    /// A signer whose key is made of the secret, the same for the same secret; or of random numbers, without one.
+    /// Signers whose keys are made of the secret, the same for the same secret; or of random numbers, without one.
     pub(crate) fn new(secret: Option<&SecretString>) -> Result<Self, StartError> {
         let seed = match secret {
-            Some(secret) => of_secret(secret.expose_secret().as_bytes())?,
-            None => random()?,
+            Some(secret) => secret.expose_secret().as_bytes().to_vec(),
+            None => random()?.to_vec(),
         };
-        let pair = KeyPair::from_seed(Seed::new(seed));
-        let id = format!("development-{}", short_digest(&pair.pk));
-        Ok(Self { pair, id })
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub(crate) fn key(&self) -> PublicKey {
-        self.pair.pk
-    }
-
-    pub(crate) fn sign(&self, payload: &[u8]) -> Answer {
-        Answer {
-            signature: *self.pair.sk.sign(payload, None),
-            signer_id: self.id.clone(),
+        if seed.len() < SHORTEST {
+            return Err(SettingsError::ShortSecret.into());
         }
+        Ok(Self(Use::ALL.map(|what| Key::new(what, &seed))))
+    }
+
+    /// The id of the one who signs for a use.
+    pub(crate) fn id(&self, what: Use) -> Option<&str> {
+        self.key(what).map(|key| key.id.as_str())
+    }
+
+    /// Each with its use.
+    pub(crate) fn registry(&self) -> Registry {
+        let keys = self.0.iter();
+        Registry::of_keys(keys.map(|key| (key.id.clone(), key.pair.pk, key.what.into())))
+    }
+
+    /// Signs, with the key of a use.
+    pub(crate) fn sign(&self, what: Use, message: &[u8]) -> Option<Answer> {
+        self.key(what).map(|key| Answer {
+            signature: *key.pair.sk.sign(message, None),
+            signer_id: key.id.clone(),
+        })
+    }
+
+    fn key(&self, what: Use) -> Option<&Key> {
+        self.0.iter().find(|key| key.what == what)
     }
 }
 
-fn of_secret(secret: &[u8]) -> Result<[u8; 32], SettingsError> {
-    if secret.len() < SHORTEST {
-        return Err(SettingsError::ShortSecret);
+impl Key {
+    fn new(what: Use, secret: &[u8]) -> Self {
+        // The key for payloads is the one that a secret has always made.
+        let (domain, name) = match what {
+            Use::Payload => (String::new(), String::new()),
+            _ => (format!("{what}\0"), format!("{what}-")),
+        };
+        let seed = Sha256::new()
+            .chain_update(DOMAIN)
+            .chain_update(domain)
+            .chain_update(secret)
+            .finalize();
+        let pair = KeyPair::from_seed(Seed::new(seed.into()));
+        let digest = Sha256::digest(*pair.pk);
+        let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("development-{name}{short}");
+        Self { what, pair, id }
     }
-    Ok(Sha256::new()
-        .chain_update(DOMAIN)
-        .chain_update(secret)
-        .finalize()
-        .into())
 }
 
 fn random() -> Result<[u8; 32], StartError> {
@@ -72,35 +93,30 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(seed)
 }
 
-/// The first 8 hex digits of the key's SHA-256.
-fn short_digest(key: &PublicKey) -> String {
-    let digest = Sha256::digest(**key);
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn one_key_for_one_secret() {
+    fn one_key_for_one_secret_and_use() {
         let of = |secret: &str| Development::new(Some(&SecretString::from(secret))).unwrap();
         let (one, same, other) = (
             of("sixteen bytes ok"),
             of("sixteen bytes ok"),
             of("sixteen bytes no"),
         );
-        assert_eq!((one.id(), one.key()), (same.id(), same.key()));
-        assert_ne!(one.key(), other.key());
-        assert!(
-            one.id().starts_with("development-") && one.id().len() == 20,
-            "{}",
-            one.id()
-        );
-        assert_ne!(
-            Development::new(None).unwrap().key(),
-            Development::new(None).unwrap().key()
-        );
+        assert_eq!(one.registry(), same.registry());
+        let keys = |of: &Development| -> Vec<_> { of.0.iter().map(|key| *key.pair.pk).collect() };
+        let mut all = [keys(&one), keys(&other), keys(&Development::new(None).unwrap())].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 12, "each use of each secret has a key of its own");
+        let id = one.id(Use::Payload).unwrap();
+        assert!(id.starts_with("development-") && id.len() == 20, "{id}");
+        let id = one.id(Use::Checkpoint).unwrap();
+        assert!(id.starts_with("development-checkpoint-"), "{id}");
+        let registry = one.registry();
+        assert!(registry.iter().all(|(_, signer)| signer.uses().iter().count() == 1));
     }
 
     #[test]

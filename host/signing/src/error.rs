@@ -55,12 +55,21 @@ pub enum SigningError {
     /// The payload is larger than [`crate::PAYLOAD`].
     #[error("the payload is larger than 1 MiB: sign its digest")]
     PayloadTooLarge,
+    /// The payload could be taken for something that it must not be.
+    #[error("the payload could be taken for {0}")]
+    Reserved(&'static str),
     /// The manifest has no canonical form.
     #[error(transparent)]
     Manifest(#[from] CanonicalError),
     /// Who is to be replaced is who is to replace.
     #[error("a signer cannot replace itself: name an old and a new one")]
     SameSigner,
+    /// Neither of both may sign that one follows the other, and nobody else is named who may.
+    #[error(
+        "\"{0}\" may not sign statements of rotation: name a signer that may under signing.uses.rotation, and give it \
+         uses = [\"rotation\"] in signers.toml"
+    )]
+    NoRotationSigner(String),
     /// A development key is not rotated.
     #[error("the development signer has no other key to change to: name a signing proxy")]
     Development,
@@ -81,8 +90,10 @@ impl SigningError {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::BreakerOpen => "breaker_open",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::Reserved(_) => "payload_reserved",
             Self::Manifest(_) => "manifest_invalid",
             Self::SameSigner => "same_signer",
+            Self::NoRotationSigner(_) => "no_rotation_signer",
             Self::Development => "development_signer",
         }
     }
@@ -92,7 +103,12 @@ impl SigningError {
     pub fn is_callers(&self) -> bool {
         matches!(
             self,
-            Self::PayloadTooLarge | Self::Manifest(_) | Self::SameSigner | Self::Development
+            Self::PayloadTooLarge
+                | Self::Reserved(_)
+                | Self::Manifest(_)
+                | Self::SameSigner
+                | Self::NoRotationSigner(_)
+                | Self::Development
         )
     }
 

@@ -5,12 +5,15 @@
 //! (`signers.toml`) knows the signer and its key verifies the signature. Whatever else happens is a [`SigningError`] with
 //! a code of its own: nothing falls back to another key, and work resumes by itself once the proxy is well again.
 //!
+//! Each signature is for a use (payload, manifest, checkpoint, rotation), and counts only by a signer of that use. What
+//! services and policies have signed is a payload; one that any reader could take for something else is refused.
+//!
 //! Where no proxy is required and none is named, a development signer stands in ([`Mode`] has the rules), and says so.
 //!
 //! The proxy's contract:
 //!
 //! ```text
-//! POST {url}/sign   {"payload_b64": "...", "signer_id": "..."}   signer_id only where one is wanted
+//! POST {url}/sign   {"payload_b64": "...", "signer_id": "..."}   signer_id only where settings say so
 //!   200             {"signature_b64": "...", "signer_id": "..."}   Ed25519 (RFC 8032) over the payload
 //!   503             with Retry-After, if it will be able soon
 //! GET  {url}/healthz   2xx if it could sign; 404 or 405 if it has none
@@ -30,6 +33,7 @@ mod mode;
 mod probe;
 mod proxy;
 mod registry;
+mod reserved;
 mod rotation;
 mod settings;
 mod signing;
@@ -42,6 +46,6 @@ pub use manifest::{CanonicalError, SignedManifest, canonical};
 pub use metrics::Metrics;
 pub use mode::{Mode, ModeError};
 pub use registry::{Difference, SignerChange};
-pub use rotation::Rotation;
-pub use settings::{Auth, ProxySettings, Settings, SettingsError};
+pub use rotation::{Rotation, Testimony};
+pub use settings::{Asked, Auth, ProxySettings, Settings, SettingsError};
 pub use signing::{PAYLOAD, Signed, Signing};

@@ -1,14 +1,17 @@
 //! The KMS behind its proxy: asked within a deadline, through a circuit breaker.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use postern_signers::Use;
 
 use crate::answer::Answer;
 use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
 use crate::client::{Client, Wellness};
 use crate::error::{SigningError, StartError};
 use crate::metrics::Metrics;
-use crate::settings::ProxySettings;
+use crate::settings::{Asked, ProxySettings, SettingsError};
 
 /// How long a look at the proxy's health may take.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,8 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Proxy {
     client: Client,
     breaker: Mutex<Breaker>,
-    /// The one who must sign.
-    signer_id: Option<String>,
+    /// Who must sign.
+    asked: ArcSwap<Asked>,
     deadline: Duration,
     metrics: Metrics,
 }
@@ -29,22 +32,38 @@ impl Proxy {
         Ok(Self {
             client: Client::new(settings, metrics.clone())?,
             breaker: Mutex::new(Breaker::new(settings.breaker)),
-            signer_id: settings.signer_id.clone(),
+            asked: ArcSwap::from_pointee(settings.asked.clone()),
             deadline: settings.deadline,
             metrics,
         })
     }
 
-    /// Has a payload signed: by the signer that is named here, or else in settings, or else whom the proxy chooses. The
-    /// signature is yet to be verified.
+    /// Who must sign.
+    pub(crate) fn asked(&self) -> Arc<Asked> {
+        self.asked.load_full()
+    }
+
+    /// Has others sign from now on; whether they are others.
+    pub(crate) fn ask(&self, asked: &Asked) -> Result<bool, SettingsError> {
+        asked.check()?;
+        let before = self.asked.swap(Arc::new(asked.clone()));
+        Ok(*before != *asked)
+    }
+
+    /// Has a message signed: by the signer that is named here, or else in settings for the use, or else whom the proxy
+    /// chooses. The signature is yet to be verified.
     pub(crate) async fn sign(
         &self,
         signer_id: Option<&str>,
-        payload: &[u8],
+        what: Use,
+        message: &[u8],
     ) -> Result<(Answer, Duration), SigningError> {
-        let wanted = signer_id.or(self.signer_id.as_deref());
+        let asked = self.asked();
+        let wanted = signer_id.or(asked.signer(what));
+        // A proxy that is strict about the contract refuses fields that it does not know.
+        let said = wanted.filter(|_| signer_id.is_some() || asked.send_signer_id);
         let entered = self.enter()?;
-        let result = tokio::time::timeout(self.deadline, self.client.sign(wanted, payload))
+        let result = tokio::time::timeout(self.deadline, self.client.sign(said, message))
             .await
             .unwrap_or(Err(SigningError::Timeout));
         entered.end(match &result {

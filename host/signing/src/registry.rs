@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ed25519_compact::PublicKey;
 use postern_signers::{ReadError, Registry, Signer, Status};
 
 /// The registry in service.
@@ -24,11 +23,11 @@ impl Held {
         })
     }
 
-    /// A development signer's.
-    pub(crate) fn of_one(id: &str, key: PublicKey) -> Self {
+    /// The development signers'.
+    pub(crate) fn fixed(registry: Registry) -> Self {
         Self {
             file: None,
-            current: ArcSwap::from_pointee(Registry::of_one(id, key)),
+            current: ArcSwap::from_pointee(registry),
         }
     }
 
@@ -67,7 +66,7 @@ pub enum Difference {
     Removed,
     /// It has another key: what it signed does not verify. A new key needs a new id.
     KeyChanged,
-    /// It is valid at other times, or not retired any more.
+    /// It is valid at other times or for other uses, or not retired any more.
     Changed,
 }
 

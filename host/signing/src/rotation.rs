@@ -1,8 +1,8 @@
-//! A change of signer, on record: one statement, signed by both.
+//! A change of signer, on record: one statement, signed by those whose word counts for it.
 
 use std::time::SystemTime;
 
-use postern_signers::{Refusal, write_key};
+use postern_signers::{Refusal, Registry, Signer, Use, write_key};
 use serde_json::json;
 
 use crate::error::SigningError;
@@ -10,26 +10,36 @@ use crate::manifest;
 use crate::mode::Mode;
 use crate::signing::{Signed, Signing};
 
-/// A statement that one signer follows another, signed by both. Whoever trusts the old one's key learns the new one's.
+/// A statement that one signer follows another. Whoever trusts one of its signers learns the new one's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
-    /// What both signed: the canonical form (RFC 8785) of `{"new": id, "new_key": "ed25519:…", "old": id, "time": …}`,
+    /// What was signed: the canonical form (RFC 8785) of `{"new": id, "new_key": "ed25519:…", "old": id, "time": …}`,
     /// the time in UTC, by the second (RFC 3339).
     pub statement: Vec<u8>,
     /// The time that it says.
     pub time: SystemTime,
-    /// The old signer's signature.
-    pub old: Signed,
-    /// The new signer's signature.
-    pub new: Signed,
+    /// The signatures, all of signers with the use `rotation`; at least one is not the new signer's.
+    pub testimony: Vec<Testimony>,
+}
+
+/// A signature under a statement, and in which role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Testimony {
+    /// The new signer's.
+    New(Signed),
+    /// The old signer's.
+    Old(Signed),
+    /// That of a signer for rotations alone.
+    Appointed(Signed),
 }
 
 impl Signing {
-    /// Has the statement that `new` follows `old` signed by both, through the proxy, which must take `signer_id` in a
-    /// request. Both must be active signers of the registry: the new one is added before, the old one retired after.
+    /// Has the statement that `new` follows `old` signed, through the proxy, which must take `signer_id` in a request. Both
+    /// must be signers of the registry: the new one is added before, the old one retired after. Each of them signs if
+    /// `rotation` is among its uses; if the old one's uses do not have it, the signer of the settings for that use does.
     ///
     /// # Errors
-    /// If either is not in the registry or does not sign. Nothing of the registry is changed either way.
+    /// If one of them is not in the registry or does not sign. Nothing of the registry is changed either way.
     pub async fn rotate(&self, old: &str, new: &str) -> Result<Rotation, SigningError> {
         if self.mode() == Mode::Development {
             return Err(SigningError::Development);
@@ -38,29 +48,60 @@ impl Signing {
             return Err(SigningError::SameSigner);
         }
         let registry = self.registry();
-        let key = |id: &str| {
-            let signer = registry.get(id).ok_or_else(|| SigningError::Refused {
-                signer_id: id.to_owned(),
-                refusal: Refusal::Unknown,
-            });
-            signer.map(|signer| write_key(&signer.key))
-        };
-        key(old)?;
         let time = SystemTime::now();
+        let (before, after) = (known(&registry, old)?, known(&registry, new)?);
+        may_follow(new, after, time)?;
+        let appointed = self.appointed(old, new, before)?;
         let statement = manifest::canonical(&json!({
             "new": new,
-            "new_key": key(new)?,
+            "new_key": write_key(&after.key),
             "old": old,
             "time": humantime::format_rfc3339_seconds(time).to_string(),
         }))?;
-        // The new one first: if its key is not there yet, the old one has said nothing.
-        let by_new = self.sign_as(Some(new), &statement).await?;
-        let by_old = self.sign_as(Some(old), &statement).await?;
+        let sign = async |id: &str| self.sign_as(Some(id), Use::Rotation, &statement, None).await;
+        let mut testimony = Vec::new();
+        // The new one first: if its key is not there yet, nobody else has said anything.
+        if after.uses().contains(Use::Rotation) {
+            testimony.push(Testimony::New(sign(new).await?));
+        }
+        testimony.push(match appointed {
+            None => Testimony::Old(sign(old).await?),
+            Some(id) => Testimony::Appointed(sign(&id).await?),
+        });
         Ok(Rotation {
             statement,
             time,
-            old: by_old,
-            new: by_new,
+            testimony,
         })
     }
+
+    /// Who signs in the old one's place, if that one may not.
+    fn appointed(&self, old: &str, new: &str, before: &Signer) -> Result<Option<String>, SigningError> {
+        if before.uses().contains(Use::Rotation) {
+            return Ok(None);
+        }
+        let asked = self.asked();
+        let named = asked.as_ref().and_then(|asked| asked.uses.get(&Use::Rotation));
+        // One that vouches for itself vouches for nobody.
+        match named.filter(|id| *id != new) {
+            Some(id) => Ok(Some(id.clone())),
+            None => Err(SigningError::NoRotationSigner(old.to_owned())),
+        }
+    }
+}
+
+fn known<'a>(registry: &'a Registry, id: &str) -> Result<&'a Signer, SigningError> {
+    registry.get(id).ok_or_else(|| SigningError::Refused {
+        signer_id: id.to_owned(),
+        refusal: Refusal::Unknown,
+    })
+}
+
+/// Nobody follows who may not sign anything itself.
+fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningError> {
+    let any = signer.uses().iter().next().unwrap_or(Use::Payload);
+    signer.may_sign(any, now).map_err(|refusal| SigningError::Refused {
+        signer_id: id.to_owned(),
+        refusal,
+    })
 }

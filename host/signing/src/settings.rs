@@ -1,8 +1,10 @@
 //! What signing needs to know, as the host's settings say it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use postern_signers::Use;
 use secrecy::SecretString;
 use url::{Host, Url};
 
@@ -30,16 +32,51 @@ pub struct ProxySettings {
     pub ca_pem: Option<String>,
     /// The registry of signers, `signers.toml`.
     pub registry: PathBuf,
-    /// The one who must sign: `SIGNER_ID`. It is named in each request, and an answer of another is refused, also during
-    /// a rotation: first the new signer is added to the registry, then this is changed, then the old one is retired.
-    /// Unless given, the proxy chooses, and each active signer of the registry counts.
-    pub signer_id: Option<String>,
+    /// Who must sign. Can be changed while it runs.
+    pub asked: Asked,
     /// How long a signature may take, retries included.
     pub deadline: Duration,
     /// How long a connection may take to be made, TLS included.
     pub connect: Duration,
     /// When the circuit breaker opens, and for how long.
     pub breaker: BreakerSettings,
+}
+
+/// Who is asked to sign. An answer of another is refused, also during a rotation: first the new signer is added to the
+/// registry, then this is changed, then the old one is retired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The one who must sign: `SIGNER_ID`. Unless given, the proxy chooses, and each active signer of the registry counts
+    /// for its uses.
+    pub signer_id: Option<String>,
+    /// Those who must sign for a use, in its place.
+    pub uses: BTreeMap<Use, String>,
+    /// Whether requests to the proxy name the signer. One that holds a single key need not know the field.
+    pub send_signer_id: bool,
+}
+
+impl Asked {
+    /// The one who must sign for a use, if it is said.
+    #[must_use]
+    pub fn signer(&self, what: Use) -> Option<&str> {
+        self.uses.get(&what).or(self.signer_id.as_ref()).map(String::as_str)
+    }
+
+    /// Checks ids, and that the proxy can know who is meant.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let ids = self.uses.values().chain(&self.signer_id);
+        if !ids.into_iter().all(|id| postern_signers::is_id(id)) {
+            return Err(SettingsError::SignerId);
+        }
+        let another = self.uses.values().any(|id| Some(id) != self.signer_id.as_ref());
+        if another && !self.send_signer_id {
+            return Err(SettingsError::Unnamed);
+        }
+        Ok(())
+    }
 }
 
 impl ProxySettings {
@@ -56,7 +93,7 @@ impl ProxySettings {
             auth: Auth::None,
             ca_pem: None,
             registry,
-            signer_id: None,
+            asked: Asked::default(),
             deadline: Self::DEADLINE,
             connect: Self::CONNECT,
             breaker: BreakerSettings::default(),
@@ -102,9 +139,15 @@ pub enum SettingsError {
     #[error("the signing proxy's token is empty, or has characters that no header may have")]
     Token,
     /// No id.
-    #[error("SIGNER_ID is no id of a signer: it has 1 to 128 letters, digits, and . _ - : /")]
+    #[error("a signer's id (SIGNER_ID, signing.signer, signing.uses) has 1 to 128 letters, digits, and . _ - : /")]
     SignerId,
-    /// A deadline that nothing could meet, or that is none.
+    /// Several signers, between whom the proxy cannot choose.
+    #[error(
+        "signing.uses names other signers than signing.signer, and requests to the signing proxy name none: set \
+         signing.send_signer_id: true, if it takes a signer_id, as `postern kms-proxy` does"
+    )]
+    Unnamed,
+    /// The deadline is zero or over a minute.
     #[error("the signing proxy's deadlines are to be between 1 ms and 1 minute")]
     Deadline,
     /// Text that holds no certificates.
@@ -143,13 +186,7 @@ impl ProxySettings {
         if plain && matches!(self.auth, Auth::Certificate { .. }) {
             return Err(SettingsError::CertificateOverHttp);
         }
-        if self
-            .signer_id
-            .as_deref()
-            .is_some_and(|id| !postern_signers::is_id(id))
-        {
-            return Err(SettingsError::SignerId);
-        }
+        self.asked.check()?;
         let sensible = Duration::from_millis(1)..=Duration::from_secs(60);
         if !sensible.contains(&self.deadline) || !sensible.contains(&self.connect) {
             return Err(SettingsError::Deadline);
@@ -223,10 +260,24 @@ mod tests {
             ),
             (
                 ProxySettings {
-                    signer_id: Some("a b".to_owned()),
+                    asked: Asked {
+                        signer_id: Some("a b".to_owned()),
+                        ..Asked::default()
+                    },
                     ..good.clone()
                 },
                 SettingsError::SignerId,
+            ),
+            (
+                ProxySettings {
+                    asked: Asked {
+                        signer_id: Some("a".to_owned()),
+                        uses: BTreeMap::from([(Use::Checkpoint, "b".to_owned())]),
+                        send_signer_id: false,
+                    },
+                    ..good.clone()
+                },
+                SettingsError::Unnamed,
             ),
             (
                 ProxySettings {

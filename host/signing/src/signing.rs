@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use postern_signers::{ReadError, Registry};
+use postern_signers::{ReadError, Registry, Signer, Status, Use, Uses};
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -17,7 +17,8 @@ use crate::mode::{Mode, ModeError};
 use crate::probe::Probe;
 use crate::proxy::Proxy;
 use crate::registry::{Held, SignerChange};
-use crate::settings::Settings;
+use crate::reserved;
+use crate::settings::{Asked, Settings, SettingsError};
 
 /// The largest payload, in bytes. What is larger is signed by its digest.
 pub const PAYLOAD: usize = 1 << 20;
@@ -29,6 +30,8 @@ pub struct Signed {
     pub signature: [u8; 64],
     /// Whose it is.
     pub signer_id: String,
+    /// The moment at which the signer was valid: what else judges by time must take this one.
+    pub at: SystemTime,
     /// How long all of it took, verification included.
     pub took: Duration,
     /// How much of it the proxy took, and the way there and back: the attempt that succeeded. Zero without a proxy.
@@ -73,13 +76,7 @@ impl Signing {
         let (source, registry) = match (mode, &settings.proxy) {
             (Mode::Proxy, Some(proxy)) => {
                 let registry = Held::read(proxy.registry.clone())?;
-                let known = |id: &String| registry.current().get(id).is_some();
-                if let Some(id) = proxy.signer_id.as_ref().filter(|id| !known(id)) {
-                    tracing::warn!(
-                        signer_id = id,
-                        "the registry does not know SIGNER_ID: nothing will be signed"
-                    );
-                }
+                warn(&registry.current(), &proxy.asked);
                 let proxy = Proxy::new(proxy, metrics.clone())?;
                 (Source::Proxy(Box::new(proxy)), registry)
             }
@@ -87,11 +84,11 @@ impl Signing {
             (Mode::Development, _) => {
                 let signer = Development::new(settings.development_secret.as_ref())?;
                 tracing::warn!(
-                    signer_id = signer.id(),
-                    "DEVELOPMENT SIGNER: the key is in this process and its signatures are worth nothing; set \
+                    signer_id = signer.id(Use::Payload),
+                    "DEVELOPMENT SIGNER: the keys are in this process and their signatures prove nothing; set \
                      SIGNING_PROXY_URL and REQUIRE_SIGNING_PROXY=1 where they matter"
                 );
-                let registry = Held::of_one(signer.id(), signer.key());
+                let registry = Held::fixed(signer.registry());
                 (Source::Development(Box::new(signer)), registry)
             }
         };
@@ -108,9 +105,11 @@ impl Signing {
     /// Has a payload signed, and the signature verified.
     ///
     /// # Errors
-    /// Why there is no signature that counts. Nothing else signs in the signer's place.
+    /// Why there is no signature that counts. Nothing else signs in the signer's place. A payload that could be taken for
+    /// something else ([`postern_signers::taken_for`]) is refused.
     pub async fn sign(&self, payload: &[u8]) -> Result<Signed, SigningError> {
-        self.sign_as(None, payload).await
+        reserved::check(payload, self.payload_uses())?;
+        self.sign_as(None, Use::Payload, payload, None).await
     }
 
     /// Has the digest of a manifest's canonical form signed (RFC 8785, SHA-256).
@@ -121,39 +120,49 @@ impl Signing {
         let canonical = manifest::canonical(manifest)?;
         let hash = manifest::digest(&canonical);
         let Signed {
-            signature, signer_id, ..
-        } = self.sign(&hash).await?;
+            signature,
+            signer_id,
+            at: signed_at,
+            ..
+        } = self.sign_as(None, Use::Manifest, &hash, None).await?;
         Ok(SignedManifest {
             hash,
             signature,
             signer_id,
-            signed_at: SystemTime::now(),
+            signed_at,
             canonical,
         })
     }
 
-    /// Has a payload signed by a signer, who is not necessarily that of the settings. How it goes with one who is named
-    /// here says nothing about the others, so health does not remember it.
+    /// Has the body of a checkpoint signed, which says that it was made at a moment: whoever verifies it judges by that
+    /// moment, and so does this.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub async fn sign_checkpoint(&self, body: &[u8], made: SystemTime) -> Result<Signed, SigningError> {
+        self.sign_as(None, Use::Checkpoint, body, Some(made)).await
+    }
+
+    /// Has a message signed for a use, by the signer of the settings unless one is named; valid at a moment, or now. How it
+    /// goes with another signer than that of payloads says nothing about that one, so health does not remember it.
     pub(crate) async fn sign_as(
         &self,
         signer_id: Option<&str>,
-        payload: &[u8],
+        what: Use,
+        message: &[u8],
+        made: Option<SystemTime>,
     ) -> Result<Signed, SigningError> {
         let began = Instant::now();
-        let result = self.verified(signer_id, payload).await;
+        let result = self.verified(signer_id, what, message, made).await;
         let took = began.elapsed();
-        if signer_id.is_none() {
+        if signer_id.is_none() && self.asks_the_same(what) {
             self.0.health.ended(result.as_ref().err());
         }
         match result {
-            Ok((answer, proxy_took)) => {
-                self.0.metrics.signed(&answer.signer_id, self.mode(), took);
-                Ok(Signed {
-                    signature: answer.signature,
-                    signer_id: answer.signer_id,
-                    took,
-                    proxy_took,
-                })
+            Ok(mut signed) => {
+                self.0.metrics.signed(&signed.signer_id, self.mode(), took);
+                signed.took = took;
+                Ok(signed)
             }
             Err(error) => {
                 self.0.metrics.failed(error.code(), took);
@@ -165,24 +174,86 @@ impl Signing {
     async fn verified(
         &self,
         signer_id: Option<&str>,
-        payload: &[u8],
-    ) -> Result<(Answer, Duration), SigningError> {
-        if payload.len() > PAYLOAD {
+        what: Use,
+        message: &[u8],
+        made: Option<SystemTime>,
+    ) -> Result<Signed, SigningError> {
+        if message.len() > PAYLOAD {
             return Err(SigningError::PayloadTooLarge);
         }
         let (answer, proxy_took) = match &self.0.source {
-            Source::Proxy(proxy) => proxy.sign(signer_id, payload).await?,
-            Source::Development(signer) => (signer.sign(payload), Duration::ZERO),
+            Source::Proxy(proxy) => proxy.sign(signer_id, what, message).await?,
+            Source::Development(signer) => {
+                let answer = signer.sign(what, message).ok_or(SigningError::Development)?;
+                (answer, Duration::ZERO)
+            }
         };
-        let verdict =
-            self.registry()
-                .verify_new(&answer.signer_id, payload, &answer.signature, SystemTime::now());
-        match verdict {
-            Ok(()) => Ok((answer, proxy_took)),
-            Err(refusal) => Err(SigningError::Refused {
-                signer_id: answer.signer_id,
-                refusal,
-            }),
+        let Answer { signature, signer_id } = answer;
+        let registry = self.registry();
+        let at = made.unwrap_or_else(SystemTime::now);
+        match registry.verify_new(&signer_id, what, message, &signature, at) {
+            Ok(()) => {}
+            Err(refusal) => return Err(SigningError::Refused { signer_id, refusal }),
+        }
+        if what == Use::Payload {
+            // Who signs is known only now, and the registry may have been read again since it was asked.
+            let uses = registry.get(&signer_id).map_or(Uses::ALL, Signer::uses);
+            reserved::check(message, uses)?;
+        }
+        Ok(Signed {
+            signature,
+            signer_id,
+            at,
+            took: Duration::ZERO,
+            proxy_took,
+        })
+    }
+
+    /// The uses of all who may come to sign a payload.
+    fn payload_uses(&self) -> Uses {
+        let registry = self.registry();
+        let asked = self.asked();
+        let signer = asked.as_ref().and_then(|asked| asked.signer(Use::Payload));
+        match signer {
+            Some(id) => registry.get(id).map_or(Uses::NONE, Signer::uses),
+            None => {
+                let active = registry.iter().filter(|(_, signer)| signer.status == Status::Active);
+                let uses = active.map(|(_, signer)| signer.uses());
+                uses.filter(|uses| uses.contains(Use::Payload))
+                    .fold(Uses::NONE, Uses::with)
+            }
+        }
+    }
+
+    /// Whether the one who signs payloads signs for this use too.
+    fn asks_the_same(&self, what: Use) -> bool {
+        self.asked()
+            .is_none_or(|asked| asked.signer(what) == asked.signer(Use::Payload))
+    }
+
+    /// Who must sign; nothing for the development signers.
+    #[must_use]
+    pub fn asked(&self) -> Option<Arc<Asked>> {
+        match &self.0.source {
+            Source::Proxy(proxy) => Some(proxy.asked()),
+            Source::Development(_) => None,
+        }
+    }
+
+    /// Has others sign from now on. Whether they are others than before.
+    ///
+    /// # Errors
+    /// If one has no valid id, or the proxy cannot know who is meant; nothing is taken then.
+    pub fn take(&self, asked: &Asked) -> Result<bool, SettingsError> {
+        match &self.0.source {
+            Source::Proxy(proxy) => {
+                let changed = proxy.ask(asked)?;
+                if changed {
+                    warn(&self.registry(), asked);
+                }
+                Ok(changed)
+            }
+            Source::Development(_) => Ok(false),
         }
     }
 
@@ -242,5 +313,35 @@ impl Signing {
 
     pub(crate) fn last_probe(&self) -> &Probe {
         &self.0.probe
+    }
+}
+
+/// Says what of the settings and the registry does not go together, or is weaker than it could be.
+fn warn(registry: &Registry, asked: &Asked) {
+    for what in Use::ALL {
+        let Some(id) = asked.signer(what) else { continue };
+        match registry.get(id) {
+            None => tracing::warn!(
+                signer_id = id,
+                for_use = what.name(),
+                "the registry does not know this signer: nothing will be signed for this use"
+            ),
+            // A host that signs nothing of the kind need not name somebody for it.
+            Some(signer) if !signer.uses().contains(what) && asked.uses.contains_key(&what) => tracing::warn!(
+                signer_id = id,
+                for_use = what.name(),
+                "the registry has other uses for this signer: nothing will be signed for this use"
+            ),
+            Some(_) => {}
+        }
+    }
+    for (id, signer) in registry.iter() {
+        if signer.uses.is_none() && signer.status == Status::Active {
+            tracing::warn!(
+                signer_id = id,
+                "this signer has no `uses` in the registry and counts for all of them: make a key for each use, and name \
+                 its use"
+            );
+        }
     }
 }

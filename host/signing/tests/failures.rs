@@ -11,8 +11,16 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use postern_signing::{BreakerSettings, BreakerState, ProxySettings, Signing};
+use postern_signing::{Asked, BreakerSettings, BreakerState, ProxySettings, Signing};
+use serde_json::json;
 use support::{Kms, Manner, Office, SIGNER, metrics, pair, start, verifies};
+
+fn by(id: &str) -> Asked {
+    Asked {
+        signer_id: Some(id.to_owned()),
+        ..Asked::default()
+    }
+}
 
 async fn signs(signing: &Signing, what: &str) {
     let signed = signing
@@ -238,7 +246,7 @@ async fn the_trial_of_a_caller_who_goes_away_blocks_nobody() {
 async fn the_signer_of_the_settings_must_sign() {
     let (office, kms) = (Office::new(), Kms::start());
     let signing = start(ProxySettings {
-        signer_id: Some(SIGNER.to_owned()),
+        asked: by(SIGNER),
         ..office.proxy(&kms)
     });
     signs(&signing, "the one").await;
@@ -249,9 +257,13 @@ async fn the_signer_of_the_settings_must_sign() {
     assert_eq!(any.sign(b"payload").await.unwrap().signer_id, "kernel-2");
     kms.behaves(Manner::Good);
     signs(&signing, "the one again").await;
-    // It is asked for, and not only waited for.
+    // It is asked for where settings say so, and not only waited for: a strict proxy knows no other field.
+    assert_eq!(kms.question(), json!({"payload_b64": "cGF5bG9hZA=="}));
     let second = start(ProxySettings {
-        signer_id: Some("kernel-2".to_owned()),
+        asked: Asked {
+            send_signer_id: true,
+            ..by("kernel-2")
+        },
         ..office.proxy(&kms)
     });
     let signed = second.sign(b"payload").await.unwrap();

@@ -112,6 +112,7 @@ async fn the_development_signer() {
     registry
         .verify_recorded(
             &signed.signer_id,
+            postern_signers::Use::Payload,
             b"payload",
             &signed.signature,
             std::time::SystemTime::now(),

@@ -22,6 +22,12 @@ use postern_testbed::tokens;
 use serde_json::{Value, json};
 
 const SIGNER: &str = "kernel-2026";
+/// The keys of the token, and what each may sign.
+const SIGNERS: [(&str, &[&str]); 3] = [
+    (SIGNER, &["payload"]),
+    ("manifests-2026", &["manifest"]),
+    ("log-2026", &["checkpoint"]),
+];
 const PAYLOAD: &str = r#"{"payload_b64": "aGVsbG8="}"#;
 
 struct Chain {
@@ -37,16 +43,20 @@ fn rule(name: &str, path: &str, audit: &str) -> Value {
 impl Chain {
     fn start() -> Self {
         let binary = policy_host::binary().unwrap_or_else(|error| panic!("{error}"));
-        let kms = KmsProxy::start(binary.clone(), &[SIGNER]).unwrap_or_else(|error| panic!("{error}"));
-        let key = kms.public_key(SIGNER).unwrap();
+        let kms = KmsProxy::start_for(binary.clone(), &SIGNERS).unwrap_or_else(|error| panic!("{error}"));
+        let entry = |(signer, uses): (&str, &[&str])| {
+            let key = kms.public_key(signer).unwrap();
+            format!("[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n")
+        };
+        let registry: String = SIGNERS.map(entry).concat();
         let settings = json!({
             "policies": {"entries": {}},
             "gate": {"token": {"env": "POSTERN_GATE_TOKEN"}},
-            "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
+            "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true,
+                "uses": {"manifest": "manifests-2026", "checkpoint": "log-2026"}, "send_signer_id": true},
             "audit": {"store": "sqlite:audit.db", "origin": "postern.example/e2e",
                 "checkpoints": {"every": 50, "after": "1s", "file": "audit.notes"}},
         });
-        let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
         let environment = [
             ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),
             // Of the port, which it has besides; gates come by the socket.

@@ -70,6 +70,25 @@ impl KmsProxy {
         Ok(proxy)
     }
 
+    /// As [`KmsProxy::start`], with keys that are held to their uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`KmsProxy::start`].
+    pub fn start_for(binary: PathBuf, signers: &[(&str, &[&str])]) -> Result<Self, Error> {
+        let labels: Vec<_> = signers.iter().map(|(label, _)| *label).collect();
+        let mut proxy = Self::prepare(binary, &labels)?;
+        let mut settings = proxy.settings(&labels);
+        for (label, uses) in signers {
+            if let Some(signer) = settings.pointer_mut(&format!("/signers/{label}")) {
+                *signer = json!({"label": label, "uses": uses});
+            }
+        }
+        proxy.configure(&settings)?;
+        proxy.restart()?;
+        Ok(proxy)
+    }
+
     /// As [`KmsProxy::start`], but without settings and not started.
     ///
     /// # Errors

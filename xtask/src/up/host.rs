@@ -13,21 +13,32 @@ use serde_json::json;
 use crate::build::modules::Modules;
 use crate::command;
 
-/// The key in the token that signs.
-const SIGNER: &str = "demo-2026";
+/// The keys in the token, a key for each use.
+const SIGNERS: [(&str, &[&str]); 4] = [
+    ("demo-2026", &["payload"]),
+    ("demo-manifests-2026", &["manifest"]),
+    ("demo-log-2026", &["checkpoint"]),
+    ("demo-root-2026", &["rotation"]),
+];
 /// How long the end of the log may take to be signed.
 const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Starts a KMS proxy with a token of its own.
 pub(super) fn kms(modules: &Modules) -> Result<KmsProxy> {
-    KmsProxy::start(modules.postern.clone(), &[SIGNER]).context("cannot start the KMS proxy")
+    KmsProxy::start_for(modules.postern.clone(), &SIGNERS).context("cannot start the KMS proxy")
 }
 
 /// Starts a host with two of the modules that ship, which signs through the KMS and keeps an audit log.
 pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
-    let key = kms
-        .public_key(SIGNER)
-        .context("the KMS proxy does not tell its public key")?;
+    let mut registry = String::new();
+    for (signer, uses) in SIGNERS {
+        let key = kms
+            .public_key(signer)
+            .context("the KMS proxy does not tell its public keys")?;
+        registry += &format!(
+            "[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n\n"
+        );
+    }
     let entries = json!({
         "rbac": {"file": "rbac.wasm", "grants": ["config"], "config": {"rules": [
             {"methods": ["GET"], "path": "/reports/{id}", "roles": ["User", "Admin"]},
@@ -41,7 +52,11 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
     let settings = json!({
         "policies": {"entries": entries},
         "gate": {"token": {"env": "POSTERN_GATE_TOKEN"}},
-        "signing": {"proxy": kms.url(), "signer": SIGNER, "signers": "signers.toml", "required": true},
+        "signing": {
+            "proxy": kms.url(), "signer": "demo-2026", "signers": "signers.toml", "required": true,
+            "uses": {"manifest": "demo-manifests-2026", "checkpoint": "demo-log-2026", "rotation": "demo-root-2026"},
+            "send_signer_id": true,
+        },
         "audit": {
             "store": "sqlite:audit.db", "origin": "postern.example/demo",
             "checkpoints": {"after": "1s", "file": "audit.notes"},
@@ -51,8 +66,7 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
         for name in ["rbac.wasm", "sentinel.wasm"] {
             fs::copy(modules.folder.join(name), folder.join(name))?;
         }
-        let registry = format!("[signers.{SIGNER}]\npublic_key = \"{key}\"\nstatus = \"active\"\n");
-        fs::write(folder.join("signers.toml"), registry)
+        fs::write(folder.join("signers.toml"), &registry)
     };
     let environment = [
         ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),

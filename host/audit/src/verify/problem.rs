@@ -44,6 +44,8 @@ pub enum Code {
     CheckpointSignerUnknown,
     /// Who signed a checkpoint was not valid then: not yet, or not any more.
     CheckpointSignerNotValid,
+    /// Who signed a checkpoint signs other things.
+    CheckpointSignerUse,
     /// A checkpoint's key id is not that of its signer's key.
     CheckpointKeyId,
     /// A checkpoint's signature is wrong.
@@ -56,6 +58,8 @@ pub enum Code {
     ManifestSignerUnknown,
     /// Who signed a manifest was not valid then.
     ManifestSignerNotValid,
+    /// Who signed a manifest signs other things.
+    ManifestSignerUse,
     /// The signature of a manifest is wrong.
     ManifestSignature,
     /// The signature of a manifest is another than its event tells of.
@@ -92,12 +96,14 @@ impl Code {
             Self::CheckpointTime => "checkpoint_time",
             Self::CheckpointSignerUnknown => "checkpoint_signer_unknown",
             Self::CheckpointSignerNotValid => "checkpoint_signer_not_valid",
+            Self::CheckpointSignerUse => "checkpoint_signer_use",
             Self::CheckpointKeyId => "checkpoint_key_id",
             Self::CheckpointSignature => "checkpoint_signature",
             Self::CheckpointMissing => "checkpoint_missing",
             Self::CheckpointDiffers => "checkpoint_differs",
             Self::ManifestSignerUnknown => "manifest_signer_unknown",
             Self::ManifestSignerNotValid => "manifest_signer_not_valid",
+            Self::ManifestSignerUse => "manifest_signer_use",
             Self::ManifestSignature => "manifest_signature",
             Self::ManifestDiffers => "manifest_differs",
             Self::ManifestMissing => "manifest_missing",

@@ -1,6 +1,6 @@
 //! Whether somebody whom the registry knows signed a checkpoint or a manifest.
 
-use postern_signers::{Refusal, Registry};
+use postern_signers::{Refusal, Registry, Use};
 
 use super::problem::Code;
 use crate::Time;
@@ -43,9 +43,16 @@ fn check(signature: &Signature, body: &str, made: Time, registry: &Registry) -> 
             format!("is signed by another key under the name of \"{name}\": the key id is not its key's");
         return Err((Code::CheckpointKeyId, detail));
     }
-    let verified = registry.verify_recorded(name, body.as_bytes(), &signature.signature, made.system());
+    let verified = registry.verify_recorded(
+        name,
+        Use::Checkpoint,
+        body.as_bytes(),
+        &signature.signature,
+        made.system(),
+    );
     verified.map_err(|refusal| match refusal {
         Refusal::Unknown => (Code::CheckpointSignerUnknown, said(name, refusal)),
+        Refusal::Use(_) => (Code::CheckpointSignerUse, said(name, refusal)),
         Refusal::Retired | Refusal::NotYetValid | Refusal::Expired => {
             let detail = format!("is signed by \"{name}\" at {made}, when {refusal}");
             (Code::CheckpointSignerNotValid, detail)
@@ -65,10 +72,11 @@ pub(crate) fn manifest(
     signature: &[u8],
     made: Time,
 ) -> Result<(), Refused> {
-    let verified = registry.verify_recorded(signer, hash, signature, made.system());
+    let verified = registry.verify_recorded(signer, Use::Manifest, hash, signature, made.system());
     verified.map_err(|refusal| {
         let code = match refusal {
             Refusal::Unknown => Code::ManifestSignerUnknown,
+            Refusal::Use(_) => Code::ManifestSignerUse,
             Refusal::Retired | Refusal::NotYetValid | Refusal::Expired => Code::ManifestSignerNotValid,
             Refusal::Wrong => Code::ManifestSignature,
         };

@@ -13,7 +13,7 @@ use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use postern_signers::write_key;
+use postern_signers::{Use, write_key};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
@@ -113,6 +113,7 @@ struct Shown<'a> {
 struct ShownSigner<'a> {
     signer_id: &'a str,
     public_key: String,
+    uses: Vec<&'static str>,
     current: bool,
 }
 
@@ -122,6 +123,7 @@ async fn signers(State(desk): State<Desk>, Extension(record): Extension<Record>)
     let shown = signers.all.values().map(|signer| ShownSigner {
         signer_id: &signer.id,
         public_key: write_key(&signer.key),
+        uses: signer.uses().iter().map(Use::name).collect(),
         current: signer.id == signers.current.id,
     });
     json(&Shown {

@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     MethodNotAllowed,
     /// Nobody of this id signs here.
     UnknownSigner,
+    /// The signer's key does not sign what this could be taken for.
+    Use,
     TooLarge,
     /// The body did not come in time.
     Slow,
@@ -40,6 +42,7 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnknownSigner => "unknown_signer",
+            Self::Use => "signer_use",
             Self::TooLarge => "too_large",
             Self::Slow => "request_timeout",
             Self::HsmUnavailable => "hsm_unavailable",
@@ -56,7 +59,7 @@ impl Refusal {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownSigner => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownSigner | Self::Use => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::HsmUnavailable | Self::HsmTimeout | Self::Overloaded | Self::SigningFailed => {
@@ -70,6 +73,7 @@ impl Refusal {
             Self::BadRequest(how) => Some(how),
             Self::Forbidden => Some("this caller may read, not sign"),
             Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
+            Self::Use => Some("this signer does not sign what the payload could be taken for: see its `uses`"),
             Self::TooLarge => Some("a payload has 1 MiB at most"),
             _ => None,
         }

@@ -71,6 +71,9 @@ async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Re
         Some(id) => signers.all.get(id).ok_or(Refusal::UnknownSigner)?,
     };
     record.signer(&signer.id);
+    if !signer.uses().permit(&payload) {
+        return Err(Refusal::Use);
+    }
     let started = Instant::now();
     let signature = desk.keyring.sign(signer, payload).await.map_err(|error| {
         // Of the others there can be as many as there are requests, and the audit's line says all that is known.

@@ -86,6 +86,8 @@ pub(super) struct Pin {
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct Signer {
     pub(super) label: String,
+    #[deserr(default)]
+    pub(super) uses: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserr)]

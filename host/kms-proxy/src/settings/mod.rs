@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_gate::config::ConfigErrors;
+use postern_signers::Uses;
 use secrecy::SecretString;
 
 pub use address::{Address, NoAddress};
@@ -61,8 +62,8 @@ pub enum Keys {
     Token {
         /// The token.
         token: Token,
-        /// The keys' labels in it, by signers' ids.
-        signers: BTreeMap<String, String>,
+        /// The keys in it, by signers' ids.
+        signers: BTreeMap<String, KeyOf>,
         /// Who signs where a request names nobody: an id of `signers`.
         current: String,
         /// Whether a key may be one that can leave the token.
@@ -70,6 +71,15 @@ pub enum Keys {
     },
     /// A key of this process, for development: of a PEM file, or made up at each start.
     Software(Option<PathBuf>),
+}
+
+/// A signer's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyOf {
+    /// Its label in the token.
+    pub label: String,
+    /// What it signs; nothing, if settings do not say: then everything.
+    pub uses: Option<Uses>,
 }
 
 /// A PKCS#11 token.

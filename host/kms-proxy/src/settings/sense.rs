@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
 use postern_gate::config::{ConfigErrors, Entries};
-use postern_signers::is_id;
+use postern_signers::{Uses, is_id};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::form::{self, File};
-use super::{Address, Caller, Keys, Log, Mode, Settings, Tls, Token, TokenName, secret};
+use super::{Address, Caller, KeyOf, Keys, Log, Mode, Settings, Tls, Token, TokenName, secret};
 
 /// The shortest bearer token that is accepted, in bytes.
 const SHORTEST_TOKEN: usize = 16;
@@ -205,7 +205,8 @@ fn keys(
     }
 }
 
-fn signers(written: &Entries<form::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, String> {
+fn signers(written: &Entries<form::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, KeyOf> {
+    let mut signers = BTreeMap::new();
     for (id, signer) in written.iter() {
         let at = format!("signers.{id}");
         if !is_id(id) {
@@ -217,17 +218,22 @@ fn signers(written: &Entries<form::Signer>, errors: &mut ConfigErrors) -> BTreeM
         if signer.label.is_empty() {
             errors.add(format!("{at}.label"), "must not be empty");
         }
+        let names = signer.uses.as_ref().map(|names| names.iter().map(String::as_str));
+        let uses = names.map(Uses::read).transpose();
+        let uses = uses.unwrap_or_else(|problem| {
+            errors.add(format!("{at}.uses"), problem);
+            None
+        });
+        let label = signer.label.clone();
+        signers.insert(id.clone(), KeyOf { label, uses });
     }
     if written.is_empty() {
         errors.add(
             "signers",
-            "must name at least one: {kernel-2026: {label: kernel-2026}}",
+            "must name at least one: {kernel-2026: {label: kernel-2026, uses: [payload]}}",
         );
     }
-    written
-        .iter()
-        .map(|(id, signer)| (id.clone(), signer.label.clone()))
-        .collect()
+    signers
 }
 
 fn current(file: &File, errors: &mut ConfigErrors) -> Option<String> {

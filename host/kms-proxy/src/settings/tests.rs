@@ -34,7 +34,7 @@ fn with(section: &str, content: &str) -> String {
         ("listen", "127.0.0.1:0"),
         ("callers", "{gate: {env: TOKEN}}"),
         ("token", "{module: m.so, label: t, pin: {env: PIN}}"),
-        ("signers", "{a: {label: key-a}, b: {label: key-b}}"),
+        ("signers", "{a: {label: key-a}, b: {label: key-b, uses: [checkpoint]}}"),
         ("current", "a"),
     ] {
         let content = if name == section { content } else { usual };
@@ -86,8 +86,11 @@ fn what_is_written_and_what_is_not() {
     );
     assert_eq!(
         signers,
-        &[("a", "key-a"), ("b", "key-b")]
-            .map(|(id, label)| (id.into(), label.into()))
+        &[("a", "key-a", None), ("b", "key-b", Uses::read(["checkpoint"]).ok())]
+            .map(|(id, label, uses)| {
+                let label = label.to_owned();
+                (id.to_owned(), KeyOf { label, uses })
+            })
             .into()
     );
     assert_eq!((current.as_str(), *lenient), ("a", false));
@@ -249,6 +252,12 @@ fn each_error_is_told_with_its_path() {
             "{a: {label: ''}}",
             "signers.a.label: must not be empty",
         ),
+        (
+            "signers",
+            "{a: {label: a, uses: [payload, sign]}}",
+            "signers.a.uses: names an unknown use",
+        ),
+        ("signers", "{a: {label: a, uses: []}}", "signers.a.uses: is empty"),
         (
             "signers",
             "{a: {label: a}, 'b c': {label: b}}",

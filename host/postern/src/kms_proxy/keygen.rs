@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use postern_kms_proxy::{settings::Token, token};
-use postern_signers::{is_id, write_key};
+use postern_signers::{Use, is_id, write_key};
 use serde::Serialize;
 
 use super::report;
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::secrets;
+use crate::signer::uses;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026\n  \
+    postern kms-proxy keygen --config kms-proxy.yaml --label log-2026 --use checkpoint\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label k7 --signer kernel-2026 --json | jq -r .public_key\n\n\
     Of the settings only `token` is used; signers may name keys that are still to be made.")]
 pub(super) struct Args {
@@ -27,7 +29,9 @@ pub(super) struct Args {
     /// The signer's id; the label, unless given
     #[arg(long, value_name = "ID")]
     signer: Option<String>,
-    /// Print one JSON document: label, signer_id, public_key, yaml, register
+    #[command(flatten)]
+    uses: uses::Args,
+    /// Print one JSON document: label, signer_id, uses, public_key, yaml, register
     #[arg(long)]
     json: bool,
 }
@@ -36,6 +40,7 @@ pub(super) struct Args {
 struct Made<'a> {
     label: &'a str,
     signer_id: &'a str,
+    uses: Vec<&'static str>,
     public_key: &'a str,
     yaml: &'a str,
     register: &'a str,
@@ -54,17 +59,23 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let key = token::generate(&token, &args.label)
         .with_context(|| format!("no key made for \"{}\"", args.label))?;
     let public_key = write_key(&key);
+    let uses = args.uses.uses();
     // JSON's quotes are YAML's too, whatever the label.
     let yaml = format!(
-        "signers: {{{}: {{label: {}}}}}",
+        "signers: {{{}: {{label: {}, uses: [{uses}]}}}}",
         serde_json::to_string(signer)?,
         serde_json::to_string(&args.label)?
     );
-    let register = format!("postern signer add {signer} {public_key}");
+    let names: Vec<_> = uses.iter().map(Use::name).collect();
+    let register = format!(
+        "postern signer add {signer} {public_key} --use {} --registry signers.toml",
+        names.join(",")
+    );
     if args.json {
         return Ok(Output::ok(json(&Made {
             label: &args.label,
             signer_id: signer,
+            uses: names,
             public_key: &public_key,
             yaml: &yaml,
             register: &register,

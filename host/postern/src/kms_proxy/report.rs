@@ -44,9 +44,10 @@ pub(super) fn sound(file: &Path, settings: &Settings, signers: &[Signer], curren
     for signer in signers {
         let mark = if signer.id == current { ", current" } else { "" };
         out.push_str(&format!(
-            "  {}: {}{mark}\n",
+            "  {}: {}{mark}, signs {}\n",
             printable(&signer.id),
-            write_key(&signer.key)
+            write_key(&signer.key),
+            signer.uses()
         ));
     }
     Output::ok(out)

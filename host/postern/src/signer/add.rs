@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::registry::{self, RELOAD, moment, written};
+use super::uses;
 use crate::output::Output;
 use crate::paint::Paint;
 use crate::time;
@@ -12,7 +13,9 @@ use crate::time;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     postern signer add kernel-2027 ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --registry signers.toml\n  \
-    postern signer add kernel-2027 \"$KEY\" --from 2027-01-01T00:00:00Z --until 2028-01-01T00:00:00Z\n\n\
+    postern signer add log-2027 \"$KEY\" --use checkpoint --registry signers.toml\n  \
+    postern signer add kernel-2027 \"$KEY\" --from 2027-01-01T00:00:00Z --until 2028-01-01T00:00:00Z \
+    --registry signers.toml\n\n\
     To change from one signer to the next: add the new one, have the KMS sign with it, then retire the old one. A \
     file that is not there is made; comments stay.")]
 pub(crate) struct Args {
@@ -21,6 +24,8 @@ pub(crate) struct Args {
     /// Its public key: ed25519: and 32 bytes in Base64
     #[arg(value_name = "KEY")]
     key: String,
+    #[command(flatten)]
+    uses: uses::Args,
     /// The first moment of which its signatures count
     #[arg(long, value_name = "TIME", value_parser = time::instant)]
     from: Option<Duration>,
@@ -41,15 +46,16 @@ pub(super) fn run(args: &Args) -> Result<Output> {
             "--until is not after --from: no signature would count"
         );
     }
+    let uses = args.uses.uses();
     args.registry
-        .change_or_make(|text| postern_signers::add(text, &args.id, &key, from, until))?;
+        .change_or_make(|text| postern_signers::add_for(text, &args.id, &key, Some(uses), from, until))?;
 
     let (id, file) = (&args.id, args.registry.name());
     let paint = Paint::stdout();
     let from = from.map_or_else(String::new, |from| format!(" from {}", written(from)));
     let until = until.map_or_else(String::new, |until| format!(" until {}", written(until)));
     Ok(Output::ok(format!(
-        "{} {id} in {file}\nIts signatures count{from}{until}. {RELOAD}\n",
+        "{} {id} in {file}\nIts signatures count for {uses}{from}{until}. {RELOAD}\n",
         paint.good("Added"),
     )))
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
-use postern_signers::{Registry, Signer, Status, write_key};
+use postern_signers::{Registry, Signer, Status, Use, write_key};
 use serde::Serialize;
 
 use super::registry::{self, written};
@@ -27,7 +27,7 @@ enum Format {
     /// A table
     #[default]
     Text,
-    /// One JSON document: signers, each with id, state, public_key, status, valid_from, valid_until
+    /// One JSON document: signers, each with id, state, public_key, status, uses, valid_from, valid_until
     Json,
 }
 
@@ -44,6 +44,8 @@ struct Row {
     public_key: String,
     /// What the file says: `active` or `retired`.
     status: &'static str,
+    /// What its signatures count for.
+    uses: Vec<&'static str>,
     valid_from: Option<String>,
     valid_until: Option<String>,
 }
@@ -69,6 +71,7 @@ fn rows(registry: &Registry, now: SystemTime) -> Vec<Row> {
         state: state(signer, now),
         public_key: write_key(&signer.key),
         status: signer.status.name(),
+        uses: signer.uses().iter().map(Use::name).collect(),
         valid_from: signer.valid_from.map(written),
         valid_until: signer.valid_until.map(written),
     };
@@ -89,9 +92,11 @@ fn state(signer: &Signer, now: SystemTime) -> &'static str {
 
 fn table(rows: &[Row], paint: Paint) -> String {
     let widest = rows.iter().map(|row| row.id.len()).max().unwrap_or_default();
+    let names = |row: &Row| row.uses.join(",");
+    let uses = rows.iter().map(|row| names(row).len()).max().unwrap_or_default();
     let mut text = paint.strong(&format!(
-        "{:widest$}  {:13}  {:20}  {:20}  PUBLIC KEY",
-        "ID", "STATE", "FROM", "UNTIL"
+        "{:widest$}  {:13}  {:20}  {:20}  {:uses$}  PUBLIC KEY",
+        "ID", "STATE", "FROM", "UNTIL", "USES"
     ));
     text.push('\n');
     for row in rows {
@@ -103,10 +108,11 @@ fn table(rows: &[Row], paint: Paint) -> String {
         };
         let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
         text += &format!(
-            "{:widest$}  {state}  {:20}  {:20}  {}\n",
+            "{:widest$}  {state}  {:20}  {:20}  {:uses$}  {}\n",
             row.id,
             time(&row.valid_from),
             time(&row.valid_until),
+            names(row),
             row.public_key
         );
     }

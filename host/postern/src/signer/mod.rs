@@ -1,9 +1,11 @@
 //! `postern signer …`: the registry of those whose signatures count, `signers.toml`.
 
 mod add;
+mod export;
 mod list;
 mod registry;
 mod retire;
+pub(crate) mod uses;
 
 use anyhow::Result;
 
@@ -17,6 +19,8 @@ pub(crate) enum Command {
     Retire(retire::Args),
     /// Tell who may sign, who may no more, and who may not yet
     List(list::Args),
+    /// Print a signer's public key, in PEM for other programs
+    Export(export::Args),
 }
 
 impl Command {
@@ -25,6 +29,7 @@ impl Command {
             Self::Add(args) => add::run(&args),
             Self::Retire(args) => retire::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Export(args) => export::run(&args),
         }
     }
 }

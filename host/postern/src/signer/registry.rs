@@ -19,6 +19,24 @@ pub(super) struct Args {
     registry: PathBuf,
 }
 
+/// Which registry, where a command can do without one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Optional {
+    /// The registry of signers, signers.toml
+    #[arg(long, value_name = "FILE", env = "POSTERN_SIGNERS")]
+    registry: Option<PathBuf>,
+}
+
+impl Optional {
+    /// The file's name and the registry in it.
+    pub(super) fn read(&self) -> Result<(String, Registry)> {
+        let file = self.registry.clone();
+        let file = file.ok_or_else(|| anyhow!("say which registry has the signer: --registry signers.toml"))?;
+        let registry = Registry::read(&file)?;
+        Ok((file.display().to_string(), registry))
+    }
+}
+
 impl Args {
     pub(super) fn name(&self) -> String {
         self.registry.display().to_string()

@@ -41,11 +41,13 @@ fn a_key_is_made_once_and_serves() {
         .unwrap();
     parse_key(key).unwrap();
     assert!(
-        out.contains(&format!("postern signer add kernel-2026 {key}\n")),
+        out.contains(&format!(
+            "postern signer add kernel-2026 {key} --use payload --registry signers.toml\n"
+        )),
         "{out}"
     );
     assert!(
-        out.contains("signers: {\"kernel-2026\": {label: \"kernel-2026\"}}"),
+        out.contains("signers: {\"kernel-2026\": {label: \"kernel-2026\", uses: [payload]}}"),
         "{out}"
     );
 

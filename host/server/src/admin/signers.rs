@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use postern_audit::Time;
-use postern_signers::write_key;
+use postern_signers::{Use, write_key};
 use serde::{Deserialize, Serialize};
 
 use super::Desk;
+use crate::notary::Refusal;
 use crate::record::Asker;
 use crate::reply::{json, problem};
 
@@ -17,6 +18,8 @@ struct Listed {
     id: String,
     public_key: String,
     status: &'static str,
+    /// What its signatures count for.
+    uses: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +43,7 @@ pub(super) async fn list(State(desk): State<Desk>) -> Response {
             id: id.to_owned(),
             public_key: write_key(&signer.key),
             status: signer.status.name(),
+            uses: signer.uses().iter().map(Use::name).collect(),
             valid_from: signer.valid_from.map(Time::of),
             valid_until: signer.valid_until.map(Time::of),
         })
@@ -54,7 +58,7 @@ struct Rotation {
     new: String,
 }
 
-/// Puts on record, signed by both, that one signer takes over from another.
+/// Puts on record, signed, that one signer takes over from another.
 pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
     let Some(notary) = &desk.notary else {
         return absent();
@@ -68,10 +72,12 @@ pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
     };
     match notary.rotate(Asker::default(), &old, &new).await {
         Ok(document) => json(StatusCode::OK, &document),
-        Err(refusal) => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            refusal.code(),
-            &refusal.to_string(),
-        ),
+        Err(refusal) => {
+            let status = match &refusal {
+                Refusal::Unsigned(error) if error.is_callers() => StatusCode::BAD_REQUEST,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            problem(status, refusal.code(), &refusal.to_string())
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod address;
 mod audit;
+mod difference;
 mod entries;
 mod form;
 mod gate;

@@ -3,11 +3,13 @@
 //! What the environment says goes before the file: `SIGNING_PROXY_URL` (or `KMS_ENDPOINT`), `SIGNING_PROXY_API_KEY`,
 //! `SIGNER_ID`, `REQUIRE_SIGNING_PROXY` (or `REQUIRE_KMS`), `REPOWRITER_SIGNING_SECRET`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use deserr::Deserr;
 use postern_gate::config::{ConfigErrors, SecretRef, Span};
-use postern_signing::{Auth, Mode, ProxySettings, Settings};
+use postern_signers::{Use, is_id};
+use postern_signing::{Asked, Auth, Mode, ProxySettings, Settings};
 use secrecy::SecretString;
 use url::Url;
 
@@ -28,6 +30,10 @@ pub(super) struct Form {
     #[deserr(default)]
     signer: Option<String>,
     #[deserr(default)]
+    uses: Uses,
+    #[deserr(default = false)]
+    send_signer_id: bool,
+    #[deserr(default)]
     signers: Option<String>,
     #[deserr(default = false)]
     required: bool,
@@ -35,6 +41,20 @@ pub(super) struct Form {
     deadline: Option<Span>,
     #[deserr(default)]
     connect: Option<Span>,
+}
+
+/// Signers for one use each, in place of `signer`.
+#[derive(Debug, Default, Deserr)]
+#[deserr(error = ConfigErrors, deny_unknown_fields)]
+struct Uses {
+    #[deserr(default)]
+    payload: Option<String>,
+    #[deserr(default)]
+    manifest: Option<String>,
+    #[deserr(default)]
+    checkpoint: Option<String>,
+    #[deserr(default)]
+    rotation: Option<String>,
 }
 
 #[derive(Debug, Deserr)]
@@ -112,7 +132,7 @@ fn proxy(
         .ca
         .as_ref()
         .and_then(|file| read("signing.ca", file, directory, errors));
-    settings.signer_id = variables.value("SIGNER_ID").or_else(|| form.signer.clone());
+    settings.asked = asked(form, variables, errors);
     if let Some(deadline) = form.deadline {
         settings.deadline = deadline.0;
     }
@@ -120,6 +140,38 @@ fn proxy(
         settings.connect = connect.0;
     }
     Some(settings)
+}
+
+/// Who must sign.
+fn asked(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Asked {
+    let signer_id = variables.value("SIGNER_ID").or_else(|| form.signer.clone());
+    let written = [
+        (Use::Payload, &form.uses.payload),
+        (Use::Manifest, &form.uses.manifest),
+        (Use::Checkpoint, &form.uses.checkpoint),
+        (Use::Rotation, &form.uses.rotation),
+    ];
+    let uses: BTreeMap<_, _> = written
+        .into_iter()
+        .filter_map(|(what, id)| Some((what, id.clone()?)))
+        .collect();
+    for (what, id) in &uses {
+        if !is_id(id) {
+            let message = "is no id of a signer: it has 1 to 128 letters, digits, and . _ - : /";
+            errors.add(format!("signing.uses.{what}"), message);
+        }
+    }
+    let another = uses.values().any(|id| Some(id) != signer_id.as_ref());
+    if another && !form.send_signer_id {
+        let message = "names other signers than `signer`, and requests to the proxy name none: set send_signer_id: true \
+                       beside it, if the proxy takes a signer_id, as `postern kms-proxy` does";
+        errors.add("signing.uses", message);
+    }
+    Asked {
+        signer_id,
+        uses,
+        send_signer_id: form.send_signer_id,
+    }
 }
 
 fn auth(form: &Form, directory: &Path, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Auth {

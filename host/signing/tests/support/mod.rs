@@ -69,6 +69,7 @@ struct Desk {
     token: Mutex<Option<&'static str>>,
     health: Mutex<u16>,
     asked: AtomicUsize,
+    question: Mutex<Value>,
     looked: AtomicUsize,
     took: Mutex<Duration>,
 }
@@ -96,6 +97,7 @@ impl Kms {
             token: Mutex::new(None),
             health: Mutex::new(200),
             asked: AtomicUsize::new(0),
+            question: Mutex::default(),
             looked: AtomicUsize::new(0),
             took: Mutex::new(Duration::ZERO),
         });
@@ -165,6 +167,11 @@ impl Kms {
         self.desk.asked.load(Ordering::SeqCst)
     }
 
+    /// What it was asked last.
+    pub(crate) fn question(&self) -> Value {
+        self.desk.question.lock().unwrap().clone()
+    }
+
     /// How often it was asked how it is.
     pub(crate) fn looked(&self) -> usize {
         self.desk.looked.load(Ordering::SeqCst)
@@ -217,6 +224,7 @@ async fn answered(desk: &Desk, headers: &HeaderMap, body: &[u8]) -> Response {
     }
     assert_eq!(headers["content-type"], "application/json");
     let question: Value = serde_json::from_slice(body).unwrap();
+    *desk.question.lock().unwrap() = question.clone();
     let payload = Base64::decode_to_vec(question["payload_b64"].as_str().unwrap(), None).unwrap();
     let signer = question["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
     let good = || answer(&signer, &signer, &payload).to_string().into_response();

@@ -1,0 +1,62 @@
+//! What other settings say that a running host does not take.
+
+use std::fmt::Debug;
+
+use postern_signing::{Asked, Auth, ProxySettings};
+use secrecy::ExposeSecret as _;
+
+use super::Settings;
+
+impl Settings {
+    /// Who is asked to sign, if somebody is.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        Some(&self.signing.as_ref()?.proxy.as_ref()?.asked)
+    }
+
+    /// The names of the settings that need a restart and differ. What a host takes while it runs is not among them.
+    pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("listen", same(&self.listen, &new.listen)),
+            ("admin", same(&self.admin, &new.admin)),
+            ("gate", same(&self.gate, &new.gate)),
+            ("signing", same(&signing(self), &signing(new))),
+            ("audit", same(&self.audit, &new.audit)),
+            ("license", same(&self.license, &new.license)),
+            ("policies.default", same(&self.default, &new.default)),
+            ("policies.cache", same(&self.cache, &new.cache)),
+            ("policies.watch", same(&self.watch, &new.watch)),
+            ("tamper.check", same(&self.tamper_check, &new.tamper_check)),
+            ("tamper.strict", same(&self.policies.strict, &new.policies.strict)),
+            ("policies.keyvalue", same(&self.keyvalue, &new.keyvalue)),
+            ("log", same(&self.log, &new.log)),
+        ];
+        let differing = sections.into_iter().filter(|(_, same)| !same);
+        differing.map(|(name, _)| name).collect()
+    }
+}
+
+/// By what they show of themselves, which is all but their secrets: that one of these changed is not noticed.
+fn same<T: Debug>(one: &T, other: &T) -> bool {
+    format!("{one:?}") == format!("{other:?}")
+}
+
+/// The settings of signing but for who is asked; and the token, which does not show itself.
+fn signing(settings: &Settings) -> impl Debug {
+    let signing = settings.signing.clone().map(|mut signing| {
+        if let Some(proxy) = &mut signing.proxy {
+            proxy.asked = Asked::default();
+        }
+        signing
+    });
+    let proxy = signing.as_ref().and_then(|signing| signing.proxy.as_ref());
+    let token = proxy.and_then(token);
+    (signing, token)
+}
+
+/// The digest of the token: nothing that is compared should be a secret itself.
+fn token(proxy: &ProxySettings) -> Option<postern_policy::Digest> {
+    match &proxy.auth {
+        Auth::Bearer(token) => Some(postern_policy::Digest::of(token.expose_secret().as_bytes())),
+        Auth::None | Auth::Certificate { .. } => None,
+    }
+}

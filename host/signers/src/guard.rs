@@ -1,0 +1,230 @@
+//! What a payload could be taken for, by the most forgiving reader that there is.
+//!
+//! A signature says nothing of what it was made for. Whoever may have payloads of its choice signed could have something
+//! signed that another reader takes for a checkpoint of the log, a rotation statement or a manifest. So it does not matter
+//! whether a payload has the exact form of one of these: what counts is whether a program with any C2SP library, or a
+//! lenient reader of JSON, could take it for one.
+
+use crate::{Use, Uses};
+
+/// A manifest's signature is over this many bytes: its SHA-256.
+const DIGEST: usize = 32;
+/// Base64 digits of 32 bytes, without padding.
+const ROOT: usize = 43;
+/// What the signature of a list of policy modules begins with, whatever its version.
+const MODULES: &str = "postern policy manifest v";
+/// First lines of C2SP messages that hold a checkpoint: of cosignatures and of subtrees.
+const COSIGNED: [&str; 2] = ["cosignature/", "subtree/"];
+/// The members of a rotation statement.
+const STATEMENT: [&str; 3] = ["old", "new", "new_key"];
+
+/// The uses other than [`Use::Payload`] that these bytes could be taken for.
+#[must_use]
+pub fn taken_for(payload: &[u8]) -> Uses {
+    let mut uses = Uses::NONE;
+    if payload.len() == DIGEST {
+        uses = uses.with(Use::Manifest.into());
+    }
+    let text = text(payload);
+    if text.trim_start().starts_with(MODULES) {
+        uses = uses.with(Use::Manifest.into());
+    }
+    if is_checkpoint(&text) {
+        uses = uses.with(Use::Checkpoint.into());
+    }
+    if is_statement(&text) {
+        uses = uses.with(Use::Rotation.into());
+    }
+    uses
+}
+
+/// The first line of a text as lenient readers find it: the origin, if it is a checkpoint.
+#[must_use]
+pub fn first_line(payload: &[u8]) -> String {
+    lines(&text(payload)).next().unwrap_or_default().to_owned()
+}
+
+impl Uses {
+    /// Whether a key of these uses may sign this. What could be taken for something else than a payload needs that use;
+    /// 32 bytes are a payload's digest as well as a manifest's.
+    #[must_use]
+    pub fn permit(self, message: &[u8]) -> bool {
+        let taken = taken_for(message);
+        if taken.is_empty() {
+            return self.contains(Use::Payload);
+        }
+        let digest = message.len() == DIGEST && taken == Use::Manifest.into();
+        self.contains_all(taken) || (digest && self.contains(Use::Payload))
+    }
+}
+
+/// The bytes as text. Readers of JSON take UTF-16 and UTF-32 for what they are, so their zeros are left out.
+fn text(payload: &[u8]) -> String {
+    let bytes: Vec<u8> = payload.iter().copied().filter(|byte| *byte != 0).collect();
+    let marks: &[char] = &['\u{feff}', '\u{fffd}'];
+    String::from_utf8_lossy(&bytes)
+        .trim_start_matches(marks)
+        .to_owned()
+}
+
+/// The lines that are not blank, without blanks at their ends, by any line break.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}'))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+}
+
+/// An origin, a number and 32 bytes in Base64, whatever follows; or one of these in a cosigned message.
+fn is_checkpoint(text: &str) -> bool {
+    let mut lines = lines(text);
+    let origin = lines.next().unwrap_or_default();
+    if COSIGNED.iter().any(|first| origin.starts_with(first)) {
+        return true;
+    }
+    let (size, root) = (lines.next(), lines.next());
+    size.is_some_and(is_number) && root.is_some_and(is_root)
+}
+
+fn is_number(line: &str) -> bool {
+    let digits = line.trim_start_matches(['+', '-']);
+    digits.chars().any(char::is_numeric) && digits.chars().all(|c| c.is_numeric() || c == '_')
+}
+
+/// Lenient decoders of Base64 pass over what is no digit of it.
+fn is_root(line: &str) -> bool {
+    let is_digit = |b: &u8| b.is_ascii_alphanumeric() || b"+/-_".contains(b);
+    line.bytes().filter(is_digit).count() >= ROOT
+}
+
+/// Whether the names of a statement's members all stand in it, as any reader of JSON or YAML may find them: escaped, in
+/// any case, with or without quotes, among others, twice.
+fn is_statement(text: &str) -> bool {
+    let plain = unescaped(text).to_lowercase();
+    let mut words = plain.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let mut found = [false; STATEMENT.len()];
+    while let Some(word) = words.next() {
+        for (name, found) in STATEMENT.iter().zip(&mut found) {
+            *found |= word == *name;
+        }
+    }
+    found.iter().all(|found| *found)
+}
+
+/// The text with `\uXXXX`, `\u{X}` and `\xXX` replaced by what they stand for.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let (digits, behind) = match after.as_bytes().first() {
+            Some(b'u') if after.as_bytes().get(1) == Some(&b'{') => after
+                .get(2..)
+                .and_then(|inner| inner.split_once('}'))
+                .unwrap_or(("", after)),
+            Some(b'u' | b'U') => (after.get(1..5).unwrap_or_default(), after.get(5..).unwrap_or_default()),
+            Some(b'x') => (after.get(1..3).unwrap_or_default(), after.get(3..).unwrap_or_default()),
+            _ => ("", after),
+        };
+        match u32::from_str_radix(digits, 16).ok().and_then(char::from_u32) {
+            Some(c) => {
+                plain.push(c);
+                rest = behind;
+            }
+            None => {
+                plain.push('\\');
+                rest = after;
+            }
+        }
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
+
+    #[test]
+    fn whatever_reads_as_a_checkpoint_is_one() {
+        let root = ROOT;
+        let url_safe = root.replace('+', "-").replace('/', "_");
+        for text in [
+            format!("postern/audit\n7\n{root}\ntime 2026-01-01T00:00:00.000000Z\n"),
+            format!("postern/audit\n7\n{root}\n"),
+            format!("postern/audit\n7\n{root}"),
+            format!("postern/audit\n7\n{root}\ntime 2026-01-01T00:00:00+00:00\n"),
+            format!("postern/audit\n7\n{root}\ntime 2026-01-01T00:00:00Z\nextension: x\n"),
+            format!("postern/audit\r\n7\r\n{root}\r\n"),
+            format!("\u{feff}\n\npostern/audit\n 007 \n{root}\n\n\u{2014} kernel AAAA\n"),
+            format!("an origin of two words\n+7\n{url_safe}\n"),
+            format!("postern/audit\n7\n{}\n", root.trim_end_matches('=')),
+            format!("cosignature/v1\ntime 1700000000\npostern/audit\n7\n{root}\n"),
+            "cosignature/v1\n".to_owned(),
+        ] {
+            assert_eq!(taken_for(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
+            let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            if text.is_ascii() {
+                assert_eq!(taken_for(&wide), Use::Checkpoint.into(), "{text:?} in UTF-16");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_reads_as_a_statement_is_one() {
+        for text in [
+            r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z"}"#,
+            r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z","more":1}"#,
+            r#"{"old":"z","new":"b","new_key":"ed25519:x","old":"a"}"#,
+            r#"{"\u006eew":"b","new\u005fkey":"ed25519:x","o\u{6c}d":"a"}"#,
+            r#"{'New':'b',"NEW_KEY":'ed25519:x',Old:"a",} // JSON5"#,
+            "old: a\nnew: b\nnew_key: ed25519:x\n",
+            r#" [{"new":"b","new_key":"ed25519:x","old":"a"}] trailing"#,
+        ] {
+            assert_eq!(taken_for(text.as_bytes()), Use::Rotation.into(), "{text}");
+            let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+            assert_eq!(taken_for(&wide), Use::Rotation.into(), "{text} in UTF-16");
+        }
+    }
+
+    #[test]
+    fn what_is_a_payload_and_nothing_else() {
+        for text in [
+            "",
+            "hello",
+            "GET\n/orders/7\n1700000000\nnonce\n",
+            "one\n7\ntwo\n",
+            r#"{"old": "a", "new": "b"}"#,
+            r#"{"order": 7, "new_keys": ["a"], "older": "b", "newer": "c"}"#,
+            "postern tests its signing proxy; this authorises nothing",
+            "\\",
+            "\\u12",
+            "\\u{zz",
+        ] {
+            assert!(taken_for(text.as_bytes()).is_empty(), "{text:?}");
+            assert!(Uses::ALL.permit(text.as_bytes()), "{text:?}");
+            assert!(!Uses::from(Use::Checkpoint).permit(text.as_bytes()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn which_key_may_sign_what() {
+        let checkpoint = format!("postern/audit\n7\n{ROOT}\n");
+        let statement = r#"{"new":"b","new_key":"ed25519:x","old":"a"}"#;
+        let modules = "postern policy manifest v1\n{}";
+        for (message, uses) in [
+            ("hello", &[Use::Payload][..]),
+            (&checkpoint, &[Use::Checkpoint]),
+            (statement, &[Use::Rotation]),
+            (modules, &[Use::Manifest]),
+            ("thirty-two bytes, as a digest is", &[Use::Payload, Use::Manifest]),
+        ] {
+            for one in Use::ALL {
+                let permitted = Uses::from(one).permit(message.as_bytes());
+                assert_eq!(permitted, uses.contains(&one), "{one} {message}");
+            }
+            assert!(Uses::ALL.permit(message.as_bytes()), "{message}");
+        }
+        assert_eq!(first_line(b"\xef\xbb\xbf\r\n postern/audit \r\n7"), "postern/audit");
+    }
+}

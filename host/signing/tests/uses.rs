@@ -1,0 +1,219 @@
+//! Each signature is for a use, and nobody gets one that counts for another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use postern_signers::{Use, Uses, add, add_for};
+use postern_signing::{Asked, ProxySettings, Settings, Signing, Testimony};
+use serde_json::json;
+use support::{Kms, Manner, Office, SIGNER, pair, start};
+
+const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
+const DIGEST: &[u8; 32] = b"thirty-two bytes, as a digest is";
+
+/// What is no payload, in forms that other programs read.
+fn reserved() -> [String; 5] {
+    [
+        format!("postern/audit\n7\n{ROOT}\n"),
+        format!("postern/audit\n7\n{ROOT}\ntime 2026-01-01T00:00:00+00:00\nmore\n"),
+        format!("cosignature/v1\ntime 1\npostern/audit\n7\n{ROOT}\n"),
+        r#"{"new":"b","new_key":"ed25519:x","old":"a","old":"c","more":1}"#.to_owned(),
+        "postern policy manifest v1\n{}".to_owned(),
+    ]
+}
+
+fn separate() -> String {
+    let mut text = String::new();
+    for (id, what) in [
+        (SIGNER, Use::Payload),
+        ("manifests", Use::Manifest),
+        ("log", Use::Checkpoint),
+        ("root", Use::Rotation),
+        ("kernel-2", Use::Payload),
+    ] {
+        text = add_for(&text, id, &pair(id).pk, Some(what.into()), None, None).unwrap();
+    }
+    text
+}
+
+fn asked() -> Asked {
+    let uses = [
+        (Use::Manifest, "manifests"),
+        (Use::Checkpoint, "log"),
+        (Use::Rotation, "root"),
+    ];
+    Asked {
+        signer_id: Some(SIGNER.to_owned()),
+        uses: uses.map(|(what, id)| (what, id.to_owned())).into(),
+        send_signer_id: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_each_use() {
+    let (office, kms) = (Office::new(), Kms::start());
+    office.writes(&separate());
+    let signing = start(ProxySettings {
+        asked: asked(),
+        ..office.proxy(&kms)
+    });
+    assert_eq!(signing.sign(b"payload").await.unwrap().signer_id, SIGNER);
+    assert_eq!(kms.question()["signer_id"], SIGNER);
+    // A digest is a payload like any other, by a key that signs no manifests.
+    assert_eq!(signing.sign(DIGEST).await.unwrap().signer_id, SIGNER);
+    let manifest = signing.sign_manifest(&json!({"a": 1})).await.unwrap();
+    assert_eq!(manifest.signer_id, "manifests");
+    let checkpoint = signing.sign_checkpoint(b"postern/audit\n", SystemTime::now()).await;
+    assert_eq!(checkpoint.unwrap().signer_id, "log");
+    for payload in reserved() {
+        let before = kms.asked();
+        let error = signing.sign(payload.as_bytes()).await.unwrap_err();
+        assert_eq!((error.code(), error.is_callers()), ("payload_reserved", true), "{payload}");
+        assert_eq!(kms.asked(), before, "{payload}");
+    }
+    assert!(signing.state().is_healthy());
+
+    // A proxy that signs with another key than the one for the use is found out.
+    kms.behaves(Manner::Signs(SIGNER, SIGNER));
+    let error = signing.sign_manifest(&json!({})).await.unwrap_err();
+    assert_eq!(error.code(), "signer_unexpected");
+    // That says nothing of the signer of payloads.
+    assert!(signing.state().is_healthy());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
+    let (office, kms) = (Office::new(), Kms::start());
+    office.writes(&add_for("", SIGNER, &pair(SIGNER).pk, Some(Use::Payload.into()), None, None).unwrap());
+    let signing = office.signing(&kms);
+    signing.sign(b"payload").await.unwrap();
+    let error = signing.sign_manifest(&json!({})).await.unwrap_err();
+    assert_eq!(error.code(), "signer_use", "{error}");
+    let error = signing.sign_checkpoint(b"x\n", SystemTime::now()).await.unwrap_err();
+    assert_eq!(error.code(), "signer_use", "{error}");
+}
+
+/// Old registries do not name uses: their signers go on to serve all of them, and the guard goes by what a payload could
+/// be taken for.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_for_every_use() {
+    let (office, kms) = (Office::new(), Kms::start());
+    office.writes(&add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
+    let signing = office.signing(&kms);
+    signing.sign(b"payload").await.unwrap();
+    signing.sign_manifest(&json!({"a": 1})).await.unwrap();
+    signing.sign_checkpoint(b"postern/audit\n", SystemTime::now()).await.unwrap();
+    let before = kms.asked();
+    for payload in reserved().iter().map(String::as_bytes).chain([&DIGEST[..]]) {
+        let error = signing.sign(payload).await.unwrap_err();
+        assert_eq!(error.code(), "payload_reserved", "{}", String::from_utf8_lossy(payload));
+    }
+    assert_eq!(kms.asked(), before);
+
+    // Where the proxy chooses among several, the one with the most uses counts.
+    let two = separate() + &add("", "all", &pair("all").pk, None, None).unwrap();
+    office.writes(&two);
+    signing.reload_registry().unwrap();
+    assert_eq!(signing.sign(DIGEST).await.unwrap_err().code(), "payload_reserved");
+}
+
+#[tokio::test]
+async fn development_has_a_key_for_each_use_too() {
+    let signing = Signing::start(&Settings::default()).unwrap();
+    let payload = signing.sign(DIGEST).await.unwrap();
+    let manifest = signing.sign_manifest(&json!({})).await.unwrap();
+    let checkpoint = signing.sign_checkpoint(b"x\n", SystemTime::now()).await.unwrap();
+    let registry = signing.registry();
+    for (id, what) in [
+        (&payload.signer_id, Use::Payload),
+        (&manifest.signer_id, Use::Manifest),
+        (&checkpoint.signer_id, Use::Checkpoint),
+    ] {
+        assert_eq!(registry.get(id).unwrap().uses(), Uses::from(what));
+    }
+    for payload in reserved() {
+        let error = signing.sign(payload.as_bytes()).await.unwrap_err();
+        assert_eq!(error.code(), "payload_reserved", "{payload}");
+    }
+}
+
+/// An auditor judges a checkpoint by the time that it says; one that the signer was not valid at is not handed on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let (from, until) = (Some(now - hour), Some(now + hour));
+    office.writes(&add("", SIGNER, &pair(SIGNER).pk, from, until).unwrap());
+    let signing = office.signing(&kms);
+    for (made, expected) in [
+        (now, None),
+        (now - 2 * hour, Some("signer_not_yet_valid")),
+        (now + 2 * hour, Some("signer_expired")),
+    ] {
+        let signed = signing.sign_checkpoint(b"x\n", made).await;
+        assert_eq!(signed.err().map(|error| error.code().to_owned()).as_deref(), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_is_signed_by_those_who_may() {
+    let (office, kms) = (Office::new(), Kms::start());
+    office.writes(&separate());
+    let signing = start(ProxySettings {
+        asked: asked(),
+        ..office.proxy(&kms)
+    });
+    let rotation = signing.rotate(SIGNER, "kernel-2").await.unwrap();
+    let [Testimony::Appointed(signed)] = rotation.testimony.as_slice() else {
+        panic!("{rotation:?}");
+    };
+    assert_eq!(signed.signer_id, "root");
+    assert!(support::verifies("root", &rotation.statement, &signed.signature));
+
+    // Nobody vouches for itself, and where nobody may, nothing is signed.
+    let error = signing.rotate(SIGNER, "root").await.unwrap_err();
+    assert_eq!((error.code(), error.is_callers()), ("no_rotation_signer", true));
+    let without = Asked {
+        uses: BTreeMap::new(),
+        ..asked()
+    };
+    assert!(signing.take(&without).unwrap());
+    let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
+    assert_eq!(error.code(), "no_rotation_signer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_changes_without_a_restart() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = start(ProxySettings {
+        asked: Asked {
+            signer_id: Some(SIGNER.to_owned()),
+            ..Asked::default()
+        },
+        ..office.proxy(&kms)
+    });
+    signing.sign(b"payload").await.unwrap();
+    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    assert_eq!(signing.sign(b"payload").await.unwrap_err().code(), "signer_unexpected");
+    let next = Asked {
+        signer_id: Some("kernel-2".to_owned()),
+        ..Asked::default()
+    };
+    assert!(signing.take(&next).unwrap() && !signing.take(&next).unwrap());
+    assert_eq!(signing.sign(b"payload").await.unwrap().signer_id, "kernel-2");
+    let unnamed = Asked {
+        uses: BTreeMap::from([(Use::Checkpoint, SIGNER.to_owned())]),
+        ..next.clone()
+    };
+    assert!(signing.take(&unnamed).is_err());
+    assert_eq!(*signing.asked().unwrap(), next, "what is wrong is not taken");
+}
