@@ -11,14 +11,16 @@
 //! grow with the number of events: ids are sorted in temporary files (24 bytes an event). It grows with what was kept
 //! outside (56 bytes a checkpoint) and with the signatures of manifests (32 bytes each).
 //!
-//! A retired signer's checkpoints count while they say that they were made before it was retired. Whoever stole its
-//! key can write such ones still; they do not fit the file that is kept outside, nor the head that was written down.
+//! A retired signer's checkpoints count where they stand before the event of its retirement; where the log has no such
+//! event, while they say that they were made before. Whoever stole its key can write such ones still; they do not fit the
+//! file that is kept outside, nor the head that was written down.
 
 mod against;
 mod ids;
 mod problem;
 mod record;
 mod report;
+mod retirement;
 mod run;
 mod signed;
 mod stretch;

@@ -71,9 +71,9 @@ fn a_registry_from_its_first_signer_to_its_next() {
         listed,
         serde_json::json!({"signers": [
             {"id": "old", "state": "retired", "status": "retired", "public_key": KEY, "uses": ["payload"],
-             "valid_from": null, "valid_until": "2026-06-01T12:00:00Z"},
+             "valid_from": null, "valid_until": "2026-06-01T12:00:00Z", "retired_at": null},
             {"id": "projects/p:2", "state": "active", "status": "active", "public_key": OTHER, "uses": ["checkpoint", "rotation"],
-             "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z"},
+             "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2100-01-01T00:00:00Z", "retired_at": null},
         ]})
     );
     let text = desk.run(&["signer", "list"]).out;
@@ -81,8 +81,14 @@ fn a_registry_from_its_first_signer_to_its_next() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0], ["ID", "STATE", "FROM", "UNTIL", "USES", "PUBLIC", "KEY"]);
-    assert_eq!(lines[1], ["old", "retired", "-", "2026-06-01T12:00:00Z", "payload", KEY]);
+    assert_eq!(
+        lines[0],
+        ["ID", "STATE", "FROM", "UNTIL", "USES", "PUBLIC", "KEY"]
+    );
+    assert_eq!(
+        lines[1],
+        ["old", "retired", "-", "2026-06-01T12:00:00Z", "payload", KEY]
+    );
     assert_eq!(lines[2][..2], ["projects/p:2", "active"]);
 }
 
@@ -134,7 +140,10 @@ fn what_is_refused_changes_nothing() {
         (&["add", "a", OTHER][..], "there is a signer \"a\" already"),
         (&["add", "a b", OTHER], "is no id"),
         (&["add", "b", "s3cret"], "KEY: is no public key"),
-        (&["add", "b", OTHER, "--use", "sign"], "payload, manifest, checkpoint and rotation"),
+        (
+            &["add", "b", OTHER, "--use", "sign"],
+            "payload, manifest, checkpoint and rotation",
+        ),
         (
             &["add", "b", KEY, "--use", "checkpoint"],
             "has the key of \"a\" and other uses",
@@ -175,6 +184,23 @@ fn what_is_refused_changes_nothing() {
     let without = Desk::new().run(&["signer", "list"]);
     assert_eq!(without.code, 3);
     assert!(without.says("--registry"), "{without:?}");
+}
+
+/// Cut to seconds, the end would take back what was signed in the same second.
+#[test]
+fn a_signer_that_is_retired_now_keeps_what_it_signed() {
+    let desk = desk();
+    assert_eq!(desk.run(&["signer", "add", "a", KEY]).code, 0);
+    let before = std::time::SystemTime::now();
+    let run = desk.run(&["signer", "retire", "a"]);
+    assert!(run.says("What it has signed still counts"), "{run:?}");
+    let registry = postern_signers::Registry::parse(&read(&desk)).unwrap();
+    let signer = registry.get("a").unwrap();
+    assert!(
+        !signer.is_retired_at(before) && signer.valid_until.is_none(),
+        "{}",
+        read(&desk)
+    );
 }
 
 #[test]

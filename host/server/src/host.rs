@@ -237,6 +237,9 @@ impl Host {
         }
         host.announce(&report);
         host.record("started");
+        if let Some(notary) = &host.notary {
+            notary.found();
+        }
         Ok(host)
     }
 

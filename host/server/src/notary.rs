@@ -1,6 +1,9 @@
 //! Signatures with a record: nothing that was signed leaves the host before that is durably on record.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
 use ct_codecs::{Base64, Encoder as _};
@@ -8,8 +11,10 @@ use postern_audit::{
     AppendError, Checkpoint, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time,
 };
 use postern_policy::{Digest, Signer, Signing as Awaited};
-use postern_signers::{Use, first_line};
-use postern_signing::{Asked, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, Testimony};
+use postern_signers::{Refusal as NotCounted, Status, Use, first_line};
+use postern_signing::{
+    Asked, Difference, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, Testimony,
+};
 use serde_json::{Value, json};
 
 use crate::record::{Asker, Recorder, micros};
@@ -23,6 +28,9 @@ pub(crate) struct Notary {
     origin: Option<String>,
     /// Why the registry could not be read again, once that is in the log.
     unread: Mutex<Option<String>>,
+    /// Held while a manifest's signature enters the log's queue, and while the registry changes and that does: what a signer
+    /// signed stands in the log before its retirement.
+    order: Mutex<()>,
 }
 
 /// Why a signature is not handed out.
@@ -32,7 +40,9 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     Unsigned(#[from] SigningError),
     /// The payload begins as the checkpoints of this host's log do.
-    #[error("the payload begins with the name of the audit log: what does is only signed for the host itself")]
+    #[error(
+        "the payload begins with the name of the audit log: what does is only signed for the host itself"
+    )]
     Reserved,
     /// There is one, and no record of it.
     #[error("the signature could not be put on record, and was not handed out: {0}")]
@@ -57,6 +67,7 @@ impl Notary {
             recorder,
             origin,
             unread: Mutex::default(),
+            order: Mutex::default(),
         }
     }
 
@@ -108,10 +119,46 @@ impl Notary {
             signer_id: signed.signer_id.clone(),
             signed_at: Time::of(signed.signed_at),
         };
-        if let Some(log) = self.recorder.log() {
-            log.record_manifest(row, event).await?;
+        if let Some(log) = self.recorder.log()
+            && let Err(refusal) = self.in_order(&signed, log.record_manifest(row, event)).await
+        {
+            if let Refusal::Unsigned(error) = &refusal {
+                let event = self.event(Kind::ManifestSignature, asker, started, Some(error));
+                self.recorder.note(|| event);
+            }
+            return Err(refusal);
         }
         Ok(signed)
+    }
+
+    /// Writes a signature into the log, unless its signer was retired since it was made. It enters the log's queue when it
+    /// is polled first: nothing comes in between.
+    async fn in_order<T>(
+        &self,
+        signed: &SignedManifest,
+        writing: impl Future<Output = Result<T, AppendError>>,
+    ) -> Result<T, Refusal> {
+        let mut writing = pin!(writing);
+        let mut begun = false;
+        poll_fn(|context| {
+            let first = !std::mem::replace(&mut begun, true);
+            let _order = first.then(|| self.order.lock().unwrap_or_else(PoisonError::into_inner));
+            if first && let Err(error) = self.still_signs(signed) {
+                return Poll::Ready(Err(error.into()));
+            }
+            writing.as_mut().poll(context).map_err(Refusal::from)
+        })
+        .await
+    }
+
+    fn still_signs(&self, signed: &SignedManifest) -> Result<(), SigningError> {
+        let registry = self.signing.registry();
+        let signer = registry.get(&signed.signer_id).ok_or(NotCounted::Unknown);
+        let may = signer.and_then(|signer| signer.may_sign(Use::Manifest, signed.signed_at));
+        may.map_err(|refusal| SigningError::Refused {
+            signer_id: signed.signer_id.clone(),
+            refusal,
+        })
     }
 
     fn event(&self, kind: Kind, asker: Asker<'_>, started: Instant, error: Option<&SigningError>) -> Event {
@@ -168,19 +215,39 @@ impl Notary {
         Ok(())
     }
 
-    /// Reads the registry of signers again, and tells of what changed. Whether it could be read.
+    /// Records who is retired already: of a signer that was retired while no host ran, the log would not say so otherwise.
+    pub(crate) fn found(&self) {
+        let registry = self.signing.registry();
+        let retired = registry
+            .iter()
+            .filter(|(_, signer)| signer.status == Status::Retired);
+        for (id, _) in retired {
+            self.recorder.note(|| {
+                let mut event = self.change(id, Difference::Retired);
+                event.detail.insert("found".to_owned(), "start".into());
+                event
+            });
+        }
+    }
+
+    fn change(&self, signer: &str, what: Difference) -> Event {
+        let mut event = self.recorder.event(Kind::Signer, Decision::Allowed);
+        event.reason = Some(what.name().to_owned());
+        event.signer_id = Some(signer.to_owned());
+        event
+    }
+
+    /// Reads the registry of signers again, and records what changed. Whether it could be read.
     pub(crate) fn reload(&self) -> bool {
-        match self.signing.reload_registry() {
-            Ok(changes) => {
-                for change in changes {
-                    let (signer, what) = (change.signer_id, change.difference.name());
-                    tracing::info!(signer, what, "signers");
-                    self.recorder.note(|| {
-                        let mut event = self.recorder.event(Kind::Signer, Decision::Allowed);
-                        event.reason = Some(what.to_owned());
-                        event.signer_id = Some(signer);
-                        event
-                    });
+        // The file is read first: nothing waits for a disk while the lock is held.
+        match self.signing.read_registry() {
+            Ok(registry) => {
+                let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+                let changes = registry.map(|registry| self.signing.take_registry(registry));
+                for change in changes.into_iter().flatten() {
+                    let (signer, what) = (change.signer_id, change.difference);
+                    tracing::info!(signer, what = what.name(), "signers");
+                    self.recorder.note(|| self.change(&signer, what));
                 }
             }
             Err(error) => {
@@ -261,8 +328,13 @@ impl CheckpointSigner for Checkpoints {
     fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::Signing<'a> {
         Box::pin(async move {
             // The signer must be valid when the checkpoint says that it was made: auditors judge by that.
-            let checkpoint = str::from_utf8(body).ok().and_then(|body| Checkpoint::parse(body).ok());
-            let made = checkpoint.ok_or("what is to be signed is no checkpoint")?.time.system();
+            let checkpoint = str::from_utf8(body)
+                .ok()
+                .and_then(|body| Checkpoint::parse(body).ok());
+            let made = checkpoint
+                .ok_or("what is to be signed is no checkpoint")?
+                .time
+                .system();
             let signed = self.0.sign_checkpoint(body, made).await;
             let signed = signed.map_err(|error| error.to_string())?;
             // The registry may have been read again since.

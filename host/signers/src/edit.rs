@@ -1,11 +1,11 @@
 //! Changing `signers.toml` and leaving the rest of it as its owner wrote it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ed25519_compact::PublicKey;
 use toml_edit::{Datetime, DocumentMut, Item, TableLike, Value, value};
 
-use crate::{FileError, Registry, Status, Uses, is_id, write_key};
+use crate::{FileError, Registry, Signer, Status, Uses, is_id, write_key};
 
 /// Why a registry is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,11 +98,40 @@ fn name(id: &str) -> String {
     }
 }
 
-/// The registry in `text` with a signer retired at a moment: it signs no more, and what it signed before still counts.
+/// The registry in `text` with a signer retired now: it signs no more. What it signed before still counts: in a log, what
+/// stands before the event of its retirement; elsewhere, what was made before now.
+///
+/// # Errors
+/// If there is no such signer, it is retired already, or the text is no registry.
+pub fn retire_now(text: &str, id: &str, now: SystemTime) -> Result<String, EditError> {
+    // What was made in this very microsecond was made before.
+    let end = now + Duration::from_micros(1);
+    retired(text, id, |entry, _| {
+        put(entry, "retired_at", datetime(end)?.into());
+        Ok(())
+    })
+}
+
+/// The registry in `text` with a signer retired, of whose signatures none counts that was made at a moment or later, wherever
+/// it stands: for a key that was not safe any more from then on.
 ///
 /// # Errors
 /// If there is no such signer, it is retired already, or the text is no registry.
 pub fn retire(text: &str, id: &str, at: SystemTime) -> Result<String, EditError> {
+    retired(text, id, |entry, signer| {
+        // One that ended before it was retired does not live on.
+        if signer.valid_until.is_none_or(|until| until > at) {
+            put(entry, "valid_until", datetime(at)?.into());
+        }
+        Ok(())
+    })
+}
+
+fn retired(
+    text: &str,
+    id: &str,
+    end: impl FnOnce(&mut dyn TableLike, &Signer) -> Result<(), EditError>,
+) -> Result<String, EditError> {
     let registry = Registry::parse(text)?;
     let signer = registry
         .get(id)
@@ -119,10 +148,7 @@ pub fn retire(text: &str, id: &str, at: SystemTime) -> Result<String, EditError>
         .and_then(Item::as_table_like_mut)
         .ok_or_else(|| EditError::Unknown(id.to_owned()))?;
     put(entry, "status", Status::Retired.name().into());
-    // One that ended before it was retired does not live on.
-    if signer.valid_until.is_none_or(|until| until > at) {
-        put(entry, "valid_until", datetime(at)?.into());
-    }
+    end(entry, signer)?;
     let text = document.to_string();
     Registry::parse(&text)?;
     Ok(text)
@@ -145,7 +171,6 @@ fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
     if moment < SystemTime::UNIX_EPOCH {
         return Err(EditError::Time);
     }
-    // Whole seconds: an end that is rounded down ends no later than was meant.
     let seconds = moment
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_err(|_| EditError::Time)?
@@ -153,15 +178,21 @@ fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
     if seconds >= 253_402_300_800 {
         return Err(EditError::Time);
     }
-    humantime::format_rfc3339_seconds(moment)
-        .to_string()
-        .parse()
-        .map_err(|_| EditError::Time)
+    // As exact as the times in a log: a second that is cut off would take back what was signed in it.
+    let whole = moment
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .is_ok_and(|since| since.subsec_micros() == 0);
+    let written = if whole {
+        humantime::format_rfc3339_seconds(moment)
+    } else {
+        humantime::format_rfc3339_micros(moment)
+    };
+    written.to_string().parse().map_err(|_| EditError::Time)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::parse_key;
@@ -188,7 +219,10 @@ mod tests {
         }
         let uses = Uses::read(["checkpoint", "rotation"]).ok();
         let text = add_for("", "log", &key(), uses, None, None).unwrap();
-        assert!(text.ends_with("\nuses = [\"checkpoint\", \"rotation\"]\n"), "{text}");
+        assert!(
+            text.ends_with("\nuses = [\"checkpoint\", \"rotation\"]\n"),
+            "{text}"
+        );
         let quoted = add("", "projects/p:1", &key(), None, None).unwrap();
         assert!(quoted.starts_with("[signers.\"projects/p:1\"]\n"), "{quoted}");
     }
@@ -225,6 +259,25 @@ mod tests {
                 (signer.status, signer.valid_until),
                 (Status::Retired, Some(at(100))),
                 "{retired}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_that_was_signed_by_now_is_taken_back() {
+        let text = add("", "a", &key(), None, Some(at(500))).unwrap();
+        for micros in [0, 1, 999_999] {
+            let now = at(100) + Duration::from_micros(micros);
+            let text = retire_now(&text, "a", now + Duration::from_nanos(300)).unwrap();
+            let registry = Registry::parse(&text).unwrap();
+            let signer = registry.get("a").unwrap();
+            assert!(
+                !signer.is_retired_at(now) && signer.is_retired_at(now + Duration::from_micros(1)),
+                "{text}"
+            );
+            assert_eq!(
+                (signer.status, signer.valid_until),
+                (Status::Retired, Some(at(500)))
             );
         }
     }

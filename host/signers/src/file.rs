@@ -31,6 +31,8 @@ struct Entry {
     valid_from: Option<Datetime>,
     #[serde(default)]
     valid_until: Option<Datetime>,
+    #[serde(default)]
+    retired_at: Option<Datetime>,
 }
 
 #[derive(Deserialize)]
@@ -143,8 +145,20 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
         WrittenStatus::Active => Status::Active,
         WrittenStatus::Retired => Status::Retired,
     };
-    if status == Status::Retired && valid_until.is_none() {
-        return Err("is retired and has no valid_until: say until when its signatures count".to_owned());
+    let retired_at = moment("retired_at", entry.retired_at)?;
+    match (status, retired_at, valid_until) {
+        (Status::Active, Some(_), _) => {
+            return Err(
+                "has a retired_at and is active: set status = \"retired\", or take it out".to_owned(),
+            );
+        }
+        (Status::Retired, None, None) => {
+            return Err(
+                "is retired and has neither retired_at nor valid_until: say until when its signatures count"
+                    .to_owned(),
+            );
+        }
+        _ => {}
     }
     Ok(Signer {
         key,
@@ -152,6 +166,7 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
         uses,
         valid_from,
         valid_until,
+        retired_at,
     })
 }
 
@@ -182,7 +197,10 @@ mod tests {
         assert!(registry.iter().all(|(_, signer)| signer.uses() == Uses::ALL));
         let text = format!("[signers.a]\n{KEY}\nstatus = \"active\"\nuses = [\"checkpoint\", \"rotation\"]");
         let registry = Registry::parse(&text).unwrap();
-        assert_eq!(registry.get("a").unwrap().uses().to_string(), "checkpoint, rotation");
+        assert_eq!(
+            registry.get("a").unwrap().uses().to_string(),
+            "checkpoint, rotation"
+        );
     }
 
     #[test]
@@ -196,7 +214,11 @@ mod tests {
             (entry("status = \"active\"\nuntil = 1"), "unknown field `until`"),
             (
                 entry("status = \"retired\""),
-                "signers.a: is retired and has no valid_until",
+                "signers.a: is retired and has neither retired_at nor valid_until",
+            ),
+            (
+                entry("status = \"active\"\nretired_at = 2026-01-01T00:00:00Z"),
+                "signers.a: has a retired_at and is active",
             ),
             (
                 entry("status = \"active\"\nvalid_from = 2026-01-01"),

@@ -69,9 +69,14 @@ fn text(payload: &[u8]) -> String {
 
 /// The lines that are not blank, without blanks at their ends, by any line break.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}'))
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
+    text.split(|c| {
+        matches!(
+            c,
+            '\n' | '\r' | '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    })
+    .map(str::trim)
+    .filter(|line| !line.is_empty())
 }
 
 /// An origin, a number and 32 bytes in Base64, whatever follows; or one of these in a cosigned message.
@@ -100,9 +105,9 @@ fn is_root(line: &str) -> bool {
 /// any case, with or without quotes, among others, twice.
 fn is_statement(text: &str) -> bool {
     let plain = unescaped(text).to_lowercase();
-    let mut words = plain.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let words = plain.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     let mut found = [false; STATEMENT.len()];
-    while let Some(word) = words.next() {
+    for word in words {
         for (name, found) in STATEMENT.iter().zip(&mut found) {
             *found |= word == *name;
         }
@@ -121,8 +126,14 @@ fn unescaped(text: &str) -> String {
                 .get(2..)
                 .and_then(|inner| inner.split_once('}'))
                 .unwrap_or(("", after)),
-            Some(b'u' | b'U') => (after.get(1..5).unwrap_or_default(), after.get(5..).unwrap_or_default()),
-            Some(b'x') => (after.get(1..3).unwrap_or_default(), after.get(3..).unwrap_or_default()),
+            Some(b'u' | b'U') => (
+                after.get(1..5).unwrap_or_default(),
+                after.get(5..).unwrap_or_default(),
+            ),
+            Some(b'x') => (
+                after.get(1..3).unwrap_or_default(),
+                after.get(3..).unwrap_or_default(),
+            ),
             _ => ("", after),
         };
         match u32::from_str_radix(digits, 16).ok().and_then(char::from_u32) {
@@ -225,6 +236,9 @@ mod tests {
             }
             assert!(Uses::ALL.permit(message.as_bytes()), "{message}");
         }
-        assert_eq!(first_line(b"\xef\xbb\xbf\r\n postern/audit \r\n7"), "postern/audit");
+        assert_eq!(
+            first_line(b"\xef\xbb\xbf\r\n postern/audit \r\n7"),
+            "postern/audit"
+        );
     }
 }

@@ -11,6 +11,7 @@
 //! uses = ["payload"] # or manifest, checkpoint, rotation; without it, all of them
 //! valid_from = 2026-01-01T00:00:00Z # may be left out
 //! valid_until = 2027-01-01T00:00:00Z # may be left out
+//! # of a retired one: retired_at = 2026-06-01T00:00:00.000001Z
 //! ```
 
 mod edit;
@@ -20,7 +21,7 @@ mod key;
 mod registry;
 mod uses;
 
-pub use edit::{EditError, add, add_for, retire};
+pub use edit::{EditError, add, add_for, retire, retire_now};
 pub use file::{FileError, ReadError};
 pub use guard::{first_line, taken_for};
 pub use key::{NoKey, parse_key, write_key};

@@ -40,6 +40,8 @@ pub struct Signer {
     pub valid_from: Option<SystemTime>,
     /// The first moment it may not any more, if there is one.
     pub valid_until: Option<SystemTime>,
+    /// When it was retired, if it is known. What stands in a log before the log says so counts whatever its time.
+    pub retired_at: Option<SystemTime>,
 }
 
 /// Why a signature does not count.
@@ -111,6 +113,12 @@ impl Signer {
         Ok(())
     }
 
+    /// Whether it was retired by a moment, as far as time tells.
+    #[must_use]
+    pub fn is_retired_at(&self, made: SystemTime) -> bool {
+        self.retired_at.is_some_and(|at| made >= at)
+    }
+
     fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
         let signature = Signature::from_slice(signature).map_err(|_| Refusal::Wrong)?;
         self.key.verify(message, &signature).map_err(|_| Refusal::Wrong)
@@ -128,19 +136,6 @@ impl Registry {
         Self { signers }
     }
 
-    /// A registry of one signer, always valid: the development signer's.
-    #[must_use]
-    pub fn of_one(id: &str, key: PublicKey) -> Self {
-        let signer = Signer {
-            key,
-            status: Status::Active,
-            uses: None,
-            valid_from: None,
-            valid_until: None,
-        };
-        Self::new(BTreeMap::from([(id.to_owned(), signer)]))
-    }
-
     /// A registry of signers that are always valid, each for its uses: the development signer's.
     #[must_use]
     pub fn of_keys(keys: impl IntoIterator<Item = (String, PublicKey, Uses)>) -> Self {
@@ -150,6 +145,7 @@ impl Registry {
             uses: Some(uses),
             valid_from: None,
             valid_until: None,
+            retired_at: None,
         };
         let signers = keys.into_iter().map(|(id, key, uses)| (id, signer(key, uses)));
         Self::new(signers.collect())
@@ -189,8 +185,8 @@ impl Registry {
         signer.verify(message, signature)
     }
 
-    /// Verifies a signature that a record says was made at a moment: that of a retired signer counts too, if it was
-    /// valid then.
+    /// Verifies a signature that a record says was made at a moment: that of a retired signer counts too, if it was made
+    /// before that.
     ///
     /// # Errors
     /// Why it does not count.
@@ -202,9 +198,30 @@ impl Registry {
         signature: &[u8],
         made: SystemTime,
     ) -> Result<(), Refusal> {
+        let signer = self.verify_unretired(id, what, message, signature, made)?;
+        if signer.is_retired_at(made) {
+            return Err(Refusal::Retired);
+        }
+        Ok(())
+    }
+
+    /// [`Registry::verify_recorded`], but for whether the signer was retired by then: that is left to whoever knows where
+    /// the signature and the retirement stand in a log, and to [`Signer::is_retired_at`] where nobody does.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn verify_unretired(
+        &self,
+        id: &str,
+        what: Use,
+        message: &[u8],
+        signature: &[u8],
+        made: SystemTime,
+    ) -> Result<&Signer, Refusal> {
         let signer = self.get(id).ok_or(Refusal::Unknown)?;
         signer.counts(what, made)?;
-        signer.verify(message, signature)
+        signer.verify(message, signature)?;
+        Ok(signer)
     }
 }
 
@@ -240,6 +257,7 @@ mod tests {
                 uses: Some(Use::Payload.into()),
                 valid_from: Some(at(100)),
                 valid_until: Some(at(200)),
+                retired_at: None,
             };
             Registry::new(BTreeMap::from([("one".to_owned(), signer)]))
         };
@@ -273,7 +291,10 @@ mod tests {
         );
         for other in [Use::Manifest, Use::Checkpoint, Use::Rotation] {
             let refused = Err(Refusal::Use(other));
-            assert_eq!(active.verify_new("one", other, b"message", &good[..], at(150)), refused);
+            assert_eq!(
+                active.verify_new("one", other, b"message", &good[..], at(150)),
+                refused
+            );
             assert_eq!(
                 retired.verify_recorded("one", other, b"message", &good[..], at(150)),
                 refused

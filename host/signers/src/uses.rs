@@ -96,7 +96,9 @@ impl Uses {
         for name in names {
             let Some(one) = Use::of(name) else {
                 // Not repeated: it may be a key in the wrong place.
-                return Err("names an unknown use: there are payload, manifest, checkpoint and rotation".into());
+                return Err(
+                    "names an unknown use: there are payload, manifest, checkpoint and rotation".into(),
+                );
             };
             if uses.contains(one) {
                 return Err(format!("names {one} twice"));
@@ -118,8 +120,7 @@ impl From<Use> for Uses {
 
 impl FromIterator<Use> for Uses {
     fn from_iter<I: IntoIterator<Item = Use>>(uses: I) -> Self {
-        uses.into_iter()
-            .fold(Self::NONE, |all, one| all.with(one.into()))
+        uses.into_iter().fold(Self::NONE, |all, one| all.with(one.into()))
     }
 }
 

@@ -116,7 +116,11 @@ mod tests {
         let id = one.id(Use::Checkpoint).unwrap();
         assert!(id.starts_with("development-checkpoint-"), "{id}");
         let registry = one.registry();
-        assert!(registry.iter().all(|(_, signer)| signer.uses().iter().count() == 1));
+        assert!(
+            registry
+                .iter()
+                .all(|(_, signer)| signer.uses().iter().count() == 1)
+        );
     }
 
     #[test]

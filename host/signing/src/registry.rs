@@ -35,14 +35,16 @@ impl Held {
         self.current.load_full()
     }
 
-    /// Reads the file again, and puts what it says into service at once. The one in service stays if it cannot be read.
-    pub(crate) fn reload(&self) -> Result<Vec<SignerChange>, ReadError> {
-        let Some(file) = &self.file else {
-            return Ok(Vec::new());
-        };
-        let new = Arc::new(Registry::read(file)?);
+    /// Reads the file again; nothing, if there is none.
+    pub(crate) fn read_again(&self) -> Result<Option<Registry>, ReadError> {
+        self.file.as_deref().map(Registry::read).transpose()
+    }
+
+    /// Puts another one into service at once; what changed.
+    pub(crate) fn take(&self, new: Registry) -> Vec<SignerChange> {
+        let new = Arc::new(new);
         let old = self.current.swap(Arc::clone(&new));
-        Ok(differences(&old, &new))
+        differences(&old, &new)
     }
 }
 
@@ -66,7 +68,9 @@ pub enum Difference {
     Removed,
     /// It has another key: what it signed does not verify. A new key needs a new id.
     KeyChanged,
-    /// It is valid at other times or for other uses, or not retired any more.
+    /// It is not retired any more.
+    Reactivated,
+    /// It is valid at other times or for other uses.
     Changed,
 }
 
@@ -79,6 +83,7 @@ impl Difference {
             Self::Retired => "retired",
             Self::Removed => "removed",
             Self::KeyChanged => "key_changed",
+            Self::Reactivated => "reactivated",
             Self::Changed => "changed",
         }
     }
@@ -108,10 +113,12 @@ fn difference(before: &Signer, after: &Signer) -> Option<Difference> {
         None
     } else if before.key != after.key {
         Some(Difference::KeyChanged)
-    } else if before.status == Status::Active && after.status == Status::Retired {
-        Some(Difference::Retired)
     } else {
-        Some(Difference::Changed)
+        Some(match (before.status, after.status) {
+            (Status::Active, Status::Retired) => Difference::Retired,
+            (Status::Retired, Status::Active) => Difference::Reactivated,
+            _ => Difference::Changed,
+        })
     }
 }
 
@@ -160,7 +167,7 @@ mod tests {
             ("gone", "removed"),
             ("tired", "retired"),
             ("window", "changed"),
-            ("woken", "changed"),
+            ("woken", "reactivated"),
             ("zapped", "key_changed"),
         ];
         assert_eq!(found, expected.map(|(id, name)| (id.to_owned(), name)));

@@ -100,8 +100,10 @@ fn known<'a>(registry: &'a Registry, id: &str) -> Result<&'a Signer, SigningErro
 /// Nobody follows who may not sign anything itself.
 fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningError> {
     let any = signer.uses().iter().next().unwrap_or(Use::Payload);
-    signer.may_sign(any, now).map_err(|refusal| SigningError::Refused {
-        signer_id: id.to_owned(),
-        refusal,
-    })
+    signer
+        .may_sign(any, now)
+        .map_err(|refusal| SigningError::Refused {
+            signer_id: id.to_owned(),
+            refusal,
+        })
 }

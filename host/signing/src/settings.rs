@@ -59,7 +59,10 @@ impl Asked {
     /// The one who must sign for a use, if it is said.
     #[must_use]
     pub fn signer(&self, what: Use) -> Option<&str> {
-        self.uses.get(&what).or(self.signer_id.as_ref()).map(String::as_str)
+        self.uses
+            .get(&what)
+            .or(self.signer_id.as_ref())
+            .map(String::as_str)
     }
 
     /// Checks ids, and that the proxy can know who is meant.
@@ -139,7 +142,9 @@ pub enum SettingsError {
     #[error("the signing proxy's token is empty, or has characters that no header may have")]
     Token,
     /// No id.
-    #[error("a signer's id (SIGNER_ID, signing.signer, signing.uses) has 1 to 128 letters, digits, and . _ - : /")]
+    #[error(
+        "a signer's id (SIGNER_ID, signing.signer, signing.uses) has 1 to 128 letters, digits, and . _ - : /"
+    )]
     SignerId,
     /// Several signers, between whom the proxy cannot choose.
     #[error(

@@ -217,7 +217,9 @@ impl Signing {
         match signer {
             Some(id) => registry.get(id).map_or(Uses::NONE, Signer::uses),
             None => {
-                let active = registry.iter().filter(|(_, signer)| signer.status == Status::Active);
+                let active = registry
+                    .iter()
+                    .filter(|(_, signer)| signer.status == Status::Active);
                 let uses = active.map(|(_, signer)| signer.uses());
                 uses.filter(|uses| uses.contains(Use::Payload))
                     .fold(Uses::NONE, Uses::with)
@@ -294,7 +296,22 @@ impl Signing {
     /// # Errors
     /// If the file cannot be read or holds no registry. The one in service stays.
     pub fn reload_registry(&self) -> Result<Vec<SignerChange>, ReadError> {
-        self.0.registry.reload()
+        let read = self.read_registry()?;
+        Ok(read.map_or_else(Vec::new, |registry| self.take_registry(registry)))
+    }
+
+    /// Reads the registry's file again, and leaves the one in service; nothing, if there is no file. Blocks for as long as
+    /// that takes.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no registry.
+    pub fn read_registry(&self) -> Result<Option<Registry>, ReadError> {
+        self.0.registry.read_again()
+    }
+
+    /// Puts a registry into service at once; what changed, by id.
+    pub fn take_registry(&self, registry: Registry) -> Vec<SignerChange> {
+        self.0.registry.take(registry)
     }
 
     /// What is counted and measured.
@@ -327,11 +344,13 @@ fn warn(registry: &Registry, asked: &Asked) {
                 "the registry does not know this signer: nothing will be signed for this use"
             ),
             // A host that signs nothing of the kind need not name somebody for it.
-            Some(signer) if !signer.uses().contains(what) && asked.uses.contains_key(&what) => tracing::warn!(
-                signer_id = id,
-                for_use = what.name(),
-                "the registry has other uses for this signer: nothing will be signed for this use"
-            ),
+            Some(signer) if !signer.uses().contains(what) && asked.uses.contains_key(&what) => {
+                tracing::warn!(
+                    signer_id = id,
+                    for_use = what.name(),
+                    "the registry has other uses for this signer: nothing will be signed for this use"
+                )
+            }
             Some(_) => {}
         }
     }

@@ -72,12 +72,18 @@ async fn a_key_for_each_use() {
     assert_eq!(signing.sign(DIGEST).await.unwrap().signer_id, SIGNER);
     let manifest = signing.sign_manifest(&json!({"a": 1})).await.unwrap();
     assert_eq!(manifest.signer_id, "manifests");
-    let checkpoint = signing.sign_checkpoint(b"postern/audit\n", SystemTime::now()).await;
+    let checkpoint = signing
+        .sign_checkpoint(b"postern/audit\n", SystemTime::now())
+        .await;
     assert_eq!(checkpoint.unwrap().signer_id, "log");
     for payload in reserved() {
         let before = kms.asked();
         let error = signing.sign(payload.as_bytes()).await.unwrap_err();
-        assert_eq!((error.code(), error.is_callers()), ("payload_reserved", true), "{payload}");
+        assert_eq!(
+            (error.code(), error.is_callers()),
+            ("payload_reserved", true),
+            "{payload}"
+        );
         assert_eq!(kms.asked(), before, "{payload}");
     }
     assert!(signing.state().is_healthy());
@@ -93,12 +99,25 @@ async fn a_key_for_each_use() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
     let (office, kms) = (Office::new(), Kms::start());
-    office.writes(&add_for("", SIGNER, &pair(SIGNER).pk, Some(Use::Payload.into()), None, None).unwrap());
+    office.writes(
+        &add_for(
+            "",
+            SIGNER,
+            &pair(SIGNER).pk,
+            Some(Use::Payload.into()),
+            None,
+            None,
+        )
+        .unwrap(),
+    );
     let signing = office.signing(&kms);
     signing.sign(b"payload").await.unwrap();
     let error = signing.sign_manifest(&json!({})).await.unwrap_err();
     assert_eq!(error.code(), "signer_use", "{error}");
-    let error = signing.sign_checkpoint(b"x\n", SystemTime::now()).await.unwrap_err();
+    let error = signing
+        .sign_checkpoint(b"x\n", SystemTime::now())
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "signer_use", "{error}");
 }
 
@@ -111,11 +130,19 @@ async fn one_key_for_every_use() {
     let signing = office.signing(&kms);
     signing.sign(b"payload").await.unwrap();
     signing.sign_manifest(&json!({"a": 1})).await.unwrap();
-    signing.sign_checkpoint(b"postern/audit\n", SystemTime::now()).await.unwrap();
+    signing
+        .sign_checkpoint(b"postern/audit\n", SystemTime::now())
+        .await
+        .unwrap();
     let before = kms.asked();
     for payload in reserved().iter().map(String::as_bytes).chain([&DIGEST[..]]) {
         let error = signing.sign(payload).await.unwrap_err();
-        assert_eq!(error.code(), "payload_reserved", "{}", String::from_utf8_lossy(payload));
+        assert_eq!(
+            error.code(),
+            "payload_reserved",
+            "{}",
+            String::from_utf8_lossy(payload)
+        );
     }
     assert_eq!(kms.asked(), before);
 
@@ -160,7 +187,10 @@ async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
         (now + 2 * hour, Some("signer_expired")),
     ] {
         let signed = signing.sign_checkpoint(b"x\n", made).await;
-        assert_eq!(signed.err().map(|error| error.code().to_owned()).as_deref(), expected);
+        assert_eq!(
+            signed.err().map(|error| error.code().to_owned()).as_deref(),
+            expected
+        );
     }
 }
 
@@ -203,7 +233,10 @@ async fn who_is_asked_changes_without_a_restart() {
     });
     signing.sign(b"payload").await.unwrap();
     kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
-    assert_eq!(signing.sign(b"payload").await.unwrap_err().code(), "signer_unexpected");
+    assert_eq!(
+        signing.sign(b"payload").await.unwrap_err().code(),
+        "signer_unexpected"
+    );
     let next = Asked {
         signer_id: Some("kernel-2".to_owned()),
         ..Asked::default()

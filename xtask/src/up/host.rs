@@ -35,9 +35,8 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
         let key = kms
             .public_key(signer)
             .context("the KMS proxy does not tell its public keys")?;
-        registry += &format!(
-            "[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n\n"
-        );
+        registry +=
+            &format!("[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n\n");
     }
     let entries = json!({
         "rbac": {"file": "rbac.wasm", "grants": ["config"], "config": {"rules": [

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use postern_signers::Registry;
 
 use super::problem::{Code, Problem};
+use super::retirement::Doubt;
 use super::signed;
 use crate::checkpoint::{Note, NoteError, Notes};
 use crate::{Hash, Time};
@@ -16,6 +17,8 @@ pub struct Against {
     pub(crate) registry: Option<Registry>,
     pub(crate) origin: Option<String>,
     pub(crate) kept: Vec<Kept>,
+    /// What is left to be judged of the signatures of some of these.
+    pub(crate) doubts: Vec<Doubt>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) outside: u64,
     pub(crate) torn: u64,
@@ -30,6 +33,8 @@ pub(crate) struct Kept {
     pub(crate) made: Option<Time>,
     /// Whether its signature was verified.
     pub(crate) signed: bool,
+    /// Which of the doubts is about it.
+    pub(crate) doubt: Option<usize>,
 }
 
 impl Kept {
@@ -99,6 +104,7 @@ impl Against {
             hash: head.hash,
             made: None,
             signed: false,
+            doubt: None,
         });
         self
     }
@@ -139,7 +145,7 @@ impl Against {
         let verified = if *origin == checkpoint.origin {
             self.registry
                 .as_ref()
-                .map(|registry| signed::signer(&note, registry))
+                .map(|registry| signed::checkpoint(&note, registry))
                 .transpose()
         } else {
             Err((Code::CheckpointOrigin, other_log(origin, &checkpoint.origin)))
@@ -149,10 +155,15 @@ impl Against {
             hash: checkpoint.hash,
             made: Some(checkpoint.time),
             signed: false,
+            doubt: None,
         };
         match verified {
-            Ok(signer) => {
-                kept.signed = signer.is_some();
+            Ok(verified) => {
+                kept.signed = verified.is_some();
+                if let Some(doubt) = verified.flatten() {
+                    kept.doubt = Some(self.doubts.len());
+                    self.doubts.push(doubt);
+                }
                 self.kept.push(kept);
             }
             Err((code, detail)) => self.problems.push(Problem::at(

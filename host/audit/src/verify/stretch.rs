@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::problem::{Code, Problem, Remark};
 use super::record::{self, Facts};
+use super::retirement::Told;
 use crate::{Decision, Hash, Kind, Record, Time};
 
 /// An event as a store or an export has it. Nothing of it is trusted.
@@ -43,6 +44,8 @@ pub struct Stretch {
     pub(crate) remarks: Vec<Remark>,
     /// The manifests that events say were signed.
     pub(crate) manifests: Vec<Manifested>,
+    /// What events say of signers' retirement.
+    pub(crate) told: Vec<Told>,
 }
 
 /// A manifest that an event says was signed.
@@ -50,6 +53,8 @@ pub struct Stretch {
 pub(crate) struct Manifested {
     /// The event's, and the row's.
     pub(crate) id: Uuid,
+    /// The event's place.
+    pub(crate) seq: u64,
     pub(crate) hash: Hash,
     pub(crate) signer_id: Option<String>,
     pub(crate) recorded: Time,
@@ -66,6 +71,7 @@ impl Stretch {
             problem: None,
             remarks: Vec::new(),
             manifests: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -125,13 +131,20 @@ impl Stretch {
 
     /// Keeps what an auditor, or the rest of the verification, wants to know of it.
     fn note(&mut self, facts: &Facts, payload: &[u8]) {
-        if !matches!(facts.kind, Kind::Clock | Kind::Lost | Kind::ManifestSignature) {
+        if !matches!(
+            facts.kind,
+            Kind::Clock | Kind::Lost | Kind::ManifestSignature | Kind::Signer
+        ) {
             return;
         }
         // It was read before: this cannot fail.
         let Ok(record) = serde_json::from_slice::<Record>(payload) else {
             return;
         };
+        if facts.kind == Kind::Signer {
+            self.told.extend(Told::of(&record));
+            return;
+        }
         let detail = |name: &str| record.event.detail.get(name);
         if facts.kind == Kind::ManifestSignature {
             let done = matches!(record.event.decision, None | Some(Decision::Allowed));
@@ -140,6 +153,7 @@ impl Stretch {
                 .and_then(Hash::parse);
             let manifested = hash.filter(|_| done).map(|hash| Manifested {
                 id: facts.id,
+                seq: facts.seq,
                 hash,
                 signer_id: record.event.signer_id,
                 recorded: facts.recorded,

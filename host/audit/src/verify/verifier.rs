@@ -9,6 +9,7 @@ use super::against::{Against, Kept, other_log};
 use super::ids::Ids;
 use super::problem::{Code, Problem, Remark};
 use super::report::Report;
+use super::retirement::{Doubt, Retirements};
 use super::signed;
 use super::stretch::{Link, Manifested, Stretch};
 use crate::checkpoint::Note;
@@ -50,6 +51,8 @@ struct SignedRow {
     hash: Option<Hash>,
     signer_id: String,
     made: Option<Time>,
+    /// What is left to be judged of the signature.
+    doubt: Option<Doubt>,
 }
 
 impl SignedRow {
@@ -59,6 +62,7 @@ impl SignedRow {
             hash: hash.ok().map(Hash),
             signer_id: row.signer_id.clone(),
             made: Time::parse(&row.signed_at),
+            doubt: None,
         }
     }
 
@@ -91,6 +95,7 @@ pub struct Verifier {
     signed_manifests: Option<HashMap<Uuid, SignedRow>>,
     /// What events say was signed, by their ids.
     recorded_manifests: HashMap<Uuid, Manifested>,
+    retirements: Retirements,
     remarks: Vec<Remark>,
     remarked: u64,
     problems: Vec<Problem>,
@@ -123,6 +128,7 @@ impl Verifier {
             manifests: 0,
             signed_manifests: None,
             recorded_manifests: HashMap::new(),
+            retirements: Retirements::default(),
             remarks: Vec::new(),
             remarked: 0,
             problems,
@@ -173,6 +179,7 @@ impl Verifier {
         self.remarked += stretch.remarks.len() as u64;
         let room = MOST.saturating_sub(self.remarks.len());
         self.remarks.extend(stretch.remarks.into_iter().take(room));
+        self.retirements.take(stretch.told);
         let manifested = stretch.manifests.into_iter();
         self.recorded_manifests
             .extend(manifested.map(|manifested| (manifested.id, manifested)));
@@ -201,7 +208,7 @@ impl Verifier {
     /// A checkpoint of the log; `head` is what the log has at its size.
     fn checkpoint(&mut self, stored: &StoredNote, head: Option<Head>) {
         self.checkpoints += 1;
-        let (note, signed) = match self.note(stored) {
+        let (note, signed, doubt) = match self.note(stored) {
             Ok(read) => read,
             Err(problem) => return self.problem(problem),
         };
@@ -236,13 +243,14 @@ impl Verifier {
             return self.problem(Problem::at(size, Code::CheckpointTime, detail));
         }
         self.last_made = self.last_made.max(made);
-        if signed {
+        let name = format!("the checkpoint over {size} events");
+        if signed && self.retirements.is_sure(doubt.as_ref(), size, &name) {
             self.covered = Some(size);
         }
     }
 
-    /// Reads a checkpoint, and whether its signature was verified.
-    fn note(&mut self, stored: &StoredNote) -> Result<(Note, bool), Problem> {
+    /// Reads a checkpoint, and whether its signature was verified; and what is left to be judged of that.
+    fn note(&mut self, stored: &StoredNote) -> Result<(Note, bool, Option<Doubt>), Problem> {
         let size = stored.size;
         let problem = |code, detail: String| {
             Problem::at(size, code, format!("the checkpoint over {size} events {detail}"))
@@ -262,16 +270,15 @@ impl Verifier {
             let detail = other_log(origin, &checkpoint.origin);
             return Err(problem(Code::CheckpointOrigin, detail));
         }
-        let signer = self
+        let verified = self
             .against
             .registry
             .as_ref()
-            .map(|registry| signed::signer(&note, registry));
-        let signed = signer
+            .map(|registry| signed::checkpoint(&note, registry));
+        let verified = verified
             .transpose()
-            .map_err(|(code, detail)| problem(code, detail))?
-            .is_some();
-        Ok((note, signed))
+            .map_err(|(code, detail)| problem(code, detail))?;
+        Ok((note, verified.is_some(), verified.flatten()))
     }
 
     /// Compares what was kept outside with the events that were just taken, and with the checkpoints over them.
@@ -307,7 +314,8 @@ impl Verifier {
                 return Some(Problem::at(size, Code::CheckpointDiffers, detail));
             }
         }
-        if kept.signed {
+        let doubt = kept.doubt.and_then(|place| self.against.doubts.get(place));
+        if kept.signed && self.retirements.is_sure(doubt, size, &name) {
             self.covered = self.covered.max(Some(size));
         }
         None
@@ -358,19 +366,21 @@ impl Verifier {
     pub fn take_manifest(&mut self, row: &ManifestRow) {
         self.manifests += 1;
         let id = Uuid::from_slice(&row.id).unwrap_or_default();
-        let signed = SignedRow::of(row);
-        let (hash, made) = (signed.hash, signed.made);
-        self.signed_manifests.get_or_insert_default().insert(id, signed);
-        let (Some(hash), Some(made)) = (hash, made) else {
-            let detail = "has no hash of 32 bytes, or no time";
-            return self.problem(of_manifest(id, Code::ManifestSignature, detail));
-        };
-        if let Some(registry) = &self.against.registry
-            && let Err((code, detail)) =
-                signed::manifest(registry, &row.signer_id, &hash.0, &row.signature, made)
-        {
-            self.problem(of_manifest(id, code, &detail));
+        let mut signed = SignedRow::of(row);
+        match (signed.hash, signed.made, &self.against.registry) {
+            (Some(hash), Some(made), Some(registry)) => {
+                match signed::manifest(registry, &row.signer_id, &hash.0, &row.signature, made) {
+                    Ok(doubt) => signed.doubt = doubt,
+                    Err((code, detail)) => self.problem(of_manifest(id, code, &detail)),
+                }
+            }
+            (Some(_), Some(_), None) => {}
+            _ => {
+                let detail = "has no hash of 32 bytes, or no time";
+                self.problem(of_manifest(id, Code::ManifestSignature, detail));
+            }
         }
+        self.signed_manifests.get_or_insert_default().insert(id, signed);
     }
 
     /// Whether events tell of signatures of manifests that were not taken.
@@ -448,6 +458,13 @@ impl Verifier {
             self.problems
                 .push(Problem::at(twice.second, Code::EventDuplicate, detail));
         }
+        for (id, row) in self.signed_manifests.iter().flatten() {
+            if let (Some(doubt), Some(event)) = (&row.doubt, self.recorded_manifests.get(id)) {
+                self.retirements
+                    .manifest(doubt, event.seq, format!("the manifest signature {id}"));
+            }
+        }
+        self.problems.extend(self.retirements.problems().take(MOST));
         if !self.broken {
             let beyond = self.against.kept.get(self.next_kept..).unwrap_or_default();
             let cut = beyond

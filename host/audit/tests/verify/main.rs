@@ -14,4 +14,5 @@ mod living;
 mod manifests;
 mod postgres;
 mod reading;
+mod retirements;
 mod support;

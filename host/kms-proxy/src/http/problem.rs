@@ -73,7 +73,9 @@ impl Refusal {
             Self::BadRequest(how) => Some(how),
             Self::Forbidden => Some("this caller may read, not sign"),
             Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
-            Self::Use => Some("this signer does not sign what the payload could be taken for: see its `uses`"),
+            Self::Use => {
+                Some("the `uses` of this signer do not permit the payload")
+            }
             Self::TooLarge => Some("a payload has 1 MiB at most"),
             _ => None,
         }

@@ -34,7 +34,10 @@ fn with(section: &str, content: &str) -> String {
         ("listen", "127.0.0.1:0"),
         ("callers", "{gate: {env: TOKEN}}"),
         ("token", "{module: m.so, label: t, pin: {env: PIN}}"),
-        ("signers", "{a: {label: key-a}, b: {label: key-b, uses: [checkpoint]}}"),
+        (
+            "signers",
+            "{a: {label: key-a}, b: {label: key-b, uses: [checkpoint]}}",
+        ),
         ("current", "a"),
     ] {
         let content = if name == section { content } else { usual };
@@ -86,12 +89,15 @@ fn what_is_written_and_what_is_not() {
     );
     assert_eq!(
         signers,
-        &[("a", "key-a", None), ("b", "key-b", Uses::read(["checkpoint"]).ok())]
-            .map(|(id, label, uses)| {
-                let label = label.to_owned();
-                (id.to_owned(), KeyOf { label, uses })
-            })
-            .into()
+        &[
+            ("a", "key-a", None),
+            ("b", "key-b", Uses::read(["checkpoint"]).ok())
+        ]
+        .map(|(id, label, uses)| {
+            let label = label.to_owned();
+            (id.to_owned(), KeyOf { label, uses })
+        })
+        .into()
     );
     assert_eq!((current.as_str(), *lenient), ("a", false));
     assert_eq!(

@@ -27,7 +27,7 @@ enum Format {
     /// A table
     #[default]
     Text,
-    /// One JSON document: signers, each with id, state, public_key, status, uses, valid_from, valid_until
+    /// One JSON document: signers, each with id, state, public_key, status, uses, valid_from, valid_until, retired_at
     Json,
 }
 
@@ -48,6 +48,7 @@ struct Row {
     uses: Vec<&'static str>,
     valid_from: Option<String>,
     valid_until: Option<String>,
+    retired_at: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Output> {
@@ -74,6 +75,7 @@ fn rows(registry: &Registry, now: SystemTime) -> Vec<Row> {
         uses: signer.uses().iter().map(Use::name).collect(),
         valid_from: signer.valid_from.map(written),
         valid_until: signer.valid_until.map(written),
+        retired_at: signer.retired_at.map(written),
     };
     registry.iter().map(row).collect()
 }
@@ -106,12 +108,13 @@ fn table(rows: &[Row], paint: Paint) -> String {
             "retired" => state,
             _ => paint.warning(&state),
         };
-        let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+        let time = |time: Option<&String>| time.map_or("-", String::as_str).to_owned();
         text += &format!(
             "{:widest$}  {state}  {:20}  {:20}  {:uses$}  {}\n",
             row.id,
-            time(&row.valid_from),
-            time(&row.valid_until),
+            time(row.valid_from.as_ref()),
+            // A table has room for the end, not for the microsecond.
+            time(row.valid_until.as_ref().or(row.retired_at.as_ref())),
             names(row),
             row.public_key
         );

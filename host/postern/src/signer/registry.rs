@@ -31,7 +31,8 @@ impl Optional {
     /// The file's name and the registry in it.
     pub(super) fn read(&self) -> Result<(String, Registry)> {
         let file = self.registry.clone();
-        let file = file.ok_or_else(|| anyhow!("say which registry has the signer: --registry signers.toml"))?;
+        let file =
+            file.ok_or_else(|| anyhow!("say which registry has the signer: --registry signers.toml"))?;
         let registry = Registry::read(&file)?;
         Ok((file.display().to_string(), registry))
     }
@@ -119,5 +120,10 @@ pub(super) fn moment(since: Duration) -> Result<SystemTime> {
 
 /// A moment as it is written.
 pub(super) fn written(moment: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(moment).to_string()
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    if since.subsec_micros() == 0 {
+        humantime::format_rfc3339_seconds(moment).to_string()
+    } else {
+        humantime::format_rfc3339_micros(moment).to_string()
+    }
 }

@@ -12,13 +12,16 @@ use crate::time;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     postern signer retire kernel-2026 --registry signers.toml\n  \
-    postern signer retire kernel-2026 --at 2026-11-20T18:30:00Z        its key was no longer safe from then on\n\n\
-    The signer stays in the registry: auditors verify with it what it signed before. For an end in the future, leave it \
-    active and set valid_until in the file.")]
+    postern signer retire kernel-2026 --at 2026-11-20T18:30:00Z --registry signers.toml\n                    \
+    its key was no longer safe from then on\n\n\
+    The signer stays in the registry: auditors verify with it what it signed before. Hosts write its retirement into the \
+    audit log, and in the log what stands before that counts. For an end in the future, leave it active and set \
+    valid_until in the file.")]
 pub(crate) struct Args {
     /// The signer's id
     id: String,
-    /// Until when its signatures count, if not until now
+    /// From when on none of its signatures counts, wherever it stands; unless given, it is retired now, and what it has
+    /// signed counts
     #[arg(long, value_name = "TIME", value_parser = time::instant)]
     at: Option<Duration>,
     #[command(flatten)]
@@ -27,26 +30,27 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Output> {
     let now = SystemTime::now();
-    let at = args.at.map(moment).transpose()?.unwrap_or(now);
+    let at = args.at.map(moment).transpose()?;
     ensure!(
-        at <= now,
+        at.is_none_or(|at| at <= now),
         "--at is in the future, and a retired signer signs no more from now on: set valid_until in {} instead",
         args.registry.name()
     );
-    args.registry
-        .change(|text| postern_signers::retire(text, &args.id, at))?;
+    args.registry.change(|text| match at {
+        Some(at) => postern_signers::retire(text, &args.id, at),
+        None => postern_signers::retire_now(text, &args.id, now),
+    })?;
 
-    let until = args
-        .registry
-        .read()?
-        .get(&args.id)
-        .and_then(|signer| signer.valid_until)
-        .unwrap_or(at);
+    let registry = args.registry.read()?;
+    let until = registry.get(&args.id).and_then(|signer| signer.valid_until);
+    let counts = match until {
+        Some(until) if until <= now => format!("What it signed before {} still counts", written(until)),
+        _ => "What it has signed still counts".to_owned(),
+    };
     Ok(Output::ok(format!(
-        "{} {} in {}\nWhat it signed before {} still counts; nothing else does. {RELOAD}\n",
+        "{} {} in {}\n{counts}; nothing else does. {RELOAD}\n",
         Paint::stdout().good("Retired"),
         args.id,
         args.registry.name(),
-        written(until),
     )))
 }

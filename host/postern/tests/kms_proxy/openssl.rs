@@ -64,11 +64,12 @@ async fn openssl_verifies_what_is_signed() {
         }
     }
     let shown: serde_json::Value = serde_json::from_str(&caller.get("/signers").await.unwrap().text).unwrap();
+    let all = ["payload", "manifest", "checkpoint", "rotation"];
     assert_eq!(
         shown,
         json!({"signers": [
-            {"signer_id": "kernel-2025", "public_key": proxy.public_key("kernel-2025"), "current": false},
-            {"signer_id": "kernel-2026", "public_key": proxy.public_key("kernel-2026"), "current": true},
+            {"signer_id": "kernel-2025", "public_key": proxy.public_key("kernel-2025"), "uses": all, "current": false},
+            {"signer_id": "kernel-2026", "public_key": proxy.public_key("kernel-2026"), "uses": all, "current": true},
         ]})
     );
 }

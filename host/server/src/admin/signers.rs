@@ -24,6 +24,8 @@ struct Listed {
     valid_from: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_until: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Time>,
 }
 
 fn absent() -> Response {
@@ -46,6 +48,7 @@ pub(super) async fn list(State(desk): State<Desk>) -> Response {
             uses: signer.uses().iter().map(Use::name).collect(),
             valid_from: signer.valid_from.map(Time::of),
             valid_until: signer.valid_until.map(Time::of),
+            retired_at: signer.retired_at.map(Time::of),
         })
         .collect();
     json(StatusCode::OK, &all)
