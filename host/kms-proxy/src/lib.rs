@@ -11,6 +11,7 @@ mod audit;
 mod http;
 mod keyring;
 mod listen;
+pub mod memory;
 mod metrics;
 mod pool;
 mod proxy;

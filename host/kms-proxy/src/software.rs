@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_compact::{KeyPair, SecretKey, Seed};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// Read or written by anybody but its owner.
 const OTHERS: u32 = 0o077;
@@ -35,9 +36,9 @@ pub(crate) fn key(file: Option<&Path>) -> Result<KeyPair, SoftwareError> {
             reason,
         }),
         None => {
-            let mut seed = [0; Seed::BYTES];
-            getrandom::fill(&mut seed)?;
-            Ok(KeyPair::from_seed(Seed::new(seed)))
+            let mut seed = Zeroizing::new([0; Seed::BYTES]);
+            getrandom::fill(&mut *seed)?;
+            Ok(KeyPair::from_seed(Seed::new(*seed)))
         }
     }
 }
@@ -51,7 +52,7 @@ fn read(path: &Path) -> Result<KeyPair, String> {
     if found.len() > LONGEST {
         return Err(format!("is larger than {LONGEST} bytes: that is no key"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| error.to_string())?);
     let secret = SecretKey::from_pem(&text)
         .map_err(|_| "holds no Ed25519 private key in PEM; `postern policy keygen` makes one".to_owned())?;
     Ok(KeyPair {

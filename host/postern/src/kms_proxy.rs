@@ -64,6 +64,9 @@ impl Serve {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
+    // Before the PIN is read, whatever it is read for.
+    postern_kms_proxy::memory::protect()
+        .context("cannot keep this process's memory out of core dumps and from other processes")?;
     match (&args.command, &args.serve) {
         (Some(Command::Keygen(args)), _) => keygen::run(args),
         (None, Some(args)) => start(args),

@@ -222,6 +222,12 @@ impl KmsProxy {
         self.child.take().ok_or_else(gone)?.wait()
     }
 
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Ends it as `kill -9` does: without a word.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

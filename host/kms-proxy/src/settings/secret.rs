@@ -1,10 +1,12 @@
 //! Secrets that settings name: in the environment, or in a file.
 
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use postern_gate::config::ConfigErrors;
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 /// Read and written by anybody.
 const OTHERS: u32 = 0o007;
@@ -24,11 +26,13 @@ pub(super) fn in_variable(
         errors.add(at, message);
         return None;
     }
-    let value = variable(name).filter(|value| !value.is_empty());
+    // Copied once more, into a string that is wiped when it goes, and wiped here.
+    let value = variable(name).map(Zeroizing::new);
+    let value = value.filter(|value| !value.is_empty());
     if value.is_none() {
         errors.add(at, format!("{name} is not set"));
     }
-    value.map(SecretString::from)
+    value.map(|value| SecretString::from(value.as_str()))
 }
 
 /// The secret in a file, without the end of its line; the errors are told at `at`.
@@ -50,7 +54,13 @@ fn read(file: &Path) -> Result<SecretString, String> {
     if found.len() > LONGEST {
         return Err(format!("is larger than {LONGEST} bytes: that is no PIN"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    // With room for all of it from the start: one that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(
+        usize::try_from(LONGEST).unwrap_or_default() + 1,
+    ));
+    std::fs::File::open(file)
+        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+        .map_err(|error| error.to_string())?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err("is empty".to_owned()),
         secret => Ok(SecretString::from(secret)),

@@ -153,3 +153,13 @@ fn two_tokens_of_one_label_are_told_apart_by_serial() {
     results.sort_unstable();
     assert_eq!(results, ["no key", "serves"]);
 }
+
+/// A core dump would hold the PIN.
+#[test]
+fn it_leaves_no_core_dump() {
+    let proxy = KmsProxy::start(binary(), &["a"]).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", proxy.id().unwrap())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = core.unwrap().split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{limits}");
+}
