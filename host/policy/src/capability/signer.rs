@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use ed25519_compact::{KeyPair, Seed};
+use postern_signers::{Use, Uses};
 
 use crate::contract::signer::{self, Error};
 
@@ -42,13 +43,16 @@ pub trait Signer: fmt::Debug + Send + Sync {
     fn sign<'a>(&'a self, asker: Asker<'a>, payload: &'a [u8]) -> Signing<'a>;
 }
 
-/// Signs with a key of no worth, under the id `rehearsal`: for the cases of modules, and for policies that are tried
-/// outside a host.
+/// Signs with a key that everybody knows, under the id `rehearsal`: for the cases of modules, and for policies that are
+/// tried outside a host. It refuses the payloads that a host refuses.
 #[derive(Debug, Clone, Copy)]
 pub struct Rehearsal;
 
 impl Signer for Rehearsal {
     fn sign<'a>(&'a self, _: Asker<'a>, payload: &'a [u8]) -> Signing<'a> {
+        if !Uses::from(Use::Payload).permit(payload) {
+            return Box::pin(std::future::ready(Err("payload_reserved".to_owned())));
+        }
         let key = KeyPair::from_seed(Seed::new([0; 32])).sk;
         let signature = Signature {
             bytes: key.sign(payload, None).to_vec(),
@@ -89,5 +93,22 @@ impl signer::Host for State {
             Ok(Signature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
             Err(reason) => Err(Error::Unavailable(reason)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rehearsal_signs_what_a_host_would() {
+        let asker = Asker {
+            policy: "p",
+            request_id: "r",
+        };
+        let signed = Rehearsal.sign(asker, b"payload").await.unwrap();
+        assert_eq!((signed.signer_id.as_str(), signed.bytes.len()), ("rehearsal", 64));
+        let note = b"postern/audit\n7\nn4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\n";
+        assert_eq!(Rehearsal.sign(asker, note).await.unwrap_err(), "payload_reserved");
     }
 }
