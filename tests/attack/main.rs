@@ -17,3 +17,4 @@ mod waiting;
 mod hanging_files;
 mod hostile_components;
 mod replayed_manifests;
+mod signing_oracle;

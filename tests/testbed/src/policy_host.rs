@@ -208,6 +208,18 @@ impl PolicyHost {
         Ok(())
     }
 
+    /// Has it read its settings again.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run, or cannot be told to.
+    pub fn reload(&self) -> io::Result<()> {
+        let gone = || io::Error::other("the policy host does not run");
+        let id = self.child.as_ref().ok_or_else(gone)?.id();
+        let status = Command::new("kill").arg("-HUP").arg(id.to_string()).status()?;
+        if status.success() { Ok(()) } else { Err(gone()) }
+    }
+
     /// Where gates reach it over TCP.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
