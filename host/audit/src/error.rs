@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{Hash, Invalid};
+use uuid::Uuid;
+
+use crate::{Hash, Invalid, PostgresUrlError};
 
 /// Why a log is not opened. Nothing was written to it.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +77,9 @@ pub enum StoreError {
     /// It does not answer.
     #[error("no answer within {0} s")]
     Slow(u64),
-    /// The URL is none. It is not repeated: a password may stand in it.
-    #[error("the URL is not one of Postgres (postgres://user:password@host/database)")]
-    Url,
+    /// The URL names no store that may be used. It is not repeated: a password may stand in it.
+    #[error(transparent)]
+    Url(PostgresUrlError),
     /// The server does not keep what it says it keeps.
     #[error("the Postgres server has `fsync = off`: what it commits can be lost; set it to on")]
     Volatile,
@@ -87,6 +89,9 @@ pub enum StoreError {
     /// The file went away under this process.
     #[error("{0} was deleted or replaced while it was written to; what follows would be lost")]
     Gone(PathBuf),
+    /// Somebody else wrote to a file, or cut it.
+    #[error("{0} was changed by another process between two commits: it was cut short or written to")]
+    Touched(PathBuf),
     /// The store no longer holds what was written to it.
     #[error(
         "event {0} is not in the store as it was written: the log was cut or replaced; keep a copy and run `postern audit verify`"
@@ -122,6 +127,14 @@ pub enum AppendError {
         #[source]
         reason: Invalid,
     },
+    /// An id that another event has already. Nothing was written.
+    #[error("event {at} of the call: another event has the id {id} already")]
+    Conflict {
+        /// Its place in the call, from 0.
+        at: usize,
+        /// The id.
+        id: Uuid,
+    },
 }
 
 impl AppendError {
@@ -133,6 +146,7 @@ impl AppendError {
             Self::Late => "audit_late",
             Self::Unavailable(_) => "audit_unavailable",
             Self::Invalid { .. } => "audit_invalid",
+            Self::Conflict { .. } => "audit_conflict",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use crate::conflict::Known;
 use crate::{
     Checkpoint, Entry, Event, Hash, Head, ManifestSignature, Note, OpenError, Receipt, Store, StoreError,
     Time,
@@ -41,8 +42,8 @@ pub(crate) async fn open(store: &Store) -> Result<Backend, OpenError> {
 
 /// A row of `audit_events`: its number, its hash and when it was recorded.
 type HeadRow = (i64, Vec<u8>, String);
-/// A row of `audit_events`: its id, its number and its hash.
-type KnownRow = (Uuid, i64, Vec<u8>);
+/// A row of `audit_events`: its id, its number, its hash and its payload.
+type KnownRow = (Uuid, i64, Vec<u8>, String);
 
 impl Backend {
     /// Connects if there is no connection; tells whether there was none.
@@ -61,6 +62,23 @@ impl Backend {
         }
     }
 
+    /// An error if somebody changed the store's files since the last commit. Waits for nothing.
+    pub(crate) fn is_intact(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.is_intact(),
+            // Its server looks after its files.
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Leaves the store so that it can be copied, and gives up the connection.
+    pub(crate) async fn close(&mut self) {
+        if let Self::Sqlite(store) = self {
+            store.settle().await;
+        }
+        self.disconnect().await;
+    }
+
     /// Begins a transaction in which nobody else appends, and tells the head.
     pub(crate) async fn begin(&mut self) -> Result<Head, StoreError> {
         let row = match self {
@@ -70,15 +88,16 @@ impl Backend {
         row.map_or(Ok(Head::EMPTY), head)
     }
 
-    /// Which of these events are in the log, and where.
-    pub(crate) async fn known(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Receipt>, StoreError> {
+    /// Which of these events are in the log, where, and what they are.
+    pub(crate) async fn known(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, StoreError> {
         let rows = match self {
             Self::Sqlite(store) => store.known(ids).await?,
             Self::Postgres(store) => store.known(ids).await?,
         };
-        let known = rows.into_iter().map(|(id, seq, hash)| {
+        let known = rows.into_iter().map(|(id, seq, hash, payload)| {
             let (seq, hash) = place(seq, &hash)?;
-            Ok((id, Receipt { seq, hash }))
+            let receipt = Receipt { seq, hash };
+            Ok((id, Known { receipt, payload }))
         });
         known.collect()
     }

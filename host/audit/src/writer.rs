@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::conflict::{Conflict, conflicts};
 use crate::link::{Links, link};
 use crate::log::{Clock, own};
 use crate::queue::{Item, Job, Message, Messages, Shared};
@@ -23,6 +24,8 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Between a failure and the next try: twice as long after each.
 const BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// How often it is seen whether the store is intact while nothing is written.
+const LOOK: Duration = Duration::from_secs(1);
 /// A clock that goes back by less is corrected, not set.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -85,7 +88,7 @@ impl Writer {
                 Err(error) => self.failed(&error, now).await,
             }
         }
-        self.backend.disconnect().await;
+        self.backend.close().await;
     }
 
     /// Waits until there is something to write; false at the end.
@@ -110,7 +113,17 @@ impl Writer {
                     None => self.ended = true,
                 },
                 () = self.shared.wake.notified() => {}
+                () = sleep(LOOK) => self.look().await,
             }
+        }
+    }
+
+    /// Sees whether the store is still what it was left as: who cut it while nothing is written would be noticed by the
+    /// next event only.
+    async fn look(&mut self) {
+        if let Err(error) = self.backend.is_intact() {
+            let now = self.clock.now();
+            self.failed(&error, now).await;
         }
     }
 
@@ -180,9 +193,12 @@ impl Writer {
         if head.size < last.size || (head.size == last.size && head.hash != last.hash) {
             return Err(StoreError::Cut(last.size));
         }
-        let items: Vec<&Item> = self.batch.iter().flat_map(|job| &job.items).collect();
-        let ids: Vec<_> = items.iter().map(|item| item.event.id).collect();
+        let items = self.batch.iter().flat_map(|job| &job.items);
+        let ids: Vec<_> = items.map(|item| item.event.id).collect();
         let known = self.backend.known(&ids).await?;
+        self.refuse(&conflicts(&self.batch, &known));
+        let known = known.into_iter().map(|(id, known)| (id, known.receipt)).collect();
+        let items: Vec<&Item> = self.batch.iter().flat_map(|job| &job.items).collect();
         let mut links = link(head, now, items.iter().map(|item| &item.event), known);
         self.backend.insert(std::mem::take(&mut links.entries)).await?;
         for Item { event, manifest } in items {
@@ -195,6 +211,24 @@ impl Writer {
         }
         self.backend.commit().await?;
         Ok((head, links))
+    }
+
+    /// Turns away the jobs in which an event has another's id.
+    fn refuse(&mut self, conflicts: &[Conflict]) {
+        // The last first, so that the places of those before it stay.
+        for Conflict { job, at, id } in conflicts.iter().rev().copied() {
+            let Some(job) = self.batch.remove(job) else {
+                continue;
+            };
+            tracing::error!(%id, "an event was not taken into the audit log: another one has its id");
+            match job.caller {
+                // Who asked may have gone.
+                Some(caller) => drop(caller.reply.send(Err(AppendError::Conflict { at, id }))),
+                None => self
+                    .shared
+                    .lose(u64::try_from(job.items.len()).unwrap_or(u64::MAX)),
+            }
+        }
     }
 
     fn acknowledge(&mut self, before: Head, links: &Links) {

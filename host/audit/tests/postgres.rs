@@ -232,7 +232,7 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
     let wrong = Log::open(none, Signer::new(), Metrics::default())
         .await
         .unwrap_err();
-    assert!(matches!(wrong, OpenError::Store(StoreError::Url)), "{wrong}");
+    assert!(matches!(wrong, OpenError::Store(StoreError::Url(_))), "{wrong}");
     assert!(!wrong.to_string().contains("secret"));
 }
 

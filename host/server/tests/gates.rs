@@ -320,6 +320,22 @@ async fn what_gates_tell_is_taken_once_and_checked() {
     let (status, answer) = post(address, "/v1/audit", &told(&[odd]), None).await;
     assert_eq!((status, answer), (200, json!({"durable": 1})));
 
+    // An id names one event: another under it is not said to be durable.
+    let mut other = event("request", ID);
+    other["subject"] = json!("mallory");
+    let fresh = event("request", "01890a5d-ac96-774b-bcce-b302099a8061");
+    let mut twice = fresh.clone();
+    twice["status"] = json!(599);
+    for events in [vec![other], vec![fresh, twice]] {
+        let (status, answer) = post(address, "/v1/audit", &told(&events), None).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (409, &json!("audit_conflict")),
+            "{answer}"
+        );
+    }
+    assert!(counted(&host, "request", 2).await);
+
     let with = |field: &str, value: Value| {
         let mut event = event("request", "01890a5d-ac96-774b-bcce-b302099a8059");
         event[field] = value;
@@ -438,4 +454,35 @@ async fn policies_get_signatures_if_they_are_granted_them() {
         "{faults}"
     );
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_is_cut_short_makes_the_host_unready_and_nothing_is_acknowledged() {
+    let desk = desk();
+    let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
+    let host = desk.try_start(&text).await.unwrap();
+    let address = &host.addresses()[0];
+    let (status, _) = post(address, "/v1/audit", &told(&[event("request", ID)]), None).await;
+    assert_eq!((status, get(&host, "/readyz").await.status), (200, 200));
+    let wal = std::fs::OpenOptions::new()
+        .write(true)
+        .open(desk.path("audit.db-wal"))
+        .unwrap();
+    wal.set_len(wal.metadata().unwrap().len() / 2).unwrap();
+    // No event comes meanwhile.
+    let mut ready = get(&host, "/readyz").await;
+    for _ in 0..100 {
+        if ready.status == 503 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        ready = get(&host, "/readyz").await;
+    }
+    assert!(
+        ready.status == 503 && ready.body.contains("\"audit\""),
+        "{ready:?}"
+    );
+    let late = event("request", "01890a5d-ac96-774b-bcce-b302099a8062");
+    let (status, answer) = post(address, "/v1/audit", &told(&[late]), None).await;
+    assert_eq!(status, 503, "{answer}");
 }

@@ -14,6 +14,8 @@ pub(super) struct Files {
     database: Identity,
     /// Known once there is one.
     wal: Option<Identity>,
+    /// What the database and its write-ahead log were like after the last commit.
+    left: Option<[Option<Content>; 2]>,
     /// Held until the process ends, however it ends.
     _lock: File,
 }
@@ -23,6 +25,13 @@ pub(super) struct Files {
 struct Identity {
     device: u64,
     inode: u64,
+}
+
+/// Changes whenever somebody writes to a file or cuts it short. The time is the one that nobody can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Content {
+    length: u64,
+    changed: (i64, i64),
 }
 
 /// May be written to by the group or by all.
@@ -49,6 +58,7 @@ impl Files {
             path: path.to_owned(),
             database: Identity::of(&found),
             wal: None,
+            left: None,
             _lock: file,
         })
     }
@@ -73,9 +83,60 @@ impl Files {
         Ok(())
     }
 
+    /// An error if somebody changed the database or its write-ahead log since [`Self::leave`]. Only this process writes to
+    /// them, and only in a commit, so whoever did cut them short or wrote over them; SQLite would go on behind the gap and
+    /// report each commit as durable.
+    pub(super) fn untouched(&mut self) -> Result<(), StoreError> {
+        self.still_there()?;
+        let Some(left) = self.left else {
+            return Ok(());
+        };
+        let now = self.content();
+        for (place, path) in [self.path.clone(), beside(&self.path, "-wal")]
+            .into_iter()
+            .enumerate()
+        {
+            if left.get(place) != now.get(place) {
+                return Err(StoreError::Touched(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers what the files are like, after a commit.
+    pub(super) fn leave(&mut self) -> Result<(), StoreError> {
+        self.still_there()?;
+        let now = self.content();
+        // A write-ahead log is written over from its beginning, and never becomes shorter while it is open.
+        let shorter = |before: Option<Content>, now: Option<Content>| {
+            before.is_some_and(|before| now.is_none_or(|now| now.length < before.length))
+        };
+        if let (Some([_, before]), [_, wal]) = (self.left, now)
+            && shorter(before, wal)
+        {
+            return Err(StoreError::Touched(beside(&self.path, "-wal")));
+        }
+        self.left = Some(now);
+        Ok(())
+    }
+
+    fn content(&self) -> [Option<Content>; 2] {
+        [&self.path, &beside(&self.path, "-wal")].map(|path| Some(Content::of(&fs::metadata(path).ok()?)))
+    }
+
     /// The connection is given up: the write-ahead log may be another one next time.
     pub(super) fn forget_wal(&mut self) {
         self.wal = None;
+        self.left = None;
+    }
+}
+
+impl Content {
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            length: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
     }
 }
 
@@ -104,7 +165,7 @@ fn own() -> OpenOptions {
     options
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

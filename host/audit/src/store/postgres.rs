@@ -1,7 +1,6 @@
 //! Postgres: many hosts append to one chain. An advisory lock lets one transaction at a time read the head and write
 //! behind it; it is freed with the transaction, also when a host is gone.
 
-use std::str::FromStr as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{HeadRow, KnownRow};
-use crate::{Entry, Event, ManifestSignature, OpenError, StoreError};
+use crate::{Entry, Event, ManifestSignature, OpenError, StoreError, postgres_url};
 
 /// How long closing a connection may take.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -45,7 +44,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(url: &SecretString) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| StoreError::Url)?;
+        let options = postgres_url::options(url.expose_secret()).map_err(StoreError::Url)?;
         let mut store = Self {
             options: options
                 .application_name("postern-audit")
@@ -130,7 +129,8 @@ impl Postgres {
     }
 
     pub(super) async fn known(&mut self, ids: &[Uuid]) -> Result<Vec<KnownRow>, StoreError> {
-        let known = sqlx::query_as("SELECT id, seq, hash FROM audit_events WHERE id = ANY($1)").bind(ids);
+        let known =
+            sqlx::query_as("SELECT id, seq, hash, payload FROM audit_events WHERE id = ANY($1)").bind(ids);
         Ok(known.fetch_all(self.connection()?).await?)
     }
 

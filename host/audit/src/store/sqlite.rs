@@ -38,8 +38,13 @@ static INSERT: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
     )
 });
 
-static KNOWN: LazyLock<[(usize, SqlStr); 4]> =
-    LazyLock::new(|| statements("SELECT id, seq, hash FROM audit_events WHERE id IN (", "?", ")"));
+static KNOWN: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
+    statements(
+        "SELECT id, seq, hash, payload FROM audit_events WHERE id IN (",
+        "?",
+        ")",
+    )
+});
 
 /// A statement for each number of rows.
 fn statements(before: &str, row: &str, after: &str) -> [(usize, SqlStr); 4] {
@@ -68,6 +73,7 @@ impl Sqlite {
             store.disconnect().await;
             return Err(OpenError::Migration(error));
         }
+        store.files.leave()?;
         Ok(store)
     }
 
@@ -94,7 +100,7 @@ impl Sqlite {
             return Err(StoreError::Held);
         }
         self.connection = Some(connection);
-        self.files.still_there()?;
+        self.files.leave()?;
         Ok(true)
     }
 
@@ -108,6 +114,7 @@ impl Sqlite {
     }
 
     pub(super) async fn begin(&mut self) -> Result<Option<HeadRow>, StoreError> {
+        self.files.untouched()?;
         let connection = self.connection()?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let head = sqlx::query_as("SELECT seq, hash, recorded FROM audit_events ORDER BY seq DESC LIMIT 1");
@@ -184,7 +191,35 @@ impl Sqlite {
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(self.connection()?).await?;
-        self.files.still_there()
+        self.files.leave()
+    }
+
+    /// An error if the files were changed since the last commit.
+    pub(super) fn is_intact(&mut self) -> Result<(), StoreError> {
+        match self.connection {
+            Some(_) => self.files.untouched(),
+            None => self.files.still_there(),
+        }
+    }
+
+    /// Leaves one file that needs no other: the write-ahead log is carried over, and the header says that there is none.
+    /// So a copy that was made while this process wrote, and without the write-ahead log, can be told from a whole one.
+    pub(super) async fn settle(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        // A reader that has the file open keeps it as it is; the write-ahead log stays beside it then.
+        let settle = async {
+            sqlx::query("PRAGMA busy_timeout = 100")
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query("PRAGMA journal_mode = DELETE")
+                .execute(&mut *connection)
+                .await
+        };
+        if let Ok(Err(error)) = timeout(CLOSE, settle).await {
+            tracing::debug!(%error, "the audit store keeps its write-ahead log: someone reads it");
+        }
     }
 
     pub(super) async fn hash_at(&mut self, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {

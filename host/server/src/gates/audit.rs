@@ -59,6 +59,9 @@ pub(super) async fn events(
         Err(error @ AppendError::Invalid { .. }) => {
             problem(StatusCode::BAD_REQUEST, "bad_request", &error.to_string())
         }
+        Err(error @ AppendError::Conflict { .. }) => {
+            problem(StatusCode::CONFLICT, error.code(), &error.to_string())
+        }
         Err(error) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             error.code(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
-use postern_audit::{Checkpoint, Checkpoints, Settings, Store};
+use postern_audit::{Checkpoint, Checkpoints, Settings, Store, check_postgres_url};
 use postern_gate::config::{ConfigErrors, SecretRef, Span};
 use secrecy::SecretString;
 use url::Url;
@@ -187,7 +187,13 @@ fn sqlite(text: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Sto
 /// The URL is a secret, and not repeated.
 fn of_url(at: &str, url: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Some(Store::Postgres(SecretString::from(url)));
+        return match check_postgres_url(url) {
+            Ok(()) => Some(Store::Postgres(SecretString::from(url))),
+            Err(error) => {
+                errors.add(at, error.to_string());
+                None
+            }
+        };
     }
     if url.starts_with("sqlite:") && at.is_empty() {
         return sqlite(url, directory, errors);

@@ -403,3 +403,35 @@ fn bounds_on_connections_and_weights() {
         assert!(with(connections, weight).is_err(), "{connections} {weight}");
     }
 }
+
+#[test]
+fn an_audit_store_beyond_this_machine_wants_tls() {
+    let text = "listen: ['unix:a.sock']\naudit: {store: {postgres: {env: DB}}}";
+    for (url, expected) in [
+        ("postgres://u:hunter2@127.0.0.1/a", None),
+        ("postgres://u:hunter2@db/a", None),
+        ("postgres://u:hunter2@db/a?sslmode=disable", None),
+        ("postgres://u:hunter2@db/a?sslmode=prefer", Some("without TLS")),
+        (
+            "postgres://u:hunter2@db/a?sslpassword=hunter2",
+            Some("a parameter that is not known"),
+        ),
+        ("mysql://u:hunter2@db/a", Some("no URL of Postgres")),
+    ] {
+        let found = Settings::parse(text, Path::new("/"), &|name| {
+            (name == "DB").then(|| url.to_owned())
+        });
+        let issues = found.err().map_or_else(String::new, |errors| errors.to_string());
+        assert!(!issues.contains("hunter2"), "{issues}");
+        let about = issues
+            .lines()
+            .find(|line| line.contains("audit.store"))
+            .map(str::to_owned);
+        let fits = match (&about, expected) {
+            (None, None) => true,
+            (Some(about), Some(expected)) => about.contains(expected),
+            _ => false,
+        };
+        assert!(fits, "{url}: {issues}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Somebody changes the store of a log under the host that writes to it, or sends other events under ids that are taken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::time::Duration;
+
+use postern_audit::{AppendError, Event};
+use support::{chain, event, open, sqlite, until};
+
+fn cut(path: &Path, to: impl Fn(u64) -> u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(to(length)).unwrap();
+}
+
+/// How much of a file is left.
+type Cut = (&'static str, fn(u64) -> u64);
+const CUTS: [Cut; 3] = [
+    ("half", |length| length / 2),
+    ("all", |_| 0),
+    ("a byte", |length| length - 1),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_is_cut_short_is_noticed_and_nothing_more_is_acknowledged() {
+    for (name, length) in CUTS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.db");
+        let mut settings = sqlite(&path);
+        settings.deadline = Duration::from_millis(300);
+        let log = open(settings).await;
+        for number in 0..40 {
+            log.append(event(format!("/{number}"))).await.unwrap();
+        }
+        cut(&directory.path().join("audit.db-wal"), length);
+        // Also while nothing is written: this is what readiness asks for.
+        until(name, || log.state().problem.is_some()).await;
+        for _ in 0..3 {
+            let refused = log.append(event("/behind the gap")).await.unwrap_err();
+            assert_eq!(refused.code(), "audit_unavailable", "{name}: {refused}");
+        }
+        let problem = log.state().problem.unwrap();
+        // Where the tables themselves were in what was cut off, these are missed.
+        let missed = ["is not in the store as it was written", "no such table"];
+        assert!(
+            missed.iter().any(|what| problem.reason.contains(what)),
+            "{name}: {problem:?}"
+        );
+        drop(log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_right_before_an_event_is_noticed_before_it_is_acknowledged() {
+    for (name, length) in CUTS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.db");
+        let mut settings = sqlite(&path);
+        settings.deadline = Duration::from_millis(300);
+        let log = open(settings).await;
+        for number in 0..40 {
+            log.append(event(format!("/{number}"))).await.unwrap();
+        }
+        cut(&directory.path().join("audit.db-wal"), length);
+        let refused = log.append(event("/behind the gap")).await.unwrap_err();
+        assert_eq!(refused.code(), "audit_unavailable", "{name}: {refused}");
+        drop(log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_touches_the_file_stops_nothing_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    log.append(event("/before")).await.unwrap();
+    let wal = directory.path().join("audit.db-wal");
+    let mode = fs::metadata(&wal).unwrap().permissions();
+    fs::set_permissions(&wal, mode).unwrap();
+    log.append(event("/after")).await.unwrap();
+    log.close().await;
+    let rows = chain(&path).await;
+    let paths: Vec<_> = rows
+        .iter()
+        .map(|row| row.text("path"))
+        .filter(|path| !path.is_empty())
+        .collect();
+    assert_eq!(paths, ["/before", "/after"]);
+}
+
+fn under(id: &Event, path: &str) -> Event {
+    Event {
+        id: id.id,
+        ..event(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_names_one_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    let first = event("/first");
+    let conflict = |at| AppendError::Conflict { at, id: first.id };
+    // Twice in one call: as it is, once; as another, not at all.
+    let receipts = log.append_all(vec![first.clone(), first.clone()]).await.unwrap();
+    assert_eq!(receipts[0], receipts[1]);
+    let other = event("/other");
+    let refused = log
+        .append_all(vec![other.clone(), under(&other, "/changed")])
+        .await
+        .unwrap_err();
+    assert_eq!(refused, AppendError::Conflict { at: 1, id: other.id });
+    // Against what is in the log.
+    assert_eq!(
+        log.append(first.clone()).await.unwrap(),
+        receipts[0],
+        "told again"
+    );
+    assert_eq!(log.append(under(&first, "/changed")).await, Err(conflict(0)));
+    let batch = vec![event("/beside"), under(&first, "/changed")];
+    assert_eq!(log.append_all(batch).await, Err(conflict(1)));
+    // Against another call of the same commit.
+    let (one, two) = (event("/one"), event("/two"));
+    let calls = (0..64).map(|number| {
+        let (log, event) = (
+            log.clone(),
+            under(&one, if number == 0 { "/one" } else { "/changed" }),
+        );
+        async move { log.append(event).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(
+        taken == 1 || taken == 63,
+        "{taken}: one event or the other, told as often as it was"
+    );
+    // What was refused leaves nothing behind, and takes no id.
+    log.append(under(&other, "/changed")).await.unwrap();
+    log.append(two).await.unwrap();
+    // A number that comes back otherwise is the same.
+    let mut number = event("/number");
+    number.detail.insert("n".into(), serde_json::json!(1.0));
+    log.append(number.clone()).await.unwrap();
+    log.append(number).await.unwrap();
+    log.close().await;
+    let rows = chain(&path).await;
+    assert!(!rows.iter().any(|row| row.text("path") == "/beside"));
+    assert_eq!(rows.iter().filter(|row| row.id == first.id).count(), 1);
+}
