@@ -1,6 +1,7 @@
 //! The handle: what the rest of the host sees of the log.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,12 +11,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::checkpointer::{CheckpointSigner, Checkpointer};
-use crate::outside;
+use crate::outside::{self, Fault, Kept};
 use crate::queue::{Caller, Item, Job, Message, Problem, Shared};
 use crate::store::{self, Backend};
 use crate::writer::Writer;
 use crate::{
-    AppendError, Checkpoint, Event, Hash, Head, Invalid, Kind, Metrics, OpenError, Settings, StoreError, Time,
+    AppendError, Checkpoint, Decision, Event, Hash, Head, Invalid, Kind, Metrics, OpenError, Settings, Store,
+    StoreError, Time,
 };
 
 /// How long opening a store may take, migrations included.
@@ -140,10 +142,12 @@ impl Log {
     ) -> Result<Self, OpenError> {
         check(&settings)?;
         let opened = timeout(OPEN_LIMIT, open(&settings)).await;
-        let (backend, head, checkpoint) = opened.map_err(|_| StoreError::Slow(OPEN_LIMIT.as_secs()))??;
+        let opened = opened.map_err(|_| StoreError::Slow(OPEN_LIMIT.as_secs()))??;
+        let (backend, head, checkpoint, fault) = opened;
         let shared = Shared::new(metrics, settings.buffer, head, checkpoint);
         let (messages, receiver) = mpsc::unbounded_channel();
         let deadline = settings.deadline;
+        let host = settings.host.clone();
         let checkpointer = Checkpointer::new(
             &settings,
             signer,
@@ -156,13 +160,21 @@ impl Log {
             writer: tokio::spawn(writer.run()),
             checkpointer: tokio::spawn(checkpointer.run()),
         };
-        Ok(Self {
+        let log = Self {
             shared,
             messages,
             tasks: Arc::new(Mutex::new(Some(tasks))),
             deadline,
             clock,
-        })
+        };
+        if let Some(Fault { code, detail }) = fault {
+            tracing::error!(%code, "the file of checkpoints: {detail}");
+            let mut event = own(Kind::Host, &host, log.clock.now());
+            event.decision = Some(Decision::Failed);
+            event.reason = Some(code.into());
+            log.note(event);
+        }
+        Ok(log)
     }
 
     /// Writes an event. It is durable when this returns.
@@ -359,15 +371,18 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// A store, its head, the last checkpoint, and what is wrong with the file of checkpoints.
+type Opened = (Backend, Head, Option<Checkpoint>, Option<Fault>);
+
 /// Opens the store, and the files beside it, and sees whether it is the log that the checkpoints tell of.
-async fn open(settings: &Settings) -> Result<(Backend, Head, Option<Checkpoint>), OpenError> {
-    let last = match &settings.checkpoints.file {
-        Some(path) => outside::last(path, &settings.origin)?,
+async fn open(settings: &Settings) -> Result<Opened, OpenError> {
+    let kept = match &settings.checkpoints.file {
+        Some(path) => Some((path.as_path(), outside::read(path, &settings.origin)?)),
         None => None,
     };
     let mut backend = store::open(&settings.store).await?;
-    match compare(&mut backend, settings, last).await {
-        Ok((head, checkpoint)) => Ok((backend, head, checkpoint)),
+    match compare(&mut backend, settings, kept).await {
+        Ok((head, checkpoint, fault)) => Ok((backend, head, checkpoint, fault)),
         Err(error) => {
             backend.disconnect().await;
             Err(error)
@@ -379,23 +394,26 @@ async fn open(settings: &Settings) -> Result<(Backend, Head, Option<Checkpoint>)
 async fn compare(
     backend: &mut Backend,
     settings: &Settings,
-    last: Option<Checkpoint>,
-) -> Result<(Head, Option<Checkpoint>), OpenError> {
+    kept: Option<(&Path, Kept)>,
+) -> Result<(Head, Option<Checkpoint>, Option<Fault>), OpenError> {
     // In this order: other hosts append meanwhile, and a checkpoint covers nothing that is not there before it.
     let stored = backend.last_checkpoint().await?;
     let head = backend.verified_head().await?;
     let stored = stored.filter(|checkpoint| checkpoint.origin == settings.origin);
-    if let (Some(path), Some(checkpoint)) = (&settings.checkpoints.file, &last) {
-        backend
-            .agrees(checkpoint, head, &path.display().to_string())
-            .await?;
+    if let Some((path, Kept { last: Some(last), .. })) = &kept {
+        backend.agrees(last, head, &path.display().to_string()).await?;
     }
     if let Some(checkpoint) = &stored {
         backend
             .agrees(checkpoint, head, "its own table audit_checkpoints")
             .await?;
     }
-    Ok((head, stored.or(last)))
+    let shared = matches!(settings.store, Store::Postgres(_));
+    let fault = kept
+        .as_ref()
+        .and_then(|(path, kept)| kept.fault(path, stored.as_ref(), shared));
+    let last = kept.and_then(|(_, kept)| kept.last);
+    Ok((head, stored.or(last), fault))
 }
 
 /// What the log itself tells, in the host's name.

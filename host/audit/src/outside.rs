@@ -6,28 +6,105 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::store::files::sync_directory;
-use crate::{Checkpoint, Note, Notes, OpenError};
+use crate::verify::{Ending, outside};
+use crate::{Checkpoint, Note, OpenError};
 
 /// What is read of its end: many notes, of which the last whole one counts.
 const END: u64 = 64 * 1024;
 
-/// The checkpoint of this log with the most events among the last ones of the file; none if there is no file yet.
-pub(crate) fn last(path: &Path, origin: &str) -> Result<Option<Checkpoint>, OpenError> {
+/// What the file says of this log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The checkpoint of this log over the most events, among the last ones of the file.
+    pub(crate) last: Option<Checkpoint>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    Missing,
+    Torn,
+    /// There is no checkpoint of this log in it.
+    Other,
+}
+
+/// Why the file does not show what the log's own checkpoints do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// For programs.
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+impl Kept {
+    /// What is wrong with the file, beside a log whose own last checkpoint is this one. A log that has none yet has no
+    /// file either. Where several hosts write to a log (`shared`), another's checkpoint may be the last.
+    pub(crate) fn fault(&self, path: &Path, stored: Option<&Checkpoint>, shared: bool) -> Option<Fault> {
+        let stored = stored?.size;
+        let kept = self.last.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let (code, what) = match self.state {
+            State::Missing => (
+                "checkpoints_file_missing",
+                format!(
+                    "is missing, and the log has checkpoints up to event {stored}: it was moved or deleted, or its disk \
+                     is not mounted; a new one is begun"
+                ),
+            ),
+            State::Other => (
+                "checkpoints_file_empty",
+                format!("has no checkpoint of this log, which has its own up to event {stored}"),
+            ),
+            State::Torn => (
+                "checkpoints_file_torn",
+                "ends with a piece that is no checkpoint: a write was cut short, or it was damaged"
+                    .to_owned(),
+            ),
+            State::Whole if kept < stored && !shared => (
+                "checkpoints_file_short",
+                format!(
+                    "ends with the checkpoint over {kept} events, and the log has its own up to event {stored}: its end \
+                     was cut off, or could not be written"
+                ),
+            ),
+            State::Whole => return None,
+        };
+        Some(Fault {
+            code,
+            detail: format!("{} {what}", path.display()),
+        })
+    }
+}
+
+/// Reads the end of the file.
+pub(crate) fn read(path: &Path, origin: &str) -> Result<Kept, OpenError> {
+    let failed = |error| OpenError::File(path.to_owned(), error);
     let bytes = match end(path, END) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(OpenError::File(path.to_owned(), error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Kept {
+                last: None,
+                state: State::Missing,
+            });
+        }
+        Err(error) => return Err(failed(error)),
     };
     let text = String::from_utf8_lossy(&bytes);
-    let ours = Notes::of(&text)
-        .filter_map(Result::ok)
-        .map(|note| note.checkpoint)
-        .filter(|checkpoint| checkpoint.origin == origin);
-    let last = ours.max_by_key(|checkpoint| checkpoint.size);
-    if last.is_none() && !bytes.is_empty() {
-        tracing::warn!(path = %path.display(), %origin, "no checkpoint of this log in the file; its end cannot be compared");
-    }
-    Ok(last)
+    let mut last: Option<Checkpoint> = None;
+    let file = outside::read(text.as_bytes(), |note| {
+        let checkpoint = note.checkpoint;
+        let more = last.as_ref().is_none_or(|last| last.size <= checkpoint.size);
+        if checkpoint.origin == origin && more {
+            last = Some(checkpoint);
+        }
+    });
+    let state = match file.map_err(failed)?.ending {
+        Ending::Torn { .. } => State::Torn,
+        _ if last.is_none() => State::Other,
+        Ending::Whole { .. } | Ending::Empty => State::Whole,
+    };
+    Ok(Kept { last, state })
 }
 
 /// Puts a note at the end and makes it durable. A piece that an earlier try left there is closed off by a blank line.
@@ -66,7 +143,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{Hash, Signature, Time};
+    use crate::{Hash, Notes, Signature, Time};
+
+    fn last(path: &Path, origin: &str) -> Result<Option<Checkpoint>, OpenError> {
+        Ok(read(path, origin)?.last)
+    }
 
     fn note(origin: &str, size: u64) -> Note {
         let checkpoint = Checkpoint {
@@ -100,5 +181,29 @@ mod tests {
         let all = fs::read_to_string(&path).unwrap();
         assert_eq!(Notes::of(&all).filter(Result::is_ok).count(), 401);
         assert_eq!(Notes::of(&all).filter(Result::is_err).count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_shows_less_than_the_log_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoints");
+        let stored = note("a", 3).checkpoint;
+        let code = |stored: Option<&Checkpoint>| {
+            let kept = read(&path, "a").unwrap();
+            kept.fault(&path, stored, false).map(|fault| fault.code)
+        };
+        assert_eq!(code(None), None, "a new log");
+        assert_eq!(code(Some(&stored)), Some("checkpoints_file_missing"));
+        fs::write(&path, "").unwrap();
+        assert_eq!(code(Some(&stored)), Some("checkpoints_file_empty"));
+        append(&path, &note("b", 3)).unwrap();
+        assert_eq!(code(Some(&stored)), Some("checkpoints_file_empty"));
+        append(&path, &note("a", 2)).unwrap();
+        assert_eq!(code(Some(&stored)), Some("checkpoints_file_short"));
+        append(&path, &note("a", 3)).unwrap();
+        assert_eq!(code(Some(&stored)), None);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 30]).unwrap();
+        assert_eq!(code(Some(&stored)), Some("checkpoints_file_torn"));
     }
 }

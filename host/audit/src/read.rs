@@ -4,10 +4,12 @@
 //! once.
 
 mod rows;
+mod sqlite;
 mod store;
 
 use std::path::PathBuf;
 
+use crate::postgres_url::PostgresUrlError;
 use crate::{Entry, Head, Time};
 
 pub use rows::Selection;
@@ -19,13 +21,22 @@ pub enum ReadError {
     /// What names the store names none. It is not repeated: a password may stand in it.
     #[error("the store is named by sqlite:PATH or postgres://user:password@host/database")]
     Url,
+    /// The URL of a Postgres store.
+    #[error(transparent)]
+    Postgres(#[from] PostgresUrlError),
+    /// The database was changed while it was read.
+    #[error(
+        "{0}: was changed while it was read, and it lies where it cannot be locked: read it on the machine that writes to \
+         it, or read a copy that `postern audit backup` made"
+    )]
+    Changed(PathBuf),
     /// The file of a log is not there.
     #[error("{0}: there is no such file")]
     NoFile(PathBuf),
     /// The file of a log cannot be opened.
     #[error(
-        "{0}: cannot be opened as a database of SQLite's: {1} (whoever reads a log that is written to needs to \
-         read its -wal and -shm files and to write in its folder; else copy all three elsewhere)"
+        "{0}: cannot be opened as a database of SQLite's: {1} (whoever reads a log that a host writes to needs to read its \
+         -wal and -shm files and to write in its folder; else make a copy with `postern audit backup`)"
     )]
     File(PathBuf, #[source] sqlx::Error),
     /// The database has no log in it.

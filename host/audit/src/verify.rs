@@ -17,7 +17,9 @@
 
 mod against;
 mod ids;
+pub(crate) mod outside;
 mod problem;
+mod proof;
 mod record;
 mod report;
 mod retirement;
@@ -27,7 +29,9 @@ mod stretch;
 mod verifier;
 
 pub use against::{Against, KeptHead, NoHead};
+pub use outside::{Ending, Outside};
 pub use problem::{Code, Problem, Remark};
+pub use proof::{Demands, Lack, Unproven, Verdict};
 pub use report::Report;
 pub use run::{Progress, verify};
 pub use stretch::{Row, Stretch};

@@ -157,3 +157,33 @@ async fn an_id_names_one_event() {
     assert!(!rows.iter().any(|row| row.text("path") == "/beside"));
     assert_eq!(rows.iter().filter(|row| row.id == first.id).count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_says_at_its_start_that_its_file_of_checkpoints_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let notes = directory.path().join("audit.notes");
+    let mut settings = sqlite(&path);
+    settings.checkpoints.file = Some(notes.clone());
+    let start = async || {
+        let log = open(settings.clone()).await;
+        log.append(event("/")).await.unwrap();
+        log.close().await;
+        let rows = chain(&path).await;
+        let reasons = rows.iter().map(|row| row.text("reason").to_owned());
+        reasons
+            .filter(|reason| reason.starts_with("checkpoints_file"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(start().await, [""; 0], "a new log");
+    assert_eq!(start().await, [""; 0], "nothing is wrong");
+    fs::remove_file(&notes).unwrap();
+    assert_eq!(start().await, ["checkpoints_file_missing"]);
+    assert_eq!(start().await.len(), 1, "another one was begun");
+    cut(&notes, |length| length - 30);
+    assert_eq!(
+        start().await,
+        ["checkpoints_file_missing", "checkpoints_file_torn"]
+    );
+    assert_eq!(start().await.len(), 2, "in order again");
+}

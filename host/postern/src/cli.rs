@@ -11,7 +11,8 @@ use crate::{attempt, audit, check, key, kms_proxy, policy, render, serve, sign, 
 #[command(
     version,
     after_help = "Exit codes: 0 valid, made or admitted; 2 the gate refuses the request, or a policy cannot be served; \
-                  3 bad configuration, unreadable file or bad usage.\n\n\
+                  3 bad configuration, unreadable file or bad usage; 4 a log in which nothing is wrong is not proven \
+                  either.\n\n\
                   Examples:\n  \
                   postern check gate.yaml\n  \
                   postern try gate.yaml /orders/7 -H \"x-api-key: $KEY\"\n  \

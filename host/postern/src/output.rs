@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Denied,
     /// Bad configuration, unreadable file, bad usage.
     Invalid,
+    /// Nothing wrong was found, and nothing proves that all is well.
+    Unproven,
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Allowed => 0,
             Exit::Denied => 2,
             Exit::Invalid => 3,
+            Exit::Unproven => 4,
         })
     }
 }

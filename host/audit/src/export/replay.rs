@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read as _};
 use sha2::{Digest as _, Sha256};
 
 use super::line::{End, FORMAT, Header, Line};
-use crate::Hash;
 use crate::verify::{Against, Code, Problem, Report, Row, StoredNote, Stretch, Verifier};
+use crate::{Hash, Head};
 
 /// The longest line, in bytes: a payload in which every character is escaped.
 const LONGEST: u64 = 16 << 20;
@@ -39,12 +39,19 @@ pub fn replay(
     let Ok(Line::Header(header)) = serde_json::from_slice(&line) else {
         return Err(ReplayError::NoExport);
     };
-    if header.format != FORMAT {
+    if header.format != FORMAT || !is_as_written(&Line::Header(header.clone()), &line) {
         return Err(ReplayError::NoExport);
     }
     digest.update(&line);
     let mut replay = Replay::new(against, &header);
     let mut lines = 1;
+    // What comes before the first event of all is nothing, and only an export from there on has all signatures.
+    let whole = header.behind.size == 0;
+    if (whole && header.behind.head() != Head::EMPTY) || (header.manifests && !whole) {
+        let detail = "the header says that something comes before the first event".to_owned();
+        replay.fail(Code::LineMalformed, detail)?;
+        return Ok((header, replay.verifier.finish()?));
+    }
     loop {
         let read = read_line(&mut input, &mut line)?;
         let go_on = match parse(&line) {
@@ -52,12 +59,12 @@ pub fn replay(
                 Code::LineMalformed,
                 "the export has no last line: it was cut off".into(),
             )?,
-            Some(Line::End(end)) if is_as_written(&end, &line) => {
+            Some(Line::End(end)) => {
                 let rest = read_line(&mut input, &mut line)?;
                 let sha256 = Hash(digest.clone().finalize().into());
                 replay.end(&end, lines, sha256, rest)?
             }
-            Some(Line::End(_) | Line::Header(_)) | None => {
+            Some(Line::Header(_)) | None => {
                 let detail = format!("line {} is no line of an export", lines + 1);
                 replay.fail(Code::LineMalformed, detail)?
             }
@@ -76,14 +83,15 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> 
     input.take(LONGEST).read_until(b'\n', line)
 }
 
-fn parse(line: &[u8]) -> Option<Line<'_>> {
-    serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+/// A line, if it is the very one that would be written: one document has one form.
+fn parse(text: &[u8]) -> Option<Line<'_>> {
+    let line = serde_json::from_slice(text.strip_suffix(b"\n")?).ok()?;
+    is_as_written(&line, text).then_some(line)
 }
 
-/// Nothing digests the last line, so it has to be the very one that would be written.
-fn is_as_written(end: &End, line: &[u8]) -> bool {
-    let written = serde_json::to_vec(&Line::End(end.clone()));
-    written.is_ok_and(|written| line.strip_suffix(b"\n") == Some(&written))
+fn is_as_written(line: &Line<'_>, text: &[u8]) -> bool {
+    let written = serde_json::to_vec(line);
+    written.is_ok_and(|written| text.strip_suffix(b"\n") == Some(&written))
 }
 
 struct Replay {
@@ -91,6 +99,10 @@ struct Replay {
     stretch: Stretch,
     /// The checkpoints over events of the stretch.
     notes: Vec<StoredNote>,
+    /// The most events that a checkpoint so far is over.
+    noted: Option<u64>,
+    /// Whether signatures of manifests may come.
+    manifests: bool,
 }
 
 /// Each returns whether there is any use in reading on.
@@ -104,12 +116,21 @@ impl Replay {
             stretch: Stretch::new(verifier.next()),
             verifier,
             notes: Vec::new(),
+            noted: None,
+            manifests: header.manifests,
         }
     }
 
     fn line(&mut self, line: Line<'_>, tell: &mut impl FnMut(u64)) -> io::Result<bool> {
         match line {
             Line::Event(event) => {
+                self.manifests = false;
+                let last = self.stretch.next() - 1;
+                if let Some(size) = self.noted.filter(|size| *size > last) {
+                    let detail =
+                        format!("the checkpoint over {size} events does not stand behind event {size}");
+                    return self.fail(Code::CheckpointMoved, detail);
+                }
                 if self.stretch.len() >= PIECE {
                     if !self.flush()? {
                         return Ok(false);
@@ -129,12 +150,25 @@ impl Replay {
                 }
             }
             Line::Checkpoint(note) => {
+                let last = self.stretch.next() - 1;
+                if note.size < last || self.noted.is_some_and(|noted| noted >= note.size) {
+                    let size = note.size;
+                    let detail =
+                        format!("the checkpoint over {size} events does not stand behind event {size}");
+                    return self.fail(Code::CheckpointMoved, detail);
+                }
+                self.noted = Some(note.size);
                 self.notes.push(StoredNote {
                     size: note.size,
                     text: note.note,
                 });
                 Ok(true)
             }
+            Line::ManifestSignature(_) if !self.manifests => self.fail(
+                Code::LineMalformed,
+                "a signature of a manifest stands where none belongs: before all events of a whole log"
+                    .into(),
+            ),
             Line::ManifestSignature(signature) => match signature.row() {
                 Some(row) => {
                     self.verifier.take_manifest(&row);
@@ -163,6 +197,7 @@ impl Replay {
     fn end(&mut self, end: &End, lines: u64, sha256: Hash, rest: usize) -> io::Result<bool> {
         if self.flush()? {
             self.verifier.take_beyond(&self.notes);
+            self.verifier.take_no_more_manifests();
         }
         let head = self.verifier.end();
         let changed = if rest > 0 {

@@ -51,6 +51,7 @@ pub async fn export(
     let first = range.first.max(1);
     let whole = first == 1 && range.last.is_none();
     let last_note = reader.last_note().await?;
+    let last_size = last_note.as_ref().map(|note| note.size);
     let mut head = reader.head_at((first - 1).min(end(reader).await?)).await?;
     let mut lines = Lines::new(out);
     lines.write(&Line::Header(Header {
@@ -60,12 +61,12 @@ pub async fn export(
         behind: head.into(),
         manifests: whole,
     }))?;
-    if whole {
-        // Each is written with the event that tells of it: those that are there now are told of by what is read next.
-        reader.manifests(|row| lines.manifest(row)).await?;
-    }
     let end = end(reader).await?;
     let last = range.last.map_or(end, |last| last.min(end));
+    if whole {
+        // Each is written with the event that tells of it, so those of the events that are exported are there by now.
+        reader.manifests(last, |row| lines.manifest(row)).await?;
+    }
     if first == 1 {
         lines.notes(&reader.notes(i64::MIN, 0).await?)?;
     }
@@ -89,6 +90,13 @@ pub async fn export(
         });
         from = to + 1;
     }
+    if range.last.is_none() {
+        // Those that were there before the events were read and are over more of them: the tail was cut, and the export must
+        // not hide it.
+        let most = last_size.unwrap_or(0);
+        lines.notes(&reader.notes_beyond(last, most).await?)?;
+    }
+    reader.is_settled()?;
     lines.end(head)?;
     Ok(head)
 }

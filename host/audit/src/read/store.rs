@@ -1,22 +1,20 @@
 //! The stores: SQLite and Postgres.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{PgPool, SqlitePool};
 
 use super::rows::{self, Selection};
+use super::sqlite::{self, Evidence};
 use super::{Extent, Found, ReadError, place};
+use crate::postgres_url;
 use crate::verify::{ManifestRow, Row, StoredNote, Stretch};
 
 /// How long a store may take to answer that it is there.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
-/// How many rows SQLite's thread reads ahead.
-const ROWS_AHEAD: usize = 1024;
 /// How long rows may gather before they are taken. Taken one by one, each would wake a thread: that takes longer than
 /// to verify it.
 const GATHER: Duration = Duration::from_millis(1);
@@ -30,12 +28,15 @@ const EXTENT: &str = "SELECT min(seq), max(seq) FROM audit_events";
 const NOTES: &str =
     "SELECT size, note FROM audit_checkpoints WHERE size BETWEEN $1 AND $2 ORDER BY size LIMIT $3";
 const LAST_NOTE: &str = "SELECT size, note FROM audit_checkpoints ORDER BY size DESC LIMIT 1";
-const MANIFESTS: &str = "SELECT id, manifest_hash, signature, signer_id, signed_at FROM manifest_signatures";
+/// Rows that no event tells of are among them.
+const MANIFESTS: &str = "SELECT id, manifest_hash, signature, signer_id, signed_at FROM manifest_signatures AS m \
+     WHERE NOT EXISTS (SELECT 1 FROM audit_events AS e WHERE e.id = m.id AND e.seq > $1)";
 
 /// A log that is read and not written.
 #[derive(Debug, Clone)]
 pub struct Reader {
     store: Store,
+    evidence: Option<Evidence>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,10 +62,16 @@ impl Reader {
     /// If it names no store, or the store cannot be reached or has no log.
     pub async fn open(url: &str, readers: u32) -> Result<Self, ReadError> {
         let reader = match url.strip_prefix("sqlite:") {
-            Some(path) => Self::sqlite(Path::new(path.strip_prefix("//").unwrap_or(path)), readers).await?,
+            Some(path) => {
+                let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+                let (pool, evidence) = sqlite::open(path, readers).await?;
+                Self {
+                    store: Store::Sqlite(pool),
+                    evidence: Some(evidence),
+                }
+            }
             None if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-                let options = PgConnectOptions::from_str(url).map_err(|_| ReadError::Url)?;
-                Self::postgres(options, readers).await?
+                Self::postgres(postgres_url::options(url)?, readers).await?
             }
             None => return Err(ReadError::Url),
         };
@@ -75,25 +82,6 @@ impl Reader {
             Err(error) => Err(error),
             Ok(_) => Ok(reader),
         }
-    }
-
-    async fn sqlite(path: &Path, readers: u32) -> Result<Self, ReadError> {
-        if !path.is_file() {
-            return Err(ReadError::NoFile(path.to_owned()));
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .row_buffer_size(ROWS_AHEAD);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(readers)
-            .acquire_timeout(REACHED_WITHIN)
-            .connect_with(options)
-            .await;
-        let store = pool.map_err(|error| ReadError::File(PathBuf::from(path), error))?;
-        Ok(Self {
-            store: Store::Sqlite(store),
-        })
     }
 
     async fn postgres(options: PgConnectOptions, readers: u32) -> Result<Self, ReadError> {
@@ -107,7 +95,24 @@ impl Reader {
             .await?;
         Ok(Self {
             store: Store::Postgres(pool),
+            evidence: None,
         })
+    }
+
+    /// Whether the database was in use when it was copied, and its write-ahead log is not beside it.
+    #[must_use]
+    pub fn wal_missing(&self) -> bool {
+        self.evidence
+            .as_ref()
+            .is_some_and(|evidence| evidence.wal_missing)
+    }
+
+    /// An error if the database lies where it cannot be locked, and was changed while it was read.
+    ///
+    /// # Errors
+    /// [`ReadError::Changed`]
+    pub fn is_settled(&self) -> Result<(), ReadError> {
+        self.evidence.as_ref().map_or(Ok(()), Evidence::still_is)
     }
 
     /// What the log spans; nothing, if it is empty.
@@ -237,24 +242,25 @@ impl Reader {
         Ok(note.map(stored))
     }
 
-    /// Hands over each signature of a manifest.
+    /// Hands over each signature of a manifest but those that events behind the event `last` tell of.
     ///
     /// # Errors
     /// If the store cannot be read, or whoever takes them fails.
     pub async fn manifests<E: From<ReadError>>(
         &self,
+        last: u64,
         mut take: impl FnMut(ManifestRow) -> Result<(), E>,
     ) -> Result<(), E> {
         let sql = |error| E::from(ReadError::Sql(error));
         match &self.store {
             Store::Sqlite(pool) => {
-                let mut all = sqlx::query(MANIFESTS).fetch(pool);
+                let mut all = sqlx::query(MANIFESTS).bind(place(last)).fetch(pool);
                 while let Some(row) = all.try_next().await.map_err(sql)? {
                     take(rows::manifest_of_sqlite(&row))?;
                 }
             }
             Store::Postgres(pool) => {
-                let mut all = sqlx::query(MANIFESTS).fetch(pool);
+                let mut all = sqlx::query(MANIFESTS).bind(place(last)).fetch(pool);
                 while let Some(row) = all.try_next().await.map_err(sql)? {
                     take(rows::manifest_of_postgres(&row))?;
                 }

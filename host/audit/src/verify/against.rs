@@ -1,18 +1,19 @@
 //! What a log is held against: things that were signed, or kept where whoever changed the log could not reach them.
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 use std::str::FromStr;
 
 use postern_signers::Registry;
 
+use super::outside::{self, Outside};
 use super::problem::{Code, Problem};
 use super::retirement::Doubt;
 use super::signed;
-use crate::checkpoint::{Note, NoteError, Notes};
+use crate::checkpoint::Note;
 use crate::{Hash, Time};
 
 /// What a log is held against. What is not here is not verified, and the report says so.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Against {
     pub(crate) registry: Option<Registry>,
     pub(crate) origin: Option<String>,
@@ -20,8 +21,8 @@ pub struct Against {
     /// What is left to be judged of the signatures of some of these.
     pub(crate) doubts: Vec<Doubt>,
     pub(crate) problems: Vec<Problem>,
-    pub(crate) outside: u64,
-    pub(crate) torn: u64,
+    pub(crate) outside: Option<Outside>,
+    pub(crate) stored_before: Option<u64>,
 }
 
 /// A head that was kept outside the log.
@@ -113,39 +114,33 @@ impl Against {
     ///
     /// # Errors
     /// If it cannot be read, or is no UTF-8 text. What is no note in it is counted.
-    pub fn outside(mut self, mut file: impl BufRead) -> io::Result<Self> {
-        let mut piece = String::new();
-        let mut in_signatures = false;
-        loop {
-            let before = piece.len();
-            let read = (&mut file).take(LONGEST as u64).read_line(&mut piece)?;
-            let line = piece.get(before..).unwrap_or_default();
-            let ended = line.trim_end().is_empty() && in_signatures;
-            in_signatures = line.starts_with('\u{2014}');
-            if ended || read == 0 || piece.len() > LONGEST {
-                for note in Notes::of(&piece) {
-                    self.keep(note);
-                }
-                piece.clear();
-            }
-            if read == 0 {
-                return Ok(self);
-            }
-        }
+    pub fn outside(mut self, file: impl BufRead) -> io::Result<Self> {
+        let read = outside::read(file, |note| self.keep(&note))?;
+        self.outside = Some(read);
+        Ok(self)
     }
 
-    fn keep(&mut self, note: Result<Note, NoteError>) {
-        let Ok(note) = note else {
-            self.torn += 1;
-            return;
-        };
-        self.outside += 1;
+    /// The log's own newest checkpoint was over so many events before the file was read: the file must have it too. Without
+    /// it, all that the log has count, as in an export, which was made before.
+    #[must_use]
+    pub fn stored_before(mut self, size: u64) -> Self {
+        self.stored_before = Some(size);
+        self
+    }
+
+    /// How the file outside was, if one was read.
+    #[must_use]
+    pub fn file(&self) -> Option<&Outside> {
+        self.outside.as_ref()
+    }
+
+    fn keep(&mut self, note: &Note) {
         let checkpoint = &note.checkpoint;
         let origin = self.origin.get_or_insert_with(|| checkpoint.origin.clone());
         let verified = if *origin == checkpoint.origin {
             self.registry
                 .as_ref()
-                .map(|registry| signed::checkpoint(&note, registry))
+                .map(|registry| signed::checkpoint(note, registry))
                 .transpose()
         } else {
             Err((Code::CheckpointOrigin, other_log(origin, &checkpoint.origin)))
@@ -174,9 +169,6 @@ impl Against {
         }
     }
 }
-
-/// The most bytes without an end of a note.
-const LONGEST: usize = 64 << 10;
 
 pub(crate) fn other_log(origin: &str, found: &str) -> String {
     format!("is of the log \"{found}\", not of \"{origin}\"")

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::outside::Outside;
 use super::problem::{Code, Problem, Remark};
 use crate::{Hash, Time};
 
@@ -24,10 +25,22 @@ pub struct Report {
     pub checkpoints: u64,
     /// The last event that a checkpoint with a verified signature covers.
     pub covered: Option<u64>,
+    /// When that checkpoint was made.
+    pub covered_at: Option<Time>,
+    /// The largest of the heads that were written down and that the log has.
+    pub head_matched: Option<u64>,
+    /// When the first event was recorded that neither covers.
+    pub uncovered_since: Option<Time>,
+    /// The name of the log, as it was given or as the first checkpoint has it.
+    pub origin: Option<String>,
     /// How many checkpoints and heads that were kept outside it was held against.
     pub kept_outside: u64,
     /// How many pieces of the file of checkpoints are none; a write that was cut short leaves one.
     pub torn: u64,
+    /// The file of checkpoints outside the store, if one was given.
+    pub outside: Option<Outside>,
+    /// Whether the database was copied while it was written to, without its write-ahead log.
+    pub wal_missing: bool,
     /// How many signatures of manifests there are.
     pub manifests: u64,
     /// How many signatures of manifests events tell of that are not in the table of them.
@@ -41,7 +54,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong. That is no proof: see [`Self::verdict`].
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()

@@ -31,7 +31,7 @@ pub async fn verify(
     let mut verifier = Verifier::new(against);
     verifier.expect_manifests();
     reader
-        .manifests(|row| {
+        .manifests(u64::MAX, |row| {
             verifier.take_manifest(&row);
             Ok::<_, ReadError>(())
         })
@@ -69,14 +69,17 @@ pub async fn verify(
     verifier.take_beyond(&reader.notes_beyond(total, most).await?);
     if verifier.misses_manifests() {
         reader
-            .manifests(|row| {
+            .manifests(u64::MAX, |row| {
                 verifier.take_late_manifest(&row);
                 Ok::<_, ReadError>(())
             })
             .await?;
         verifier.take_no_more_manifests();
     }
-    verifier.finish().map_err(ReadError::Temporary)
+    reader.is_settled()?;
+    let mut report = verifier.finish().map_err(ReadError::Temporary)?;
+    report.wal_missing = reader.wal_missing();
+    Ok(report)
 }
 
 async fn read(reader: &Reader, first: u64, last: u64) -> Result<(Stretch, Vec<StoredNote>), ReadError> {

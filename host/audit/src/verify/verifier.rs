@@ -19,7 +19,7 @@ use crate::{GENESIS, Hash, Head, Time};
 const MOST: usize = 100;
 /// How far apart the clocks of hosts may be that write to one log, in microseconds: five minutes. By so much a
 /// checkpoint may seem to be older than the one before it.
-const SKEW: u64 = 300_000_000;
+pub(super) const SKEW: u64 = 300_000_000;
 
 /// A checkpoint as a store or an export has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,8 @@ impl SignedRow {
         Self {
             hash: hash.ok().map(Hash),
             signer_id: row.signer_id.clone(),
-            made: Time::parse(&row.signed_at),
+            // One moment has one form, as in events.
+            made: Time::parse(&row.signed_at).filter(|made| made.to_string() == row.signed_at),
             doubt: None,
         }
     }
@@ -90,6 +91,11 @@ pub struct Verifier {
     last_made: Time,
     checkpoints: u64,
     covered: Option<u64>,
+    covered_at: Option<Time>,
+    head_matched: Option<u64>,
+    uncovered_since: Option<Time>,
+    /// The most events that one of the log's own checkpoints is over.
+    last_stored: u64,
     manifests: u64,
     /// The rows of `manifest_signatures`, by id; nothing, where none were looked at.
     signed_manifests: Option<HashMap<Uuid, SignedRow>>,
@@ -125,6 +131,10 @@ impl Verifier {
             last_made: Time::EPOCH,
             checkpoints: 0,
             covered: None,
+            covered_at: None,
+            head_matched: None,
+            uncovered_since: None,
+            last_stored: 0,
             manifests: 0,
             signed_manifests: None,
             recorded_manifests: HashMap::new(),
@@ -189,7 +199,27 @@ impl Verifier {
             self.checkpoint(note, at(note.size));
         }
         self.compare_kept(at, notes);
+        self.note_uncovered(before.size, links);
         Ok(!self.broken)
+    }
+
+    /// Keeps when the first event was recorded that nothing proves so far.
+    fn note_uncovered(&mut self, before: u64, links: &[Link]) {
+        let proven = self.covered.max(self.head_matched).unwrap_or(0).max(before);
+        let next = usize::try_from(proven - before)
+            .ok()
+            .and_then(|place| links.get(place));
+        if proven > before || self.uncovered_since.is_none() {
+            self.uncovered_since = next.map(|link| link.recorded);
+        }
+    }
+
+    /// Something whose signature was verified is over so many events.
+    fn cover(&mut self, size: u64, made: Time) {
+        if self.covered <= Some(size) {
+            self.covered = Some(size);
+            self.covered_at = self.covered_at.max(Some(made));
+        }
     }
 
     /// What is wrong between the events before and a stretch.
@@ -243,9 +273,10 @@ impl Verifier {
             return self.problem(Problem::at(size, Code::CheckpointTime, detail));
         }
         self.last_made = self.last_made.max(made);
+        self.last_stored = self.last_stored.max(size);
         let name = format!("the checkpoint over {size} events");
         if signed && self.retirements.is_sure(doubt.as_ref(), size, &name) {
-            self.covered = Some(size);
+            self.cover(size, made);
         }
     }
 
@@ -304,6 +335,10 @@ impl Verifier {
                 let detail = format!("{name} is older than event {size}, recorded at {}", head.recorded);
                 return Some(Problem::at(size, Code::CheckpointTime, detail));
             }
+            if size < self.first {
+                // The export of a part begins right behind it, and has it not.
+                return None;
+            }
             let Some(stored) = notes.iter().find(|note| note.size == size) else {
                 let detail = format!("{name} is missing from the log's own checkpoints");
                 return Some(Problem::at(size, Code::CheckpointMissing, detail));
@@ -315,8 +350,12 @@ impl Verifier {
             }
         }
         let doubt = kept.doubt.and_then(|place| self.against.doubts.get(place));
-        if kept.signed && self.retirements.is_sure(doubt, size, &name) {
-            self.covered = self.covered.max(Some(size));
+        match kept.made {
+            Some(made) if kept.signed && self.retirements.is_sure(doubt, size, &name) => {
+                self.cover(size, made);
+            }
+            Some(_) => {}
+            None => self.head_matched = self.head_matched.max(Some(size)),
         }
         None
     }
@@ -477,6 +516,15 @@ impl Verifier {
         self.problems
             .sort_by_key(|problem| problem.seq.unwrap_or(u64::MAX));
         self.problems.truncate(MOST);
+        let mut outside = self.against.outside.take();
+        if let Some(file) = &mut outside {
+            file.compare(
+                self.against
+                    .stored_before
+                    .unwrap_or(u64::MAX)
+                    .min(self.last_stored),
+            );
+        }
         Ok(Report {
             first: self.first,
             size: self.end.size,
@@ -486,8 +534,14 @@ impl Verifier {
             signatures_verified: self.against.registry.is_some(),
             checkpoints: self.checkpoints,
             covered: self.covered,
+            covered_at: self.covered_at,
+            head_matched: self.head_matched,
+            uncovered_since: self.uncovered_since,
+            origin: self.against.origin.clone(),
             kept_outside: self.against.kept.len() as u64,
-            torn: self.against.torn,
+            torn: outside.as_ref().map_or(0, |file| file.pieces),
+            outside,
+            wal_missing: false,
             manifests: self.manifests,
             manifests_gone: self.manifests_gone(),
             remarks: self.remarks,

@@ -90,8 +90,8 @@ fn what_is_done_to_an_export_is_named() {
         (
             "a checkpoint moved",
             |all| all.swap(10, 11),
-            26,
-            Code::ExportChanged,
+            10,
+            Code::CheckpointMoved,
         ),
         (
             "the tail deleted",

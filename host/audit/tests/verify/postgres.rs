@@ -1,9 +1,9 @@
 //! The same in Postgres.
 
-use postern_audit::Decision;
 use postern_audit::export::{Range, export};
 use postern_audit::read::{ReadError, Reader, Selection};
 use postern_audit::verify::{Code, Report, verify};
+use postern_audit::{CopyError, Decision, Store, copy, record_restored};
 use postern_testbed::postgres::Postgres;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::runtime::Runtime;
@@ -103,5 +103,31 @@ fn a_log_in_postgres_is_read_and_verified() {
             let report = verified(&url).await;
             assert_eq!(found(&report), Some((seq, code)), "{tamper}: {report:?}");
         }
+    });
+}
+
+/// A backup of a log in Postgres is a file of SQLite's, and is restored to either store.
+#[test]
+fn a_log_is_copied_from_one_store_to_the_other_and_back() {
+    let (from, to) = (Postgres::start().unwrap(), Postgres::start().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.db");
+    Runtime::new().unwrap().block_on(async {
+        write(&Log::new(25), &from.url()).await;
+        let origin = verified(&from.url()).await;
+        let source = Reader::open(&from.url(), 2).await.unwrap();
+        let head = copy(&source, &Store::Sqlite(file.clone()), |_| {}).await.unwrap();
+        let backup = format!("sqlite:{}", file.display());
+        assert_eq!(verified(&backup).await, origin);
+        let back = Reader::open(&backup, 2).await.unwrap();
+        let target = Store::Postgres(to.url().into());
+        assert_eq!(copy(&back, &target, |_| {}).await.unwrap(), head);
+        assert_eq!(verified(&to.url()).await, origin);
+        let again = copy(&back, &target, |_| {}).await;
+        assert!(matches!(again, Err(CopyError::NotEmpty)), "{again:?}");
+        // The log that goes on says from where.
+        let end = record_restored(&target, "host-1", &head, at(30)).await.unwrap();
+        let report = verified(&to.url()).await;
+        assert_eq!((found(&report), report.size, report.hash), (None, 26, end.hash));
     });
 }

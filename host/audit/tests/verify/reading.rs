@@ -1,7 +1,7 @@
 //! Asking a store for events.
 
 use postern_audit::read::{ReadError, Reader, Selection};
-use postern_audit::{Decision, Event, Kind};
+use postern_audit::{Decision, Event, Kind, PostgresUrlError};
 
 use crate::support::{Log, at};
 
@@ -139,7 +139,7 @@ fn what_is_no_log() {
     ));
     assert!(matches!(
         open("postgres://user:hunter2@host:x/y".to_owned()),
-        ReadError::Url
+        ReadError::Postgres(PostgresUrlError::Invalid)
     ));
     assert!(matches!(
         open(format!("sqlite:{}-not", stored.path.display())),

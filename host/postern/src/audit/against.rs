@@ -2,11 +2,17 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use postern_audit::verify::{Against, KeptHead};
+use postern_audit::read::Reader;
+use postern_audit::verify::{Against, Demands, KeptHead};
 use postern_signers::Registry;
+use tokio::runtime::Runtime;
+
+use crate::time;
 
 /// What nobody who changed the log could reach.
 #[derive(Debug, clap::Args)]
@@ -23,9 +29,40 @@ pub(super) struct Given {
     /// The name of the log, as its checkpoints must have it
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    /// Every event must be covered by a signed checkpoint or a head, up to the last
+    #[arg(long)]
+    require_covered: bool,
+    /// The newest signed checkpoint must not be older than this: 10m, 1h
+    #[arg(long, value_name = "AGE", value_parser = time::span)]
+    max_age: Option<Duration>,
 }
 
+/// A host puts a checkpoint into the store first and into the file right after.
+const BEHIND: Duration = Duration::from_secs(2);
+
 impl Given {
+    /// What must be proven for success.
+    pub(super) fn demands(&self) -> Demands {
+        Demands {
+            covered: self.require_covered,
+            max_age: self.max_age,
+        }
+    }
+
+    /// All of it, for a log that may be written to meanwhile. The file outside is read before the log: what is added to it
+    /// later is of events that are not looked at. The log's newest checkpoint before both: the file must have it.
+    pub(super) fn beside(&self, runtime: &Runtime, reader: &Reader) -> Result<Against> {
+        let stored = runtime.block_on(reader.last_note())?.map_or(0, |note| note.size);
+        let mut against = self.read()?;
+        let is_behind = |against: &Against| against.file().is_some_and(|file| file.last() < stored);
+        // What is no file, such as a pipe, can be read once.
+        if is_behind(&against) && self.checkpoints.as_deref().is_some_and(Path::is_file) {
+            sleep(BEHIND);
+            against = self.read()?;
+        }
+        Ok(against.stored_before(stored))
+    }
+
     pub(super) fn read(&self) -> Result<Against> {
         let mut against = Against::nothing();
         if let Some(file) = &self.signers {

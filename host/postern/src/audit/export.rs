@@ -81,8 +81,11 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         Err(error) => Err(error.into()),
         Ok(head) => Ok(Output {
             err: format!(
-                "exported up to event {}: keep {}:{}\n",
-                head.size, head.size, head.hash
+                "{}exported up to event {}: keep {}:{}\n",
+                store::warning(&reader),
+                head.size,
+                head.size,
+                head.hash
             ),
             ..Output::ok(String::new())
         }),

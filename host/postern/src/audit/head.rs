@@ -50,10 +50,14 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     })?;
     let note = note.and_then(|stored| Note::parse(&stored.text).ok());
     let document = document(head, note);
-    Ok(Output::ok(match args.format {
+    let out = match args.format {
         Format::Json => json(&document)?,
         Format::Text => text(&document, Paint::stdout()),
-    }))
+    };
+    Ok(Output {
+        err: store::warning(&reader),
+        ..Output::ok(out)
+    })
 }
 
 fn document(head: Head, note: Option<Note>) -> Document {

@@ -1,6 +1,7 @@
 //! `postern audit …`: for those who read the audit log and want to know whether it is the one that was written.
 
 mod against;
+mod backup;
 mod bar;
 mod events;
 mod export;
@@ -9,6 +10,7 @@ mod moment;
 mod query;
 mod replay;
 mod report;
+mod restore;
 mod store;
 mod tail;
 mod verify;
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Replay(replay::Args),
     /// Print the end of the log in the form that an auditor keeps and gives to verify
     Head(head::Args),
+    /// Copy the log to a file: consistent, while hosts write, and verified
+    Backup(Box<backup::Args>),
+    /// Write a log anew from its backup
+    Restore(Box<restore::Args>),
 }
 
 impl Command {
@@ -43,6 +49,8 @@ impl Command {
             Self::Export(args) => export::run(&args),
             Self::Replay(args) => replay::run(args),
             Self::Head(args) => head::run(&args),
+            Self::Backup(args) => backup::run(&args),
+            Self::Restore(args) => restore::run(&args),
         }
     }
 }

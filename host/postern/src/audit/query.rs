@@ -70,9 +70,11 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let paint = Paint::stdout();
     let lines = found.iter().map(|found| events::line(found, args.format, paint));
     let mut output = Output::ok(lines.collect());
+    output.err = store::warning(&reader);
     if found.len() == usize::try_from(args.limit).unwrap_or(usize::MAX) {
         let events = counted(found.len(), "event", "events");
-        output.err = format!("the newest {events}; there may be more: --limit, or --until an earlier time\n");
+        output.err +=
+            &format!("the newest {events}; there may be more: --limit, or --until an earlier time\n");
     }
     Ok(output)
 }

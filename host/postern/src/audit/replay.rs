@@ -16,8 +16,8 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 whole, as far as it was held against something; 2 tampered, or the file is \
-    damaged; 3 it cannot be read, or bad usage.\n\n\
+    after_help = "Exit codes: 0 whole, and proven as far as is said; 2 tampered, or the file is damaged; 3 it cannot be \
+    read, or bad usage; 4 nothing wrong was found, but it is not proven either, as with `postern audit verify`.\n\n\
     Examples:\n  \
     postern audit replay log.jsonl --signers signers.toml\n  \
     zstd -dc log.jsonl.zst | postern audit replay - --signers signers.toml --head 12000:9f86d0…\n\n\
@@ -48,5 +48,5 @@ pub(super) fn run(args: Args) -> Result<Output> {
     let found = replay(input, against, |done| bar.at(done));
     drop(bar);
     let (header, found) = found.with_context(|| input::name(&args.file).to_owned())?;
-    report::output(&found, Some(&header), args.format)
+    report::output(&found, Some(&header), args.given.demands(), args.format)
 }

@@ -1,8 +1,11 @@
 //! What a verification found, for people and for programs.
 
+use std::time::SystemTime;
+
 use anyhow::Result;
+use postern_audit::Time;
 use postern_audit::export::Header;
-use postern_audit::verify::{Problem, Remark, Report};
+use postern_audit::verify::{Demands, Problem, Remark, Report, Unproven, Verdict};
 use serde::Serialize;
 
 use super::Format;
@@ -13,6 +16,9 @@ use crate::text::printable;
 #[derive(Serialize)]
 struct Document<'a> {
     whole: bool,
+    verdict: Verdict,
+    proven: Option<u64>,
+    unproven: &'a [Unproven],
     #[serde(flatten)]
     report: &'a Report,
     uncovered: u64,
@@ -21,25 +27,48 @@ struct Document<'a> {
 /// How many things of a kind are printed.
 const MOST: usize = 10;
 
-pub(super) fn output(report: &Report, header: Option<&Header>, format: Format) -> Result<Output> {
-    let whole = report.is_whole();
+pub(super) fn output(
+    report: &Report,
+    header: Option<&Header>,
+    demands: Demands,
+    format: Format,
+) -> Result<Output> {
+    let now = Time::of(SystemTime::now());
+    let verdict = report.verdict(demands, now);
+    let unproven = match verdict {
+        Verdict::Tampered => Vec::new(),
+        Verdict::Proven | Verdict::Unproven => report.unproven(demands, now),
+    };
     let out = match format {
         Format::Json => json(&Document {
-            whole,
+            whole: report.is_whole(),
+            verdict,
+            proven: report.proven(),
+            unproven: &unproven,
             report,
             uncovered: report.uncovered(),
         })?,
-        Format::Text => text(report, header, Paint::stdout()),
+        Format::Text => text(report, &unproven, header, Paint::stdout()),
     };
     Ok(Output {
         out,
         err: String::new(),
-        exit: if whole { Exit::Allowed } else { Exit::Denied },
+        exit: match verdict {
+            Verdict::Proven => Exit::Allowed,
+            Verdict::Unproven => Exit::Unproven,
+            Verdict::Tampered => Exit::Denied,
+        },
     })
 }
 
-fn text(report: &Report, header: Option<&Header>, paint: Paint) -> String {
-    let mut lines = vec![verdict(report, paint)];
+fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, paint: Paint) -> String {
+    let mut lines = vec![verdict(report, unproven, paint)];
+    lines.extend(
+        unproven
+            .iter()
+            .skip(1)
+            .map(|lack| format!("  also: {}", told_lack(lack))),
+    );
     let others = report.problems.iter().skip(1);
     lines.extend(
         others
@@ -60,17 +89,26 @@ fn text(report: &Report, header: Option<&Header>, paint: Paint) -> String {
             report.first, header.behind.hash
         ));
     }
+    if let Some(origin) = &report.origin {
+        lines.push(format!("log         {}", printable(origin)));
+    }
     lines.push(checkpoints(report, paint));
+    lines.extend(heads(report, paint));
+    if report.is_whole() {
+        lines.extend(end(report, paint));
+    }
     if report.kept_outside > 0 {
         lines.push(format!(
             "outside     held against {} kept elsewhere",
             report.kept_outside
         ));
     }
-    if report.torn > 0 {
+    if let Some(file) = report.outside.as_ref().filter(|file| !file.torn.is_empty()) {
+        let places: Vec<_> = file.torn.iter().map(u64::to_string).collect();
         let torn = format!(
-            "{} in the file of checkpoints: no checkpoints; a write that was cut short leaves one",
-            report.torn
+            "{} in the file of checkpoints: no checkpoints; a write that was cut short leaves one (from line {})",
+            report.torn,
+            places.join(", ")
         );
         lines.push(format!("torn        {}", paint.warning(&torn)));
     }
@@ -90,18 +128,27 @@ fn text(report: &Report, header: Option<&Header>, paint: Paint) -> String {
     lines.join("\n") + "\n"
 }
 
-fn verdict(report: &Report, paint: Paint) -> String {
+fn verdict(report: &Report, unproven: &[Unproven], paint: Paint) -> String {
     let Some(problem) = report.first_problem() else {
-        return if report.signatures_verified && report.checkpoints > 0 {
-            paint.good("whole: nothing was changed, removed or inserted")
-        } else {
-            format!(
-                "{}, {}",
-                paint.good("the chain is whole"),
-                paint.warning(
-                    "but no signature was verified: a log that was replaced as a whole is whole too"
-                )
-            )
+        return match (unproven.first(), report.proven()) {
+            (Some(lack), _) => format!(
+                "{}, and no hash or link in it is wrong",
+                paint.warning(&format!("NOT PROVEN ({}): {}", name(lack), lack.detail))
+            ),
+            (None, Some(proven)) if proven < report.size => format!(
+                "{}; {}",
+                paint.good(&format!(
+                    "whole up to event {proven}: nothing up to there was changed, removed or inserted"
+                )),
+                paint.warning(&format!(
+                    "{} behind it NOT proven",
+                    match report.size - proven {
+                        1 => "the event".to_owned(),
+                        more => format!("the {more} events"),
+                    }
+                ))
+            ),
+            (None, _) => paint.good("whole: nothing was changed, removed or inserted"),
         };
     };
     let place = match problem.seq {
@@ -118,6 +165,36 @@ fn verdict(report: &Report, paint: Paint) -> String {
 
 fn told(problem: &Problem) -> String {
     printable(&problem.to_string())
+}
+
+fn told_lack(lack: &Unproven) -> String {
+    printable(&format!("{}: {}", name(lack), lack.detail))
+}
+
+/// As it stands in JSON.
+fn name(lack: &Unproven) -> String {
+    serde_json::to_value(lack.code)
+        .ok()
+        .and_then(|name| Some(name.as_str()?.to_owned()))
+        .unwrap_or_default()
+}
+
+fn heads(report: &Report, paint: Paint) -> Option<String> {
+    let matched = report.head_matched?;
+    Some(format!(
+        "heads       {}",
+        paint.good(&format!("what was written down of event {matched} is so"))
+    ))
+}
+
+/// What no log can show of its own end.
+fn end(report: &Report, paint: Paint) -> Option<String> {
+    if report.kept_outside > 0 {
+        return None;
+    }
+    let not = "nothing kept elsewhere was given (--checkpoints, --head): events behind the last, cut off with their \
+               checkpoints, would not show";
+    Some(format!("end         {}", paint.warning(not)))
 }
 
 fn checkpoints(report: &Report, paint: Paint) -> String {

@@ -1,13 +1,15 @@
 //! Where the log is.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use postern_audit::read::Reader;
+use postern_audit::{Store as Target, check_postgres_url};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 
-/// Names the store, which is read and never written.
+/// Names the store. All commands but `restore` read it and never write to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Store {
     /// The store: sqlite:PATH, or postgres://user:password@host/database
@@ -26,11 +28,27 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 }
 
 impl Store {
-    /// Opens it for so many who read at a time.
-    pub(super) fn open(&self, runtime: &Runtime, readers: usize) -> Result<Reader> {
+    fn url(&self) -> Result<&SecretString> {
         let Some(url) = &self.url else {
             bail!("say where the log is: --store sqlite:PATH or postgres://…, or AUDIT_STORE_URL");
         };
+        Ok(url)
+    }
+
+    /// As a store that is written to.
+    pub(super) fn target(&self) -> Result<Target> {
+        let url = self.url()?;
+        if let Some(path) = url.expose_secret().strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Ok(Target::Sqlite(PathBuf::from(path)));
+        }
+        check_postgres_url(url.expose_secret())?;
+        Ok(Target::Postgres(url.clone()))
+    }
+
+    /// Opens it for so many who read at a time.
+    pub(super) fn open(&self, runtime: &Runtime, readers: usize) -> Result<Reader> {
+        let url = self.url()?;
         let readers = u32::try_from(readers).unwrap_or(u32::MAX);
         Ok(runtime.block_on(Reader::open(url.expose_secret(), readers))?)
     }
@@ -49,4 +67,15 @@ pub(super) fn readers() -> usize {
     std::thread::available_parallelism()
         .map_or(2, NonZero::get)
         .clamp(2, 8)
+}
+
+/// What to know of a store beside what is in it.
+pub(super) fn warning(reader: &Reader) -> String {
+    if reader.wal_missing() {
+        "warning: the database was in use when it was copied, and its -wal file is not beside it: the last events may be \
+         missing\n"
+            .to_owned()
+    } else {
+        String::new()
+    }
 }

@@ -44,7 +44,10 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let paint = Paint::stdout();
     if !args.follow {
         let lines = last.iter().map(|found| events::line(found, args.format, paint));
-        return Ok(Output::ok(lines.collect()));
+        return Ok(Output {
+            err: store::warning(&reader),
+            ..Output::ok(lines.collect())
+        });
     }
     let next = match last.last() {
         Some(found) => found.entry.seq + 1,

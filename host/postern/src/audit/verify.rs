@@ -1,11 +1,10 @@
 //! `postern audit verify`: whether the log is the one that was written.
 
 use anyhow::Result;
-use postern_audit::verify::verify;
 
 use super::Format;
 use super::against::Given;
-use super::bar::Bar;
+use super::backup::verified;
 use super::report;
 use super::store::{self, Store};
 use crate::output::Output;
@@ -15,12 +14,16 @@ use crate::output::Output;
     after_help = "What it looks at: each payload is hashed and read again and must say what its place says; \
     each event must follow the one before it. A log that was cut or replaced as a whole shows only against what \
     its changer could not reach: the signatures of checkpoints (--signers), the file of checkpoints kept outside \
-    (--checkpoints), a head that was written down (--head).\n\n\
-    Exit codes: 0 whole, as far as it was held against something; 2 tampered: the first event that is wrong is \
-    named, and what is wrong with it; 3 it cannot be read, or bad usage.\n\n\
+    (--checkpoints), a head that was written down (--head). Each proves the events up to the one that it names; what \
+    follows is said not to be proven, and fails the verification with --require-covered, or once it has been so for \
+    more than a day.\n\n\
+    Exit codes: 0 whole, and proven as far as is said; 2 tampered: the first event that is wrong is named, and what is \
+    wrong with it; 3 it cannot be read, or bad usage; 4 nothing wrong was found, but it is not proven either: no signed \
+    checkpoint, an outside file that is empty, torn or short, or what --require-covered and --max-age ask for.\n\n\
     Examples:\n  \
     postern audit verify --store sqlite:/var/lib/postern/audit.sqlite --signers signers.toml\n  \
     postern audit verify --signers signers.toml --checkpoints /mnt/worm/checkpoints --head 12000:9f86d0…\n  \
+    postern audit verify --signers signers.toml --origin postern.example.com/audit --require-covered --max-age 1h\n  \
     AUDIT_STORE_URL=postgres://auditor@db/audit postern audit verify --signers signers.toml --format json"
 )]
 pub(crate) struct Args {
@@ -34,13 +37,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Output> {
-    // The file outside first: what is added to it later is of events that are not looked at.
-    let against = args.given.read()?;
     let runtime = store::runtime()?;
-    let readers = store::readers();
-    let reader = args.store.open(&runtime, readers)?;
-    let bar = Bar::known();
-    let found = runtime.block_on(verify(&reader, against, readers, |progress| bar.tell(progress)));
-    drop(bar);
-    report::output(&found?, None, args.format)
+    let reader = args.store.open(&runtime, store::readers())?;
+    let against = args.given.beside(&runtime, &reader)?;
+    let found = verified(&runtime, &reader, against)?;
+    report::output(&found, None, args.given.demands(), args.format)
 }

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod gate;
+pub(crate) mod log;
 pub(crate) mod policy;
 
 use std::io::Write;

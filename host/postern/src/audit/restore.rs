@@ -1,0 +1,85 @@
+//! `postern audit restore`: a log from its backup.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use postern_audit::read::Reader;
+use postern_audit::{Store as Target, Time, record_restored};
+
+use super::Format;
+use super::against::Given;
+use super::backup::{copied, url, verified};
+use super::report;
+use super::store::{self, Store};
+use crate::output::{Exit, Output};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The backup is verified first, and nothing is restored from one in which something is wrong. The store must \
+    not be there yet (SQLite) or be empty (Postgres); the log in it gets one more event, of the kind `host` with the reason \
+    `audit_restored`, which says from which event on it goes on.\n\n\
+    Held against the file of checkpoints outside (--checkpoints), a backup that is older than the log was shows what is \
+    lost, as `tail_missing`. Where that is so and cannot be helped: keep that file, restore without it, and give the host \
+    a new one.\n\n\
+    Exit codes: as of `postern audit verify`, of the backup. With 4, too, the log was restored.\n\n\
+    Examples:\n  \
+    postern audit restore /backup/audit.db --store sqlite:/var/lib/postern/audit.db --signers signers.toml \
+    --checkpoints /mnt/elsewhere/audit.notes\n  \
+    AUDIT_STORE_URL=postgres://postern@db/audit postern audit restore /backup/audit.db --signers signers.toml"
+)]
+pub(crate) struct Args {
+    /// The backup
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+    #[command(flatten)]
+    store: Store,
+    #[command(flatten)]
+    given: Given,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<Output> {
+    let target = args.store.target()?;
+    let runtime = store::runtime()?;
+    let reader = runtime.block_on(Reader::open(&url(&args.backup)?, READERS))?;
+    let found = verified(&runtime, &reader, args.given.beside(&runtime, &reader)?)?;
+    let mut output = report::output(&found, None, args.given.demands(), args.format)?;
+    if output.exit == Exit::Denied {
+        output.err = "nothing was restored\n".to_owned();
+        return Ok(output);
+    }
+    if let Target::Sqlite(path) = &target
+        && is_there(path)
+    {
+        bail!(
+            "{} is there already: move it and its -wal file aside, and keep them",
+            path.display()
+        );
+    }
+    let head = copied(&runtime, &reader, &target)?;
+    if (head.size, head.hash) != (found.size, found.hash) {
+        bail!("what was restored is not the backup: does the disk fail?");
+    }
+    let now = Time::of(SystemTime::now());
+    let end = runtime.block_on(record_restored(&target, "postern audit restore", &head, now))?;
+    output.err = format!(
+        "restored up to event {}; keep {}:{}, with the event that says so\n",
+        head.size, end.size, end.hash
+    );
+    Ok(output)
+}
+
+/// How many stretches of the backup are read at a time.
+const READERS: u32 = 4;
+
+/// The database or what is left of one.
+fn is_there(path: &Path) -> bool {
+    ["", "-wal", "-journal"].iter().any(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).exists()
+    })
+}

@@ -1,0 +1,302 @@
+//! Evidence that lies where nothing can be written, copies of logs that are written to, and backups.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use support::Desk;
+use support::log::{Running, audit, desk, sql};
+
+const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
+const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+
+/// Copies files of the log into a folder of their own.
+fn copy(desk: &Desk, folder: &str, suffixes: &[&str]) {
+    fs::create_dir(desk.path(folder)).unwrap();
+    for suffix in suffixes {
+        let name = format!("audit.sqlite{suffix}");
+        fs::copy(desk.path(&name), desk.path(folder).join(&name)).unwrap();
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Runs `audit …` over a folder in which nothing can be written.
+fn read_only(desk: &Desk, folder: &str, args: &[&str]) -> (i32, String) {
+    let path = desk.path(folder);
+    mode(&desk.path("."), 0o755);
+    for file in fs::read_dir(&path).unwrap() {
+        mode(&file.unwrap().path(), 0o444);
+    }
+    mode(&path, 0o555);
+    let names = || -> Vec<_> {
+        fs::read_dir(&path)
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+            .collect()
+    };
+    let before = names();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command
+        .arg("audit")
+        .args(args)
+        .arg("--store")
+        .arg(format!("sqlite:{folder}/audit.sqlite"))
+        .current_dir(desk.path("."));
+    // Permissions do not hold the superuser up.
+    if fs::metadata("/proc/self")
+        .map(|me| std::os::unix::fs::MetadataExt::uid(&me))
+        .unwrap()
+        == 0
+    {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(names(), before, "nothing was written");
+    mode(&path, 0o755);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn evidence_on_a_read_only_medium_is_verified() {
+    let desk = desk();
+    copy(&desk, "closed", &[""]);
+    let (code, text) = read_only(&desk, "closed", &[&["verify"][..], &HELD].concat());
+    assert!(code == 0 && text.contains("whole: nothing was changed"), "{text}");
+    let (code, text) = read_only(&desk, "closed", &["tail", "-n", "1"]);
+    assert!(code == 0 && text.contains("request-30"), "{text}");
+
+    // Taken with its write-ahead log while it was written to.
+    let running = Running::open(&desk, 31..=40);
+    copy(&desk, "live", &["", "-wal"]);
+    copy(&desk, "all", &["", "-wal", "-shm"]);
+    for folder in ["live", "all"] {
+        let (code, text) = read_only(&desk, folder, &[&["verify"][..], &SIGNERS].concat());
+        assert!(
+            code == 0 && text.contains("10 events behind it NOT proven") && text.contains("up to event 40"),
+            "{folder}: {text}"
+        );
+        let (code, text) = read_only(&desk, folder, &["export"]);
+        assert!(code == 0 && text.contains("request-40"), "{folder}: {text}");
+    }
+    running.close();
+}
+
+#[test]
+fn a_live_database_without_its_write_ahead_log_is_noticed() {
+    let desk = desk();
+    let running = Running::open(&desk, 31..=40);
+    copy(&desk, "torn", &[""]);
+    running.close();
+    let verify = |folder: &str| {
+        let store = format!("sqlite:{folder}/audit.sqlite");
+        desk.run(&[&["audit", "verify", "--store", &store][..], &SIGNERS].concat())
+    };
+    let run = verify("torn");
+    assert!(
+        run.code == 4 && run.says("NOT PROVEN (wal_missing)") && run.says("postern audit backup"),
+        "{run:?}"
+    );
+    for command in [
+        &["head"][..],
+        &["tail"],
+        &["query"],
+        &["export", "-o", "torn.jsonl"],
+    ] {
+        let store = ["--store", "sqlite:torn/audit.sqlite"];
+        let run = desk.run(&[&["audit"], command, &store].concat());
+        assert!(
+            run.code == 0 && run.err.contains("its -wal file is not beside it"),
+            "{run:?}"
+        );
+    }
+    let (code, text) = read_only(&desk, "torn", &[&["verify"][..], &SIGNERS].concat());
+    assert!(code == 4 && text.contains("NOT PROVEN (wal_missing)"), "{text}");
+    // A host that has ended leaves one file.
+    assert!(!desk.path("audit.sqlite-wal").exists());
+    copy(&desk, "closed", &[""]);
+    assert_eq!(verify("closed").code, 0);
+}
+
+#[test]
+fn a_backup_is_made_while_the_log_is_written_to() {
+    let desk = desk();
+    let running = Running::open(&desk, 31..=40);
+    let run = audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
+    assert!(
+        run.code == 0 && run.says("backup.db: 40 events; keep 40:") && run.says("whole up to event 30"),
+        "{run:?}"
+    );
+    running.close();
+    for left in [
+        "backup.db.partial",
+        "backup.db.partial.lock",
+        "backup.db.lock",
+        "backup.db-wal",
+    ] {
+        assert!(!desk.path(left).exists(), "{left}");
+    }
+    let run = desk.run(&[&["audit", "verify", "--store", "sqlite:backup.db"][..], &SIGNERS].concat());
+    assert!(run.code == 0 && run.says("40 of them"), "{run:?}");
+    let run = audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
+    assert!(run.code == 3 && run.says("backup.db is there already"), "{run:?}");
+    // Without anything to hold it against, it is made and is not proven.
+    let run = audit(&desk, "backup", &["-o", "second.db"]);
+    assert!(
+        run.code == 4 && run.says("NOT PROVEN (no_signers)") && desk.path("second.db").exists(),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn no_backup_is_made_of_a_tampered_log_nor_restored_from_a_tampered_backup() {
+    let desk = desk();
+    assert_eq!(
+        audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
+        0
+    );
+    let change = "UPDATE audit_events SET payload = replace(payload, 'edge-1', 'edge-2') WHERE seq = 7";
+    sql(&desk.path("audit.sqlite"), change);
+    let run = audit(&desk, "backup", &[&["-o", "other.db"][..], &HELD].concat());
+    assert!(
+        run.code == 2 && run.says("(payload_changed)") && run.says("no backup was made"),
+        "{run:?}"
+    );
+    assert!(!desk.path("other.db").exists() && !desk.path("other.db.partial").exists());
+    let restore = |store: &str| {
+        let store = format!("sqlite:{store}");
+        desk.run(&[&["audit", "restore", "backup.db", "--store", &store][..], &HELD].concat())
+    };
+    let run = restore("audit.sqlite");
+    assert!(
+        run.code == 3 && run.says("is there already"),
+        "never written over: {run:?}"
+    );
+    sql(&desk.path("backup.db"), change);
+    let run = restore("new.sqlite");
+    assert!(run.code == 2 && run.says("nothing was restored"), "{run:?}");
+    assert!(!desk.path("new.sqlite").exists());
+}
+
+#[test]
+fn a_restored_log_goes_on() {
+    let desk = desk();
+    assert_eq!(
+        audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
+        0
+    );
+    fs::remove_file(desk.path("audit.sqlite")).unwrap();
+    let run = desk.run(
+        &[
+            &["audit", "restore", "backup.db"][..],
+            &support::log::STORE,
+            &HELD,
+        ]
+        .concat(),
+    );
+    assert!(
+        run.code == 0 && run.says("restored up to event 30; keep 31:"),
+        "{run:?}"
+    );
+    support::log::write(&desk, 31..=35);
+    let run = audit(&desk, "verify", &[&HELD[..], &["--require-covered"]].concat());
+    assert!(run.code == 0 && run.says("36 of them"), "{run:?}");
+    let run = audit(&desk, "query", &["--kind", "host"]);
+    assert!(run.says("audit_restored") && run.says("size=30"), "{run:?}");
+
+    // What came after the backup is missed.
+    fs::rename(desk.path("audit.sqlite"), desk.path("lost.sqlite")).unwrap();
+    let run = desk.run(
+        &[
+            &["audit", "restore", "backup.db"][..],
+            &support::log::STORE,
+            &HELD,
+        ]
+        .concat(),
+    );
+    assert!(
+        run.code == 2 && run.says("first at event 31 (tail_missing)"),
+        "{run:?}"
+    );
+    assert!(!desk.path("audit.sqlite").exists());
+}
+
+/// The commands of the documentation, as they are typed, in a folder that stands for the machine.
+#[test]
+fn the_documented_commands_work() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+    let page = fs::read_to_string(page).unwrap();
+    let section = page
+        .split("## The audit log: backups, loss, retention")
+        .nth(1)
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let desk = desk();
+    for folder in [
+        "var/lib/postern",
+        "backup",
+        "mnt/elsewhere",
+        "mnt/evidence",
+        "archive",
+    ] {
+        fs::create_dir_all(desk.path(folder)).unwrap();
+    }
+    fs::rename(desk.path("audit.sqlite"), desk.path("var/lib/postern/audit.db")).unwrap();
+    fs::copy(
+        desk.path("var/lib/postern/audit.db"),
+        desk.path("mnt/evidence/audit.db"),
+    )
+    .unwrap();
+    fs::rename(desk.path("checkpoints"), desk.path("mnt/elsewhere/audit.notes")).unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_postern")).parent().unwrap();
+    let mut typed = 0;
+    for block in section
+        .split("```console\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+    {
+        for command in block
+            .replace("\\\n", " ")
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ "))
+        {
+            // What manages services and another machine's database is not here.
+            if command.starts_with("systemctl") || command.contains("postgres://") {
+                continue;
+            }
+            let here =
+                ["/var/lib", "/backup", "/mnt", "/archive"]
+                    .iter()
+                    .fold(command.to_owned(), |text, root| {
+                        text.replace(&format!(" {root}/"), &format!(" .{root}/"))
+                            .replace(&format!(":{root}/"), &format!(":.{root}/"))
+                    });
+            let output = Command::new("bash")
+                .args(["-ec", &here])
+                .current_dir(desk.path("."))
+                .env(
+                    "PATH",
+                    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()),
+                )
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{here}: {output:?}");
+            typed += 1;
+        }
+    }
+    assert!(typed >= 8, "{typed} commands");
+}

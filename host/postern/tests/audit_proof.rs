@@ -1,0 +1,192 @@
+//! `postern audit verify` and `replay` say what was proven and what not, and end with 4 where nothing was.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use support::log::{audit, desk, write, write_without_checkpoint};
+use support::{Desk, Run};
+
+const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
+const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+
+fn verify(desk: &Desk, args: &[&[&str]]) -> Run {
+    audit(desk, "verify", &args.concat())
+}
+
+/// The codes of what is not proven.
+fn lacks(desk: &Desk, args: &[&[&str]]) -> Vec<String> {
+    let run = verify(desk, &[&args.concat(), &["--format", "json"]]);
+    let report = run.json();
+    let unproven = report["unproven"].as_array().unwrap();
+    assert_eq!(
+        run.code,
+        if unproven.is_empty() { 0 } else { 4 },
+        "exit code and report agree: {run:?}"
+    );
+    let verdict = if unproven.is_empty() { "proven" } else { "unproven" };
+    assert_eq!(report["verdict"], verdict);
+    unproven
+        .iter()
+        .map(|lack| lack["code"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn sql(desk: &Desk, statement: &str) {
+    support::log::sql(&desk.path("audit.sqlite"), statement);
+}
+
+#[test]
+fn a_log_without_a_signed_checkpoint_is_not_proven() {
+    let desk = desk();
+    assert_eq!(lacks(&desk, &[&HELD]), [""; 0]);
+    assert_eq!(lacks(&desk, &[]), ["no_signers"]);
+    assert_eq!(lacks(&desk, &[&["--checkpoints", "checkpoints"]]), ["no_signers"]);
+    sql(&desk, "DELETE FROM audit_checkpoints");
+    assert_eq!(lacks(&desk, &[&SIGNERS]), ["no_checkpoint"]);
+    sql(&desk, "DELETE FROM audit_events");
+    assert_eq!(lacks(&desk, &[&SIGNERS]), ["empty"]);
+    let run = verify(&desk, &[&SIGNERS]);
+    assert!(
+        run.code == 4 && run.out.starts_with("NOT PROVEN (empty)"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_head_that_was_written_down_proves_what_it_names() {
+    let desk = desk();
+    let keep = audit(&desk, "head", &["--format", "json"]).json()["keep"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    sql(&desk, "DELETE FROM audit_checkpoints");
+    assert_eq!(lacks(&desk, &[&["--head", &keep]]), [""; 0]);
+    // The head of an empty log is every log's.
+    let none = format!("0:{}", "0".repeat(64));
+    assert_eq!(lacks(&desk, &[&["--head", &none]]), ["no_signers"]);
+    write_without_checkpoint(&desk, 31..=33);
+    assert_eq!(lacks(&desk, &[&["--head", &keep]]), [""; 0]);
+    assert_eq!(
+        lacks(&desk, &[&["--head", &keep, "--require-covered"]]),
+        ["uncovered"]
+    );
+}
+
+#[test]
+fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
+    let desk = desk();
+    write_without_checkpoint(&desk, 31..=181);
+    let run = verify(&desk, &[&HELD]);
+    assert!(
+        run.code == 0
+            && run.out.starts_with("whole up to event 30")
+            && run.says("the 151 events behind it NOT proven"),
+        "{run:?}"
+    );
+    assert!(!run.says("whole: nothing was changed"), "{run:?}");
+    let run = verify(&desk, &[&HELD, &["--require-covered"]]);
+    assert!(
+        run.code == 4 && run.says("NOT PROVEN (uncovered): events 31 to 181 are not proven"),
+        "{run:?}"
+    );
+    let run = verify(&desk, &[&HELD, &["--format", "json"]]);
+    let report = run.json();
+    assert_eq!(
+        (&report["proven"], &report["uncovered"]),
+        (&30.into(), &151.into())
+    );
+}
+
+#[test]
+fn old_checkpoints_do_not_prove_what_came_since() {
+    let desk = desk();
+    assert_eq!(lacks(&desk, &[&HELD, &["--max-age", "1h"]]), [""; 0]);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(lacks(&desk, &[&HELD, &["--max-age", "10ms"]]), ["checkpoint_age"]);
+    let keep = audit(&desk, "head", &["--format", "json"]).json()["keep"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        lacks(&desk, &[&["--head", &keep, "--max-age", "1h"]]),
+        ["checkpoint_age"]
+    );
+    let run = verify(&desk, &[&["--max-age", "soon"]]);
+    assert!(run.code == 3 && run.says("write 90s, 15m or 1h"), "{run:?}");
+}
+
+#[test]
+fn a_file_outside_that_is_empty_torn_short_or_another_is_named() {
+    let desk = desk();
+    let whole = std::fs::read_to_string(desk.path("checkpoints")).unwrap();
+    write(&desk, 31..=35);
+    let both = std::fs::read_to_string(desk.path("checkpoints")).unwrap();
+    assert_eq!(lacks(&desk, &[&HELD]), [""; 0]);
+    for (file, expected, says) in [
+        ("", "outside_empty", "is empty"),
+        ("\n\n", "outside_empty", "is empty"),
+        ("rules:\n- name: a\n", "outside_empty", "is it another file?"),
+        (
+            &whole,
+            "outside_short",
+            "ends with one over 30 events, the log's own go up to 35",
+        ),
+        (&both[..both.len() - 40], "outside_torn", "from line 8 on"),
+        (&both[..whole.len() + 5], "outside_torn", "from line 8 on"),
+    ] {
+        desk.file("checkpoints", file);
+        assert_eq!(lacks(&desk, &[&HELD]), [expected], "{file:?}");
+        let run = verify(&desk, &[&HELD]);
+        assert!(run.code == 4 && run.says(says), "{file:?}: {run:?}");
+    }
+    // A piece in the middle costs nothing, since later checkpoints cover it; it is named all the same.
+    desk.file("checkpoints", &format!("{}\n\n{both}", &whole[..40]));
+    let run = verify(&desk, &[&HELD]);
+    assert!(
+        run.code == 0 && run.says("torn        1 in the file of checkpoints") && run.says("line 1)"),
+        "{run:?}"
+    );
+    // Another log's.
+    desk.file(
+        "checkpoints",
+        &both.replace("postern.example/audit", "postern.example/other"),
+    );
+    let run = verify(&desk, &[&HELD]);
+    assert!(run.code == 2 && run.says("postern.example/other"), "{run:?}");
+    std::fs::remove_file(desk.path("checkpoints")).unwrap();
+    let run = verify(&desk, &[&HELD]);
+    assert!(run.code == 3 && run.says("cannot read checkpoints"), "{run:?}");
+}
+
+#[test]
+fn an_export_is_proven_by_the_same_rules() {
+    let desk = desk();
+    let export = audit(&desk, "export", &[]).out;
+    let replay = |args: &[&str]| desk.run_with(&[&["audit", "replay"], args].concat(), export.as_bytes());
+    let run = replay(&HELD);
+    assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
+    let run = replay(&[]);
+    assert!(run.code == 4 && run.says("NOT PROVEN (no_signers)"), "{run:?}");
+    desk.file("checkpoints", "");
+    let run = replay(&HELD);
+    assert!(run.code == 4 && run.says("NOT PROVEN (outside_empty)"), "{run:?}");
+}
+
+#[test]
+fn the_verdict_names_the_log_and_what_was_not_held_against_it() {
+    let desk = desk();
+    let run = verify(&desk, &[&SIGNERS]);
+    assert!(
+        run.code == 0
+            && run.says("log         postern.example/audit")
+            && run.says("nothing kept elsewhere was given"),
+        "{run:?}"
+    );
+    assert!(!verify(&desk, &[&HELD]).says("nothing kept elsewhere"), "it was");
+}

@@ -1,0 +1,180 @@
+//! Audit logs that the host's own writer wrote, for commands that read them.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ed25519_compact::{KeyPair, Seed};
+use postern_audit::{
+    CheckpointSigner, Decision, Event, Hash, Kind, Log, ManifestSignature, Metrics, Settings, Signed,
+    Signing, Store, Time,
+};
+use tokio::runtime::Runtime;
+
+use super::{Desk, Run};
+
+pub(crate) const STORE: [&str; 2] = ["--store", "sqlite:audit.sqlite"];
+
+pub(crate) struct Kernel;
+
+pub(crate) fn key(number: u8) -> KeyPair {
+    KeyPair::from_seed(Seed::new([number; 32]))
+}
+
+impl CheckpointSigner for Kernel {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
+        let signed = Signed {
+            signer_id: "kernel".to_owned(),
+            signature: *key(1).sk.sign(body, None),
+            public_key: *key(1).pk,
+        };
+        Box::pin(async { Ok(signed) })
+    }
+}
+
+struct Away;
+
+impl CheckpointSigner for Away {
+    fn sign<'a>(&'a self, _: &'a [u8]) -> Signing<'a> {
+        Box::pin(async { Err("the KMS is away".to_owned()) })
+    }
+}
+
+pub(crate) fn event(number: u64) -> Event {
+    let mut event = Event::new(Kind::Request, Time::from_micros(1_767_225_600_000_000 + number));
+    event.decision = Some(if number.is_multiple_of(5) {
+        Decision::Denied
+    } else {
+        Decision::Allowed
+    });
+    event.gateway = Some("edge-1".to_owned());
+    event.subject = Some(
+        if number.is_multiple_of(2) {
+            "ann"
+        } else {
+            "bob\u{1b}[2J\n"
+        }
+        .to_owned(),
+    );
+    event.rule = Some("sign".to_owned());
+    event.request_id = Some(format!("request-{number}"));
+    event
+}
+
+/// Writes so many more events, and a checkpoint over all of them into the store and the file `checkpoints`.
+pub(crate) fn write(desk: &Desk, numbers: RangeInclusive<u64>) {
+    write_signed(desk, numbers, Arc::new(Kernel));
+}
+
+/// Writes so many more events, and no checkpoint: the signer is away.
+pub(crate) fn write_without_checkpoint(desk: &Desk, numbers: RangeInclusive<u64>) {
+    write_signed(desk, numbers, Arc::new(Away));
+}
+
+/// Changes the store by hand.
+pub(crate) fn sql(path: &Path, statement: &str) {
+    let done = Command::new("python3")
+        .args([
+            "-c",
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()",
+        ])
+        .arg(path)
+        .arg(statement)
+        .status();
+    assert!(done.unwrap().success(), "{statement}");
+}
+
+/// Puts the signature of a manifest on record.
+pub(crate) fn sign_manifest(desk: &Desk, manifest: &str) {
+    Runtime::new().unwrap().block_on(async {
+        let log = Log::open(settings(desk), Arc::new(Kernel), Metrics::default())
+            .await
+            .unwrap();
+        let now = Time::of(SystemTime::now());
+        let manifest_hash = Hash::of(manifest.as_bytes());
+        let signature = ManifestSignature {
+            manifest_hash,
+            signature: *key(1).sk.sign(manifest_hash.0, None),
+            signer_id: "kernel".to_owned(),
+            signed_at: now,
+        };
+        let mut event = Event::new(Kind::ManifestSignature, now);
+        event.decision = Some(Decision::Allowed);
+        event.signer_id = Some("kernel".to_owned());
+        event
+            .detail
+            .insert("manifest_hash".to_owned(), manifest_hash.to_string().into());
+        log.record_manifest(signature, event).await.unwrap();
+        log.close().await;
+    });
+}
+
+fn settings(desk: &Desk) -> Settings {
+    let store = Store::Sqlite(desk.path("audit.sqlite"));
+    let mut settings = Settings::new(store, "host-1", "postern.example/audit");
+    settings.checkpoints.file = Some(desk.path("checkpoints"));
+    settings
+}
+
+fn write_signed(desk: &Desk, numbers: RangeInclusive<u64>, signer: Arc<dyn CheckpointSigner>) {
+    Runtime::new().unwrap().block_on(async {
+        let log = Log::open(settings(desk), signer, Metrics::default())
+            .await
+            .unwrap();
+        for number in numbers {
+            log.append(event(number)).await.unwrap();
+        }
+        log.close().await;
+    });
+}
+
+pub(crate) fn desk() -> Desk {
+    let desk = Desk::new();
+    write(&desk, 1..=30);
+    for (file, number) in [("signers.toml", 1), ("others.toml", 2)] {
+        desk.file(
+            file,
+            &postern_signers::add("", "kernel", &key(number).pk, None, None).unwrap(),
+        );
+    }
+    desk
+}
+
+pub(crate) fn audit(desk: &Desk, command: &str, args: &[&str]) -> Run {
+    desk.run(&[&["audit", command][..], &STORE, args].concat())
+}
+
+/// A log that is open and written to.
+pub(crate) struct Running {
+    runtime: Runtime,
+    log: Log,
+}
+
+impl Running {
+    /// Opens the log and writes so many more events. No checkpoint is made of them.
+    pub(crate) fn open(desk: &Desk, numbers: RangeInclusive<u64>) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let settings = Settings::new(
+            Store::Sqlite(desk.path("audit.sqlite")),
+            "host-1",
+            "postern.example/audit",
+        );
+        let log = runtime.block_on(async {
+            let log = Log::open(settings, Arc::new(Away), Metrics::default())
+                .await
+                .unwrap();
+            for number in numbers {
+                log.append(event(number)).await.unwrap();
+            }
+            log
+        });
+        Self { runtime, log }
+    }
+
+    pub(crate) fn close(self) {
+        self.runtime.block_on(self.log.close());
+    }
+}
