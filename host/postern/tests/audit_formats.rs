@@ -1,0 +1,159 @@
+//! The formats of docs/formats.md: a verifier that was written from that page accepts and refuses what ours does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail this way"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use support::Desk;
+use support::log::{audit, desk, sign_manifest, write};
+
+fn tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// The signer of the logs, as the independent verifier takes it.
+fn kernel(signers: &Path) -> String {
+    let text = fs::read_to_string(signers).unwrap();
+    let key = text.split("ed25519:").nth(1).unwrap().split('"').next().unwrap();
+    format!("kernel={key}")
+}
+
+/// Three checkpoints and the signature of a manifest.
+fn log() -> Desk {
+    let desk = desk();
+    sign_manifest(&desk, "{}");
+    write(&desk, 31..=34);
+    desk
+}
+
+#[test]
+fn an_independent_verifier_says_the_same_of_honest_and_of_tampered_logs() {
+    let desk = log();
+    let output = Command::new("python3")
+        .arg(tree("tests/formats/compare.py"))
+        .arg(env!("CARGO_BIN_EXE_postern"))
+        .args([
+            "audit.sqlite",
+            "checkpoints",
+            "signers.toml",
+            &kernel(&desk.path("signers.toml")),
+        ])
+        .current_dir(desk.path("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let counts: Vec<usize> = said
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert!(counts[0] > 30 && counts[1] > 300, "{said}");
+}
+
+/// `docs/vectors/audit`: logs, and what is to be said of them.
+#[test]
+fn the_vectors_are_as_they_say() {
+    let folder = tree("docs/vectors/audit");
+    if std::env::var_os("WRITE_VECTORS").is_some() {
+        write_vectors(&folder);
+    }
+    let desk = Desk::new();
+    let expected: Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
+    let cases = expected.as_array().unwrap();
+    assert!(cases.len() >= 12);
+    for case in cases {
+        let text = |name: &str| case[name].as_str();
+        let file = folder.join(text("log").unwrap());
+        let file = file.to_str().unwrap();
+        let signers = folder.join("signers.toml");
+        let notes = folder.join("checkpoints.notes");
+        let mut args = vec!["audit", "replay", file, "--format", "json"];
+        let mut theirs = vec![file.to_owned()];
+        if case["signers"] == true {
+            args.extend(["--signers", signers.to_str().unwrap()]);
+            theirs.extend(["--key".to_owned(), kernel(&signers)]);
+        }
+        if case["checkpoints"] == true {
+            args.extend(["--checkpoints", notes.to_str().unwrap()]);
+            theirs.extend(["--notes".to_owned(), notes.to_str().unwrap().to_owned()]);
+        }
+        if let Some(head) = text("head") {
+            args.extend(["--head", head]);
+            theirs.extend(["--head".to_owned(), head.to_owned()]);
+        }
+        let report = desk.run(&args).json();
+        assert_eq!(report["whole"], case["accepted"], "{case}: {report}");
+        if case["accepted"] == true {
+            assert_eq!(report["proven"], case["proven"], "{case}: {report}");
+        }
+        let code = report["problems"][0]["code"].as_str();
+        assert_eq!(code, text("code"), "{case}");
+        let output = Command::new("python3")
+            .arg(tree("tests/formats/verify_log.py"))
+            .args(theirs)
+            .output();
+        let said: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        assert_eq!(said["accepted"], case["accepted"], "{case}: {said}");
+        if case["accepted"] == true {
+            assert_eq!(said["proven"], case["proven"], "{case}: {said}");
+        }
+    }
+}
+
+/// The canonical payloads of docs/formats.md, and texts that are none.
+#[test]
+fn the_payloads_on_the_page_hash_as_it_says() {
+    let page = fs::read_to_string(tree("docs/formats.md")).unwrap();
+    let block = |name: &str| {
+        let begin = format!("<!-- {name} -->\n\n```");
+        let rest = page.split(&begin).nth(1).unwrap_or_else(|| panic!("{name}"));
+        rest.split_once('\n')
+            .unwrap()
+            .1
+            .split("\n```")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let log = fs::read_to_string(tree("docs/vectors/audit/whole.jsonl")).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let events: Vec<_> = lines.iter().filter_map(|line| line.get("event")).collect();
+    assert_eq!(events[0]["payload"], block("first payload"));
+    assert_eq!(events[0]["hash"], block("first hash"));
+    let note = lines.iter().find_map(|line| line.get("checkpoint")).unwrap();
+    assert_eq!(note["note"].as_str().unwrap().trim_end(), block("note"));
+}
+
+/// Writes the vectors anew, from a log that is written anew: `WRITE_VECTORS=1 cargo test --test audit_formats`.
+fn write_vectors(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let desk = log();
+    let whole = audit(&desk, "export", &[]).out;
+    fs::write(desk.path("whole.jsonl"), &whole).unwrap();
+    let status = Command::new("python3")
+        .arg(tree("tests/formats/write_vectors.py"))
+        .arg(desk.path("whole.jsonl"))
+        .arg(desk.path("checkpoints"))
+        .arg(desk.path("signers.toml"))
+        .arg(folder)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
