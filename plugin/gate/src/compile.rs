@@ -4,6 +4,7 @@ mod audit;
 mod credential;
 mod issuer;
 mod matcher;
+mod pattern;
 mod policy;
 mod rule;
 

@@ -106,6 +106,10 @@ impl Gate {
         self.rules.list().iter().map(|rule| rule.name.as_str())
     }
 
+    pub(crate) fn rule_list(&self) -> &[Rule] {
+        self.rules.list()
+    }
+
     /// Whether a limit counts by the client's address: only then need [`Request::source`] be found out.
     #[must_use]
     pub fn needs_source(&self) -> bool {

@@ -66,6 +66,36 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
     Ok(decoded)
 }
 
+/// Decodes the escapes by which a configuration writes a pattern's own characters where they are meant literally:
+/// `%2A` is a star. All of them stand unescaped in a [normalised](normalise) path.
+pub(crate) fn literal(text: &str) -> Cow<'_, str> {
+    const PATTERN: &[u8] = b"*<>[]|^$+:{}";
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        let hex = after
+            .get(..2)
+            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte.filter(|byte| PATTERN.contains(byte)) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                plain.push('%');
+                rest = after;
+            }
+        }
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +159,21 @@ mod tests {
         }
         assert_eq!(normalise(b"/caf\xe9"), Err(Ambiguous));
         assert_eq!(normalise("/café".as_bytes()), Err(Ambiguous));
+    }
+
+    #[test]
+    fn a_patterns_character_is_written_by_its_escape() {
+        for (text, plain) in [
+            ("/a/%2A", "/a/*"),
+            ("/%7bid%7D", "/{id}"),
+            ("/a%20b%2a", "/a%20b*"),
+            ("/%", "/%"),
+            ("/%2", "/%2"),
+            ("/%é", "/%é"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(literal(text), plain, "{text}");
+        }
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::audit::Told;
+use crate::path::literal;
 use crate::policy::Policy;
 
 /// A rule.
@@ -106,7 +107,7 @@ impl Path {
             if s.starts_with('{') && s.ends_with('}') {
                 Segment::Any
             } else {
-                Segment::Literal(s.to_owned())
+                Segment::Literal(literal(s).into_owned())
             }
         };
         Self::Template(text.split('/').skip(1).map(segment).collect())
@@ -133,7 +134,7 @@ impl Path {
 }
 
 impl Matcher {
-    fn matches(&self, method: &[u8], host: &str, path: &str) -> bool {
+    pub(crate) fn matches(&self, method: &[u8], host: &str, path: &str) -> bool {
         let method_fits = self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method);
         let host_fits = self.hosts.is_empty()
             || self.hosts.iter().any(|wanted| match wanted {

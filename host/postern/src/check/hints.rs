@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use postern_gate::config::{Config, Fallback, Rule, Signature, Telling};
 
+use super::order;
 use crate::document::Problem;
+use crate::load::Loaded;
 use crate::secrets;
 
 /// What must be set elsewhere for this configuration to work.
@@ -130,7 +132,8 @@ fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
 }
 
 /// What is sound and hardly meant.
-pub(super) fn warnings(config: &Config) -> Vec<Problem> {
+pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
     let mut warnings = unused(config);
     let asked = config.rules.iter().any(|rule| rule.policy.is_some());
     if config.host.is_some() && !asked && config.audit.is_none() {
@@ -138,7 +141,7 @@ pub(super) fn warnings(config: &Config) -> Vec<Problem> {
             "is asked by no rule and told nothing: no rule has a policy, and there is no audit section";
         warnings.push(Problem::at("host", message));
     }
-    warnings.extend(unreachable(config));
+    warnings.extend(order::warnings(loaded));
     if config.default == Fallback::Allow {
         let message = "requests that no rule matches reach the upstream unauthenticated";
         warnings.push(Problem::at("default", message));
@@ -177,37 +180,23 @@ fn unused(config: &Config) -> Vec<Problem> {
         .collect()
 }
 
-/// Rules behind one that matches everything.
-fn unreachable(config: &Config) -> Option<Problem> {
-    let matches_all = |rule: &Rule| {
-        rule.matches
-            .as_ref()
-            .is_none_or(|m| m.methods.is_empty() && m.hosts.is_empty() && m.path.is_none())
-    };
-    let first = config.rules.iter().position(matches_all)?;
-    let behind = first + 1;
-    let catch_all = &config.rules.get(first)?.name;
-    (behind < config.rules.len()).then(|| {
-        let message = format!(
-            "is never reached, nor is what follows: rules[{first}] (\"{catch_all}\") matches every request; \
-             move that one to the end"
-        );
-        Problem::at(format!("rules[{behind}]"), message)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn loaded(yaml: &str) -> Loaded {
+        crate::load::load(yaml, secrets::Unset::StandIn, &|_| None)
+            .unwrap_or_else(|invalid| panic!("{invalid:?}"))
+    }
+
     fn config(yaml: &str) -> Config {
-        postern_gate::config::from_value(crate::document::parse(yaml).unwrap()).unwrap()
+        loaded(yaml).config
     }
 
     #[test]
     fn what_waits_is_named() {
-        let config = config(include_str!("../../../../envoy/gate.yaml"));
-        let hints = hints(&config).join("\n");
+        let loaded = loaded(include_str!("../../../../envoy/gate.yaml"));
+        let hints = hints(&loaded.config).join("\n");
         assert!(
             hints.contains(
                 "for the body (allocate, webhook) and for an issuer's keys (orders, admin, reports, allocate, sign) \
@@ -219,7 +208,7 @@ mod tests {
             hints.contains("clusters: idp") && hints.contains("GITHUB_WEBHOOK_SECRET"),
             "{hints}"
         );
-        assert_eq!(warnings(&config), []);
+        assert_eq!(warnings(&loaded), []);
     }
 
     #[test]
@@ -247,7 +236,7 @@ mod tests {
                 && hints.contains("cluster there"),
             "{hints}"
         );
-        let idle = config("host: {cluster: there}\nrules: [{name: a, open: true}]");
+        let idle = loaded("host: {cluster: there}\nrules: [{name: a, open: true}]");
         let places: Vec<String> = warnings(&idle).into_iter().map(|w| w.path).collect();
         assert_eq!(places, ["host"]);
     }
@@ -260,14 +249,14 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_told() {
-        let config = config(
+        let loaded = loaded(
             "
 limits: {slow: {quota: 1, window: 1s, key: [address]}}
 rules: [{name: all, open: true}, {name: late, open: true}]
 default: allow
 ",
         );
-        let places: Vec<String> = warnings(&config).into_iter().map(|w| w.path).collect();
+        let places: Vec<String> = warnings(&loaded).into_iter().map(|w| w.path).collect();
         assert_eq!(places, ["limits.slow", "rules[1]", "default"]);
     }
 }

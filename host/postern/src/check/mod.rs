@@ -1,6 +1,7 @@
 //! `postern check`: everything that is wrong with a configuration, and what else has to be set up for it.
 
 mod hints;
+mod order;
 mod report;
 
 use anyhow::Result;
@@ -36,16 +37,17 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let file = input::name(&args.file);
     let unset = if args.env { Unset::Error } else { Unset::StandIn };
     match load::file(&args.file, unset) {
-        Ok(loaded) => valid(file, loaded, args.json),
+        Ok(loaded) => valid(file, &loaded, args.json),
         Err(invalid) => report::invalid(file, &invalid, args.json),
     }
 }
 
-fn valid(file: &str, loaded: Loaded, as_json: bool) -> Result<Output> {
+fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
     let warnings: Vec<Problem> = loaded
         .unset
-        .into_iter()
-        .chain(hints::warnings(&loaded.config))
+        .iter()
+        .cloned()
+        .chain(hints::warnings(&loaded))
         .collect();
     let report = report::Report {
         file,

@@ -340,6 +340,107 @@ fn each_error_names_its_place_and_its_mend() {
 }
 
 #[test]
+fn patterns_of_other_routers_are_refused_with_the_spelling_that_is_meant() {
+    for (pointer, value, meant) in [
+        ("path", json!({"prefix": "/admin/*"}), "write prefix: /admin,"),
+        ("path", json!({"prefix": "/admin*"}), "write prefix: /admin,"),
+        ("path", json!({"exact": "/admin/*"}), "write prefix: /admin,"),
+        ("path", json!({"exact": "/admin/**"}), "write prefix: /admin,"),
+        ("path", json!({"template": "/admin/*"}), "write prefix: /admin,"),
+        ("path", json!({"prefix": "*"}), "leave \"path\" out"),
+        ("path", json!({"template": "*"}), "leave \"path\" out"),
+        (
+            "path",
+            json!({"exact": "/admin/:id"}),
+            "write template: /admin/{id},",
+        ),
+        (
+            "path",
+            json!({"template": "/admin/:id"}),
+            "write template: /admin/{id},",
+        ),
+        (
+            "path",
+            json!({"exact": "/admin/<id>"}),
+            "write template: /admin/{id},",
+        ),
+        (
+            "path",
+            json!({"exact": "/admin/{id}"}),
+            "write template: /admin/{id};",
+        ),
+        (
+            "path",
+            json!({"prefix": "/admin/{id}"}),
+            "write template: /admin/{id};",
+        ),
+        ("path", json!({"template": "/{path=**}"}), "one whole segment"),
+        ("path", json!({"template": "/{*path}"}), "one whole segment"),
+        ("path", json!({"template": "/{rest...}"}), "one whole segment"),
+        ("path", json!({"prefix": "/v[12]"}), "regular expressions"),
+        ("path", json!({"exact": "/admin/.*"}), "regular expressions"),
+        ("path", json!({"prefix": "^/admin"}), "regular expressions"),
+        ("hosts", json!(["foo.*"]), "\"*.example.com\""),
+        ("hosts", json!(["*"]), "leave \"hosts\" out"),
+        ("hosts", json!(["*.*.example.com"]), "\"*.example.com\""),
+        ("hosts", json!(["*example.com"]), "\"*.example.com\""),
+        (
+            "hosts",
+            json!([".example.com"]),
+            "all below a domain are \"*.example.com\"",
+        ),
+        ("hosts", json!(["a..b"]), "write a host name"),
+        ("hosts", json!(["example.com:443"]), "without port"),
+        ("hosts", json!(["[::1"]), "write a host name"),
+        ("hosts", json!(["[not:hex]"]), "write a host name"),
+        ("hosts", json!(["bücher.example"]), "punycode"),
+        ("methods", json!(["*"]), "leave \"methods\" out"),
+        ("methods", json!(["ANY"]), "leave \"methods\" out"),
+        ("methods", json!(["all"]), "leave \"methods\" out"),
+    ] {
+        let found = errors(changed(&format!("/rules/0/match/{pointer}"), value.clone()));
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+        assert!(
+            found[0].starts_with(&format!("rules[0].match.{pointer}"))
+                && found[0].contains(" would never match: ")
+                && found[0].contains(meant),
+            "{value}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_patterns_character_can_be_meant_literally() {
+    for path in [
+        json!({"exact": "/a/%2A"}),
+        json!({"prefix": "/a%2a"}),
+        json!({"template": "/a/%7Bid%7D/{id}"}),
+        json!({"exact": "/%3Aid"}),
+        json!({"exact": "*"}),
+        json!({"prefix": "/v1/models:predict"}),
+    ] {
+        assert_eq!(
+            errors(changed("/rules/0/match/path", path.clone())),
+            Vec::<String>::new(),
+            "{path}"
+        );
+    }
+    for host in [
+        "example.com.",
+        "*.example.com",
+        "[::1]",
+        "10.0.0.1",
+        "a_b.example",
+    ] {
+        assert_eq!(
+            errors(changed("/rules/0/match/hosts", json!([host]))),
+            Vec::<String>::new(),
+            "{host}"
+        );
+    }
+}
+
+#[test]
 fn all_errors_are_reported_not_the_first() {
     let shape = json!({"isuers": {}, "rules": [{"name": "a", "open": "yes"}, {"nam": "b"}], "default": 3});
     assert_eq!(
