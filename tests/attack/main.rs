@@ -18,3 +18,4 @@ mod hanging_files;
 mod hostile_components;
 mod replayed_manifests;
 mod signing_oracle;
+mod empty_credential;

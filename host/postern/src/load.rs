@@ -17,6 +17,8 @@ pub(crate) struct Loaded {
     pub(crate) gate: Gate,
     /// Secrets that are not set, for which random bytes stand in.
     pub(crate) unset: Vec<Problem>,
+    /// Secrets that are set and should be others.
+    pub(crate) doubtful: Vec<Problem>,
 }
 
 /// Why there is no gate.
@@ -61,6 +63,7 @@ pub(crate) fn load(
     match Gate::compile(&config, &environment) {
         Ok(gate) if errors.is_empty() => Ok(Loaded {
             unset: environment.unset(&config),
+            doubtful: environment.doubtful(&config),
             document,
             config,
             gate,
@@ -92,7 +95,7 @@ rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
     #[test]
     fn an_unset_secret_is_a_warning_or_an_error() {
         let none = |_: &str| None;
-        let set = |_: &str| Some("x".to_owned());
+        let set = |_: &str| Some("x".repeat(32));
         let loaded = load(WEBHOOK, Unset::StandIn, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
         assert_eq!(loaded.unset.len(), 1);
         assert_eq!(loaded.unset[0].path, "signatures.hook.secrets[0].env");
@@ -103,6 +106,34 @@ rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
             "{invalid:?}"
         );
         assert!(load(WEBHOOK, Unset::Error, &set).is_ok_and(|loaded| loaded.unset.is_empty()));
+    }
+
+    #[test]
+    fn a_short_or_shared_secret_is_a_warning() {
+        let shared = "
+signatures:
+  hook: {scheme: github, secrets: [{env: HOOK_SECRET}]}
+  bots:
+    scheme: keyed
+    header_prefix: x-bot-
+    keys: [{id: a, secrets: [{env: A}, {env: HOOK_SECRET}]}, {id: b, secrets: [{env: B}]}]
+rules: [{name: hook, authenticate: {any: [signatures/hook, signatures/bots]}}]
+";
+        for (text, length, places) in [
+            (WEBHOOK, 31, &["signatures.hook.secrets[0].env"][..]),
+            (WEBHOOK, 32, &[]),
+            (shared, 32, &["signatures.hook.secrets[0].env"]),
+            (shared, 0, &["signatures.hook.secrets[0].env"]),
+        ] {
+            let value = |name: &str| (length > 0).then(|| name.repeat(32).chars().take(length).collect());
+            let loaded = load(text, Unset::StandIn, &value).unwrap_or_else(|invalid| panic!("{invalid:?}"));
+            let found: Vec<&str> = loaded
+                .doubtful
+                .iter()
+                .map(|problem| problem.path.as_str())
+                .collect();
+            assert_eq!(found, places, "{:?}", loaded.doubtful);
+        }
     }
 
     #[test]

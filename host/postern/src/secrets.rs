@@ -1,12 +1,15 @@
 //! The secrets a configuration names, looked up in this process's environment.
 
+use std::collections::BTreeMap;
+
 use postern_gate::config::{Config, SecretRef, Signature};
 use postern_gate::{Secret, Secrets};
+use sha2::{Digest as _, Sha256};
 
 use crate::document::Problem;
 
-/// The shortest secret that every scheme accepts.
-const STAND_IN: usize = 32;
+/// The shortest secret that every scheme accepts, and that nobody finds by trying.
+const STRONG: usize = 32;
 
 /// What an unset variable is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +24,12 @@ pub(crate) enum Unset {
 pub(crate) struct Environment<'a> {
     unset: Unset,
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    stand_in: [u8; STAND_IN],
+    stand_in: [u8; STRONG],
 }
 
 impl<'a> Environment<'a> {
     pub(crate) fn new(unset: Unset, lookup: &'a dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let mut stand_in = [0; STAND_IN];
+        let mut stand_in = [0; STRONG];
         fill_random(&mut stand_in)?;
         Ok(Self {
             unset,
@@ -37,6 +40,50 @@ impl<'a> Environment<'a> {
 
     fn value(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Random bytes, the same for each mention of a variable and others for each other.
+    fn stand_in(&self, name: &str) -> Secret {
+        let digest = Sha256::new()
+            .chain_update(self.stand_in)
+            .chain_update(name)
+            .finalize();
+        Secret::new(digest.to_vec())
+    }
+
+    /// Secrets that a gate takes and that are hardly meant: short ones, and one under two entries.
+    pub(crate) fn doubtful(&self, config: &Config) -> Vec<Problem> {
+        let mut holders: BTreeMap<String, String> = BTreeMap::new();
+        let mut doubtful = Vec::new();
+        for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
+            let value = self.value(name);
+            let length = value.as_ref().map_or(STRONG, String::len);
+            if length < STRONG {
+                let message = format!(
+                    "{name} holds {length} bytes: whoever has seen a request can try secrets against it; use {STRONG} \
+                     random bytes"
+                );
+                doubtful.push(Problem::at(path.clone(), message));
+            }
+            let holder = path
+                .rsplit_once(".secret")
+                .map_or(path.as_str(), |(holder, _)| holder)
+                .to_owned();
+            let known = value.unwrap_or_else(|| format!("unset {name}"));
+            match holders.get(&known) {
+                Some(other) if *other != holder => {
+                    let message = format!(
+                        "{name} is the secret of {other} too: what is signed for one may pass for the other"
+                    );
+                    doubtful.push(Problem::at(path, message));
+                }
+                Some(_) => {}
+                None => {
+                    holders.insert(known, holder);
+                }
+            }
+        }
+        doubtful
     }
 
     /// What is wrong with the names alone: no gate needs to be compiled to see it.
@@ -71,7 +118,7 @@ impl Secrets for Environment<'_> {
             Some(value) => Some(Secret::new(value)),
             // A name that is none was reported already, without repeating it.
             None if self.unset == Unset::Error && is_name(name) => None,
-            None => Some(Secret::new(self.stand_in)),
+            None => Some(self.stand_in(name)),
         }
     }
 }

@@ -48,7 +48,7 @@ impl ApiKeys {
         request: &Request<'_>,
         now: impl FnOnce() -> Duration,
     ) -> Option<Result<Rc<Identity>, Reason>> {
-        match request.single(&self.header) {
+        match request.credential(&self.header) {
             Single::Absent => None,
             Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(key) => Some(self.look_up(key, now)),

@@ -1,6 +1,7 @@
 //! From a configuration to a gate: names resolved, keys decoded, secrets read, every error found.
 
 mod audit;
+mod claim_header;
 mod credential;
 mod issuer;
 mod matcher;
@@ -14,6 +15,9 @@ use crate::jwt::Issuers;
 use crate::limit::Limit;
 use crate::rule::{Rule, Rules};
 use crate::secret::{Secret, Secrets};
+
+/// The shortest secret that is taken. `postern check` asks for more.
+const MIN_SECRET: usize = 8;
 
 impl Gate {
     /// Compiles a configuration. Secrets are looked up once, here.
@@ -107,6 +111,15 @@ impl Compiler<'_> {
                 "{name} is not set; pass it to the VM in environment_variables.host_env_keys (Istio: vmConfig.env)"
             );
             self.errors.add(format!("{at}.env"), message);
+        }
+        if secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose().len() < MIN_SECRET)
+        {
+            let message = format!(
+                "is shorter than {MIN_SECRET} bytes: whoever has seen one request finds it by trying; use 32 random bytes"
+            );
+            self.errors.add(at, message);
         }
         secret
     }

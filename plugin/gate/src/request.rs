@@ -42,6 +42,14 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The credential under `name`: an empty one is none.
+    pub(crate) fn credential(&self, name: &str) -> Single<'a> {
+        match self.single(name) {
+            Single::One(value) if value.trim_ascii().is_empty() => Single::Absent,
+            found => found,
+        }
+    }
+
     pub(crate) fn first(&self, name: &str) -> Option<&'a [u8]> {
         self.values(name).next()
     }

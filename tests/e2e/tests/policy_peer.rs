@@ -53,7 +53,7 @@ fn start() -> (Bed, PolicyPeer) {
 
 fn start_with(workers: u32, idp: IdentityProvider) -> (Bed, PolicyPeer) {
     let peer = PolicyPeer::start().unwrap();
-    let setup = Setup::new(gate()).workers(workers).env("HOOK", "secret");
+    let setup = Setup::new(gate()).workers(workers).env("HOOK", "the-secret");
     (setup.policy_host(peer.addr()).start_with(idp), peer)
 }
 
@@ -362,7 +362,7 @@ async fn bodies_are_shown_exactly() {
         assert_eq!(the_one(&peer).http().raw_body, b"");
     }
     let signed = |body: &[u8]| {
-        let mac = sign::hex(&sign::hmac_sha256(b"secret", body));
+        let mac = sign::hex(&sign::hmac_sha256(b"the-secret", body));
         Call::post("/hook", body).header("x-hub-signature-256", format!("sha256={mac}"))
     };
     let client = client(Version::Http1);

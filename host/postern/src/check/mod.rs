@@ -46,6 +46,7 @@ fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
     let warnings: Vec<Problem> = loaded
         .unset
         .iter()
+        .chain(&loaded.doubtful)
         .cloned()
         .chain(hints::warnings(&loaded))
         .collect();

@@ -59,7 +59,7 @@ mod tests {
 
     fn errors(document: Value) -> Vec<String> {
         let secret = |name: &str| match name {
-            "TOKEN" => Some(Secret::new("t0k3n")),
+            "TOKEN" => Some(Secret::new("t0k3n-t0k3n")),
             "BROKEN" => Some(Secret::new("SECRET\nx: y")),
             "LONG" => Some(Secret::new("SECRET".repeat(1000))),
             _ => None,
@@ -201,8 +201,11 @@ mod tests {
     fn the_token_is_shown_to_the_host_alone() {
         let document = json!({"host": {"cluster": "c", "token": {"env": "TOKEN"}}, "rules": []});
         let config = config::from_value(document).unwrap();
-        let gate = Gate::compile(&config, &|_: &str| Some(Secret::new("t0k3n"))).unwrap();
-        assert_eq!(gate.policy_host().unwrap().authorization(), Some("Bearer t0k3n"));
+        let gate = Gate::compile(&config, &|_: &str| Some(Secret::new("t0k3n-t0k3n"))).unwrap();
+        assert_eq!(
+            gate.policy_host().unwrap().authorization(),
+            Some("Bearer t0k3n-t0k3n")
+        );
         assert!(!format!("{gate:?}").contains("t0k3n"));
     }
 }

@@ -1,7 +1,10 @@
 //! API keys and ways of signing.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
 use crate::api_key::{ApiKeys, Recognised, Record};
@@ -9,7 +12,26 @@ use crate::config;
 use crate::digest_map::DigestMap;
 use crate::identity::{Identity, Method};
 use crate::replay::NONCES;
-use crate::signature::{Github, Headers, Keyed, Kind, Scheme, Signer};
+use crate::secret::Secret;
+use crate::signature::{Github, Headers, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
+
+/// An API key's id goes to the upstream in a header with each request.
+const MAX_API_KEY_ID: usize = 1024;
+
+/// The digests of what an unset variable leaves in various languages, with and without a line feed: of no key at all.
+fn nothing() -> Vec<[u8; 32]> {
+    const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
+    let digest = |text: String| Sha256::digest(text).into();
+    EMPTY
+        .iter()
+        .flat_map(|text| ["", "\n", "\r\n"].map(|end| digest(format!("{text}{end}"))))
+        .collect()
+}
+
+/// Whether a header's value arrives as it was sent: parsers trim spaces and refuse control characters.
+fn sent_as_it_is(text: &str) -> bool {
+    text.trim() == text && !text.chars().any(char::is_control)
+}
 
 impl Compiler<'_> {
     pub(super) fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
@@ -17,9 +39,16 @@ impl Compiler<'_> {
         let label = format!("api_keys/{name}");
         self.name("api_keys", name);
         let mut keys = DigestMap::default();
+        let nothing = nothing();
         for (i, key) in set.keys.iter().enumerate() {
-            if key.id.is_empty() {
-                self.errors.add(format!("{at}.keys[{i}].id"), "must not be empty");
+            if key.id.is_empty() || key.id.len() > MAX_API_KEY_ID {
+                let message = format!("must be 1 to {MAX_API_KEY_ID} bytes");
+                self.errors.add(format!("{at}.keys[{i}].id"), message);
+            }
+            if nothing.contains(&key.digest.0) {
+                let message = "is the digest of nothing, or of what stands for nothing, as an unset variable leaves it: no \
+                               key at all; `postern key new` makes one";
+                self.errors.add(format!("{at}.keys[{i}].digest"), message);
             }
             let caller = self.caller(&label, &key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
             let record = Record::new(caller, key.not_after.map(|instant| instant.0));
@@ -58,6 +87,32 @@ impl Compiler<'_> {
         .telling(&self.config.identity_headers)
     }
 
+    /// With one secret under two ids, who holds it can sign as either. `holders`: the keys so far, by their secrets'
+    /// digests.
+    fn own_secrets(
+        &mut self,
+        at: &str,
+        key: &str,
+        secrets: &[Secret],
+        holders: &mut HashMap<[u8; 32], String>,
+    ) {
+        for (i, secret) in secrets.iter().enumerate() {
+            match holders.entry(Sha256::digest(secret.expose()).into()) {
+                Entry::Occupied(holder) if holder.get() != key => {
+                    let message = format!(
+                        "is the secret of {} too: who holds it could sign as either; give each its own",
+                        holder.get()
+                    );
+                    self.errors.add(format!("{at}.secrets[{i}]"), message);
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(free) => {
+                    free.insert(key.to_owned());
+                }
+            }
+        }
+    }
+
     pub(super) fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
         let label = format!("signatures/{name}");
@@ -86,9 +141,11 @@ impl Compiler<'_> {
                 max_body,
             } => {
                 let mut signers = HashMap::new();
+                let mut holders = HashMap::new();
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
+                    self.own_secrets(&at, &format!("keys[{i}]"), &secrets, &mut holders);
                     let caller = self.caller(
                         &label,
                         &key.id,
@@ -100,6 +157,13 @@ impl Compiler<'_> {
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
                         self.errors
                             .add(format!("{at}.id"), "must be given, and once only");
+                    }
+                    if key.id.len() > MAX_KEY_ID || !sent_as_it_is(&key.id) {
+                        let message = format!(
+                            "no request could name it: it must be at most {MAX_KEY_ID} bytes, without control characters \
+                             and without spaces at its ends"
+                        );
+                        self.errors.add(format!("{at}.id"), message);
                     }
                 }
                 let day = Duration::from_secs(86_400);

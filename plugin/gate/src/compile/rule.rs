@@ -171,6 +171,11 @@ impl<'a> Compiler<'a> {
             let Some(limit) = self.config.limits.get(name) else {
                 continue;
             };
+            if let Some(first) = rule.limits.iter().take(i).position(|earlier| earlier == name) {
+                let message = format!("\"{name}\" is limits[{first}] too: each request would count twice");
+                self.errors.add(at, message);
+                continue;
+            }
             if limit.key.iter().all(|part| part == "address") {
                 early.push(index);
                 continue;

@@ -7,6 +7,8 @@ use crate::{Gate, Secret};
 fn errors(document: Value) -> Vec<String> {
     let secret = |name: &str| match name {
         "LONG" => Some(Secret::new([b'x'; 32])),
+        "SAME" => Some(Secret::new([b'x'; 32])),
+        "OTHER" => Some(Secret::new([b'y'; 32])),
         "SHORT" => Some(Secret::new("short")),
         "EMPTY" => Some(Secret::new("")),
         _ => None,
@@ -436,6 +438,153 @@ fn a_patterns_character_can_be_meant_literally() {
             errors(changed("/rules/0/match/hosts", json!([host]))),
             Vec::<String>::new(),
             "{host}"
+        );
+    }
+}
+
+#[test]
+fn credentials_that_anybody_has_are_refused() {
+    use ct_codecs::{Encoder, Hex};
+    use sha2::Digest as _;
+    let digest = |text: &str| {
+        format!(
+            "sha256:{}",
+            Hex::encode_to_string(sha2::Sha256::digest(text)).unwrap()
+        )
+    };
+    for nothing in ["", "\n", " ", "\r\n", "null", "null\n", "undefined", "None"] {
+        let found = errors(changed("/api_keys/agents/keys/0/digest", json!(digest(nothing))));
+        assert_eq!(found.len(), 1, "{nothing:?}: {found:?}");
+        assert!(
+            found[0].starts_with("api_keys.agents.keys[0].digest: is the digest of nothing"),
+            "{nothing:?}: {found:?}"
+        );
+    }
+    assert_eq!(
+        errors(changed("/api_keys/agents/keys/0/digest", json!(digest("0f9a64")))),
+        Vec::<String>::new()
+    );
+    for (place, document) in [
+        (
+            "signatures.hooks.secrets[0]",
+            changed("/signatures/hooks/secrets", json!([{"env": "SHORT"}])),
+        ),
+        (
+            "host.token",
+            changed("/host", json!({"cluster": "c", "token": {"env": "SHORT"}})),
+        ),
+    ] {
+        let found = errors(document);
+        assert!(
+            found[0].starts_with(&format!("{place}: is shorter than 8 bytes")),
+            "{found:?}"
+        );
+        assert!(!found[0].contains("short:"), "{found:?}");
+    }
+}
+
+fn keyed(keys: Value) -> Vec<String> {
+    errors(changed(
+        "/signatures/bots",
+        json!({"scheme": "keyed", "header_prefix": "x-bot-", "keys": keys}),
+    ))
+}
+
+#[test]
+fn a_key_id_that_no_request_could_name_is_refused() {
+    let key = |id: &str| json!([{"id": id, "secrets": [{"env": "LONG"}]}]);
+    for id in [
+        "x".repeat(129),
+        " a".into(),
+        "a ".into(),
+        "a\nb".into(),
+        "a\u{7f}".into(),
+    ] {
+        let found = keyed(key(&id));
+        assert!(
+            found.len() == 1 && found[0].starts_with("signatures.bots.keys[0].id: "),
+            "{id:?}: {found:?}"
+        );
+    }
+    for id in ["x".repeat(128), "a b".into(), "é".into()] {
+        assert_eq!(keyed(key(&id)), Vec::<String>::new(), "{id:?}");
+    }
+    for (length, taken) in [(1024, true), (1025, false), (0, false)] {
+        let found = errors(changed("/api_keys/agents/keys/0/id", json!("x".repeat(length))));
+        assert_eq!(found.is_empty(), taken, "{length}: {found:?}");
+    }
+}
+
+#[test]
+fn a_secret_has_one_holder() {
+    let key = |id: &str, secrets: &[&str]| {
+        let secrets: Vec<_> = secrets.iter().map(|name| json!({"env": name})).collect();
+        json!({"id": id, "secrets": secrets})
+    };
+    for (keys, place) in [
+        (
+            vec![key("a", &["LONG"]), key("b", &["LONG"])],
+            Some("signatures.bots.keys[1].secrets[0]: "),
+        ),
+        // The same bytes under another name.
+        (
+            vec![key("a", &["LONG"]), key("b", &["OTHER", "SAME"])],
+            Some("signatures.bots.keys[1].secrets[1]: "),
+        ),
+        (vec![key("a", &["LONG", "SAME"]), key("b", &["OTHER"])], None),
+    ] {
+        let found = keyed(json!(keys));
+        match place {
+            Some(place) => assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}"),
+            None => assert_eq!(found, Vec::<String>::new()),
+        }
+    }
+}
+
+#[test]
+fn a_limit_counts_once_in_a_rule() {
+    let found = errors(changed("/rules/0/limits", json!(["per-user", "per-user"])));
+    assert!(
+        found.len() == 1 && found[0].starts_with("rules[0].limits[1]: \"per-user\" is limits[0] too"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_claim_goes_into_no_header_that_means_something_else() {
+    for header in [
+        "x-postern-subject",
+        "X-Postern-Roles",
+        "x_postern_tenant",
+        "te",
+        "TE",
+        "upgrade",
+        "trailer",
+        "keep-alive",
+        "proxy-connection",
+        "transfer_encoding",
+        ":path",
+        "content-length",
+        "cookie",
+        "x-forwarded-for",
+        "x-envoy-retry-on",
+    ] {
+        let found = errors(changed("/issuers/sigil/headers", json!({header: "sub"})));
+        assert!(
+            found.len() == 1
+                && found[0].starts_with("issuers.sigil.headers: ")
+                && found[0].contains("cannot carry a claim"),
+            "{header}: {found:?}"
+        );
+    }
+    for (one, other) in [("X-User", "x-user"), ("x_user", "x-user")] {
+        let found = errors(changed(
+            "/issuers/sigil/headers",
+            json!({one: "sub", other: "email"}),
+        ));
+        assert!(
+            found.len() == 1 && found[0].contains("are one header to the upstream"),
+            "{found:?}"
         );
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn challenged(rule: &Rule, reason: Reason) -> Refusal {
 /// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a proxy
 /// joined them, are refused.
 fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
-    let value = match request.single("authorization") {
+    let value = match request.credential("authorization") {
         Single::Absent => return Ok(None),
         Single::Several => return Err(Reason::CredentialsAmbiguous),
         Single::One(value) => value,
@@ -165,5 +165,6 @@ fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
         return Err(Reason::CredentialsAmbiguous);
     }
     let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed)?;
-    Ok(Some(token.trim_matches(' ')))
+    // An empty credential is none.
+    Ok((!token.trim().is_empty()).then_some(token.trim_matches(' ')))
 }

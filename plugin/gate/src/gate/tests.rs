@@ -47,7 +47,7 @@ fn api_keys() {
     for (headers, reason) in [
         (&[("x-api-key", "alpha")][..], None),
         (&[("x-api-key", "alpha ")], Some(Reason::ApiKeyUnknown)),
-        (&[("x-api-key", "")], Some(Reason::ApiKeyUnknown)),
+        (&[("x-api-key", "")], Some(Reason::CredentialsMissing)),
         (&[("x-api-key", "gone")], Some(Reason::ApiKeyExpired)),
         (
             &[("x-api-key", "alpha"), ("x-api-key", "alpha")],
@@ -68,6 +68,52 @@ fn api_keys() {
         refused(&bed.get("/both", &[("x-api-key", "going")])).reason,
         Reason::ApiKeyExpired
     );
+}
+
+/// Whatever a configuration may hold for it, a header without a value proves nothing, and stands in no other's way.
+#[test]
+fn an_empty_credential_is_no_credential() {
+    let bed = Bed::with_secrets(
+        &json!({
+            "issuers": {"idp": {
+                "issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "SECRET"},
+            }},
+            "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
+            "signatures": {
+                "hook": {"scheme": "github", "secrets": [{"env": "SECRET"}]},
+                "bots": {"scheme": "keyed", "header_prefix": "x-bot-", "keys": [{"id": "b", "secrets": [{"env": "SECRET"}]}]},
+            },
+            "rules": [{"name": "any", "authenticate": {"any": [
+                "issuers/idp", "signatures/hook", "signatures/bots", "api_keys/agents",
+            ]}}],
+        }),
+        &[("SECRET", "0123456789abcdef0123456789abcdef")],
+    );
+    for empty in ["", " ", "\t"] {
+        for header in [
+            "x-api-key",
+            "x-hub-signature-256",
+            "x-bot-signature",
+            "authorization",
+        ] {
+            let step = bed.get("/", &[(header, empty)]);
+            assert_eq!(
+                refused(&step).reason,
+                Reason::CredentialsMissing,
+                "{header}: {empty:?}"
+            );
+        }
+        let bearer = format!("Bearer {empty}");
+        let step = bed.get("/", &[("authorization", &bearer)]);
+        assert_eq!(refused(&step).reason, Reason::CredentialsMissing, "{bearer:?}");
+        let all = [
+            ("authorization", bearer.as_str()),
+            ("x-hub-signature-256", empty),
+            ("x-bot-signature", empty),
+            ("x-api-key", "alpha"),
+        ];
+        assert_eq!(admitted(&bed.get("/", &all)).subject, "alpha");
+    }
 }
 
 #[test]

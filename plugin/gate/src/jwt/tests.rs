@@ -216,7 +216,7 @@ fn what_is_no_token() {
     let (signed, _) = good.rsplit_once('.').unwrap();
     let long = "x".repeat(60 * 1024);
     for (token, reason) in [
-        ("", Reason::TokenMalformed),
+        ("", Reason::CredentialsMissing),
         ("a.b", Reason::TokenMalformed),
         ("a.b.c", Reason::TokenMalformed),
         (&format!("{good}.x"), Reason::TokenMalformed),

@@ -35,7 +35,7 @@ impl Github {
     }
 
     pub(crate) fn begin(&self, request: &Request<'_>) -> Option<Result<Pending, Reason>> {
-        match request.single(HEADER) {
+        match request.credential(HEADER) {
             Single::Absent => None,
             Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(value) => Some(self.read(value)),

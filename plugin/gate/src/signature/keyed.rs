@@ -19,7 +19,7 @@ use crate::secret::Secret;
 
 /// Bounds on what a client may choose, so that remembering it costs little.
 const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
-const MAX_KEY_ID: usize = 128;
+pub(crate) const MAX_KEY_ID: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Keyed {
@@ -109,7 +109,7 @@ pub fn string_to_sign(
 
 impl Keyed {
     pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
-        match request.single(&self.headers.signature) {
+        match request.credential(&self.headers.signature) {
             Single::Absent => None,
             Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(signature) => Some(self.read(signature, request, ports)),

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 pub use keyed::string_to_sign;
 
 pub(crate) use github::Github;
-pub(crate) use keyed::{Headers, Keyed, Signer};
+pub(crate) use keyed::{Headers, Keyed, MAX_KEY_ID, Signer};
 
 type HmacSha256 = Hmac<Sha256>;
 

@@ -41,7 +41,7 @@ fn config() -> Value {
 }
 
 fn bed() -> Bed {
-    Bed::with_secrets(&config(), &[("S", "secret")])
+    Bed::with_secrets(&config(), &[("S", "the-secret")])
 }
 
 fn allow() -> Answer {
@@ -260,7 +260,7 @@ fn a_signed_body_is_buffered_once() {
         (&b"12345678"[..], None),
         (b"123456789", Some(Reason::BodyTooLarge)),
     ] {
-        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"secret").unwrap();
+        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"the-secret").unwrap();
         mac.update(body);
         let hex: String = mac
             .finalize()
