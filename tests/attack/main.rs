@@ -19,3 +19,5 @@ mod hostile_components;
 mod replayed_manifests;
 mod signing_oracle;
 mod empty_credential;
+mod endless_body;
+mod grpc_clients;

@@ -42,7 +42,18 @@ impl Problem {
 /// Reads a document. JSON is read as the YAML it is, so that a key that stands twice is an error there too.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    // Each node takes at least a byte of the text, so that its length bounds them: the parser's own bounds are for less
+    // than a filter takes. What aliases repeat has bounds of its own.
+    let bytes = text.len();
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_nodes: bytes.max(250_000),
+            max_events: bytes.saturating_mul(2).max(1_000_000),
+            max_total_scalar_bytes: bytes.max(64 << 20),
+        },
+    };
     let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
         Problem {

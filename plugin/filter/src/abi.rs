@@ -96,7 +96,14 @@ fn take_text(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// Answers the request in the upstream's place. True if the proxy took the reply.
-pub(crate) fn send_local_reply(status: u16, details: &str, headers: &[(&str, &[u8])], body: &str) -> bool {
+/// `grpc_status` goes to clients that speak gRPC; without it the proxy derives one.
+pub(crate) fn send_local_reply(
+    status: u16,
+    grpc_status: Option<i32>,
+    details: &str,
+    headers: &[(&str, &[u8])],
+    body: &str,
+) -> bool {
     let headers = serialise(headers);
     // SAFETY: every pointer comes with the length of the slice it was taken from and is only read during the call.
     let status = unsafe {
@@ -108,7 +115,7 @@ pub(crate) fn send_local_reply(status: u16, details: &str, headers: &[(&str, &[u
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            NO_GRPC_STATUS,
+            grpc_status.unwrap_or(NO_GRPC_STATUS),
         )
     };
     status == Status::Ok

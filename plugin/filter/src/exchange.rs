@@ -336,14 +336,21 @@ impl Exchange {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_slice()));
             let fields: Vec<_> = fields.chain(own).collect();
-            abi::send_local_reply(status, &details, &fields, &reply.body);
+            abi::send_local_reply(status, denial.grpc_status(), &details, &fields, &reply.body);
             return Action::Pause;
         }
-        let id = with_request(self.head_only, false, |request| request.id().map(str::to_owned));
-        let fields: Vec<_> = std::iter::once(("content-type", Denial::CONTENT_TYPE.as_bytes()))
-            .chain(own)
-            .collect();
-        abi::send_local_reply(status, &details, &fields, &denial.body(id.flatten().as_deref()));
+        let body = with_request(self.head_only, false, |request| {
+            // The proxy makes `grpc-message` of it.
+            (!request.is_grpc()).then(|| denial.body(request.id()))
+        });
+        let (form, body) = match body {
+            Some(None) => (None, denial.reason.sentence().to_owned()),
+            Some(Some(body)) => (Some(Denial::CONTENT_TYPE), body),
+            None => (Some(Denial::CONTENT_TYPE), denial.body(None)),
+        };
+        let form = form.map(|form| ("content-type", form.as_bytes()));
+        let fields: Vec<_> = form.into_iter().chain(own).collect();
+        abi::send_local_reply(status, denial.grpc_status(), &details, &fields, &body);
         Action::Pause
     }
 

@@ -72,6 +72,19 @@ impl Denial {
             .map_or(self.reason.status(), |reply| reply.status)
     }
 
+    /// The gRPC status, where it is not the one that a proxy derives from the HTTP status: without it a limit would look
+    /// like an outage, and what the client did wrong like a fault of the server's.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<i32> {
+        const INVALID_ARGUMENT: i32 = 3;
+        const RESOURCE_EXHAUSTED: i32 = 8;
+        match self.status() {
+            400 => Some(INVALID_ARGUMENT),
+            413 | 429 => Some(RESOURCE_EXHAUSTED),
+            _ => None,
+        }
+    }
+
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<Rc<str>>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -120,11 +133,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn grpc_clients_are_told_what_a_proxy_would_not_derive() {
+        for (reason, status) in [
+            (Reason::LimitExceeded, Some(8)),
+            (Reason::BodyTooLarge, Some(8)),
+            (Reason::PathAmbiguous, Some(3)),
+            (Reason::HostAmbiguous, Some(3)),
+            (Reason::UpgradeRefused, Some(3)),
+            (Reason::CredentialsMissing, None),
+            (Reason::RoleMissing, None),
+            (Reason::GateFailed, None),
+        ] {
+            assert_eq!(Denial::new(reason).grpc_status(), status, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn every_reason_has_a_name_of_its_own_and_a_known_status() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            // A client that gets the general sentence learns nothing of what it could do.
+            let general = reason.sentence() == Reason::GateFailed.sentence();
+            assert_eq!(general, reason == Reason::GateFailed, "{reason:?}");
+        }
         for reason in Reason::ALL {
             let body: serde_json::Value =
                 serde_json::from_str(&Denial::new(reason).body(Some("r-1"))).unwrap();

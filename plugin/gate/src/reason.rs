@@ -32,6 +32,7 @@ pub enum Reason {
     SignatureReplayed,
     ReplayMemoryFull,
     BodyTooLarge,
+    UpgradeRefused,
     RoleMissing,
     ClaimMismatch,
     LimitExceeded,
@@ -73,6 +74,7 @@ impl Reason {
         Self::SignatureReplayed,
         Self::ReplayMemoryFull,
         Self::BodyTooLarge,
+        Self::UpgradeRefused,
         Self::RoleMissing,
         Self::ClaimMismatch,
         Self::LimitExceeded,
@@ -101,6 +103,35 @@ impl Reason {
     #[must_use]
     pub fn status(self) -> u16 {
         self.row().2
+    }
+
+    /// The code in a sentence, for clients that are shown no more than a text.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self.code() {
+            "no_rule" => "no rule lets this request pass",
+            "path_ambiguous" => "the path can be read in more than one way",
+            "host_ambiguous" => "the host can be read in more than one way",
+            "credentials_missing" => "the request carries no credential that is accepted here",
+            "credentials_ambiguous" => "a credential comes twice",
+            "token_invalid" => "the token is not valid here",
+            "token_expired" => "the token has expired",
+            "token_not_yet_valid" => "the token is not valid yet",
+            "keys_unavailable" => "the keys to verify the token with are not available",
+            "key_invalid" => "the API key is not valid",
+            "signature_invalid" => "the signature is not valid",
+            "body_too_large" => "the body is too large",
+            "upgrade_refused" => "the body must be read as a whole, and an upgraded connection has none",
+            "role_missing" => "the caller has none of the roles that this takes",
+            "claim_mismatch" => "the caller's token does not hold the claims that this takes",
+            "limit_exceeded" => "the limit is exceeded: try again later",
+            "limit_unavailable" => "a limit could not be counted: try again",
+            "policy_denied" => "the policy does not allow this request",
+            "policy_failed" => "the policy could not decide: try again",
+            "policy_unavailable" => "the policy could not be asked: try again",
+            "audit_unavailable" => "the request could not be recorded: try again",
+            _ => "the request could not be decided on: try again",
+        }
     }
 
     fn row(self) -> (&'static str, &'static str, u16) {
@@ -132,6 +163,7 @@ impl Reason {
             Self::SignatureReplayed => ("signature_replayed", "signature_invalid", 401),
             Self::ReplayMemoryFull => ("replay_memory_full", "replay_memory_full", 503),
             Self::BodyTooLarge => ("body_too_large", "body_too_large", 413),
+            Self::UpgradeRefused => ("upgrade_refused", "upgrade_refused", 400),
             Self::RoleMissing => ("role_missing", "role_missing", 403),
             Self::ClaimMismatch => ("claim_mismatch", "claim_mismatch", 403),
             Self::LimitExceeded => ("limit_exceeded", "limit_exceeded", 429),

@@ -62,12 +62,36 @@ impl<'a> Request<'a> {
         self.first(":path").unwrap_or_default()
     }
 
-    /// The declared length of the body, if it is declared once and well.
-    pub(crate) fn content_length(&self) -> Option<usize> {
-        match self.single("content-length") {
-            Single::One(value) => std::str::from_utf8(value).ok()?.parse().ok(),
-            Single::Absent | Single::Several => None,
-        }
+    /// The declared length of the body, if it is declared once and well; the greatest there is for one beyond it.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        let Single::One(value) = self.single("content-length") else {
+            return None;
+        };
+        let digits = std::str::from_utf8(value).ok()?;
+        let sound = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        sound.then(|| digits.parse().unwrap_or(u64::MAX))
+    }
+
+    /// Whether the declared length of the body is over `max`.
+    pub(crate) fn is_longer_than(&self, max: usize) -> bool {
+        // No usize is beyond a u64.
+        let max = u64::try_from(max).unwrap_or(u64::MAX);
+        self.content_length().is_some_and(|length| length > max)
+    }
+
+    /// Whether what follows the head is no body but another protocol, which has no end to wait for: an upgrade
+    /// (RFC 9110, section 7.8) or a tunnel (RFC 9110, section 9.3.6; RFC 8441).
+    pub(crate) fn is_upgrade(&self) -> bool {
+        self.first("upgrade").is_some() || self.first(":protocol").is_some() || self.method() == b"CONNECT"
+    }
+
+    /// Whether the client speaks gRPC, as Envoy sees it: the status of its answer then stands in a field of its own.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        let rest = self
+            .first("content-type")
+            .and_then(|value| value.strip_prefix(b"application/grpc"));
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
     }
 
     /// The client's address without its port.
@@ -130,6 +154,52 @@ mod tests {
         assert_eq!(request.single("a"), Single::Several);
         assert_eq!(request.single("b"), Single::One(b"2"));
         assert_eq!(request.single("c"), Single::Absent);
+    }
+
+    #[test]
+    fn a_length_that_no_usize_holds_is_too_long_all_the_same() {
+        for (value, length) in [
+            ("0", Some(0)),
+            ("65", Some(65)),
+            ("4294967296", Some(1 << 32)),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("99999999999999999999999999", Some(u64::MAX)),
+            ("+5", None),
+            ("-1", None),
+            ("", None),
+            ("5, 5", None),
+        ] {
+            let headers: [Header<'_>; 1] = [(b"content-length", value.as_bytes())];
+            let request = Request {
+                headers: &headers,
+                source: None,
+                end_of_stream: false,
+            };
+            assert_eq!(request.content_length(), length, "{value}");
+            assert_eq!(
+                request.is_longer_than(65),
+                length.is_some_and(|length| length > 65),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        for (value, is) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let headers: [Header<'_>; 1] = [(b"content-type", value.as_bytes())];
+            let request = Request {
+                headers: &headers,
+                source: None,
+                end_of_stream: false,
+            };
+            assert_eq!(request.is_grpc(), is, "{value}");
+        }
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
         R::SignatureReplayed => "the nonce came before",
         R::ReplayMemoryFull => "the key has used as many nonces as are kept, and none of them is given up",
         R::BodyTooLarge => "the body is larger than the scheme's max_body, or than what the policy is shown",
+        R::UpgradeRefused => {
+            "the rule must read the whole body, and an upgraded connection (WebSocket, CONNECT) has none that ends"
+        }
         R::RoleMissing => "the caller has none of the roles that the rule asks for",
         R::ClaimMismatch => "a claim that the rule asks for is missing or has another value",
         R::LimitExceeded => "the limit is used up for now",

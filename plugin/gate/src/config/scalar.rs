@@ -37,9 +37,12 @@ impl Size {
         let size: bytesize::ByteSize = text
             .parse()
             .map_err(|e| ScalarError(format!("\"{text}\" is not a size such as 64KiB or 1MiB: {e}")))?;
-        usize::try_from(size.as_u64())
+        // What the filter can hold: its VM has addresses of 32 bits, whatever this machine has.
+        u32::try_from(size.as_u64())
+            .ok()
+            .and_then(|size| usize::try_from(size).ok())
             .map(Self)
-            .map_err(|_| ScalarError(format!("\"{text}\" is too large")))
+            .ok_or_else(|| ScalarError(format!("\"{text}\" is too large: it must be under 4GiB")))
     }
 }
 

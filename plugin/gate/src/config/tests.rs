@@ -209,6 +209,11 @@ fn each_error_names_its_place_and_its_mend() {
             "signatures.hooks.max_body: \"many\" is not a size",
         ),
         (
+            "/signatures/hooks/max_body",
+            json!("4GiB"),
+            "signatures.hooks.max_body: \"4GiB\" is too large: it must be under 4GiB",
+        ),
+        (
             "/signatures/hooks/scheme",
             json!("githob"),
             "signatures.hooks: unknown \"scheme\": the values are github, keyed",

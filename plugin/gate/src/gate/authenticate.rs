@@ -122,6 +122,9 @@ impl Gate {
             let identity = scheme.finish(signature, tables.nonces.as_ref(), ports)?;
             return Ok(Some(Auth::Caller(Some(identity))));
         }
+        if request.is_upgrade() {
+            return Err(Reason::UpgradeRefused);
+        }
         let need = Need::Body {
             max: signature.max_body(),
         };

@@ -73,8 +73,12 @@ impl Gate {
         };
         let (need, waiting) = match (policy.body, come) {
             (None, _) => (Need::Policy, Waiting::Policy),
-            (Some(max), size) if size.or(request.content_length()).is_some_and(|size| size > max) => {
+            (Some(max), size) if size.map_or(request.is_longer_than(max), |size| size > max) => {
                 let denial = Denial::new(Reason::BodyTooLarge);
+                return self.deny(Some((index, rule)), denial, progress, ports);
+            }
+            (Some(_), None) if request.is_upgrade() => {
+                let denial = Denial::new(Reason::UpgradeRefused);
                 return self.deny(Some((index, rule)), denial, progress, ports);
             }
             (Some(_), Some(_)) => (Need::Policy, Waiting::Policy),

@@ -70,7 +70,7 @@ fn http(request: &Request<'_>, question: &Question<'_>) -> HttpRequest {
             .all(|(name, value)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok());
     let body = question.facts.body;
     let size = if question.shows_body || request.end_of_stream {
-        Some(body.len())
+        u64::try_from(body.len()).ok()
     } else {
         request.content_length()
     };

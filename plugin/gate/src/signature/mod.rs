@@ -72,9 +72,7 @@ impl Scheme {
             Kind::Github(scheme) => scheme.begin(request).map(|r| r.map(PendingKind::Github)),
             Kind::Keyed(scheme) => scheme.begin(request, ports).map(|r| r.map(PendingKind::Keyed)),
         }?;
-        let too_large = request
-            .content_length()
-            .is_some_and(|length| length > self.max_body);
+        let too_large = request.is_longer_than(self.max_body);
         Some(kind.and_then(|kind| {
             if too_large {
                 return Err(Reason::BodyTooLarge);

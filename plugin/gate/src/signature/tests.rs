@@ -92,6 +92,43 @@ fn a_declared_length_over_the_bound_is_refused_before_the_body() {
     assert_eq!(refused(&step).reason, Reason::BodyTooLarge);
 }
 
+#[test]
+fn a_declared_length_that_32_bits_cannot_hold_is_refused_before_the_body() {
+    let bed = bed();
+    for length in [
+        "4294967295",
+        "4294967296",
+        "18446744073709551616",
+        "999999999999999999999999",
+    ] {
+        let head = [
+            ("x-hub-signature-256", GITHUB_SIGNATURE),
+            ("content-length", length),
+        ];
+        let step = bed.begin("POST", "/hook", &head, false);
+        assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "{length}");
+    }
+}
+
+/// What follows such a head has no end that could be waited for.
+#[test]
+fn an_upgrade_under_a_signature_is_refused_at_once() {
+    let bed = bed();
+    for (method, header) in [
+        ("GET", ("upgrade", "websocket")),
+        ("GET", (":protocol", "websocket")),
+        ("CONNECT", ("x-any", "x")),
+    ] {
+        let head = [("x-hub-signature-256", GITHUB_SIGNATURE), header];
+        let step = bed.begin(method, "/hook", &head, false);
+        assert_eq!(
+            refused(&step).reason,
+            Reason::UpgradeRefused,
+            "{method} {header:?}"
+        );
+    }
+}
+
 struct Signed<'a> {
     secret: &'a str,
     key_id: &'a str,

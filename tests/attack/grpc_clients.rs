@@ -1,0 +1,64 @@
+//! Clients that know no HTTP status: what they are told decides whether they come again at once.
+
+use postern_e2e::{Call, Setup, Version, client};
+use postern_testbed::sign;
+use serde_json::json;
+
+#[tokio::test]
+async fn grpc_clients_get_a_status_and_a_sentence() {
+    let gate = json!({
+        "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest("key")}]}},
+        "signatures": {"hook": {"scheme": "github", "secrets": [{"env": "HOOK_SECRET"}], "max_body": "8B"}},
+        "limits": {"one": {"quota": 1, "window": "600s", "key": ["subject"]}},
+        "rules": [
+            {"name": "signed", "match": {"path": {"exact": "/s.S/Signed"}}, "authenticate": {"any": ["signatures/hook"]}},
+            {"name": "limited", "match": {"path": {"exact": "/s.S/Limited"}}, "authenticate": {"any": ["api_keys/agents"]},
+             "limits": ["one"]},
+            {"name": "admin", "match": {"path": {"exact": "/s.S/Admin"}}, "authenticate": {"any": ["api_keys/agents"]},
+             "authorize": {"roles": ["Admin"]}},
+        ],
+    });
+    let secret = "a-webhook-secret-that-nobody-knows";
+    let bed = Setup::new(gate).env("HOOK_SECRET", secret).start();
+    let http = client(Version::Http2);
+    let call = |path: &str| Call::post(path, b"\0\0\0\0\0".to_vec()).header("te", "trailers");
+    let limited = call("/s.S/Limited").api_key("key");
+    assert_eq!(
+        limited.send(&http, &bed).await.status,
+        200,
+        "the first of the limit"
+    );
+    for form in ["application/grpc", "application/grpc+proto"] {
+        for (name, call, status) in [
+            ("limited", limited.clone(), "8"),
+            (
+                "too large",
+                Call::post("/s.S/Signed", "more than 8 bytes")
+                    .header("x-hub-signature-256", sign::github(secret, "more than 8 bytes")),
+                "8",
+            ),
+            ("ambiguous", call("/s.S//Limited"), "3"),
+            ("missing", call("/s.S/Limited"), "16"),
+            ("no role", call("/s.S/Admin").api_key("key"), "7"),
+            ("no rule", call("/s.S/None"), "7"),
+        ] {
+            let answer = call.header("content-type", form).send(&http, &bed).await;
+            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            assert_eq!(
+                answer.header("content-type"),
+                Some("application/grpc"),
+                "{name}: {answer:?}"
+            );
+            assert_eq!(answer.header("grpc-status"), Some(status), "{name}: {answer:?}");
+            let message = answer.header("grpc-message").unwrap_or_default();
+            assert!(
+                message.contains(' ') && !message.contains(['{', '%', '"']),
+                "{name}: {message:?}"
+            );
+        }
+    }
+    // Others are told as before.
+    let answer = limited.send(&http, &bed).await;
+    answer.expect(429, Some("limit_exceeded"), "no gRPC");
+    bed.assert_sound("grpc");
+}
