@@ -21,3 +21,4 @@ mod signing_oracle;
 mod empty_credential;
 mod endless_body;
 mod grpc_clients;
+mod stale_configuration;

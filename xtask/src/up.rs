@@ -136,6 +136,10 @@ fn invite(demo: &Demo, modules: &Modules) {
         demo.kms.folder().join("log").display()
     );
     println!("Envoy's log           {}", demo.envoy.log_path().display());
+    println!(
+        "the gate              {} (move another into its place)",
+        demo.envoy.log_path().with_file_name(demo::FILTER).display()
+    );
     println!("\nCtrl-C stops everything.");
 }
 

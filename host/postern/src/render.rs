@@ -1,8 +1,14 @@
 //! `postern render`: a checked `gate.yaml` in the form that Envoy takes.
 
-use std::collections::BTreeSet;
+mod envoy;
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::check;
@@ -10,10 +16,15 @@ use crate::input;
 use crate::load;
 use crate::output::Output;
 use crate::secrets::{self, Unset};
+use envoy::Filter;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     postern render gate.yaml                          one line of JSON, for the configuration's StringValue\n  \
+    postern render gate.yaml --as ecds --out /etc/envoy/gate.ecds.yaml\n                                                    \
+    the filter as Envoy watches it in a file, moved into place\n  \
+    postern render gate.yaml --as envoy --ecds /etc/envoy/gate.ecds.yaml\n                                                    \
+    the entry of http_filters that watches that file\n  \
     postern render gate.yaml --as envoy --wasm /etc/postern/postern.wasm\n  \
     postern render gate.yaml > gate.json              and back: postern check gate.json")]
 pub(crate) struct Args {
@@ -23,17 +34,25 @@ pub(crate) struct Args {
     /// What to print
     #[arg(long = "as", value_enum, default_value = "json")]
     form: Form,
-    /// Where Envoy finds the filter; for --as envoy
+    /// Where Envoy finds the filter; for --as envoy and --as ecds
     #[arg(long, value_name = "FILE", default_value = "/etc/postern/postern.wasm")]
     wasm: String,
+    /// The file in which Envoy watches the filter's configuration; for --as envoy, which prints it inline without this
+    #[arg(long, value_name = "FILE")]
+    ecds: Option<String>,
+    /// Write to this file instead, by moving a new one into its place, which Envoy notices
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// One line of JSON
     Json,
     /// An entry of Envoy's http_filters, with all that Postern needs set
     Envoy,
+    /// The file of filter configuration that Envoy watches (ECDS), so that a change reaches open connections at once
+    Ecds,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
@@ -47,69 +66,39 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         .into_iter()
         .map(|(_, variable)| variable)
         .collect();
-    Ok(Output::ok(match args.form {
-        Form::Json => format!("{json}\n"),
-        Form::Envoy => envoy(&json, &args.wasm, &variables),
-    }))
-}
-
-fn envoy(json: &str, wasm: &str, variables: &BTreeSet<&str>) -> String {
-    let environment = if variables.is_empty() {
-        String::new()
-    } else {
-        let names: Vec<_> = variables.iter().copied().collect();
-        format!(
-            "        environment_variables:\n          host_env_keys: [{}]\n",
-            names.join(", ")
-        )
+    let filter = Filter {
+        json: &json,
+        wasm: &args.wasm,
+        variables: &variables,
     };
-    format!(
-        "- name: envoy.filters.http.wasm
-  typed_config:
-    \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-    config:
-      name: postern
-      root_id: postern
-      failure_policy: FAIL_RELOAD
-      allow_on_headers_stop_iteration: true
-      vm_config:
-        runtime: envoy.wasm.runtime.v8
-        vm_id: postern
-        code:
-          local: {{filename: {wasm}}}
-{environment}      configuration:
-        \"@type\": type.googleapis.com/google.protobuf.StringValue
-        value: {value}
-",
-        wasm = single_quoted(wasm),
-        value = single_quoted(json),
-    )
-}
-
-/// A YAML scalar in which nothing but the quote itself means anything (YAML 1.2, section 7.3.2).
-fn single_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::document;
-    use serde_json::Value;
-
-    #[test]
-    fn what_is_rendered_is_yaml_that_holds_the_configuration() {
-        let json = r##"{"rules":[{"name":"it's","open":true}],"x":"# {a: b}"}"##;
-        let yaml = envoy(json, "/a b/c'd.wasm", &BTreeSet::from(["ONE", "TWO"]));
-        let value = document::parse(&yaml).unwrap();
-        let config = &value[0]["typed_config"]["config"];
-        assert_eq!(config["configuration"]["value"], Value::String(json.to_owned()));
-        let vm = &config["vm_config"];
-        assert_eq!(vm["code"]["local"]["filename"], "/a b/c'd.wasm");
-        assert_eq!(
-            vm["environment_variables"]["host_env_keys"],
-            serde_json::json!(["ONE", "TWO"])
-        );
-        assert!(!envoy(json, "w", &BTreeSet::new()).contains("environment_variables"));
+    let text = match (args.form, &args.ecds) {
+        (Form::Json, _) => format!("{json}\n"),
+        (Form::Envoy, Some(file)) => envoy::discovered(file),
+        (Form::Envoy, None) => filter.inline(),
+        (Form::Ecds, _) => filter.resource(),
+    };
+    match &args.out {
+        None => Ok(Output::ok(text)),
+        Some(file) => {
+            replace(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+            Ok(Output::ok(String::new()))
+        }
     }
+}
+
+/// Moves a new file into the place of the old one: who watches it sees the whole of either.
+fn replace(file: &Path, text: &str) -> Result<()> {
+    let folder = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // Envoy may run as another user, and nothing in the file is secret.
+    let mut new = tempfile::Builder::new()
+        .prefix(".gate-")
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    Ok(())
 }

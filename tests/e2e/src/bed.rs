@@ -1,4 +1,5 @@
-//! Envoy as shipped (`envoy/envoy.yaml`), with another gate and, where a test needs it, a few lines changed.
+//! Envoy as shipped (`envoy/envoy.yaml`, `envoy/gate.ecds.yaml`), with another gate and, where a test needs it, a few
+//! lines changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,12 @@ use serde_json::Value;
 
 /// Below this path Envoy answers itself, with 200, what the gate admits.
 pub const DIRECT: &str = "/direct";
+
+/// The shipped file that Envoy watches for the filter's configuration.
+const FILTER: &str = "gate.ecds.yaml";
+
+/// Where the shipped bootstrap has it watched.
+const DISCOVERY: &str = "          - name: postern\n            config_discovery:\n";
 
 /// How long a statistic may take to appear: the filter hands them over on ticks of 100 ms.
 const STATS_DEADLINE: Duration = Duration::from_secs(2);
@@ -114,9 +121,16 @@ impl Setup {
         self
     }
 
-    /// Changes a line of the shipped bootstrap, which must be there.
+    /// Changes a line of the shipped files.
+    ///
+    /// # Panics
+    /// If neither holds it.
     #[must_use]
     pub fn change(mut self, from: &'static str, to: impl Into<String>) -> Self {
+        let there = ["envoy.yaml", FILTER]
+            .iter()
+            .any(|name| shipped(name).contains(from));
+        assert!(there, "the shipped files hold no {from:?} to be changed");
         self.changes.push((from, to.into()));
         self
     }
@@ -151,37 +165,74 @@ impl Setup {
         self
     }
 
-    /// Envoy's bootstrap.
+    /// Envoy's bootstrap, which watches [`filter`](Self::filter) in a file beside it.
     #[must_use]
     pub fn bootstrap(&self, idp: &IdentityProvider, api: &SampleApi) -> String {
+        self.with_ports(shipped("envoy.yaml"), idp, api)
+    }
+
+    /// The same with the filter in it: where a test is of what Envoy does at its start, or with its listeners.
+    #[must_use]
+    pub fn inline_bootstrap(&self, idp: &IdentityProvider, api: &SampleApi) -> String {
+        let text = shipped("envoy.yaml");
+        let (before, rest) = text.split_once(DISCOVERY).unwrap();
+        let (_, after) = rest
+            .split_once("          - name: envoy.filters.http.router\n")
+            .unwrap();
+        let filter = shipped(FILTER);
+        let (_, typed) = filter.split_once("  typed_config:\n").unwrap();
+        let typed: String = typed.lines().map(|line| format!("          {line}\n")).collect();
+        let inline = format!(
+            "{before}          - name: envoy.filters.http.wasm\n            typed_config:\n{typed}          - name: \
+             envoy.filters.http.router\n{after}"
+        );
+        self.with_ports(inline, idp, api)
+    }
+
+    /// The filter with its gate, as Envoy watches it.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.filled(shipped(FILTER), &[])
+    }
+
+    /// A shipped file with this setup's changes and values.
+    fn filled(&self, mut text: String, ports: &[(&str, &str)]) -> String {
         let names: Vec<&str> = self.environment.iter().map(|(name, _)| name.as_str()).collect();
-        let mut text = shipped("envoy.yaml");
-        let environment = ("[GITHUB_WEBHOOK_SECRET]", format!("[{}]", names.join(", ")));
-        for (from, to) in std::iter::once(&environment).chain(&self.changes) {
-            assert!(text.contains(from), "envoy.yaml holds no {from:?} to be changed");
+        text = text.replacen("[GITHUB_WEBHOOK_SECRET]", &format!("[{}]", names.join(", ")), 1);
+        for (from, to) in &self.changes {
             text = text.replacen(from, to, 1);
         }
         let filter = wasm::filter().unwrap_or_else(|error| panic!("{error}"));
+        let wasm = single_quoted(&filter.to_string_lossy());
+        let gate = single_quoted(&one_line_json(&self.gate));
+        let mut values = vec![("WASM_PATH", wasm.as_str()), ("GATE_JSON", gate.as_str())];
+        values.extend(ports);
+        render(&text, &values).unwrap()
+    }
+
+    fn with_ports(&self, text: String, idp: &IdentityProvider, api: &SampleApi) -> String {
         let port = |addr: SocketAddr| addr.port().to_string();
-        render(
-            &text,
+        let host = self.host.as_ref().unwrap_or(&NOBODY).to_string();
+        self.filled(
+            text,
             &[
                 ("LISTEN_PORT", "0"),
                 ("ADMIN_PORT", "0"),
                 ("API_PORT", &port(api.addr())),
                 ("IDP_PORT", &port(idp.addr())),
-                ("HOST_ADDRESS", &self.host.as_ref().unwrap_or(&NOBODY).to_string()),
-                ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
-                ("GATE_JSON", &single_quoted(&one_line_json(&self.gate))),
+                ("HOST_ADDRESS", &host),
+                // The folder is Envoy's own, and known once it starts.
+                ("GATE_FILE", "{{FOLDER}}/gate.ecds.yaml"),
             ],
         )
-        .unwrap()
     }
 
-    /// An Envoy to be started from a bootstrap, with this setup's workers and environment.
+    /// An Envoy to be started from a bootstrap, with this setup's filter, workers and environment.
     pub fn envoy(&self, bootstrap: String) -> Builder {
         let binary = envoy::binary().unwrap_or_else(|error| panic!("{error}"));
-        let builder = Envoy::builder(binary, bootstrap).concurrency(self.workers);
+        let builder = Envoy::builder(binary, bootstrap)
+            .file(FILTER, self.filter())
+            .concurrency(self.workers);
         let set = self
             .environment
             .iter()
@@ -204,12 +255,12 @@ impl Setup {
         Bed { envoy, idp, api }
     }
 
-    /// Starts Envoy, which must refuse the configuration. What it said.
+    /// Starts Envoy with the filter in its bootstrap, which it must refuse. What it said.
     #[must_use]
     pub fn refused(&self, case: &str) -> String {
         let idp = IdentityProvider::start().unwrap();
         let api = SampleApi::start().unwrap();
-        match self.envoy(self.bootstrap(&idp, &api)).start() {
+        match self.envoy(self.inline_bootstrap(&idp, &api)).start() {
             Err(envoy::Error::Exited { log, .. }) => log,
             Err(error) => panic!("{case}: Envoy failed otherwise than by refusing: {error}"),
             Ok(envoy) => panic!("{case}: Envoy took the configuration:\n{}", envoy.log()),
@@ -229,6 +280,11 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// Moves another file of filter configuration into place, as an operator would.
+    pub fn publish(&self, filter: &str) {
+        self.envoy.replace(FILTER, filter).unwrap();
+    }
+
     /// The filter's counts of decisions, by `<rule>.<reason>`.
     #[must_use]
     pub fn decisions(&self) -> BTreeMap<String, u64> {

@@ -497,7 +497,7 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("listeners.json");
-    let bootstrap = setup(&json!({}), 1, &peer).bootstrap(&idp, &api);
+    let bootstrap = setup(&json!({}), 1, &peer).inline_bootstrap(&idp, &api);
     let mut bootstrap: Value = serde_saphyr::from_str(&bootstrap).unwrap();
     let resources = bootstrap["static_resources"].as_object_mut().unwrap();
     let mut listener = resources.remove("listeners").unwrap()[0].clone();

@@ -202,7 +202,8 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
     let api = SampleApi::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup::new(gate("/one", "key-one")).workers(2);
-    let parse = |setup: &Setup| -> Value { serde_saphyr::from_str(&setup.bootstrap(&idp, &api)).unwrap() };
+    let parse =
+        |setup: &Setup| -> Value { serde_saphyr::from_str(&setup.inline_bootstrap(&idp, &api)).unwrap() };
     let listeners = |gate: Value| parse(&setup.clone().gate(gate))["static_resources"]["listeners"].clone();
     // Wrong in sense, wrong in shape, no object at all.
     let mut unnamed = gate("/two", "key-two");

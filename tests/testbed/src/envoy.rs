@@ -193,6 +193,17 @@ impl Envoy {
             .collect()
     }
 
+    /// Moves another file into the place of one beside the bootstrap: who watches it sees the whole of either.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn replace(&self, name: &str, text: &str) -> io::Result<()> {
+        let new = self.folder.path().join(format!("{name}.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, self.folder.path().join(name))
+    }
+
     /// Everything that Envoy wrote to its standard output and error so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -17,6 +17,9 @@ use super::calls::{Call, Expected};
 use super::{gate, host};
 use crate::build::modules::Modules;
 
+/// The file in which Envoy watches the filter and its gate.
+pub(super) const FILTER: &str = "gate.ecds.yaml";
+
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "orders";
 const HOUR: i64 = 3600;
@@ -68,11 +71,19 @@ impl Demo {
                         single_quoted(&host.socket().to_string_lossy())
                     ),
                 ),
+                // The folder is Envoy's own, and known once it starts.
+                ("GATE_FILE", &format!("{{{{FOLDER}}}}/{FILTER}")),
+            ],
+        )?;
+        let filter = render(
+            &read(FILTER)?,
+            &[
                 ("WASM_PATH", &single_quoted(&filter.to_string_lossy())),
                 ("GATE_JSON", &single_quoted(&one_line_json(&gate))),
             ],
         )?;
         let envoy = Envoy::builder(envoy, bootstrap)
+            .file(FILTER, filter)
             .env("GITHUB_WEBHOOK_SECRET", &webhook_secret)
             .start()?;
         Ok(Self {

@@ -14,6 +14,7 @@ use super::{Envoy, Error};
 pub struct Builder {
     binary: PathBuf,
     bootstrap: String,
+    files: Vec<(String, String)>,
     concurrency: u32,
     environment: Vec<(String, String)>,
     log_level: String,
@@ -26,12 +27,19 @@ impl Builder {
         Self {
             binary,
             bootstrap,
+            files: Vec::new(),
             concurrency: 2,
             environment: Vec::new(),
             log_level: "info".to_owned(),
             component_log_level: None,
             core: None,
         }
+    }
+
+    /// A file beside the bootstrap, which finds it under `{{FOLDER}}`.
+    pub fn file(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.files.push((name.into(), text.into()));
+        self
     }
 
     /// The number of worker threads; 2 unless set.
@@ -73,7 +81,13 @@ impl Builder {
     pub fn start(self) -> Result<Envoy, Error> {
         let folder = TempDir::with_prefix("postern-envoy-")?;
         let log = folder.path().join("envoy.log");
-        fs::write(folder.path().join("envoy.yaml"), &self.bootstrap)?;
+        let bootstrap = self
+            .bootstrap
+            .replace("{{FOLDER}}", &folder.path().to_string_lossy());
+        fs::write(folder.path().join("envoy.yaml"), bootstrap)?;
+        for (name, text) in &self.files {
+            fs::write(folder.path().join(name), text)?;
+        }
         let output = File::create(&log)?;
         let mut command = self.command(folder.path());
         command
