@@ -7,6 +7,7 @@ mod error;
 mod model;
 pub(crate) mod scalar;
 mod telling;
+mod unique;
 
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
@@ -21,7 +22,7 @@ pub(crate) use error::suggest;
 /// # Errors
 /// Every error of shape: unknown and missing fields, wrong kinds, scalars that do not parse.
 pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
-    let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| {
+    let unique::Unique(value) = serde_json::from_slice(text).map_err(|e| {
         ConfigErrors::whole(format!(
             "the plugin's configuration is not JSON: {e}; give it as a StringValue that holds JSON, as `postern render` prints it"
         ))
