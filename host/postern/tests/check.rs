@@ -237,3 +237,49 @@ fn bad_usage_is_told_apart_from_a_refusal() {
         assert!(!run.says("\u{1b}["), "no colours off a terminal: {run:?}");
     }
 }
+
+/// What the filter takes is not too large for who checks and renders it.
+#[test]
+fn large_configurations_are_checked_and_rendered() {
+    let mut text = String::from("api_keys:\n  agents:\n    keys:\n");
+    for number in 0..100_000_u32 {
+        text.push_str(&format!(
+            "      - {{id: key-{number}, digest: \"sha256:{:016x}{number:048}\", roles: [Agent], tenant: acme}}\n",
+            // As evenly spread as a digest is.
+            u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ));
+    }
+    text.push_str("rules:\n");
+    for number in 0..10_000 {
+        let path = match number % 3 {
+            0 => format!("exact: /service-{number}/orders"),
+            1 => format!("prefix: /service-{number}"),
+            _ => format!("template: \"/service-{number}/{{id}}\""),
+        };
+        text.push_str(&format!(
+            "  - {{name: rule-{number}, match: {{methods: [GET, POST], hosts: [api.example], path: {{{path}}}}}, \
+             authenticate: {{any: [api_keys/agents]}}}}\n"
+        ));
+    }
+    text.push_str(
+        "  - {name: dead, match: {methods: [GET], hosts: [api.example], path: {prefix: /service-1/x}}, open: true}\n",
+    );
+    let desk = Desk::new();
+    desk.file("gate.yaml", &text);
+    let run = desk.run(&["check", "gate.yaml"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(
+        run.out.contains("valid: 10001 rules, 0 issuers, 100000 API keys"),
+        "{}",
+        run.out
+    );
+    assert_eq!(
+        run.err,
+        "warning: gate.yaml: rules[10000]: is never reached: rules[1] (\"rule-1\") takes every request that it matches; \
+         move it to the front, or remove it\n"
+    );
+    let run = desk.run(&["render", "gate.yaml", "--as", "ecds", "--out", "gate.ecds.yaml"]);
+    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, "", ""));
+    let rendered = std::fs::read_to_string(desk.path("gate.ecds.yaml")).unwrap();
+    assert!(rendered.contains("\"name\":\"rule-9999\"") && rendered.contains("key-99999"));
+}

@@ -1,6 +1,7 @@
 //! What the order of the rules makes of them: rules that no request reaches, and open rules in front of guarded ones.
 
 use postern_gate::Obstruction;
+use postern_gate::config::Signature;
 
 use crate::document::Problem;
 use crate::load::Loaded;
@@ -86,7 +87,50 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             Problem::at(format!("rules[{open}]"), message)
         }
     });
-    obstructions.chain(methods(loaded)).collect()
+    obstructions.chain(methods(loaded)).chain(ways(loaded)).collect()
+}
+
+/// Ways in whose credential comes in the header of an earlier one, which decides.
+fn ways(loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
+    let header = |way: &str| {
+        let (kind, name) = way.split_once('/')?;
+        match kind {
+            "api_keys" => config.api_keys.get(name).map(|set| set.header.0.clone()),
+            "signatures" => config.signatures.get(name).map(|signature| match signature {
+                Signature::Github { .. } => "x-hub-signature-256".to_owned(),
+                Signature::Keyed { header_prefix, .. } => format!("{}signature", header_prefix.0),
+            }),
+            _ => None,
+        }
+    };
+    let mut problems = Vec::new();
+    for (rule, way, any) in config.rules.iter().enumerate().flat_map(|(rule, config)| {
+        let any = config
+            .authenticate
+            .as_ref()
+            .map_or(&[][..], |authenticate| &authenticate.any);
+        (0..any.len()).map(move |way| (rule, way, any))
+    }) {
+        let (before, rest) = any.split_at(way);
+        let Some((own, own_header)) = rest.first().and_then(|own| Some((own, header(own)?))) else {
+            continue;
+        };
+        let earlier = before
+            .iter()
+            .find(|earlier| header(earlier).as_ref() == Some(&own_header));
+        if let Some(earlier) = earlier {
+            let message = format!(
+                "{own} is never looked at: {earlier} takes the same header ({own_header}), and the first credential that \
+                 a request carries decides; put both into one entry"
+            );
+            problems.push(Problem::at(
+                format!("rules[{rule}].authenticate.any[{way}]"),
+                message,
+            ));
+        }
+    }
+    problems
 }
 
 /// Methods that nobody sends, most likely.
@@ -124,10 +168,8 @@ mod tests {
 
     #[test]
     fn the_order_of_rules_is_looked_at() {
-        let keys = format!(
-            "api_keys: {{k: {{keys: [{{id: i, digest: \"sha256:{}\"}}]}}}}\nrules:\n",
-            "0".repeat(64)
-        );
+        let set = format!("{{keys: [{{id: i, digest: \"sha256:{}\"}}]}}", "0".repeat(64));
+        let keys = format!("api_keys: {{k: {set}, l: {set}}}\nrules:\n");
         for (rules, said) in [
             (
                 "- {name: all, open: true}\n- {name: a, open: true}\n- {name: b, open: true}\n",
@@ -141,6 +183,12 @@ mod tests {
                  - {name: admin, match: {path: {prefix: /admin}}, authenticate: {any: [api_keys/k]}}\n",
                 &[
                     "g: rules[0]: is open and takes requests that rules[1] (\"admin\") would guard, such as GET /admin;",
+                ],
+            ),
+            (
+                "- {name: a, authenticate: {any: [api_keys/k, api_keys/l]}}\n",
+                &[
+                    "g: rules[0].authenticate.any[1]: api_keys/l is never looked at: api_keys/k takes the same header",
                 ],
             ),
             (
