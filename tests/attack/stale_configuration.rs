@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_testbed::policy_peer::messages::CheckResponse;
+use postern_testbed::policy_peer::{Answer, PolicyPeer};
 use postern_testbed::sign;
 use serde_json::{Value, json};
 
@@ -124,6 +126,41 @@ async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
         "counts survive an update"
     );
     bed.assert_no_panic("updates");
+}
+
+/// What is under way when the gate changes is neither lost nor hung.
+#[tokio::test]
+async fn a_request_that_waits_is_answered_though_its_gate_was_replaced() {
+    let mut peer_gate = gate(&["key"]);
+    peer_gate["host"] = json!({"cluster": "postern_host", "timeout": "10s"});
+    peer_gate["rules"][1]["policy"] = json!({"module": "m"});
+    let peer = PolicyPeer::start().unwrap();
+    peer.decide(|_| Answer::Late(Duration::from_millis(1500), Box::new(CheckResponse::allow())));
+    let setup = Setup::new(peer_gate).policy_host(peer.addr());
+    let bed = setup.clone().start();
+    let (http, call) = (client(Version::Http2), Call::get("/x").api_key("key"));
+    let waiting = tokio::spawn({
+        let (http, call, base) = (http.clone(), call.clone(), bed.envoy.url(""));
+        async move { call.send_to(&http, &base).await }
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while peer.take_asked().is_empty() {
+        assert!(Instant::now() < deadline, "the policy is not asked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bed.publish(&setup.gate(gate(&["another-key"])).filter());
+    while call.send(&http, &bed).await.status == 200 {
+        assert!(Instant::now() < deadline, "the update has no effect");
+    }
+    assert_eq!(
+        waiting.await.unwrap().unwrap().status,
+        200,
+        "begun under the old gate"
+    );
+    call.send(&http, &bed)
+        .await
+        .expect(401, Some("key_invalid"), "begun under the new one");
+    bed.assert_sound("in flight");
 }
 
 /// Each update holds a hundred thousand keys. What they leave behind would end an Envoy that is updated for weeks.

@@ -537,6 +537,25 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
     bed.assert_sound("replaced");
 }
 
+/// The same where Envoy watches the filter's file: there is nothing to drain.
+#[tokio::test]
+async fn a_gate_that_is_replaced_in_its_file_leaves_its_events_to_the_next() {
+    let peer = AuditPeer::start().unwrap();
+    let bed = setup(&json!({}), 1, &peer).start();
+    peer.answer(Answer::Status(500));
+    expect(&bed, "/open", 200, None).await;
+    until("sent in vain", || !peer.told().is_empty()).await;
+    let before = configured(&bed);
+    bed.publish(&setup(&json!({"flush": "300ms"}), 1, &peer).filter());
+    until("replaced", || configured(&bed) > before).await;
+    peer.forget();
+    peer.answer(Answer::Durable);
+    requests(&peer, 1).await;
+    expect(&bed, "/open", 200, None).await;
+    requests(&peer, 2).await;
+    bed.assert_sound("replaced");
+}
+
 /// How often the filter took a configuration: once for the main thread, once for the worker, each time.
 fn configured(bed: &Bed) -> usize {
     bed.envoy.log().matches("postern: configured with").count()
