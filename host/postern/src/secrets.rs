@@ -60,7 +60,7 @@ impl<'a> Environment<'a> {
             let length = value.as_ref().map_or(STRONG, String::len);
             if length < STRONG {
                 let message = format!(
-                    "{name} holds {length} bytes: whoever has seen a request can try secrets against it; use {STRONG} \
+                    "{name} is shorter than {STRONG} bytes: whoever has seen a request can try secrets against it; use \
                      random bytes"
                 );
                 doubtful.push(Problem::at(path.clone(), message));

@@ -8,7 +8,7 @@
 mod cell;
 mod cover;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cell::{Cell, HostCell, PathCell};
 use cover::Cover;
@@ -48,7 +48,8 @@ impl Gate {
 fn obstructions(rules: &[Rule]) -> Vec<Obstruction> {
     let mut found = Vec::new();
     let mut cover = Cover::default();
-    let mut open: BTreeMap<usize, &Matcher> = BTreeMap::new();
+    // By index; what is no open rule, or was named already, is none.
+    let mut open: Vec<Option<&Matcher>> = vec![None; rules.len()];
     let mut open_cover = Cover::default();
     for (index, rule) in rules.iter().enumerate() {
         let matcher = &rule.matcher;
@@ -58,13 +59,17 @@ fn obstructions(rules: &[Rule]) -> Vec<Obstruction> {
                 by: by.into_iter().collect(),
             }),
             None if is_open(rule) => {
-                open.insert(index, matcher);
+                if let Some(slot) = open.get_mut(index) {
+                    *slot = Some(matcher);
+                }
                 open_cover.add_path(index, matcher);
             }
             None => {
                 // An open rule is named once, with the first that it stands in front of.
                 for (shadowing, example) in shadows(&open, &open_cover, &cover, matcher) {
-                    open.remove(&shadowing);
+                    if let Some(slot) = open.get_mut(shadowing) {
+                        *slot = None;
+                    }
                     found.push(Obstruction::Shadowed {
                         open: shadowing,
                         guarded: index,
@@ -100,20 +105,23 @@ fn covered_by(cover: &Cover<'_>, matcher: &Matcher) -> Option<BTreeSet<usize>> {
 /// The open rules that share requests with this one and are no exceptions to it: a path within that of a later rule
 /// was put in front of it on purpose, unless both have the same.
 fn shadows<'a>(
-    open: &BTreeMap<usize, &'a Matcher>,
+    open: &[Option<&'a Matcher>],
     open_paths: &Cover<'a>,
     cover: &Cover<'a>,
     guarded: &'a Matcher,
 ) -> Vec<(usize, String)> {
     let paths = PathCell::of(&guarded.path);
-    let mut candidates = BTreeSet::new();
+    let mut candidates = Vec::new();
     for path in &paths {
         open_paths.meeting(path, &mut candidates);
     }
+    candidates.sort_unstable();
+    candidates.dedup();
     let mut found = Vec::new();
     for index in candidates {
         // Most of many rules for many hosts end here.
-        let Some(matcher) = open.get(&index).filter(|matcher| cell::meet(matcher, guarded)) else {
+        let matcher = open.get(index).copied().flatten();
+        let Some(matcher) = matcher.filter(|matcher| cell::meet(matcher, guarded)) else {
             continue;
         };
         let open_paths = PathCell::of(&matcher.path);

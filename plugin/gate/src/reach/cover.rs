@@ -1,6 +1,6 @@
 //! What rules take between them, as a tree of path segments.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::cell::{self, Cell, HostCell, PathCell, Tail};
 use crate::rule::Matcher;
@@ -89,7 +89,7 @@ impl<'a> Cover<'a> {
     }
 
     /// The rules, added by their path, that share a path with this cell and lie not within it by all their segments.
-    pub(super) fn meeting(&self, path: &PathCell<'a>, into: &mut BTreeSet<usize>) {
+    pub(super) fn meeting(&self, path: &PathCell<'a>, into: &mut Vec<usize>) {
         self.root.meet(&path.segments, path.tail, false, into);
     }
 
@@ -121,7 +121,7 @@ impl<'a> Node<'a> {
     }
 
     /// `broader`: a placeholder of these stood for a segment that the path gives.
-    fn meet(&self, rest: &[Option<&'a str>], tail: Tail, broader: bool, into: &mut BTreeSet<usize>) {
+    fn meet(&self, rest: &[Option<&'a str>], tail: Tail, broader: bool, into: &mut Vec<usize>) {
         let Some((segment, rest)) = rest.split_first() else {
             match tail {
                 Tail::End => into.extend(&self.end_all),
@@ -150,7 +150,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn everything(&self, into: &mut BTreeSet<usize>) {
+    fn everything(&self, into: &mut Vec<usize>) {
         into.extend(self.end_all.iter().chain(&self.more_all));
         for next in self.literal.values().chain(self.placeholder.as_deref()) {
             next.everything(into);
