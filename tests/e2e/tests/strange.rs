@@ -161,7 +161,7 @@ async fn heads(bed: &Bed) {
             "an empty API key",
             head("GET /gated/x", "x-api-key:\r\n"),
             401,
-            Some("key_invalid"),
+            Some("credentials_missing"),
         ),
         (
             "two Authorization headers",
