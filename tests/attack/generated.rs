@@ -1,7 +1,7 @@
 //! Tokens as issuers, careless libraries and attackers make them, one after another from a fixed seed.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
-use jwt_simple::prelude::{RS256KeyPair, RSAKeyPairLike};
+use jwt_simple::prelude::RS256KeyPair;
 use p256::ecdsa::signature::Signer as _;
 use postern_testbed::sign;
 use serde_json::{Value, json};

@@ -9,16 +9,16 @@
     reason = "for tests: what does not work ends the test"
 )]
 
+mod empty_credential;
+mod endless_body;
 mod generated;
+mod grpc_clients;
+mod hanging_files;
+mod hostile_components;
 mod hosts;
+mod replayed_manifests;
+mod signing_oracle;
+mod stale_configuration;
 mod tables;
 mod tokens;
 mod waiting;
-mod hanging_files;
-mod hostile_components;
-mod replayed_manifests;
-mod signing_oracle;
-mod empty_credential;
-mod endless_body;
-mod grpc_clients;
-mod stale_configuration;

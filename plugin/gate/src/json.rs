@@ -1,41 +1,39 @@
-//! JSON from strangers, in one reading only.
+//! JSON in which no object names a member twice, at any depth. serde_json keeps the last of them without a word, others the
+//! first (RFC 8259, section 4: what readers make of such objects is unpredictable): a token would be one thing here and
+//! another behind the gate, a configuration one thing to its reader and another to the gate.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
-/// Reads a JSON object in which no member's name stands twice, at any depth (RFC 8259, section 4: what readers make of
-/// such objects is unpredictable).
+/// Reads an object.
 ///
 /// # Errors
 /// If the text is not such an object.
 pub(crate) fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => Err(Error::custom("not an object")),
+    match serde_json::from_slice(text)? {
+        Unique(Value::Object(members)) => Ok(members),
+        Unique(_) => Err(serde_json::Error::custom("not an object")),
     }
 }
 
-/// Reads a value as [`Value`] does, but for duplicate names.
-struct Strict;
+/// A document without duplicates.
+pub(crate) struct Unique(pub(crate) Value);
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Members).map(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+        f.write_str("a JSON value")
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -54,9 +52,8 @@ impl<'de> Visitor<'de> for Strict {
         Ok(value.into())
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("not a finite number"))?;
-        Ok(number.into())
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -69,21 +66,21 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Strict)? {
+        while let Some(Unique(item)) = items.next_element()? {
             list.push(item);
         }
-        Ok(list.into())
+        Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some(name) = members.next_key::<String>()? {
-            let value = members.next_value_seed(Strict)?;
-            if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
+        let mut map = Map::new();
+        while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
+            if map.contains_key(&name) {
+                return Err(A::Error::custom(format!("\"{name}\" stands twice in one object")));
             }
+            map.insert(name, value);
         }
-        Ok(object.into())
+        Ok(Value::Object(map))
     }
 }
 

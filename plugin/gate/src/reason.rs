@@ -46,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::NoRule,
         Self::PathAmbiguous,
         Self::HostAmbiguous,

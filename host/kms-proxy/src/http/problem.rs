@@ -73,9 +73,7 @@ impl Refusal {
             Self::BadRequest(how) => Some(how),
             Self::Forbidden => Some("this caller may read, not sign"),
             Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
-            Self::Use => {
-                Some("the `uses` of this signer do not permit the payload")
-            }
+            Self::Use => Some("the `uses` of this signer do not permit the payload"),
             Self::TooLarge => Some("a payload has 1 MiB at most"),
             _ => None,
         }

@@ -7,7 +7,6 @@ mod error;
 mod model;
 pub(crate) mod scalar;
 mod telling;
-mod unique;
 
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
@@ -17,12 +16,14 @@ pub use telling::Telling;
 
 pub(crate) use error::suggest;
 
+use crate::json::Unique;
+
 /// Reads a configuration from the JSON that Envoy hands to the plugin.
 ///
 /// # Errors
 /// Every error of shape: unknown and missing fields, wrong kinds, scalars that do not parse.
 pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
-    let unique::Unique(value) = serde_json::from_slice(text).map_err(|e| {
+    let Unique(value) = serde_json::from_slice(text).map_err(|e| {
         ConfigErrors::whole(format!(
             "the plugin's configuration is not JSON: {e}; give it as a StringValue that holds JSON, as `postern render` prints it"
         ))
