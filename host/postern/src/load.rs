@@ -43,14 +43,14 @@ impl Invalid {
 pub(crate) fn file(path: &str, unset: Unset) -> Result<Loaded, Invalid> {
     let text = input::text(path)
         .map_err(|error| Invalid::whole(format!("cannot be read: {}", error.root_cause())))?;
-    load(&text, unset, &secrets::variable)
+    load(&text, unset, &secrets::secret)
 }
 
 /// Reads and compiles a configuration.
 pub(crate) fn load(
     text: &str,
     unset: Unset,
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Loaded, Invalid> {
     let invalid = |errors: Vec<Problem>, unchecked| Invalid { errors, unchecked };
     let document = document::parse(text).map_err(|problem| invalid(vec![problem], None))?;
@@ -95,7 +95,7 @@ rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
     #[test]
     fn an_unset_secret_is_a_warning_or_an_error() {
         let none = |_: &str| None;
-        let set = |_: &str| Some("x".repeat(32));
+        let set = |_: &str| Some(vec![b'x'; 32]);
         let loaded = load(WEBHOOK, Unset::StandIn, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
         assert_eq!(loaded.unset.len(), 1);
         assert_eq!(loaded.unset[0].path, "signatures.hook.secrets[0].env");
@@ -125,7 +125,7 @@ rules: [{name: hook, authenticate: {any: [signatures/hook, signatures/bots]}}]
             (shared, 32, &["signatures.hook.secrets[0].env"]),
             (shared, 0, &["signatures.hook.secrets[0].env"]),
         ] {
-            let value = |name: &str| (length > 0).then(|| name.repeat(32).chars().take(length).collect());
+            let value = |name: &str| (length > 0).then(|| name.repeat(32).bytes().take(length).collect());
             let loaded = load(text, Unset::StandIn, &value).unwrap_or_else(|invalid| panic!("{invalid:?}"));
             let found: Vec<&str> = loaded
                 .doubtful

@@ -23,12 +23,12 @@ pub(crate) enum Unset {
 /// This process's environment, as the gate looks secrets up in it.
 pub(crate) struct Environment<'a> {
     unset: Unset,
-    lookup: &'a dyn Fn(&str) -> Option<String>,
+    lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     stand_in: [u8; STRONG],
 }
 
 impl<'a> Environment<'a> {
-    pub(crate) fn new(unset: Unset, lookup: &'a dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(unset: Unset, lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> anyhow::Result<Self> {
         let mut stand_in = [0; STRONG];
         fill_random(&mut stand_in)?;
         Ok(Self {
@@ -38,7 +38,7 @@ impl<'a> Environment<'a> {
         })
     }
 
-    fn value(&self, name: &str) -> Option<String> {
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
@@ -53,11 +53,11 @@ impl<'a> Environment<'a> {
 
     /// Secrets that a gate takes and that are hardly meant: short ones, and one under two entries.
     pub(crate) fn doubtful(&self, config: &Config) -> Vec<Problem> {
-        let mut holders: BTreeMap<String, String> = BTreeMap::new();
+        let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut doubtful = Vec::new();
         for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
             let value = self.value(name);
-            let length = value.as_ref().map_or(STRONG, String::len);
+            let length = value.as_ref().map_or(STRONG, Vec::len);
             if length < STRONG {
                 let message = format!(
                     "{name} is shorter than {STRONG} bytes: whoever has seen a request can try secrets against it; use \
@@ -69,7 +69,7 @@ impl<'a> Environment<'a> {
                 .rsplit_once(".secret")
                 .map_or(path.as_str(), |(holder, _)| holder)
                 .to_owned();
-            let known = value.unwrap_or_else(|| format!("unset {name}"));
+            let known = value.unwrap_or_else(|| format!("unset {name}").into_bytes());
             match holders.get(&known) {
                 Some(other) if *other != holder => {
                     let message = format!(
@@ -123,7 +123,7 @@ impl Secrets for Environment<'_> {
     }
 }
 
-/// This process's environment. A value that is not UTF-8 counts as unset, as in the filter.
+/// This process's environment. A value that is not UTF-8 counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -132,6 +132,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
     getrandom::fill(bytes)
         .map_err(|error| anyhow::anyhow!("the operating system gave no random bytes: {error}"))
+}
+
+/// A secret in this process's environment: bytes, which need not be UTF-8, as in the filter.
+pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
 }
 
 /// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_unset() {
-        let lookup = |_: &str| Some(String::new());
+        let lookup = |_: &str| Some(Vec::new());
         let strict = Environment::new(Unset::Error, &lookup).unwrap();
         assert!(strict.secret("A").is_none());
         let lenient = Environment::new(Unset::StandIn, &lookup).unwrap();

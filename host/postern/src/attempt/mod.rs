@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         bail!("standard input can be the configuration or the body, not both");
     }
     let text = input::text(&args.file)?;
-    let loaded = match load::load(&text, Unset::StandIn, &secrets::variable) {
+    let loaded = match load::load(&text, Unset::StandIn, &secrets::secret) {
         Ok(loaded) => loaded,
         Err(invalid) => return check::invalid(input::name(&args.file), &invalid, args.json),
     };

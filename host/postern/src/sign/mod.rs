@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::output::{Output, json};
-use crate::secrets::{fill_random, is_name, variable};
+use crate::secrets::{self, fill_random, is_name};
 use crate::target::{self, Target};
 use crate::text::hex;
 use crate::{input, time};
@@ -104,7 +104,7 @@ fn headers(args: &Args, method: &str, path: &str, body: &[u8]) -> Result<Vec<Hea
         is_name(&args.secret_env),
         "--secret-env takes the name of an environment variable, never the secret itself"
     );
-    let secret = variable(&args.secret_env)
+    let secret = secrets::secret(&args.secret_env)
         .filter(|secret| !secret.is_empty())
         .with_context(|| format!("the variable of --secret-env, {}, is not set", args.secret_env))?;
     match (args.scheme, &args.key_id) {
@@ -133,7 +133,7 @@ struct Claim<'a> {
     nonce: &'a str,
 }
 
-fn keyed(claim: &Claim<'_>, secret: &str, method: &str, path: &str, body: &[u8]) -> Result<Vec<Header>> {
+fn keyed(claim: &Claim<'_>, secret: &[u8], method: &str, path: &str, body: &[u8]) -> Result<Vec<Header>> {
     let digest = Sha256::digest(body).into();
     let text = string_to_sign(method, path, claim.timestamp, claim.nonce, &digest);
     let header = |name: &str, value: String| (format!("{}{name}", claim.prefix), value);
@@ -145,15 +145,15 @@ fn keyed(claim: &Claim<'_>, secret: &str, method: &str, path: &str, body: &[u8])
     ])
 }
 
-fn github(secret: &str, body: &[u8]) -> Result<Vec<Header>> {
+fn github(secret: &[u8], body: &[u8]) -> Result<Vec<Header>> {
     let value = format!("sha256={}", hmac_sha256(secret, body)?);
     Ok(vec![("x-hub-signature-256".to_owned(), value)])
 }
 
 /// HMAC-SHA-256 in lower-case hexadecimal.
-fn hmac_sha256(secret: &str, message: &[u8]) -> Result<String> {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map_err(|_| anyhow!("the secret cannot be used as a key"))?;
+fn hmac_sha256(secret: &[u8], message: &[u8]) -> Result<String> {
+    let mac =
+        Hmac::<Sha256>::new_from_slice(secret).map_err(|_| anyhow!("the secret cannot be used as a key"))?;
     Ok(hex(&mac.chain_update(message).finalize().into_bytes()))
 }
 
@@ -164,7 +164,7 @@ mod tests {
     /// The example in GitHub's documentation, "Validating webhook deliveries".
     #[test]
     fn githubs_example() {
-        let headers = github("It's a Secret to Everybody", b"Hello, World!").unwrap();
+        let headers = github(b"It's a Secret to Everybody", b"Hello, World!").unwrap();
         let value = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(headers, [("x-hub-signature-256".to_owned(), value.to_owned())]);
     }
@@ -177,7 +177,7 @@ mod tests {
             timestamp: 1_767_225_600,
             nonce: "5f1d3a7c9be04d21",
         };
-        let sign = |method, path, body: &[u8]| keyed(&claim, "secret", method, path, body).unwrap();
+        let sign = |method, path, body: &[u8]| keyed(&claim, b"secret", method, path, body).unwrap();
         let headers = sign("POST", "/v1/orders?dry=1", b"");
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["x-key-id", "x-timestamp", "x-nonce", "x-signature"]);
