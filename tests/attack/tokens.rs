@@ -21,21 +21,20 @@ const STREAMS: usize = 200;
 const SECRET: &str = "a-shared-secret-of-thirty-two-bytes!";
 
 /// What the proxy lets the filter call: everything but the foreign functions, so that all is verified in the VM.
-const NO_FOREIGN_FUNCTIONS: &str = "capability_restriction_config: {allowed_capabilities: {
-                  proxy_log: {}, proxy_get_current_time_nanoseconds: {}, proxy_set_tick_period_milliseconds: {},
-                  proxy_get_buffer_bytes: {}, proxy_get_header_map_pairs: {}, proxy_get_header_map_value: {},
-                  proxy_set_header_map_pairs: {}, proxy_replace_header_map_value: {}, proxy_add_header_map_value: {},
-                  proxy_remove_header_map_value: {}, proxy_get_shared_data: {}, proxy_set_shared_data: {},
-                  proxy_get_property: {}, proxy_send_local_response: {}, proxy_continue_stream: {},
-                  proxy_http_call: {}, proxy_grpc_call: {}, proxy_define_metric: {}, proxy_increment_metric: {},
-                  proxy_set_effective_context: {}, clock_time_get: {}, random_get: {}, environ_get: {},
-                  environ_sizes_get: {}, fd_write: {}, proc_exit: {}, proxy_on_memory_allocate: {},
-                  malloc: {}, _initialize: {}, proxy_abi_version_0_2_1: {}, proxy_on_context_create: {},
-                  proxy_on_vm_start: {}, proxy_on_configure: {}, proxy_on_tick: {}, proxy_on_done: {},
-                  proxy_on_delete: {}, proxy_on_log: {}, proxy_on_request_headers: {}, proxy_on_request_body: {},
-                  proxy_on_request_trailers: {}, proxy_on_response_headers: {}, proxy_on_http_call_response: {},
-                  proxy_on_grpc_receive: {}, proxy_on_grpc_close: {}}}
-";
+const NO_FOREIGN_FUNCTIONS: &str = "capability_restriction_config: {allowed_capabilities: { \
+                  proxy_log: {}, proxy_get_current_time_nanoseconds: {}, proxy_set_tick_period_milliseconds: {}, \
+                  proxy_get_buffer_bytes: {}, proxy_get_header_map_pairs: {}, proxy_get_header_map_value: {}, \
+                  proxy_set_header_map_pairs: {}, proxy_replace_header_map_value: {}, proxy_add_header_map_value: {}, \
+                  proxy_remove_header_map_value: {}, proxy_get_shared_data: {}, proxy_set_shared_data: {}, \
+                  proxy_get_property: {}, proxy_send_local_response: {}, proxy_continue_stream: {}, \
+                  proxy_http_call: {}, proxy_grpc_call: {}, proxy_define_metric: {}, proxy_increment_metric: {}, \
+                  proxy_set_effective_context: {}, clock_time_get: {}, random_get: {}, environ_get: {}, \
+                  environ_sizes_get: {}, fd_write: {}, proc_exit: {}, proxy_on_memory_allocate: {}, \
+                  malloc: {}, _initialize: {}, proxy_abi_version_0_2_1: {}, proxy_on_context_create: {}, \
+                  proxy_on_vm_start: {}, proxy_on_configure: {}, proxy_on_tick: {}, proxy_on_done: {}, \
+                  proxy_on_delete: {}, proxy_on_log: {}, proxy_on_request_headers: {}, proxy_on_request_body: {}, \
+                  proxy_on_request_trailers: {}, proxy_on_response_headers: {}, proxy_on_http_call_response: {}, \
+                  proxy_on_grpc_receive: {}, proxy_on_grpc_close: {}}}";
 
 fn gate(signers: &Signers) -> Value {
     let common = json!({"audiences": ["api", "api2"], "headers": {"X-Plan": "plan"}});
@@ -157,7 +156,7 @@ async fn every_token_comes_to_the_same_whoever_verifies_it() {
     let in_vm = setup
         .change(
             "vm_config:\n",
-            format!("{NO_FOREIGN_FUNCTIONS}                vm_config:\n"),
+            format!("{NO_FOREIGN_FUNCTIONS}\n      vm_config:\n"),
         )
         .start();
     assert!(

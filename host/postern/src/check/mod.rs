@@ -48,7 +48,7 @@ fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
         .iter()
         .chain(&loaded.doubtful)
         .cloned()
-        .chain(hints::warnings(&loaded))
+        .chain(hints::warnings(loaded))
         .collect();
     let report = report::Report {
         file,
