@@ -53,7 +53,7 @@ impl Signer for Rehearsal {
         if !Uses::from(Use::Payload).permit(payload) {
             return Box::pin(std::future::ready(Err("payload_reserved".to_owned())));
         }
-        let key = KeyPair::from_seed(Seed::new([0; 32])).sk;
+        let key = KeyPair::from_seed(Seed::new([1; 32])).sk;
         let signature = Signature {
             bytes: key.sign(payload, None).to_vec(),
             signer_id: "rehearsal".to_owned(),
