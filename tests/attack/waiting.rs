@@ -130,3 +130,30 @@ async fn every_good_token_passes_at_a_rotation() {
     assert_eq!(admitted(stranger).await, 0);
     bed.assert_sound("a rotation");
 }
+
+/// Fetches that take longer than `refresh` follow one another without a pause. A request waits for the first that began
+/// after it came, and not for one after another.
+#[tokio::test]
+async fn nobody_waits_for_one_fetch_after_another() {
+    let mut gate = gate();
+    gate["issuers"]["remote"]["jwks"]["refresh"] = json!("1s");
+    gate["issuers"]["remote"]["jwks"]["cooldown"] = json!("1s");
+    gate["issuers"]["remote"]["jwks"]["timeout"] = json!("2s");
+    let bed = Setup::new(gate).workers(2).start();
+    warm(&bed).await;
+    bed.idp.set_mode(Mode::Slow(Duration::from_millis(1_200)));
+    sleep(Duration::from_secs(2)).await;
+    for number in 0..4 {
+        let begun = std::time::Instant::now();
+        let answer = Call::get("/direct/x")
+            .bearer(&made_up(number))
+            .send(&client(Version::Http1), &bed)
+            .await;
+        answer.expect(401, Some("token_invalid"), "a made-up key");
+        // The fetch under way, and the one after it; four times that is allowed for a slow machine.
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
+        sleep(Duration::from_millis(300)).await;
+    }
+    bed.assert_sound("slow fetches");
+}

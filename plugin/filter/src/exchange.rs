@@ -5,6 +5,7 @@ mod policy;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use postern_gate::ports::{Event, Metrics as _};
 use postern_gate::{Allowance, Denial, Effects, Need, Pending, Request, Step};
@@ -28,6 +29,7 @@ impl Http {
             state: State::Open,
             head_only: false,
             body: Body::default(),
+            asked_for_keys: None,
             response: Vec::new(),
             policy: None,
             story: None,
@@ -44,6 +46,8 @@ pub(crate) struct Exchange {
     /// No body follows the headers.
     head_only: bool,
     body: Body,
+    /// When the request first asked for keys.
+    asked_for_keys: Option<Duration>,
     /// Headers for the response.
     response: Vec<(&'static str, String)>,
     /// What a policy wants changed in the response.
@@ -197,7 +201,8 @@ impl Exchange {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
-        match worker.wait_for_keys(issuer, self.context_id, Rc::downgrade(this)) {
+        let asked = &mut self.asked_for_keys;
+        match worker.wait_for_keys(issuer, self.context_id, Rc::downgrade(this), asked) {
             Wait::Begun => {
                 self.state = State::Keys(pending);
                 Action::Pause

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use postern_gate::ports::{Clock, Ports};
 use postern_gate::{Answer, Gate, Tables};
@@ -93,19 +94,21 @@ impl Worker {
         }
     }
 
-    /// Lets a request wait for an issuer's keys.
+    /// Lets a request wait for an issuer's keys. `since` is when it first asked for keys, now if it is not known yet: a
+    /// fetch that began after that has all it can get.
     pub(crate) fn wait_for_keys(
         &self,
         issuer: usize,
         context_id: u32,
         exchange: Weak<RefCell<Exchange>>,
+        since: &mut Option<Duration>,
     ) -> Wait {
         let now = ProxyClock.monotonic();
         let Some(patience) = self.fetcher.borrow_mut().want(issuer, now) else {
             return Wait::Pointless;
         };
         let waiter = Waiter {
-            since: now,
+            since: *since.get_or_insert(now),
             deadline: now.saturating_add(patience),
             context_id,
             exchange,
