@@ -9,13 +9,10 @@ use crate::store::files::sync_directory;
 use crate::verify::{Ending, outside};
 use crate::{Checkpoint, Note, OpenError};
 
-/// What is read of its end: many notes, of which the last whole one counts.
-const END: u64 = 64 * 1024;
-
 /// What the file says of this log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// The checkpoint of this log over the most events, among the last ones of the file.
+    /// The checkpoint of this log over the most events.
     pub(crate) last: Option<Checkpoint>,
     state: State,
 }
@@ -77,10 +74,10 @@ impl Kept {
     }
 }
 
-/// Reads the end of the file.
+/// Reads the file, all of it: whoever can only append to it must not hide what it said before.
 pub(crate) fn read(path: &Path, origin: &str) -> Result<Kept, OpenError> {
     let failed = |error| OpenError::File(path.to_owned(), error);
-    let bytes = match end(path, END) {
+    let bytes = match whole(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Kept {
@@ -126,8 +123,18 @@ pub(crate) fn append(path: &Path, note: &Note) -> io::Result<()> {
     Ok(())
 }
 
-fn end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    end_of(&mut File::open(path)?, most)
+/// Only a regular file, opened without waiting: at a FIFO a start would hang.
+fn whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn end_of(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
@@ -181,6 +188,36 @@ mod tests {
         let all = fs::read_to_string(&path).unwrap();
         assert_eq!(Notes::of(&all).filter(Result::is_ok).count(), 401);
         assert_eq!(Notes::of(&all).filter(Result::is_err).count(), 1);
+    }
+
+    #[test]
+    fn what_is_appended_does_not_hide_what_the_file_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoints");
+        append(&path, &note("a", 7)).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&vec![b'x'; 300_000]).unwrap();
+        file.write_all(b"\xff\n\n").unwrap();
+        for _ in 0..2_000 {
+            append(&path, &note("a", 3)).unwrap();
+        }
+        let size = last(&path, "a").unwrap().map(|checkpoint| checkpoint.size);
+        assert_eq!(size, Some(7));
+    }
+
+    #[test]
+    fn a_fifo_is_no_file_of_checkpoints() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("checkpoints");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(read(&path, "a").is_err());
+        assert!(read(directory.path(), "a").is_err());
     }
 
     #[test]
