@@ -14,7 +14,7 @@ const ROOT: usize = 43;
 /// What the signature of a list of policy modules begins with, whatever its version.
 const MODULES: &str = "postern policy manifest v";
 /// First lines of C2SP messages that hold a checkpoint: of cosignatures and of subtrees.
-const COSIGNED: [&str; 2] = ["cosignature/", "subtree/"];
+const COSIGNED: [&str; 3] = ["cosignature/", "subtree/", "mtc-subtree/"];
 /// The members of a rotation statement.
 const STATEMENT: [&str; 3] = ["old", "new", "new_key"];
 
@@ -26,7 +26,8 @@ pub fn taken_for(payload: &[u8]) -> Uses {
         uses = uses.with(Use::Manifest.into());
     }
     let text = text(payload);
-    if text.trim_start().starts_with(MODULES) {
+    let words: Vec<&str> = text.split_whitespace().take(4).collect();
+    if words.join(" ").to_lowercase().starts_with(MODULES) {
         uses = uses.with(Use::Manifest.into());
     }
     if is_checkpoint(&text) {
@@ -79,7 +80,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     .filter(|line| !line.is_empty())
 }
 
-/// An origin, a number and 32 bytes in Base64, whatever follows; or one of these in a cosigned message.
+/// An origin, a number and Base64, or nothing, whatever follows; or one of these in a cosigned message. How long a root
+/// must be, not every reader looks at.
 fn is_checkpoint(text: &str) -> bool {
     let mut lines = lines(text);
     let origin = lines.next().unwrap_or_default();
@@ -87,7 +89,7 @@ fn is_checkpoint(text: &str) -> bool {
         return true;
     }
     let (size, root) = (lines.next(), lines.next());
-    size.is_some_and(is_number) && root.is_some_and(is_root)
+    size.is_some_and(is_number) && root.is_none_or(is_root)
 }
 
 fn is_number(line: &str) -> bool {
@@ -98,7 +100,8 @@ fn is_number(line: &str) -> bool {
 /// Lenient decoders of Base64 pass over what is no digit of it.
 fn is_root(line: &str) -> bool {
     let is_digit = |b: &u8| b.is_ascii_alphanumeric() || b"+/-_".contains(b);
-    line.bytes().filter(is_digit).count() >= ROOT
+    let printed = || line.bytes().filter(u8::is_ascii_graphic);
+    printed().all(|b| is_digit(&b) || b == b'=') || printed().filter(is_digit).count() >= ROOT
 }
 
 /// Whether the names of a statement's members all stand in it, as any reader of JSON or YAML may find them: escaped, in
@@ -172,6 +175,10 @@ mod tests {
             format!("postern/audit\n7\n{}\n", root.trim_end_matches('=')),
             format!("cosignature/v1\ntime 1700000000\npostern/audit\n7\n{root}\n"),
             "cosignature/v1\n".to_owned(),
+            "mtc-subtree/v1\n".to_owned(),
+            "postern/audit\n7\n".to_owned(),
+            "postern/audit\n7\nAAAA\n".to_owned(),
+            format!("postern/audit\n7\n{}\r{}\n", &root[..20], &root[20..]),
         ] {
             assert_eq!(taken_for(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
             let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -204,7 +211,7 @@ mod tests {
             "",
             "hello",
             "GET\n/orders/7\n1700000000\nnonce\n",
-            "one\n7\ntwo\n",
+            "one\n7\ntwo, and more\n",
             r#"{"old": "a", "new": "b"}"#,
             r#"{"order": 7, "new_keys": ["a"], "older": "b", "newer": "c"}"#,
             "postern tests its signing proxy; this authorises nothing",
