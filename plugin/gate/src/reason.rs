@@ -126,7 +126,9 @@ impl Reason {
             "claim_mismatch" => "the caller's token does not hold the claims that this takes",
             "limit_exceeded" => "the limit is exceeded: try again later",
             "limit_unavailable" => "a limit could not be counted: try again",
-            "replay_memory_full" => "the key has signed more requests than can be told apart: try again later",
+            "replay_memory_full" => {
+                "the key has signed more requests than can be told apart: try again later"
+            }
             "policy_denied" => "the policy does not allow this request",
             "policy_failed" => "the policy could not decide: try again",
             "policy_unavailable" => "the policy could not be asked: try again",

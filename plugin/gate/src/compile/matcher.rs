@@ -25,7 +25,7 @@ impl Compiler<'_> {
             .map(|(i, host)| self.host(&format!("{at}.hosts[{i}]"), host))
             .collect();
         Matcher {
-            methods: matches.methods.clone(),
+            methods: matches.methods.to_vec(),
             hosts,
             path: matches
                 .path

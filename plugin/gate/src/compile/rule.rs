@@ -67,6 +67,12 @@ impl<'a> Compiler<'a> {
                 "an open rule knows no caller to authorize",
             );
         }
+        if authorize.is_some_and(|authorize| authorize.roles.is_empty() && authorize.claims.is_empty()) {
+            self.errors.add(
+                format!("{at}.authorize"),
+                "asks for nothing, so that every caller would pass; name roles or claims, or leave it out",
+            );
+        }
         let (early_limits, limits) = self.rule_limits(&at, rule);
         let policy = rule
             .policy
@@ -78,7 +84,7 @@ impl<'a> Compiler<'a> {
             challenge: Challenge::for_ways(&authenticate),
             authenticate,
             issuers,
-            roles: authorize.map(|a| a.roles.clone()).unwrap_or_default(),
+            roles: authorize.map(|a| a.roles.to_vec()).unwrap_or_default(),
             claims: authorize
                 .map(|a| {
                     a.claims

@@ -11,7 +11,7 @@ mod telling;
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
 pub use model::*;
-pub use scalar::{Digest, HeaderName, Instant, Size, Span};
+pub use scalar::{Digest, HeaderName, Instant, Narrowing, Size, Span};
 pub use telling::Telling;
 
 pub(crate) use error::suggest;
@@ -36,7 +36,33 @@ pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// As [`from_json`].
 pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    nulls(&value, "", &mut errors);
+    errors.or_ok(())?;
     deserr::deserialize(value)
+}
+
+/// A field without a value is not one that was left out: what should have filled it in did not, and the rule would be
+/// wider than it reads. Key sets are others' documents.
+fn nulls(value: &serde_json::Value, path: &str, errors: &mut ConfigErrors) {
+    use serde_json::Value;
+    match value {
+        Value::Null if !path.is_empty() => {
+            errors.add(path, "has no value; give it one, or leave it out");
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                nulls(item, &format!("{path}[{index}]"), errors);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members.iter().filter(|(name, _)| *name != "inline") {
+                let dot = if path.is_empty() { "" } else { "." };
+                nulls(member, &format!("{path}{dot}{name}"), errors);
+            }
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use deserr::Deserr;
 use serde_json::Value;
 
-use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Size, Span, Telling};
+use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Narrowing, Size, Span, Telling};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
@@ -409,10 +409,10 @@ pub enum OnError {
 pub struct Match {
     /// Methods; any, unless given.
     #[deserr(default)]
-    pub methods: Vec<String>,
+    pub methods: Narrowing,
     /// Host names without port, `*.example.com` for all below a domain; any, unless given.
     #[deserr(default)]
-    pub hosts: Vec<String>,
+    pub hosts: Narrowing,
     /// The path; any, unless given.
     #[deserr(default)]
     pub path: Option<PathMatch>,
@@ -447,7 +447,7 @@ pub struct Authenticate {
 pub struct Authorize {
     /// The caller has at least one of these roles.
     #[deserr(default)]
-    pub roles: Vec<String>,
+    pub roles: Narrowing,
     /// Each of these claims, by path, equals the text or holds it.
     #[deserr(default)]
     pub claims: Entries<String>,

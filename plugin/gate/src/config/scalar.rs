@@ -46,6 +46,31 @@ impl Size {
     }
 }
 
+/// A list that names something. Empty is a list that is left out; one that is given and names nothing is an error, since
+/// what fills it in left it empty, and it would mean everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserr)]
+#[deserr(error = ConfigErrors, try_from(Vec<String>) = Narrowing::parse -> ScalarError)]
+pub struct Narrowing(Vec<String>);
+
+impl Narrowing {
+    fn parse(list: Vec<String>) -> Result<Self, ScalarError> {
+        if list.is_empty() {
+            return Err(ScalarError(
+                "is empty, which would mean any; name some, or leave it out".to_owned(),
+            ));
+        }
+        Ok(Self(list))
+    }
+}
+
+impl std::ops::Deref for Narrowing {
+    type Target = Vec<String>;
+
+    fn deref(&self) -> &Vec<String> {
+        &self.0
+    }
+}
+
 /// An instant as RFC 3339 writes it, in UTC: `2027-01-01T00:00:00Z`. Held as time since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, try_from(String) = Instant::parse -> ScalarError)]

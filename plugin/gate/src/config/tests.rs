@@ -644,3 +644,55 @@ fn two_issuers_that_a_token_could_not_tell_apart_are_refused_together() {
         "{found:?}"
     );
 }
+
+#[test]
+fn what_was_left_empty_is_not_taken_for_everything() {
+    for (rule, at) in [
+        (
+            json!({"match": {"methods": []}, "open": true}),
+            "rules[0].match.methods",
+        ),
+        (
+            json!({"match": {"hosts": []}, "open": true}),
+            "rules[0].match.hosts",
+        ),
+        (json!({"match": null, "open": true}), "rules[0].match"),
+        (
+            json!({"match": {"path": null}, "open": true}),
+            "rules[0].match.path",
+        ),
+        (
+            json!({"match": {"methods": [null]}, "open": true}),
+            "rules[0].match.methods[0]",
+        ),
+        (
+            json!({"authenticate": {"any": ["api_keys/a"]}, "authorize": null}),
+            "rules[0].authorize",
+        ),
+        (
+            json!({"authenticate": {"any": ["api_keys/a"]}, "authorize": {}}),
+            "rules[0].authorize",
+        ),
+        (
+            json!({"authenticate": {"any": ["api_keys/a"]}, "authorize": {"claims": {}}}),
+            "rules[0].authorize",
+        ),
+        (
+            json!({"authenticate": {"any": ["api_keys/a"]}, "authorize": {"roles": []}}),
+            "rules[0].authorize.roles",
+        ),
+    ] {
+        let mut rule = rule;
+        rule["name"] = json!("r");
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let config = json!({
+            "api_keys": {"a": {"keys": [{"id": "k", "digest": digest}]}},
+            "rules": [rule],
+        });
+        let errors = from_value(config)
+            .and_then(|config| crate::Gate::compile(&config, &|_: &str| None))
+            .expect_err(at)
+            .to_string();
+        assert!(errors.contains(&format!("{at}: ")), "{at}: {errors}");
+    }
+}

@@ -255,7 +255,12 @@ fn matches() -> impl Strategy<Value = Value> {
         if slash || text.is_empty() {
             text.push('/');
         }
-        let mut matches = json!({"methods": methods, "hosts": hosts});
+        let mut matches = json!({});
+        for (field, list) in [("methods", methods), ("hosts", hosts)] {
+            if !list.is_empty() {
+                matches[field] = json!(list);
+            }
+        }
         match kind {
             "any" => {}
             "star" => matches["path"] = json!({"exact": "*"}),
