@@ -176,7 +176,7 @@ mod tests {
             format!("cosignature/v1\ntime 1700000000\npostern/audit\n7\n{root}\n"),
             "cosignature/v1\n".to_owned(),
             "mtc-subtree/v1\n".to_owned(),
-            "postern/audit\n7\n".to_owned(),
+            "postern/audit\n70\n".to_owned(),
             "postern/audit\n7\nAAAA\n".to_owned(),
             format!("postern/audit\n7\n{}\r{}\n", &root[..20], &root[20..]),
         ] {
