@@ -178,7 +178,7 @@ mod tests {
             "mtc-subtree/v1\n".to_owned(),
             "postern/audit\n70\n".to_owned(),
             "postern/audit\n7\nAAAA\n".to_owned(),
-            format!("postern/audit\n7\n{}\r{}\n", &root[..20], &root[20..]),
+            format!("postern/audit\n7\n{}\n", root.replacen("a", "a\r", 1)),
         ] {
             assert_eq!(taken_for(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
             let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
