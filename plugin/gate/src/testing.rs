@@ -60,6 +60,10 @@ impl Bed {
         &self.gate
     }
 
+    pub(crate) fn state(&self) -> &MemoryState {
+        &self.state
+    }
+
     pub(crate) fn wall(&self) -> Duration {
         self.clock.wall()
     }

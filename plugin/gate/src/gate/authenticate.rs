@@ -158,13 +158,17 @@ fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
         Single::Several => return Err(Reason::CredentialsAmbiguous),
         Single::One(value) => value,
     };
-    let Some((scheme, token)) = value.split_at_checked(7) else {
+    let is_bearer = |credentials: &&[u8]| {
+        let scheme = credentials.trim_ascii_start().get(..7);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+    };
+    // No token holds a comma.
+    let joined = value.contains(&b',');
+    let mut bearers = value.split(|byte| *byte == b',').filter(is_bearer);
+    let Some(token) = bearers.next().and_then(|first| first.trim_ascii_start().get(7..)) else {
         return Ok(None);
     };
-    if !scheme.eq_ignore_ascii_case(b"bearer ") {
-        return Ok(None);
-    }
-    if token.contains(&b',') {
+    if joined {
         return Err(Reason::CredentialsAmbiguous);
     }
     let token = std::str::from_utf8(token).map_err(|_| Reason::TokenMalformed)?;

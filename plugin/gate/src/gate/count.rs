@@ -30,12 +30,14 @@ impl Gate {
         }
         let counted = tables.limits.as_ref().ok_or(Unavailable).and_then(|limiter| {
             let now = ports.clock.monotonic();
-            let mut weighed = Vec::with_capacity(limits.len());
-            for (index, limit) in self.limits_at(limits) {
-                let parts = limit.key.iter().map(|part| key_part(part, request, identity));
-                weighed.push(limiter.weigh(index, limit, parts, now, ports)?);
-            }
-            let charged = self.charge(limiter, weighed, now, progress, ports);
+            let weighed: Result<Vec<_>, _> = self
+                .limits_at(limits)
+                .map(|(index, limit)| {
+                    let parts = limit.key.iter().map(|part| key_part(part, request, identity));
+                    limiter.weigh(index, limit, parts, now, ports)
+                })
+                .collect();
+            let charged = weighed.and_then(|all| self.charge(limiter, all, now, progress, ports));
             if !matches!(charged, Ok(Ok(()))) {
                 self.refund(limiter, progress, ports);
             }

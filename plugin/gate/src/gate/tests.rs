@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::ports::SharedState as _;
 use crate::testing::{Bed, admitted, refused};
 use crate::{Reason, Step};
 
@@ -377,6 +378,60 @@ fn limits_of_a_rule_are_all_or_nothing() {
     for _ in 0..20 {
         bed.advance(Duration::from_secs(1));
         admitted(&call());
+    }
+}
+
+/// A request that cannot be counted by all limits is counted by none.
+#[test]
+fn a_table_that_cannot_be_read_costs_no_other_limit() {
+    let bed = Bed::new(&json!({
+        "limits": {
+            "address": {"quota": 3, "window": "1d", "key": ["address"]},
+            "region": {"quota": 100, "window": "1d", "key": ["header:x-region"]},
+        },
+        "rules": [
+            {"name": "one", "match": {"path": {"exact": "/one"}}, "open": true, "limits": ["address"]},
+            {"name": "both", "match": {"path": {"exact": "/both"}}, "open": true, "limits": ["address", "region"]},
+        ],
+    }));
+    let reason = |path| match bed.get(path, &[]) {
+        Step::Deny(denial) => Some(denial.reason),
+        _ => None,
+    };
+    assert_eq!(reason("/one"), None);
+    let before = bed.state().names();
+    assert_eq!(reason("/both"), None);
+    for name in bed.state().names().difference(&before) {
+        bed.state().set(name, b"no bucket", None).unwrap();
+    }
+    for _ in 0..5 {
+        assert_eq!(reason("/both"), Some(Reason::LimitUnavailable));
+    }
+    assert_eq!(reason("/one"), None);
+    assert_eq!(reason("/one"), Some(Reason::LimitExceeded));
+}
+
+#[test]
+fn two_tokens_in_one_header_are_refused_in_either_order() {
+    let config = json!({
+        "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
+        "issuers": {"idp": {"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "S"}}},
+        "rules": [{"name": "all", "authenticate": {"any": ["issuers/idp", "api_keys/agents"]}}],
+    });
+    let bed = Bed::with_secrets(&config, &[("S", "0123456789abcdef0123456789abcdef")]);
+    for (value, reason) in [
+        ("Bearer a.b.c, Basic eDp5", Some(Reason::CredentialsAmbiguous)),
+        ("Basic eDp5, Bearer a.b.c", Some(Reason::CredentialsAmbiguous)),
+        ("Basic eDp5,bearer a.b.c", Some(Reason::CredentialsAmbiguous)),
+        ("Bearer a.b.c", Some(Reason::TokenMalformed)),
+        ("Basic eDp5", None),
+        ("Digest username=\"x\", realm=\"y\"", None),
+    ] {
+        let step = bed.get("/", &[("authorization", value), ("x-api-key", "alpha")]);
+        match reason {
+            Some(reason) => assert_eq!(refused(&step).reason, reason, "{value}"),
+            None => assert_eq!(admitted(&step).subject, "alpha", "{value}"),
+        }
     }
 }
 

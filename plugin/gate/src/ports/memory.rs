@@ -12,6 +12,13 @@ pub struct MemoryState {
     values: RefCell<HashMap<String, (Vec<u8>, u32)>>,
 }
 
+#[cfg(test)]
+impl MemoryState {
+    pub(crate) fn names(&self) -> std::collections::BTreeSet<String> {
+        self.values.borrow().keys().cloned().collect()
+    }
+}
+
 impl SharedState for MemoryState {
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
         let values = self.values.borrow();
