@@ -4,8 +4,16 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// Reads an object into a type. One that is written as a list of its members, which serde takes too, is refused.
+///
+/// # Errors
+/// If the text is not such an object, or not what the type wants.
+pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_value(Value::Object(strict_object(text)?))
+}
 
 /// Reads an object.
 ///
@@ -103,6 +111,24 @@ mod tests {
             "",
         ] {
             assert!(strict_object(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_its_members_is_no_object() {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let read = |text: &str| object::<Named>(text.as_bytes()).map(|named| named.name);
+        assert_eq!(read(r#"{"name": "a"}"#).unwrap(), "a");
+        for text in [
+            r#"["a"]"#,
+            r#"{"name": "a", "name": "a"}"#,
+            r#"{"name": 1}"#,
+            "{}",
+        ] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

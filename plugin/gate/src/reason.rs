@@ -6,6 +6,7 @@
 #[allow(missing_docs, reason = "the table below and docs/failures.md describe each")]
 pub enum Reason {
     NoRule,
+    MethodAmbiguous,
     PathAmbiguous,
     HostAmbiguous,
     CredentialsMissing,
@@ -46,8 +47,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::NoRule,
+        Self::MethodAmbiguous,
         Self::PathAmbiguous,
         Self::HostAmbiguous,
         Self::CredentialsMissing,
@@ -110,6 +112,7 @@ impl Reason {
     pub fn sentence(self) -> &'static str {
         match self.code() {
             "no_rule" => "no rule lets this request pass",
+            "method_ambiguous" => "the method can be read in more than one way",
             "path_ambiguous" => "the path can be read in more than one way",
             "host_ambiguous" => "the host can be read in more than one way",
             "credentials_missing" => "the request carries no credential that is accepted here",
@@ -140,6 +143,7 @@ impl Reason {
     fn row(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::NoRule => ("no_rule", "no_rule", 403),
+            Self::MethodAmbiguous => ("method_ambiguous", "method_ambiguous", 400),
             Self::PathAmbiguous => ("path_ambiguous", "path_ambiguous", 400),
             Self::HostAmbiguous => ("host_ambiguous", "host_ambiguous", 400),
             Self::CredentialsMissing => ("credentials_missing", "credentials_missing", 401),

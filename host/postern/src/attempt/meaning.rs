@@ -6,7 +6,7 @@ use postern_gate::Reason;
 pub(super) fn check(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
-        R::NoRule | R::PathAmbiguous | R::HostAmbiguous => "rule",
+        R::NoRule | R::MethodAmbiguous | R::PathAmbiguous | R::HostAmbiguous => "rule",
         R::RoleMissing | R::ClaimMismatch => "authorized",
         R::LimitExceeded | R::LimitUnavailable => "limit",
         R::PolicyDenied | R::PolicyFailed | R::PolicyUnavailable => "policy",
@@ -21,6 +21,7 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
         R::NoRule => "no rule matches this method, host and path, and what no rule matches is refused",
+        R::MethodAmbiguous => "the method is none in upper case: servers differ in what they take post for",
         R::PathAmbiguous => {
             "two parsers could read the path differently: dot or empty segments, encoded slashes, a fragment"
         }

@@ -5,6 +5,7 @@ use crate::Reason;
 use crate::authority;
 use crate::config::Fallback;
 use crate::denial::Denial;
+use crate::method::method;
 use crate::path::normalise;
 use crate::ports::{Event, Ports};
 use crate::request::{Request, Single};
@@ -13,6 +14,7 @@ use crate::step::{Effects, Progress, Step};
 
 impl Gate {
     pub(super) fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
+        let method = method(request).ok_or(Reason::MethodAmbiguous)?;
         let path = normalise(request.path()).map_err(|_| Reason::PathAmbiguous)?;
         // Whether or not a rule looks at it: the upstream may serve several hosts all the same. A proxy may show two
         // `Host` fields as one, joined by a comma, which no host name holds.
@@ -23,7 +25,7 @@ impl Gate {
             return Err(Reason::HostAmbiguous);
         }
         let host = authority::host(authority).map_err(|_| Reason::HostAmbiguous)?;
-        Ok(self.rules.find(request.method(), &host, &path))
+        Ok(self.rules.find(method, &host, &path))
     }
 
     pub(super) fn unmatched(&self, request: &Request<'_>, ports: &Ports<'_>) -> Step {

@@ -1,0 +1,50 @@
+//! The request's method, read in one way: methods are case-sensitive (RFC 9110, section 9.1), and servers that take
+//! `post` for `POST` all the same would serve what no rule for `POST` has judged.
+
+use crate::request::{Request, Single};
+
+/// Longer names than any method's are refused.
+const MAX: usize = 64;
+
+/// The request's method: a token (RFC 9110, section 5.6.2) without letters in lower case, which no registered method has.
+/// `None` if it is missing, comes twice or is anything else.
+pub(crate) fn method<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let Single::One(method) = request.single(":method") else {
+        return None;
+    };
+    let sound = (1..=MAX).contains(&method.len()) && method.iter().all(|byte| is_upper_token(*byte));
+    sound.then_some(method)
+}
+
+fn is_upper_token(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_has_one_reading() {
+        for (methods, sound) in [
+            (&["GET"][..], true),
+            (&["M-SEARCH"], true),
+            (&["BASELINE-CONTROL"], true),
+            (&["post"], false),
+            (&["Post"], false),
+            (&["GE T"], false),
+            (&["GET\u{e9}"], false),
+            (&[""], false),
+            (&[], false),
+            (&["GET", "POST"], false),
+        ] {
+            let headers: Vec<_> = methods.iter().map(|m| (&b":method"[..], m.as_bytes())).collect();
+            let request = Request {
+                headers: &headers,
+                source: None,
+                end_of_stream: true,
+            };
+            assert_eq!(method(&request).is_some(), sound, "{methods:?}");
+        }
+    }
+}
