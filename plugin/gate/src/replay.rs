@@ -72,8 +72,11 @@ impl Nonces {
                 return Err(Reason::SignatureSkew);
             }
             drop_old(&mut bucket, now, used.max_skew);
-            // One more, for what was dropped.
-            if !bucket.put(&place, used.timestamp, table.ways().saturating_add(1)) {
+            // What was dropped takes no nonce's slot.
+            let ways = table
+                .ways()
+                .saturating_add(usize::from(bucket.find(DROPPED).is_some()));
+            if !bucket.put(&place, used.timestamp, ways) {
                 return Err(Reason::ReplayMemoryFull);
             }
             if table.write(ports.state, &place, &bucket).is_ok() {
