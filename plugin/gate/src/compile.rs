@@ -94,6 +94,15 @@ impl Compiler<'_> {
         }
     }
 
+    /// What an unset variable leaves in a list stands for nothing.
+    fn not_empty(&mut self, at: &str, names: &[String]) {
+        for (i, name) in names.iter().enumerate() {
+            if name.trim().is_empty() {
+                self.errors.add(format!("{at}[{i}]"), "must not be empty");
+            }
+        }
+    }
+
     fn secret(&mut self, at: &str, reference: &SecretRef) -> Option<Secret> {
         let secret = self
             .secrets

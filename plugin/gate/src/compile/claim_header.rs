@@ -7,7 +7,7 @@ use crate::config::{self, HeaderName};
 use crate::identity::HEADER_PREFIX;
 
 /// What frames the message or belongs to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section 8.2.2).
-const FRAMING: [&str; 14] = [
+pub(super) const FRAMING: [&str; 14] = [
     "connection",
     "content-encoding",
     "content-length",

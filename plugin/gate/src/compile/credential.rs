@@ -7,6 +7,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
+use super::claim_header::FRAMING;
 use crate::api_key::{ApiKeys, Recognised, Record};
 use crate::config;
 use crate::digest_map::DigestMap;
@@ -38,6 +39,13 @@ impl Compiler<'_> {
         let at = format!("api_keys.{name}");
         let label = format!("api_keys/{name}");
         self.name("api_keys", name);
+        if FRAMING.contains(&set.header.0.as_str()) {
+            let message = format!(
+                "\"{}\" frames the message, or belongs to one connection: no key arrives in it",
+                set.header.0
+            );
+            self.errors.add(format!("{at}.header"), message);
+        }
         let mut keys = DigestMap::default();
         let nothing = nothing();
         for (i, key) in set.keys.iter().enumerate() {
@@ -45,6 +53,7 @@ impl Compiler<'_> {
                 let message = format!("must be 1 to {MAX_API_KEY_ID} bytes");
                 self.errors.add(format!("{at}.keys[{i}].id"), message);
             }
+            self.not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
             if nothing.contains(&key.digest.0) {
                 let message = "is the digest of nothing, or of what stands for nothing, as an unset variable leaves it: no \
                                key at all; `postern key new` makes one";
@@ -124,6 +133,7 @@ impl Compiler<'_> {
                 roles,
             } => {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
+                self.not_empty(&format!("{at}.roles"), roles);
                 (
                     Kind::Github(Github::new(
                         secrets,
@@ -145,6 +155,7 @@ impl Compiler<'_> {
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
+                    self.not_empty(&format!("{at}.roles"), &key.roles);
                     self.own_secrets(&at, &format!("keys[{i}]"), &secrets, &mut holders);
                     let caller = self.caller(
                         &label,

@@ -26,6 +26,7 @@ impl Compiler<'_> {
                 "must name at least one audience: without one, a token made for another service would pass",
             );
         }
+        self.not_empty(&format!("{at}.audiences"), &issuer.audiences);
         if issuer.algorithms.is_empty() {
             self.errors
                 .add(format!("{at}.algorithms"), "must name at least one algorithm");

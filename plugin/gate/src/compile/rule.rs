@@ -73,6 +73,9 @@ impl<'a> Compiler<'a> {
                 "asks for nothing, so that every caller would pass; name roles or claims, or leave it out",
             );
         }
+        if let Some(authorize) = authorize {
+            self.not_empty(&format!("{at}.authorize.roles"), &authorize.roles);
+        }
         let (early_limits, limits) = self.rule_limits(&at, rule);
         let policy = rule
             .policy

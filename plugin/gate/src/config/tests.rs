@@ -94,6 +94,26 @@ fn each_error_names_its_place_and_its_mend() {
             "issuers.sigil.audiences: must name at least one",
         ),
         (
+            "/issuers/sigil/audiences",
+            json!(["api", " "]),
+            "issuers.sigil.audiences[1]: must not be empty",
+        ),
+        (
+            "/rules/0/authorize",
+            json!({"roles": [""]}),
+            "rules[0].authorize.roles[0]: must not be empty",
+        ),
+        (
+            "/signatures/hooks/roles",
+            json!([""]),
+            "signatures.hooks.roles[0]: must not be empty",
+        ),
+        (
+            "/api_keys/agents/header",
+            json!("Host"),
+            "api_keys.agents.header: \"host\" frames the message",
+        ),
+        (
             "/issuers/sigil/issuer",
             json!(""),
             "issuers.sigil.issuer: must be",
