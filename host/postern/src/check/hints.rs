@@ -1,6 +1,7 @@
 //! What a sound configuration still asks of Envoy, and what in it has no effect.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use postern_gate::config::{Config, Fallback, Rule, Signature, Telling};
 
@@ -131,10 +132,11 @@ fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
     any.map(String::as_str)
 }
 
-/// What is sound and hardly meant.
-pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
+/// What is sound and hardly meant. `now`: since the Unix epoch.
+pub(super) fn warnings(loaded: &Loaded, now: Duration) -> Vec<Problem> {
     let config = &loaded.config;
     let mut warnings = unused(config);
+    warnings.extend(without_use(config, now));
     let asked = config.rules.iter().any(|rule| rule.policy.is_some());
     if config.host.is_some() && !asked && config.audit.is_none() {
         let message =
@@ -147,6 +149,30 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
         warnings.push(Problem::at("default", message));
     }
     warnings
+}
+
+/// API keys that let nobody pass.
+fn without_use(config: &Config, now: Duration) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, set) in config.api_keys.iter() {
+        if set.keys.is_empty() {
+            let message = "holds no key, so that nobody passes by it";
+            problems.push(Problem::at(format!("api_keys.{name}.keys"), message));
+        }
+        for (i, key) in set.keys.iter().enumerate() {
+            if key.not_after.is_some_and(|end| end.0 <= now) {
+                let message = format!(
+                    "has passed: the key \"{}\" is refused; remove it, or give its holder another",
+                    key.id
+                );
+                problems.push(Problem::at(
+                    format!("api_keys.{name}.keys[{i}].not_after"),
+                    message,
+                ));
+            }
+        }
+    }
+    problems
 }
 
 /// What no rule names.
@@ -189,6 +215,12 @@ mod tests {
             .unwrap_or_else(|invalid| panic!("{invalid:?}"))
     }
 
+    fn places(loaded: &Loaded) -> Vec<String> {
+        let now = Duration::from_secs(1_767_225_600);
+        let warnings = warnings(loaded, now);
+        warnings.into_iter().map(|warning| warning.path).collect()
+    }
+
     fn config(yaml: &str) -> Config {
         loaded(yaml).config
     }
@@ -208,7 +240,7 @@ mod tests {
             hints.contains("clusters: idp") && hints.contains("GITHUB_WEBHOOK_SECRET"),
             "{hints}"
         );
-        assert_eq!(warnings(&loaded), []);
+        assert_eq!(places(&loaded), Vec::<String>::new());
     }
 
     #[test]
@@ -237,8 +269,7 @@ mod tests {
             "{hints}"
         );
         let idle = loaded("host: {cluster: there}\nrules: [{name: a, open: true}]");
-        let places: Vec<String> = warnings(&idle).into_iter().map(|w| w.path).collect();
-        assert_eq!(places, ["host"]);
+        assert_eq!(places(&idle), ["host"]);
     }
 
     #[test]
@@ -256,7 +287,23 @@ rules: [{name: all, open: true}, {name: late, open: true}]
 default: allow
 ",
         );
-        let places: Vec<String> = warnings(&loaded).into_iter().map(|w| w.path).collect();
-        assert_eq!(places, ["limits.slow", "rules[1]", "default"]);
+        assert_eq!(places(&loaded), ["limits.slow", "rules[1]", "default"]);
+    }
+
+    #[test]
+    fn keys_that_let_nobody_pass_are_named() {
+        let key = |id: &str, end: &str| {
+            let digest = id.repeat(64);
+            format!("{{id: {id}, digest: 'sha256:{digest}', not_after: '{end}'}}")
+        };
+        let (past, coming) = (key("1", "2026-01-01T00:00:00Z"), key("2", "2026-01-01T00:00:01Z"));
+        let loaded = loaded(&format!(
+            "api_keys: {{none: {{keys: []}}, some: {{keys: [{coming}, {past}]}}}}\n\
+             rules: [{{name: all, authenticate: {{any: [api_keys/none, api_keys/some]}}}}]"
+        ));
+        assert_eq!(
+            places(&loaded),
+            ["api_keys.none.keys", "api_keys.some.keys[1].not_after"]
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::load::{self, Loaded};
 use crate::output::{Exit, Output, json};
 use crate::paint::Paint;
 use crate::secrets::Unset;
+use crate::time;
 
 pub(crate) use report::invalid;
 
@@ -48,7 +49,7 @@ fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
         .iter()
         .chain(&loaded.doubtful)
         .cloned()
-        .chain(hints::warnings(loaded))
+        .chain(hints::warnings(loaded, time::now()))
         .collect();
     let report = report::Report {
         file,
