@@ -93,7 +93,7 @@ async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Re
 async fn read(body: Body) -> Result<Question, Refusal> {
     let bytes = tokio::time::timeout(ARRIVAL, collect(body));
     let bytes = bytes.await.map_err(|_| Refusal::Slow)??;
-    serde_json::from_slice(&bytes).map_err(|_| {
+    postern_gate::json::object(&bytes).map_err(|_| {
         Refusal::BadRequest(
             "the body is {\"payload_b64\": \"...\"}, with \"signer_id\" if need be, and nothing else",
         )

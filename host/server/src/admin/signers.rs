@@ -66,7 +66,7 @@ pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
     let Some(notary) = &desk.notary else {
         return absent();
     };
-    let Ok(Rotation { old, new }) = serde_json::from_slice(&body) else {
+    let Ok(Rotation { old, new }) = postern_gate::json::object(&body) else {
         return problem(
             StatusCode::BAD_REQUEST,
             "bad_request",

@@ -7,6 +7,8 @@ use axum::response::Response;
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use percent_encoding::percent_decode_str;
 use postern_audit::{Hash, Time};
+use postern_gate::json::object;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -106,7 +108,7 @@ pub(super) async fn manifest(
 }
 
 /// Who signs, and what is to be signed.
-fn asked<'a, T: for<'de> Deserialize<'de>>(
+fn asked<'a, T: DeserializeOwned>(
     desk: &'a Desk,
     headers: &HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
@@ -121,11 +123,13 @@ fn asked<'a, T: for<'de> Deserialize<'de>>(
     }
     let body = body.map_err(|_| too_large())?;
     // What the reader says of a payload may repeat a part of it.
-    let document = serde_json::from_slice(&body).map_err(|error| {
+    let document = object(&body).map_err(|error| {
+        let place = match (error.line(), error.column()) {
+            (0, 0) => String::new(),
+            (line, column) => format!(", at line {line} column {column}"),
+        };
         bad(&format!(
-            "the body is not what is expected, at line {} column {}: {}",
-            error.line(),
-            error.column(),
+            "the body is not what is expected{place}: {}, no member twice",
             "{\"payload_b64\": \"…\"} for /sign, {\"manifest\": {…}} for /sign/manifest"
         ))
     })?;
