@@ -83,18 +83,6 @@ impl Health {
         });
     }
 
-    /// The proxy can be reached and says that it could sign: whatever failed for want of an answer will not any more.
-    pub(crate) fn reached(&self) {
-        let mut memory = self.lock();
-        if memory
-            .failing
-            .as_ref()
-            .is_some_and(|failing| failing.error.is_transport())
-        {
-            memory.failing = None;
-        }
-    }
-
     /// Whether there was a signature a moment ago, and no failure since.
     pub(crate) fn is_fresh(&self) -> bool {
         let memory = self.lock();

@@ -12,6 +12,9 @@ use crate::signing::{Signing, Source};
 /// For so long what was found counts, however often it is asked.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a test may take.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What is signed to see whether signatures count.
 const TEST: &[u8] = b"postern tests its signing proxy; this authorises nothing";
 
@@ -33,8 +36,9 @@ impl Signing {
     }
 
     /// Asks the proxy's `GET /healthz`, at most once a second and for at most one second. Where that cannot tell, a test
-    /// is signed: if the proxy has no such endpoint (404, 405), or if its last signature did not count. So a host that
-    /// gets no work while it is not ready notices that all is well again.
+    /// is signed, for at most as long: if the proxy has no such endpoint (404, 405), or if it gave no signature that
+    /// counts when it was last asked for one. So a host that gets no work while it is not ready notices that all is well
+    /// again.
     ///
     /// # Errors
     /// Why nothing could be signed.
@@ -43,7 +47,11 @@ impl Signing {
             return Ok(());
         };
         let mut last = self.last_probe().0.lock().await;
-        if let Some((_, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+        let failing = self.health().recall().0.is_some();
+        // What was found before a signature failed says nothing any more.
+        let fresh =
+            |(at, found): &&(Instant, Result<_, _>)| at.elapsed() < FRESH && (found.is_err() || !failing);
+        if let Some((_, found)) = last.as_ref().filter(fresh) {
             return found.clone();
         }
         let found = self.ask(proxy).await;
@@ -57,11 +65,10 @@ impl Signing {
             .await
             .inspect_err(|error| self.health().failed(error))?;
         let (failing, _) = self.health().recall();
-        let unusable = failing.is_some_and(|failing| !failing.error.is_transport());
-        if wellness == Wellness::Unsaid || unusable {
-            return self.sign(TEST).await.map(|_| ());
+        if wellness == Wellness::Well && failing.is_none() {
+            return Ok(());
         }
-        self.health().reached();
-        Ok(())
+        let signed = tokio::time::timeout(LOOK, self.sign(TEST)).await;
+        signed.unwrap_or(Err(SigningError::Timeout)).map(drop)
     }
 }

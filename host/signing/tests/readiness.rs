@@ -65,7 +65,32 @@ async fn a_dead_proxy_and_its_return() {
     later().await;
     signing.ready().await.unwrap();
     assert!(signing.state().is_healthy());
-    assert_eq!(kms.asked(), 0);
+    // It thinks itself well, and a signature shows it.
+    assert_eq!(kms.asked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let signing = office.signing(&kms);
+    signing.ready().await.unwrap();
+    kms.behaves(Manner::Hangs);
+    signing.sign(b"payload").await.unwrap_err();
+    // At once, and again: what was found before says nothing any more.
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        assert!(signing.ready().await.is_err());
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        later().await;
+    }
+    kms.behaves(Manner::Good);
+    for _ in 0..30 {
+        if signing.ready().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not ready: {:?}", signing.state());
 }
 
 #[tokio::test(flavor = "multi_thread")]
