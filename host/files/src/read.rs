@@ -6,20 +6,28 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Reads a regular file of at most `most` bytes. Symbolic links are followed, as mounted ConfigMaps and release
-/// directories need them; what they lead to must be a regular file.
+/// Opens a regular file to read it. Symbolic links are followed, as mounted ConfigMaps and release directories need them;
+/// what they lead to must be a regular file.
 ///
 /// # Errors
-/// If it cannot be read, is larger, or is no regular file: a directory, a FIFO, a socket, a device.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// If it cannot be opened, or is no regular file: a directory, a FIFO, a socket, a device.
+pub fn open(path: &Path) -> io::Result<File> {
     // Opening can act by itself, on a device for example, so what is not regular is not even opened.
     regular(&std::fs::metadata(path)?)?;
     // Another file may have taken its place meanwhile: nothing is waited for, and it is looked at again.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let found = file.metadata()?;
-    regular(&found)?;
-    if found.len() > most {
+    regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a file that [`open`] opens, of at most `most` bytes.
+///
+/// # Errors
+/// As [`open`], and if it cannot be read or is larger.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    if file.metadata()?.len() > most {
         return Err(too_large(most));
     }
     let mut bytes = Vec::new();
