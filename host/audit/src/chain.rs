@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{Event, Time};
 
 /// A SHA-256 digest; as text, 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 
 /// What stands before the first event.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postern_files::within;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -115,7 +116,7 @@ impl Checkpointer {
         let since = self.last.elapsed();
         let many =
             head.size - self.covered >= self.policy.every_events && since >= GAP.min(self.policy.every);
-        Instant::now() >= self.not_before && (many || since >= self.policy.every)
+        Instant::now() >= self.not_before && (many || since >= self.policy.every || self.shared.is_cut())
     }
 
     async fn make(&mut self, head: Head) {
@@ -128,11 +129,15 @@ impl Checkpointer {
             time: self.clock.now().max(head.recorded),
         };
         match self.sign_and_keep(checkpoint.clone()).await {
-            Ok(()) => {
+            Ok(not_posted) => {
                 self.covered = checkpoint.size;
                 self.last = Instant::now();
                 self.shared.metrics.checkpoint_age.set(0);
                 self.shared.set_checkpoint(checkpoint);
+                // The next checkpoint covers what this one does.
+                if let Some(failure) = not_posted {
+                    self.failed(&failure);
+                }
             }
             Err(failure) => {
                 self.failed(&failure);
@@ -142,25 +147,27 @@ impl Checkpointer {
     }
 
     fn failed(&self, Failure { stage, reason }: &Failure) {
-        self.shared.checkpoint_failed(stage);
+        self.shared.checkpoint_failed(stage, reason);
         tracing::error!(%stage, %reason, "no checkpoint of the audit log");
     }
 
-    async fn sign_and_keep(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
+    /// Signs a checkpoint and keeps it. Why the server that keeps them too did not take it, if it did not.
+    async fn sign_and_keep(&self, checkpoint: Checkpoint) -> Result<Option<Failure>, Failure> {
         let note = self.signed(checkpoint).await?;
-        // The store first: a checkpoint that is kept elsewhere and not there is what tampering looks like.
-        self.store(&note).await?;
+        // The store first: a checkpoint that is kept elsewhere and not there is what tampering looks like. Which is so if
+        // the store lost what it had: then what is kept elsewhere shows it, also to a host that is started anew.
+        if !self.shared.is_cut() {
+            self.store(&note).await?;
+        }
         let written = match &self.policy.file {
             Some(path) => write(path.clone(), note.clone()).await,
             None => Ok(()),
         };
-        if let Some(post) = &self.policy.post
-            && let Err(failure) = send(post, &note).await
-        {
-            // The next checkpoint covers what this one does.
-            self.failed(&failure);
-        }
-        written
+        let posted = match &self.policy.post {
+            Some(post) => send(post, &note).await,
+            None => Ok(()),
+        };
+        written.map(|()| posted.err())
     }
 
     async fn signed(&self, checkpoint: Checkpoint) -> Result<Note, Failure> {
@@ -201,12 +208,10 @@ impl Checkpointer {
 async fn write(path: PathBuf, note: Note) -> Result<(), Failure> {
     let failed = Failure::at("file");
     let place = path.display().to_string();
-    let writing = tokio::task::spawn_blocking(move || outside::append(&path, &note));
-    match timeout(STEP, writing).await {
-        Ok(Ok(written)) => written.map_err(|error| failed(format!("{place}: {error}"))),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("{place}: not written in time"))),
-    }
+    let file = path.clone();
+    let written = within(&path, STEP, move || outside::append(&file, &note)).await;
+    let written = written.map_err(std::io::Error::from).and_then(|written| written);
+    written.map_err(|error| failed(format!("{place}: {error}")))
 }
 
 async fn send(post: &Post, note: &Note) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The handle: what the rest of the host sees of the log.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -22,8 +23,8 @@ use crate::{
 
 /// How long opening a store may take, migrations included.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
-/// How long closing waits for the writer, and then for the last checkpoint.
-const CLOSE_LIMIT: Duration = Duration::from_secs(15);
+/// How long closing may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// An event's place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct State {
     pub checkpoint: Option<Checkpoint>,
     /// How old it is; `None` if there is none.
     pub checkpoint_age: Option<Duration>,
+    /// Why the last try to make one failed; `None` if it did not.
+    pub checkpoint_fault: Option<String>,
     /// Checkpoints since the start that were not signed, stored, or put where they are kept.
     pub checkpoint_failures: u64,
     /// How often the clock went back.
@@ -251,36 +254,48 @@ impl Log {
             head: *self.shared.head.borrow(),
             checkpoint_age: checkpoint.as_ref().map(|c| age(c.time, now)),
             checkpoint,
+            checkpoint_fault: self.shared.checkpoint_fault(),
             checkpoint_failures: self.shared.checkpoint_failures(),
             clock_steps: self.shared.clock_steps(),
         }
     }
 
+    /// [`Log::close_within`] half a minute.
+    pub async fn close(self) -> usize {
+        self.close_within(CLOSE_LIMIT).await
+    }
+
     /// Writes out what waits, makes a last checkpoint, and closes the store. Events that come later, by other clones,
-    /// are refused. Takes half a minute at most; what a broken store did not take until then is lost.
-    pub async fn close(self) {
+    /// are refused. Takes no longer than `limit`; how many events a broken store did not take until then, which are lost.
+    pub async fn close_within(self, limit: Duration) -> usize {
+        let began = Instant::now();
         self.shared.closing.store(true, Ordering::Release);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, checkpointer }) = tasks else {
-            return;
+            return 0;
         };
-        self.drained().await;
+        let lost = self.drained(began + limit / 2).await;
         // The maker of checkpoints asks the writer to store the last one, so the writer is the last to end.
         self.shared.closes.notify_one();
         let (making, writing) = (checkpointer.abort_handle(), writer.abort_handle());
-        if timeout(CLOSE_LIMIT, checkpointer).await.is_err() {
-            tracing::warn!("no last checkpoint of the audit log: it took too long");
+        let left = |part: Duration| part.saturating_sub(began.elapsed());
+        if timeout(left(limit / 4 * 3), checkpointer).await.is_err() {
+            tracing::warn!(
+                "no last checkpoint of the audit log: no signature in time; the next one covers what was written"
+            );
             making.abort();
         }
         self.shared.finished.store(true, Ordering::Release);
         self.shared.wake.notify_one();
-        if timeout(CLOSE_LIMIT, writer).await.is_err() {
+        if timeout(left(limit), writer).await.is_err() {
+            tracing::error!("the audit log's store does not answer: it is left as it is");
             writing.abort();
         }
+        lost
     }
 
-    async fn drained(&self) {
-        let until = Instant::now() + CLOSE_LIMIT;
+    /// Waits until nothing waits to be written; how many events do at the end.
+    async fn drained(&self, until: Instant) -> usize {
         while self.shared.backlog() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -291,6 +306,7 @@ impl Log {
                 "events lost: the audit log closes and its store does not work"
             );
         }
+        left
     }
 
     async fn one(&self, item: Item) -> Result<Receipt, AppendError> {
@@ -377,7 +393,7 @@ type Opened = (Backend, Head, Option<Checkpoint>, Option<Fault>);
 /// Opens the store, and the files beside it, and sees whether it is the log that the checkpoints tell of.
 async fn open(settings: &Settings) -> Result<Opened, OpenError> {
     let kept = match &settings.checkpoints.file {
-        Some(path) => Some((path.as_path(), outside::read(path, &settings.origin)?)),
+        Some(path) => Some((path.as_path(), outside::read(path, &settings.origin).await?)),
         None => None,
     };
     let mut backend = store::open(&settings.store).await?;
@@ -400,19 +416,22 @@ async fn compare(
     let stored = backend.last_checkpoint().await?;
     let head = backend.verified_head().await?;
     let stored = stored.filter(|checkpoint| checkpoint.origin == settings.origin);
-    if let Some((path, Kept { last: Some(last), .. })) = &kept {
-        backend.agrees(last, head, &path.display().to_string()).await?;
+    if let Some((path, kept)) = &kept {
+        backend
+            .agrees(&kept.all, head, &path.display().to_string())
+            .await?;
     }
     if let Some(checkpoint) = &stored {
+        let one = BTreeSet::from([(checkpoint.size, checkpoint.hash)]);
         backend
-            .agrees(checkpoint, head, "its own table audit_checkpoints")
+            .agrees(&one, head, "its own table audit_checkpoints")
             .await?;
     }
     let shared = matches!(settings.store, Store::Postgres(_));
     let fault = kept
         .as_ref()
         .and_then(|(path, kept)| kept.fault(path, stored.as_ref(), shared));
-    let last = kept.and_then(|(_, kept)| kept.last);
+    let last = kept.and_then(|(_, Kept { last, .. })| last);
     Ok((head, stored.or(last), fault))
 }
 

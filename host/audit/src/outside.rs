@@ -1,19 +1,28 @@
 //! The file of checkpoints outside the log. It only grows.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
+
+use postern_files::within;
 
 use crate::store::files::sync_directory;
 use crate::verify::{Ending, outside};
-use crate::{Checkpoint, Note, OpenError};
+use crate::{Checkpoint, Hash, Note, OpenError};
+
+/// How long reading the file may take.
+const READING: Duration = Duration::from_secs(30);
 
 /// What the file says of this log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// The checkpoint of this log over the most events.
     pub(crate) last: Option<Checkpoint>,
+    /// How many events each checkpoint of this log is over, and the hash of the last of them.
+    pub(crate) all: BTreeSet<(u64, Hash)>,
     state: State,
 }
 
@@ -74,34 +83,41 @@ impl Kept {
     }
 }
 
-/// Reads the file, all of it: whoever can only append to it must not hide what it said before.
-pub(crate) fn read(path: &Path, origin: &str) -> Result<Kept, OpenError> {
-    let failed = |error| OpenError::File(path.to_owned(), error);
-    let bytes = match whole(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Kept {
-                last: None,
-                state: State::Missing,
-            });
-        }
-        Err(error) => return Err(failed(error)),
+/// Reads the file, within a deadline.
+pub(crate) async fn read(path: &Path, origin: &str) -> Result<Kept, OpenError> {
+    let (file, origin) = (path.to_owned(), origin.to_owned());
+    let read = within(path, READING, move || read_all(&file, &origin)).await;
+    let kept = read.map_err(io::Error::from).and_then(|kept| kept);
+    kept.map_err(|error| OpenError::File(path.to_owned(), error))
+}
+
+/// Reads all of the file: whoever can only append to it must not hide what it said before.
+fn read_all(path: &Path, origin: &str) -> io::Result<Kept> {
+    let mut kept = Kept {
+        last: None,
+        all: BTreeSet::new(),
+        state: State::Missing,
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut last: Option<Checkpoint> = None;
-    let file = outside::read(text.as_bytes(), |note| {
-        let checkpoint = note.checkpoint;
-        let more = last.as_ref().is_none_or(|last| last.size <= checkpoint.size);
-        if checkpoint.origin == origin && more {
-            last = Some(checkpoint);
+    let file = match postern_files::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+        Err(error) => return Err(error),
+    };
+    let found = outside::read(BufReader::new(file), |Note { checkpoint, .. }| {
+        if checkpoint.origin != origin {
+            return;
         }
-    });
-    let state = match file.map_err(failed)?.ending {
+        kept.all.insert((checkpoint.size, checkpoint.hash));
+        if kept.last.as_ref().is_none_or(|last| last.size <= checkpoint.size) {
+            kept.last = Some(checkpoint);
+        }
+    })?;
+    kept.state = match found.ending {
         Ending::Torn { .. } => State::Torn,
-        _ if last.is_none() => State::Other,
+        _ if kept.last.is_none() => State::Other,
         Ending::Whole { .. } | Ending::Empty => State::Whole,
     };
-    Ok(Kept { last, state })
+    Ok(kept)
 }
 
 /// Puts a note at the end and makes it durable. A piece that an earlier try left there is closed off by a blank line.
@@ -123,20 +139,6 @@ pub(crate) fn append(path: &Path, note: &Note) -> io::Result<()> {
     Ok(())
 }
 
-/// Only a regular file, opened without waiting: at a FIFO a start would hang.
-fn whole(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn end_of(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
@@ -152,8 +154,8 @@ mod tests {
     use super::*;
     use crate::{Hash, Notes, Signature, Time};
 
-    fn last(path: &Path, origin: &str) -> Result<Option<Checkpoint>, OpenError> {
-        Ok(read(path, origin)?.last)
+    fn last(path: &Path, origin: &str) -> io::Result<Option<Checkpoint>> {
+        Ok(read_all(path, origin)?.last)
     }
 
     fn note(origin: &str, size: u64) -> Note {
@@ -216,8 +218,8 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        assert!(read(&path, "a").is_err());
-        assert!(read(directory.path(), "a").is_err());
+        assert!(read_all(&path, "a").is_err());
+        assert!(read_all(directory.path(), "a").is_err());
     }
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
         let path = directory.path().join("checkpoints");
         let stored = note("a", 3).checkpoint;
         let code = |stored: Option<&Checkpoint>| {
-            let kept = read(&path, "a").unwrap();
+            let kept = read_all(&path, "a").unwrap();
             kept.fault(&path, stored, false).map(|fault| fault.code)
         };
         assert_eq!(code(None), None, "a new log");

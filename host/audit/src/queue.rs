@@ -80,6 +80,8 @@ struct Health {
     /// When the commit that is under way began.
     committing: Option<Instant>,
     checkpoint: Option<Checkpoint>,
+    /// Why the last try to make one failed.
+    checkpoint_fault: Option<String>,
 }
 
 /// What the handles, the writer and the maker of checkpoints share.
@@ -101,6 +103,8 @@ pub(crate) struct Shared {
     lost_ever: AtomicU64,
     clock_steps: AtomicU64,
     checkpoint_failures: AtomicU64,
+    /// The store no longer holds what was written to it.
+    cut: AtomicBool,
     health: Mutex<Health>,
 }
 
@@ -125,6 +129,7 @@ impl Shared {
             lost_ever: AtomicU64::new(0),
             clock_steps: AtomicU64::new(0),
             checkpoint_failures: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
             health: Mutex::new(Health {
                 checkpoint,
                 ..Health::default()
@@ -182,9 +187,23 @@ impl Shared {
         self.clock_steps.load(Ordering::Acquire)
     }
 
-    pub(crate) fn checkpoint_failed(&self, stage: &'static str) {
+    pub(crate) fn checkpoint_failed(&self, stage: &'static str, reason: &str) {
         self.checkpoint_failures.fetch_add(1, Ordering::AcqRel);
         self.metrics.checkpoint_failed(stage);
+        self.health().checkpoint_fault = Some(format!("no checkpoint: {stage}: {reason}"));
+    }
+
+    pub(crate) fn checkpoint_fault(&self) -> Option<String> {
+        self.health().checkpoint_fault.clone()
+    }
+
+    /// The store no longer holds what was written to it, or does again.
+    pub(crate) fn set_cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Release);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     pub(crate) fn checkpoint_failures(&self) -> u64 {
@@ -253,7 +272,9 @@ impl Shared {
     }
 
     pub(crate) fn set_checkpoint(&self, checkpoint: Checkpoint) {
-        self.health().checkpoint = Some(checkpoint);
+        let mut health = self.health();
+        health.checkpoint = Some(checkpoint);
+        health.checkpoint_fault = None;
     }
 
     /// Held for moments only, never across an await.

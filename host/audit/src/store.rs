@@ -5,7 +5,7 @@ pub(crate) mod files;
 mod postgres;
 mod sqlite;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
@@ -17,6 +17,9 @@ use crate::{
 
 use postgres::Postgres;
 use sqlite::Sqlite;
+
+/// How many checkpoints are compared with one statement.
+const COMPARED: usize = 1024;
 
 /// A checkpoint to be kept in the store.
 #[derive(Debug, Clone)]
@@ -141,10 +144,18 @@ impl Backend {
 
     /// An error unless this event is in the store as it was written.
     pub(crate) async fn holds(&mut self, seq: u64, hash: Hash) -> Result<(), StoreError> {
-        if seq > 0 && self.hash_at(seq).await? != Some(hash) {
-            return Err(StoreError::Cut(seq));
+        if seq == 0 {
+            return Ok(());
         }
-        Ok(())
+        match self.hash_at(seq).await {
+            Ok(found) if found == Some(hash) => Ok(()),
+            Ok(_) => Err(StoreError::Cut(seq)),
+            // There were tables once.
+            Err(StoreError::Sql(sqlx::Error::Database(error))) if has_no_tables(&*error) => {
+                Err(StoreError::Cut(seq))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn hash_at(&mut self, seq: u64) -> Result<Option<Hash>, StoreError> {
@@ -182,36 +193,52 @@ impl Backend {
         Ok(note.map(|note| note.checkpoint))
     }
 
-    /// An error if the log is not the one that a checkpoint tells of.
+    /// An error if the log is not the one that these checkpoints tell of: over how many events, and the last one's hash.
     pub(crate) async fn agrees(
         &mut self,
-        checkpoint: &Checkpoint,
+        checkpoints: &BTreeSet<(u64, Hash)>,
         head: Head,
         place: &str,
     ) -> Result<(), OpenError> {
-        let Checkpoint { size, hash, .. } = *checkpoint;
-        let place = || place.to_owned();
-        if size > head.size {
+        if let Some((size, _)) = checkpoints.last().filter(|(size, _)| *size > head.size) {
             return Err(OpenError::Cut {
-                place: place(),
-                size,
+                place: place.to_owned(),
+                size: *size,
                 found: head.size,
             });
         }
-        if size == 0 {
-            return Ok(());
+        let some: Vec<_> = checkpoints.iter().filter(|(size, _)| *size > 0).collect();
+        for chunk in some.chunks(COMPARED) {
+            let seqs: Result<Vec<_>, _> = chunk.iter().map(|(size, _)| number(*size)).collect();
+            let rows = match self {
+                Self::Sqlite(store) => store.hashes_at(&seqs?).await?,
+                Self::Postgres(store) => store.hashes_at(&seqs?).await?,
+            };
+            let found: Result<HashMap<_, _>, _> =
+                rows.iter().map(|(seq, hash)| self::place(*seq, hash)).collect();
+            let found = found?;
+            for (size, expected) in chunk {
+                match found.get(size) {
+                    Some(hash) if hash == expected => {}
+                    Some(hash) => {
+                        return Err(OpenError::Replaced {
+                            place: place.to_owned(),
+                            size: *size,
+                            expected: *expected,
+                            found: *hash,
+                        });
+                    }
+                    None => return Err(StoreError::Cut(*size).into()),
+                }
+            }
         }
-        match self.hash_at(size).await? {
-            Some(found) if found == hash => Ok(()),
-            Some(found) => Err(OpenError::Replaced {
-                place: place(),
-                size,
-                expected: hash,
-                found,
-            }),
-            None => Err(StoreError::Cut(size).into()),
-        }
+        Ok(())
     }
+}
+
+/// Whether a query failed for want of its table: `undefined_table` of Postgres, the general error of SQLite.
+fn has_no_tables(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().is_some_and(|code| code == "42P01" || code == "1")
 }
 
 fn head((seq, hash, recorded): HeadRow) -> Result<Head, StoreError> {

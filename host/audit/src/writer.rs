@@ -235,6 +235,7 @@ impl Writer {
         self.backoff = BACKOFF;
         self.shared.head.send_replace(links.head);
         self.shared.commit_done();
+        self.shared.set_cut(false);
         #[expect(
             clippy::cast_precision_loss,
             reason = "a batch has fewer events than a double can count"
@@ -264,6 +265,9 @@ impl Writer {
 
     async fn failed(&mut self, error: &StoreError, now: Time) {
         tracing::error!(%error, retry_in = ?self.backoff, "the audit log was not written");
+        if matches!(error, StoreError::Cut(_)) {
+            self.shared.set_cut(true);
+        }
         self.backend.disconnect().await;
         for (_, reply) in self.rows.drain(..) {
             let _ = reply.send(Err(error.to_string()));

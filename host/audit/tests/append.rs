@@ -445,6 +445,87 @@ async fn checkpoints_are_posted_and_a_server_that_fails_holds_up_nothing() {
     log.close().await;
 }
 
+/// A checkpoint outside that contradicts the log shows that it was another once, wherever in the file it stands.
+#[tokio::test]
+async fn every_checkpoint_outside_is_compared_when_the_log_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let outside = directory.path().join("checkpoints");
+    let log_of = |name: &str| {
+        let mut settings = sqlite(&directory.path().join(name));
+        settings.checkpoints.file = Some(outside.clone());
+        settings
+    };
+    for (name, events) in [("other.db", 3), ("audit.db", 7)] {
+        let mut settings = log_of(name);
+        if name == "audit.db" {
+            fs::rename(&outside, directory.path().join("aside")).unwrap();
+        }
+        settings.host = name.into();
+        let log = open(settings).await;
+        for number in 0..events {
+            log.append(event(format!("/{number}"))).await.unwrap();
+        }
+        log.close().await;
+    }
+    let opened = || Log::open(log_of("audit.db"), Signer::new(), Metrics::default());
+    opened().await.unwrap().close().await;
+    let (own, others) = (
+        fs::read_to_string(&outside).unwrap(),
+        fs::read_to_string(directory.path().join("aside")).unwrap(),
+    );
+    // The largest agrees, and stands last.
+    fs::write(&outside, others + &own).unwrap();
+    let refused = opened().await;
+    assert!(
+        matches!(refused, Err(OpenError::Replaced { size: 3, .. })),
+        "{refused:?}"
+    );
+}
+
+/// Signs nothing, and does not say so.
+struct Silent;
+
+impl postern_audit::CheckpointSigner for Silent {
+    fn sign<'a>(&'a self, _: &'a [u8]) -> postern_audit::Signing<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_signer_that_hangs_holds_up_the_end_no_longer_than_it_may_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = Log::open(sqlite(&path), Arc::new(Silent), Metrics::default())
+        .await
+        .unwrap();
+    log.append(event("/")).await.unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(log.close_within(Duration::from_secs(1)).await, 0);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Closed in order all the same.
+    assert!(!directory.path().join("audit.db-wal").exists());
+    assert_eq!(chain(&path).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_made_is_a_fault_until_one_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = sqlite(&directory.path().join("audit.db"));
+    settings.checkpoints.every = Duration::from_millis(200);
+    let signer = Signer::new();
+    signer.broken.store(true, Ordering::Release);
+    let log = Log::open(settings, Arc::clone(&signer) as _, Metrics::default())
+        .await
+        .unwrap();
+    log.append(event("/")).await.unwrap();
+    until("the fault", || log.state().checkpoint_fault.is_some()).await;
+    let fault = log.state().checkpoint_fault.unwrap();
+    assert_eq!(fault, "no checkpoint: sign: the KMS is away");
+    signer.broken.store(false, Ordering::Release);
+    until("none", || log.state().checkpoint_fault.is_none()).await;
+    log.close().await;
+}
+
 #[tokio::test]
 async fn a_store_that_is_taken_or_open_to_others_is_refused() {
     let directory = tempfile::tempdir().unwrap();

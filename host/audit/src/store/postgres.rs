@@ -200,6 +200,11 @@ impl Postgres {
         Ok(hash.fetch_optional(self.connection()?).await?)
     }
 
+    pub(super) async fn hashes_at(&mut self, seqs: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let hashes = sqlx::query_as("SELECT seq, hash FROM audit_events WHERE seq = ANY($1)").bind(seqs);
+        Ok(hashes.fetch_all(self.connection()?).await?)
+    }
+
     pub(super) async fn head(&mut self) -> Result<Option<(HeadRow, String)>, StoreError> {
         let head =
             sqlx::query_as("SELECT seq, hash, recorded, payload FROM audit_events ORDER BY seq DESC LIMIT 1");

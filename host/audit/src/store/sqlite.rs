@@ -227,6 +227,14 @@ impl Sqlite {
         Ok(hash.fetch_optional(self.connection()?).await?)
     }
 
+    pub(super) async fn hashes_at(&mut self, seqs: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let list = serde_json::Value::from(seqs).to_string();
+        let hashes = sqlx::query_as(
+            "SELECT seq, hash FROM audit_events WHERE seq IN (SELECT value FROM json_each(?))",
+        );
+        Ok(hashes.bind(list).fetch_all(self.connection()?).await?)
+    }
+
     pub(super) async fn head(&mut self) -> Result<Option<(HeadRow, String)>, StoreError> {
         let head =
             sqlx::query_as("SELECT seq, hash, recorded, payload FROM audit_events ORDER BY seq DESC LIMIT 1");

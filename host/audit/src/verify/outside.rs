@@ -79,10 +79,11 @@ impl Outside {
 /// Reads such a file: notes one after another. Each whole note is handed over.
 pub(crate) fn read(mut file: impl BufRead, mut take: impl FnMut(Note)) -> io::Result<Outside> {
     let mut outside = Outside::default();
-    let (mut piece, mut begins, mut line_number) = (String::new(), 1, 0);
+    let (mut piece, mut begins, mut line_number) = (Vec::new(), 1, 0);
     let (mut largest, mut in_signatures) = (0, false);
-    let mut end = |outside: &mut Outside, piece: &str, begins: u64| {
-        for note in Notes::of(piece) {
+    let mut end = |outside: &mut Outside, piece: &[u8], begins: u64| {
+        // Bytes that are no text are a piece that is no checkpoint, as any other damage.
+        for note in Notes::of(&String::from_utf8_lossy(piece)) {
             match note {
                 Ok(note) => {
                     largest = note.checkpoint.size.max(largest);
@@ -96,11 +97,11 @@ pub(crate) fn read(mut file: impl BufRead, mut take: impl FnMut(Note)) -> io::Re
     };
     loop {
         let before = piece.len();
-        let read = (&mut file).take(LONGEST as u64).read_line(&mut piece)?;
+        let read = (&mut file).take(LONGEST as u64).read_until(b'\n', &mut piece)?;
         let line = piece.get(before..).unwrap_or_default();
         line_number += 1;
-        let ended = line.trim_end().is_empty() && in_signatures;
-        in_signatures = line.starts_with('\u{2014}');
+        let ended = line.trim_ascii_end().is_empty() && in_signatures;
+        in_signatures = line.starts_with("\u{2014}".as_bytes());
         if ended || read == 0 || piece.len() > LONGEST {
             end(&mut outside, &piece, begins);
             piece.clear();
