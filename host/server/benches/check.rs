@@ -52,5 +52,5 @@ fn main() {
             );
         }
     });
-    host.block_on(started.stop());
+    host.block_on(started.stop()).unwrap();
 }

@@ -32,7 +32,7 @@ struct Report {
     ready: bool,
     /// Of policies, by entry.
     faults: BTreeMap<String, String>,
-    /// Of the rest of it: `signing`, `audit`, `license`.
+    /// Of the rest of it: `signing`, `signers`, `audit`, `checkpoints`, `license`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parts: BTreeMap<&'static str, String>,
 }
@@ -76,8 +76,13 @@ impl Health {
         {
             report.parts.insert("signing", fault);
         }
-        if let Some(fault) = self.license_fault(SystemTime::now()) {
-            report.parts.insert("license", fault);
+        let faults = [
+            ("checkpoints", self.recorder.checkpoint_fault()),
+            ("signers", self.notary.as_ref().and_then(|notary| notary.unread())),
+            ("license", self.license_fault(SystemTime::now())),
+        ];
+        for (part, fault) in faults {
+            report.parts.extend(fault.map(|fault| (part, fault)));
         }
         report.ready = report.ready && report.faults.is_empty() && report.parts.is_empty();
         report

@@ -58,6 +58,11 @@ pub struct Host {
     changed: Option<mpsc::Sender<()>>,
 }
 
+/// A host has stopped, and its audit log has not taken so many events.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped, and {0} events are lost: the store of the audit log did not take them")]
+pub struct Lost(usize);
+
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -130,7 +135,7 @@ impl Host {
                     .insert("why".to_owned(), cut(&error.to_string()).into());
                 event
             });
-            recorder.close().await;
+            recorder.close(RECORDING).await;
         }
         started
     }
@@ -275,7 +280,7 @@ impl Host {
             let registry = Arc::clone(notary);
             let read = within(Path::new("signers"), SIGNERS, move || registry.reload());
             if let Err(error) = read.await {
-                tracing::error!(%error, "signers not read again; the ones before stay");
+                notary.not_read(error.to_string());
             }
             if let Some(asked) = new.asked() {
                 notary.ask(asked).map_err(|error| format!("signing: {error}"))?;
@@ -303,24 +308,26 @@ impl Host {
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets. Takes 4.5 seconds at most.
-    pub async fn stop(self) {
+    ///
+    /// # Errors
+    /// If events were lost because the audit log did not take them.
+    pub async fn stop(self) -> Result<(), Lost> {
         self.health
             .set_service_status("", ServingStatus::NotServing)
             .await;
         self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
         self.tasks.stop().await;
-        let recorded = tokio::time::timeout(RECORDING, async {
+        self.recorder.note(|| {
             let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
             event.reason = Some("stopped".to_owned());
-            if let Err(error) = self.recorder.durable(event).await {
-                tracing::error!(%error, "the end of this host is not on record");
-            }
-            self.recorder.close().await;
+            event
         });
-        if recorded.await.is_err() {
-            tracing::error!("stopped while the audit log does not answer: its last events may be missing");
-        }
+        let lost = self.recorder.close(RECORDING).await;
         tracing::info!("stopped");
+        if lost > 0 {
+            return Err(Lost(lost));
+        }
+        Ok(())
     }
 
     fn record(&self, what: &str) {

@@ -30,7 +30,7 @@ mod tls;
 mod trace;
 mod watch;
 
-pub use host::{Host, StartError};
+pub use host::{Host, Lost, StartError};
 pub use inspection::{Inspection, inspect};
 pub use listen::ListenError;
 pub use serve::{runtime, serve};

@@ -237,6 +237,20 @@ impl Notary {
         event
     }
 
+    /// Why the registry of signers could not be read again, if it could not.
+    pub(crate) fn unread(&self) -> Option<String> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says, once, that the registry of signers cannot be read again.
+    pub(crate) fn not_read(&self, reason: String) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if unread.as_ref() != Some(&reason) {
+            tracing::error!(reason, "signers not read again; the ones before stay");
+            *unread = Some(reason);
+        }
+    }
+
     /// Reads the registry of signers again, and records what changed. Whether it could be read.
     pub(crate) fn reload(&self) -> bool {
         // The file is read first: nothing waits for a disk while the lock is held.
@@ -251,12 +265,7 @@ impl Notary {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
-                let mut told = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-                if told.as_ref() != Some(&reason) {
-                    tracing::error!(reason, "signers not read again; the ones before stay");
-                    *told = Some(reason);
-                }
+                self.not_read(error.to_string());
                 return false;
             }
         }

@@ -72,10 +72,16 @@ impl Recorder {
         Some(self.log.as_ref()?.state().problem?.reason)
     }
 
-    /// Writes out what waits, and ends the log.
-    pub(crate) async fn close(self) {
-        if let Some(log) = self.log {
-            log.close().await;
+    /// What is wrong with the log's checkpoints, if something is.
+    pub(crate) fn checkpoint_fault(&self) -> Option<String> {
+        self.log.as_ref()?.state().checkpoint_fault
+    }
+
+    /// Writes out what waits, and ends the log, within a time; how many events are lost.
+    pub(crate) async fn close(self, limit: Duration) -> usize {
+        match self.log {
+            Some(log) => log.close_within(limit).await,
+            None => 0,
         }
     }
 }

@@ -37,7 +37,7 @@ const READING: Duration = Duration::from_secs(5);
 /// `read`.
 ///
 /// # Errors
-/// If signals cannot be received, or a listener ends.
+/// If signals cannot be received, a listener ends, or events are lost at the end.
 pub async fn serve<R>(mut host: Host, read: R) -> std::io::Result<()>
 where
     R: Fn() -> Result<Settings, String> + Send + Sync + 'static,
@@ -57,14 +57,13 @@ where
             },
             () = host.ended() => {
                 end_at_last()?;
-                host.stop().await;
+                host.stop().await.map_err(std::io::Error::other)?;
                 return Err(std::io::Error::other("a part of the host ended by itself; see the log"));
             }
         }
     }
     end_at_last()?;
-    host.stop().await;
-    Ok(())
+    host.stop().await.map_err(std::io::Error::other)
 }
 
 /// Ends this process whatever hangs: a supervisor that has waited too long kills it, and nobody learns why.

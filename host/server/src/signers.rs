@@ -23,25 +23,20 @@ const LOOKING: Duration = Duration::from_secs(5);
 pub(crate) async fn watch(notary: Arc<Notary>, path: PathBuf) {
     // It was read while the host started, which took its time: it is read again at once.
     let mut seen = None;
-    let mut hangs = false;
     loop {
-        let (notary, file) = (Arc::clone(&notary), path.clone());
+        let (reader, file) = (Arc::clone(&notary), path.clone());
         let looked = within(&path, LOOKING, move || {
             let now = std::fs::metadata(&file).ok().map(|found| of(&found));
-            // What could not be read is tried again each time, and told once.
-            if now.is_some() && now != seen && notary.reload() {
-                now
-            } else {
-                seen
-            }
+            // What is not there, or could not be read, is tried again each time, and told once.
+            let same = now.is_some() && now == seen;
+            if same || reader.reload() { now } else { None }
         });
         match looked.await {
-            Ok(now) => (seen, hangs) = (now, false),
-            Err(error) if !hangs => {
-                tracing::error!(path = %path.display(), %error, "signers not read again; the ones before stay");
-                hangs = true;
+            Ok(now) => seen = now,
+            Err(error) => {
+                notary.not_read(format!("{}: {error}", path.display()));
+                seen = None;
             }
-            Err(_) => {}
         }
         tokio::time::sleep(INTERVAL).await;
     }

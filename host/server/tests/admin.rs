@@ -74,7 +74,7 @@ async fn the_routes() {
             response.head
         );
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn on_tcp_a_token_is_needed_for_all_but_health() {
             "{path}"
         );
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
             .body
             .contains("postern_policy_fault{")
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
     becomes(&mut client, &check("gone", "GET", "/"), "allowed").await;
     becomes(&mut client, &check("broken", "GET", "/"), "denied 403 mended").await;
     while get(&host, "/readyz").await.status != 200 {}
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn changed_files_are_loaded() {
         "denied 403 in_place",
         "what is no module does not replace one"
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -279,5 +279,5 @@ async fn settings_read_again_bring_and_take_entries() {
     assert_eq!(ask(&mut client, check("b", "GET", "/")).await, "allowed");
     desk.file("new.wasm", &denier("watched"));
     becomes(&mut client, &check("b", "GET", "/"), "denied 403 watched").await;
-    host.stop().await;
+    host.stop().await.unwrap();
 }

@@ -49,7 +49,7 @@ async fn decisions_over_both_kinds_of_listener() {
             );
         }
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
     ] {
         assert!(metrics.contains(series), "no {series} in {metrics}");
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -125,7 +125,7 @@ async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
         started.elapsed()
     );
     assert_eq!(first.await.unwrap(), "failed 13", "its deadline");
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_check_that_is_too_large_is_refused() {
         asked.http.as_mut().unwrap().raw_body = vec![b'x'; size];
         assert_eq!(client.check(check).await.is_ok(), fits, "{size}");
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn gates_reach_checks_and_health() {
             );
         }
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -208,5 +208,5 @@ async fn a_built_module_decides_by_the_callers_roles() {
         Some(HttpResponse::OkResponse(_))
     ));
     assert!(format!("{:?}", response.dynamic_metadata.unwrap()).contains("NumberValue(500.0)"));
-    host.stop().await;
+    host.stop().await.unwrap();
 }

@@ -84,7 +84,7 @@ async fn half_sent_requests_take_no_others_place_for_long() {
     }
     let tcp = Address::Tcp(tcp);
     assert_eq!(http(&tcp, "GET", "/healthz", None).await.unwrap().status, 200);
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_head_sent_byte_by_byte_is_no_request() {
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn two_authorization_headers_are_refused_on_every_listener() {
             assert_eq!((tcp, unix, admin), (401, 401, 401), "{pair:?}");
         }
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 async fn status(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, request: &str) -> u16 {

@@ -70,7 +70,7 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
             assert!(reason.contains("is no regular file"), "{entry}: {reason}");
         }
         let started = Instant::now();
-        host.stop().await;
+        host.stop().await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
     });
 }
@@ -96,6 +96,6 @@ fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
             .await
             .unwrap();
         assert!(status.body.contains("is no regular file"), "{}", status.body);
-        host.stop().await;
+        host.stop().await.unwrap();
     });
 }

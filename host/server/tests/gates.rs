@@ -107,7 +107,7 @@ async fn who_may_ask_what() {
             let response = client.get(url(address, path)).send().await.unwrap();
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{case} {path}");
         }
-        host.stop().await;
+        host.stop().await.unwrap();
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_port_that_knows_no_gate() {
     assert_eq!((status, &answer["code"]), (401, &json!("gates_only")));
     let mut client = support::connect(port).await;
     assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
-    host.stop().await;
+    host.stop().await.unwrap();
     let errors = postern_server::Settings::parse(&format!("{listen}{PARTS}"), &desk.path(""), &|_| None);
     let errors = errors.unwrap_err().to_string();
     assert!(errors.contains("needs a token or TLS"), "{errors}");
@@ -147,7 +147,7 @@ async fn checks_want_the_token_too() {
     request.metadata_mut().insert("authorization", token);
     let answer = client.check(request).await.unwrap();
     assert_eq!(support::told(answer.get_ref()), "allowed");
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn over_tls_only_gates_connect() {
         let answer = send(client.build().unwrap()).await;
         assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), expected);
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn signatures_verify_and_are_on_record() {
     for (kind, count) in [("signature", 1), ("manifest_signature", 1)] {
         assert!(counted(&host, kind, count).await, "{kind}");
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 fn verify(key: &PublicKey, message: &[u8], answer: &Value) {
@@ -253,6 +253,19 @@ async fn what_is_not_signed() {
             400,
             "bad_request",
         ),
+        ("/sign", r#"["aGVsbG8="]"#, 400, "bad_request"),
+        (
+            "/sign",
+            r#"{"payload_b64": "YQ==", "payload_b64": "Yg=="}"#,
+            400,
+            "bad_request",
+        ),
+        (
+            "/sign/manifest",
+            r#"{"manifest": {"a": 1, "a": 2}}"#,
+            400,
+            "bad_request",
+        ),
         ("/sign", large.as_str(), 413, "payload_too_large"),
         ("/sign/manifest", r#"{"manifest": []}"#, 400, "bad_request"),
         (
@@ -279,7 +292,7 @@ async fn what_is_not_signed() {
         plain.send().await.unwrap().status(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 /// The contract has a body of JSON, and no word of its content type.
@@ -296,7 +309,7 @@ async fn a_request_needs_no_content_type() {
     };
     assert_eq!(bare("/sign", r#"{"payload_b64": "aGVsbG8="}"#).await, 200);
     assert_eq!(bare("/sign/manifest", r#"{"manifest": {}}"#).await, 200);
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -360,7 +373,7 @@ async fn what_gates_tell_is_taken_once_and_checked() {
         );
     }
     assert!(counted(&host, "request", 2).await, "nothing of what was refused");
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -374,7 +387,7 @@ async fn without_settings_for_it_there_is_neither() {
         let (status, answer) = post(&host.addresses()[0], path, "{}", None).await;
         assert_eq!((status, &answer["code"]), (404, &json!(code)));
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -397,7 +410,7 @@ async fn decisions_and_loads_are_on_record() {
     for (kind, count) in [("policy", 2), ("policy_load", 1), ("host", 1)] {
         assert!(counted(&host, kind, count).await, "{kind}");
     }
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 /// Has so many payloads signed, and allows if the last one was, by 64 bytes.
@@ -441,7 +454,7 @@ async fn policies_get_signatures_if_they_are_granted_them() {
         faults["never"].as_str().unwrap().contains("needs `signer`"),
         "{faults}"
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 
     let text = format!("{listen}\npolicies: {{entries: {{one: {{file: one.wasm, grants: [signer]}}}}}}");
     let host = desk.try_start(&text).await.unwrap();
@@ -453,7 +466,7 @@ async fn policies_get_signatures_if_they_are_granted_them() {
             .contains("this host does not sign"),
         "{faults}"
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -485,4 +498,5 @@ async fn a_write_ahead_log_that_is_cut_short_makes_the_host_unready_and_nothing_
     let late = event("request", "01890a5d-ac96-774b-bcce-b302099a8062");
     let (status, answer) = post(address, "/v1/audit", &told(&[late]), None).await;
     assert_eq!(status, 503, "{answer}");
+    host.stop().await.unwrap_err();
 }

@@ -29,7 +29,7 @@ async fn alive_says_when() {
     let alive = get(&host, "/health").await.json();
     assert_eq!(alive["status"], "ok");
     assert!(alive["ts"].as_str().unwrap().ends_with('Z'), "{alive}");
-    host.stop().await;
+    host.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
                 assert!(told.as_str().unwrap().contains(fault), "{told}");
             }
         }
-        host.stop().await;
+        host.stop().await.unwrap();
     }
 }
 
@@ -101,8 +101,40 @@ async fn a_proxy_that_is_down() {
         assert_eq!(strict.status, 503);
         let fault = strict.json()["parts"]["signing"].as_str().unwrap().to_owned();
         assert!(fault.starts_with("unreachable: "), "{fault}");
-        host.stop().await;
+        host.stop().await.unwrap();
     }
+}
+
+/// Who was retired meanwhile would sign on: signers that cannot be read again are out of order.
+#[tokio::test]
+async fn signers_that_cannot_be_read_again() {
+    let desk = desk();
+    let signing = "signing: {proxy: 'http://127.0.0.1:1', signers: signers.toml}";
+    let path = desk.file("signers.toml", b"");
+    let host = desk.try_start(&format!("{HOST}{signing}")).await.unwrap();
+    let fault = async |expected: bool| {
+        for _ in 0..100 {
+            let strict = get(&host, "/healthz/strict").await.json();
+            if strict["parts"]["signers"].is_string() == expected {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("{expected}");
+    };
+    fault(false).await;
+    std::fs::remove_file(&path).unwrap();
+    fault(true).await;
+    desk.file("signers.toml", b"");
+    fault(false).await;
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    fault(true).await;
+    std::fs::remove_file(&path).unwrap();
+    desk.file("signers.toml", b"= no registry");
+    fault(true).await;
+    host.stop().await.unwrap();
 }
 
 /// A log that cannot be opened, or one that was tampered with, is no start.

@@ -44,7 +44,7 @@ async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
         "allowed",
         "untouched"
     );
-    host.stop().await;
+    host.stop().await.unwrap();
     assert!(!desk.path("host.sock").exists());
     let left: Vec<_> = std::fs::read_dir(desk.path(""))
         .unwrap()
@@ -65,7 +65,7 @@ async fn a_stale_socket_is_replaced_and_nothing_else() {
     // Another's socket that has taken its place stays.
     std::fs::remove_file(desk.path("host.sock")).unwrap();
     let _other = UnixListener::bind(desk.path("host.sock")).unwrap();
-    host.stop().await;
+    host.stop().await.unwrap();
     assert!(desk.path("host.sock").exists());
 
     std::fs::remove_file(desk.path("host.sock")).unwrap();
@@ -100,7 +100,7 @@ async fn what_has_begun_is_finished() {
         assert!(!asked.is_finished(), "it spins");
     }
     let started = Instant::now();
-    host.stop().await;
+    host.stop().await.unwrap();
     assert_eq!(asked.await.unwrap(), "failed 13");
     assert!(
         started.elapsed() < Duration::from_secs(4),
@@ -157,7 +157,7 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
         "{ready:?}"
     );
     assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
-    host.stop().await;
+    host.stop().await.unwrap();
 
     let error = desk.try_start(&strict).await.unwrap_err();
     let StartError::Strict(errors) = &error else {
@@ -208,5 +208,5 @@ async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
             .unwrap()
             .is_empty()
     );
-    host.stop().await;
+    host.stop().await.unwrap();
 }
