@@ -16,6 +16,8 @@ mod grpc_clients;
 mod hanging_files;
 mod hostile_components;
 mod hosts;
+mod identity_headers;
+mod methods;
 mod replayed_manifests;
 mod signing_oracle;
 mod stale_configuration;

@@ -23,6 +23,7 @@ use crate::api_key::ApiKeys;
 use crate::audit::Audit;
 use crate::config::Fallback;
 use crate::denial::Denial;
+use crate::header_name::folded;
 use crate::identity::{HEADER_PREFIX, Identity, claim, claim_list, claim_text};
 use crate::jwt::{Issuers, KeySetError, Remote};
 use crate::limit::{KeyPart, Limit, Limiter};
@@ -74,7 +75,7 @@ impl Gate {
     ) -> Self {
         let reserved = reserved
             .into_iter()
-            .map(|name| name.to_ascii_lowercase().replace('_', "-"))
+            .map(|name| folded(name.as_bytes()).into_owned())
             .collect();
         Self {
             issuers,
@@ -272,17 +273,13 @@ impl Gate {
         }
     }
 
-    /// The identity headers among those that the client sent, or trailers, whatever their spelling: to a CGI-like upstream `_` and `-` are one.
+    /// The identity headers among those that the client sent, or trailers, in every spelling that an upstream may take for
+    /// one of them.
     #[must_use]
     pub fn reserved_among(&self, headers: &[Header<'_>]) -> Vec<String> {
         let reserved = |name: &[u8]| {
-            if !name.contains(&b'_') {
-                return name.starts_with(HEADER_PREFIX.as_bytes())
-                    || (!self.reserved.is_empty()
-                        && std::str::from_utf8(name).is_ok_and(|name| self.reserved.contains(name)));
-            }
-            let name = String::from_utf8_lossy(name).replace('_', "-");
-            name.starts_with(HEADER_PREFIX) || self.reserved.contains(&name)
+            let name = folded(name);
+            name.starts_with(HEADER_PREFIX) || (!self.reserved.is_empty() && self.reserved.contains(&*name))
         };
         let names = headers.iter().filter(|(name, _)| reserved(name));
         names

@@ -40,6 +40,7 @@ mod compile;
 mod denial;
 mod digest_map;
 mod gate;
+mod header_name;
 mod identity;
 pub mod json;
 mod jwt;

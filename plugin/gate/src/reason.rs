@@ -9,6 +9,7 @@ pub enum Reason {
     MethodAmbiguous,
     PathAmbiguous,
     HostAmbiguous,
+    ConnectionAmbiguous,
     CredentialsMissing,
     CredentialsAmbiguous,
     TokenMalformed,
@@ -47,11 +48,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::NoRule,
         Self::MethodAmbiguous,
         Self::PathAmbiguous,
         Self::HostAmbiguous,
+        Self::ConnectionAmbiguous,
         Self::CredentialsMissing,
         Self::CredentialsAmbiguous,
         Self::TokenMalformed,
@@ -115,6 +117,7 @@ impl Reason {
             "method_ambiguous" => "the method can be read in more than one way",
             "path_ambiguous" => "the path can be read in more than one way",
             "host_ambiguous" => "the host can be read in more than one way",
+            "connection_ambiguous" => "the Connection header names a header that is not the connection's",
             "credentials_missing" => "the request carries no credential that is accepted here",
             "credentials_ambiguous" => "a credential comes twice",
             "token_invalid" => "the token is not valid here",
@@ -146,6 +149,7 @@ impl Reason {
             Self::MethodAmbiguous => ("method_ambiguous", "method_ambiguous", 400),
             Self::PathAmbiguous => ("path_ambiguous", "path_ambiguous", 400),
             Self::HostAmbiguous => ("host_ambiguous", "host_ambiguous", 400),
+            Self::ConnectionAmbiguous => ("connection_ambiguous", "connection_ambiguous", 400),
             Self::CredentialsMissing => ("credentials_missing", "credentials_missing", 401),
             Self::CredentialsAmbiguous => ("credentials_ambiguous", "credentials_ambiguous", 401),
             Self::TokenMalformed => ("token_malformed", "token_invalid", 401),

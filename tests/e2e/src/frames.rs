@@ -27,7 +27,12 @@ impl Http2 {
 
     /// Connects and sends a GET for this authority, whatever it holds.
     pub async fn get(addr: SocketAddr, authority: &str, path: &str) -> Self {
-        Self::begin(addr, END_HEADERS | END_STREAM, "GET", authority, path, &[]).await
+        Self::request(addr, "GET", authority, path).await
+    }
+
+    /// Connects and sends a request without body, whatever its method.
+    pub async fn request(addr: SocketAddr, method: &str, authority: &str, path: &str) -> Self {
+        Self::begin(addr, END_HEADERS | END_STREAM, method, authority, path, &[]).await
     }
 
     async fn begin(

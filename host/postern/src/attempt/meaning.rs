@@ -6,7 +6,7 @@ use postern_gate::Reason;
 pub(super) fn check(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
-        R::NoRule | R::MethodAmbiguous | R::PathAmbiguous | R::HostAmbiguous => "rule",
+        R::NoRule | R::MethodAmbiguous | R::PathAmbiguous | R::HostAmbiguous | R::ConnectionAmbiguous => "rule",
         R::RoleMissing | R::ClaimMismatch => "authorized",
         R::LimitExceeded | R::LimitUnavailable => "limit",
         R::PolicyDenied | R::PolicyFailed | R::PolicyUnavailable => "policy",
@@ -26,6 +26,9 @@ pub(super) fn sentence(reason: Reason) -> &'static str {
             "two parsers could read the path differently: dot or empty segments, encoded slashes, a fragment"
         }
         R::HostAmbiguous => "the host is missing, given twice, or cannot be read in one way only",
+        R::ConnectionAmbiguous => {
+            "the Connection header names a header that is not the connection's: a server behind the gate might drop it"
+        }
         R::CredentialsMissing => "the request carries none of the credentials that the rule takes",
         R::CredentialsAmbiguous => "a credential comes twice, or two of them in one header",
         R::TokenMalformed => {

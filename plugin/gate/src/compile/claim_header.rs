@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Compiler;
 use crate::config::{self, HeaderName};
+use crate::header_name::folded;
 use crate::identity::HEADER_PREFIX;
 
 /// What frames the message or belongs to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section 8.2.2).
@@ -54,8 +55,8 @@ impl Compiler<'_> {
         let at = format!("{at}.headers");
         let mut first: BTreeMap<String, &str> = BTreeMap::new();
         for header in issuer.headers.keys() {
-            // What CGI-like upstreams read as one is one.
-            let name = header.to_ascii_lowercase().replace('_', "-");
+            // What some upstream reads as one is one.
+            let name = folded(header.as_bytes()).into_owned();
             if let Some(why) = unfit(header, &name) {
                 self.errors.add(
                     &at,
@@ -107,6 +108,7 @@ mod tests {
             ("x-postern-subject", false),
             ("X-Postern-Else", false),
             ("x_postern_subject", false),
+            ("x.postern.subject", false),
             ("te", false),
             ("TE", false),
             ("upgrade", false),
@@ -126,7 +128,7 @@ mod tests {
             ("x-envoy-retry-on", false),
             ("x-original-url", false),
         ] {
-            let name = header.to_ascii_lowercase().replace('_', "-");
+            let name = folded(header.as_bytes());
             assert_eq!(unfit(header, &name).is_none(), fit, "{header}");
         }
     }

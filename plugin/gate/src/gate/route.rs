@@ -12,6 +12,21 @@ use crate::request::{Request, Single};
 use crate::rule::Rule;
 use crate::step::{Effects, Progress, Step};
 
+/// What a `Connection` header may name: options, and headers that belong to one connection. Proxies leave the field on an
+/// upgrade, and one behind the gate that obeys it (RFC 9110, section 7.6.1) would drop whatever else it names: the
+/// headers that say who is calling.
+const HOP: [&[u8]; 6] = [b"", b"upgrade", b"keep-alive", b"close", b"te", b"http2-settings"];
+
+fn names_hop_headers_only(request: &Request<'_>) -> bool {
+    let is_hop = |option: &[u8]| {
+        let option = option.trim_ascii();
+        HOP.iter().any(|hop| hop.eq_ignore_ascii_case(option))
+    };
+    request
+        .values("connection")
+        .all(|value| value.split(|byte| *byte == b',').all(is_hop))
+}
+
 impl Gate {
     pub(super) fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
         let method = method(request).ok_or(Reason::MethodAmbiguous)?;
@@ -23,6 +38,9 @@ impl Gate {
         };
         if request.first("host").is_some() {
             return Err(Reason::HostAmbiguous);
+        }
+        if !names_hop_headers_only(request) {
+            return Err(Reason::ConnectionAmbiguous);
         }
         let host = authority::host(authority).map_err(|_| Reason::HostAmbiguous)?;
         Ok(self.rules.find(method, &host, &path))

@@ -141,6 +141,7 @@ fn identity_headers_of_the_client_are_stripped_everywhere() {
         ("x-postern-subject", "root"),
         ("x_postern_roles", "Admin"),
         ("x-postern_tenant", "t2"),
+        ("x.postern!subject", "root"),
         ("x-other", "kept"),
     ];
     let with_key: Vec<_> = smuggled.into_iter().chain([("x-api-key", "alpha")]).collect();
@@ -150,7 +151,12 @@ fn identity_headers_of_the_client_are_stripped_everywhere() {
         };
         assert_eq!(
             effects.strip,
-            ["x-postern-subject", "x_postern_roles", "x-postern_tenant"],
+            [
+                "x-postern-subject",
+                "x_postern_roles",
+                "x-postern_tenant",
+                "x.postern!subject"
+            ],
             "{path}"
         );
     }
@@ -178,6 +184,25 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
             refused(&bed.get("/healthz", headers)).reason,
             Reason::HostAmbiguous
         );
+    }
+    for (value, sound) in [
+        ("Upgrade", true),
+        ("keep-alive, Upgrade", true),
+        ("Upgrade, HTTP2-Settings", true),
+        ("", true),
+        ("upgrade, x-postern-subject", false),
+        ("x-postern-roles", false),
+        ("upgrade;x-postern-roles", false),
+    ] {
+        let step = bed.get("/healthz", &[("connection", value), ("upgrade", "websocket")]);
+        match step {
+            Step::Continue(_) => assert!(sound, "{value}"),
+            step => assert_eq!(
+                (refused(&step).reason, sound),
+                (Reason::ConnectionAmbiguous, false),
+                "{value}"
+            ),
+        }
     }
 }
 
