@@ -76,8 +76,8 @@ async fn a_flood_of_one_limit_resets_nobody_elses_count() {
             .await
             .expect(200, None, "within the quota");
     }
-    // Several times as many keys as the flooded limit counts at once.
-    let flood: Vec<String> = (0..20_000)
+    // More keys than all buckets of the flooded limit have slots.
+    let flood: Vec<String> = (0..90_000)
         .map(|n| format!("GET /direct/open HTTP/1.1\r\nhost: a\r\nx-client: {n}\r\n\r\n"))
         .collect();
     for answer in pipelined(&bed, &flood).await {
@@ -96,7 +96,7 @@ async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
     let used = signed("quiet", QUIET, "nonce-of-quiet", now());
     let first = pipelined(&bed, std::slice::from_ref(&used)).await;
     first[0].expect(200, None, "the first use");
-    let flood: Vec<String> = (0..4_000)
+    let flood: Vec<String> = (0..30_000)
         .map(|n| signed("loud", LOUD, &format!("flood-nonce-{n}"), now()))
         .collect();
     let answers = pipelined(&bed, &flood).await;

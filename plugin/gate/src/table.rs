@@ -73,14 +73,15 @@ pub(crate) type Slot = (u64, u64);
 pub(crate) struct Unreadable;
 
 impl Table {
-    /// A table called `kind` and `name` of at most `slots` slots in `buckets` buckets. The latter must not change.
-    pub(crate) fn new(kind: &str, name: &[&str], seed: Seed, buckets: u32, slots: u32) -> Self {
+    /// A table called `kind` and `name` for `keys` keys in `buckets` buckets. The latter must not change.
+    pub(crate) fn new(kind: &str, name: &[&str], seed: Seed, buckets: u32, keys: u32) -> Self {
         let hash = hash(&seed, kind, name.iter());
+        let buckets = buckets.max(1);
         Self {
             prefix: format!("{kind}.{:016x}.", hash.0),
             seed,
-            buckets: buckets.max(1),
-            ways: slots.div_ceil(buckets.max(1)).max(1) as usize,
+            buckets,
+            ways: ways(keys.div_ceil(buckets)) as usize,
         }
     }
 
@@ -179,6 +180,14 @@ impl Bucket {
     }
 }
 
+/// How many slots a bucket may hold where it gets `mean` keys on average. Keys spread by chance, and a table is to hold as
+/// many as it says: four standard deviations and a dozen more leave less than one bucket in a hundred thousand too small.
+fn ways(mean: u32) -> u32 {
+    let deviation = mean.isqrt().saturating_add(1);
+    mean.saturating_add(deviation.saturating_mul(4))
+        .saturating_add(12)
+}
+
 fn hash<P: AsRef<[u8]>>(seed: &Seed, space: &str, parts: impl Iterator<Item = P>) -> (u64, u64) {
     let mut hasher = SipHasher13::new_with_key(seed);
     let mut write = |part: &[u8]| {
@@ -223,6 +232,25 @@ mod tests {
         let place = table.place("", ["1"].iter());
         state.set(&place.bucket, b"seventeen bytes..", None).unwrap();
         assert_eq!(table.read(&state, &place).err(), Some(Unreadable));
+    }
+
+    #[test]
+    fn a_table_holds_as_many_keys_as_it_says() {
+        for (buckets, keys) in [(1_024, 1_024), (4_096, 4_096), (1_024, 131_072), (4_096, 65_536)] {
+            let table = Table::new("t", &["a"], [1; 16], buckets, keys);
+            let mut held = std::collections::HashMap::<String, usize>::new();
+            for key in 0..keys {
+                *held
+                    .entry(table.place("", [key.to_string()].iter()).bucket)
+                    .or_default() += 1;
+            }
+            let fullest = held.values().max().copied().unwrap_or_default();
+            assert!(
+                fullest <= table.ways(),
+                "{keys} keys: {fullest} of {}",
+                table.ways()
+            );
+        }
     }
 
     #[test]
