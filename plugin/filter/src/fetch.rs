@@ -127,6 +127,16 @@ impl Fetcher {
     }
 }
 
+/// A configuration that is replaced takes its calls with it: the proxy drops their answers. Nobody must wait for those.
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        for issuer in self.issuers.iter().filter(|issuer| issuer.call.is_some()) {
+            let (record, version) = issuer.record();
+            let _ = SharedData.set(&issuer.record_key, &record.abandoned().encode(), version);
+        }
+    }
+}
+
 impl Issuer {
     fn record(&self) -> (FetchRecord, Option<postern_gate::ports::Version>) {
         match SharedData.get(&self.record_key) {

@@ -120,6 +120,26 @@ async fn a_slow_provider_delays_the_first_requests_and_refuses_none() {
     bed.assert_sound("slow");
 }
 
+/// The configuration that began the fetch takes it with it.
+#[tokio::test]
+async fn an_update_while_keys_are_fetched_refuses_nobody() {
+    let idp = IdentityProvider::start().unwrap();
+    idp.set_mode(Mode::Slow(Duration::from_millis(1500)));
+    let gate = gate(&json!({}), &KeySet::generate().unwrap());
+    let setup = Setup::new(gate.clone()).workers(2);
+    let bed = setup.clone().start_with(idp);
+    let mut renamed = gate;
+    renamed["rules"][0]["name"] = json!("every");
+    bed.publish(&setup.gate(renamed).filter());
+    let tokens: Vec<_> = (0..12)
+        .map(|n| token(&bed.idp.keys(), REMOTE, &format!("s{n}")))
+        .collect();
+    for answer in at_once(&bed, &tokens).await {
+        answer.expect(200, None, "a request that waited for keys");
+    }
+    bed.assert_sound("an update while keys are fetched");
+}
+
 #[tokio::test]
 async fn a_provider_that_is_down_takes_only_its_own_tokens_down() {
     for mode in [Mode::Down500, Mode::Garbage, Mode::Hang] {

@@ -68,6 +68,15 @@ impl FetchRecord {
         }
     }
 
+    /// Whoever fetched will not learn how it ends: the next may begin at once.
+    #[must_use]
+    pub fn abandoned(self) -> Self {
+        Self {
+            pending: false,
+            ..self
+        }
+    }
+
     /// Bytes for the shared state.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -190,6 +199,18 @@ mod tests {
         let record = record.ended(true);
         assert!(!SCHEDULE.due(&record, false, at(600)));
         assert!(SCHEDULE.due(&record, false, at(601)));
+    }
+
+    #[test]
+    fn a_fetch_that_was_given_up_holds_up_nobody() {
+        let record = FetchRecord::default().begun(at(1)).abandoned();
+        assert!(SCHEDULE.due(&record, false, at(1)));
+        let record = FetchRecord::default()
+            .begun(at(1))
+            .ended(true)
+            .begun(at(700))
+            .abandoned();
+        assert!(SCHEDULE.due(&record, false, at(700)));
     }
 
     #[test]
