@@ -212,13 +212,15 @@ impl Heard {
     pub(crate) fn note(&self, events: u64, worker: &Worker) -> bool {
         let counters = &worker.counters;
         match self {
-            Self::Durable(count) if *count >= events => {
+            Self::Durable(count) if *count == events => {
                 counters.add("postern.audit.acknowledged", events);
                 return true;
             }
             Self::Durable(count) => {
                 counters.count("postern.audit.refused.200");
-                counters.complain(|| format!("the audit log: of {events} events only {count} are durable"));
+                counters.complain(|| {
+                    format!("the audit log: of {events} events it says that {count} are durable")
+                });
             }
             Self::Other(status) => {
                 // A status has three digits, or the answer is none of HTTP.

@@ -294,7 +294,7 @@ default: allow
     fn keys_that_let_nobody_pass_are_named() {
         let key = |id: &str, end: &str| {
             let digest = id.repeat(64);
-            format!("{{id: {id}, digest: 'sha256:{digest}', not_after: '{end}'}}")
+            format!("{{id: k{id}, digest: 'sha256:{digest}', not_after: '{end}'}}")
         };
         let (past, coming) = (key("1", "2026-01-01T00:00:00Z"), key("2", "2026-01-01T00:00:01Z"));
         let loaded = loaded(&format!(

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::identity::Identity;
+use crate::json;
 
 pub use event::{Ending, Event, Stamp};
 pub use head::Head;
@@ -77,7 +78,7 @@ pub fn durable(status: &[u8], body: &[u8]) -> Option<u64> {
     struct Answer {
         durable: u64,
     }
-    let answer = (status == b"200").then(|| serde_json::from_slice::<Answer>(body));
+    let answer = (status == b"200").then(|| json::object::<Answer>(body));
     Some(answer?.ok()?.durable)
 }
 
