@@ -100,7 +100,8 @@ pub fn host(settings: Settings) -> Policies {
         client: postern_policy::client().unwrap(),
         signer: None,
     };
-    let engines = Engines::new(64, Limits::default().memory).unwrap();
+    // As many as all entries together may run, as a host's settings have it.
+    let engines = Engines::new(160, Limits::default().memory).unwrap();
     Policies::new(engines, None, surroundings, settings)
 }
 
