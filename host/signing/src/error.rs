@@ -1,6 +1,6 @@
 //! Why there is no signature.
 
-use postern_signers::{ReadError, Refusal};
+use postern_signers::{ReadError, Refusal, Uses};
 
 use crate::manifest::CanonicalError;
 use crate::mode::ModeError;
@@ -64,6 +64,21 @@ pub enum SigningError {
     /// Who is to be replaced is who is to replace.
     #[error("a signer cannot replace itself: name an old and a new one")]
     SameSigner,
+    /// The signer that is to replace another does not have all of its uses.
+    #[error(
+        "\"{new}\" cannot replace \"{old}\", whose uses it does not all have: \"{old}\" has {needed}, \"{new}\" has \
+         {found}; name a signer that was added with the uses of the old one"
+    )]
+    UsesMissing {
+        /// The signer to be replaced.
+        old: String,
+        /// The one that is to replace it.
+        new: String,
+        /// The uses of the old one.
+        needed: Uses,
+        /// Those of the new one.
+        found: Uses,
+    },
     /// Neither of both may sign that one follows the other, and nobody else is named who may.
     #[error(
         "\"{0}\" may not sign statements of rotation: name a signer that may under signing.uses.rotation, and give it \
@@ -93,6 +108,7 @@ impl SigningError {
             Self::Reserved(_) => "payload_reserved",
             Self::Manifest(_) => "manifest_invalid",
             Self::SameSigner => "same_signer",
+            Self::UsesMissing { .. } => "uses_missing",
             Self::NoRotationSigner(_) => "no_rotation_signer",
             Self::Development => "development_signer",
         }
@@ -107,6 +123,7 @@ impl SigningError {
                 | Self::Reserved(_)
                 | Self::Manifest(_)
                 | Self::SameSigner
+                | Self::UsesMissing { .. }
                 | Self::NoRotationSigner(_)
                 | Self::Development
         )

@@ -39,7 +39,7 @@ impl Signing {
     /// `rotation` is among its uses; if the old one's uses do not have it, the signer of the settings for that use does.
     ///
     /// # Errors
-    /// If one of them is not in the registry or does not sign. Nothing of the registry is changed either way.
+    /// If one of them is not in the registry or does not sign, or the new one lacks a use of the old one. Nothing of the registry is changed either way.
     pub async fn rotate(&self, old: &str, new: &str) -> Result<Rotation, SigningError> {
         if self.mode() == Mode::Development {
             return Err(SigningError::Development);
@@ -51,6 +51,7 @@ impl Signing {
         let time = SystemTime::now();
         let (before, after) = (known(&registry, old)?, known(&registry, new)?);
         may_follow(new, after, time)?;
+        has_uses_of(old, before, new, after)?;
         let appointed = self.appointed(old, new, before)?;
         let statement = manifest::canonical(&json!({
             "new": new,
@@ -106,4 +107,18 @@ fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningE
             signer_id: id.to_owned(),
             refusal,
         })
+}
+
+/// Who follows another signs all that the other one signed: whoever reads the statement takes the one for the other.
+fn has_uses_of(old: &str, before: &Signer, new: &str, after: &Signer) -> Result<(), SigningError> {
+    let (needed, found) = (before.uses(), after.uses());
+    if found.contains_all(needed) {
+        return Ok(());
+    }
+    Err(SigningError::UsesMissing {
+        old: old.to_owned(),
+        new: new.to_owned(),
+        needed,
+        found,
+    })
 }

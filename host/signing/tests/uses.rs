@@ -210,6 +210,8 @@ async fn a_rotation_is_signed_by_those_who_may() {
     assert!(support::verifies("root", &rotation.statement, &signed.signature));
 
     // Nobody vouches for itself, and where nobody may, nothing is signed.
+    office.writes(&separate().replace("[\"rotation\"]", "[\"payload\", \"rotation\"]"));
+    signing.reload_registry().unwrap();
     let error = signing.rotate(SIGNER, "root").await.unwrap_err();
     assert_eq!((error.code(), error.is_callers()), ("no_rotation_signer", true));
     let without = Asked {
@@ -219,6 +221,44 @@ async fn a_rotation_is_signed_by_those_who_may() {
     assert!(signing.take(&without).unwrap());
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
     assert_eq!(error.code(), "no_rotation_signer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_replaces_a_signer_has_all_of_its_uses() {
+    let (office, kms) = (Office::new(), Kms::start());
+    let every = add_for(&separate(), "every", &pair("every").pk, None, None, None).unwrap();
+    office.writes(&every);
+    let signing = start(ProxySettings {
+        asked: asked(),
+        ..office.proxy(&kms)
+    });
+    // An entry without `uses` has all of them.
+    for (old, new, needed, found) in [
+        (SIGNER, "log", "payload", "checkpoint"),
+        ("log", SIGNER, "checkpoint", "payload"),
+        (SIGNER, "root", "payload", "rotation"),
+        (
+            "every",
+            "kernel-2",
+            "payload, manifest, checkpoint, rotation",
+            "payload",
+        ),
+    ] {
+        let error = signing.rotate(old, new).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.is_callers(), kms.asked()),
+            ("uses_missing", true, 0),
+            "{old} {new}"
+        );
+        let text = error.to_string();
+        for part in [
+            format!("\"{old}\" has {needed},"),
+            format!("\"{new}\" has {found};"),
+        ] {
+            assert!(text.contains(&part), "{text}");
+        }
+    }
+    signing.rotate(SIGNER, "every").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
