@@ -1,9 +1,13 @@
 //! Reading what a command line names.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+
+/// The most that is read, in bytes.
+const MOST: u64 = 256 << 20;
 
 /// The text of a file, or of standard input for `-`.
 pub(crate) fn text(path: &str) -> Result<String> {
@@ -13,12 +17,35 @@ pub(crate) fn text(path: &str) -> Result<String> {
 /// The bytes of a file, or of standard input for `-`.
 pub(crate) fn bytes(path: &str) -> Result<Vec<u8>> {
     let read = if path == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        all(io::stdin().lock(), MOST)
     } else {
-        fs::read(path)
+        open(path).and_then(|file| all(file, MOST))
     };
     read.with_context(|| format!("cannot read {}", name(path)))
+}
+
+/// Opens a file or a pipe. Opening a device can do something, and reading it may never end.
+fn open(path: &str) -> Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        bail!("it is a directory, where a file is expected");
+    }
+    if kind.is_char_device() || kind.is_block_device() {
+        bail!("it is a device, where a file is expected; `-` reads standard input");
+    }
+    Ok(File::open(path)?)
+}
+
+/// All of it, unless it is more than `most` bytes.
+fn all(from: impl Read, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let count = from.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    ensure!(
+        u64::try_from(count).is_ok_and(|count| count <= most),
+        "it has more than {} MiB, the most that is read",
+        most >> 20
+    );
+    Ok(bytes)
 }
 
 /// A request's body as curl's `--data-binary` takes it: the text itself, `@file`, or `@-` for standard input.
@@ -32,4 +59,40 @@ pub(crate) fn body(data: &str) -> Result<Vec<u8>> {
 /// What to call a file in messages.
 pub(crate) fn name(path: &str) -> &str {
     if path == "-" { "standard input" } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_is_not_read_to_its_end() {
+        assert_eq!(all(io::repeat(7).take(1 << 20), 1 << 20).unwrap().len(), 1 << 20);
+        let error = all(io::repeat(7), 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("more than 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_named() {
+        for (path, expected) in [
+            ("/", "is a directory"),
+            ("/dev/zero", "is a device"),
+            ("/nowhere", "No such file"),
+        ] {
+            let error = format!("{:#}", bytes(path).unwrap_err());
+            assert!(
+                error.contains(expected) && error.contains(path),
+                "{path}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_a_file() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        io::Write::write_all(&mut writer, b"text").unwrap();
+        drop(writer);
+        assert_eq!(text(&path).unwrap(), "text");
+    }
 }
