@@ -19,7 +19,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use postern_kms_proxy::settings::{Token, TokenName};
-use postern_kms_proxy::token::{Login, Module, Seat, TokenError, generate};
+use postern_kms_proxy::token::{Login, Module, Seat, TokenError, find, generate};
 use postern_testbed::kms_proxy::{Caller, KmsProxy};
 use postern_testbed::policy_host;
 use postern_testbed::softhsm::{LABEL, PIN, SoftHsm};
@@ -199,6 +199,19 @@ fn a_label_names_one_key_and_its_public_key() {
         generate(&token, "alone").is_err(),
         "a label is taken by a private key alone"
     );
+}
+
+/// Whoever made a key and lost what was printed cannot make it again.
+#[test]
+fn a_key_that_was_made_is_found_again() {
+    let Some(token) = inside() else {
+        return run("a_key_that_was_made_is_found_again", &SoftHsm::start().unwrap());
+    };
+    assert!(matches!(find(&token, "made"), Err(TokenError::NoKey(_))));
+    let made = generate(&token, "made").unwrap();
+    let error = generate(&token, "made").unwrap_err();
+    assert!(error.to_string().contains("keygen --show"), "{error}");
+    assert_eq!(find(&token, "made").unwrap(), made);
 }
 
 /// Puts another private key beside the public one of "a". Run by the test below, in a process of its own.

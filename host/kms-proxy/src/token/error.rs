@@ -58,7 +58,10 @@ pub enum TokenError {
         count: usize,
     },
     /// The label is taken.
-    #[error("there is a key with the label \"{0}\" already; choose another: a key is never replaced")]
+    #[error(
+        "there is a key with the label \"{0}\" already: `postern kms-proxy keygen --show` prints its public key; for \
+         another key choose another label, a key is never replaced"
+    )]
     Taken(String),
     /// The private key can leave the token.
     #[error(

@@ -1,4 +1,4 @@
-//! Making a key in a token.
+//! Making a key in a token, and finding what was made.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -36,6 +36,16 @@ pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
         made => made?,
     };
     drop(session);
+    let mut seat = login.seat()?;
+    seat.examine(label, false)
+}
+
+/// The public key of a key that is in a token already and cannot leave it, tried out.
+///
+/// # Errors
+/// If there is none, or it cannot be used.
+pub fn find(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
+    let login = Login::open(&Module::load(token)?, token)?;
     let mut seat = login.seat()?;
     seat.examine(label, false)
 }

@@ -8,7 +8,7 @@ mod seat;
 
 pub(crate) use error::Remedy;
 pub use error::TokenError;
-pub use keygen::generate;
+pub use keygen::{find, generate};
 pub use login::{Login, Module};
 pub use point::{NoPoint, public_key};
 pub use seat::Seat;

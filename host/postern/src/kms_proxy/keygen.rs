@@ -17,6 +17,7 @@ use crate::signer::uses;
 #[command(after_help = "Examples:\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label log-2026 --use checkpoint\n  \
+    postern kms-proxy keygen --config kms-proxy.yaml --label log-2026 --use checkpoint --show\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label k7 --signer kernel-2026 --json | jq -r .public_key\n\n\
     Of the settings only `token` is used; signers may name keys that are still to be made.")]
 pub(super) struct Args {
@@ -29,6 +30,9 @@ pub(super) struct Args {
     /// The signer's id; the label, unless given
     #[arg(long, value_name = "ID")]
     signer: Option<String>,
+    /// Make nothing: print what was printed when the key was made
+    #[arg(long)]
+    show: bool,
     #[command(flatten)]
     uses: uses::Args,
     /// Print one JSON document: label, signer_id, uses, public_key, yaml, register
@@ -56,8 +60,11 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         Ok(token) => token,
         Err(error) => return Ok(report::invalid(&args.config, &error)),
     };
-    let key = token::generate(&token, &args.label)
-        .with_context(|| format!("no key made for \"{}\"", args.label))?;
+    let key = if args.show {
+        token::find(&token, &args.label).with_context(|| format!("no key to show for \"{}\"", args.label))?
+    } else {
+        token::generate(&token, &args.label).with_context(|| format!("no key made for \"{}\"", args.label))?
+    };
     let public_key = write_key(&key);
     let uses = args.uses.uses();
     // JSON's quotes are YAML's too, whatever the label.

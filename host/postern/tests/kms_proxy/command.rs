@@ -61,6 +61,10 @@ fn a_key_is_made_once_and_serves() {
     let again = run(&proxy, &["keygen", "--label", "kernel-2026"]);
     assert_eq!(again.status.code(), Some(3));
     assert!(text(&again.stderr).contains("is never replaced"), "{again:?}");
+    let shown = run(&proxy, &["keygen", "--label", "kernel-2026", "--show"]);
+    assert_eq!((shown.status.code(), text(&shown.stdout)), (Some(0), out.clone()));
+    let unknown = run(&proxy, &["keygen", "--label", "kernel-2025", "--show"]);
+    assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
 
     let named = run(
         &proxy,
