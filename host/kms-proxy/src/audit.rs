@@ -1,10 +1,12 @@
 //! The proxy's own record: a line of the log for each request, at the target `postern_kms_proxy::audit`.
 //!
-//! It says who asked for what to be signed by whom and what became of it; of the payload it has the SHA-256.
+//! It says who asked for what to be signed by whom and what became of it; of the payload it has the SHA-256. A signature
+//! is handed on only once its line is written.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::log_queue::{self, Receipt};
 use crate::metrics::Metrics;
 
 /// What is known of a request so far.
@@ -13,11 +15,16 @@ struct Facts {
     caller: Option<String>,
     signer: Option<String>,
     payload: Option<String>,
-    result: Option<(&'static str, u16)>,
+    result: Option<Ending>,
+    /// What a line says already.
+    written: Option<Ending>,
 }
 
-/// The record of a request that is being answered. It is written when the last who holds it lets go, so that a request
-/// whose client goes away leaves a line too.
+/// A result, and the status of its answer.
+type Ending = (&'static str, u16);
+
+/// The record of a request that is being answered. It is written when the last who holds it lets go, if not before, so
+/// that a request whose client goes away leaves a line too.
 #[derive(Debug, Clone)]
 pub(crate) struct Record(Arc<Inner>);
 
@@ -68,17 +75,28 @@ impl Record {
         self.note(|facts| facts.result = Some((result, status)));
     }
 
+    /// Writes it now, for who waits until it is written. If it ends otherwise after all, another line says so.
+    pub(crate) fn write(&self) -> Receipt {
+        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = facts.ending();
+        facts.written = Some(ending);
+        log_queue::record(|| self.0.line(&facts, ending))
+    }
+
     fn note(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.0.facts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
-        // The client went away: what was begun may have been done, and nobody got it.
-        let (result, status) = facts.result.unwrap_or(("abandoned", 0));
-        self.metrics.answered(result);
+impl Facts {
+    /// Without a result the client went away: what was begun may have been done, and nobody got it.
+    fn ending(&self) -> Ending {
+        self.result.unwrap_or(("abandoned", 0))
+    }
+}
+
+impl Inner {
+    fn line(&self, facts: &Facts, (result, status): Ending) {
         tracing::info!(
             target: "postern_kms_proxy::audit",
             request_id = self.id,
@@ -92,5 +110,16 @@ impl Drop for Inner {
             latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "request"
         );
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let ending = facts.ending();
+        self.metrics.answered(ending.0);
+        if facts.written != Some(ending) {
+            self.line(&facts, ending);
+        }
     }
 }

@@ -11,6 +11,7 @@ mod audit;
 mod http;
 mod keyring;
 mod listen;
+mod log_queue;
 pub mod memory;
 mod metrics;
 mod pool;
@@ -23,8 +24,9 @@ pub mod token;
 
 pub use keyring::{KeysError, Signer};
 pub use listen::ListenError;
+pub use log_queue::{LogQueue, log_panics};
 pub use proxy::{Proxy, StartError, inspect};
-pub use serve::serve;
+pub use serve::{outlive_file_size_limits, serve};
 pub use settings::{Address, Mode, Settings, SettingsError};
 pub use software::SoftwareError;
 pub use tls::TlsError;

@@ -1,6 +1,7 @@
 //! The proxy's metrics, in the OpenMetrics text format.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postern_serve::ConnectionMetrics;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::keyring::Keyring;
+use crate::log_queue::LogQueue;
 
 /// In seconds: a token in software signs in fractions of a millisecond, one across a network in tens of them.
 const BUCKETS: [f64; 15] = [
@@ -37,6 +39,8 @@ pub(crate) struct Metrics {
     wrong: Counter,
     sessions: Gauge,
     up: Gauge,
+    log_up: Gauge,
+    log_lost: Counter,
     connections: ConnectionMetrics,
 }
 
@@ -65,6 +69,11 @@ impl Metrics {
         registry.register("sessions_open", help, sessions.clone());
         let help = "1 while the token answers and holds the current key";
         registry.register("token_up", help, up.clone());
+        let (log_up, log_lost) = (Gauge::default(), Counter::default());
+        let help = "1 while the log can be written; nothing is signed without";
+        registry.register("log_up", help, log_up.clone());
+        let help = "Lines of the log that were lost: nobody read it, or it could not be written";
+        registry.register("log_lines_lost", help, log_lost.clone());
         let connections = ConnectionMetrics::default();
         connections.register(&mut registry);
         Self {
@@ -74,6 +83,8 @@ impl Metrics {
             wrong,
             sessions,
             up,
+            log_up,
+            log_lost,
             connections,
         }
     }
@@ -102,10 +113,13 @@ impl Metrics {
     }
 
     /// All of it, as scrapers read it.
-    pub(crate) fn text(&self, keyring: &Keyring) -> String {
+    pub(crate) fn text(&self, keyring: &Keyring, log: &LogQueue) -> String {
         self.sessions
             .set(i64::try_from(keyring.open_sessions()).unwrap_or(i64::MAX));
         self.up.set(i64::from(keyring.is_up()));
+        self.log_up.set(i64::from(log.trouble().is_none()));
+        // The queue counts; nobody else adds to it.
+        self.log_lost.inner().store(log.lost(), Ordering::Relaxed);
         let mut text = String::new();
         // Only a writer that fails could make it fail, and a String does not.
         let _ = text::encode(&mut text, &self.registry);

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::http::{self, Desk};
 use crate::keyring::{Keyring, KeysError, Signer};
 use crate::listen::{ListenError, Listener, STOPPING, Stop};
+use crate::log_queue::LogQueue;
 use crate::settings::{Address, Keys, Settings};
 use crate::tls::{self, TlsError};
 
@@ -70,11 +71,12 @@ pub async fn inspect(settings: &Settings) -> Result<(Vec<Signer>, String), Start
 }
 
 impl Proxy {
-    /// Opens the token, examines every key, listens and serves.
+    /// Opens the token, examines every key, listens and serves. `log` is where the subscriber writes its lines to: what
+    /// is signed must be on record there.
     ///
     /// # Errors
     /// If one of these cannot be done. A PIN that is refused is not tried a second time.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, log: LogQueue) -> Result<Self, StartError> {
         let tls = match &settings.tls {
             Some(files) => Some(RustlsConfig::from_config(tls::config(files)?)),
             None => None,
@@ -82,7 +84,7 @@ impl Proxy {
         let listener = Listener::bind(&settings.listen)?;
         let keyring = Arc::new(Keyring::open(&settings.keys).await?);
         let local = matches!(settings.listen, Address::Unix(_));
-        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone(), local);
+        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone(), local, log);
         let mut proxy = Self {
             address: listener.address(),
             stop: Stop::default(),

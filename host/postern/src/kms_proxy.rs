@@ -5,12 +5,16 @@ mod log;
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use postern_kms_proxy::{Mode, Proxy, Settings, StartError};
+use postern_kms_proxy::{LogQueue, Mode, Proxy, Settings, StartError};
 
 use crate::output::{Exit, Output};
 use crate::secrets;
+
+/// How long the log's last lines may take.
+const WRITING: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -75,20 +79,30 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 }
 
 fn start(args: &Serve) -> Result<Output> {
-    let file = &args.config;
     let settings = match args.settings() {
         Ok(settings) => settings,
-        Err(error) => return Ok(report::invalid(file, &error)),
+        Err(error) => return Ok(report::invalid(&args.config, &error)),
     };
-    log::start(settings.log)?;
+    let log = log::start(settings.log)?;
+    let ended = serve(args, settings, log.clone());
+    log.finish(WRITING);
+    ended
+}
+
+fn serve(args: &Serve, settings: Settings, log: LogQueue) -> Result<Output> {
+    let file = &args.config;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let inside = runtime.enter();
+    // The log may be a file.
+    postern_kms_proxy::outlive_file_size_limits().context("cannot catch signals")?;
+    drop(inside);
     if args.check {
         return Ok(match runtime.block_on(postern_kms_proxy::inspect(&settings)) {
             Ok((signers, current)) => report::sound(file, &settings, &signers, &current),
             Err(error) => failed(file, error),
         });
     }
-    let proxy = match runtime.block_on(Proxy::start(settings)) {
+    let proxy = match runtime.block_on(Proxy::start(settings, log)) {
         Ok(proxy) => proxy,
         Err(error) => return Ok(failed(file, error)),
     };

@@ -45,6 +45,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
     let runtime = postern_server::runtime().context("cannot start threads")?;
     let inside = runtime.enter();
+    // A file at its size limit fails to be written, as on a full disk: the log, the audit log.
+    postern_kms_proxy::outlive_file_size_limits().context("cannot catch signals")?;
     if args.check {
         // What is found is printed; a library's warnings go where a host's would.
         let _tracing = log::start(settings.log)?;

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use self::problem::Refusal;
 use crate::audit::Record;
 use crate::keyring::Keyring;
+use crate::log_queue::LogQueue;
 use crate::metrics::Metrics;
 use crate::settings::Caller;
 
@@ -38,16 +39,18 @@ pub(crate) struct Desk {
     /// It listens on a Unix socket of its own.
     local: bool,
     health: Health,
+    log: LogQueue,
 }
 
 impl Desk {
-    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool) -> Self {
+    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool, log: LogQueue) -> Self {
         Self {
             keyring,
             metrics: Arc::new(Metrics::new()),
             callers: Arc::new(RwLock::new(callers.into())),
             local,
             health: Health::default(),
+            log,
         }
     }
 
@@ -78,6 +81,9 @@ pub(crate) fn routes(desk: Desk) -> Router {
 }
 
 async fn health(State(desk): State<Desk>) -> Response {
+    if let Some(trouble) = desk.log.trouble() {
+        return Refusal::RecordUnavailable(trouble).response("");
+    }
     let mut last = desk.health.lock().await;
     let well = match *last {
         Some((at, well)) if at.elapsed() < FRESH => well,
@@ -99,7 +105,7 @@ async fn scrape(State(desk): State<Desk>, Extension(record): Extension<Record>) 
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, media_type)],
-        desk.metrics.text(&desk.keyring),
+        desk.metrics.text(&desk.keyring, &desk.log),
     )
         .into_response()
 }

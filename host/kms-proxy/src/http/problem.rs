@@ -4,6 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::log_queue::Trouble;
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -30,6 +32,8 @@ pub(crate) enum Refusal {
     Overloaded,
     /// The token does not sign, or not correctly.
     SigningFailed,
+    /// What is signed cannot be put on record.
+    RecordUnavailable(Trouble),
 }
 
 impl Refusal {
@@ -49,6 +53,7 @@ impl Refusal {
             Self::HsmTimeout => "hsm_timeout",
             Self::Overloaded => "overloaded",
             Self::SigningFailed => "signing_failed",
+            Self::RecordUnavailable(_) => "record_unavailable",
         }
     }
 
@@ -62,9 +67,11 @@ impl Refusal {
             Self::UnknownSigner | Self::Use => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::HsmUnavailable | Self::HsmTimeout | Self::Overloaded | Self::SigningFailed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::HsmUnavailable
+            | Self::HsmTimeout
+            | Self::Overloaded
+            | Self::SigningFailed
+            | Self::RecordUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -75,6 +82,8 @@ impl Refusal {
             Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
             Self::Use => Some("the `uses` of this signer do not permit the payload"),
             Self::TooLarge => Some("a payload has 1 MiB at most"),
+            Self::RecordUnavailable(Trouble::Fails) => Some("the proxy's log cannot be written"),
+            Self::RecordUnavailable(Trouble::Stalls) => Some("nobody reads the proxy's log"),
             _ => None,
         }
     }

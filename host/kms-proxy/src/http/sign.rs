@@ -14,6 +14,7 @@ use super::guard::refuse;
 use super::problem::Refusal;
 use super::{Desk, json};
 use crate::audit::Record;
+use crate::log_queue::Trouble;
 use crate::pool::PoolError;
 use crate::settings::May;
 use crate::token::{Remedy, TokenError};
@@ -49,13 +50,24 @@ pub(super) async fn sign(
     Extension(may): Extension<May>,
     body: Body,
 ) -> Response {
-    match answer(&desk, &record, may, body).await {
-        Ok(response) => {
-            record.ends("ok", 200);
-            response
-        }
-        Err(refusal) => refuse(&record, refusal),
+    let answer = async {
+        let response = answer(&desk, &record, may, body).await?;
+        put_on_record(&desk, &record).await?;
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(|refusal| refuse(&record, refusal))
+}
+
+/// Waits until a line says that this was signed. A signature without one is withheld.
+async fn put_on_record(desk: &Desk, record: &Record) -> Result<(), Refusal> {
+    record.ends("ok", 200);
+    if record.write().written().await {
+        return Ok(());
     }
+    // Unless writing fails, there was no room, or too little time.
+    Err(Refusal::RecordUnavailable(
+        desk.log.trouble().unwrap_or(Trouble::Stalls),
+    ))
 }
 
 async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Response, Refusal> {
@@ -73,6 +85,10 @@ async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Re
     record.signer(&signer.id);
     if !signer.uses().permit(&payload) {
         return Err(Refusal::Use);
+    }
+    // What could not be put on record is not signed in the first place.
+    if let Some(trouble) = desk.log.trouble() {
+        return Err(Refusal::RecordUnavailable(trouble));
     }
     let started = Instant::now();
     let signature = desk.keyring.sign(signer, payload).await.map_err(|error| {

@@ -1,12 +1,12 @@
 //! Where the proxy's log goes: standard error, a line for each event.
 
-use std::io;
-
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use postern_kms_proxy::settings::{Format, Level, Log};
+use postern_kms_proxy::{LogQueue, log_panics};
 use tracing_subscriber::EnvFilter;
 
-pub(super) fn start(log: Log) -> Result<()> {
+/// Starts the log. The queue is what it is written through.
+pub(super) fn start(log: Log) -> Result<LogQueue> {
     // Below warnings, libraries tell of every connection.
     let others = if log.level == Level::Error {
         Level::Error
@@ -19,9 +19,13 @@ pub(super) fn start(log: Log) -> Result<()> {
         others.name(),
         log.level.name()
     );
+    let queue = LogQueue::stderr().context("the log cannot be started")?;
+    let writer = queue.clone();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(io::stderr);
+        // They would go to standard error by another way, which waits and can panic.
+        .log_internal_errors(false)
+        .with_writer(move || writer.clone());
     let started = match log.format {
         Format::Json => lines
             .json()
@@ -31,5 +35,7 @@ pub(super) fn start(log: Log) -> Result<()> {
             .try_init(),
         Format::Text => lines.try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
+    log_panics();
+    Ok(queue)
 }

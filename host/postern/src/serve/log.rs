@@ -1,6 +1,5 @@
 //! Where the host's log goes, standard error, and where its spans go: to a collector, if there is one.
 
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +9,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use postern_kms_proxy::{LogQueue, log_panics};
 use postern_server::TRACE_TARGET;
 use postern_server::settings::{Format, Level, Log};
 use tracing_subscriber::filter::{EnvFilter, Targets};
@@ -25,16 +25,22 @@ const COLLECTOR: [&str; 2] = [
 
 /// How long the last spans may take.
 const SENDING: Duration = Duration::from_millis(300);
+/// How long the last lines may take.
+const WRITING: Duration = Duration::from_millis(300);
 
-/// What collects spans; sends what is left when dropped.
-pub(crate) struct Tracing(Option<SdkTracerProvider>);
+/// What writes lines and collects spans; writes and sends what is left when dropped.
+pub(crate) struct Tracing {
+    lines: LogQueue,
+    spans: Option<SdkTracerProvider>,
+}
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take() {
+        if let Some(provider) = self.spans.take() {
             // There is nobody left to tell. The process ends, whether the collector answers or not.
             let _ = provider.shutdown_with_timeout(SENDING);
         }
+        self.lines.finish(WRITING);
     }
 }
 
@@ -53,7 +59,13 @@ pub(crate) fn start(log: Log) -> Result<Tracing> {
         level = log.level.name()
     );
     let filter = EnvFilter::try_new(filter)?;
-    let lines = fmt::layer().with_writer(io::stderr);
+    // Whoever reads the log does not hold up the host: its record is the audit log.
+    let queue = LogQueue::stderr().context("the log cannot be started")?;
+    let writer = queue.clone();
+    let lines = fmt::layer()
+        // They would go to standard error by another way, which waits and can panic.
+        .log_internal_errors(false)
+        .with_writer(move || writer.clone());
     let lines = match log.format {
         Format::Json => lines
             .json()
@@ -75,7 +87,11 @@ pub(crate) fn start(log: Log) -> Result<Tracing> {
         .with(spans)
         .try_init()
         .context("the log cannot be started")?;
-    Ok(Tracing(provider))
+    log_panics();
+    Ok(Tracing {
+        lines: queue,
+        spans: provider,
+    })
 }
 
 /// Sends spans to the collector that the environment names (OTLP over gRPC).
