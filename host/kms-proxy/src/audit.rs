@@ -83,6 +83,14 @@ impl Record {
         log_queue::record(|| self.0.line(&facts, ending))
     }
 
+    /// Writes it now, unless a line says all of it already.
+    pub(crate) fn close(&self) -> Option<Receipt> {
+        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = facts.result.filter(|_| facts.result != facts.written)?;
+        facts.written = Some(ending);
+        Some(log_queue::awaited(|| self.0.line(&facts, ending)))
+    }
+
     fn note(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.0.facts.lock().unwrap_or_else(PoisonError::into_inner));
     }

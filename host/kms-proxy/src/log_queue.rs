@@ -2,7 +2,7 @@
 //!
 //! Whoever logs never waits for the reader and never sees an error. A line that finds no room, or that cannot be
 //! written, is lost; lines that are lost are counted, and the log says so as soon as it can be written again. A part of
-//! the room is kept for records, the lines that somebody waits for.
+//! the room is kept for records, the lines that must not be missing.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ pub(crate) enum Trouble {
     Stalls,
 }
 
-/// Whether a record was written.
+/// Whether a line was written.
 #[derive(Debug)]
 pub(crate) struct Receipt(oneshot::Receiver<()>);
 
@@ -79,6 +79,8 @@ enum Kind {
     #[default]
     Plain,
     /// Somebody waits until it is written. Dropped, if it is lost.
+    Awaited(oneshot::Sender<()>),
+    /// The same, for a line that must not be missing.
     Record(oneshot::Sender<()>),
     /// It says that so many lines were lost.
     Notice(u64),
@@ -163,8 +165,17 @@ pub fn log_panics() {
 
 /// Logs a record: the line that `emit` logs may take the room that is kept, and the receipt says when it is written.
 pub(crate) fn record(emit: impl FnOnce()) -> Receipt {
+    await_as(Kind::Record, emit)
+}
+
+/// Logs a line like any other, with a receipt.
+pub(crate) fn awaited(emit: impl FnOnce()) -> Receipt {
+    await_as(Kind::Awaited, emit)
+}
+
+fn await_as(kind: fn(oneshot::Sender<()>) -> Kind, emit: impl FnOnce()) -> Receipt {
     let (written, receipt) = oneshot::channel();
-    log_as(Kind::Record(written), emit);
+    log_as(kind(written), emit);
     Receipt(receipt)
 }
 
@@ -176,7 +187,7 @@ fn log_as(kind: Kind, emit: impl FnOnce()) {
 }
 
 impl Receipt {
-    /// Whether the record is written, which it has a moment for.
+    /// Whether the line is written, which it has a moment for.
     pub(crate) async fn written(self) -> bool {
         matches!(tokio::time::timeout(PATIENCE, self.0).await, Ok(Ok(())))
     }
@@ -186,7 +197,7 @@ impl Kind {
     /// The room that a line of this kind may fill.
     fn room(&self) -> usize {
         match self {
-            Self::Plain => ROOM - KEPT,
+            Self::Plain | Self::Awaited(_) => ROOM - KEPT,
             Self::Record(_) | Self::Notice(_) => ROOM,
         }
     }
@@ -253,7 +264,7 @@ impl Shared {
         if written {
             match line.kind {
                 // If nobody waits any more, it is written all the same.
-                Kind::Record(written) => drop(written.send(())),
+                Kind::Awaited(written) | Kind::Record(written) => drop(written.send(())),
                 Kind::Plain | Kind::Notice(_) => {}
             }
         } else {
@@ -280,7 +291,7 @@ impl State {
 
     fn lose(&mut self, kind: &Kind) {
         match kind {
-            Kind::Plain | Kind::Record(_) => self.lost += 1,
+            Kind::Plain | Kind::Awaited(_) | Kind::Record(_) => self.lost += 1,
             // Another will count them. While writing fails, this is also what tries again.
             Kind::Notice(lines) => self.noted = self.noted.saturating_sub(*lines),
         }

@@ -142,6 +142,9 @@ async fn nothing_is_signed_that_is_not_on_record() {
     let lines = pipe.text();
     assert!(answer.contains("signature_b64"), "{answer}");
     assert_eq!(lines.matches("\"result\":\"ok\"").count(), 1, "{lines}");
+    ask(folder, &SIGN.replace("aGVsbG8=", "aGVsbG8!")).await;
+    let lines = pipe.text();
+    assert_eq!(lines.matches("\"result\":\"bad_request\"").count(), 1, "{lines}");
 
     pipe.reader(Reader::Gone);
     for _ in 0..3 {

@@ -41,6 +41,10 @@ pub(super) async fn guard(
         }
         Err(refusal) => refuse(&record, refusal),
     };
+    // Whoever has the answer finds its line in the log, as long as that can be written.
+    if let Some(line) = record.close().filter(|_| desk.log.trouble().is_none()) {
+        line.written().await;
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
