@@ -27,7 +27,7 @@ pub fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// How long a host that stops may take, all in all.
-const STOPPING: Duration = Duration::from_millis(4900);
+const STOPPING: Duration = Duration::from_millis(4850);
 /// The exit code of a host that was ended because something hung.
 const HANGS: i32 = 3;
 /// How long reading the settings again may take.
@@ -71,6 +71,8 @@ fn end_at_last() -> std::io::Result<()> {
     let end = || {
         std::thread::sleep(STOPPING);
         tracing::error!("stopped although something hangs");
+        // The log is written by a thread of its own.
+        std::thread::sleep(Duration::from_millis(50));
         std::process::exit(HANGS);
     };
     std::thread::Builder::new()
