@@ -19,9 +19,10 @@ pub enum OpenError {
     /// Others than its owner may write to the file.
     #[error("{0} can be written by others than its owner: chmod 600 it, after finding out who wrote to it")]
     Exposed(PathBuf),
-    /// Another process writes to the same file.
+    /// Another process writes to the same file, maybe by another name of it.
     #[error(
-        "{0} is locked: another process writes to this audit log; stop it first, or give this one its own"
+        "{0} is locked: another process writes to this audit log, by this path or by another one to the same file; stop it \
+         first, or give this one its own"
     )]
     Taken(PathBuf),
     /// The store cannot be reached or does not work.

@@ -533,6 +533,17 @@ async fn a_store_that_is_taken_or_open_to_others_is_refused() {
     let log = open(sqlite(&path)).await;
     let again = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;
     assert!(matches!(again, Err(OpenError::Taken(_))), "{again:?}");
+    // The same file by another name, beside which there is no lock file.
+    let link = directory.path().join("elsewhere.db");
+    fs::hard_link(&path, &link).unwrap();
+    let again = Log::open(sqlite(&link), Signer::new(), Metrics::default()).await;
+    assert!(matches!(again, Err(OpenError::Taken(_))), "{again:?}");
+    // Who reads needs no lock.
+    assert_eq!(chain(&path).await.len(), 0);
+    log.append(event("/")).await.unwrap();
+    log.close().await;
+    let log = open(sqlite(&link)).await;
+    log.append(event("/")).await.unwrap();
     log.close().await;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
     let exposed = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;

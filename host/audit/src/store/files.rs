@@ -18,6 +18,10 @@ pub(super) struct Files {
     left: Option<[Option<Content>; 2]>,
     /// Held until the process ends, however it ends.
     _lock: File,
+    /// The database itself, locked as well: it may have other names, and each of them another lock file. SQLite's own locks
+    /// are of another kind (fcntl). The system drops those when this process closes any descriptor of the file, so this
+    /// one is opened before SQLite connects and closed after.
+    _database: File,
 }
 
 /// Tells a file from another that has its name.
@@ -38,7 +42,7 @@ struct Content {
 const EXPOSED: u32 = 0o022;
 
 impl Files {
-    /// Takes the lock and makes the database's file if it is not there.
+    /// Takes the locks and makes the database's file if it is not there.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::File(path.to_owned(), error);
         let lock = beside(path, ".lock");
@@ -48,9 +52,13 @@ impl Files {
             TryLockError::WouldBlock => OpenError::Taken(path.to_owned()),
             TryLockError::Error(error) => OpenError::File(lock, error),
         })?;
-        own().open(path).map_err(failed)?;
+        let database = own().open(path).map_err(failed)?;
+        database.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::Taken(path.to_owned()),
+            TryLockError::Error(error) => failed(error),
+        })?;
         sync_directory(path).map_err(failed)?;
-        let found = fs::metadata(path).map_err(failed)?;
+        let found = database.metadata().map_err(failed)?;
         if found.mode() & EXPOSED != 0 {
             return Err(OpenError::Exposed(path.to_owned()));
         }
@@ -60,6 +68,7 @@ impl Files {
             wal: None,
             left: None,
             _lock: file,
+            _database: database,
         })
     }
 

@@ -57,15 +57,16 @@ fn statements(before: &str, row: &str, after: &str) -> [(usize, SqlStr); 4] {
 /// A file of SQLite's.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    files: Files,
+    /// Dropped before the files: they hold a descriptor of the database that must outlive it.
     connection: Option<SqliteConnection>,
+    files: Files,
 }
 
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
         let mut store = Self {
-            files: Files::open(path)?,
             connection: None,
+            files: Files::open(path)?,
         };
         store.connect().await?;
         // Not `run`: the compiler does not see that its future can be sent to another thread.
