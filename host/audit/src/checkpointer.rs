@@ -125,8 +125,12 @@ impl Checkpointer {
             size: head.size,
             hash: head.hash,
             // The clock may have gone back since, or another host's be ahead: no checkpoint is older than what it
-            // covers.
-            time: self.clock.now().max(head.recorded),
+            // covers, or than the one before.
+            time: self
+                .clock
+                .now()
+                .max(head.recorded)
+                .max(self.shared.checkpoints_until()),
         };
         match self.sign_and_keep(checkpoint.clone()).await {
             Ok(not_posted) => {
@@ -188,7 +192,7 @@ impl Checkpointer {
         let failed = Failure::at("store");
         let gone = || failed("the writer has ended".into());
         let row = NewCheckpoint {
-            size: note.checkpoint.size,
+            checkpoint: note.checkpoint.clone(),
             note: note.to_string(),
         };
         let (reply, answer) = oneshot::channel();

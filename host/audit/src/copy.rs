@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::log::own;
 use crate::read::{ReadError, Reader};
-use crate::store::{self, Backend, NewCheckpoint};
+use crate::store::{self, Backend};
 use crate::verify::{ManifestRow, Progress};
 use crate::{
     Decision, Event, Hash, Head, Kind, ManifestSignature, OpenError, Record, Store, StoreError, Time, link,
@@ -112,8 +112,7 @@ async fn fill(
         backend.begin().await?;
         backend.insert(entries).await?;
         for note in notes {
-            let (size, note) = (note.size, note.text);
-            backend.insert_checkpoint(&NewCheckpoint { size, note }).await?;
+            backend.insert_checkpoint(note.size, &note.text).await?;
         }
         backend.commit().await?;
         tell(Progress { done: last, total });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::{Hash, Invalid, PostgresUrlError};
+use crate::{Hash, Invalid, PostgresUrlError, Time};
 
 /// Why a log is not opened. Nothing was written to it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,17 @@ pub enum OpenError {
     Changed {
         /// Its number.
         seq: u64,
+    },
+    /// The log's checkpoints are of another origin than the settings say.
+    #[error(
+        "the audit log's checkpoints are of \"{stored}\", the settings say origin \"{wanted}\": put it back, or begin a new \
+         database; with checkpoints of both, `postern audit verify` would call the log tampered with"
+    )]
+    Origin {
+        /// That of the last checkpoint in the store.
+        stored: String,
+        /// That of the settings.
+        wanted: String,
     },
     /// A checkpoint names more events than there are.
     #[error(
@@ -101,6 +112,23 @@ pub enum StoreError {
     /// What was written before an error cannot be made durable yet.
     #[error("the write-ahead log could not be carried over: a reader holds it, or the disk fails")]
     Held,
+    /// Another host gives its checkpoints another origin.
+    #[error(
+        "the last checkpoint in the store is of \"{stored}\", this one of \"{wanted}\": give all hosts that write to this log \
+         one origin"
+    )]
+    Origin {
+        /// That of the last checkpoint in the store.
+        stored: String,
+        /// That of this host's.
+        wanted: String,
+    },
+    /// Another host's clock is ahead.
+    #[error(
+        "the last checkpoint in the store was made at {0}, more than five minutes after this one: the clocks of hosts differ; \
+         the next one is given a time that is not before it"
+    )]
+    Clocks(Time),
     /// The store holds something that this program does not write.
     #[error("event {0} in the store has not the form that this program writes; run `postern audit verify`")]
     Form(i64),

@@ -415,7 +415,15 @@ async fn compare(
     // In this order: other hosts append meanwhile, and a checkpoint covers nothing that is not there before it.
     let stored = backend.last_checkpoint().await?;
     let head = backend.verified_head().await?;
-    let stored = stored.filter(|checkpoint| checkpoint.origin == settings.origin);
+    if let Some(other) = stored
+        .as_ref()
+        .filter(|checkpoint| checkpoint.origin != settings.origin)
+    {
+        return Err(OpenError::Origin {
+            stored: other.origin.clone(),
+            wanted: settings.origin.clone(),
+        });
+    }
     if let Some((path, kept)) = &kept {
         backend
             .agrees(&kept.all, head, &path.display().to_string())

@@ -80,6 +80,8 @@ struct Health {
     /// When the commit that is under way began.
     committing: Option<Instant>,
     checkpoint: Option<Checkpoint>,
+    /// When the last checkpoint was made that is known of, whoever made it.
+    checkpoints_until: Option<Time>,
     /// Why the last try to make one failed.
     checkpoint_fault: Option<String>,
 }
@@ -131,6 +133,7 @@ impl Shared {
             checkpoint_failures: AtomicU64::new(0),
             cut: AtomicBool::new(false),
             health: Mutex::new(Health {
+                checkpoints_until: checkpoint.as_ref().map(|checkpoint| checkpoint.time),
                 checkpoint,
                 ..Health::default()
             }),
@@ -271,8 +274,19 @@ impl Shared {
         self.health().checkpoint.clone()
     }
 
+    /// No further checkpoint should be older than this one.
+    pub(crate) fn checkpoint_seen(&self, made: Time) {
+        let mut health = self.health();
+        health.checkpoints_until = health.checkpoints_until.max(Some(made));
+    }
+
+    pub(crate) fn checkpoints_until(&self) -> Time {
+        self.health().checkpoints_until.unwrap_or(Time::EPOCH)
+    }
+
     pub(crate) fn set_checkpoint(&self, checkpoint: Checkpoint) {
         let mut health = self.health();
+        health.checkpoints_until = health.checkpoints_until.max(Some(checkpoint.time));
         health.checkpoint = Some(checkpoint);
         health.checkpoint_fault = None;
     }

@@ -24,7 +24,7 @@ const COMPARED: usize = 1024;
 /// A checkpoint to be kept in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct NewCheckpoint {
-    pub(crate) size: u64,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) note: String,
 }
 
@@ -126,11 +126,11 @@ impl Backend {
     }
 
     /// Writes a checkpoint, unless there is one of that size.
-    pub(crate) async fn insert_checkpoint(&mut self, checkpoint: &NewCheckpoint) -> Result<(), StoreError> {
-        let size = number(checkpoint.size)?;
+    pub(crate) async fn insert_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
+        let size = number(size)?;
         match self {
-            Self::Sqlite(store) => store.insert_checkpoint(size, &checkpoint.note).await,
-            Self::Postgres(store) => store.insert_checkpoint(size, &checkpoint.note).await,
+            Self::Sqlite(store) => store.insert_checkpoint(size, note).await,
+            Self::Postgres(store) => store.insert_checkpoint(size, note).await,
         }
     }
 

@@ -35,4 +35,5 @@ pub use proof::{Demands, Lack, Unproven, Verdict};
 pub use report::Report;
 pub use run::{Progress, verify};
 pub use stretch::{Row, Stretch};
+pub(crate) use verifier::SKEW;
 pub use verifier::{ManifestRow, StoredNote, Verifier};

@@ -15,7 +15,10 @@ use crate::link::{Links, link};
 use crate::log::{Clock, own};
 use crate::queue::{Item, Job, Message, Messages, Shared};
 use crate::store::{Backend, NewCheckpoint};
-use crate::{AppendError, Decision, Event, Head, Kind, Receipt, Settings, Store, StoreError, Time};
+use crate::verify::SKEW;
+use crate::{
+    AppendError, Checkpoint, Decision, Event, Head, Kind, Receipt, Settings, Store, StoreError, Time,
+};
 
 use std::sync::Arc;
 
@@ -206,11 +209,31 @@ impl Writer {
                 self.backend.insert_manifest(event, signature).await?;
             }
         }
-        for (row, _) in &self.rows {
-            self.backend.insert_checkpoint(row).await?;
-        }
+        self.write_rows().await?;
         self.backend.commit().await?;
         Ok((head, links))
+    }
+
+    /// Writes the checkpoints that wait, but for those that would make the log look tampered with beside the last one.
+    async fn write_rows(&mut self) -> Result<(), StoreError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        if let Some(last) = self.backend.last_checkpoint().await? {
+            self.shared.checkpoint_seen(last.time);
+            for (row, reply) in std::mem::take(&mut self.rows) {
+                match contradicts(&row.checkpoint, &last) {
+                    // Who asked may have gone.
+                    Some(error) => drop(reply.send(Err(error.to_string()))),
+                    None => self.rows.push((row, reply)),
+                }
+            }
+        }
+        for (row, _) in &self.rows {
+            let size = row.checkpoint.size;
+            self.backend.insert_checkpoint(size, &row.note).await?;
+        }
+        Ok(())
     }
 
     /// Turns away the jobs in which an event has another's id.
@@ -282,6 +305,18 @@ impl Writer {
         sleep(self.backoff).await;
         self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
     }
+}
+
+/// Why a checkpoint cannot stand beside the last one, which another host may have made.
+fn contradicts(one: &Checkpoint, last: &Checkpoint) -> Option<StoreError> {
+    if one.origin != last.origin {
+        return Some(StoreError::Origin {
+            stored: last.origin.clone(),
+            wanted: one.origin.clone(),
+        });
+    }
+    let back = last.time.micros().saturating_sub(one.time.micros());
+    (one.size > last.size && back > SKEW).then_some(StoreError::Clocks(last.time))
 }
 
 /// Tells a caller the places of its events.

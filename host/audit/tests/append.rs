@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use postern_audit::{
@@ -609,4 +609,28 @@ async fn a_write_ahead_log_that_goes_away_takes_nothing_with_it() {
     log.close().await;
     let rows = chain(&path).await;
     assert!(rows.iter().any(|row| row.text("reason") == "audit_store_failed"));
+}
+
+/// With checkpoints of two origins, the verifier would call the log tampered with for good.
+#[tokio::test]
+async fn a_log_whose_checkpoints_are_of_another_origin_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let log = open(sqlite(&path)).await;
+    log.append(event("/")).await.unwrap();
+    log.close().await;
+    let mut settings = sqlite(&path);
+    settings.origin = "postern.example/other".into();
+    let refused = Log::open(settings, Signer::new(), Metrics::default()).await;
+    let Err(error @ OpenError::Origin { .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    for named in [
+        "\"postern.example/audit\"",
+        "\"postern.example/other\"",
+        "put it back",
+    ] {
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    open(sqlite(&path)).await.close().await;
 }

@@ -33,6 +33,50 @@ fn events(host: usize, call: usize, count: usize) -> Vec<Event> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_another_origin_writes_no_checkpoint() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    let settings = |name: &str, origin: &str| {
+        let mut settings = postgres(&url);
+        settings.host = name.into();
+        settings.origin = origin.into();
+        settings.checkpoints.every = Duration::from_millis(200);
+        settings
+    };
+    // Both begin with an empty log, which has no origin yet.
+    let one = open(settings("host-1", "postern.example/audit")).await;
+    let two = open(settings("host-2", "postern.example/other")).await;
+    one.append(event("/one")).await.unwrap();
+    until("a checkpoint", || one.state().checkpoint.is_some()).await;
+    two.append(event("/two")).await.unwrap();
+    until("the fault", || two.state().checkpoint_fault.is_some()).await;
+    let fault = two.state().checkpoint_fault.unwrap();
+    assert!(fault.starts_with("no checkpoint: store: "), "{fault}");
+    assert!(fault.contains("one origin"), "{fault}");
+    assert_eq!(
+        two.state().problem,
+        None,
+        "events are written as if nothing were wrong"
+    );
+    two.append(event("/again")).await.unwrap();
+    two.close().await;
+    one.close().await;
+    let mut store = PgConnection::connect(&url).await.unwrap();
+    let notes: Vec<String> = sqlx::query_scalar("SELECT note FROM audit_checkpoints")
+        .fetch_all(&mut store)
+        .await
+        .unwrap();
+    assert!(
+        notes
+            .iter()
+            .all(|note| note.starts_with("postern.example/audit\n"))
+    );
+    let again = settings("host-2", "postern.example/other");
+    let again = Log::open(again, Signer::new(), Metrics::default()).await;
+    assert!(matches!(again, Err(OpenError::Origin { .. })), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_append_together_make_one_chain() {
     let server = Postgres::start().unwrap();
     let url = server.url();

@@ -19,7 +19,7 @@ use crate::{GENESIS, Hash, Head, Time};
 const MOST: usize = 100;
 /// How far apart the clocks of hosts may be that write to one log, in microseconds: five minutes. By so much a
 /// checkpoint may seem to be older than the one before it.
-pub(super) const SKEW: u64 = 300_000_000;
+pub(crate) const SKEW: u64 = 300_000_000;
 
 /// A checkpoint as a store or an export has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
