@@ -304,7 +304,7 @@ class Log:
         self.at[seq] = (digest, recorded)
         manifest = found.get("detail", {}).get("manifest_hash")
         if found["kind"] == "manifest_signature" and found.get("decision", "allowed") == "allowed" and is_hash(manifest):
-            self.manifested[found["id"]] = (manifest, found.get("signer_id"), recorded)
+            self.manifested[found["id"]] = (manifest, found.get("signer_id"), moment(found["time"]))
 
     def checkpoint(self, size, text):
         origin, covered, digest, made, body, signatures = note(text)

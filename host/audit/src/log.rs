@@ -197,14 +197,15 @@ impl Log {
         self.all(events.into_iter().map(Item::from).collect()).await
     }
 
-    /// Writes an event and, in the same commit, the signature it tells of.
+    /// Writes an event and, in the same commit, the signature it tells of. The event gets the signature's time: whoever
+    /// verifies the log compares the two, and the clock may have been set in between.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub async fn record_manifest(
         &self,
         signature: ManifestSignature,
-        event: Event,
+        mut event: Event,
     ) -> Result<Receipt, AppendError> {
         let id = (
             signature.signer_id.len() <= Event::LONGEST,
@@ -217,6 +218,7 @@ impl Log {
             (true, true) => return Err(Invalid::Nul { field }.into()),
             (false, _) => return Err(Invalid::Long { field, most }.into()),
         }
+        event.time = signature.signed_at;
         let manifest = Some(Box::new(signature));
         self.one(Item { event, manifest }).await
     }

@@ -57,7 +57,8 @@ pub(crate) struct Manifested {
     pub(crate) seq: u64,
     pub(crate) hash: Hash,
     pub(crate) signer_id: Option<String>,
-    pub(crate) recorded: Time,
+    /// When it was signed, by the clock of the host that had it signed.
+    pub(crate) time: Time,
 }
 
 impl Stretch {
@@ -156,7 +157,7 @@ impl Stretch {
                 seq: facts.seq,
                 hash,
                 signer_id: record.event.signer_id,
-                recorded: facts.recorded,
+                time: record.event.time,
             });
             self.manifests.extend(manifested);
         } else {

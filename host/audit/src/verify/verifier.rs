@@ -67,10 +67,10 @@ impl SignedRow {
         }
     }
 
-    /// Whether it is the signature that the event tells of: recorded at once, but for clocks that differ. A time of one's
-    /// choice would make the signature of a retired signer count.
+    /// Whether it is the signature that the event tells of, made when the event says, by the same clock. `recorded` is not
+    /// of that clock alone: it never goes back. A time of one's choice would make the signature of a retired signer count.
     fn is_of(&self, event: &Manifested) -> bool {
-        let near = |made: Time| made.micros().abs_diff(event.recorded.micros()) <= SKEW;
+        let near = |made: Time| made.micros().abs_diff(event.time.micros()) <= SKEW;
         self.hash == Some(event.hash)
             && event.signer_id.as_ref() == Some(&self.signer_id)
             && self.made.is_some_and(near)

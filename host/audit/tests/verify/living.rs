@@ -1,12 +1,15 @@
 //! A log that a host writes to while it is verified.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use postern_audit::read::Reader;
 use postern_audit::verify::verify;
-use postern_audit::{CheckpointSigner, Event, Kind, Log, Metrics, Settings, Signed, Signing, Store, Time};
+use postern_audit::{
+    CheckpointSigner, Clock, Decision, Event, Hash, Kind, Log, ManifestSignature, Metrics, Settings, Signed,
+    Signing, Store, Time,
+};
 
 use crate::support::{ALL, ORIGIN, found, key, replayed, signed};
 
@@ -72,4 +75,89 @@ async fn it_is_whole_at_any_moment() {
     let report = verify(&reader, kept(), 2, |_| {}).await.unwrap();
     assert_eq!((found(&report), report.uncovered()), (None, 0), "{report:?}");
     assert!(report.kept_outside > 1 && report.size > last, "{report:?}");
+}
+
+/// However the clock of a host is set, what it writes is whole to whoever verifies it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
+    const MINUTE: u64 = 60_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.sqlite");
+    let now = Arc::new(AtomicU64::new(1_800_000_000_000_000));
+    let at = Arc::clone(&now);
+    let clock = Clock::new(move || Time::from_micros(at.load(Ordering::Acquire)));
+    let mut settings = Settings::new(Store::Sqlite(path.clone()), "host-1", ORIGIN);
+    settings.checkpoints.every = Duration::from_millis(100);
+    let log = Log::open_with_clock(settings, Arc::new(Kernel), Metrics::default(), clock)
+        .await
+        .unwrap();
+    let covered = async |size| {
+        for _ in 0..1000 {
+            if log.state().checkpoint.is_some_and(|made| made.size >= size) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no checkpoint over {size} events");
+    };
+    // A checkpoint is made some time after what it covers, and the clock set back after that.
+    log.append(Event::new(Kind::Host, Time::EPOCH)).await.unwrap();
+    covered(1).await;
+    now.fetch_add(10 * MINUTE, Ordering::AcqRel);
+    log.append(Event::new(Kind::Host, Time::EPOCH)).await.unwrap();
+    covered(2).await;
+    for back in [0, 6 * MINUTE, 60 * MINUTE] {
+        now.fetch_sub(back, Ordering::AcqRel);
+        let signed_at = Time::from_micros(now.load(Ordering::Acquire));
+        // The second time, the clock is set between the signature and the event.
+        let told = Time::from_micros(signed_at.micros() + back);
+        let manifest_hash = Hash::of(&back.to_be_bytes());
+        let signature = ManifestSignature {
+            manifest_hash,
+            signature: *key(1).sk.sign(manifest_hash.0, None),
+            signer_id: "kernel".to_owned(),
+            signed_at,
+        };
+        let mut event = Event::new(Kind::ManifestSignature, told);
+        event.decision = Some(Decision::Allowed);
+        event.signer_id = Some("kernel".to_owned());
+        event
+            .detail
+            .insert("manifest_hash".to_owned(), manifest_hash.to_string().into());
+        let receipt = log.record_manifest(signature, event).await.unwrap();
+        covered(receipt.seq).await;
+    }
+    log.close().await;
+    let reader = Reader::open(&format!("sqlite:{}", path.display()), 2)
+        .await
+        .unwrap();
+    let report = verify(&reader, signed(), 2, |_| {}).await.unwrap();
+    assert_eq!((found(&report), report.uncovered()), (None, 0), "{report:?}");
+    assert_eq!((report.manifests, report.remarked), (3, 2), "{report:?}");
+}
+
+/// A checkpoint as old as its events, beside one that was made long after them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_checkpoint_is_much_older_than_the_one_before() {
+    const MINUTE: u64 = 60_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.sqlite");
+    let start = 1_800_000_000_000_000;
+    for minutes in [60, 0] {
+        let now = Arc::new(AtomicU64::new(start));
+        let at = Arc::clone(&now);
+        let clock = Clock::new(move || Time::from_micros(at.load(Ordering::Acquire)));
+        let settings = Settings::new(Store::Sqlite(path.clone()), "host-1", ORIGIN);
+        let log = Log::open_with_clock(settings, Arc::new(Kernel), Metrics::default(), clock)
+            .await
+            .unwrap();
+        log.append(Event::new(Kind::Host, Time::EPOCH)).await.unwrap();
+        now.fetch_add(minutes * MINUTE, Ordering::AcqRel);
+        log.close().await;
+    }
+    let reader = Reader::open(&format!("sqlite:{}", path.display()), 2)
+        .await
+        .unwrap();
+    let report = verify(&reader, signed(), 2, |_| {}).await.unwrap();
+    assert_eq!((found(&report), report.checkpoints), (None, 2), "{report:?}");
 }
