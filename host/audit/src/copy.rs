@@ -140,7 +140,7 @@ async fn manifests(
         .await?;
     backend.begin().await?;
     for (event, signature) in &rows {
-        backend.insert_manifest(event, signature).await?;
+        backend.insert_manifest(event, signature, true).await?;
     }
     Ok(backend.commit().await?)
 }

@@ -109,6 +109,14 @@ pub enum StoreError {
         "event {0} is not in the store as it was written: the log was cut or replaced; keep a copy and run `postern audit verify`"
     )]
     Cut(u64),
+    /// The database does not keep what it takes.
+    #[error(
+        "the store did not take every row: a rule or trigger drops them; remove it from the tables of the audit log"
+    )]
+    Dropped,
+    /// Other hosts wrote at the same time, again and again.
+    #[error("other hosts wrote to the log at the same time")]
+    Collided,
     /// What was written before an error cannot be made durable yet.
     #[error("the write-ahead log could not be carried over: a reader holds it, or the disk fails")]
     Held,

@@ -82,7 +82,8 @@ impl Backend {
         self.disconnect().await;
     }
 
-    /// Begins a transaction in which nobody else appends, and tells the head.
+    /// Begins a transaction, and tells the head. If somebody else appends meanwhile, [`Self::insert`] fails with
+    /// [`StoreError::Collided`].
     pub(crate) async fn begin(&mut self) -> Result<Head, StoreError> {
         let row = match self {
             Self::Sqlite(store) => store.begin().await?,
@@ -113,24 +114,46 @@ impl Backend {
         }
     }
 
-    /// Writes the row of a manifest's signature, unless it is there.
+    /// Writes the row of a manifest's signature, unless it is there. If the event is `new`, so is the row.
     pub(crate) async fn insert_manifest(
         &mut self,
         event: &Event,
         signature: &ManifestSignature,
+        new: bool,
     ) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.insert_manifest(event, signature).await,
-            Self::Postgres(store) => store.insert_manifest(event, signature).await,
-        }
+        let taken = match self {
+            Self::Sqlite(store) => store.insert_manifest(event, signature).await?,
+            Self::Postgres(store) => store.insert_manifest(event, signature).await?,
+        };
+        if new { all_taken(taken, 1) } else { Ok(()) }
     }
 
     /// Writes a checkpoint, unless there is one of that size.
     pub(crate) async fn insert_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
         let size = number(size)?;
+        let taken = match self {
+            Self::Sqlite(store) => store.insert_checkpoint(size, note).await?,
+            Self::Postgres(store) => store.insert_checkpoint(size, note).await?,
+        };
+        if taken == 1 || self.has_checkpoint(size).await? {
+            return Ok(());
+        }
+        Err(StoreError::Dropped)
+    }
+
+    async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
         match self {
-            Self::Sqlite(store) => store.insert_checkpoint(size, note).await,
-            Self::Postgres(store) => store.insert_checkpoint(size, note).await,
+            Self::Sqlite(store) => store.has_checkpoint(size).await,
+            Self::Postgres(store) => store.has_checkpoint(size).await,
+        }
+    }
+
+    /// Gives up what was begun after another host wrote at the same time, and keeps the connection.
+    pub(crate) async fn roll_back(&mut self) -> Result<(), StoreError> {
+        match self {
+            // Nobody else writes to it.
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(store) => store.roll_back().await,
         }
     }
 
@@ -251,6 +274,14 @@ fn place(seq: i64, hash: &[u8]) -> Result<(u64, Hash), StoreError> {
     let hash = hash.try_into().map_err(|_| StoreError::Form(seq))?;
     let place = u64::try_from(seq).map_err(|_| StoreError::Form(seq))?;
     Ok((place, Hash(hash)))
+}
+
+/// An error unless the database took so many rows.
+fn all_taken(rows: u64, of: usize) -> Result<(), StoreError> {
+    if usize::try_from(rows) == Ok(of) {
+        return Ok(());
+    }
+    Err(StoreError::Dropped)
 }
 
 /// A number as databases have it.

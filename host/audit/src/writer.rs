@@ -3,12 +3,13 @@
 //! If a commit fails, nobody knows whether it happened. So the connection is given up, the head is read again from the
 //! store, and the same events are tried again: those that are there already are found by their ids.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use crate::conflict::{Conflict, conflicts};
 use crate::link::{Links, link};
@@ -29,6 +30,8 @@ const BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// How often it is seen whether the store is intact while nothing is written.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often events are written again at once because another host wrote at the same time. Each time one host gets on.
+const COLLISIONS: usize = 100;
 /// A clock that goes back by less is corrected, not set.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -186,8 +189,20 @@ impl Writer {
         now
     }
 
-    /// One transaction with all that was taken. Gives the head before it, and what was written behind that.
+    /// Writes all that was taken, again if another host wrote at the same time. Gives the head before it, and what was
+    /// written behind that.
     async fn write(&mut self, now: Time) -> Result<(Head, Links), StoreError> {
+        for _ in 0..COLLISIONS {
+            match self.write_once(now).await {
+                Err(StoreError::Collided) => self.backend.roll_back().await?,
+                written => return written,
+            }
+        }
+        self.write_once(now).await
+    }
+
+    /// One transaction.
+    async fn write_once(&mut self, now: Time) -> Result<(Head, Links), StoreError> {
         let last = *self.shared.head.borrow();
         if self.backend.connect().await? {
             self.backend.holds(last.size, last.hash).await?;
@@ -200,13 +215,15 @@ impl Writer {
         let ids: Vec<_> = items.map(|item| item.event.id).collect();
         let known = self.backend.known(&ids).await?;
         self.refuse(&conflicts(&self.batch, &known));
-        let known = known.into_iter().map(|(id, known)| (id, known.receipt)).collect();
+        let known: HashMap<_, _> = known.into_iter().map(|(id, known)| (id, known.receipt)).collect();
+        let mut signed: HashSet<Uuid> = known.keys().copied().collect();
         let items: Vec<&Item> = self.batch.iter().flat_map(|job| &job.items).collect();
         let mut links = link(head, now, items.iter().map(|item| &item.event), known);
         self.backend.insert(std::mem::take(&mut links.entries)).await?;
         for Item { event, manifest } in items {
             if let Some(signature) = manifest {
-                self.backend.insert_manifest(event, signature).await?;
+                let new = signed.insert(event.id);
+                self.backend.insert_manifest(event, signature, new).await?;
             }
         }
         self.write_rows().await?;

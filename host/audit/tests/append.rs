@@ -634,3 +634,67 @@ async fn a_log_whose_checkpoints_are_of_another_origin_is_not_opened() {
     }
     open(sqlite(&path)).await.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_database_drops_are_not_acknowledged() {
+    for table in ["audit_events", "manifest_signatures"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.db");
+        open(sqlite(&path)).await.close().await;
+        let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+            .await
+            .unwrap();
+        let trigger =
+            format!("CREATE TRIGGER dropping BEFORE INSERT ON {table} BEGIN SELECT raise(ignore); END");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
+            .execute(&mut store)
+            .await
+            .unwrap();
+        store.close().await.unwrap();
+        let mut settings = sqlite(&path);
+        settings.deadline = Duration::from_millis(300);
+        let log = open(settings).await;
+        let signature = ManifestSignature {
+            manifest_hash: Hash::of(b"{}"),
+            signature: [5; 64],
+            signer_id: "kernel-2026".into(),
+            signed_at: Time::from_micros(1),
+        };
+        let mut signed = event("/sign/manifest");
+        signed.kind = Kind::ManifestSignature;
+        let refused = log.record_manifest(signature, signed).await.unwrap_err();
+        assert!(refused.to_string().contains("rule or trigger"), "{refused}");
+        log.close_within(Duration::from_secs(1)).await;
+        assert!(
+            chain(&path)
+                .await
+                .iter()
+                .all(|row| row.text("path") != "/sign/manifest")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_the_database_drops_was_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let outside = directory.path().join("checkpoints");
+    open(sqlite(&path)).await.close().await;
+    let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    let trigger =
+        "CREATE TRIGGER dropping BEFORE INSERT ON audit_checkpoints BEGIN SELECT raise(ignore); END";
+    sqlx::query(trigger).execute(&mut store).await.unwrap();
+    store.close().await.unwrap();
+    let mut settings = sqlite(&path);
+    settings.checkpoints.every = Duration::from_millis(200);
+    settings.checkpoints.file = Some(outside.clone());
+    let log = open(settings).await;
+    log.append(event("/")).await.unwrap();
+    until("the fault", || log.state().checkpoint_fault.is_some()).await;
+    let fault = log.state().checkpoint_fault.unwrap();
+    assert!(fault.contains("rule or trigger"), "{fault}");
+    log.close_within(Duration::from_secs(1)).await;
+    assert!(!outside.exists(), "the store does not have it");
+}

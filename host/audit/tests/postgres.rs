@@ -32,6 +32,88 @@ fn events(host: usize, call: usize, count: usize) -> Vec<Event> {
     (0..count).map(|n| event(format!("/{host}/{call}/{n}"))).collect()
 }
 
+/// Everybody who may log in can take the lock that lets hosts append in turn, and keep it.
+async fn squatter(url: &str) -> PgConnection {
+    let mut owner = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("CREATE ROLE nobody LOGIN")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    owner.close().await.unwrap();
+    let mut session = PgConnection::connect(&url.replacen("postgres@", "nobody@", 1))
+        .await
+        .unwrap();
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(0x706f_7374_6572_6e01_i64)
+        .execute(&mut session)
+        .await
+        .unwrap();
+    session
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_keeps_the_lock_holds_up_nobody() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    let log = open(postgres(&url)).await;
+    log.append(event("/before")).await.unwrap();
+    let session = squatter(&url).await;
+    let began = Instant::now();
+    for number in 0..20 {
+        log.append(event(format!("/{number}"))).await.unwrap();
+    }
+    let waited = began.elapsed();
+    assert!(
+        waited < Duration::from_millis(1500),
+        "{waited:?}: once, not each time"
+    );
+    assert_eq!(log.state().problem, None);
+    session.close().await.unwrap();
+    log.append(event("/after")).await.unwrap();
+    log.close().await;
+    let rows = postgres_chain(&url).await;
+    assert_eq!(rows.len(), 22);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_append_at_the_same_time_without_the_lock_make_one_chain() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    let (one, two) = tokio::join!(host(&url, "host-1"), host(&url, "host-2"));
+    let hosts = [one, two];
+    let session = squatter(&url).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|caller| {
+            let log = hosts[caller % 2].clone();
+            let other = hosts[(caller + 1) % 2].clone();
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for call in 0..40 {
+                    let batch = events(caller, call, 5);
+                    ids.extend(batch.iter().map(|event| event.id));
+                    // The same events, to both at once: each stands there once.
+                    let (here, there) = tokio::join!(log.append_all(batch.clone()), other.append_all(batch));
+                    assert_eq!(here.unwrap(), there.unwrap());
+                }
+                ids
+            })
+        })
+        .collect();
+    let mut acknowledged = BTreeSet::new();
+    for task in tasks {
+        acknowledged.extend(task.await.unwrap());
+    }
+    for host in hosts {
+        assert_eq!(host.state().problem, None);
+        host.close().await;
+    }
+    session.close().await.unwrap();
+    let rows = postgres_chain(&url).await;
+    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(rows.len(), 8 * 40 * 5, "and no event of a failure");
+    assert_eq!(there, acknowledged);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_another_origin_writes_no_checkpoint() {
     let server = Postgres::start().unwrap();
@@ -74,6 +156,30 @@ async fn a_host_of_another_origin_writes_no_checkpoint() {
     let again = settings("host-2", "postern.example/other");
     let again = Log::open(again, Signer::new(), Metrics::default()).await;
     assert!(matches!(again, Err(OpenError::Origin { .. })), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_rule_drops_are_not_acknowledged() {
+    let server = Postgres::start().unwrap();
+    let url = server.url();
+    let mut settings = postgres(&url);
+    settings.deadline = Duration::from_millis(400);
+    let log = open(settings).await;
+    let mut store = PgConnection::connect(&url).await.unwrap();
+    let rule = "CREATE RULE dropping AS ON INSERT TO audit_events DO INSTEAD NOTHING";
+    sqlx::raw_sql(rule).execute(&mut store).await.unwrap();
+    let dropped = event("/dropped");
+    let refused = log.append(dropped.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("rule or trigger"), "{refused}");
+    sqlx::raw_sql("DROP RULE dropping ON audit_events")
+        .execute(&mut store)
+        .await
+        .unwrap();
+    until("it works again", || log.state().problem.is_none()).await;
+    log.append(dropped.clone()).await.unwrap();
+    log.close().await;
+    let rows = postgres_chain(&url).await;
+    assert_eq!(rows.iter().filter(|row| row.id == dropped.id).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

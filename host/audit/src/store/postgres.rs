@@ -1,8 +1,10 @@
-//! Postgres: many hosts append to one chain. An advisory lock lets one transaction at a time read the head and write
-//! behind it; it is freed with the transaction, also when a host is gone.
+//! Postgres: many hosts append to one chain. What keeps it one is the primary key: of two hosts that write behind the same
+//! head one fails, and tries again behind the other's events. So that this is rare, an advisory lock lets one transaction
+//! at a time read the head and write behind it; it is freed with the transaction, also when a host is gone. Everybody who
+//! may log in can take that lock and keep it, so nobody waits for it for long.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -18,6 +20,21 @@ use crate::{Entry, Event, ManifestSignature, OpenError, StoreError, postgres_url
 const CLOSE: Duration = Duration::from_secs(1);
 /// The number of the lock among the database's advisory locks: `postern` and 1.
 const LOCK: i64 = 0x706f_7374_6572_6e01;
+/// Waits for the lock, but not for long; what is waited for after it may take as long as `SESSION` says.
+const IN_TURN: &str = "SELECT set_config('lock_timeout', '250ms', true), pg_advisory_xact_lock($1), \
+     set_config('lock_timeout', '5s', true)";
+/// Takes the lock if it is free.
+const IF_FREE: &str = "SELECT pg_try_advisory_xact_lock($1)";
+/// For how long nobody waits for a lock that was not to be had.
+const AVOIDED: Duration = Duration::from_secs(30);
+/// Who holds the lock: a key of 64 bits stands there in two halves.
+const HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     AND (classid::bigint << 32 | objid::bigint) = $1";
+/// What Postgres calls a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// A place or id that is taken, and two that wait for each other: another host wrote at the same time.
+const COLLISIONS: [&str; 2] = ["23505", "40P01"];
 /// The server ends what takes longer, so that no host holds the lock for ever.
 const SESSION: [(&str, &str); 6] = [
     // Ids are looked up in a table that grows all the time, and whose statistics lag behind: by the index, always.
@@ -40,6 +57,8 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 pub(crate) struct Postgres {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// When the lock was not to be had.
+    avoided: Option<Instant>,
 }
 
 impl Postgres {
@@ -51,6 +70,7 @@ impl Postgres {
                 .options(SESSION)
                 .disable_statement_logging(),
             connection: None,
+            avoided: None,
         };
         store.connect().await?;
         // The migrator takes a lock of its own: hosts that start together wait for each other.
@@ -115,17 +135,51 @@ impl Postgres {
     }
 
     pub(super) async fn begin(&mut self) -> Result<Option<HeadRow>, StoreError> {
-        let connection = self.connection()?;
-        // Each statement sees what was committed before it began: the head is read once the lock is held.
-        sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED")
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(LOCK)
-            .execute(&mut *connection)
-            .await?;
+        self.begin_transaction().await?;
+        let avoided = self.avoided.is_some_and(|since| since.elapsed() < AVOIDED);
+        let turn = if avoided { IF_FREE } else { IN_TURN };
+        match sqlx::query(turn).bind(LOCK).execute(self.connection()?).await {
+            Err(error) if has_code(&error, &[LOCK_NOT_AVAILABLE]) => {
+                self.roll_back().await?;
+                self.avoid_lock().await?;
+                self.begin_transaction().await?;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
         let head = sqlx::query_as("SELECT seq, hash, recorded FROM audit_events ORDER BY seq DESC LIMIT 1");
-        Ok(head.fetch_optional(connection).await?)
+        Ok(head.fetch_optional(self.connection()?).await?)
+    }
+
+    /// Each statement sees what was committed before it began: the head is read once the lock is held.
+    async fn begin_transaction(&mut self) -> Result<(), StoreError> {
+        sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .execute(self.connection()?)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives up what was begun, and keeps the connection.
+    pub(super) async fn roll_back(&mut self) -> Result<(), StoreError> {
+        sqlx::query("ROLLBACK").execute(self.connection()?).await?;
+        Ok(())
+    }
+
+    /// Remembers that the lock was not to be had, and says who has it.
+    async fn avoid_lock(&mut self) -> Result<(), StoreError> {
+        let first = self.avoided.replace(Instant::now()).is_none();
+        if first {
+            let holders: Vec<i32> = sqlx::query_scalar(HOLDERS)
+                .bind(LOCK)
+                .fetch_all(self.connection()?)
+                .await?;
+            tracing::warn!(
+                ?holders,
+                "the lock that lets hosts append in turn was not to be had: another session of Postgres holds it; events \
+                 are written without it"
+            );
+        }
+        Ok(())
     }
 
     pub(super) async fn known(&mut self, ids: &[Uuid]) -> Result<Vec<KnownRow>, StoreError> {
@@ -148,25 +202,32 @@ impl Postgres {
         }
         let insert = "INSERT INTO audit_events (seq, id, payload, hash) \
                       SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::bytea[])";
-        sqlx::query(insert)
+        let inserted = sqlx::query(insert)
             .bind(seqs)
             .bind(ids)
             .bind(payloads)
             .bind(hashes)
             .execute(self.connection()?)
-            .await?;
-        Ok(())
+            .await;
+        let rows = inserted.map_err(|error| {
+            if has_code(&error, &COLLISIONS) {
+                StoreError::Collided
+            } else {
+                error.into()
+            }
+        })?;
+        super::all_taken(rows.rows_affected(), count)
     }
 
     pub(super) async fn insert_manifest(
         &mut self,
         event: &Event,
         signature: &ManifestSignature,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let insert = "INSERT INTO manifest_signatures \
              (id, manifest_hash, signature, signer_id, signed_at, subject, request_id) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
-        sqlx::query(insert)
+        let done = sqlx::query(insert)
             .bind(event.id)
             .bind(signature.manifest_hash.0.to_vec())
             .bind(signature.signature.to_vec())
@@ -176,18 +237,23 @@ impl Postgres {
             .bind(event.request_id.clone())
             .execute(self.connection()?)
             .await?;
-        Ok(())
+        Ok(done.rows_affected())
     }
 
-    pub(super) async fn insert_checkpoint(&mut self, size: i64, note: &str) -> Result<(), StoreError> {
-        sqlx::query(
+    pub(super) async fn insert_checkpoint(&mut self, size: i64, note: &str) -> Result<u64, StoreError> {
+        let done = sqlx::query(
             "INSERT INTO audit_checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING",
         )
         .bind(size)
         .bind(note)
         .execute(self.connection()?)
         .await?;
-        Ok(())
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
+        let there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = $1)");
+        Ok(there.bind(size).fetch_one(self.connection()?).await?)
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
@@ -221,4 +287,9 @@ impl Postgres {
         let none = || StoreError::Sql(sqlx::Error::WorkerCrashed);
         self.connection.as_mut().ok_or_else(none)
     }
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| codes.contains(&code.as_ref()))
 }

@@ -143,6 +143,7 @@ impl Sqlite {
 
     pub(super) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         let connection = self.connection()?;
+        let (count, mut taken) = (entries.len(), 0);
         let mut entries = entries.into_iter();
         for (rows, sql) in &*INSERT {
             while entries.len() >= *rows {
@@ -154,21 +155,21 @@ impl Sqlite {
                         .bind(entry.payload)
                         .bind(entry.hash.0.to_vec());
                 }
-                query.execute(&mut *connection).await?;
+                taken += query.execute(&mut *connection).await?.rows_affected();
             }
         }
-        Ok(())
+        super::all_taken(taken, count)
     }
 
     pub(super) async fn insert_manifest(
         &mut self,
         event: &Event,
         signature: &ManifestSignature,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let insert = "INSERT INTO manifest_signatures \
              (id, manifest_hash, signature, signer_id, signed_at, subject, request_id) \
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
-        sqlx::query(insert)
+        let done = sqlx::query(insert)
             .bind(event.id)
             .bind(signature.manifest_hash.0.to_vec())
             .bind(signature.signature.to_vec())
@@ -178,16 +179,22 @@ impl Sqlite {
             .bind(event.request_id.clone())
             .execute(self.connection()?)
             .await?;
-        Ok(())
+        Ok(done.rows_affected())
     }
 
-    pub(super) async fn insert_checkpoint(&mut self, size: i64, note: &str) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO audit_checkpoints (size, note) VALUES (?, ?) ON CONFLICT (size) DO NOTHING")
+    pub(super) async fn insert_checkpoint(&mut self, size: i64, note: &str) -> Result<u64, StoreError> {
+        let insert = "INSERT INTO audit_checkpoints (size, note) VALUES (?, ?) ON CONFLICT (size) DO NOTHING";
+        let done = sqlx::query(insert)
             .bind(size)
             .bind(note.to_owned())
             .execute(self.connection()?)
             .await?;
-        Ok(())
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
+        let there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = ?)");
+        Ok(there.bind(size).fetch_one(self.connection()?).await?)
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
