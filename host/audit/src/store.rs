@@ -15,6 +15,7 @@ use crate::{
     Time,
 };
 
+use files::Traces;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -65,12 +66,20 @@ impl Backend {
         }
     }
 
-    /// An error if somebody changed the store's files since the last commit. Waits for nothing.
-    pub(crate) fn is_intact(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.is_intact(),
+    /// An error if somebody changed the store's files since the last commit, or if that may be so and the last event is
+    /// not there any more.
+    pub(crate) async fn is_intact(&mut self, last: Head) -> Result<(), StoreError> {
+        let Self::Sqlite(store) = self else {
             // Its server looks after its files.
-            Self::Postgres(_) => Ok(()),
+            return Ok(());
+        };
+        match store.is_intact()? {
+            Traces::None => Ok(()),
+            Traces::Faint => {
+                tracing::debug!("the audit store's files were touched: they are read anew");
+                store.reconnect().await?;
+                self.holds(last.size, last.hash).await
+            }
         }
     }
 

@@ -127,7 +127,9 @@ impl Writer {
     /// Sees whether the store is still what it was left as: who cut it while nothing is written would be noticed by the
     /// next event only.
     async fn look(&mut self) {
-        if let Err(error) = self.backend.is_intact() {
+        let last = *self.shared.head.borrow();
+        let intact = timeout(COMMIT_LIMIT, self.backend.is_intact(last)).await;
+        if let Err(error) = intact.unwrap_or(Err(StoreError::Slow(COMMIT_LIMIT.as_secs()))) {
             let now = self.clock.now();
             self.failed(&error, now).await;
         }
@@ -207,6 +209,7 @@ impl Writer {
         if self.backend.connect().await? {
             self.backend.holds(last.size, last.hash).await?;
         }
+        self.backend.is_intact(last).await?;
         let head = self.backend.begin().await?;
         if head.size < last.size || (head.size == last.size && head.hash != last.hash) {
             return Err(StoreError::Cut(last.size));

@@ -9,11 +9,14 @@
 
 mod support;
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, FileTimes, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::time::Duration;
 
 use postern_audit::{AppendError, Event, Log, Metrics, Notes, OpenError};
+use sqlx::{Connection as _, SqliteConnection};
 use support::{Signer, chain, event, open, sqlite, until};
 
 fn cut(path: &Path, to: impl Fn(u64) -> u64) {
@@ -74,9 +77,9 @@ async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
         }
         assert!(!outside.exists(), "{name}: none is due");
         cut(&directory.path().join("audit.db-wal"), length);
-        until(name, || outside.exists()).await;
-        let text = fs::read_to_string(&outside).unwrap();
-        let note = Notes::of(&text).next().unwrap().unwrap();
+        let note = || Notes::of(&fs::read_to_string(&outside).ok()?).next()?.ok();
+        until(name, || note().is_some()).await;
+        let note = note().unwrap();
         assert_eq!(note.checkpoint.size, 40, "{name}");
         log.close_within(Duration::from_secs(1)).await;
         let again = Log::open(settings(), Signer::new(), Metrics::default()).await;
@@ -112,17 +115,73 @@ async fn who_only_touches_the_file_stops_nothing_for_long() {
     let log = open(sqlite(&path)).await;
     log.append(event("/before")).await.unwrap();
     let wal = directory.path().join("audit.db-wal");
-    let mode = fs::metadata(&wal).unwrap().permissions();
-    fs::set_permissions(&wal, mode).unwrap();
+    // As SQLite does when root reads the database: the file gets the owner that it has.
+    let touch = async || {
+        let before = fs::metadata(&wal).unwrap();
+        while fs::metadata(&wal).unwrap().ctime_nsec() == before.ctime_nsec() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            chown(&wal, Some(before.uid()), Some(before.gid())).unwrap();
+        }
+        assert_eq!(fs::metadata(&wal).unwrap().mtime_nsec(), before.mtime_nsec());
+    };
+    // Somebody reads meanwhile, and holds on to what was there when it began.
+    let mut reader = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM audit_events")
+        .execute(&mut reader)
+        .await
+        .unwrap();
+    touch().await;
     log.append(event("/after")).await.unwrap();
+    // Also while nothing is written.
+    touch().await;
+    for _ in 0..150 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(log.state().problem, None);
+    }
+    reader.close().await.unwrap();
+    touch().await;
+    log.append(event("/last")).await.unwrap();
+    assert_eq!(log.state().problem, None);
     log.close().await;
     let rows = chain(&path).await;
-    let paths: Vec<_> = rows
-        .iter()
-        .map(|row| row.text("path"))
-        .filter(|path| !path.is_empty())
-        .collect();
-    assert_eq!(paths, ["/before", "/after"]);
+    let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
+    assert_eq!(paths, ["/before", "/after", "/last"], "and no event of a failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_over_is_noticed_though_the_time_was_set_back() {
+    for idle in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.db");
+        let mut settings = sqlite(&path);
+        settings.deadline = Duration::from_millis(300);
+        let log = open(settings).await;
+        for number in 0..40 {
+            log.append(event(format!("/{number}"))).await.unwrap();
+        }
+        let mut wal = OpenOptions::new()
+            .write(true)
+            .open(directory.path().join("audit.db-wal"))
+            .unwrap();
+        let before = wal.metadata().unwrap();
+        wal.write_all(&vec![0; usize::try_from(before.len()).unwrap()])
+            .unwrap();
+        let times = FileTimes::new()
+            .set_accessed(before.accessed().unwrap())
+            .set_modified(before.modified().unwrap());
+        wal.set_times(times).unwrap();
+        if idle {
+            until("noticed", || log.state().problem.is_some()).await;
+        }
+        for _ in 0..3 {
+            let refused = log.append(event("/behind the gap")).await.unwrap_err();
+            assert_eq!(refused.code(), "audit_unavailable", "{refused}");
+        }
+        assert!(log.state().problem.is_some());
+        drop(log);
+    }
 }
 
 fn under(id: &Event, path: &str) -> Event {

@@ -31,11 +31,25 @@ struct Identity {
     inode: u64,
 }
 
-/// Changes whenever somebody writes to a file or cuts it short. The time is the one that nobody can set.
+/// Changes whenever somebody writes to a file or cuts it short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Content {
     length: u64,
+    /// The owner of a file can set this time to any.
+    modified: (i64, i64),
+    /// This one nobody can set. It also changes with the file's owner, mode and names, which SQLite itself sets anew
+    /// whenever root reads the database.
     changed: (i64, i64),
+}
+
+/// What files are like that somebody may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traces {
+    /// As they were left.
+    None,
+    /// Of the same length and written to at the same time as far as can be said, but not untouched: either nothing is
+    /// wrong, or somebody set the time back after writing.
+    Faint,
 }
 
 /// May be written to by the group or by all.
@@ -95,21 +109,25 @@ impl Files {
     /// An error if somebody changed the database or its write-ahead log since [`Self::leave`]. Only this process writes to
     /// them, and only in a commit, so whoever did cut them short or wrote over them; SQLite would go on behind the gap and
     /// report each commit as durable.
-    pub(super) fn untouched(&mut self) -> Result<(), StoreError> {
+    pub(super) fn untouched(&mut self) -> Result<Traces, StoreError> {
         self.still_there()?;
         let Some(left) = self.left else {
-            return Ok(());
+            return Ok(Traces::None);
         };
         let now = self.content();
+        if left == now {
+            return Ok(Traces::None);
+        }
+        let written = |content: Option<Content>| content.map(|content| (content.length, content.modified));
         for (place, path) in [self.path.clone(), beside(&self.path, "-wal")]
             .into_iter()
             .enumerate()
         {
-            if left.get(place) != now.get(place) {
+            if left.get(place).copied().map(written) != now.get(place).copied().map(written) {
                 return Err(StoreError::Touched(path));
             }
         }
-        Ok(())
+        Ok(Traces::Faint)
     }
 
     /// Remembers what the files are like, after a commit.
@@ -144,6 +162,7 @@ impl Content {
     fn of(found: &fs::Metadata) -> Self {
         Self {
             length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
         }
     }

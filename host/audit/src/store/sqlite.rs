@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _,
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::files::Files;
+use super::files::{Files, Traces};
 use super::{HeadRow, KnownRow};
 use crate::{Entry, Event, ManifestSignature, OpenError, StoreError};
 
@@ -82,6 +82,29 @@ impl Sqlite {
         if self.connection.is_some() {
             return Ok(false);
         }
+        self.open_connection().await?;
+        // After a failed sync the system may hold pages as written that are not, and SQLite reads them back as
+        // committed. Carrying them over writes them anew, so that what is built on them stands.
+        let carried = match self.carry_over().await {
+            Ok(true) => self.files.leave(),
+            Ok(false) => Err(StoreError::Held),
+            Err(error) => Err(error),
+        };
+        if carried.is_err() {
+            self.disconnect().await;
+        }
+        carried.map(|()| true)
+    }
+
+    /// Connects anew though nothing failed, so that SQLite reads the files anew. What was written stands, so a reader may
+    /// hold the write-ahead log meanwhile.
+    pub(super) async fn reconnect(&mut self) -> Result<(), StoreError> {
+        self.disconnect().await;
+        self.open_connection().await?;
+        self.files.leave()
+    }
+
+    async fn open_connection(&mut self) -> Result<(), StoreError> {
         self.files.still_there()?;
         let options = SqliteConnectOptions::new()
             .filename(self.files.path())
@@ -91,18 +114,16 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", CARRY_OVER)
             .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        // After a failed sync the system may hold pages as written that are not, and SQLite reads them back as
-        // committed. Carrying them over writes them anew, so that what is built on them stands.
+        self.connection = Some(SqliteConnection::connect_with(&options).await?);
+        Ok(())
+    }
+
+    /// Carries the write-ahead log over into the database; whether all of it was.
+    async fn carry_over(&mut self) -> Result<bool, StoreError> {
         let (busy, pages, carried): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
-            .fetch_one(&mut connection)
+            .fetch_one(self.connection()?)
             .await?;
-        if busy != 0 || pages != carried {
-            return Err(StoreError::Held);
-        }
-        self.connection = Some(connection);
-        self.files.leave()?;
-        Ok(true)
+        Ok(busy == 0 && pages == carried)
     }
 
     pub(super) async fn disconnect(&mut self) {
@@ -115,7 +136,6 @@ impl Sqlite {
     }
 
     pub(super) async fn begin(&mut self) -> Result<Option<HeadRow>, StoreError> {
-        self.files.untouched()?;
         let connection = self.connection()?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let head = sqlx::query_as("SELECT seq, hash, recorded FROM audit_events ORDER BY seq DESC LIMIT 1");
@@ -203,10 +223,10 @@ impl Sqlite {
     }
 
     /// An error if the files were changed since the last commit.
-    pub(super) fn is_intact(&mut self) -> Result<(), StoreError> {
+    pub(super) fn is_intact(&mut self) -> Result<Traces, StoreError> {
         match self.connection {
             Some(_) => self.files.untouched(),
-            None => self.files.still_there(),
+            None => self.files.still_there().map(|()| Traces::None),
         }
     }
 
