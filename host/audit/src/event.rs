@@ -1,10 +1,11 @@
 //! What happened: the content of the log.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::Time;
 
@@ -172,8 +173,11 @@ pub enum Invalid {
     #[error("detail is nested more than {} deep", Event::DEEPEST)]
     Deep,
     /// RFC 8785 writes numbers as doubles: this one would not be what it was. It can stand as a text.
-    #[error("detail holds a whole number beyond 2^53, which the canonical form cannot write")]
-    Number,
+    #[error("{field} holds a whole number beyond 2^53, which the canonical form cannot write")]
+    Number {
+        /// Where it stands.
+        field: &'static str,
+    },
 }
 
 impl Event {
@@ -193,7 +197,7 @@ impl Event {
             detail: BTreeMap::new(),
             gateway: None,
             // Version 7 begins with the time: an index of them grows at its end.
-            id: Uuid::now_v7(),
+            id: name(SystemTime::now()),
             kind,
             latency_us: None,
             method: None,
@@ -237,7 +241,7 @@ impl Event {
             whole(field, text)?;
         }
         if self.latency_us.is_some_and(|us| us > EXACT) {
-            return Err(Invalid::Number);
+            return Err(Invalid::Number { field: "latency_us" });
         }
         let mut left = Self::LONGEST_DETAIL;
         for (name, value) in &self.detail {
@@ -247,6 +251,16 @@ impl Event {
         }
         Ok(())
     }
+}
+
+/// A new id. `Uuid::now_v7` panics while the clock stands before 1970; here, that counts as 1970.
+fn name(now: SystemTime) -> Uuid {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(
+        NoContext,
+        since.as_secs(),
+        since.subsec_nanos(),
+    ))
 }
 
 /// The largest number up to which a double tells all whole numbers apart.
@@ -276,7 +290,7 @@ fn check_value(value: &Value, deeper: usize, left: &mut usize) -> Result<(), Inv
         Value::Number(number) => {
             let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
             if whole.is_some_and(|n| n > EXACT) {
-                return Err(Invalid::Number);
+                return Err(Invalid::Number { field: "detail" });
             }
             take(left, 20)
         }
@@ -303,6 +317,9 @@ fn check_value(value: &Value, deeper: usize, left: &mut usize) -> Result<(), Inv
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use super::*;
     use serde_json::json;
 
@@ -316,6 +333,11 @@ mod tests {
     fn what_a_store_cannot_take_is_refused() {
         let text = |text: &str| Event {
             path: Some(text.into()),
+            ..Event::new(Kind::Request, Time::EPOCH)
+        };
+        let number = |field| Err(Invalid::Number { field });
+        let late = Event {
+            latency_us: Some(9_007_199_254_740_993),
             ..Event::new(Kind::Request, Time::EPOCH)
         };
         let deep = (0..20).fold(json!(1), |inner, _| json!([inner]));
@@ -339,12 +361,30 @@ mod tests {
             (with(json!({"a": [1, 2.5, null, true, "b"]})), Ok(())),
             (with(deep), Err(Invalid::Deep)),
             (with(json!(9_007_199_254_740_992_u64)), Ok(())),
-            (with(json!(9_007_199_254_740_993_u64)), Err(Invalid::Number)),
-            (with(json!(-9_007_199_254_740_993_i64)), Err(Invalid::Number)),
+            (with(json!(9_007_199_254_740_993_u64)), number("detail")),
+            (with(json!(-9_007_199_254_740_993_i64)), number("detail")),
+            (late, number("latency_us")),
             (with(json!("a".repeat(Event::LONGEST_DETAIL))), Err(long.clone())),
             (with(json!(vec![0; 1000])), Err(long)),
         ] {
             assert_eq!(event.check(), expected, "{event:?}");
         }
+    }
+
+    #[test]
+    fn an_event_has_an_id_whatever_the_clock_says() {
+        let years = |n: u64| Duration::from_secs(n * 31_557_600);
+        let ids: BTreeSet<Uuid> = [
+            UNIX_EPOCH - Duration::from_secs(1),
+            UNIX_EPOCH - years(60),
+            UNIX_EPOCH,
+            SystemTime::now(),
+            UNIX_EPOCH + years(9000),
+        ]
+        .into_iter()
+        .map(name)
+        .collect();
+        assert_eq!(ids.len(), 5);
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
     }
 }

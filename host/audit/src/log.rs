@@ -23,6 +23,8 @@ use crate::{
 
 /// How long opening a store may take, migrations included.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
+/// How long the writer may take to be gone once it is aborted.
+const ABORT_LIMIT: Duration = Duration::from_millis(100);
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -248,6 +250,7 @@ impl Log {
     #[must_use]
     pub fn state(&self) -> State {
         let now = self.clock.now();
+        self.see_tasks(now);
         let checkpoint = self.shared.checkpoint();
         State {
             problem: self.shared.problem(self.deadline, now),
@@ -262,6 +265,23 @@ impl Log {
         }
     }
 
+    /// Sees whether the tasks still run. Unless the log is closed, they end by a panic only.
+    fn see_tasks(&self, now: Time) {
+        if self.shared.closing() {
+            return;
+        }
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Tasks { writer, checkpointer }) = &*tasks else {
+            return;
+        };
+        if writer.is_finished() {
+            self.shared.writer_died(now);
+        }
+        if checkpointer.is_finished() {
+            self.shared.checkpointer_died();
+        }
+    }
+
     /// [`Log::close_within`] half a minute.
     pub async fn close(self) -> usize {
         self.close_within(CLOSE_LIMIT).await
@@ -273,13 +293,17 @@ impl Log {
         let began = Instant::now();
         self.shared.closing.store(true, Ordering::Release);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Tasks { writer, checkpointer }) = tasks else {
+        let Some(Tasks {
+            mut writer,
+            checkpointer,
+        }) = tasks
+        else {
             return 0;
         };
         let lost = self.drained(began + limit / 2).await;
         // The maker of checkpoints asks the writer to store the last one, so the writer is the last to end.
         self.shared.closes.notify_one();
-        let (making, writing) = (checkpointer.abort_handle(), writer.abort_handle());
+        let making = checkpointer.abort_handle();
         let left = |part: Duration| part.saturating_sub(began.elapsed());
         if timeout(left(limit / 4 * 3), checkpointer).await.is_err() {
             tracing::warn!(
@@ -289,9 +313,11 @@ impl Log {
         }
         self.shared.finished.store(true, Ordering::Release);
         self.shared.wake.notify_one();
-        if timeout(left(limit), writer).await.is_err() {
+        if timeout(left(limit), &mut writer).await.is_err() {
             tracing::error!("the audit log's store does not answer: it is left as it is");
-            writing.abort();
+            writer.abort();
+            // Its locks are free once it is gone.
+            let _ = timeout(ABORT_LIMIT, writer).await;
         }
         lost
     }

@@ -77,6 +77,8 @@ pub struct Problem {
 #[derive(Debug, Default)]
 struct Health {
     problem: Option<(Problem, Instant)>,
+    /// The writer is no more.
+    died: bool,
     /// When the commit that is under way began.
     committing: Option<Instant>,
     checkpoint: Option<Checkpoint>,
@@ -196,6 +198,13 @@ impl Shared {
         self.health().checkpoint_fault = Some(format!("no checkpoint: {stage}: {reason}"));
     }
 
+    /// The maker of checkpoints has ended though nobody closed the log.
+    pub(crate) fn checkpointer_died(&self) {
+        let fault =
+            "no checkpoint: what makes them has died, which is a fault of this program: restart the host";
+        self.health().checkpoint_fault = Some(fault.into());
+    }
+
     pub(crate) fn checkpoint_fault(&self) -> Option<String> {
         self.health().checkpoint_fault.clone()
     }
@@ -261,6 +270,22 @@ impl Shared {
             reason: format!("a commit has taken more than {} ms", deadline.as_millis()),
             since: Time::from_micros(now.micros().saturating_sub(micros(hanging))),
         })
+    }
+
+    /// The writer has ended though nobody closed the log: nothing is written any more.
+    pub(crate) fn writer_died(&self, now: Time) {
+        let mut health = self.health();
+        if !health.died {
+            health.died = true;
+            health.committing = None;
+            let problem = Problem {
+                reason: "the audit log's writer has died, which is a fault of this program: restart the host"
+                    .into(),
+                since: now,
+            };
+            health.problem = Some((problem, Instant::now()));
+            self.metrics.healthy.set(0);
+        }
     }
 
     /// Whether the store has failed for longer than this.

@@ -698,3 +698,31 @@ async fn a_checkpoint_that_the_database_drops_was_not_made() {
     log.close_within(Duration::from_secs(1)).await;
     assert!(!outside.exists(), "the store does not have it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_died_is_a_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = Arc::clone(&broken);
+    let clock = Clock::new(move || {
+        assert!(
+            !breaks.swap(false, Ordering::AcqRel),
+            "the writer's panic of this test"
+        );
+        Time::from_micros(1_800_000_000_000_000)
+    });
+    let settings = sqlite(&directory.path().join("audit.db"));
+    let log = Log::open_with_clock(settings, Signer::new(), Metrics::default(), clock)
+        .await
+        .unwrap();
+    log.append(event("/before")).await.unwrap();
+    assert_eq!(log.state().problem, None);
+    broken.store(true, Ordering::Release);
+    let refused = log.append(event("/dies")).await.unwrap_err();
+    assert_eq!(refused.code(), "audit_unavailable");
+    until("the problem", || log.state().problem.is_some()).await;
+    let problem = log.state().problem.unwrap();
+    assert!(problem.reason.contains("has died"), "{problem:?}");
+    assert_eq!(log.state().problem, Some(problem), "since then");
+    log.close_within(Duration::from_secs(1)).await;
+}
