@@ -210,6 +210,9 @@ def databases():
         "UPDATE audit_events SET hash = randomblob(32) WHERE seq = 9",
         "UPDATE audit_events SET seq = 1000 WHERE seq = 9",
         "UPDATE audit_events SET seq = seq + 1000; UPDATE audit_events SET seq = seq - 999",
+        "CREATE TABLE anew AS SELECT seq, id, payload, hash FROM audit_events; DROP TABLE audit_events; "
+        "ALTER TABLE anew RENAME TO audit_events; "
+        "INSERT INTO audit_events VALUES (NULL, randomblob(16), '{}', randomblob(32))",
         "UPDATE audit_checkpoints SET size = 29 WHERE size = 30",
         "UPDATE audit_checkpoints SET note = replace(note, 'kernel', 'kermel') WHERE size = 30",
         "UPDATE audit_checkpoints SET note = (SELECT note FROM audit_checkpoints WHERE size > 30) WHERE size = 30",

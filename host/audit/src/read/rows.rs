@@ -108,13 +108,14 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The statement; `json` is how the store calls the payload as JSON.
-    pub(super) fn sql<DB: Database>(&self, json: &str) -> QueryBuilder<DB>
+    /// The statement; `json` is how the store calls the payload as JSON, `placed` what is so of rows that have a place.
+    pub(super) fn sql<DB: Database>(&self, json: &str, placed: &str) -> QueryBuilder<DB>
     where
         String: for<'q> Encode<'q, DB> + Type<DB>,
         i64: for<'q> Encode<'q, DB> + Type<DB>,
     {
-        let mut sql = QueryBuilder::new("SELECT seq, id, payload, hash FROM audit_events WHERE seq >= ");
+        let mut sql = QueryBuilder::new("SELECT seq, id, payload, hash FROM audit_events WHERE ");
+        sql.push(format!("{placed} AND seq >= "));
         sql.push_bind(place(self.from.unwrap_or(0)));
         sql.push(" AND seq <= ")
             .push_bind(place(self.to.unwrap_or(u64::MAX)));

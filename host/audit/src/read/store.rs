@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr as _, SqlStr, SqlitePool};
 
 use super::rows::{self, Selection};
 use super::sqlite::{self, Evidence};
@@ -23,8 +23,10 @@ const BEYOND: i64 = 100;
 
 const EVENTS: &str =
     "SELECT seq, id, payload, hash FROM audit_events WHERE seq BETWEEN $1 AND $2 ORDER BY seq";
-const LAST: &str = "SELECT seq, id, payload, hash FROM audit_events ORDER BY seq DESC LIMIT $1";
-const EXTENT: &str = "SELECT min(seq), max(seq) FROM audit_events";
+/// What is so of rows that have a place. A table that was made anew without its constraints may have others; of Postgres's,
+/// a column has one type.
+const OF_SQLITE: &str = "typeof(seq) = 'integer'";
+const OF_POSTGRES: &str = "seq IS NOT NULL";
 const NOTES: &str =
     "SELECT size, note FROM audit_checkpoints WHERE size BETWEEN $1 AND $2 ORDER BY size LIMIT $3";
 const LAST_NOTE: &str = "SELECT size, note FROM audit_checkpoints ORDER BY size DESC LIMIT 1";
@@ -43,6 +45,18 @@ pub struct Reader {
 enum Store {
     Sqlite(SqlitePool),
     Postgres(PgPool),
+}
+
+impl Store {
+    /// A statement about the rows of `audit_events` that have a place.
+    fn placed(&self, before: &str, after: &str) -> SqlStr {
+        let placed = match self {
+            Self::Sqlite(_) => OF_SQLITE,
+            Self::Postgres(_) => OF_POSTGRES,
+        };
+        // Nothing in it is another's.
+        AssertSqlSafe(format!("{before} ({placed}){after}")).into_sql_str()
+    }
 }
 
 /// Does the same with either store.
@@ -120,12 +134,24 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read.
     pub async fn extent(&self) -> Result<Option<Extent>, ReadError> {
+        let extent = self
+            .store
+            .placed("SELECT min(seq), max(seq) FROM audit_events WHERE", "");
         let (first, last): (Option<i64>, Option<i64>) =
-            with!(self, pool => sqlx::query_as(EXTENT).fetch_one(pool).await?);
+            with!(self, pool => sqlx::query_as(extent).fetch_one(pool).await?);
         Ok(first.zip(last).map(|(first, last)| Extent {
             first,
             last: u64::try_from(last).unwrap_or(0),
         }))
+    }
+
+    /// How many rows of `audit_events` have no place, because their number is none.
+    pub(crate) async fn rows_without_place(&self) -> Result<u64, ReadError> {
+        let extra = self
+            .store
+            .placed("SELECT count(*) FROM audit_events WHERE NOT", "");
+        let rows: i64 = with!(self, pool => sqlx::query_scalar(extra).fetch_one(pool).await?);
+        Ok(u64::try_from(rows).unwrap_or(0))
     }
 
     /// Verifies the events of a stretch.
@@ -169,20 +195,15 @@ impl Reader {
     /// # Errors
     /// If the store cannot be read, or one of them cannot.
     pub async fn last(&self, number: u32) -> Result<Vec<Found>, ReadError> {
+        let last = self.store.placed(
+            "SELECT seq, id, payload, hash FROM audit_events WHERE",
+            " ORDER BY seq DESC LIMIT $1",
+        );
+        let number = i64::from(number);
         let mut last = match &self.store {
-            Store::Sqlite(pool) => {
-                found(
-                    sqlx::query(LAST).bind(i64::from(number)).fetch(pool),
-                    rows::of_sqlite,
-                )
-                .await?
-            }
+            Store::Sqlite(pool) => found(sqlx::query(last).bind(number).fetch(pool), rows::of_sqlite).await?,
             Store::Postgres(pool) => {
-                found(
-                    sqlx::query(LAST).bind(i64::from(number)).fetch(pool),
-                    rows::of_postgres,
-                )
-                .await?
+                found(sqlx::query(last).bind(number).fetch(pool), rows::of_postgres).await?
             }
         };
         last.reverse();
@@ -196,11 +217,11 @@ impl Reader {
     pub async fn select(&self, selection: &Selection) -> Result<Vec<Found>, ReadError> {
         let mut selected = match &self.store {
             Store::Sqlite(pool) => {
-                let mut query = selection.sql("payload");
+                let mut query = selection.sql("payload", OF_SQLITE);
                 found(query.build().fetch(pool), rows::of_sqlite).await?
             }
             Store::Postgres(pool) => {
-                let mut query = selection.sql("payload::jsonb");
+                let mut query = selection.sql("payload::jsonb", OF_POSTGRES);
                 found(query.build().fetch(pool), rows::of_postgres).await?
             }
         };

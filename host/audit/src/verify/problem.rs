@@ -14,6 +14,8 @@ pub enum Code {
     EventMissing,
     /// An event stands where another belongs.
     EventOutOfOrder,
+    /// There are rows that have no place: their number is none.
+    EventExtra,
     /// Two events have one id.
     EventDuplicate,
     /// A payload is not what was hashed.
@@ -81,6 +83,7 @@ impl Code {
         match self {
             Self::EventMissing => "event_missing",
             Self::EventOutOfOrder => "event_out_of_order",
+            Self::EventExtra => "event_extra",
             Self::EventDuplicate => "event_duplicate",
             Self::PayloadChanged => "payload_changed",
             Self::PayloadMalformed => "payload_malformed",
@@ -145,6 +148,19 @@ impl Problem {
             format!("events {from} to {to} are missing")
         };
         Self::at(from, Code::EventMissing, detail)
+    }
+
+    /// Rows that stand nowhere in the log.
+    pub(crate) fn extra(rows: u64) -> Self {
+        let detail = format!(
+            "{rows} of the rows of audit_events have a `seq` that is no whole number: the table was made anew without its \
+             constraints, and they were put into it"
+        );
+        Self {
+            seq: None,
+            code: Code::EventExtra,
+            detail,
+        }
     }
 
     pub(crate) fn unlinked(seq: u64, prev_hash: Hash, before: Hash) -> Self {

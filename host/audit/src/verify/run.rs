@@ -44,6 +44,10 @@ pub async fn verify(
         let detail = format!("an event stands in the place {}: the first is 1", extent.first);
         verifier.problem(Problem::at(1, Code::EventOutOfOrder, detail));
     }
+    let extra = reader.rows_without_place().await?;
+    if extra > 0 {
+        verifier.problem(Problem::extra(extra));
+    }
     let firsts = (1..=total).step_by(usize::try_from(STRETCH).unwrap_or(usize::MAX));
     let mut stretches = stream::iter(firsts)
         .map(|first| {

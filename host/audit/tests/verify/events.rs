@@ -1,8 +1,10 @@
 //! Tampering with events.
 
+use postern_audit::read::Selection;
 use postern_audit::verify::{Against, Code};
 use postern_audit::{Event, Hash, Kind};
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::support::{Log, Row, at, found, signed};
@@ -354,4 +356,48 @@ fn what_the_log_says_of_itself_is_told() {
         .collect();
     assert_eq!(remarks, [(4, Kind::Lost, Some(17)), (5, Kind::Clock, None)]);
     assert!(report.is_whole(), "{report:?}");
+}
+
+/// A table that was made anew without its constraints can have rows that stand nowhere.
+#[test]
+fn rows_without_a_place_are_counted_and_are_no_events() {
+    let stored = Log::new(30).store();
+    let url = format!("sqlite://{}", stored.path.display());
+    let put = |sql: String| {
+        stored.runtime.block_on(async {
+            let mut store = SqliteConnection::connect(&url).await.unwrap();
+            store.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+            store.close().await.unwrap();
+        });
+    };
+    put(
+        "CREATE TABLE anew AS SELECT seq, id, payload, hash FROM audit_events; DROP TABLE audit_events; \
+         ALTER TABLE anew RENAME TO audit_events"
+            .into(),
+    );
+    assert_eq!(found(&stored.verify(signed())), None);
+    for seq in ["NULL", "'thirty-one'", "1e300", "x'00'"] {
+        put(format!(
+            "DELETE FROM audit_events WHERE typeof(seq) <> 'integer'; \
+             INSERT INTO audit_events VALUES ({seq}, randomblob(16), '{{}}', randomblob(32))"
+        ));
+        let report = stored.verify(signed());
+        assert_eq!(found(&report), Some((0, Code::EventExtra)), "{seq}: {report:?}");
+        assert_eq!(report.size, 30, "{seq}");
+        let reader = stored.reader();
+        let (head, last, selected) = stored.runtime.block_on(async {
+            let all = Selection {
+                limit: 100,
+                ..Selection::default()
+            };
+            (
+                reader.head().await.unwrap(),
+                reader.last(2).await.unwrap(),
+                reader.select(&all).await.unwrap(),
+            )
+        });
+        assert_eq!(head.size, 30, "{seq}");
+        let last: Vec<_> = last.iter().map(|found| found.entry.seq).collect();
+        assert_eq!((last, selected.len()), (vec![29, 30], 30), "{seq}");
+    }
 }

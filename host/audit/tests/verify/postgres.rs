@@ -87,6 +87,13 @@ fn a_log_in_postgres_is_read_and_verified() {
                 Code::EventOutOfOrder,
             ),
             (
+                "ALTER TABLE audit_events DROP CONSTRAINT audit_events_pkey; \
+                 ALTER TABLE audit_events ALTER COLUMN seq DROP NOT NULL; \
+                 INSERT INTO audit_events (id, payload, hash) SELECT gen_random_uuid(), '{}', sha256('')",
+                0,
+                Code::EventExtra,
+            ),
+            (
                 "UPDATE audit_events SET id = gen_random_uuid() WHERE seq = 7",
                 7,
                 Code::IdDiffers,
