@@ -239,7 +239,8 @@ impl Backend {
                 found: head.size,
             });
         }
-        let some: Vec<_> = checkpoints.iter().filter(|(size, _)| *size > 0).collect();
+        // The one that says the most first.
+        let some: Vec<_> = checkpoints.iter().rev().filter(|(size, _)| *size > 0).collect();
         for chunk in some.chunks(COMPARED) {
             let seqs: Result<Vec<_>, _> = chunk.iter().map(|(size, _)| number(*size)).collect();
             let rows = match self {
