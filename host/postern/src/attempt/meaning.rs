@@ -6,7 +6,9 @@ use postern_gate::Reason;
 pub(super) fn check(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
-        R::NoRule | R::MethodAmbiguous | R::PathAmbiguous | R::HostAmbiguous | R::ConnectionAmbiguous => "rule",
+        R::NoRule | R::MethodAmbiguous | R::PathAmbiguous | R::HostAmbiguous | R::ConnectionAmbiguous => {
+            "rule"
+        }
         R::RoleMissing | R::ClaimMismatch => "authorized",
         R::LimitExceeded | R::LimitUnavailable => "limit",
         R::PolicyDenied | R::PolicyFailed | R::PolicyUnavailable => "policy",

@@ -298,7 +298,7 @@ default: allow
         };
         let (past, coming) = (key("1", "2026-01-01T00:00:00Z"), key("2", "2026-01-01T00:00:01Z"));
         let loaded = loaded(&format!(
-            "api_keys: {{none: {{keys: []}}, some: {{keys: [{coming}, {past}]}}}}\n\
+            "api_keys: {{none: {{keys: []}}, some: {{header: x-other, keys: [{coming}, {past}]}}}}\n\
              rules: [{{name: all, authenticate: {{any: [api_keys/none, api_keys/some]}}}}]"
         ));
         assert_eq!(
