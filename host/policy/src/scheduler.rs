@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+/// A turn of a module that computes: about what an epoch lets it have.
+const LONG: Duration = Duration::from_micros(500);
+
 /// Hands out turns.
 #[derive(Debug)]
 pub(crate) struct Scheduler(Mutex<State>);
@@ -205,7 +208,13 @@ impl Turns<'_> {
             began: Instant::now(),
         };
         let polled = work.poll(cx);
+        let took = turn.began.elapsed();
         drop(turn);
+        if took >= LONG {
+            // Threads that became runnable meanwhile, to receive a request or to poll whoever has the next turn, would else
+            // wait for the end of this one's time slice: some milliseconds.
+            std::thread::yield_now();
+        }
         polled
     }
 }
