@@ -179,8 +179,8 @@ impl Backend {
         if seq == 0 {
             return Ok(());
         }
-        match self.hash_at(seq).await {
-            Ok(found) if found == Some(hash) => Ok(()),
+        match self.hashes_at(std::iter::once(seq)).await {
+            Ok(found) if found.get(&seq) == Some(&hash) => Ok(()),
             Ok(_) => Err(StoreError::Cut(seq)),
             // There were tables once.
             Err(StoreError::Sql(sqlx::Error::Database(error))) if has_no_tables(&*error) => {
@@ -190,13 +190,14 @@ impl Backend {
         }
     }
 
-    async fn hash_at(&mut self, seq: u64) -> Result<Option<Hash>, StoreError> {
-        let seq = number(seq)?;
-        let hash = match self {
-            Self::Sqlite(store) => store.hash_at(seq).await?,
-            Self::Postgres(store) => store.hash_at(seq).await?,
+    /// The hashes of those of these events that are there, by their numbers.
+    async fn hashes_at(&mut self, seqs: impl Iterator<Item = u64>) -> Result<HashMap<u64, Hash>, StoreError> {
+        let seqs: Vec<i64> = seqs.map(number).collect::<Result<_, _>>()?;
+        let rows = match self {
+            Self::Sqlite(store) => store.hashes_at(&seqs).await?,
+            Self::Postgres(store) => store.hashes_at(&seqs).await?,
         };
-        hash.map(|hash| Ok(place(seq, &hash)?.1)).transpose()
+        rows.iter().map(|(seq, hash)| place(*seq, hash)).collect()
     }
 
     /// The head, after seeing that its payload has its hash.
@@ -242,14 +243,7 @@ impl Backend {
         // The one that says the most first.
         let some: Vec<_> = checkpoints.iter().rev().filter(|(size, _)| *size > 0).collect();
         for chunk in some.chunks(COMPARED) {
-            let seqs: Result<Vec<_>, _> = chunk.iter().map(|(size, _)| number(*size)).collect();
-            let rows = match self {
-                Self::Sqlite(store) => store.hashes_at(&seqs?).await?,
-                Self::Postgres(store) => store.hashes_at(&seqs?).await?,
-            };
-            let found: Result<HashMap<_, _>, _> =
-                rows.iter().map(|(seq, hash)| self::place(*seq, hash)).collect();
-            let found = found?;
+            let found = self.hashes_at(chunk.iter().map(|(size, _)| *size)).await?;
             for (size, expected) in chunk {
                 match found.get(size) {
                     Some(hash) if hash == expected => {}

@@ -15,9 +15,10 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::time::Duration;
 
-use postern_audit::{AppendError, Event, Log, Metrics, Notes, OpenError};
+use postern_audit::{AppendError, Event, Log, Metrics, Notes, OpenError, Settings};
 use sqlx::{Connection as _, SqliteConnection};
 use support::{Signer, chain, event, open, sqlite, until};
+use tempfile::TempDir;
 
 fn cut(path: &Path, to: impl Fn(u64) -> u64) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -33,17 +34,29 @@ const CUTS: [Cut; 3] = [
     ("a byte", |length| length - 1),
 ];
 
+/// A log in a folder, with a file of checkpoints outside.
+fn settings(folder: &Path) -> Settings {
+    let mut settings = sqlite(&folder.join("audit.db"));
+    settings.checkpoints.file = Some(folder.join("checkpoints"));
+    settings
+}
+
+/// A folder with a log of forty events, which no checkpoint covers yet.
+async fn filled(change: impl FnOnce(&mut Settings)) -> (TempDir, Log) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    change(&mut settings);
+    let log = open(settings).await;
+    for number in 0..40 {
+        log.append(event(format!("/{number}"))).await.unwrap();
+    }
+    (folder, log)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_ahead_log_that_is_cut_short_is_noticed_and_nothing_more_is_acknowledged() {
     for (name, length) in CUTS {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.db");
-        let mut settings = sqlite(&path);
-        settings.deadline = Duration::from_millis(300);
-        let log = open(settings).await;
-        for number in 0..40 {
-            log.append(event(format!("/{number}"))).await.unwrap();
-        }
+        let (directory, log) = filled(|settings| settings.deadline = Duration::from_millis(300)).await;
         cut(&directory.path().join("audit.db-wal"), length);
         // Also while nothing is written: this is what readiness asks for.
         until(name, || log.state().problem.is_some()).await;
@@ -63,18 +76,8 @@ async fn a_write_ahead_log_that_is_cut_short_is_noticed_and_nothing_more_is_ackn
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
     for (name, length) in CUTS {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.db");
+        let (directory, log) = filled(|_| {}).await;
         let outside = directory.path().join("checkpoints");
-        let settings = || {
-            let mut settings = sqlite(&path);
-            settings.checkpoints.file = Some(outside.clone());
-            settings
-        };
-        let log = open(settings()).await;
-        for number in 0..40 {
-            log.append(event(format!("/{number}"))).await.unwrap();
-        }
         assert!(!outside.exists(), "{name}: none is due");
         cut(&directory.path().join("audit.db-wal"), length);
         let note = || Notes::of(&fs::read_to_string(&outside).ok()?).next()?.ok();
@@ -82,7 +85,7 @@ async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
         let note = note().unwrap();
         assert_eq!(note.checkpoint.size, 40, "{name}");
         log.close_within(Duration::from_secs(1)).await;
-        let again = Log::open(settings(), Signer::new(), Metrics::default()).await;
+        let again = Log::open(settings(directory.path()), Signer::new(), Metrics::default()).await;
         assert!(
             matches!(again, Err(OpenError::Cut { size: 40, .. })),
             "{name}: {again:?}"
@@ -93,14 +96,7 @@ async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_right_before_an_event_is_noticed_before_it_is_acknowledged() {
     for (name, length) in CUTS {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.db");
-        let mut settings = sqlite(&path);
-        settings.deadline = Duration::from_millis(300);
-        let log = open(settings).await;
-        for number in 0..40 {
-            log.append(event(format!("/{number}"))).await.unwrap();
-        }
+        let (directory, log) = filled(|settings| settings.deadline = Duration::from_millis(300)).await;
         cut(&directory.path().join("audit.db-wal"), length);
         let refused = log.append(event("/behind the gap")).await.unwrap_err();
         assert_eq!(refused.code(), "audit_unavailable", "{name}: {refused}");

@@ -261,11 +261,6 @@ impl Postgres {
         Ok(())
     }
 
-    pub(super) async fn hash_at(&mut self, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
-        let hash = sqlx::query_scalar("SELECT hash FROM audit_events WHERE seq = $1").bind(seq);
-        Ok(hash.fetch_optional(self.connection()?).await?)
-    }
-
     pub(super) async fn hashes_at(&mut self, seqs: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         let hashes = sqlx::query_as("SELECT seq, hash FROM audit_events WHERE seq = ANY($1)").bind(seqs);
         Ok(hashes.fetch_all(self.connection()?).await?)

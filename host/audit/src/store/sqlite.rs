@@ -250,11 +250,6 @@ impl Sqlite {
         }
     }
 
-    pub(super) async fn hash_at(&mut self, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
-        let hash = sqlx::query_scalar("SELECT hash FROM audit_events WHERE seq = ?").bind(seq);
-        Ok(hash.fetch_optional(self.connection()?).await?)
-    }
-
     pub(super) async fn hashes_at(&mut self, seqs: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         let list = serde_json::Value::from(seqs).to_string();
         let hashes = sqlx::query_as(
