@@ -200,15 +200,16 @@ fn a_restored_log_goes_on() {
         audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
         0
     );
-    fs::remove_file(desk.path("audit.sqlite")).unwrap();
-    let run = desk.run(
-        &[
+    let restore = || {
+        let args = [
             &["audit", "restore", "backup.db"][..],
             &support::log::STORE,
             &HELD,
-        ]
-        .concat(),
-    );
+        ];
+        desk.run(&args.concat())
+    };
+    fs::remove_file(desk.path("audit.sqlite")).unwrap();
+    let run = restore();
     assert!(
         run.code == 0 && run.says("restored up to event 30; keep 31:"),
         "{run:?}"
@@ -221,14 +222,7 @@ fn a_restored_log_goes_on() {
 
     // What came after the backup is missed.
     fs::rename(desk.path("audit.sqlite"), desk.path("lost.sqlite")).unwrap();
-    let run = desk.run(
-        &[
-            &["audit", "restore", "backup.db"][..],
-            &support::log::STORE,
-            &HELD,
-        ]
-        .concat(),
-    );
+    let run = restore();
     assert!(
         run.code == 2 && run.says("first at event 31 (tail_missing)"),
         "{run:?}"
