@@ -9,19 +9,8 @@ use postern_testbed::modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
 use serde_json::json;
 
-/// Each of so many components instantiates the one before twice: two to the power of the levels in a few kilobytes.
 fn doubling(levels: usize, innermost: &str) -> Vec<u8> {
-    let mut text = format!("(component (component $c0 {innermost})");
-    for level in 1..=levels {
-        let below = level - 1;
-        let _ = write!(
-            text,
-            "(component $c{level} (alias outer 1 $c{below} (component $b)) (instance (instantiate $b)) \
-             (instance (instantiate $b)))"
-        );
-    }
-    let _ = write!(text, "(instance (instantiate $c{levels})))");
-    wat::parse_str(text).unwrap()
+    wat::parse_str(modules::doubling(levels, innermost)).unwrap()
 }
 
 const CORE: &str = "(core module $m (func (export \"f\"))) (core instance (instantiate $m))";

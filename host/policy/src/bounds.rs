@@ -288,7 +288,7 @@ fn component(scope: &Scope, index: u32) -> Result<Cost, BoundsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
+    use postern_testbed::modules;
 
     use super::*;
 
@@ -296,20 +296,11 @@ mod tests {
         check(&wat::parse_str(text).unwrap())
     }
 
-    /// Each of so many components instantiates the one before twice.
+    const MODULE: &str = "(core module $m)";
+
+    /// Two to the power of the levels instances of a core module.
     fn doubling(levels: usize) -> String {
-        let mut text =
-            "(component (component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
-        for level in 1..=levels {
-            let below = level - 1;
-            let _ = write!(
-                text,
-                "(component $c{level} (alias outer 1 $c{below} (component $b)) (instance (instantiate $b)) \
-                 (instance (instantiate $b)))"
-            );
-        }
-        let _ = write!(text, "(instance (instantiate $c{levels})))");
-        text
+        modules::doubling(levels, &format!("{MODULE} (core instance (instantiate $m))"))
     }
 
     #[test]
@@ -329,7 +320,7 @@ mod tests {
             );
         }
         // Without a core module in them.
-        let empty = doubling(30).replace("(core instance (instantiate $m))", "");
+        let empty = modules::doubling(30, MODULE);
         let error = of(&empty).unwrap_err();
         assert!(
             matches!(

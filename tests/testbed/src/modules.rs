@@ -73,6 +73,21 @@ pub fn authorizer(fields: &str, authorize: &str) -> Result<Vec<u8>, Unmade> {
     component(&text).map_err(Unmade)
 }
 
+/// The text of a component in which each of so many components instantiates the one before twice: two to the power of
+/// the levels instances of the innermost, whose fields these are.
+#[must_use]
+pub fn doubling(levels: usize, innermost: &str) -> String {
+    let doubled = |level: usize| {
+        let below = level - 1;
+        format!(
+            "(component $c{level} (alias outer 1 $c{below} (component $b)) (instance (instantiate $b)) \
+             (instance (instantiate $b)))"
+        )
+    };
+    let levels_above: String = (1..=levels).map(doubled).collect();
+    format!("(component (component $c0 {innermost}) {levels_above} (instance (instantiate $c{levels})))")
+}
+
 /// A `wasi:http` component that answers 200 and then writes its body for ever, a page at a time.
 ///
 /// # Errors
