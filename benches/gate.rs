@@ -1,5 +1,4 @@
 //! What the gate's own decisions cost, natively and without a proxy.
-#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark whose set-up fails has nothing to measure"

@@ -1,7 +1,6 @@
 //! What a decision of a policy costs inside the host: a fresh instance each, as it serves.
 //!
 //! The module is the one that ships; `cargo xtask bench policy` builds it and runs this.
-#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,8 +11,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern_policy::{
-    Cache, Capability, Decision, Engines, EntrySettings, Grants, Header, Identity, Limits, Module, Policies,
-    Request, Settings, Source, Store, Surroundings,
+    Cache, Capability, Decision, Engines, EntrySettings, Grants, Header, HostServices, Identity, Limits,
+    Module, Policies, Request, Settings, Source, Store,
 };
 use postern_testbed::modules;
 use serde_json::json;
@@ -78,12 +77,12 @@ fn decisions(c: &mut Criterion) {
         .build()
         .unwrap();
     let engines = Engines::new(64, Limits::default().memory).unwrap();
-    let surroundings = Surroundings {
+    let services = HostServices {
         store: Store::Memory,
         client: postern_policy::client().unwrap(),
         signer: None,
     };
-    let policies = Policies::new(engines.clone(), None, surroundings, settings());
+    let policies = Policies::new(engines.clone(), None, services, settings());
     assert_eq!(runtime.block_on(policies.load()).errors().count(), 0);
     let request = request();
     let decide = || runtime.block_on(policies.decide("rbac", &request)).unwrap();

@@ -17,12 +17,12 @@ async fn an_empty_credential_is_no_credential() {
             "issuers/own", "signatures/hook", "signatures/bots", "api_keys/agents",
         ]}}],
     });
-    let bed = Setup::new(gate)
+    let fixture = Setup::new(gate)
         .env("SECRET", "0123456789abcdef0123456789abcdef")
         .start();
     let send = async |lines: &str| {
         let head = format!("GET /x HTTP/1.1\r\nhost: api.example\r\n{lines}\r\n");
-        exchange(bed.envoy.addr(), head).await
+        exchange(fixture.envoy.addr(), head).await
     };
     for line in [
         "x-api-key:\r\n",
@@ -42,7 +42,7 @@ async fn an_empty_credential_is_no_credential() {
             false => assert_eq!(with_a_key.status, 200, "{line:?}"),
         }
     }
-    bed.assert_sound("empty");
+    fixture.assert_sound("empty");
 }
 
 /// A set of keys that was made with an unset variable would admit everybody.

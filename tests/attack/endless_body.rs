@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Setup, exchange};
+use postern_e2e::{Fixture, Setup, exchange};
 use postern_testbed::sign;
 use serde_json::json;
 
 const SECRET: &str = "a-webhook-secret-that-nobody-knows";
 
-fn bed() -> Bed {
+fn fixture() -> Fixture {
     let gate = json!({
         "signatures": {"hook": {"scheme": "github", "secrets": [{"env": "HOOK_SECRET"}], "max_body": "64KiB"}},
         "rules": [
@@ -25,7 +25,7 @@ fn bed() -> Bed {
 /// The filter's addresses have 32 bits: such a length once read as none at all, and the request waited for its body.
 #[tokio::test]
 async fn a_length_beyond_32_bits_is_refused_at_once() {
-    let bed = bed();
+    let fixture = fixture();
     for length in [
         "65537",
         "4294967295",
@@ -38,16 +38,16 @@ async fn a_length_beyond_32_bits_is_refused_at_once() {
             "POST /hook HTTP/1.1\r\nhost: api.example\r\nx-hub-signature-256: {}\r\ncontent-length: {length}\r\n\r\n",
             sign::github(SECRET, "")
         );
-        let answer = exchange(bed.envoy.addr(), head).await;
+        let answer = exchange(fixture.envoy.addr(), head).await;
         answer.expect(413, Some("body_too_large"), length);
         assert!(begun.elapsed() < Duration::from_secs(5), "{length}");
     }
-    bed.assert_sound("lengths");
+    fixture.assert_sound("lengths");
 }
 
 #[tokio::test]
 async fn an_upgrade_under_a_signature_is_refused_and_not_hung() {
-    let bed = bed();
+    let fixture = fixture();
     let head = |path: &str, more: &str| {
         format!(
             "GET {path} HTTP/1.1\r\nhost: api.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -56,17 +56,17 @@ async fn an_upgrade_under_a_signature_is_refused_and_not_hung() {
     };
     let signature = format!("x-hub-signature-256: {}\r\n", sign::github(SECRET, ""));
     let begun = Instant::now();
-    let answer = exchange(bed.envoy.addr(), head("/hook", &signature)).await;
+    let answer = exchange(fixture.envoy.addr(), head("/hook", &signature)).await;
     answer.expect(400, Some("upgrade_refused"), "signed");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    let answer = exchange(bed.envoy.addr(), head("/hook", "")).await;
+    let answer = exchange(fixture.envoy.addr(), head("/hook", "")).await;
     answer.expect(401, Some("credentials_missing"), "not signed");
-    let answer = exchange(bed.envoy.addr(), head("/open", "")).await;
+    let answer = exchange(fixture.envoy.addr(), head("/open", "")).await;
     assert_eq!(
         answer.code(),
         None,
         "an upgrade that nothing must read: {answer:?}"
     );
-    bed.expect_count("signed.upgrade_refused", 1);
-    bed.assert_sound("upgrades");
+    fixture.expect_count("signed.upgrade_refused", 1);
+    fixture.assert_sound("upgrades");
 }

@@ -19,12 +19,12 @@ async fn grpc_clients_get_a_status_and_a_sentence() {
         ],
     });
     let secret = "a-webhook-secret-that-nobody-knows";
-    let bed = Setup::new(gate).env("HOOK_SECRET", secret).start();
+    let fixture = Setup::new(gate).env("HOOK_SECRET", secret).start();
     let http = client(Version::Http2);
     let call = |path: &str| Call::post(path, b"\0\0\0\0\0".to_vec()).header("te", "trailers");
     let limited = call("/s.S/Limited").api_key("key");
     assert_eq!(
-        limited.send(&http, &bed).await.status,
+        limited.send(&http, &fixture).await.status,
         200,
         "the first of the limit"
     );
@@ -42,7 +42,7 @@ async fn grpc_clients_get_a_status_and_a_sentence() {
             ("no role", call("/s.S/Admin").api_key("key"), "7"),
             ("no rule", call("/s.S/None"), "7"),
         ] {
-            let answer = call.header("content-type", form).send(&http, &bed).await;
+            let answer = call.header("content-type", form).send(&http, &fixture).await;
             assert_eq!(answer.status, 200, "{name}: {answer:?}");
             assert_eq!(
                 answer.header("content-type"),
@@ -58,7 +58,7 @@ async fn grpc_clients_get_a_status_and_a_sentence() {
         }
     }
     // Others are told as before.
-    let answer = limited.send(&http, &bed).await;
+    let answer = limited.send(&http, &fixture).await;
     answer.expect(429, Some("limit_exceeded"), "no gRPC");
-    bed.assert_sound("grpc");
+    fixture.assert_sound("grpc");
 }

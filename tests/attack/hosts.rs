@@ -1,7 +1,7 @@
 //! A host that the gate reads in one way and a server behind it in another passes the rules of the first host and is
 //! served as the second.
 
-use postern_e2e::{Bed, Connection, Http2, Setup};
+use postern_e2e::{Connection, Fixture, Http2, Setup};
 use postern_testbed::sign;
 use serde_json::json;
 
@@ -36,7 +36,7 @@ const AMBIGUOUS: [&str; 27] = [
     "",
 ];
 
-fn start() -> Bed {
+fn start() -> Fixture {
     let gated = json!({"any": ["api_keys/agents"]});
     let gate = json!({
         "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest("key")}]}},
@@ -51,8 +51,8 @@ fn start() -> Bed {
 }
 
 /// Status over HTTP/1.1, and whether the answer is the gate's.
-async fn http1(bed: &Bed, authority: &str) -> (u16, Option<String>) {
-    let mut connection = Connection::open(bed.envoy.addr()).await;
+async fn http1(fixture: &Fixture, authority: &str) -> (u16, Option<String>) {
+    let mut connection = Connection::open(fixture.envoy.addr()).await;
     let request = format!("GET /orders HTTP/1.1\r\nhost: {authority}\r\n\r\n");
     connection.write(request.as_bytes()).await;
     let answer = connection.answer().await.expect("an answer");
@@ -61,11 +61,11 @@ async fn http1(bed: &Bed, authority: &str) -> (u16, Option<String>) {
 
 #[tokio::test]
 async fn a_host_that_two_servers_read_differently_is_refused() {
-    let bed = start();
+    let fixture = start();
     for authority in AMBIGUOUS {
-        let (status, _) = http1(&bed, authority).await;
+        let (status, _) = http1(&fixture, authority).await;
         assert_eq!(status, 400, "HTTP/1.1, {authority:?}");
-        let body = Http2::get(bed.envoy.addr(), authority, "/orders")
+        let body = Http2::get(fixture.envoy.addr(), authority, "/orders")
             .await
             .body_unless_refused()
             .await;
@@ -74,20 +74,20 @@ async fn a_host_that_two_servers_read_differently_is_refused() {
             body.is_none_or(|body| body.is_empty() || body.windows(14).any(|w| w == b"host_ambiguous"));
         assert!(refused, "HTTP/2, {authority:?}");
     }
-    assert_eq!(bed.api.requests().len(), 0, "some reached the API");
+    assert_eq!(fixture.api.requests().len(), 0, "some reached the API");
     for authority in [
         "admin.example.com:abc",
         ".wild.example.com",
         "admin.example.com;x",
     ] {
         let wanted = (400, Some("host_ambiguous".to_owned()));
-        assert_eq!(http1(&bed, authority).await, wanted, "{authority}");
+        assert_eq!(http1(&fixture, authority).await, wanted, "{authority}");
     }
 }
 
 #[tokio::test]
 async fn every_spelling_of_a_host_meets_its_rule() {
-    let bed = start();
+    let fixture = start();
     for authority in [
         "admin.example.com",
         "ADMIN.example.com:8080",
@@ -98,7 +98,7 @@ async fn every_spelling_of_a_host_meets_its_rule() {
         "[2001:db8::1]",
         "[2001:DB8:0:0:0:0:0:1]:443",
     ] {
-        let (status, code) = http1(&bed, authority).await;
+        let (status, code) = http1(&fixture, authority).await;
         assert_eq!(
             (status, code.as_deref()),
             (401, Some("credentials_missing")),
@@ -111,6 +111,6 @@ async fn every_spelling_of_a_host_meets_its_rule() {
         "192.0.2.1",
         "[2001:db8::2]:80",
     ] {
-        assert_eq!(http1(&bed, authority).await.0, 200, "{authority}");
+        assert_eq!(http1(&fixture, authority).await.0, 200, "{authority}");
     }
 }

@@ -32,11 +32,11 @@ const SPELLINGS: [&str; 12] = [
 
 #[tokio::test]
 async fn no_spelling_of_an_identity_header_passes() {
-    let bed = setup().start();
+    let fixture = setup().start();
     let mut passed = 0;
     for path in ["/open", "/gated"] {
         for name in SPELLINGS {
-            let mut connection = Connection::open(bed.envoy.addr()).await;
+            let mut connection = Connection::open(fixture.envoy.addr()).await;
             let request =
                 format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-api-key: key\r\n{name}: Admin\r\n\r\n");
             connection.write(request.as_bytes()).await;
@@ -44,7 +44,7 @@ async fn no_spelling_of_an_identity_header_passes() {
             passed += usize::from(connection.answer().await.expect("an answer").status == 200);
         }
     }
-    let requests = bed.api.requests();
+    let requests = fixture.api.requests();
     assert_eq!(requests.len(), passed);
     assert!(passed >= SPELLINGS.len(), "{passed}");
     for request in &requests {
@@ -55,14 +55,14 @@ async fn no_spelling_of_an_identity_header_passes() {
 /// A proxy behind the gate that obeys `Connection` would drop what it names.
 #[tokio::test]
 async fn no_client_has_identity_headers_dropped_behind_the_gate() {
-    let bed = setup()
+    let fixture = setup()
         .connection_manager("upgrade_configs: [{upgrade_type: websocket}]")
         .start();
     for (connection_header, status) in [
         ("upgrade, x-postern-subject, x-postern-roles", 400),
         ("Upgrade,x-api-key", 400),
     ] {
-        let mut connection = Connection::open(bed.envoy.addr()).await;
+        let mut connection = Connection::open(fixture.envoy.addr()).await;
         let request = format!(
             "GET /gated HTTP/1.1\r\nhost: a\r\nx-api-key: key\r\nconnection: {connection_header}\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -76,5 +76,5 @@ async fn no_client_has_identity_headers_dropped_behind_the_gate() {
             "{connection_header}"
         );
     }
-    assert_eq!(bed.api.requests().len(), 0);
+    assert_eq!(fixture.api.requests().len(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Version, client};
 use postern_testbed::policy_peer::messages::CheckResponse;
 use postern_testbed::policy_peer::{Answer, PolicyPeer};
 use postern_testbed::sign;
@@ -24,16 +24,17 @@ fn gate(keys: &[&str]) -> Value {
     })
 }
 
-fn connections(bed: &Bed) -> u64 {
-    bed.envoy
+fn connections(fixture: &Fixture) -> u64 {
+    fixture
+        .envoy
         .stat("http.ingress.downstream_cx_total")
         .unwrap_or_default()
 }
 
-async fn until(bed: &Bed, name: &str, at_least: u64) {
+async fn until(fixture: &Fixture, name: &str, at_least: u64) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while bed.envoy.stat(name).unwrap_or_default() < at_least {
-        let log = bed.envoy.log();
+    while fixture.envoy.stat(name).unwrap_or_default() < at_least {
+        let log = fixture.envoy.log();
         assert!(Instant::now() < deadline, "{name} stays under {at_least}:\n{log}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -44,7 +45,7 @@ const REJECTED: &str = "extension_config_discovery.http_filter.postern.update_re
 #[tokio::test]
 async fn a_revoked_key_is_refused_on_open_connections() {
     let setup = Setup::new(gate(&["kept-key", "revoked-key"])).workers(2);
-    let bed = setup.clone().start();
+    let fixture = setup.clone().start();
     let (kept, revoked) = (
         Call::get("/x").api_key("kept-key"),
         Call::get("/x").api_key("revoked-key"),
@@ -56,34 +57,38 @@ async fn a_revoked_key_is_refused_on_open_connections() {
         .map(client)
         .collect();
     for client in &clients {
-        assert_eq!(revoked.send(client, &bed).await.status, 200);
+        assert_eq!(revoked.send(client, &fixture).await.status, 200);
     }
-    let before = connections(&bed);
-    bed.publish(&setup.gate(gate(&["kept-key"])).filter());
+    let before = connections(&fixture);
+    fixture.publish(&setup.gate(gate(&["kept-key"])).filter());
     let published = Instant::now();
     for client in &clients {
-        while revoked.send(client, &bed).await.status == 200 {
+        while revoked.send(client, &fixture).await.status == 200 {
             let age = published.elapsed();
             assert!(age < Duration::from_secs(1), "still admitted after {age:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         revoked
-            .send(client, &bed)
+            .send(client, &fixture)
             .await
             .expect(401, Some("key_invalid"), "revoked");
-        assert_eq!(kept.send(client, &bed).await.status, 200);
+        assert_eq!(kept.send(client, &fixture).await.status, 200);
     }
-    assert_eq!(connections(&bed), before, "the connections are those from before");
-    bed.assert_sound("revoked");
+    assert_eq!(
+        connections(&fixture),
+        before,
+        "the connections are those from before"
+    );
+    fixture.assert_sound("revoked");
 }
 
 #[tokio::test]
 async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
     let setup = Setup::new(gate(&["old-key"])).workers(2);
-    let bed = setup.clone().start();
+    let fixture = setup.clone().start();
     let http = client(Version::Http1);
     let limited = Call::get("/limited");
-    assert_eq!(limited.send(&http, &bed).await.status, 200);
+    assert_eq!(limited.send(&http, &fixture).await.status, 200);
     let mut unnamed = gate(&["new-key"]);
     unnamed["rules"][1]["authenticate"] = json!({"any": ["api_keys/nobody"]});
     let mut misspelt = gate(&["new-key"]);
@@ -91,41 +96,47 @@ async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
     let mut literal = gate(&["new-key"]);
     literal["rules"][1]["match"] = json!({"path": {"prefix": "/*"}});
     for (count, wrong) in (1..).zip([unnamed, misspelt, literal, json!("open: true"), json!({})]) {
-        bed.publish(&setup.clone().gate(wrong).filter());
-        until(&bed, REJECTED, count).await;
+        fixture.publish(&setup.clone().gate(wrong).filter());
+        until(&fixture, REJECTED, count).await;
         for _ in 0..4 {
             let call = |key| Call::get("/x").api_key(key);
             assert_eq!(
-                call("old-key").send(&http, &bed).await.status,
+                call("old-key").send(&http, &fixture).await.status,
                 200,
                 "wrong update {count}"
             );
             assert_eq!(
-                call("new-key").send(&http, &bed).await.status,
+                call("new-key").send(&http, &fixture).await.status,
                 401,
                 "wrong update {count}"
             );
         }
     }
-    let log = bed.envoy.log();
+    let log = fixture.envoy.log();
     assert!(log.contains("rules[1].authenticate.any[0]: no set of API keys \"nobody\""));
     assert!(log.contains("unknown field \"rulez\""));
 
     // Counts are the gateway's, not the configuration's.
-    assert_eq!(limited.send(&http, &bed).await.status, 200);
-    bed.publish(&setup.gate(gate(&["new-key"])).filter());
+    assert_eq!(limited.send(&http, &fixture).await.status, 200);
+    fixture.publish(&setup.gate(gate(&["new-key"])).filter());
     let deadline = Instant::now() + Duration::from_secs(10);
-    while Call::get("/x").api_key("new-key").send(&http, &bed).await.status != 200 {
+    while Call::get("/x")
+        .api_key("new-key")
+        .send(&http, &fixture)
+        .await
+        .status
+        != 200
+    {
         assert!(Instant::now() < deadline, "the right update has no effect");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(limited.send(&http, &bed).await.status, 200);
+    assert_eq!(limited.send(&http, &fixture).await.status, 200);
     assert_eq!(
-        limited.send(&http, &bed).await.status,
+        limited.send(&http, &fixture).await.status,
         429,
         "counts survive an update"
     );
-    bed.assert_no_panic("updates");
+    fixture.assert_no_panic("updates");
 }
 
 /// What is under way when the gate changes is neither lost nor hung.
@@ -137,10 +148,10 @@ async fn a_request_that_waits_is_answered_though_its_gate_was_replaced() {
     let peer = PolicyPeer::start().unwrap();
     peer.decide(|_| Answer::Late(Duration::from_millis(1500), Box::new(CheckResponse::allow())));
     let setup = Setup::new(peer_gate).policy_host(peer.addr());
-    let bed = setup.clone().start();
+    let fixture = setup.clone().start();
     let (http, call) = (client(Version::Http2), Call::get("/x").api_key("key"));
     let waiting = tokio::spawn({
-        let (http, call, base) = (http.clone(), call.clone(), bed.envoy.url(""));
+        let (http, call, base) = (http.clone(), call.clone(), fixture.envoy.url(""));
         async move { call.send_to(&http, &base).await }
     });
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -148,8 +159,8 @@ async fn a_request_that_waits_is_answered_though_its_gate_was_replaced() {
         assert!(Instant::now() < deadline, "the policy is not asked");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bed.publish(&setup.gate(gate(&["another-key"])).filter());
-    while call.send(&http, &bed).await.status == 200 {
+    fixture.publish(&setup.gate(gate(&["another-key"])).filter());
+    while call.send(&http, &fixture).await.status == 200 {
         assert!(Instant::now() < deadline, "the update has no effect");
     }
     assert_eq!(
@@ -157,10 +168,10 @@ async fn a_request_that_waits_is_answered_though_its_gate_was_replaced() {
         200,
         "begun under the old gate"
     );
-    call.send(&http, &bed)
+    call.send(&http, &fixture)
         .await
         .expect(401, Some("key_invalid"), "begun under the new one");
-    bed.assert_sound("in flight");
+    fixture.assert_sound("in flight");
 }
 
 /// Each update holds a hundred thousand keys. What they leave behind would end an Envoy that is updated for weeks.
@@ -179,22 +190,22 @@ async fn large_updates_leave_nothing_behind() {
         })
     };
     let setup = Setup::new(gate(&["first-key"])).workers(2);
-    let bed = setup.clone().start();
+    let fixture = setup.clone().start();
     let http = client(Version::Http1);
-    let mut sizes = vec![bed.envoy.rss_bytes().unwrap()];
+    let mut sizes = vec![fixture.envoy.rss_bytes().unwrap()];
     for round in 0..=10 {
-        bed.publish(&setup.clone().gate(many(round)).filter());
+        fixture.publish(&setup.clone().gate(many(round)).filter());
         let call = Call::get("/x").api_key(&format!("key-{round}-99999"));
         let deadline = Instant::now() + Duration::from_secs(60);
-        while call.send(&http, &bed).await.status != 200 {
+        while call.send(&http, &fixture).await.status != 200 {
             assert!(
                 Instant::now() < deadline,
                 "round {round} has no effect:\n{}",
-                bed.envoy.log()
+                fixture.envoy.log()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        sizes.push(bed.envoy.rss_bytes().unwrap());
+        sizes.push(fixture.envoy.rss_bytes().unwrap());
     }
     println!("resident bytes: {sizes:?}");
     let (one, last) = (sizes[1], sizes[sizes.len() - 1]);
@@ -202,5 +213,5 @@ async fn large_updates_leave_nothing_behind() {
         last < 2 * one,
         "{one} bytes after one large update, {last} after ten more"
     );
-    bed.assert_sound("large updates");
+    fixture.assert_sound("large updates");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postern_e2e::{Answer, Bed, Call, Connection, Setup, Version, client};
+use postern_e2e::{Answer, Call, Connection, Fixture, Setup, Version, client};
 use postern_testbed::sign;
 use serde_json::{Value, json};
 
@@ -40,10 +40,10 @@ const LOUD: &str = "the-secret-of-the-loud-one-000000";
 const QUIET: &str = "the-secret-of-the-quiet-one-00000";
 
 /// Sends GETs with these header lines, pipelined, and reads the answers.
-async fn pipelined(bed: &Bed, requests: &[String]) -> Vec<Answer> {
+async fn pipelined(fixture: &Fixture, requests: &[String]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for batch in requests.chunks(50) {
-        let mut connection = Connection::open(bed.envoy.addr()).await;
+        let mut connection = Connection::open(fixture.envoy.addr()).await;
         for request in batch {
             connection.write(request.as_bytes()).await;
             answers.push(connection.answer().await.expect("an answer"));
@@ -67,12 +67,12 @@ fn now() -> u64 {
 
 #[tokio::test]
 async fn a_flood_of_one_limit_resets_nobody_elses_count() {
-    let bed = setup(1_024, "300s").start();
+    let fixture = setup(1_024, "300s").start();
     let client = client(Version::Http1);
     let victim = Call::get("/direct/gated").api_key("victim");
     for _ in 0..5 {
         victim
-            .send(&client, &bed)
+            .send(&client, &fixture)
             .await
             .expect(200, None, "within the quota");
     }
@@ -80,26 +80,26 @@ async fn a_flood_of_one_limit_resets_nobody_elses_count() {
     let flood: Vec<String> = (0..90_000)
         .map(|n| format!("GET /direct/open HTTP/1.1\r\nhost: a\r\nx-client: {n}\r\n\r\n"))
         .collect();
-    for answer in pipelined(&bed, &flood).await {
+    for answer in pipelined(&fixture, &flood).await {
         answer.expect(200, None, "each of the flood is new");
     }
     for _ in 0..20 {
-        let answer = victim.send(&client, &bed).await;
+        let answer = victim.send(&client, &fixture).await;
         answer.expect(429, Some("limit_exceeded"), "the count is kept");
     }
-    bed.assert_sound("a flood");
+    fixture.assert_sound("a flood");
 }
 
 #[tokio::test]
 async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
-    let bed = setup(1_024, "300s").start();
+    let fixture = setup(1_024, "300s").start();
     let used = signed("quiet", QUIET, "nonce-of-quiet", now());
-    let first = pipelined(&bed, std::slice::from_ref(&used)).await;
+    let first = pipelined(&fixture, std::slice::from_ref(&used)).await;
     first[0].expect(200, None, "the first use");
     let flood: Vec<String> = (0..30_000)
         .map(|n| signed("loud", LOUD, &format!("flood-nonce-{n}"), now()))
         .collect();
-    let answers = pipelined(&bed, &flood).await;
+    let answers = pipelined(&fixture, &flood).await;
     let full = answers
         .iter()
         .filter(|answer| answer.verdict() == (503, Some("replay_memory_full".to_owned())))
@@ -110,13 +110,13 @@ async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
     // What passed does not pass again, and the other key is untouched.
     for (request, answer) in flood.iter().zip(&answers).take(200) {
         if answer.status == 200 {
-            let again = pipelined(&bed, std::slice::from_ref(request)).await;
+            let again = pipelined(&fixture, std::slice::from_ref(request)).await;
             again[0].expect(401, Some("signature_invalid"), "a replay by the loud key");
         }
     }
-    let again = pipelined(&bed, &[used, signed("quiet", QUIET, "another-nonce", now())]).await;
+    let again = pipelined(&fixture, &[used, signed("quiet", QUIET, "another-nonce", now())]).await;
     again[0].expect(401, Some("signature_invalid"), "a replay by the quiet key");
     again[1].expect(200, None, "a new nonce of the quiet key");
-    bed.expect_count("signed.replay_memory_full", full as u64);
-    bed.assert_sound("nonces");
+    fixture.expect_count("signed.replay_memory_full", full as u64);
+    fixture.assert_sound("nonces");
 }

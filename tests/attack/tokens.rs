@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_e2e::{Bed, Setup, Streams};
+use postern_e2e::{Fixture, Setup, Streams};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
 use postern_gate::ports::{Event, Metrics, Ports, PureRust};
 use postern_gate::{Gate, Request, Secret, Step, Tables, config};
@@ -115,9 +115,9 @@ impl Native {
     }
 }
 
-async fn agrees(bed: &Bed, made: &[String], verdicts: &[&str]) {
+async fn agrees(fixture: &Fixture, made: &[String], verdicts: &[&str]) {
     for (made, verdicts) in made.chunks(STREAMS).zip(verdicts.chunks(STREAMS)) {
-        let mut streams = Streams::open(bed.envoy.addr()).await;
+        let mut streams = Streams::open(fixture.envoy.addr()).await;
         streams.get("/direct/x", made).await;
         let answers = streams.verdicts().await;
         for ((token, verdict), admitted) in made.iter().zip(verdicts).zip(answers) {
@@ -129,10 +129,10 @@ async fn agrees(bed: &Bed, made: &[String], verdicts: &[&str]) {
         *counts.entry(format!("all.{verdict}")).or_insert(0) += 1;
     }
     for (name, count) in &counts {
-        bed.expect_count(name, *count);
+        fixture.expect_count(name, *count);
     }
-    assert_eq!(bed.decisions(), counts);
-    bed.assert_sound("tokens");
+    assert_eq!(fixture.decisions(), counts);
+    fixture.assert_sound("tokens");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn every_token_comes_to_the_same_whoever_verifies_it() {
 async fn claims_of_another_type_are_refused_for_every_algorithm() {
     let keys = KeySet::generate().unwrap();
     let jwks: Value = serde_json::from_str(&keys.jwks_json()).unwrap();
-    let bed = Setup::new(json!({
+    let fixture = Setup::new(json!({
         "issuers": {"main": {
             "issuer": "i", "audiences": ["a"], "algorithms": Alg::ALL.map(Alg::name), "jwks": {"inline": jwks},
         }},
@@ -196,12 +196,12 @@ async fn claims_of_another_type_are_refused_for_every_algorithm() {
             claims[name] = value;
             tokens.push(keys.mint(alg, &claims));
         }
-        let mut streams = Streams::open(bed.envoy.addr()).await;
+        let mut streams = Streams::open(fixture.envoy.addr()).await;
         streams.get("/direct/x", &tokens).await;
         let verdicts = streams.verdicts().await;
         let wanted: Vec<bool> = (0..tokens.len()).map(|n| n == 0).collect();
         assert_eq!(verdicts, wanted, "{}", alg.name());
         refused += tokens.len() as u64 - 1;
     }
-    bed.expect_count("all.token_malformed", refused);
+    fixture.expect_count("all.token_malformed", refused);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use postern_e2e::{Bed, Call, Setup, Streams, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Streams, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider, Mode};
 use postern_testbed::tokens;
 use serde_json::{Value, json};
@@ -29,15 +29,15 @@ fn made_up(number: usize) -> String {
     tokens::assemble(&header, &tokens::claims(ISSUER, "a", "eve", 3600), &[1; 64])
 }
 
-fn good(bed: &Bed, number: usize) -> String {
+fn good(fixture: &Fixture, number: usize) -> String {
     let claims = tokens::claims(ISSUER, "a", &format!("s{number}"), 3600);
-    bed.idp.keys().mint(Alg::Es256, &claims)
+    fixture.idp.keys().mint(Alg::Es256, &claims)
 }
 
-async fn send(bed: &Bed, tokens: &[String]) -> Vec<Streams> {
+async fn send(fixture: &Fixture, tokens: &[String]) -> Vec<Streams> {
     let mut connections = Vec::new();
     for tokens in tokens.chunks(STREAMS) {
-        let mut streams = Streams::open(bed.envoy.addr()).await;
+        let mut streams = Streams::open(fixture.envoy.addr()).await;
         streams.get("/direct/x", tokens).await;
         connections.push(streams);
     }
@@ -53,10 +53,10 @@ async fn admitted(connections: Vec<Streams>) -> usize {
 }
 
 /// The keys that are held now are used.
-async fn warm(bed: &Bed) {
+async fn warm(fixture: &Fixture) {
     let answer = Call::get("/direct/x")
-        .bearer(&good(bed, 0))
-        .send(&client(Version::Http1), bed)
+        .bearer(&good(fixture, 0))
+        .send(&client(Version::Http1), fixture)
         .await;
     answer.expect(200, None, "a good token");
 }
@@ -65,17 +65,17 @@ async fn warm(bed: &Bed) {
 async fn thousands_that_waited_in_vain_are_refused_and_the_worker_lives() {
     let idp = IdentityProvider::start().unwrap();
     idp.set_mode(Mode::Hang);
-    let bed = Setup::new(gate()).start_with(idp);
-    let tokens: Vec<String> = (0..WAITING).map(|n| good(&bed, n)).collect();
-    let connections = send(&bed, &tokens).await;
+    let fixture = Setup::new(gate()).start_with(idp);
+    let tokens: Vec<String> = (0..WAITING).map(|n| good(&fixture, n)).collect();
+    let connections = send(&fixture, &tokens).await;
     assert_eq!(admitted(connections).await, 0);
-    bed.expect_count("all.keys_unavailable", WAITING as u64);
-    bed.idp.set_mode(Mode::Ok);
+    fixture.expect_count("all.keys_unavailable", WAITING as u64);
+    fixture.idp.set_mode(Mode::Ok);
     let client = client(Version::Http1);
     let mut attempts = 0;
     while Call::get("/direct/x")
         .bearer(&tokens[0])
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .status
         != 200
@@ -84,31 +84,31 @@ async fn thousands_that_waited_in_vain_are_refused_and_the_worker_lives() {
         assert!(attempts < 100, "the keys come once the provider answers");
         sleep(Duration::from_millis(200)).await;
     }
-    bed.assert_sound("5,000 refused at once");
+    fixture.assert_sound("5,000 refused at once");
 }
 
 #[tokio::test]
 async fn thousands_that_waited_for_keys_are_admitted() {
     let idp = IdentityProvider::start().unwrap();
     idp.set_mode(Mode::Slow(Duration::from_secs(2)));
-    let bed = Setup::new(gate()).workers(2).start_with(idp);
-    let tokens: Vec<String> = (0..WAITING).map(|n| good(&bed, n)).collect();
-    let connections = send(&bed, &tokens).await;
+    let fixture = Setup::new(gate()).workers(2).start_with(idp);
+    let tokens: Vec<String> = (0..WAITING).map(|n| good(&fixture, n)).collect();
+    let connections = send(&fixture, &tokens).await;
     assert_eq!(admitted(connections).await, WAITING);
-    assert_eq!(bed.idp.fetches(), 1);
-    bed.assert_sound("5,000 admitted at once");
+    assert_eq!(fixture.idp.fetches(), 1);
+    fixture.assert_sound("5,000 admitted at once");
 }
 
 #[tokio::test]
 async fn made_up_keys_on_one_connection_harm_nobody() {
-    let bed = Setup::new(gate()).start();
-    warm(&bed).await;
-    bed.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
+    let fixture = Setup::new(gate()).start();
+    warm(&fixture).await;
+    fixture.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
     let tokens: Vec<String> = (0..STREAMS).map(made_up).collect();
-    assert_eq!(admitted(send(&bed, &tokens).await).await, 0);
-    bed.expect_count("all.token_key_unknown", STREAMS as u64);
-    warm(&bed).await;
-    bed.assert_sound("320 made-up keys");
+    assert_eq!(admitted(send(&fixture, &tokens).await).await, 0);
+    fixture.expect_count("all.token_key_unknown", STREAMS as u64);
+    warm(&fixture).await;
+    fixture.assert_sound("320 made-up keys");
 }
 
 /// A stranger had the keys fetched a moment ago; that does not delay what a rotation needs. Nor does a fetch that began
@@ -116,19 +116,19 @@ async fn made_up_keys_on_one_connection_harm_nobody() {
 #[tokio::test]
 async fn every_good_token_passes_at_a_rotation() {
     const GOOD: usize = 3_000;
-    let bed = Setup::new(gate()).workers(2).start();
-    warm(&bed).await;
-    assert_eq!(admitted(send(&bed, &[made_up(0)]).await).await, 0);
+    let fixture = Setup::new(gate()).workers(2).start();
+    warm(&fixture).await;
+    assert_eq!(admitted(send(&fixture, &[made_up(0)]).await).await, 0);
     // This fetch is under way when the keys rotate, and brings the old ones.
-    bed.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
-    let stranger = send(&bed, &[made_up(1)]).await;
+    fixture.idp.set_mode(Mode::Slow(Duration::from_secs(1)));
+    let stranger = send(&fixture, &[made_up(1)]).await;
     sleep(Duration::from_millis(500)).await;
-    bed.idp.set_mode(Mode::Ok);
-    bed.idp.rotate();
-    let tokens: Vec<String> = (0..GOOD).map(|n| good(&bed, n)).collect();
-    assert_eq!(admitted(send(&bed, &tokens).await).await, GOOD);
+    fixture.idp.set_mode(Mode::Ok);
+    fixture.idp.rotate();
+    let tokens: Vec<String> = (0..GOOD).map(|n| good(&fixture, n)).collect();
+    assert_eq!(admitted(send(&fixture, &tokens).await).await, GOOD);
     assert_eq!(admitted(stranger).await, 0);
-    bed.assert_sound("a rotation");
+    fixture.assert_sound("a rotation");
 }
 
 /// Fetches that take longer than `refresh` follow one another without a pause. A request waits for the first that began
@@ -139,15 +139,15 @@ async fn nobody_waits_for_one_fetch_after_another() {
     gate["issuers"]["remote"]["jwks"]["refresh"] = json!("1s");
     gate["issuers"]["remote"]["jwks"]["cooldown"] = json!("1s");
     gate["issuers"]["remote"]["jwks"]["timeout"] = json!("2s");
-    let bed = Setup::new(gate).workers(2).start();
-    warm(&bed).await;
-    bed.idp.set_mode(Mode::Slow(Duration::from_millis(1_200)));
+    let fixture = Setup::new(gate).workers(2).start();
+    warm(&fixture).await;
+    fixture.idp.set_mode(Mode::Slow(Duration::from_millis(1_200)));
     sleep(Duration::from_secs(2)).await;
     for number in 0..4 {
         let begun = std::time::Instant::now();
         let answer = Call::get("/direct/x")
             .bearer(&made_up(number))
-            .send(&client(Version::Http1), &bed)
+            .send(&client(Version::Http1), &fixture)
             .await;
         answer.expect(401, Some("token_invalid"), "a made-up key");
         // The fetch under way, and the one after it; four times that is allowed for a slow machine.
@@ -155,5 +155,5 @@ async fn nobody_waits_for_one_fetch_after_another() {
         assert!(waited < Duration::from_secs(10), "{waited:?}");
         sleep(Duration::from_millis(300)).await;
     }
-    bed.assert_sound("slow fetches");
+    fixture.assert_sound("slow fetches");
 }

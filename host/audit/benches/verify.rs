@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use postern_audit::read::Reader;
-use postern_audit::verify::{Against, verify};
+use postern_audit::verify::{TrustedReferences, verify};
 use postern_audit::{Decision, Event, GENESIS, Hash, Kind, Record, Time};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection as _, Executor as _};
@@ -35,7 +35,12 @@ fn main() {
             .block_on(Reader::open(&format!("sqlite:{}", path.display()), readers))
             .unwrap();
         let started = Instant::now();
-        let report = runtime.block_on(verify(&reader, Against::nothing(), readers as usize, |_| {}));
+        let report = runtime.block_on(verify(
+            &reader,
+            TrustedReferences::nothing(),
+            readers as usize,
+            |_| {},
+        ));
         let seconds = started.elapsed().as_secs_f64();
         let report = report.unwrap();
         assert!(report.is_whole() && report.events == events, "{report:?}");

@@ -13,7 +13,7 @@ use crate::log::Clock;
 use crate::queue::{Message, Shared};
 use crate::settings::{Checkpoints, Post};
 use crate::store::NewCheckpoint;
-use crate::{Checkpoint, Head, Note, Settings, Signature, outside};
+use crate::{Checkpoint, Head, Note, Settings, Signature, checkpoint_file};
 
 /// A signature over a checkpoint, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +213,7 @@ async fn write(path: PathBuf, note: Note) -> Result<(), Failure> {
     let failed = Failure::at("file");
     let place = path.display().to_string();
     let file = path.clone();
-    let written = within(&path, STEP, move || outside::append(&file, &note)).await;
+    let written = within(&path, STEP, move || checkpoint_file::append(&file, &note)).await;
     let written = written.map_err(std::io::Error::from).and_then(|written| written);
     written.map_err(|error| failed(format!("{place}: {error}")))
 }

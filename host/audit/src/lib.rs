@@ -7,6 +7,7 @@
 
 mod chain;
 mod checkpoint;
+mod checkpoint_file;
 mod checkpointer;
 mod conflict;
 mod copy;
@@ -16,7 +17,6 @@ pub mod export;
 mod link;
 mod log;
 mod metrics;
-mod outside;
 mod postgres_url;
 mod queue;
 pub mod read;

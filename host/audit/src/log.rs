@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::checkpoint_file::{self, Fault, Kept};
 use crate::checkpointer::{CheckpointSigner, Checkpointer};
-use crate::outside::{self, Fault, Kept};
 use crate::queue::{Caller, Item, Job, Message, Problem, Shared};
 use crate::store::{self, Backend};
 use crate::writer::Writer;
@@ -421,7 +421,10 @@ type Opened = (Backend, Head, Option<Checkpoint>, Option<Fault>);
 /// Opens the store, and the files beside it, and sees whether it is the log that the checkpoints tell of.
 async fn open(settings: &Settings) -> Result<Opened, OpenError> {
     let kept = match &settings.checkpoints.file {
-        Some(path) => Some((path.as_path(), outside::read(path, &settings.origin).await?)),
+        Some(path) => Some((
+            path.as_path(),
+            checkpoint_file::read(path, &settings.origin).await?,
+        )),
         None => None,
     };
     let mut backend = store::open(&settings.store).await?;

@@ -10,7 +10,7 @@ use postern_signers::Uses;
 use crate::pool::{Check, Pool, PoolError, Work};
 use crate::settings::{KeyOf, Keys, Token};
 use crate::software::{self, SoftwareError};
-use crate::token::{Seat, TokenError};
+use crate::token::{TokenError, TokenSession};
 
 /// Someone who signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Keyring {
             Backend::Token(pool) => {
                 let signer = signer.clone();
                 let sign: Work<Signature> =
-                    Box::new(move |_, seat| seat.sign(&signer.label, &signer.key, &payload));
+                    Box::new(move |_, session| session.sign(&signer.label, &signer.key, &payload));
                 pool.run(sign).await
             }
             Backend::Software(key) => Ok(key.sk.sign(&payload, None)),
@@ -199,9 +199,9 @@ impl Keyring {
 
     fn check(&self) -> Check {
         let signers = Arc::clone(&self.signers);
-        Arc::new(move |_, seat| {
+        Arc::new(move |_, session| {
             let Signer { label, key, .. } = &current(&signers).current;
-            seat.recognise(label, key)
+            session.recognise(label, key)
         })
     }
 
@@ -231,7 +231,7 @@ fn current(signers: &RwLock<Arc<Signers>>) -> Arc<Signers> {
 /// Examines every signer's key. What is wrong with a key is told with its signer; that sessions fail is the token's.
 fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
     let keys = keys.clone();
-    Box::new(move |_, seat| {
+    Box::new(move |_, session| {
         let Keys::Token {
             signers,
             current,
@@ -243,7 +243,7 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
         };
         let mut all = BTreeMap::new();
         for (id, key) in signers {
-            match one(seat, id, key, *lenient) {
+            match one(session, id, key, *lenient) {
                 Ok(signer) => all.insert(id.clone(), signer),
                 Err(error @ TokenError::Call(_)) => return Err(error),
                 Err(error) => return Ok(Err((id.clone(), error))),
@@ -256,9 +256,9 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
     })
 }
 
-fn one(seat: &mut Seat, id: &str, key: &KeyOf, lenient: bool) -> Result<Signer, TokenError> {
+fn one(session: &mut TokenSession, id: &str, key: &KeyOf, lenient: bool) -> Result<Signer, TokenError> {
     Ok(Signer {
-        key: seat.examine(&key.label, lenient)?,
+        key: session.examine(&key.label, lenient)?,
         id: id.to_owned(),
         label: key.label.clone(),
         uses: key.uses,

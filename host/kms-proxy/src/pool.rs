@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::settings::Token;
-use crate::token::{Login, Module, Remedy, Seat, TokenError};
+use crate::token::{Login, Module, Remedy, TokenError, TokenSession};
 
 /// How often a token is looked at that nobody asks.
 const PROBE: Duration = Duration::from_secs(5);
@@ -52,9 +52,9 @@ enum State {
 }
 
 /// What is to be done with a session of a token; done once more, if the session turns out to be dead.
-pub(crate) type Work<T> = Box<dyn FnMut(&Login, &mut Seat) -> Result<T, TokenError> + Send>;
+pub(crate) type Work<T> = Box<dyn FnMut(&Login, &mut TokenSession) -> Result<T, TokenError> + Send>;
 /// What tells whether all is well.
-pub(crate) type Check = Arc<dyn Fn(&Login, &mut Seat) -> Result<(), TokenError> + Send + Sync>;
+pub(crate) type Check = Arc<dyn Fn(&Login, &mut TokenSession) -> Result<(), TokenError> + Send + Sync>;
 
 /// A token's sessions.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct Pool {
 /// What there is between initialising the module and the next time. Sessions go before the login.
 #[derive(Debug)]
 struct Link {
-    idle: Mutex<Vec<Seat>>,
+    idle: Mutex<Vec<TokenSession>>,
     login: Login,
 }
 
@@ -137,20 +137,20 @@ impl Pool {
 
     fn call<T>(&self, link: &Link, mut work: Work<T>) -> Result<T, TokenError> {
         let idle = || link.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut attempt = |seat: Result<Seat, TokenError>| {
-            let mut seat = seat?;
-            let done = work(&link.login, &mut seat)?;
-            idle().push(seat);
+        let mut attempt = |session: Result<TokenSession, TokenError>| {
+            let mut session = session?;
+            let done = work(&link.login, &mut session)?;
+            idle().push(session);
             Ok(done)
         };
         let waiting = idle().pop();
         let result = match waiting {
             // Tokens end sessions that were idle for long. A new one tells whether that is all.
-            Some(seat) => attempt(Ok(seat)).or_else(|error: TokenError| match error.remedy() {
-                Remedy::Reconnect => attempt(link.login.seat()),
+            Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.remedy() {
+                Remedy::Reconnect => attempt(link.login.session()),
                 Remedy::Wait | Remedy::None => Err(error),
             }),
-            None => attempt(link.login.seat()),
+            None => attempt(link.login.session()),
         };
         if let Err(error) = &result
             && error.remedy() != Remedy::None
@@ -201,9 +201,9 @@ impl Pool {
         // Logs out.
         self.replace(None);
         let login = Login::open(&self.module, &token)?;
-        let mut seat = login.seat()?;
-        let done = work(&login, &mut seat)?;
-        let idle = Mutex::new(vec![seat]);
+        let mut session = login.session()?;
+        let done = work(&login, &mut session)?;
+        let idle = Mutex::new(vec![session]);
         self.replace(Some(Arc::new(Link { idle, login })));
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         self.state.send_replace(State::Up);
@@ -239,9 +239,9 @@ impl Pool {
     pub(crate) async fn probe(self: &Arc<Self>, check: &Check) -> Result<(), PoolError> {
         let check = Arc::clone(check);
         let result = self
-            .run(Box::new(move |login, seat| {
+            .run(Box::new(move |login, session| {
                 login.is_there()?;
-                check(login, seat)
+                check(login, session)
             }))
             .await;
         match result {
@@ -277,7 +277,7 @@ impl Pool {
         let mut said = String::new();
         for delay in delays.build() {
             let check = Arc::clone(check);
-            let work: Work<()> = Box::new(move |login, seat| check(login, seat));
+            let work: Work<()> = Box::new(move |login, session| check(login, session));
             match self.reopen(self.token(), work).await {
                 Ok(()) => return tracing::info!("the token is found again"),
                 Err(PoolError::Token(error)) if error.remedy() == Remedy::Wait => {

@@ -7,7 +7,7 @@ use postern_serve::{Connections, Shares, raise_open_files};
 use postern_signers::write_key;
 use tokio::task::JoinSet;
 
-use crate::http::{self, Desk};
+use crate::http::{self, AppState};
 use crate::keyring::{Keyring, KeysError, Signer};
 use crate::listen::{ListenError, Listener, STOPPING, Stop};
 use crate::log_queue::LogQueue;
@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 1024;
 /// A proxy that serves.
 #[derive(Debug)]
 pub struct Proxy {
-    desk: Desk,
+    state: AppState,
     settings: Settings,
     address: Address,
     tls: Option<RustlsConfig>,
@@ -84,21 +84,21 @@ impl Proxy {
         let listener = Listener::bind(&settings.listen)?;
         let keyring = Arc::new(Keyring::open(&settings.keys).await?);
         let local = matches!(settings.listen, Address::Unix(_));
-        let desk = Desk::new(Arc::clone(&keyring), settings.callers.clone(), local, log);
+        let state = AppState::new(Arc::clone(&keyring), settings.callers.clone(), local, log);
         let mut proxy = Self {
             address: listener.address(),
             stop: Stop::default(),
             running: JoinSet::new(),
-            desk,
+            state,
             settings,
             tls,
         };
         // It has one listener, and the token and its files beside.
         let shares = Shares::of(raise_open_files(), 0, CONNECTIONS, 1, 0);
         let address = proxy.address.to_string();
-        let connections = Connections::new(&address, shares.tcp, proxy.desk.metrics.connections());
+        let connections = Connections::new(&address, shares.tcp, proxy.state.metrics.connections());
         let serving = listener.serve(
-            http::routes(proxy.desk.clone()),
+            http::routes(proxy.state.clone()),
             proxy.tls.clone(),
             proxy.stop.clone(),
             connections,
@@ -135,7 +135,7 @@ impl Proxy {
             _ => return Err("tls: was there or was not when the proxy started: restart it".to_owned()),
         };
         self.stays(&new)?;
-        self.desk
+        self.state
             .keyring
             .reload(&new.keys)
             .await
@@ -144,7 +144,7 @@ impl Proxy {
         if let (Some(config), Some(tls)) = (config, &self.tls) {
             tls.reload_from_config(config);
         }
-        self.desk.take_callers(new.callers.clone());
+        self.state.take_callers(new.callers.clone());
         self.settings = new;
         self.announce();
         Ok(())
@@ -209,19 +209,19 @@ impl Proxy {
     }
 
     fn announce(&self) {
-        let signers = self.desk.keyring.signers();
+        let signers = self.state.keyring.signers();
         for signer in signers.all.values() {
             let (id, key) = (&signer.id, write_key(&signer.key));
             let (current, uses) = (*id == signers.current.id, signer.uses().to_string());
             tracing::info!(signer_id = id, public_key = key, uses, current, "signer");
-            if signer.uses.is_none() && !self.desk.keyring.is_software() {
+            if signer.uses.is_none() && !self.state.keyring.is_software() {
                 tracing::warn!(
                     signer_id = id,
                     "this signer has no `uses` and signs whatever it is asked to: make a key for each use, and name its use"
                 );
             }
         }
-        if self.desk.keyring.is_software() {
+        if self.state.keyring.is_software() {
             tracing::warn!(
                 signer_id = signers.current.id,
                 "DEVELOPMENT: signing with a key in this process's memory. Whoever can read it can sign as this \

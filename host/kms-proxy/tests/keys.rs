@@ -19,7 +19,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use postern_kms_proxy::settings::{Token, TokenName};
-use postern_kms_proxy::token::{Login, Module, Seat, TokenError, find, generate};
+use postern_kms_proxy::token::{Login, Module, TokenError, TokenSession, find, generate};
 use postern_testbed::kms_proxy::{Caller, KmsProxy};
 use postern_testbed::policy_host;
 use postern_testbed::softhsm::{LABEL, PIN, SoftHsm};
@@ -57,20 +57,20 @@ fn inside() -> Option<Token> {
 }
 
 /// A token that we are logged in to, and a session that can change it.
-struct Desk {
+struct LoggedIn {
     raw: Session,
-    seat: Seat,
+    session: TokenSession,
     _login: Login,
 }
 
-impl Desk {
+impl LoggedIn {
     fn open(token: &Token) -> Self {
         let login = Login::open(&Module::load(token).unwrap(), token).unwrap();
         let library = Pkcs11::new(&token.module).unwrap();
         let slot = library.get_slots_with_initialized_token().unwrap()[0];
         Self {
             raw: library.open_rw_session(slot).unwrap(),
-            seat: login.seat().unwrap(),
+            session: login.session().unwrap(),
             _login: login,
         }
     }
@@ -116,7 +116,7 @@ fn keys_that_could_leave_are_refused() {
     let Some(token) = inside() else {
         return run("keys_that_could_leave_are_refused", &SoftHsm::start().unwrap());
     };
-    let mut desk = Desk::open(&token);
+    let mut desk = LoggedIn::open(&token);
     for (label, sensitive, extractable, why) in [
         ("kept", true, false, None),
         ("extractable", true, true, Some("is extractable")),
@@ -128,7 +128,7 @@ fn keys_that_could_leave_are_refused() {
             Attribute::Extractable(extractable),
         ];
         desk.make(label, label, label.as_bytes(), BY_OID, &how);
-        match (desk.seat.examine(label, false), why) {
+        match (desk.session.examine(label, false), why) {
             (Ok(_), None) => {}
             (Err(error @ TokenError::Loose { .. }), Some(why)) => {
                 assert!(error.to_string().contains(why), "{error}");
@@ -136,7 +136,7 @@ fn keys_that_could_leave_are_refused() {
             (other, _) => panic!("{label}: {other:?}"),
         }
         // For development it is taken, and signs.
-        desk.seat.examine(label, true).unwrap();
+        desk.session.examine(label, true).unwrap();
     }
 }
 
@@ -145,7 +145,7 @@ fn either_name_of_the_curve_makes_a_key() {
     let Some(token) = inside() else {
         return run("either_name_of_the_curve_makes_a_key", &SoftHsm::start().unwrap());
     };
-    let mut desk = Desk::open(&token);
+    let mut desk = LoggedIn::open(&token);
     for (label, curve) in [("by-oid", BY_OID), ("by-name", BY_NAME)] {
         let public = desk.make(label, label, label.as_bytes(), curve, &kept());
         let told = desk
@@ -156,9 +156,9 @@ fn either_name_of_the_curve_makes_a_key() {
             panic!("{told:?}");
         };
         println!("{label}: CKA_EC_POINT of {} bytes", point.len());
-        let key = desk.seat.examine(label, false).unwrap();
+        let key = desk.session.examine(label, false).unwrap();
         assert!(point.ends_with(&key[..]));
-        let signature = desk.seat.sign(label, &key, b"payload").unwrap();
+        let signature = desk.session.sign(label, &key, b"payload").unwrap();
         key.verify(b"payload", &signature).unwrap();
     }
 }
@@ -171,29 +171,29 @@ fn a_label_names_one_key_and_its_public_key() {
             &SoftHsm::start().unwrap(),
         );
     };
-    let mut desk = Desk::open(&token);
+    let mut desk = LoggedIn::open(&token);
     desk.make("twice", "twice", b"1", BY_OID, &kept());
     desk.make("twice", "twice", b"2", BY_OID, &kept());
-    let error = desk.seat.examine("twice", false).unwrap_err();
+    let error = desk.session.examine("twice", false).unwrap_err();
     assert!(matches!(error, TokenError::ManyKeys { count: 2, .. }), "{error}");
 
     // The public key has no label, but the id.
     desk.make("", "by-id", b"3", BY_OID, &kept());
-    desk.seat.examine("by-id", false).unwrap();
+    desk.session.examine("by-id", false).unwrap();
 
     let public = desk.make("alone", "alone", b"4", BY_OID, &kept());
     desk.raw.destroy_object(public).unwrap();
-    let error = desk.seat.examine("alone", false).unwrap_err();
+    let error = desk.session.examine("alone", false).unwrap_err();
     assert!(matches!(error, TokenError::NoPublicKey(_)), "{error}");
 
     // Another key's public key under the label: what the token signs is not believed.
     let public = desk.make("crossed", "crossed", b"5", BY_OID, &kept());
     desk.raw.destroy_object(public).unwrap();
     desk.make("crossed", "elsewhere", b"6", BY_OID, &kept());
-    let error = desk.seat.examine("crossed", false).unwrap_err();
+    let error = desk.session.examine("crossed", false).unwrap_err();
     assert!(matches!(error, TokenError::WrongSignature(_)), "{error}");
 
-    let error = desk.seat.examine("nowhere", false).unwrap_err();
+    let error = desk.session.examine("nowhere", false).unwrap_err();
     assert!(matches!(error, TokenError::NoKey(_)), "{error}");
     assert!(
         generate(&token, "alone").is_err(),
@@ -218,7 +218,7 @@ fn a_key_that_was_made_is_found_again() {
 #[test]
 fn the_private_key_is_exchanged() {
     let Some(token) = inside() else { return };
-    let desk = Desk::open(&token);
+    let desk = LoggedIn::open(&token);
     let old = [
         Attribute::Class(ObjectClass::PRIVATE_KEY),
         Attribute::Label("a".into()),

@@ -3,7 +3,7 @@
 //! A module answers its cases before it serves; authors run them with `postern policy test`.
 
 mod check;
-mod form;
+mod schema;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::Store;
-use crate::capability::signer::Rehearsal;
-use crate::policy::{Entry, Policy, Surroundings};
+use crate::capability::signer::TestSigner;
+use crate::policy::{Entry, HostServices, Policy};
 use crate::{Engines, Grants, Limits, Module};
 
 pub use check::Difference;
-pub use form::{Case, Cases, CasesError, Expect};
+pub use schema::{Case, Cases, CasesError, Expect};
 
 /// How a case went.
 #[derive(Debug)]
@@ -45,17 +45,13 @@ pub async fn run(
     module: &Module,
     grants: &Grants,
     limits: Limits,
-    surroundings: &Surroundings,
+    services: &HostServices,
     cases: &Cases,
 ) -> Result<Vec<CaseReport>, crate::LinkError> {
     let mut reports = Vec::with_capacity(cases.cases.len());
     for case in &cases.cases {
         let config = case.config.as_ref().or(cases.config.as_ref());
-        let policy = Policy::link(
-            engines,
-            entry(config, grants, limits, surroundings),
-            module.clone(),
-        )?;
+        let policy = Policy::link(engines, entry(config, grants, limits, services), module.clone())?;
         let answer = policy.decide(&case.request.to_request()).await;
         reports.push(CaseReport {
             name: case.name.clone(),
@@ -69,7 +65,7 @@ fn entry(
     config: Option<&serde_json::Value>,
     grants: &Grants,
     limits: Limits,
-    surroundings: &Surroundings,
+    services: &HostServices,
 ) -> Arc<Entry> {
     Arc::new(Entry {
         name: "cases".into(),
@@ -88,8 +84,8 @@ fn entry(
         },
         store: Store::Memory,
         shelf: Arc::default(),
-        client: surroundings.client.clone(),
+        client: services.client.clone(),
         // Nothing is really signed for a test.
-        signer: Some(Arc::new(Rehearsal)),
+        signer: Some(Arc::new(TestSigner)),
     })
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::Failure;
-use crate::contract::{self, Allowance, Header, Part};
+use crate::bindings::{self, Allowance, Header, Part};
 
 /// Headers of one answer, at most.
 const HEADERS: usize = 64;
@@ -51,9 +51,9 @@ impl Decision {
     /// # Errors
     /// [`Failure::Reply`] for what could not be carried out: headers that are none, a status out of range, a code
     /// that is no word, more than a response should hold. The module's own [`Failure`] if it could not decide.
-    pub(crate) fn of(answer: Result<contract::Decision, contract::Error>) -> Result<Self, Failure> {
+    pub(crate) fn of(answer: Result<bindings::Decision, bindings::Error>) -> Result<Self, Failure> {
         match answer {
-            Ok(contract::Decision::Allow(allowance)) => {
+            Ok(bindings::Decision::Allow(allowance)) => {
                 headers(&allowance.headers)?;
                 let size: usize = allowance
                     .obligations
@@ -73,7 +73,7 @@ impl Decision {
                 }
                 Ok(Self::Allow(allowance))
             }
-            Ok(contract::Decision::Deny(denial)) => {
+            Ok(bindings::Decision::Deny(denial)) => {
                 status(denial.status)?;
                 headers(&denial.headers)?;
                 if !is_word(&denial.code) {
@@ -95,9 +95,9 @@ impl Decision {
                     },
                 }))
             }
-            Err(contract::Error::Misconfigured(text)) => Err(Failure::Misconfigured(shorten(text))),
-            Err(contract::Error::Unavailable(text)) => Err(Failure::Unavailable(shorten(text))),
-            Err(contract::Error::Failed(text)) => Err(Failure::Failed(shorten(text))),
+            Err(bindings::Error::Misconfigured(text)) => Err(Failure::Misconfigured(shorten(text))),
+            Err(bindings::Error::Unavailable(text)) => Err(Failure::Unavailable(shorten(text))),
+            Err(bindings::Error::Failed(text)) => Err(Failure::Failed(shorten(text))),
         }
     }
 }
@@ -188,8 +188,8 @@ fn shorten(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::postern::policy::types::Denial;
-    use crate::contract::{CacheGrant, Obligation};
+    use crate::bindings::postern::policy::types::Denial;
+    use crate::bindings::{CacheGrant, Obligation};
 
     fn header(name: &str, value: &[u8]) -> Header {
         Header {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn deny(status: u16, code: &str, headers: Vec<Header>) -> Result<Decision, Failure> {
-        Decision::of(Ok(contract::Decision::Deny(Denial {
+        Decision::of(Ok(bindings::Decision::Deny(Denial {
             status,
             code: code.into(),
             message: "no".into(),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn allow(headers: Vec<Header>, obligation: &str, part: &str) -> Result<Decision, Failure> {
-        Decision::of(Ok(contract::Decision::Allow(Allowance {
+        Decision::of(Ok(bindings::Decision::Allow(Allowance {
             headers,
             obligations: vec![Obligation {
                 name: obligation.into(),
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_modules_words_are_bounded() {
         let long = "é".repeat(10_000);
-        let Err(Failure::Failed(text)) = Decision::of(Err(contract::Error::Failed(long))) else {
+        let Err(Failure::Failed(text)) = Decision::of(Err(bindings::Error::Failed(long))) else {
             panic!("a failure")
         };
         assert!(text.len() < 600 && text.ends_with('…'));

@@ -6,12 +6,14 @@
 //!
 //! Whatever a module does — loop, recurse, eat memory, answer nonsense — ends as a [`Failure`] of that one decision.
 
+#![warn(missing_docs)]
+
+mod bindings;
 mod bounds;
 mod cache;
 mod capability;
 pub mod cases;
 mod compiler;
-mod contract;
 mod decision;
 mod digest;
 mod engine;
@@ -24,12 +26,12 @@ mod policy;
 mod registry;
 mod scheduler;
 
+pub use bindings::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use cache::{Cache, CacheError};
 pub use capability::http::{HttpClient, client};
 pub use capability::keyvalue::{Store, is_exposed};
-pub use capability::signer::{Asker, Rehearsal, Signature as Signed, Signer, Signing};
+pub use capability::signer::{Caller, Signature as Signed, Signer, Signing, TestSigner};
 pub use compiler::{Compiler, compile_as_child};
-pub use contract::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use decision::{Content, Decision, Refusal};
 pub use digest::{Digest, NotADigest};
 pub use engine::Engines;
@@ -38,7 +40,7 @@ pub use grants::{Capability, Grants};
 pub use limits::Limits;
 pub use manifest::{Listed, ListedFile, Manifest, ManifestError, Signature, Signers};
 pub use module::{Kind, Module, ModuleError};
-pub use policy::{LinkError, Outcome, Policy, Surroundings};
+pub use policy::{HostServices, LinkError, Outcome, Policy};
 pub use registry::{
     Change, Decided, EntrySettings, LoadError, LoadReport, Policies, PolicyStatus, Settings, Source,
 };

@@ -1,7 +1,7 @@
 //! A policy: a module under an entry's name, with what it is granted and bounded by.
 
+mod admission_queue;
 mod authorizer;
-mod turnstile;
 mod wasi_http;
 
 use std::collections::BTreeSet;
@@ -10,21 +10,21 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use crate::bindings::Request;
 use crate::capability::http::HttpClient;
-use crate::capability::keyvalue::{Shelf, Store};
+use crate::capability::keyvalue::{MemoryStore, Store};
 use crate::capability::signer::Signer;
-use crate::contract::Request;
 use crate::grants::{Capability, Grants};
 use crate::limits::Limits;
 use crate::module::{Kind, Module};
 use crate::scheduler::Lane;
 use crate::{Decision, Digest, Engines, Failure};
 
-use turnstile::Turnstile;
+use admission_queue::AdmissionQueue;
 
 /// What policies share of their surroundings.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct HostServices {
     /// Where the `keyvalue` capability keeps its values.
     pub store: Store,
     /// What the `http` capability asks with.
@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     pub(crate) config: Box<RawValue>,
     pub(crate) limits: Limits,
     pub(crate) store: Store,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) shelf: Arc<MemoryStore>,
     pub(crate) client: HttpClient,
     pub(crate) signer: Option<Arc<dyn Signer>>,
 }
@@ -50,7 +50,7 @@ pub struct Policy {
     entry: Arc<Entry>,
     module: Module,
     runner: Runner,
-    turnstile: Turnstile,
+    queue: AdmissionQueue,
     lane: Lane,
 }
 
@@ -117,13 +117,13 @@ impl Policy {
             }
             Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
-        let turnstile = Turnstile::new(entry.limits.concurrency, entry.limits.queue);
+        let queue = AdmissionQueue::new(entry.limits.concurrency, entry.limits.queue);
         let lane = engines.scheduler.lane(entry.limits.weight);
         Ok(Self {
             entry,
             module,
             runner,
-            turnstile,
+            queue,
             lane,
         })
     }
@@ -135,7 +135,7 @@ impl Policy {
     }
 
     /// What the entry keeps in memory.
-    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+    pub(crate) fn shelf(&self) -> &Arc<MemoryStore> {
         &self.entry.shelf
     }
 
@@ -152,7 +152,7 @@ impl Policy {
     pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
-        let _turn = self.turnstile.enter(deadline).await?;
+        let _turn = self.queue.enter(deadline).await?;
         let decided = self.lane.run(async {
             match &self.runner {
                 Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use crate::contract::Request;
-use crate::policy::Surroundings;
+use crate::bindings::Request;
+use crate::policy::HostServices;
 use crate::{Cache, Decision, Digest, Engines, Failure, Policy};
 
 pub use load::LoadError;
@@ -27,7 +27,7 @@ use status::Stats;
 pub struct Policies {
     engines: Engines,
     cache: Option<Cache>,
-    surroundings: Surroundings,
+    services: HostServices,
     serving: ArcSwap<HashMap<String, Arc<Serving>>>,
     /// What is loaded from.
     settings: ArcSwap<Settings>,
@@ -114,16 +114,11 @@ impl LoadReport {
 impl Policies {
     /// No policies yet: [`Policies::load`] brings them.
     #[must_use]
-    pub fn new(
-        engines: Engines,
-        cache: Option<Cache>,
-        surroundings: Surroundings,
-        settings: Settings,
-    ) -> Self {
+    pub fn new(engines: Engines, cache: Option<Cache>, services: HostServices, settings: Settings) -> Self {
         Self {
             engines,
             cache,
-            surroundings,
+            services,
             serving: ArcSwap::default(),
             settings: ArcSwap::from_pointee(settings),
             loading: tokio::sync::Mutex::default(),
@@ -161,11 +156,11 @@ impl Policies {
         let before = self.serving.load_full();
         let mut report = LoadReport::default();
         let mut table = HashMap::new();
-        let vouched = load::vouched(&self.serials, settings, self.remember).await;
+        let verified = load::verified(&self.serials, settings, self.remember).await;
         for (name, entry) in &settings.entries {
             let old = before.get(name);
-            let loaded = match &vouched {
-                Ok(vouched) => load::entry(self, settings, vouched, name, entry, old).await,
+            let loaded = match &verified {
+                Ok(verified) => load::entry(self, settings, verified, name, entry, old).await,
                 Err(error) => Err(error.clone()),
             };
             let result = match loaded {
@@ -211,11 +206,11 @@ impl Policies {
         let settings = self.settings.load_full();
         let serving = self.serving.load_full();
         let mut found = BTreeMap::new();
-        let vouched = load::vouched(&self.serials, &settings, false).await;
+        let verified = load::verified(&self.serials, &settings, false).await;
         for (name, entry) in &settings.entries {
             let digest = serving.get(name).map(|serving| serving.policy.digest());
-            let result = match &vouched {
-                Ok(vouched) => load::unchanged(&settings, vouched, name, entry, digest).await,
+            let result = match &verified {
+                Ok(verified) => load::unchanged(&settings, verified, name, entry, digest).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = result {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use postern_policy::{Engines, Limits, Policies, Store, Surroundings};
+use postern_policy::{Engines, HostServices, Limits, Policies, Store};
 use redis::AsyncCommands as _;
 use support::{entry, module, request, settings};
 
@@ -85,13 +85,13 @@ async fn host(folder: &Path, redis: &Redis) -> Policies {
     let mut slow = entry("c.wasm");
     slow.limits.deadline = Duration::from_secs(5);
     let entries = [("one", slow.clone()), ("two", slow)];
-    let surroundings = Surroundings {
+    let services = HostServices {
         store: Store::redis(&redis.url()).unwrap(),
         client: postern_policy::client().unwrap(),
         signer: None,
     };
     let engines = Engines::new(4, Limits::default().memory).unwrap();
-    let host = Policies::new(engines, None, surroundings, settings(folder, entries));
+    let host = Policies::new(engines, None, services, settings(folder, entries));
     assert_eq!(host.load().await.errors().count(), 0);
     host
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::output::Output;
-use crate::{attempt, audit, check, key, kms_proxy, policy, render, serve, sign, signer, token};
+use crate::{audit, check, key, kms_proxy, policy, render, serve, sign, signer, token, try_request};
 
 /// Check what a Postern gate does before Envoy does it, and make what its callers need.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Check a gate.yaml: every error at once, each with its place and how to mend it
     Check(check::Args),
     /// Send a request through the gate, here, and tell what becomes of it and why
-    Try(attempt::Args),
+    Try(try_request::Args),
     /// Print a checked gate.yaml in the form that Envoy takes
     Render(render::Args),
     /// Make API keys
@@ -58,7 +58,7 @@ impl Command {
     pub(crate) fn run(self) -> Result<Output> {
         match self {
             Self::Check(args) => check::run(&args),
-            Self::Try(args) => attempt::run(&args),
+            Self::Try(args) => try_request::run(&args),
             Self::Render(args) => render::run(&args),
             Self::Key(key::Command::New(args)) => key::new(&args),
             Self::Token(token::Command::Mint(args)) => token::mint(&args),

@@ -4,7 +4,6 @@
 //! stand at the edges.
 #![forbid(unsafe_code)]
 
-mod attempt;
 mod audit;
 mod check;
 mod cli;
@@ -26,6 +25,7 @@ mod target;
 mod text;
 mod time;
 mod token;
+mod try_request;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

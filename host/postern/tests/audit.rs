@@ -11,23 +11,23 @@ mod support;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use support::Desk;
-use support::log::{STORE, audit, desk, write};
+use support::WorkDir;
+use support::log::{STORE, audit, dir, write};
 
 /// Puts `to` into the place of the `nth` `from` in the very bytes of the database.
-fn edit(desk: &Desk, from: &str, to: &str, nth: usize) {
+fn edit(dir: &WorkDir, from: &str, to: &str, nth: usize) {
     assert_eq!(from.len(), to.len());
-    let mut bytes = std::fs::read(desk.path("audit.sqlite")).unwrap();
+    let mut bytes = std::fs::read(dir.path("audit.sqlite")).unwrap();
     let mut places =
         (0..bytes.len() - from.len()).filter(|place| bytes[*place..].starts_with(from.as_bytes()));
     let place = places.nth(nth).unwrap();
     bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
-    std::fs::write(desk.path("audit.sqlite"), bytes).unwrap();
+    std::fs::write(dir.path("audit.sqlite"), bytes).unwrap();
 }
 
 /// The rows of a page stand in it from its end: which event was changed, the store says.
-fn changed(desk: &Desk) -> u64 {
-    let run = audit(desk, "query", &["--format", "json"]);
+fn changed(dir: &WorkDir) -> u64 {
+    let run = audit(dir, "query", &["--format", "json"]);
     let line = run
         .out
         .lines()
@@ -39,9 +39,9 @@ fn changed(desk: &Desk) -> u64 {
 
 #[test]
 fn a_whole_log() {
-    let desk = desk();
+    let dir = dir();
     let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
-    let run = audit(&desk, "verify", &given);
+    let run = audit(&dir, "verify", &given);
     assert!(
         run.code == 0
             && run.says("whole: nothing was changed")
@@ -52,7 +52,7 @@ fn a_whole_log() {
         !run.out.contains('\u{1b}') && run.err.is_empty(),
         "no colours and no bar: {run:?}"
     );
-    let run = audit(&desk, "verify", &[&given[..], &["--format", "json"]].concat());
+    let run = audit(&dir, "verify", &[&given[..], &["--format", "json"]].concat());
     let report = run.json();
     assert_eq!(
         (
@@ -65,56 +65,56 @@ fn a_whole_log() {
     );
 
     // Without signers it does not say that anything was verified by them.
-    let run = audit(&desk, "verify", &["--checkpoints", "checkpoints"]);
+    let run = audit(&dir, "verify", &["--checkpoints", "checkpoints"]);
     assert!(
         run.code == 4 && run.says("signatures were NOT verified") && !run.says("whole: nothing"),
         "{run:?}"
     );
-    let run = audit(&desk, "verify", &["--signers", "others.toml"]);
+    let run = audit(&dir, "verify", &["--signers", "others.toml"]);
     assert!(run.code == 2 && run.says("checkpoint_key_id"), "{run:?}");
 }
 
 #[test]
 fn a_byte_in_the_file() {
-    let desk = desk();
-    edit(&desk, "edge-1", "edge-2", 11);
-    let seq = changed(&desk);
-    let run = audit(&desk, "verify", &["--signers", "signers.toml"]);
+    let dir = dir();
+    edit(&dir, "edge-1", "edge-2", 11);
+    let seq = changed(&dir);
+    let run = audit(&dir, "verify", &["--signers", "signers.toml"]);
     assert!(
         run.code == 2 && run.says(&format!("TAMPERED, first at event {seq} (payload_changed)")),
         "{run:?}"
     );
-    let run = audit(&desk, "verify", &["--format", "json"]);
+    let run = audit(&dir, "verify", &["--format", "json"]);
     let problem = &run.json()["problems"][0];
     assert_eq!(
         (&problem["seq"], &problem["code"]),
         (&seq.into(), &"payload_changed".into())
     );
-    let run = audit(&desk, "tail", &["-n", "30"]);
+    let run = audit(&dir, "tail", &["-n", "30"]);
     assert!(run.says("its payload is not what was hashed"), "{run:?}");
 
-    let desk = support::log::desk();
-    edit(&desk, "\u{2014} kernel", "\u{2014} kermel", 0);
-    let run = audit(&desk, "verify", &["--signers", "signers.toml"]);
+    let dir = support::log::dir();
+    edit(&dir, "\u{2014} kernel", "\u{2014} kermel", 0);
+    let run = audit(&dir, "verify", &["--signers", "signers.toml"]);
     assert!(run.code == 2 && run.says("checkpoint_signer_unknown"), "{run:?}");
 }
 
 #[test]
 fn an_older_copy_of_the_file() {
-    let desk = desk();
-    std::fs::copy(desk.path("audit.sqlite"), desk.path("old")).unwrap();
-    write(&desk, 31..=40);
-    let head = audit(&desk, "head", &["--format", "json"]).json();
+    let dir = dir();
+    std::fs::copy(dir.path("audit.sqlite"), dir.path("old")).unwrap();
+    write(&dir, 31..=40);
+    let head = audit(&dir, "head", &["--format", "json"]).json();
     let keep = head["keep"].as_str().unwrap();
     assert_eq!(
         (&head["size"], &head["checkpoint"]["size"]),
         (&40.into(), &40.into())
     );
-    assert!(audit(&desk, "head", &[]).out.starts_with(&format!("{keep}\n")));
+    assert!(audit(&dir, "head", &[]).out.starts_with(&format!("{keep}\n")));
     for given in [["--checkpoints", "checkpoints"], ["--head", keep]] {
         let verify = |store: &str| {
             let store = format!("sqlite:{store}");
-            desk.run(
+            dir.run(
                 &[
                     &["audit", "verify", "--signers", "signers.toml", "--store", &store][..],
                     &given,
@@ -129,7 +129,7 @@ fn an_older_copy_of_the_file() {
             "{run:?}"
         );
     }
-    let run = desk.run(&[
+    let run = dir.run(&[
         "audit",
         "verify",
         "--signers",
@@ -142,9 +142,9 @@ fn an_older_copy_of_the_file() {
 
 #[test]
 fn events_are_found() {
-    let desk = desk();
+    let dir = dir();
     let run = audit(
-        &desk,
+        &dir,
         "query",
         &["--subject", "ann", "--decision", "denied", "--since", "1h"],
     );
@@ -154,38 +154,38 @@ fn events_are_found() {
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
     assert_eq!(seqs.len(), 3, "{run:?}");
-    let run = audit(&desk, "query", &["--request-id", "request-7", "--format", "json"]);
+    let run = audit(&dir, "query", &["--request-id", "request-7", "--format", "json"]);
     let subject = &run.json()["record"]["subject"];
     assert_eq!(subject, "bob\u{1b}[2J\n");
-    let run = audit(&desk, "query", &["--request-id", "request-7"]);
+    let run = audit(&dir, "query", &["--request-id", "request-7"]);
     assert!(
         run.out.lines().count() == 1 && run.says(r"subject=bob\u{1b}[2J\n"),
         "{run:?}"
     );
-    let run = audit(&desk, "query", &["--until", "2020-01-01T00:00:00Z"]);
+    let run = audit(&dir, "query", &["--until", "2020-01-01T00:00:00Z"]);
     assert_eq!((run.code, run.out.as_str()), (0, ""));
-    let run = audit(&desk, "query", &["--limit", "2"]);
+    let run = audit(&dir, "query", &["--limit", "2"]);
     assert!(
         run.out.lines().count() == 2 && run.err.contains("there may be more"),
         "{run:?}"
     );
-    let run = audit(&desk, "tail", &["-n", "3"]);
+    let run = audit(&dir, "tail", &["-n", "3"]);
     assert_eq!(run.out.lines().count(), 3, "{run:?}");
 }
 
 #[test]
 fn new_events_are_followed() {
-    let desk = desk();
+    let dir = dir();
     let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
         .args(["audit", "tail", "-n", "1", "--follow", "--format", "json"])
         .args(STORE)
-        .current_dir(desk.path("."))
+        .current_dir(dir.path("."))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
-    write(&desk, 31..=32);
+    write(&dir, 31..=32);
     let next: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -198,36 +198,36 @@ fn new_events_are_followed() {
 
 #[test]
 fn an_export_is_verified_elsewhere() {
-    let desk = desk();
-    let run = audit(&desk, "export", &["-o", "log.jsonl"]);
+    let dir = dir();
+    let run = audit(&dir, "export", &["-o", "log.jsonl"]);
     assert!(
         run.code == 0 && run.err.contains("exported up to event 30: keep 30:"),
         "{run:?}"
     );
-    let run = audit(&desk, "export", &["-o", "log.jsonl"]);
+    let run = audit(&dir, "export", &["-o", "log.jsonl"]);
     assert!(
         run.code == 3 && run.says("cannot write log.jsonl"),
         "never written over: {run:?}"
     );
-    std::fs::remove_file(desk.path("audit.sqlite")).unwrap();
+    std::fs::remove_file(dir.path("audit.sqlite")).unwrap();
     let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
-    let run = desk.run(&[&["audit", "replay", "log.jsonl"][..], &given].concat());
+    let run = dir.run(&[&["audit", "replay", "log.jsonl"][..], &given].concat());
     assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
-    let text = std::fs::read_to_string(desk.path("log.jsonl")).unwrap();
-    let run = desk.run_with(
+    let text = std::fs::read_to_string(dir.path("log.jsonl")).unwrap();
+    let run = dir.run_with(
         &["audit", "replay", "--signers", "signers.toml"],
         text.replacen("edge-1", "edge-2", 1).as_bytes(),
     );
     assert!(run.code == 2 && run.says("(payload_changed)"), "{run:?}");
-    let run = desk.run_with(&["audit", "replay"], b"hello");
+    let run = dir.run_with(&["audit", "replay"], b"hello");
     assert!(run.code == 3 && run.says("this is no export"), "{run:?}");
 }
 
 #[test]
 fn a_part_says_that_it_is_one() {
-    let desk = desk();
-    let run = audit(&desk, "export", &["--from-seq", "8", "--to-seq", "20"]);
-    let replayed = desk.run_with(
+    let dir = dir();
+    let run = audit(&dir, "export", &["--from-seq", "8", "--to-seq", "20"]);
+    let replayed = dir.run_with(
         &["audit", "replay", "--signers", "signers.toml"],
         run.out.as_bytes(),
     );
@@ -235,15 +235,15 @@ fn a_part_says_that_it_is_one() {
         replayed.code == 4 && replayed.says("a part of a log: what event 8 follows"),
         "{replayed:?}"
     );
-    let run = audit(&desk, "export", &["--since", "2100-01-01T00:00:00Z"]);
-    let replayed = desk.run_with(&["audit", "replay"], run.out.as_bytes());
+    let run = audit(&dir, "export", &["--since", "2100-01-01T00:00:00Z"]);
+    let replayed = dir.run_with(&["audit", "replay"], run.out.as_bytes());
     assert!(replayed.code == 4 && replayed.says("0 of them"), "{replayed:?}");
 }
 
 #[test]
 fn what_cannot_be_read() {
-    let desk = desk();
-    desk.file("bad.toml", "[signers");
+    let dir = dir();
+    dir.file("bad.toml", "[signers");
     for (args, says) in [
         (&["verify"][..], "say where the log is"),
         (
@@ -305,7 +305,7 @@ fn what_cannot_be_read() {
         ),
         (&["replay", "absent.jsonl"], "cannot read absent.jsonl"),
     ] {
-        let run = desk.run(&[&["audit"], args].concat());
+        let run = dir.run(&[&["audit"], args].concat());
         assert!(
             run.code == 3 && run.says(says) && !run.says("hunter2"),
             "{args:?}: {run:?}"
@@ -315,9 +315,9 @@ fn what_cannot_be_read() {
 
 #[test]
 fn the_store_may_be_named_by_the_environment() {
-    let desk = desk().with("AUDIT_STORE_URL", "sqlite:audit.sqlite");
-    let run = desk.run(&["audit", "verify", "--signers", "signers.toml"]);
+    let dir = dir().with("AUDIT_STORE_URL", "sqlite:audit.sqlite");
+    let run = dir.run(&["audit", "verify", "--signers", "signers.toml"]);
     assert_eq!(run.code, 0, "{run:?}");
-    let desk = Desk::new().with("AUDIT_STORE_URL", "postgres://ann:hunter2@host/x");
-    assert!(!desk.run(&["audit", "verify", "--help"]).says("hunter2"));
+    let dir = WorkDir::new().with("AUDIT_STORE_URL", "postgres://ann:hunter2@host/x");
+    assert!(!dir.run(&["audit", "verify", "--help"]).says("hunter2"));
 }

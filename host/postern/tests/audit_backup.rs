@@ -13,18 +13,18 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use support::Desk;
-use support::log::{Running, audit, desk, sql};
+use support::WorkDir;
+use support::log::{Running, audit, dir, sql};
 
 const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
 const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
 
 /// Copies files of the log into a folder of their own.
-fn copy(desk: &Desk, folder: &str, suffixes: &[&str]) {
-    fs::create_dir(desk.path(folder)).unwrap();
+fn copy(dir: &WorkDir, folder: &str, suffixes: &[&str]) {
+    fs::create_dir(dir.path(folder)).unwrap();
     for suffix in suffixes {
         let name = format!("audit.sqlite{suffix}");
-        fs::copy(desk.path(&name), desk.path(folder).join(&name)).unwrap();
+        fs::copy(dir.path(&name), dir.path(folder).join(&name)).unwrap();
     }
 }
 
@@ -44,8 +44,8 @@ fn bound_by_permissions(program: &str) -> Command {
 }
 
 /// Runs `audit …` over a folder in which nothing can be written.
-fn read_only(desk: &Desk, folder: &str, args: &[&str]) -> (i32, String) {
-    let path = desk.path(folder);
+fn read_only(dir: &WorkDir, folder: &str, args: &[&str]) -> (i32, String) {
+    let path = dir.path(folder);
     for file in fs::read_dir(&path).unwrap() {
         mode(&file.unwrap().path(), 0o444);
     }
@@ -62,7 +62,7 @@ fn read_only(desk: &Desk, folder: &str, args: &[&str]) -> (i32, String) {
         .args(args)
         .arg("--store")
         .arg(format!("sqlite:{folder}/audit.sqlite"))
-        .current_dir(desk.path("."))
+        .current_dir(dir.path("."))
         .output()
         .unwrap();
     assert_eq!(names(), before, "nothing was written");
@@ -74,24 +74,24 @@ fn read_only(desk: &Desk, folder: &str, args: &[&str]) -> (i32, String) {
 
 #[test]
 fn evidence_on_a_read_only_medium_is_verified() {
-    let desk = desk();
-    copy(&desk, "closed", &[""]);
-    let (code, text) = read_only(&desk, "closed", &[&["verify"][..], &HELD].concat());
+    let dir = dir();
+    copy(&dir, "closed", &[""]);
+    let (code, text) = read_only(&dir, "closed", &[&["verify"][..], &HELD].concat());
     assert!(code == 0 && text.contains("whole: nothing was changed"), "{text}");
-    let (code, text) = read_only(&desk, "closed", &["tail", "-n", "1"]);
+    let (code, text) = read_only(&dir, "closed", &["tail", "-n", "1"]);
     assert!(code == 0 && text.contains("request-30"), "{text}");
 
     // Taken with its write-ahead log while it was written to.
-    let running = Running::open(&desk, 31..=40);
-    copy(&desk, "live", &["", "-wal"]);
-    copy(&desk, "all", &["", "-wal", "-shm"]);
+    let running = Running::open(&dir, 31..=40);
+    copy(&dir, "live", &["", "-wal"]);
+    copy(&dir, "all", &["", "-wal", "-shm"]);
     for folder in ["live", "all"] {
-        let (code, text) = read_only(&desk, folder, &[&["verify"][..], &SIGNERS].concat());
+        let (code, text) = read_only(&dir, folder, &[&["verify"][..], &SIGNERS].concat());
         assert!(
             code == 0 && text.contains("10 events behind it NOT proven") && text.contains("up to event 40"),
             "{folder}: {text}"
         );
-        let (code, text) = read_only(&desk, folder, &["export"]);
+        let (code, text) = read_only(&dir, folder, &["export"]);
         assert!(code == 0 && text.contains("request-40"), "{folder}: {text}");
     }
     running.close();
@@ -99,13 +99,13 @@ fn evidence_on_a_read_only_medium_is_verified() {
 
 #[test]
 fn a_live_database_without_its_write_ahead_log_is_noticed() {
-    let desk = desk();
-    let running = Running::open(&desk, 31..=40);
-    copy(&desk, "torn", &[""]);
+    let dir = dir();
+    let running = Running::open(&dir, 31..=40);
+    copy(&dir, "torn", &[""]);
     running.close();
     let verify = |folder: &str| {
         let store = format!("sqlite:{folder}/audit.sqlite");
-        desk.run(&[&["audit", "verify", "--store", &store][..], &SIGNERS].concat())
+        dir.run(&[&["audit", "verify", "--store", &store][..], &SIGNERS].concat())
     };
     let run = verify("torn");
     assert!(
@@ -119,25 +119,25 @@ fn a_live_database_without_its_write_ahead_log_is_noticed() {
         &["export", "-o", "torn.jsonl"],
     ] {
         let store = ["--store", "sqlite:torn/audit.sqlite"];
-        let run = desk.run(&[&["audit"], command, &store].concat());
+        let run = dir.run(&[&["audit"], command, &store].concat());
         assert!(
             run.code == 0 && run.err.contains("its -wal file is not beside it"),
             "{run:?}"
         );
     }
-    let (code, text) = read_only(&desk, "torn", &[&["verify"][..], &SIGNERS].concat());
+    let (code, text) = read_only(&dir, "torn", &[&["verify"][..], &SIGNERS].concat());
     assert!(code == 4 && text.contains("NOT PROVEN (wal_missing)"), "{text}");
     // A host that has ended leaves one file.
-    assert!(!desk.path("audit.sqlite-wal").exists());
-    copy(&desk, "closed", &[""]);
+    assert!(!dir.path("audit.sqlite-wal").exists());
+    copy(&dir, "closed", &[""]);
     assert_eq!(verify("closed").code, 0);
 }
 
 #[test]
 fn a_backup_is_made_while_the_log_is_written_to() {
-    let desk = desk();
-    let running = Running::open(&desk, 31..=40);
-    let run = audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
+    let dir = dir();
+    let running = Running::open(&dir, 31..=40);
+    let run = audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
     assert!(
         run.code == 0 && run.says("backup.db: 40 events; keep 40:") && run.says("whole up to event 30"),
         "{run:?}"
@@ -149,55 +149,55 @@ fn a_backup_is_made_while_the_log_is_written_to() {
         "backup.db.lock",
         "backup.db-wal",
     ] {
-        assert!(!desk.path(left).exists(), "{left}");
+        assert!(!dir.path(left).exists(), "{left}");
     }
-    let run = desk.run(&[&["audit", "verify", "--store", "sqlite:backup.db"][..], &SIGNERS].concat());
+    let run = dir.run(&[&["audit", "verify", "--store", "sqlite:backup.db"][..], &SIGNERS].concat());
     assert!(run.code == 0 && run.says("40 of them"), "{run:?}");
-    let run = audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
+    let run = audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
     assert!(run.code == 3 && run.says("backup.db is there already"), "{run:?}");
     // Without anything to hold it against, it is made and is not proven.
-    let run = audit(&desk, "backup", &["-o", "second.db"]);
+    let run = audit(&dir, "backup", &["-o", "second.db"]);
     assert!(
-        run.code == 4 && run.says("NOT PROVEN (no_signers)") && desk.path("second.db").exists(),
+        run.code == 4 && run.says("NOT PROVEN (no_signers)") && dir.path("second.db").exists(),
         "{run:?}"
     );
 }
 
 #[test]
 fn no_backup_is_made_of_a_tampered_log_nor_restored_from_a_tampered_backup() {
-    let desk = desk();
+    let dir = dir();
     assert_eq!(
-        audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
+        audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
         0
     );
     let change = "UPDATE audit_events SET payload = replace(payload, 'edge-1', 'edge-2') WHERE seq = 7";
-    sql(&desk.path("audit.sqlite"), change);
-    let run = audit(&desk, "backup", &[&["-o", "other.db"][..], &HELD].concat());
+    sql(&dir.path("audit.sqlite"), change);
+    let run = audit(&dir, "backup", &[&["-o", "other.db"][..], &HELD].concat());
     assert!(
         run.code == 2 && run.says("(payload_changed)") && run.says("no backup was made"),
         "{run:?}"
     );
-    assert!(!desk.path("other.db").exists() && !desk.path("other.db.partial").exists());
+    assert!(!dir.path("other.db").exists() && !dir.path("other.db.partial").exists());
     let restore = |store: &str| {
         let store = format!("sqlite:{store}");
-        desk.run(&[&["audit", "restore", "backup.db", "--store", &store][..], &HELD].concat())
+        dir.run(&[&["audit", "restore", "backup.db", "--store", &store][..], &HELD].concat())
     };
     let run = restore("audit.sqlite");
     assert!(
         run.code == 3 && run.says("is there already"),
         "never written over: {run:?}"
     );
-    sql(&desk.path("backup.db"), change);
+    sql(&dir.path("backup.db"), change);
     let run = restore("new.sqlite");
     assert!(run.code == 2 && run.says("nothing was restored"), "{run:?}");
-    assert!(!desk.path("new.sqlite").exists());
+    assert!(!dir.path("new.sqlite").exists());
 }
 
 #[test]
 fn a_restored_log_goes_on() {
-    let desk = desk();
+    let dir = dir();
     assert_eq!(
-        audit(&desk, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
+        audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
         0
     );
     let restore = || {
@@ -206,28 +206,28 @@ fn a_restored_log_goes_on() {
             &support::log::STORE,
             &HELD,
         ];
-        desk.run(&args.concat())
+        dir.run(&args.concat())
     };
-    fs::remove_file(desk.path("audit.sqlite")).unwrap();
+    fs::remove_file(dir.path("audit.sqlite")).unwrap();
     let run = restore();
     assert!(
         run.code == 0 && run.says("restored up to event 30; keep 31:"),
         "{run:?}"
     );
-    support::log::write(&desk, 31..=35);
-    let run = audit(&desk, "verify", &[&HELD[..], &["--require-covered"]].concat());
+    support::log::write(&dir, 31..=35);
+    let run = audit(&dir, "verify", &[&HELD[..], &["--require-covered"]].concat());
     assert!(run.code == 0 && run.says("36 of them"), "{run:?}");
-    let run = audit(&desk, "query", &["--kind", "host"]);
+    let run = audit(&dir, "query", &["--kind", "host"]);
     assert!(run.says("audit_restored") && run.says("size=30"), "{run:?}");
 
     // What came after the backup is missed.
-    fs::rename(desk.path("audit.sqlite"), desk.path("lost.sqlite")).unwrap();
+    fs::rename(dir.path("audit.sqlite"), dir.path("lost.sqlite")).unwrap();
     let run = restore();
     assert!(
         run.code == 2 && run.says("first at event 31 (tail_missing)"),
         "{run:?}"
     );
-    assert!(!desk.path("audit.sqlite").exists());
+    assert!(!dir.path("audit.sqlite").exists());
 }
 
 /// The commands of the documentation, as they are typed, in a folder that stands for the machine.
@@ -240,7 +240,7 @@ fn the_documented_commands_work() {
         .nth(1)
         .unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let desk = desk();
+    let dir = dir();
     for folder in [
         "var/lib/postern",
         "backup",
@@ -248,15 +248,15 @@ fn the_documented_commands_work() {
         "mnt/evidence",
         "archive",
     ] {
-        fs::create_dir_all(desk.path(folder)).unwrap();
+        fs::create_dir_all(dir.path(folder)).unwrap();
     }
-    fs::rename(desk.path("audit.sqlite"), desk.path("var/lib/postern/audit.db")).unwrap();
+    fs::rename(dir.path("audit.sqlite"), dir.path("var/lib/postern/audit.db")).unwrap();
     fs::copy(
-        desk.path("var/lib/postern/audit.db"),
-        desk.path("mnt/evidence/audit.db"),
+        dir.path("var/lib/postern/audit.db"),
+        dir.path("mnt/evidence/audit.db"),
     )
     .unwrap();
-    fs::rename(desk.path("checkpoints"), desk.path("mnt/elsewhere/audit.notes")).unwrap();
+    fs::rename(dir.path("checkpoints"), dir.path("mnt/elsewhere/audit.notes")).unwrap();
     let bin = Path::new(env!("CARGO_BIN_EXE_postern")).parent().unwrap();
     let mut typed = 0;
     for block in section
@@ -282,7 +282,7 @@ fn the_documented_commands_work() {
                     });
             let output = Command::new("bash")
                 .args(["-ec", &here])
-                .current_dir(desk.path("."))
+                .current_dir(dir.path("."))
                 .env(
                     "PATH",
                     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()),

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::Desk;
-use support::log::{audit, desk, sign_manifest, write};
+use support::WorkDir;
+use support::log::{audit, dir, sign_manifest, write};
 
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -28,16 +28,16 @@ fn kernel(signers: &Path) -> String {
 }
 
 /// Three checkpoints and the signature of a manifest.
-fn log() -> Desk {
-    let desk = desk();
-    sign_manifest(&desk, "{}");
-    write(&desk, 31..=34);
-    desk
+fn log() -> WorkDir {
+    let dir = dir();
+    sign_manifest(&dir, "{}");
+    write(&dir, 31..=34);
+    dir
 }
 
 #[test]
 fn an_independent_verifier_says_the_same_of_honest_and_of_tampered_logs() {
-    let desk = log();
+    let dir = log();
     let output = Command::new("python3")
         .arg(tree("tests/formats/compare.py"))
         .arg(env!("CARGO_BIN_EXE_postern"))
@@ -45,9 +45,9 @@ fn an_independent_verifier_says_the_same_of_honest_and_of_tampered_logs() {
             "audit.sqlite",
             "checkpoints",
             "signers.toml",
-            &kernel(&desk.path("signers.toml")),
+            &kernel(&dir.path("signers.toml")),
         ])
-        .current_dir(desk.path("."))
+        .current_dir(dir.path("."))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -70,7 +70,7 @@ fn the_vectors_are_as_they_say() {
     if std::env::var_os("WRITE_VECTORS").is_some() {
         write_vectors(&folder);
     }
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let expected: Value =
         serde_json::from_str(&fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
     let cases = expected.as_array().unwrap();
@@ -95,7 +95,7 @@ fn the_vectors_are_as_they_say() {
             args.extend(["--head", head]);
             theirs.extend(["--head".to_owned(), head.to_owned()]);
         }
-        let report = desk.run(&args).json();
+        let report = dir.run(&args).json();
         assert_eq!(report["whole"], case["accepted"], "{case}: {report}");
         if case["accepted"] == true {
             assert_eq!(report["proven"], case["proven"], "{case}: {report}");
@@ -144,14 +144,14 @@ fn the_payloads_on_the_page_hash_as_it_says() {
 /// Writes the vectors anew, from a log that is written anew: `WRITE_VECTORS=1 cargo test --test audit_formats`.
 fn write_vectors(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
-    let desk = log();
-    let whole = audit(&desk, "export", &[]).out;
-    fs::write(desk.path("whole.jsonl"), &whole).unwrap();
+    let dir = log();
+    let whole = audit(&dir, "export", &[]).out;
+    fs::write(dir.path("whole.jsonl"), &whole).unwrap();
     let status = Command::new("python3")
         .arg(tree("tests/formats/write_vectors.py"))
-        .arg(desk.path("whole.jsonl"))
-        .arg(desk.path("checkpoints"))
-        .arg(desk.path("signers.toml"))
+        .arg(dir.path("whole.jsonl"))
+        .arg(dir.path("checkpoints"))
+        .arg(dir.path("signers.toml"))
         .arg(folder)
         .status()
         .unwrap();

@@ -9,19 +9,19 @@
 
 mod support;
 
-use support::log::{audit, desk, write, write_without_checkpoint};
-use support::{Desk, Run};
+use support::log::{audit, dir, write, write_without_checkpoint};
+use support::{Run, WorkDir};
 
 const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
 const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
 
-fn verify(desk: &Desk, args: &[&[&str]]) -> Run {
-    audit(desk, "verify", &args.concat())
+fn verify(dir: &WorkDir, args: &[&[&str]]) -> Run {
+    audit(dir, "verify", &args.concat())
 }
 
 /// The codes of what is not proven.
-fn lacks(desk: &Desk, args: &[&[&str]]) -> Vec<String> {
-    let run = verify(desk, &[&args.concat(), &["--format", "json"]]);
+fn lacks(dir: &WorkDir, args: &[&[&str]]) -> Vec<String> {
+    let run = verify(dir, &[&args.concat(), &["--format", "json"]]);
     let report = run.json();
     let unproven = report["unproven"].as_array().unwrap();
     assert_eq!(
@@ -37,21 +37,21 @@ fn lacks(desk: &Desk, args: &[&[&str]]) -> Vec<String> {
         .collect()
 }
 
-fn sql(desk: &Desk, statement: &str) {
-    support::log::sql(&desk.path("audit.sqlite"), statement);
+fn sql(dir: &WorkDir, statement: &str) {
+    support::log::sql(&dir.path("audit.sqlite"), statement);
 }
 
 #[test]
 fn a_log_without_a_signed_checkpoint_is_not_proven() {
-    let desk = desk();
-    assert_eq!(lacks(&desk, &[&HELD]), [""; 0]);
-    assert_eq!(lacks(&desk, &[]), ["no_signers"]);
-    assert_eq!(lacks(&desk, &[&["--checkpoints", "checkpoints"]]), ["no_signers"]);
-    sql(&desk, "DELETE FROM audit_checkpoints");
-    assert_eq!(lacks(&desk, &[&SIGNERS]), ["no_checkpoint"]);
-    sql(&desk, "DELETE FROM audit_events");
-    assert_eq!(lacks(&desk, &[&SIGNERS]), ["empty"]);
-    let run = verify(&desk, &[&SIGNERS]);
+    let dir = dir();
+    assert_eq!(lacks(&dir, &[&HELD]), [""; 0]);
+    assert_eq!(lacks(&dir, &[]), ["no_signers"]);
+    assert_eq!(lacks(&dir, &[&["--checkpoints", "checkpoints"]]), ["no_signers"]);
+    sql(&dir, "DELETE FROM audit_checkpoints");
+    assert_eq!(lacks(&dir, &[&SIGNERS]), ["no_checkpoint"]);
+    sql(&dir, "DELETE FROM audit_events");
+    assert_eq!(lacks(&dir, &[&SIGNERS]), ["empty"]);
+    let run = verify(&dir, &[&SIGNERS]);
     assert!(
         run.code == 4 && run.out.starts_with("NOT PROVEN (empty)"),
         "{run:?}"
@@ -60,29 +60,29 @@ fn a_log_without_a_signed_checkpoint_is_not_proven() {
 
 #[test]
 fn a_head_that_was_written_down_proves_what_it_names() {
-    let desk = desk();
-    let keep = audit(&desk, "head", &["--format", "json"]).json()["keep"]
+    let dir = dir();
+    let keep = audit(&dir, "head", &["--format", "json"]).json()["keep"]
         .as_str()
         .unwrap()
         .to_owned();
-    sql(&desk, "DELETE FROM audit_checkpoints");
-    assert_eq!(lacks(&desk, &[&["--head", &keep]]), [""; 0]);
+    sql(&dir, "DELETE FROM audit_checkpoints");
+    assert_eq!(lacks(&dir, &[&["--head", &keep]]), [""; 0]);
     // The head of an empty log is every log's.
     let none = format!("0:{}", "0".repeat(64));
-    assert_eq!(lacks(&desk, &[&["--head", &none]]), ["no_signers"]);
-    write_without_checkpoint(&desk, 31..=33);
-    assert_eq!(lacks(&desk, &[&["--head", &keep]]), [""; 0]);
+    assert_eq!(lacks(&dir, &[&["--head", &none]]), ["no_signers"]);
+    write_without_checkpoint(&dir, 31..=33);
+    assert_eq!(lacks(&dir, &[&["--head", &keep]]), [""; 0]);
     assert_eq!(
-        lacks(&desk, &[&["--head", &keep, "--require-covered"]]),
+        lacks(&dir, &[&["--head", &keep, "--require-covered"]]),
         ["uncovered"]
     );
 }
 
 #[test]
 fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
-    let desk = desk();
-    write_without_checkpoint(&desk, 31..=181);
-    let run = verify(&desk, &[&HELD]);
+    let dir = dir();
+    write_without_checkpoint(&dir, 31..=181);
+    let run = verify(&dir, &[&HELD]);
     assert!(
         run.code == 0
             && run.out.starts_with("whole up to event 30")
@@ -90,12 +90,12 @@ fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
         "{run:?}"
     );
     assert!(!run.says("whole: nothing was changed"), "{run:?}");
-    let run = verify(&desk, &[&HELD, &["--require-covered"]]);
+    let run = verify(&dir, &[&HELD, &["--require-covered"]]);
     assert!(
         run.code == 4 && run.says("NOT PROVEN (uncovered): events 31 to 181 are not proven"),
         "{run:?}"
     );
-    let run = verify(&desk, &[&HELD, &["--format", "json"]]);
+    let run = verify(&dir, &[&HELD, &["--format", "json"]]);
     let report = run.json();
     assert_eq!(
         (&report["proven"], &report["uncovered"]),
@@ -105,29 +105,29 @@ fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
 
 #[test]
 fn old_checkpoints_do_not_prove_what_came_since() {
-    let desk = desk();
-    assert_eq!(lacks(&desk, &[&HELD, &["--max-age", "1h"]]), [""; 0]);
+    let dir = dir();
+    assert_eq!(lacks(&dir, &[&HELD, &["--max-age", "1h"]]), [""; 0]);
     std::thread::sleep(std::time::Duration::from_millis(20));
-    assert_eq!(lacks(&desk, &[&HELD, &["--max-age", "10ms"]]), ["checkpoint_age"]);
-    let keep = audit(&desk, "head", &["--format", "json"]).json()["keep"]
+    assert_eq!(lacks(&dir, &[&HELD, &["--max-age", "10ms"]]), ["checkpoint_age"]);
+    let keep = audit(&dir, "head", &["--format", "json"]).json()["keep"]
         .as_str()
         .unwrap()
         .to_owned();
     assert_eq!(
-        lacks(&desk, &[&["--head", &keep, "--max-age", "1h"]]),
+        lacks(&dir, &[&["--head", &keep, "--max-age", "1h"]]),
         ["checkpoint_age"]
     );
-    let run = verify(&desk, &[&["--max-age", "soon"]]);
+    let run = verify(&dir, &[&["--max-age", "soon"]]);
     assert!(run.code == 3 && run.says("write 90s, 15m or 1h"), "{run:?}");
 }
 
 #[test]
 fn a_file_outside_that_is_empty_torn_short_or_another_is_named() {
-    let desk = desk();
-    let whole = std::fs::read_to_string(desk.path("checkpoints")).unwrap();
-    write(&desk, 31..=35);
-    let both = std::fs::read_to_string(desk.path("checkpoints")).unwrap();
-    assert_eq!(lacks(&desk, &[&HELD]), [""; 0]);
+    let dir = dir();
+    let whole = std::fs::read_to_string(dir.path("checkpoints")).unwrap();
+    write(&dir, 31..=35);
+    let both = std::fs::read_to_string(dir.path("checkpoints")).unwrap();
+    assert_eq!(lacks(&dir, &[&HELD]), [""; 0]);
     for (file, expected, says) in [
         ("", "outside_empty", "is empty"),
         ("\n\n", "outside_empty", "is empty"),
@@ -140,53 +140,53 @@ fn a_file_outside_that_is_empty_torn_short_or_another_is_named() {
         (&both[..both.len() - 40], "outside_torn", "from line 8 on"),
         (&both[..whole.len() + 5], "outside_torn", "from line 8 on"),
     ] {
-        desk.file("checkpoints", file);
-        assert_eq!(lacks(&desk, &[&HELD]), [expected], "{file:?}");
-        let run = verify(&desk, &[&HELD]);
+        dir.file("checkpoints", file);
+        assert_eq!(lacks(&dir, &[&HELD]), [expected], "{file:?}");
+        let run = verify(&dir, &[&HELD]);
         assert!(run.code == 4 && run.says(says), "{file:?}: {run:?}");
     }
     // A piece in the middle costs nothing, since later checkpoints cover it; it is named all the same.
-    desk.file("checkpoints", &format!("{}\n\n{both}", &whole[..40]));
-    let run = verify(&desk, &[&HELD]);
+    dir.file("checkpoints", &format!("{}\n\n{both}", &whole[..40]));
+    let run = verify(&dir, &[&HELD]);
     assert!(
         run.code == 0 && run.says("torn        1 in the file of checkpoints") && run.says("line 1)"),
         "{run:?}"
     );
     // Another log's.
-    desk.file(
+    dir.file(
         "checkpoints",
         &both.replace("postern.example/audit", "postern.example/other"),
     );
-    let run = verify(&desk, &[&HELD]);
+    let run = verify(&dir, &[&HELD]);
     assert!(run.code == 2 && run.says("postern.example/other"), "{run:?}");
-    std::fs::remove_file(desk.path("checkpoints")).unwrap();
-    let run = verify(&desk, &[&HELD]);
+    std::fs::remove_file(dir.path("checkpoints")).unwrap();
+    let run = verify(&dir, &[&HELD]);
     assert!(run.code == 3 && run.says("cannot read checkpoints"), "{run:?}");
 }
 
 #[test]
 fn an_export_is_proven_by_the_same_rules() {
-    let desk = desk();
-    let export = audit(&desk, "export", &[]).out;
-    let replay = |args: &[&str]| desk.run_with(&[&["audit", "replay"], args].concat(), export.as_bytes());
+    let dir = dir();
+    let export = audit(&dir, "export", &[]).out;
+    let replay = |args: &[&str]| dir.run_with(&[&["audit", "replay"], args].concat(), export.as_bytes());
     let run = replay(&HELD);
     assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
     let run = replay(&[]);
     assert!(run.code == 4 && run.says("NOT PROVEN (no_signers)"), "{run:?}");
-    desk.file("checkpoints", "");
+    dir.file("checkpoints", "");
     let run = replay(&HELD);
     assert!(run.code == 4 && run.says("NOT PROVEN (outside_empty)"), "{run:?}");
 }
 
 #[test]
 fn the_verdict_names_the_log_and_what_was_not_held_against_it() {
-    let desk = desk();
-    let run = verify(&desk, &[&SIGNERS]);
+    let dir = dir();
+    let run = verify(&dir, &[&SIGNERS]);
     assert!(
         run.code == 0
             && run.says("log         postern.example/audit")
             && run.says("nothing kept elsewhere was given"),
         "{run:?}"
     );
-    assert!(!verify(&desk, &[&HELD]).says("nothing kept elsewhere"), "it was");
+    assert!(!verify(&dir, &[&HELD]).says("nothing kept elsewhere"), "it was");
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::Desk;
+use support::WorkDir;
 
 /// The demo's own file.
 const GATE: &str = include_str!("../../../envoy/gate.yaml");
@@ -82,11 +82,11 @@ rules:
         ),
         ("empty", "", 3, &["is empty"]),
     ] {
-        let desk = Desk::new();
-        desk.file("gate.yaml", text);
+        let dir = WorkDir::new();
+        dir.file("gate.yaml", text);
         for (run, file) in [
-            (desk.run(&["check", "gate.yaml"]), "gate.yaml"),
-            (desk.run_with(&["check", "-"], text.as_bytes()), "standard input"),
+            (dir.run(&["check", "gate.yaml"]), "gate.yaml"),
+            (dir.run_with(&["check", "-"], text.as_bytes()), "standard input"),
         ] {
             assert_eq!(run.code, code, "{name}: {run:?}");
             for part in parts {
@@ -106,12 +106,12 @@ rules:
 
 #[test]
 fn json_is_for_scripts() {
-    let desk = Desk::new();
-    desk.file("good.yaml", GATE);
-    desk.file("bad.yaml", "rules: [{name: a}]");
-    desk.file("worse.yaml", "a: 'b");
+    let dir = WorkDir::new();
+    dir.file("good.yaml", GATE);
+    dir.file("bad.yaml", "rules: [{name: a}]");
+    dir.file("worse.yaml", "a: 'b");
 
-    let good = desk.run(&["check", "--json", "good.yaml"]).json();
+    let good = dir.run(&["check", "--json", "good.yaml"]).json();
     assert_eq!(good["valid"], true);
     assert_eq!(good["summary"]["rules"], 8);
     assert_eq!(good["warnings"][0]["path"], "signatures.github.secrets[0].env");
@@ -126,7 +126,7 @@ fn json_is_for_scripts() {
         ("worse.yaml", "", Some(1)),
         ("absent.yaml", "", None),
     ] {
-        let run = desk.run(&["check", "--json", file]);
+        let run = dir.run(&["check", "--json", file]);
         let report = run.json();
         assert_eq!(run.code, 3, "{run:?}");
         assert_eq!(report["valid"], false);
@@ -201,15 +201,15 @@ rules: [{name: a, authenticate: {any: [issuers/own]}}]
             "postern key new",
         ),
     ] {
-        let mut desk = Desk::new();
+        let mut dir = WorkDir::new();
         if let Some(value) = value {
-            desk = desk.with("OWN_SECRET", value);
+            dir = dir.with("OWN_SECRET", value);
         }
-        desk.file("g", text);
+        dir.file("g", text);
         for json in [false, true] {
             let mut args = args.to_vec();
             args.extend(json.then_some("--json"));
-            let run = desk.run(&args);
+            let run = dir.run(&args);
             assert_eq!(run.code, code, "{name}: {run:?}");
             assert!(!run.says("hunter2"), "{name}: {run:?}");
             assert!(json || run.says(part), "{name}: {run:?}");
@@ -219,7 +219,7 @@ rules: [{name: a, authenticate: {any: [issuers/own]}}]
 
 #[test]
 fn bad_usage_is_told_apart_from_a_refusal() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     for (args, code) in [
         (&["--version"][..], 0),
         (&["--help"], 0),
@@ -231,7 +231,7 @@ fn bad_usage_is_told_apart_from_a_refusal() {
         (&["key"], 3),
         (&["key", "new", "--id", ""], 3),
     ] {
-        let run = desk.run(args);
+        let run = dir.run(args);
         assert_eq!(run.code, code, "{args:?}: {run:?}");
         assert_eq!(run.err.is_empty(), code == 0, "{args:?}: {run:?}");
         assert!(!run.says("\u{1b}["), "no colours off a terminal: {run:?}");
@@ -264,9 +264,9 @@ fn large_configurations_are_checked_and_rendered() {
     text.push_str(
         "  - {name: dead, match: {methods: [GET], hosts: [api.example], path: {prefix: /service-1/x}}, open: true}\n",
     );
-    let desk = Desk::new();
-    desk.file("gate.yaml", &text);
-    let run = desk.run(&["check", "gate.yaml"]);
+    let dir = WorkDir::new();
+    dir.file("gate.yaml", &text);
+    let run = dir.run(&["check", "gate.yaml"]);
     assert_eq!(run.code, 0, "{}", run.err);
     assert!(
         run.out.contains("valid: 10001 rules, 0 issuers, 100000 API keys"),
@@ -278,8 +278,8 @@ fn large_configurations_are_checked_and_rendered() {
         "warning: gate.yaml: rules[10000]: is never reached: rules[1] (\"rule-1\") takes every request that it matches; \
          move it to the front, or remove it\n"
     );
-    let run = desk.run(&["render", "gate.yaml", "--as", "ecds", "--out", "gate.ecds.yaml"]);
+    let run = dir.run(&["render", "gate.yaml", "--as", "ecds", "--out", "gate.ecds.yaml"]);
     assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, "", ""));
-    let rendered = std::fs::read_to_string(desk.path("gate.ecds.yaml")).unwrap();
+    let rendered = std::fs::read_to_string(dir.path("gate.ecds.yaml")).unwrap();
     assert!(rendered.contains("\"name\":\"rule-9999\"") && rendered.contains("key-99999"));
 }

@@ -4,13 +4,13 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::Desk;
+use support::WorkDir;
 
 #[test]
 fn keys_are_random_and_their_line_is_accepted() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let keys: BTreeSet<String> = (0..3)
-        .map(|_| desk.run(&["key", "new", "--json"]).json()["key"].to_string())
+        .map(|_| dir.run(&["key", "new", "--json"]).json()["key"].to_string())
         .collect();
     assert_eq!(keys.len(), 3);
     assert!(
@@ -18,20 +18,20 @@ fn keys_are_random_and_their_line_is_accepted() {
         "{keys:?}"
     );
 
-    let run = desk.run(&["key", "new", "--id", "a: 'b' #", "--role", "x, y"]);
+    let run = dir.run(&["key", "new", "--id", "a: 'b' #", "--role", "x, y"]);
     let line = run.out.lines().find(|line| line.starts_with("- {")).unwrap();
     let gate = format!(
         "api_keys: {{a: {{keys: [\n  {}\n]}}}}\nrules: [{{name: a, authenticate: {{any: [api_keys/a]}}}}]",
         line.trim_start_matches("- ")
     );
-    desk.file("gate.yaml", &gate);
-    let check = desk.run(&["check", "gate.yaml"]);
+    dir.file("gate.yaml", &gate);
+    let check = dir.run(&["check", "gate.yaml"]);
     assert_eq!(check.code, 0, "{check:?}");
 }
 
 #[test]
 fn a_development_key_is_its_owners_alone() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let mint = [
         "token",
         "mint",
@@ -45,7 +45,7 @@ fn a_development_key_is_its_owners_alone() {
         "s",
         "--json",
     ];
-    let minted = |more: &[&str]| desk.run(&[&mint[..], more].concat());
+    let minted = |more: &[&str]| dir.run(&[&mint[..], more].concat());
     for (file, algorithm, begins) in [("k.jwk", "EdDSA", "{"), ("k.pem", "ES256", "-----BEGIN")] {
         let first = minted(&["--key", file, "--algorithm", algorithm]).json();
         let again = minted(&["--key", file]).json();
@@ -56,12 +56,12 @@ fn a_development_key_is_its_owners_alone() {
             first["jwks"]["keys"][0].get("d").is_none(),
             "only the public half: {first}"
         );
-        let text = std::fs::read_to_string(desk.path(file)).unwrap();
+        let text = std::fs::read_to_string(dir.path(file)).unwrap();
         assert!(text.starts_with(begins));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(desk.path(file)).unwrap().permissions().mode();
+            let mode = std::fs::metadata(dir.path(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -75,7 +75,7 @@ fn a_development_key_is_its_owners_alone() {
 
 #[test]
 fn a_token_that_nobody_can_verify_is_warned_of() {
-    let run = Desk::new().run(&[
+    let run = WorkDir::new().run(&[
         "token",
         "mint",
         "--issuer",
@@ -93,8 +93,8 @@ fn a_token_that_nobody_can_verify_is_warned_of() {
 
 #[test]
 fn the_curl_line_is_one_command() {
-    let desk = Desk::new().with("S", "hunter2");
-    let sign = |args: &[&str]| desk.run(&[&["sign-request", "--secret-env", "S"][..], args].concat());
+    let dir = WorkDir::new().with("S", "hunter2");
+    let sign = |args: &[&str]| dir.run(&[&["sign-request", "--secret-env", "S"][..], args].concat());
     let run = sign(&[
         "--scheme",
         "github",
@@ -127,7 +127,7 @@ fn the_curl_line_is_one_command() {
         assert_eq!(run.code, 3, "{run:?}");
         assert!(run.err.contains(part), "{run:?}");
     }
-    let misplaced = desk.run(&[
+    let misplaced = dir.run(&[
         "sign-request",
         "--scheme",
         "github",
@@ -139,7 +139,7 @@ fn the_curl_line_is_one_command() {
         misplaced.code == 3 && !misplaced.says("hunter-2"),
         "{misplaced:?}"
     );
-    let unset = desk.run(&[
+    let unset = dir.run(&[
         "sign-request",
         "--scheme",
         "github",

@@ -3,24 +3,24 @@
 mod support;
 
 use support::policy::{TARGET, signer, with_toolchain};
-use support::{Desk, Run};
+use support::{Run, WorkDir};
 
 const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-fn good(desk: &Desk, args: &[&str]) -> Run {
-    let run = desk.run(&[&["policy"], args].concat());
+fn good(dir: &WorkDir, args: &[&str]) -> Run {
+    let run = dir.run(&[&["policy"], args].concat());
     assert_eq!(run.code, 0, "{args:?}: {run:?}");
     run
 }
 
-fn exists(desk: &Desk, file: &str) -> bool {
-    desk.path(file).is_file()
+fn exists(dir: &WorkDir, file: &str) -> bool {
+    dir.path(file).is_file()
 }
 
 #[test]
 fn a_new_policy_builds_passes_decides_and_is_signed() {
-    let desk = with_toolchain();
-    good(&desk, &["new", "quota", "--sdk", CHECKOUT]);
+    let dir = with_toolchain();
+    good(&dir, &["new", "quota", "--sdk", CHECKOUT]);
     for file in [
         "Cargo.toml",
         "build.rs",
@@ -29,14 +29,14 @@ fn a_new_policy_builds_passes_decides_and_is_signed() {
         "README.md",
         ".gitignore",
     ] {
-        assert!(exists(&desk, &format!("quota/{file}")), "{file}");
+        assert!(exists(&dir, &format!("quota/{file}")), "{file}");
     }
     let run = good(
-        &desk,
+        &dir,
         &["build", "quota", "-o", "quota.wasm", "--target-dir", TARGET],
     );
     assert!(run.says("needs     config") && run.says("sha256:"), "{run:?}");
-    let run = good(&desk, &["test", "quota", "--target-dir", TARGET]);
+    let run = good(&dir, &["test", "quota", "--target-dir", TARGET]);
     assert!(run.says("5 cases: 5 passed, 0 failed"), "{run:?}");
 
     let config = ["--config", "{\"writer\": \"Operator\"}"];
@@ -56,13 +56,13 @@ fn a_new_policy_builds_passes_decides_and_is_signed() {
         ]
         .concat()
     };
-    let allowed = desk.run(&post("Operator"));
+    let allowed = dir.run(&post("Operator"));
     assert_eq!(
         (allowed.code, &allowed.json()["decision"]),
         (0, &"allow".into()),
         "{allowed:?}"
     );
-    let denied = desk.run(&post("Auditor"));
+    let denied = dir.run(&post("Auditor"));
     assert_eq!(
         (denied.code, &denied.json()["code"]),
         (2, &"role_missing".into()),
@@ -78,15 +78,15 @@ fn a_new_policy_builds_passes_decides_and_is_signed() {
         "--json",
     ];
     assert!(
-        good(&desk, &bench).json()["memory_bytes"]
+        good(&dir, &bench).json()["memory_bytes"]
             .as_u64()
             .is_some_and(|bytes| bytes > 65_536)
     );
 
-    let ann = signer(&desk, "ann");
-    std::fs::copy(desk.path("quota/cases.yaml"), desk.path("quota.cases.yaml")).unwrap();
+    let ann = signer(&dir, "ann");
+    std::fs::copy(dir.path("quota/cases.yaml"), dir.path("quota.cases.yaml")).unwrap();
     good(
-        &desk,
+        &dir,
         &[
             "sign",
             "manifest.json",
@@ -98,23 +98,23 @@ fn a_new_policy_builds_passes_decides_and_is_signed() {
             "quota=quota.wasm",
         ],
     );
-    let run = good(&desk, &["verify", "manifest.json", "--signer", &ann]);
+    let run = good(&dir, &["verify", "manifest.json", "--signer", &ann]);
     assert!(run.says("5 cases pass"), "{run:?}");
 }
 
 #[test]
 fn a_new_spin_policy_builds_and_passes() {
-    let desk = with_toolchain();
-    good(&desk, &["new", "window", "--template", "spin"]);
-    let run = good(&desk, &["test", "window", "--target-dir", TARGET]);
+    let dir = with_toolchain();
+    good(&dir, &["new", "window", "--template", "spin"]);
+    let run = good(&dir, &["test", "window", "--target-dir", TARGET]);
     assert!(run.says("3 cases: 3 passed, 0 failed"), "{run:?}");
 }
 
 #[test]
 fn a_crate_is_only_begun_where_nothing_is_lost() {
-    let desk = Desk::new();
-    std::fs::create_dir(desk.path("full")).unwrap();
-    desk.file("full/mine", "x");
+    let dir = WorkDir::new();
+    std::fs::create_dir(dir.path("full")).unwrap();
+    dir.file("full/mine", "x");
     for (args, says) in [
         (&["7up", "--sdk", CHECKOUT][..], "begin with a letter"),
         (&["fn", "--sdk", CHECKOUT], "is taken"),
@@ -130,25 +130,25 @@ fn a_crate_is_only_begun_where_nothing_is_lost() {
         (&["a", "--sdk", "full"], "not the folder of postern-sdk"),
         (&["a", "--template", "go"], "possible values: rust, spin"),
     ] {
-        let run = desk.run(&[&["policy", "new"], args].concat());
+        let run = dir.run(&[&["policy", "new"], args].concat());
         assert_eq!(run.code, 3, "{args:?}: {run:?}");
         assert!(run.says(says), "{args:?}: {run:?}");
-        assert!(!desk.path("a").exists(), "{args:?}");
+        assert!(!dir.path("a").exists(), "{args:?}");
     }
-    assert_eq!(std::fs::read_dir(desk.path("full")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(dir.path("full")).unwrap().count(), 1);
 }
 
 #[test]
 fn what_cannot_be_built_is_told_with_the_mend() {
-    let desk = with_toolchain();
-    std::fs::create_dir_all(desk.path("empty")).unwrap();
-    good(&desk, &["new", "broken", "--sdk", CHECKOUT]);
-    good(&desk, &["new", "silent", "--sdk", CHECKOUT]);
-    good(&desk, &["new", "plain", "--sdk", CHECKOUT]);
-    desk.file("broken/src/lib.rs", "fn authorize(");
-    desk.file("silent/src/lib.rs", "pub fn authorize() {}");
-    let manifest = std::fs::read_to_string(desk.path("plain/Cargo.toml")).unwrap();
-    desk.file("plain/Cargo.toml", &manifest.replace("\"cdylib\", ", ""));
+    let dir = with_toolchain();
+    std::fs::create_dir_all(dir.path("empty")).unwrap();
+    good(&dir, &["new", "broken", "--sdk", CHECKOUT]);
+    good(&dir, &["new", "silent", "--sdk", CHECKOUT]);
+    good(&dir, &["new", "plain", "--sdk", CHECKOUT]);
+    dir.file("broken/src/lib.rs", "fn authorize(");
+    dir.file("silent/src/lib.rs", "pub fn authorize() {}");
+    let manifest = std::fs::read_to_string(dir.path("plain/Cargo.toml")).unwrap();
+    dir.file("plain/Cargo.toml", &manifest.replace("\"cdylib\", ", ""));
     for (target, says) in [
         ("absent", "postern policy new"),
         ("empty", "postern policy new"),
@@ -157,7 +157,7 @@ fn what_cannot_be_built_is_told_with_the_mend() {
         ("silent", "postern_sdk::policy!(authorize);"),
         ("plain", "crate-type = [\"cdylib\", \"rlib\"]"),
     ] {
-        let run = desk.run(&["policy", "build", target, "--target-dir", TARGET]);
+        let run = dir.run(&["policy", "build", target, "--target-dir", TARGET]);
         assert_eq!(run.code, 3, "{target}: {run:?}");
         assert!(run.says(says), "{target}: {run:?}");
     }
@@ -165,13 +165,13 @@ fn what_cannot_be_built_is_told_with_the_mend() {
 
 #[test]
 fn a_new_policy_outside_a_checkout_carries_the_sdk() {
-    let desk = with_toolchain();
+    let dir = with_toolchain();
     // This program stands in a checkout; a copy of it does not.
-    let program = desk.path("postern-alone");
+    let program = dir.path("postern-alone");
     std::fs::copy(env!("CARGO_BIN_EXE_postern"), &program).expect("a copy");
     let made = std::process::Command::new(&program)
         .args(["policy", "new", "alone"])
-        .current_dir(desk.path(""))
+        .current_dir(dir.path(""))
         .output()
         .expect("postern starts");
     assert!(made.status.success(), "{made:?}");
@@ -180,14 +180,14 @@ fn a_new_policy_outside_a_checkout_carries_the_sdk() {
         "postern/sdk/src/lib.rs",
         "postern/wit/world.wit",
     ] {
-        assert!(exists(&desk, &format!("alone/{file}")), "{file}");
+        assert!(exists(&dir, &format!("alone/{file}")), "{file}");
     }
     let run = good(
-        &desk,
+        &dir,
         &["build", "alone", "-o", "alone.wasm", "--target-dir", TARGET],
     );
     assert!(
-        run.says("needs     config") && exists(&desk, "alone.wasm"),
+        run.says("needs     config") && exists(&dir, "alone.wasm"),
         "{run:?}"
     );
 }

@@ -11,15 +11,15 @@ const CASES: &str = "cases: [{name: all may pass, expect: {allow: {headers: {}}}
 
 #[test]
 fn what_is_no_module_is_told_as_what_it_is() {
-    let desk = with_modules();
-    desk.file("cases.yaml", CASES);
-    desk.file("text.wasm", "hello");
-    desk.file("empty.wasm", "");
-    std::fs::write(desk.path("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
-    std::fs::write(desk.path("elf.wasm"), b"\x7fELF\x02\x01\x01\0").unwrap();
-    let whole = std::fs::read(desk.path("deny.wasm")).unwrap();
-    std::fs::write(desk.path("half.wasm"), &whole[..whole.len() / 2]).unwrap();
-    std::fs::create_dir(desk.path("folder")).unwrap();
+    let dir = with_modules();
+    dir.file("cases.yaml", CASES);
+    dir.file("text.wasm", "hello");
+    dir.file("empty.wasm", "");
+    std::fs::write(dir.path("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    std::fs::write(dir.path("elf.wasm"), b"\x7fELF\x02\x01\x01\0").unwrap();
+    let whole = std::fs::read(dir.path("deny.wasm")).unwrap();
+    std::fs::write(dir.path("half.wasm"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::create_dir(dir.path("folder")).unwrap();
     for (file, says) in [
         ("absent.wasm", "cannot read absent.wasm"),
         ("text.wasm", "not a WebAssembly component"),
@@ -29,20 +29,20 @@ fn what_is_no_module_is_told_as_what_it_is() {
         ("half.wasm", "not a WebAssembly component"),
     ] {
         for command in ["inspect", "run", "test", "bench"] {
-            let run = desk.run(&["policy", command, file]);
+            let run = dir.run(&["policy", command, file]);
             assert_eq!(run.code, 3, "{command} {file}: {run:?}");
             assert!(run.says(says), "{command} {file}: {run:?}");
             assert_eq!(run.out, "");
         }
     }
-    let run = desk.run(&["policy", "run", "folder"]);
+    let run = dir.run(&["policy", "run", "folder"]);
     assert!(run.says("postern policy build folder"), "{run:?}");
 }
 
 #[test]
 fn a_module_is_told_about_without_being_run() {
-    let desk = with_modules();
-    let run = desk.run(&["policy", "inspect", "trap.wasm", "--json"]);
+    let dir = with_modules();
+    let run = dir.run(&["policy", "inspect", "trap.wasm", "--json"]);
     let document = run.json();
     assert_eq!((run.code, &document["kind"]), (0, &"authorizer".into()));
     assert_eq!(document["needs"], serde_json::json!([]));
@@ -50,7 +50,7 @@ fn a_module_is_told_about_without_being_run() {
         (&document["memories"], &document["initial_memory_bytes"]),
         (&1.into(), &131_072.into())
     );
-    let run = desk.run(&["policy", "inspect", "http.wasm"]);
+    let run = dir.run(&["policy", "inspect", "http.wasm"]);
     assert!(
         run.says("needs     http") && run.says("exports   authorize"),
         "{run:?}"
@@ -59,13 +59,13 @@ fn a_module_is_told_about_without_being_run() {
 
 #[test]
 fn a_decision_is_shown_and_scripts_can_branch_on_it() {
-    let desk = with_modules();
+    let dir = with_modules();
     for (module, code, decision, says) in [
         ("allow.wasm", 0, "allow", "log warn"),
         ("deny.wasm", 2, "deny", "deny 403 no_one"),
         ("trap.wasm", 3, "error", "the policy trapped"),
     ] {
-        let run = desk.run(&[
+        let run = dir.run(&[
             "policy",
             "run",
             module,
@@ -78,19 +78,19 @@ fn a_decision_is_shown_and_scripts_can_branch_on_it() {
         ]);
         assert_eq!(run.code, code, "{run:?}");
         assert!(run.says(says), "{run:?}");
-        let run = desk.run(&["policy", "run", module, "--json"]);
+        let run = dir.run(&["policy", "run", module, "--json"]);
         assert_eq!(
             (run.code, &run.json()["decision"]),
             (code, &decision.into()),
             "{run:?}"
         );
     }
-    let run = desk.run(&["policy", "run", "deny.wasm", "--json"]).json();
+    let run = dir.run(&["policy", "run", "deny.wasm", "--json"]).json();
     assert_eq!(run["memory_bytes"], 131_072, "{run}");
     assert!(run["took_us"].as_f64().is_some_and(|took| took > 0.0), "{run}");
     let request = br#"{"method": "PUT", "path": "/a", "identity": {"subject": "ann"}}"#;
     assert_eq!(
-        desk.run_with(&["policy", "run", "allow.wasm", "--request", "-"], request)
+        dir.run_with(&["policy", "run", "allow.wasm", "--request", "-"], request)
             .code,
         0
     );
@@ -98,8 +98,8 @@ fn a_decision_is_shown_and_scripts_can_branch_on_it() {
 
 #[test]
 fn what_cannot_be_asked_or_granted() {
-    let desk = with_modules();
-    desk.file("bad.json", "{\"mehtod\": \"GET\"}");
+    let dir = with_modules();
+    dir.file("bad.json", "{\"mehtod\": \"GET\"}");
     for (args, says) in [
         (&["http.wasm"][..], "--grant http=api.example.com"),
         (&["allow.wasm", "--grant", "confg"], "did you mean \"config\""),
@@ -115,12 +115,12 @@ fn what_cannot_be_asked_or_granted() {
         (&["allow.wasm", "--config", "{"], "--config:1"),
         (&["allow.wasm", "-H", "authorization hunter2"], "-H number 1"),
     ] {
-        let run = desk.run(&[&["policy", "run"], args].concat());
+        let run = dir.run(&[&["policy", "run"], args].concat());
         assert_eq!(run.code, 3, "{args:?}: {run:?}");
         assert!(run.says(says) && !run.says("hunter2 "), "{args:?}: {run:?}");
     }
     assert_eq!(
-        desk.run(&["policy", "run", "http.wasm", "--grant", "http=127.0.0.1:1"])
+        dir.run(&["policy", "run", "http.wasm", "--grant", "http=127.0.0.1:1"])
             .code,
         0
     );
@@ -128,14 +128,14 @@ fn what_cannot_be_asked_or_granted() {
 
 #[test]
 fn a_case_that_fails_shows_what_differs() {
-    let desk = with_modules();
-    desk.file(
+    let dir = with_modules();
+    dir.file(
         "deny.cases.yaml",
         "cases:\n- {name: as it is, expect: {deny: {code: no_one}}}\n\
          - {name: another code, expect: {deny: {code: nobody, status: 404}}}\n\
          - {name: another decision, expect: {allow: {}}}",
     );
-    let run = desk.run(&["policy", "test", "deny.wasm"]);
+    let run = dir.run(&["policy", "test", "deny.wasm"]);
     assert_eq!(run.code, 2, "{run:?}");
     for part in [
         "✓ as it is\n",
@@ -148,22 +148,22 @@ fn a_case_that_fails_shows_what_differs() {
         assert!(run.says(part), "no {part:?} in {run:?}");
     }
     assert_eq!(
-        desk.run(&["policy", "test", "deny.wasm", "--filter", "as it"])
+        dir.run(&["policy", "test", "deny.wasm", "--filter", "as it"])
             .code,
         0
     );
 
-    desk.file("cases.yaml", "cases: [{name: logs, expect: {deny: {}}}]");
-    let run = desk.run(&["policy", "test", "allow.wasm"]);
+    dir.file("cases.yaml", "cases: [{name: logs, expect: {deny: {}}}]");
+    let run = dir.run(&["policy", "test", "allow.wasm"]);
     assert!(run.code == 2 && run.says("    log warn   {}\n"), "{run:?}");
 }
 
 #[test]
 fn nothing_tested_is_no_pass() {
-    let desk = with_modules();
-    desk.file("misspelt.yaml", "cases: [{name: a, expect: {alow: {}}}]");
-    desk.file("none.yaml", "cases: []");
-    desk.file("one.yaml", CASES);
+    let dir = with_modules();
+    dir.file("misspelt.yaml", "cases: [{name: a, expect: {alow: {}}}]");
+    dir.file("none.yaml", "cases: []");
+    dir.file("one.yaml", CASES);
     for (args, says) in [
         (
             &["allow.wasm"][..],
@@ -180,7 +180,7 @@ fn nothing_tested_is_no_pass() {
             "no case has \"some\"",
         ),
     ] {
-        let run = desk.run(&[&["policy", "test"], args].concat());
+        let run = dir.run(&[&["policy", "test"], args].concat());
         assert_eq!(run.code, 3, "{args:?}: {run:?}");
         assert!(run.says(says), "{args:?}: {run:?}");
     }
@@ -188,10 +188,10 @@ fn nothing_tested_is_no_pass() {
 
 #[test]
 fn a_bench_prints_what_scripts_read() {
-    let desk = with_modules();
-    desk.file("cases.yaml", CASES);
+    let dir = with_modules();
+    dir.file("cases.yaml", CASES);
     let bench = ["policy", "bench", "allow.wasm", "--seconds", "1"];
-    let run = desk.run(&[&bench[..], &["--threads", "2", "--json"]].concat());
+    let run = dir.run(&[&bench[..], &["--threads", "2", "--json"]].concat());
     let document = run.json();
     let names: BTreeSet<_> = document.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
@@ -208,7 +208,7 @@ fn a_bench_prints_what_scripts_read() {
         "{document}"
     );
     assert!(document["memory_bytes"].as_u64() >= Some(131_072), "{document}");
-    let run = desk.run(&[&bench[..], &["--cases", "cases.yaml", "--case", "all may pass"]].concat());
+    let run = dir.run(&[&bench[..], &["--cases", "cases.yaml", "--case", "all may pass"]].concat());
     assert!(
         run.code == 0 && run.says("p99.9") && run.err.is_empty(),
         "{run:?}"
@@ -225,15 +225,15 @@ fn a_bench_prints_what_scripts_read() {
         ),
         (&["allow.wasm", "--seconds", "0"], "0 is not in"),
     ] {
-        let run = desk.run(&[&["policy", "bench"], args].concat());
+        let run = dir.run(&[&["policy", "bench"], args].concat());
         assert!(run.code == 3 && run.says(says), "{args:?}: {run:?}");
     }
 }
 
 #[test]
 fn a_module_that_ships_answers_its_cases() {
-    let desk = with_modules();
+    let dir = with_modules();
     let rbac = modules::shipped("rbac").unwrap();
-    let run = desk.run(&["policy", "test", rbac.to_str().unwrap()]);
+    let run = dir.run(&["policy", "test", rbac.to_str().unwrap()]);
     assert!(run.code == 0 && run.says(", 0 failed"), "{run:?}");
 }

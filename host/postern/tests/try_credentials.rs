@@ -2,8 +2,8 @@
 
 mod support;
 
-use support::Desk;
-use support::gate::{GATE, attempt, bearer, desk};
+use support::WorkDir;
+use support::gate::{GATE, attempt, bearer, dir};
 
 #[test]
 fn tokens() {
@@ -39,11 +39,11 @@ fn tokens() {
         ),
         ("no keys", "ES256", "Admin", &[], &[], "keys_unavailable"),
     ] {
-        let desk = desk();
-        let token = bearer(&desk, algorithm, role, claims);
+        let dir = dir();
+        let token = bearer(&dir, algorithm, role, claims);
         let mut args = vec!["/admin/users", "-H", &token, "-H", "X-Postern-Subject: eve"];
         args.extend(keys);
-        let (text, document) = attempt(&desk, &args);
+        let (text, document) = attempt(&dir, &args);
         let attempt = &document["attempts"][0];
         assert_eq!(attempt["rule"], "admin", "{name}");
         if wanted == "-" {
@@ -73,25 +73,25 @@ fn tokens() {
 
 #[test]
 fn a_key_of_another_issuer_is_no_key() {
-    let desk = desk();
-    let token = bearer(&desk, "ES256", "Admin", &["--key", "one.pem"]);
-    bearer(&desk, "ES256", "Admin", &["--key", "other.jwk"]);
-    let (_, document) = attempt(&desk, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
+    let dir = dir();
+    let token = bearer(&dir, "ES256", "Admin", &["--key", "one.pem"]);
+    bearer(&dir, "ES256", "Admin", &["--key", "other.jwk"]);
+    let (_, document) = attempt(&dir, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
     assert_eq!(document["attempts"][0]["reason"], "token_key_unknown");
     // The key file is used again: its own key set verifies the token of before.
-    bearer(&desk, "ES256", "Admin", &["--key", "one.pem"]);
-    let (run, _) = attempt(&desk, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
+    bearer(&dir, "ES256", "Admin", &["--key", "one.pem"]);
+    let (run, _) = attempt(&dir, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
     assert_eq!(run.code, 0, "{run:?}");
 }
 
 #[test]
 fn api_keys() {
-    let desk = Desk::new();
-    let made = desk
+    let dir = WorkDir::new();
+    let made = dir
         .run(&["key", "new", "--id", "ci", "--role", "Operator", "--json"])
         .json();
     let (key, line) = (made["key"].as_str().unwrap(), made["yaml"].as_str().unwrap());
-    desk.file(
+    dir.file(
         "gate.yaml",
         &format!(
             "api_keys:\n  agents:\n    keys:\n      {line}\n\
@@ -106,7 +106,7 @@ fn api_keys() {
         (&["-H", &good, "-H", &good], Some("credentials_ambiguous")),
         (&[], Some("credentials_missing")),
     ] {
-        let (text, document) = attempt(&desk, headers);
+        let (text, document) = attempt(&dir, headers);
         assert_eq!(document["attempts"][0]["reason"].as_str(), wanted, "{document}");
         assert_eq!(text.code, if wanted.is_some() { 2 } else { 0 });
         assert!(!text.says(key), "{text:?}");
@@ -120,7 +120,7 @@ fn api_keys() {
 
 #[test]
 fn signatures() {
-    let desk = desk();
+    let dir = dir();
     let keyed = [
         "--scheme",
         "keyed",
@@ -158,7 +158,7 @@ fn signatures() {
         let url = format!("https://api.example{path}");
         let mut args = vec!["sign-request", "--json", &url, "-d", signed];
         args.extend(scheme);
-        let run = desk.run(&args);
+        let run = dir.run(&args);
         assert_eq!(run.code, 0, "{run:?}");
         assert!(!run.says("hunter2"), "{run:?}");
         let headers = run.json()["headers"].clone();
@@ -169,7 +169,7 @@ fn signatures() {
         let mut args = vec![url.as_str(), "-d", sent];
         args.extend(headers.iter().flat_map(|header| ["-H", header.as_str()]));
         args.extend(more);
-        let (text, document) = attempt(&desk, &args);
+        let (text, document) = attempt(&dir, &args);
         let last = document["attempts"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(last["reason"].as_str(), wanted, "{path} {text:?}");
         assert_eq!(text.code, if wanted.is_some() { 2 } else { 0 }, "{text:?}");
@@ -178,11 +178,11 @@ fn signatures() {
 
 #[test]
 fn a_secret_that_is_not_set_lets_nobody_in() {
-    let desk = Desk::new();
-    desk.file("gate.yaml", GATE);
+    let dir = WorkDir::new();
+    dir.file("gate.yaml", GATE);
     let header =
         "x-hub-signature-256: sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    let (text, document) = attempt(&desk, &["/hook", "-d", "Hello, World!", "-H", header]);
+    let (text, document) = attempt(&dir, &["/hook", "-d", "Hello, World!", "-H", header]);
     assert_eq!(document["attempts"][0]["reason"], "signature_mismatch");
     assert!(text.says("HOOK_SECRET is not set here"), "{text:?}");
 }

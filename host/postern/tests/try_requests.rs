@@ -2,12 +2,12 @@
 
 mod support;
 
-use support::gate::{attempt, desk};
+use support::gate::{attempt, dir};
 
 #[test]
 fn a_limit_is_watched() {
-    let desk = desk();
-    let (text, document) = attempt(&desk, &["/few", "--repeat", "4", "--source", "192.0.2.7"]);
+    let dir = dir();
+    let (text, document) = attempt(&dir, &["/few", "--repeat", "4", "--source", "192.0.2.7"]);
     let attempts = document["attempts"].as_array().unwrap();
     let left: Vec<_> = attempts
         .iter()
@@ -26,12 +26,12 @@ fn a_limit_is_watched() {
     ] {
         assert!(text.says(part), "no {part:?} in {text:?}");
     }
-    assert_eq!(attempt(&desk, &["/few", "--repeat", "3"]).0.code, 0);
+    assert_eq!(attempt(&dir, &["/few", "--repeat", "3"]).0.code, 0);
 }
 
 #[test]
 fn requests_that_need_no_credential() {
-    let desk = desk();
+    let dir = dir();
     for (args, wanted) in [
         (&["/healthz"][..], None),
         (&["/healthz", "-X", "PUT"], Some("no_rule")),
@@ -43,7 +43,7 @@ fn requests_that_need_no_credential() {
         (&["/hosted", "-H", "Host: api.example"], None),
         (&["/hosted"], Some("no_rule")),
     ] {
-        let (text, document) = attempt(&desk, args);
+        let (text, document) = attempt(&dir, args);
         assert_eq!(
             document["attempts"][0]["reason"].as_str(),
             wanted,
@@ -59,9 +59,9 @@ fn requests_that_need_no_credential() {
 
 #[test]
 fn what_cannot_be_tried() {
-    let desk = desk();
-    desk.file("bad.yaml", "rules: [{name: a}]");
-    desk.file("jwks.json", "{}");
+    let dir = dir();
+    dir.file("bad.yaml", "rules: [{name: a}]");
+    dir.file("jwks.json", "{}");
     for (args, part) in [
         (&["try", "bad.yaml"][..], "rules[0]: needs"),
         (&["try", "absent.yaml"], "cannot read absent.yaml"),
@@ -89,7 +89,7 @@ fn what_cannot_be_tried() {
         (&["try", "gate.yaml", "/", "-d", "@absent"], "cannot read absent"),
         (&["try", "-", "/", "-d", "@-"], "not both"),
     ] {
-        let run = desk.run(args);
+        let run = dir.run(args);
         assert_eq!(run.code, 3, "{args:?}: {run:?}");
         assert!(run.err.contains(part), "{args:?}: {run:?}");
         assert!(!run.says("hunter2"), "{run:?}");
@@ -98,8 +98,8 @@ fn what_cannot_be_tried() {
 
 #[test]
 fn a_policy_is_named_and_not_asked() {
-    let desk = desk();
-    let (text, document) = attempt(&desk, &["/asked", "-d", "12345678"]);
+    let dir = dir();
+    let (text, document) = attempt(&dir, &["/asked", "-d", "12345678"]);
     assert_eq!(text.code, 0, "{text:?}");
     for part in [
         "would ask the policy host: module sentinel, which is shown the body, 8 bytes at most",
@@ -108,7 +108,7 @@ fn a_policy_is_named_and_not_asked() {
         assert!(text.says(part), "no {part:?} in {text:?}");
     }
     assert_eq!(document["decision"], "allowed, if the policy allows");
-    let (text, document) = attempt(&desk, &["/asked", "-d", "123456789"]);
+    let (text, document) = attempt(&dir, &["/asked", "-d", "123456789"]);
     assert_eq!(
         (text.code, &document["attempts"][0]["reason"]),
         (2, &"body_too_large".into())

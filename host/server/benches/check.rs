@@ -12,19 +12,19 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Desk, allower, ask, check, connect, with_role};
+use support::{WorkDir, allower, ask, check, connect, with_role};
 
 /// Checks of each kind.
 const CHECKS: usize = 20_000;
 
 fn main() {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk.file("rbac.wasm", &support::shipped("rbac"));
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir.file("rbac.wasm", &support::shipped("rbac"));
     let rules = "[{methods: [POST], path: '/orders/{id}', roles: [Operator]}]";
     let rbac = format!("{{file: rbac.wasm, grants: [config, log], config: {{rules: {rules}}}}}");
     let host = postern_server::runtime().unwrap();
-    let started = host.block_on(desk.start(&format!(
+    let started = host.block_on(dir.start(&format!(
         "{{entries: {{'yes': {{file: yes.wasm}}, rbac: {rbac}}}}}"
     )));
 

@@ -10,9 +10,9 @@ use axum::response::Response;
 use postern_audit::Time;
 use serde::Serialize;
 
+use crate::audited_signer::AuditedSigner;
 use crate::license::License;
 use crate::loader::Loader;
-use crate::notary::Notary;
 use crate::record::Recorder;
 use crate::reply::json;
 
@@ -20,7 +20,7 @@ use crate::reply::json;
 #[derive(Debug)]
 pub(crate) struct Health {
     pub(crate) loader: Arc<Loader>,
-    pub(crate) notary: Option<Arc<Notary>>,
+    pub(crate) signer: Option<Arc<AuditedSigner>>,
     pub(crate) recorder: Recorder,
     pub(crate) license: Option<License>,
 }
@@ -53,8 +53,8 @@ impl Health {
     async fn ready(&self) -> Report {
         let policies = self.loader.readiness();
         let mut parts = BTreeMap::new();
-        if let Some(notary) = self.notary.as_ref().filter(|notary| notary.is_required())
-            && let Some(fault) = notary.fault().await
+        if let Some(signer) = self.signer.as_ref().filter(|signer| signer.is_required())
+            && let Some(fault) = signer.fault().await
         {
             parts.insert("signing", fault);
         }
@@ -71,14 +71,14 @@ impl Health {
     /// Nothing at all is wrong: neither with what is served, nor with its files, nor with the licence.
     async fn strict(&self) -> Report {
         let mut report = self.ready().await;
-        if let Some(notary) = self.notary.as_ref().filter(|notary| !notary.is_required())
-            && let Some(fault) = notary.fault().await
+        if let Some(signer) = self.signer.as_ref().filter(|signer| !signer.is_required())
+            && let Some(fault) = signer.fault().await
         {
             report.parts.insert("signing", fault);
         }
         let faults = [
             ("checkpoints", self.recorder.checkpoint_fault()),
-            ("signers", self.notary.as_ref().and_then(|notary| notary.unread())),
+            ("signers", self.signer.as_ref().and_then(|signer| signer.unread())),
             ("license", self.license_fault(SystemTime::now())),
         ];
         for (part, fault) in faults {

@@ -9,25 +9,25 @@ use axum_server::tls_rustls::RustlsConfig;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use postern_audit::{Decision, Kind};
 use postern_files::within;
-use postern_policy::{Cache, CacheError, Digest, Engines, LoadReport, Policies, Signer, Store, Surroundings};
+use postern_policy::{Cache, CacheError, Digest, Engines, HostServices, LoadReport, Policies, Signer, Store};
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin;
+use crate::audited_signer::AuditedSigner;
 use crate::bounds::Bounds;
 use crate::check::Checks;
-use crate::gates::{self, Known};
+use crate::gates::{self, GateAuth};
 use crate::health::Health;
 use crate::license::License;
 use crate::listen::{ListenError, Listener};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::notary::Notary;
-use crate::offices::Offices;
 use crate::record::{Recorder, cut};
 use crate::settings::{Address, Gate, KeyValue, Settings};
 use crate::signers;
+use crate::signing_services::SigningServices;
 use crate::tasks::Tasks;
 use crate::tls::{self, TlsError};
 use crate::watch::Watch;
@@ -47,7 +47,7 @@ const RECORDING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Host {
     loader: Arc<Loader>,
-    notary: Option<Arc<Notary>>,
+    signer: Option<Arc<AuditedSigner>>,
     recorder: Recorder,
     settings: Settings,
     addresses: Vec<Address>,
@@ -123,9 +123,9 @@ impl Host {
         };
         let tls = settings.gate.tls.as_ref().map(tls::server).transpose()?;
         let metrics = Arc::new(Metrics::new());
-        let offices = Offices::open(&settings, &metrics).await?;
-        let recorder = offices.recorder.clone();
-        let started = Self::start_recorded(settings, listeners, admin, tls, metrics, offices).await;
+        let services = SigningServices::open(&settings, &metrics).await?;
+        let recorder = services.recorder.clone();
+        let started = Self::start_recorded(settings, listeners, admin, tls, metrics, services).await;
         if let Err(error) = &started {
             recorder.note(|| {
                 let mut event = recorder.event(Kind::Host, Decision::Failed);
@@ -146,12 +146,12 @@ impl Host {
         admin: Option<(Listener, Option<Digest>)>,
         tls: Option<RustlsConfig>,
         metrics: Arc<Metrics>,
-        offices: Offices,
+        services: SigningServices,
     ) -> Result<Self, StartError> {
-        let Offices { recorder, notary } = offices;
-        let signer = notary.clone().map(|notary| notary as Arc<dyn Signer>);
+        let SigningServices { recorder, signer } = services;
+        let for_policies = signer.clone().map(|signer| signer as Arc<dyn Signer>);
         let loader = Arc::new(Loader::new(
-            policies(&settings, signer).await?,
+            policies(&settings, for_policies).await?,
             settings.policies.clone(),
             Arc::clone(&metrics),
             recorder.clone(),
@@ -176,7 +176,7 @@ impl Host {
 
         let health = Arc::new(Health {
             loader: Arc::clone(&loader),
-            notary: notary.clone(),
+            signer: signer.clone(),
             recorder: recorder.clone(),
             license: settings.license.as_ref().map(License::of),
         });
@@ -188,8 +188,8 @@ impl Host {
             settings.default.clone(),
             recorder.clone(),
         ));
-        let desk = gates::Desk {
-            notary: notary.clone(),
+        let state = gates::AppState {
+            signer: signer.clone(),
             recorder: recorder.clone(),
             health: Arc::clone(&health),
         };
@@ -198,7 +198,7 @@ impl Host {
             addresses: listeners.iter().filter_map(Listener::address).collect(),
             admin: admin.as_ref().and_then(|(listener, _)| listener.address()),
             loader,
-            notary,
+            signer,
             recorder,
             settings,
             health: reporter,
@@ -209,19 +209,19 @@ impl Host {
         for listener in listeners {
             let known = known(&listener, &host.settings.gate);
             let connections = bounds.of_gates(&listener);
-            let routes = gates::routes(Arc::clone(&checks), health_service.clone(), desk.clone(), known);
+            let routes = gates::routes(Arc::clone(&checks), health_service.clone(), state.clone(), known);
             host.tasks.serve(listener, routes, tls.clone(), connections);
         }
         if let Some((listener, token)) = admin {
-            let desk = admin::Desk {
+            let state = admin::AppState {
                 loader: Arc::clone(&host.loader),
                 metrics: Arc::clone(&metrics),
                 health,
-                notary: host.notary.clone(),
+                signer: host.signer.clone(),
             };
             let connections = bounds.of_operators(&listener);
             host.tasks
-                .serve(listener, admin::routes(desk, token), None, connections);
+                .serve(listener, admin::routes(state, token), None, connections);
         }
         if let Some((watch, changed)) = watch {
             host.changed = Some(changed);
@@ -236,14 +236,14 @@ impl Host {
             .signing
             .as_ref()
             .and_then(|signing| signing.proxy.as_ref());
-        if let (Some(notary), Some(proxy), true) = (&host.notary, proxy, host.settings.watch) {
-            let watching = signers::watch(Arc::clone(notary), proxy.registry.clone());
+        if let (Some(signer), Some(proxy), true) = (&host.signer, proxy, host.settings.watch) {
+            let watching = signers::watch(Arc::clone(signer), proxy.registry.clone());
             host.tasks.spawn(watching);
         }
         host.announce(&report);
         host.record("started");
-        if let Some(notary) = &host.notary {
-            notary.found();
+        if let Some(signer) = &host.signer {
+            signer.found();
         }
         Ok(host)
     }
@@ -275,15 +275,15 @@ impl Host {
                  {had} and {size}: restart it"
             ));
         }
-        if let Some(notary) = &self.notary {
+        if let Some(signer) = &self.signer {
             // First, so that whoever is asked next is known.
-            let registry = Arc::clone(notary);
+            let registry = Arc::clone(signer);
             let read = within(Path::new("signers"), SIGNERS, move || registry.reload());
             if let Err(error) = read.await {
-                notary.not_read(error.to_string());
+                signer.not_read(error.to_string());
             }
             if let Some(asked) = new.asked() {
-                notary.ask(asked).map_err(|error| format!("signing: {error}"))?;
+                signer.ask(asked).map_err(|error| format!("signing: {error}"))?;
             }
         }
         let policies = postern_policy::Settings {
@@ -375,17 +375,17 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
 }
 
 /// How a listener knows its gates.
-fn known(listener: &Listener, gate: &Gate) -> Known {
+fn known(listener: &Listener, gate: &Gate) -> GateAuth {
     match (listener, gate) {
-        (Listener::Unix(..), _) => Known::Connected,
+        (Listener::Unix(..), _) => GateAuth::Connected,
         (
             Listener::Tcp(_),
             Gate {
                 token: Some(token), ..
             },
-        ) => Known::Token(*token),
-        (Listener::Tcp(_), Gate { tls: Some(_), .. }) => Known::Connected,
-        (Listener::Tcp(_), _) => Known::No,
+        ) => GateAuth::Token(*token),
+        (Listener::Tcp(_), Gate { tls: Some(_), .. }) => GateAuth::Connected,
+        (Listener::Tcp(_), _) => GateAuth::No,
     }
 }
 
@@ -423,15 +423,10 @@ pub(crate) async fn policies(
         KeyValue::Redis(url) => Store::redis(url).map_err(|_| StartError::Redis)?,
     };
     let client = postern_policy::client().map_err(|error| StartError::Client(error.to_string()))?;
-    let surroundings = Surroundings {
+    let services = HostServices {
         store,
         client,
         signer,
     };
-    Ok(Policies::new(
-        engines,
-        cache,
-        surroundings,
-        settings.policies.clone(),
-    ))
+    Ok(Policies::new(engines, cache, services, settings.policies.clone()))
 }

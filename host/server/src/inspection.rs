@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use postern_policy::{PolicyStatus, Rehearsal, Signer};
+use postern_policy::{PolicyStatus, Signer, TestSigner};
 use postern_signing::Signing;
 
 use crate::host::{StartError, policies};
@@ -35,7 +35,7 @@ pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
     let signer = settings
         .signing
         .as_ref()
-        .map(|_| Arc::new(Rehearsal) as Arc<dyn Signer>);
+        .map(|_| Arc::new(TestSigner) as Arc<dyn Signer>);
     let policies = policies(settings, signer).await?.only_tried();
     policies.load().await;
     Ok(Inspection {

@@ -6,6 +6,7 @@
 //! of `admin`. Whatever cannot be decided, signed or recorded is answered with an error, never with an allowance.
 
 mod admin;
+mod audited_signer;
 mod bounds;
 mod check;
 mod gates;
@@ -15,16 +16,15 @@ mod inspection;
 mod license;
 mod listen;
 mod loader;
+mod log_throttle;
 mod metrics;
-mod notary;
-mod offices;
 mod problem;
-mod quiet;
 mod record;
 mod reply;
 mod serve;
 pub mod settings;
 mod signers;
+mod signing_services;
 mod tasks;
 mod tls;
 mod trace;

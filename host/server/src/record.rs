@@ -14,7 +14,7 @@ pub(crate) struct Recorder {
 
 /// Who asked, as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Asker<'a> {
+pub(crate) struct Caller<'a> {
     pub(crate) subject: Option<&'a str>,
     pub(crate) tenant: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
@@ -42,13 +42,13 @@ impl Recorder {
     }
 
     /// An event of now, by someone's wish.
-    pub(crate) fn event_of(&self, kind: Kind, decision: Decision, asker: Asker<'_>) -> Event {
+    pub(crate) fn event_of(&self, kind: Kind, decision: Decision, caller: Caller<'_>) -> Event {
         let mut event = self.event(kind, decision);
-        event.subject = asker.subject.map(cut);
-        event.tenant = asker.tenant.map(cut);
-        event.request_id = asker.request_id.map(cut);
-        event.rule = asker.rule.map(cut);
-        event.policy = asker.policy.map(cut);
+        event.subject = caller.subject.map(cut);
+        event.tenant = caller.tenant.map(cut);
+        event.request_id = caller.request_id.map(cut);
+        event.rule = caller.rule.map(cut);
+        event.policy = caller.policy.map(cut);
         event
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use postern_files::within;
 
-use crate::notary::Notary;
+use crate::audited_signer::AuditedSigner;
 
 /// How often the file is looked at: a signer that was retired signs no longer than this.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -20,11 +20,11 @@ type Mark = (u64, u64, u64, [i64; 4]);
 const LOOKING: Duration = Duration::from_secs(5);
 
 /// Looks at the file again and again, and has it read when it changed.
-pub(crate) async fn watch(notary: Arc<Notary>, path: PathBuf) {
+pub(crate) async fn watch(signer: Arc<AuditedSigner>, path: PathBuf) {
     // It was read while the host started, which took its time: it is read again at once.
     let mut seen = None;
     loop {
-        let (reader, file) = (Arc::clone(&notary), path.clone());
+        let (reader, file) = (Arc::clone(&signer), path.clone());
         let looked = within(&path, LOOKING, move || {
             let now = std::fs::metadata(&file).ok().map(|found| of(&found));
             // What is not there, or could not be read, is tried again each time, and told once.
@@ -34,7 +34,7 @@ pub(crate) async fn watch(notary: Arc<Notary>, path: PathBuf) {
         match looked.await {
             Ok(now) => seen = now,
             Err(error) => {
-                notary.not_read(format!("{}: {error}", path.display()));
+                signer.not_read(format!("{}: {error}", path.display()));
                 seen = None;
             }
         }

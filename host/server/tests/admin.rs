@@ -13,13 +13,13 @@ use std::os::unix::fs::symlink;
 
 use postern_policy::Digest;
 use serde_json::json;
-use support::{Desk, TOKEN, allower, ask, becomes, check, connect, denier, get, http};
+use support::{TOKEN, WorkDir, allower, ask, becomes, check, connect, denier, get, http};
 
 #[tokio::test]
 async fn the_routes() {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    let host = desk.start("{entries: {'yes': {file: yes.wasm}}}").await;
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    let host = dir.start("{entries: {'yes': {file: yes.wasm}}}").await;
     let mut client = connect(&host.addresses()[0]).await;
     ask(&mut client, check("yes", "GET", "/")).await;
 
@@ -79,11 +79,11 @@ async fn the_routes() {
 
 #[tokio::test]
 async fn on_tcp_a_token_is_needed_for_all_but_health() {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
     let text = "listen: ['unix:host.sock']\nadmin: {listen: '127.0.0.1:0', token: {env: TOKEN}}\n\
                 policies: {entries: {'yes': {file: yes.wasm}}}";
-    let host = desk.try_start(text).await.unwrap();
+    let host = dir.try_start(text).await.unwrap();
     let admin = host.admin().unwrap();
     for (method, path, open) in [
         ("GET", "/healthz", true),
@@ -118,13 +118,13 @@ async fn on_tcp_a_token_is_needed_for_all_but_health() {
 
 #[tokio::test]
 async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let first = denier("first");
-    desk.file("a.wasm", &first);
-    desk.file("b.wasm", &allower());
+    dir.file("a.wasm", &first);
+    dir.file("b.wasm", &allower());
     let digest = Digest::of(&first);
     let entries = format!("{{a: {{file: a.wasm, digest: '{digest}'}}, b: {{file: b.wasm}}}}");
-    let host = desk.start(&format!("{{watch: false, entries: {entries}}}")).await;
+    let host = dir.start(&format!("{{watch: false, entries: {entries}}}")).await;
     let mut client = connect(&host.addresses()[0]).await;
     let admin = host.admin().unwrap();
     let reload = async || http(admin, "POST", "/v1/policies/reload", None).await.unwrap();
@@ -135,8 +135,8 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
         json!({"a": {"result": "unchanged"}, "b": {"result": "unchanged"}})
     );
 
-    desk.file("a.wasm", &denier("evil"));
-    desk.file("b.wasm", &denier("second"));
+    dir.file("a.wasm", &denier("evil"));
+    dir.file("b.wasm", &denier("second"));
     let report = reload().await;
     assert_eq!(report.status, 422);
     let policies = &report.json()["policies"];
@@ -178,7 +178,7 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
         "{metrics}"
     );
 
-    desk.file("a.wasm", &first);
+    dir.file("a.wasm", &first);
     assert_eq!(reload().await.status, 200);
     assert!(
         !get(&host, "/metrics")
@@ -191,11 +191,11 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
 
 #[tokio::test]
 async fn an_entry_that_serves_nothing_makes_the_host_unready() {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk.file("broken.wasm", b"\0asm");
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir.file("broken.wasm", b"\0asm");
     let entries = "{'yes': {file: yes.wasm}, gone: {file: gone.wasm}, broken: {file: broken.wasm}}";
-    let host = desk.start(&format!("{{entries: {entries}}}")).await;
+    let host = dir.start(&format!("{{entries: {entries}}}")).await;
     let mut client = connect(&host.addresses()[0]).await;
     let ready = get(&host, "/readyz").await;
     assert_eq!(ready.status, 503);
@@ -207,8 +207,8 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
     assert_eq!(ask(&mut client, check("gone", "GET", "/")).await, "failed 13");
     assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
 
-    desk.file("gone.wasm", &allower());
-    desk.file("broken.wasm", &denier("mended"));
+    dir.file("gone.wasm", &allower());
+    dir.file("broken.wasm", &denier("mended"));
     becomes(&mut client, &check("gone", "GET", "/"), "allowed").await;
     becomes(&mut client, &check("broken", "GET", "/"), "denied 403 mended").await;
     while get(&host, "/readyz").await.status != 200 {}
@@ -217,16 +217,16 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
 
 #[tokio::test]
 async fn changed_files_are_loaded() {
-    let desk = Desk::new();
-    desk.file("a.wasm", &denier("first"));
+    let dir = WorkDir::new();
+    dir.file("a.wasm", &denier("first"));
     // As a mounted ConfigMap: the file is a link through a link that is swapped.
     for (version, code) in [("1", "one"), ("2", "two")] {
-        std::fs::create_dir_all(desk.path(&format!("map/{version}"))).unwrap();
-        desk.file(&format!("map/{version}/b.wasm"), &denier(code));
+        std::fs::create_dir_all(dir.path(&format!("map/{version}"))).unwrap();
+        dir.file(&format!("map/{version}/b.wasm"), &denier(code));
     }
-    symlink("1", desk.path("map/..data")).unwrap();
-    symlink("..data/b.wasm", desk.path("map/b.wasm")).unwrap();
-    let host = desk
+    symlink("1", dir.path("map/..data")).unwrap();
+    symlink("..data/b.wasm", dir.path("map/b.wasm")).unwrap();
+    let host = dir
         .start("{entries: {a: {file: a.wasm}, b: {file: map/b.wasm}}}")
         .await;
     let mut client = connect(&host.addresses()[0]).await;
@@ -235,15 +235,15 @@ async fn changed_files_are_loaded() {
     assert_eq!(ask(&mut client, b.clone()).await, "denied 403 one");
 
     for code in ["second", "third"] {
-        desk.file("a.wasm", &denier(code));
+        dir.file("a.wasm", &denier(code));
         becomes(&mut client, &a, &format!("denied 403 {code}")).await;
     }
-    std::fs::write(desk.path("a.wasm"), denier("in_place")).unwrap();
+    std::fs::write(dir.path("a.wasm"), denier("in_place")).unwrap();
     becomes(&mut client, &a, "denied 403 in_place").await;
-    desk.file("a.wasm", b"no module");
+    dir.file("a.wasm", b"no module");
 
-    symlink("2", desk.path("map/..data_tmp")).unwrap();
-    std::fs::rename(desk.path("map/..data_tmp"), desk.path("map/..data")).unwrap();
+    symlink("2", dir.path("map/..data_tmp")).unwrap();
+    std::fs::rename(dir.path("map/..data_tmp"), dir.path("map/..data")).unwrap();
     becomes(&mut client, &b, "denied 403 two").await;
     assert_eq!(
         ask(&mut client, a.clone()).await,
@@ -255,11 +255,11 @@ async fn changed_files_are_loaded() {
 
 #[tokio::test]
 async fn settings_read_again_bring_and_take_entries() {
-    let desk = Desk::new();
-    desk.file("a.wasm", &denier("first"));
-    desk.file("new.wasm", &allower());
+    let dir = WorkDir::new();
+    dir.file("a.wasm", &denier("first"));
+    dir.file("new.wasm", &allower());
     let settings =
-        |policies: &str| desk.settings(&format!("listen: ['unix:host.sock']\npolicies: {policies}"));
+        |policies: &str| dir.settings(&format!("listen: ['unix:host.sock']\npolicies: {policies}"));
     let before = settings("{entries: {a: {file: a.wasm}}}");
     let mut host = postern_server::Host::start(before).await.unwrap();
     let mut client = connect(&host.addresses()[0]).await;
@@ -277,7 +277,7 @@ async fn settings_read_again_bring_and_take_entries() {
         .unwrap();
     assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "failed 13");
     assert_eq!(ask(&mut client, check("b", "GET", "/")).await, "allowed");
-    desk.file("new.wasm", &denier("watched"));
+    dir.file("new.wasm", &denier("watched"));
     becomes(&mut client, &check("b", "GET", "/"), "denied 403 watched").await;
     host.stop().await.unwrap();
 }

@@ -13,25 +13,25 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use support::{Desk, allower, ask, check, connect, denier, get, spinner, with_role};
+use support::{WorkDir, allower, ask, check, connect, denier, get, spinner, with_role};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk.file("no.wasm", &denier("quorum_missing"));
-    desk.file("spin.wasm", &spinner());
-    desk
+fn dir() -> WorkDir {
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir.file("no.wasm", &denier("quorum_missing"));
+    dir.file("spin.wasm", &spinner());
+    dir
 }
 
 #[tokio::test]
 async fn decisions_over_both_kinds_of_listener() {
-    let desk = desk();
+    let dir = dir();
     let text = "listen: ['unix:host.sock', '127.0.0.1:0', '[::1]:0']\n\
                 policies: {default: 'yes', entries: {'yes': {file: yes.wasm}, 'no': {file: no.wasm}}}";
-    let host = desk.try_start(text).await.unwrap();
+    let host = dir.try_start(text).await.unwrap();
     assert_eq!(host.addresses().len(), 3);
     for address in host.addresses() {
         let mut client = connect(address).await;
@@ -54,10 +54,10 @@ async fn decisions_over_both_kinds_of_listener() {
 
 #[tokio::test]
 async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
-    let desk = desk();
+    let dir = dir();
     let entries =
         "{'yes': {file: yes.wasm}, spin: {file: spin.wasm, deadline: 30ms}, gone: {file: gone.wasm}}";
-    let host = desk.start(&format!("{{entries: {entries}}}")).await;
+    let host = dir.start(&format!("{{entries: {entries}}}")).await;
     let mut client = connect(&host.addresses()[0]).await;
     let mut caller = check("yes", "GET", "/");
     let extensions = &mut caller.attributes.as_mut().unwrap().context_extensions;
@@ -94,9 +94,9 @@ async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
-    let desk = desk();
+    let dir = dir();
     let spin = "{file: spin.wasm, deadline: 500ms, concurrency: 1, queue: 0}";
-    let host = desk
+    let host = dir
         .start(&format!(
             "{{entries: {{spin: {spin}, 'yes': {{file: yes.wasm}}}}}}"
         ))
@@ -130,8 +130,8 @@ async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
 
 #[tokio::test]
 async fn a_check_that_is_too_large_is_refused() {
-    let desk = desk();
-    let host = desk
+    let dir = dir();
+    let host = dir
         .start("{entries: {'yes': {file: yes.wasm, memory: 64MiB}}}")
         .await;
     let mut client = connect(&host.addresses()[0]).await;
@@ -146,9 +146,9 @@ async fn a_check_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn gates_reach_checks_and_health() {
-    let desk = desk();
+    let dir = dir();
     let text = "listen: ['127.0.0.1:0', 'unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
-    let host = desk.try_start(text).await.unwrap();
+    let host = dir.try_start(text).await.unwrap();
     assert!(host.admin().is_none());
     for address in host.addresses() {
         let mut health = HealthClient::new(support::channel(address).await);
@@ -168,12 +168,12 @@ async fn gates_reach_checks_and_health() {
 
 #[tokio::test]
 async fn a_built_module_decides_by_the_callers_roles() {
-    let desk = Desk::new();
-    desk.file("rbac.wasm", &support::shipped("rbac"));
+    let dir = WorkDir::new();
+    dir.file("rbac.wasm", &support::shipped("rbac"));
     let rules = "[{methods: [POST], path: '/orders/{id}', roles: [Operator]}, {path: /open, open: true}]";
     let entry =
         format!("{{file: rbac.wasm, grants: [config, log], config: {{rules: {rules}, cache_ms: 500}}}}");
-    let host = desk.start(&format!("{{entries: {{rbac: {entry}}}}}")).await;
+    let host = dir.start(&format!("{{entries: {{rbac: {entry}}}}}")).await;
     let mut client = connect(&host.addresses()[0]).await;
     for (check, expected) in [
         (check("rbac", "GET", "/open"), "allowed"),

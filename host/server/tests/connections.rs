@@ -12,19 +12,19 @@ mod support;
 use std::time::{Duration, Instant};
 
 use postern_server::{Address, Host};
-use support::{Desk, TOKEN, allower, ask, check, connect, http};
+use support::{TOKEN, WorkDir, allower, ask, check, connect, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 const MOST: usize = 16;
 
-async fn host(desk: &Desk) -> (Host, std::net::SocketAddr) {
-    desk.file("yes.wasm", &allower());
+async fn host(dir: &WorkDir) -> (Host, std::net::SocketAddr) {
+    dir.file("yes.wasm", &allower());
     let text = format!(
         "listen: ['127.0.0.1:0', 'unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\nconnections: {MOST}\n\
          gate: {{token: {{env: TOKEN}}}}\npolicies: {{entries: {{'yes': {{file: yes.wasm}}}}}}"
     );
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let Address::Tcp(tcp) = host.addresses()[0] else {
         panic!("TCP first")
     };
@@ -51,8 +51,8 @@ async fn metric(host: &Host, name: &str) -> u64 {
 
 #[tokio::test]
 async fn half_sent_requests_take_no_others_place_for_long() {
-    let desk = Desk::new();
-    let (host, tcp) = host(&desk).await;
+    let dir = WorkDir::new();
+    let (host, tcp) = host(&dir).await;
     let mut held = Vec::new();
     for i in 0..MOST {
         let mut stream = TcpStream::connect(tcp).await.unwrap();
@@ -89,8 +89,8 @@ async fn half_sent_requests_take_no_others_place_for_long() {
 
 #[tokio::test]
 async fn a_head_sent_byte_by_byte_is_no_request() {
-    let desk = Desk::new();
-    let (host, tcp) = host(&desk).await;
+    let dir = WorkDir::new();
+    let (host, tcp) = host(&dir).await;
     let mut stream = TcpStream::connect(tcp).await.unwrap();
     let started = Instant::now();
     while stream.write_all(b"G").await.is_ok() {
@@ -105,8 +105,8 @@ async fn a_head_sent_byte_by_byte_is_no_request() {
 
 #[tokio::test]
 async fn two_authorization_headers_are_refused_on_every_listener() {
-    let desk = Desk::new();
-    let (host, tcp) = host(&desk).await;
+    let dir = WorkDir::new();
+    let (host, tcp) = host(&dir).await;
     let [_, Address::Unix(unix)] = host.addresses() else {
         panic!("a Unix socket second")
     };

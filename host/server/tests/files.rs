@@ -13,13 +13,13 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Desk, allower, ask, becomes, check, connect, denier, http};
+use support::{WorkDir, allower, ask, becomes, check, connect, denier, http};
 
-fn fifo(desk: &Desk, name: &str) {
-    let _ = std::fs::remove_file(desk.path(name));
+fn fifo(dir: &WorkDir, name: &str) {
+    let _ = std::fs::remove_file(dir.path(name));
     assert!(
         Command::new("mkfifo")
-            .arg(desk.path(name))
+            .arg(dir.path(name))
             .status()
             .unwrap()
             .success()
@@ -38,12 +38,12 @@ fn in_time(test: impl Future<Output = ()> + Send + 'static) {
 #[test]
 fn a_fifo_in_place_of_a_module_stalls_nobody() {
     in_time(async {
-        let desk = Desk::new();
-        desk.file("yes.wasm", &allower());
-        desk.file("changed.wasm", &denier("first"));
-        fifo(&desk, "pipe.wasm");
-        fifo(&desk, "cases.yaml");
-        let host = desk
+        let dir = WorkDir::new();
+        dir.file("yes.wasm", &allower());
+        dir.file("changed.wasm", &denier("first"));
+        fifo(&dir, "pipe.wasm");
+        fifo(&dir, "cases.yaml");
+        let host = dir
             .start(
                 "{entries: {'yes': {file: yes.wasm}, changed: {file: changed.wasm}, pipe: {file: pipe.wasm}, \
                  tried: {file: yes.wasm, cases: cases.yaml}}}",
@@ -58,8 +58,8 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
         );
 
         // A module that serves is replaced by a FIFO, and another by a good one.
-        fifo(&desk, "yes.wasm");
-        desk.file("changed.wasm", &denier("second"));
+        fifo(&dir, "yes.wasm");
+        dir.file("changed.wasm", &denier("second"));
         becomes(&mut client, &check("changed", "GET", "/"), "denied 403 second").await;
         assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
         let admin = host.admin().unwrap();
@@ -78,10 +78,10 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
 #[test]
 fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
     in_time(async {
-        let desk = Desk::new();
-        fifo(&desk, "manifest.json");
+        let dir = WorkDir::new();
+        fifo(&dir, "manifest.json");
         let key = "ed25519:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-        let host = desk
+        let host = dir
             .start(&format!(
                 "{{manifest: manifest.json, signers: {{ann: '{key}'}}, entries: {{a: {{module: a}}}}}}"
             ))

@@ -16,15 +16,15 @@ use postern_testbed::certificates::{Authority, Validity};
 use reqwest::{Client, ClientBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::{Desk, TOKEN, allower, ask, check, get};
+use support::{TOKEN, WorkDir, allower, ask, check, get};
 
 const PARTS: &str =
     "signing: {}\naudit: {store: 'sqlite:audit.db'}\npolicies: {entries: {'yes': {file: yes.wasm}}}";
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk
+fn dir() -> WorkDir {
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir
 }
 
 fn builder(address: &Address) -> ClientBuilder {
@@ -72,7 +72,7 @@ const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[tokio::test]
 async fn who_may_ask_what() {
-    let desk = desk();
+    let dir = dir();
     let sign = json!({"payload_b64": "aGVsbG8="}).to_string();
     let audit = told(&[event("request", ID)]);
     for (listen, known, token, expected) in [
@@ -88,7 +88,7 @@ async fn who_may_ask_what() {
     ] {
         let case = format!("{listen} {known} {token:?}");
         let text = format!("listen: ['{listen}']\n{known}\n{PARTS}");
-        let host = desk.try_start(&text).await.unwrap();
+        let host = dir.try_start(&text).await.unwrap();
         let address = &host.addresses()[0];
         for (path, body) in [("/sign", &sign), ("/v1/audit", &audit)] {
             let (status, answer) = post(address, path, body, token).await;
@@ -115,9 +115,9 @@ async fn who_may_ask_what() {
 /// there is no such port.
 #[tokio::test]
 async fn a_port_that_knows_no_gate() {
-    let desk = desk();
+    let dir = dir();
     let listen = "listen: ['unix:host.sock', '127.0.0.1:0']\n";
-    let host = desk
+    let host = dir
         .try_start(&format!(
             "{listen}policies: {{entries: {{'yes': {{file: yes.wasm}}}}}}"
         ))
@@ -129,16 +129,16 @@ async fn a_port_that_knows_no_gate() {
     let mut client = support::connect(port).await;
     assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
     host.stop().await.unwrap();
-    let errors = postern_server::Settings::parse(&format!("{listen}{PARTS}"), &desk.path(""), &|_| None);
+    let errors = postern_server::Settings::parse(&format!("{listen}{PARTS}"), &dir.path(""), &|_| None);
     let errors = errors.unwrap_err().to_string();
     assert!(errors.contains("needs a token or TLS"), "{errors}");
 }
 
 #[tokio::test]
 async fn checks_want_the_token_too() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['127.0.0.1:0']\ngate: {{token: {{env: TOKEN}}}}\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let mut client = support::connect(&host.addresses()[0]).await;
     let refused = client.check(check("yes", "GET", "/")).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
@@ -152,19 +152,19 @@ async fn checks_want_the_token_too() {
 
 #[tokio::test]
 async fn over_tls_only_gates_connect() {
-    let desk = desk();
+    let dir = dir();
     let (ours, other) = (
         Authority::new("gates").unwrap(),
         Authority::new("others").unwrap(),
     );
     let host_identity = ours.server(Validity::Valid).unwrap();
-    desk.file("host.pem", host_identity.certificate_pem.as_bytes());
-    desk.file("key.pem", host_identity.key_pem.as_bytes());
-    desk.file("ca.pem", ours.pem().as_bytes());
+    dir.file("host.pem", host_identity.certificate_pem.as_bytes());
+    dir.file("key.pem", host_identity.key_pem.as_bytes());
+    dir.file("ca.pem", ours.pem().as_bytes());
     let text = format!(
         "listen: ['127.0.0.1:0']\ngate: {{tls: {{certificate: host.pem, key: key.pem, client_ca: ca.pem}}}}\n{PARTS}"
     );
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let Address::Tcp(address) = &host.addresses()[0] else {
         panic!("TCP")
     };
@@ -193,9 +193,9 @@ async fn over_tls_only_gates_connect() {
 
 #[tokio::test]
 async fn signatures_verify_and_are_on_record() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
     let (status, answer) = post(address, "/sign", r#"{"payload_b64": "aGVsbG8="}"#, None).await;
     assert_eq!(status, 200, "{answer}");
@@ -235,8 +235,8 @@ async fn counted(host: &Host, kind: &str, count: u32) -> bool {
 
 #[tokio::test]
 async fn what_is_not_signed() {
-    let desk = desk();
-    let host = desk
+    let dir = dir();
+    let host = dir
         .try_start(&format!("listen: ['unix:host.sock']\n{PARTS}"))
         .await
         .unwrap();
@@ -298,9 +298,9 @@ async fn what_is_not_signed() {
 /// The contract has a body of JSON, and no word of its content type.
 #[tokio::test]
 async fn a_request_needs_no_content_type() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['unix:host.sock']\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
     let bare = async |path: &str, body: &'static str| {
         let client = builder(address).build().unwrap();
@@ -314,9 +314,9 @@ async fn a_request_needs_no_content_type() {
 
 #[tokio::test]
 async fn what_gates_tell_is_taken_once_and_checked() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
     let events = [
         event("request", ID),
@@ -378,8 +378,8 @@ async fn what_gates_tell_is_taken_once_and_checked() {
 
 #[tokio::test]
 async fn without_settings_for_it_there_is_neither() {
-    let desk = desk();
-    let host = desk
+    let dir = dir();
+    let host = dir
         .try_start("listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
         .await
         .unwrap();
@@ -392,9 +392,9 @@ async fn without_settings_for_it_there_is_neither() {
 
 #[tokio::test]
 async fn decisions_and_loads_are_on_record() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let mut client = support::connect(&host.addresses()[0]).await;
     ask(&mut client, check("yes", "GET", "/a?secret=1")).await;
     ask(&mut client, check("no-such", "GET", "/")).await;
@@ -429,15 +429,15 @@ fn signing_module(times: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn policies_get_signatures_if_they_are_granted_them() {
-    let desk = Desk::new();
-    desk.file("one.wasm", &signing_module(1));
-    desk.file("five.wasm", &signing_module(5));
+    let dir = WorkDir::new();
+    dir.file("one.wasm", &signing_module(1));
+    dir.file("five.wasm", &signing_module(5));
     let entries = "{one: {file: one.wasm, grants: [signer], deadline: 500ms}, \
                     five: {file: five.wasm, grants: [signer], deadline: 500ms}, \
                     never: {file: one.wasm}}";
     let listen = "listen: ['unix:host.sock']\nadmin: {listen: 'unix:admin.sock'}";
     let parts = "signing: {}\naudit: {store: 'sqlite:audit.db'}";
-    let host = desk
+    let host = dir
         .try_start(&format!("{listen}\n{parts}\npolicies: {{entries: {entries}}}"))
         .await
         .unwrap();
@@ -457,7 +457,7 @@ async fn policies_get_signatures_if_they_are_granted_them() {
     host.stop().await.unwrap();
 
     let text = format!("{listen}\npolicies: {{entries: {{one: {{file: one.wasm, grants: [signer]}}}}}}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let faults = get(&host, "/readyz").await.json()["faults"].clone();
     assert!(
         faults["one"]
@@ -471,15 +471,15 @@ async fn policies_get_signatures_if_they_are_granted_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_ahead_log_that_is_cut_short_makes_the_host_unready_and_nothing_is_acknowledged() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
-    let host = desk.try_start(&text).await.unwrap();
+    let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
     let (status, _) = post(address, "/v1/audit", &told(&[event("request", ID)]), None).await;
     assert_eq!((status, get(&host, "/readyz").await.status), (200, 200));
     let wal = std::fs::OpenOptions::new()
         .write(true)
-        .open(desk.path("audit.db-wal"))
+        .open(dir.path("audit.db-wal"))
         .unwrap();
     wal.set_len(wal.metadata().unwrap().len() / 2).unwrap();
     // No event comes meanwhile.

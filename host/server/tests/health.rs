@@ -11,21 +11,21 @@ mod support;
 
 use jwt_simple::prelude::{Claims, Duration, Ed25519KeyPair, EdDSAKeyPairLike as _};
 use postern_server::{Host, StartError};
-use support::{Desk, TOKEN, allower, get};
+use support::{TOKEN, WorkDir, allower, get};
 
 const HOST: &str = "listen: ['unix:host.sock']\nadmin: {listen: 'unix:admin.sock'}\n\
                     policies: {entries: {'yes': {file: yes.wasm}}}\n";
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk
+fn dir() -> WorkDir {
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir
 }
 
 #[tokio::test]
 async fn alive_says_when() {
-    let desk = desk();
-    let host = desk.try_start(HOST).await.unwrap();
+    let dir = dir();
+    let host = dir.try_start(HOST).await.unwrap();
     let alive = get(&host, "/health").await.json();
     assert_eq!(alive["status"], "ok");
     assert!(alive["ts"].as_str().unwrap().ends_with('Z'), "{alive}");
@@ -34,14 +34,14 @@ async fn alive_says_when() {
 
 #[tokio::test]
 async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
-    let desk = desk();
+    let dir = dir();
     let key = Ed25519KeyPair::generate();
     let license = |seconds| {
         let claims = Claims::create(Duration::from_secs(seconds)).with_subject("us");
         key.sign(claims).unwrap()
     };
     let public = key.public_key().to_pem();
-    let file = desk.file("licensor.pem", public.as_bytes());
+    let file = dir.file("licensor.pem", public.as_bytes());
     let file = file.to_str().unwrap();
     let mut claims = Claims::create(Duration::from_secs(1));
     claims.expires_at = Some(Duration::from_secs(1_000_000));
@@ -69,7 +69,7 @@ async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
             Some("not signed"),
         ),
     ] {
-        let host = Host::start(desk.settings_with(HOST, &environment)).await.unwrap();
+        let host = Host::start(dir.settings_with(HOST, &environment)).await.unwrap();
         let strict = get(&host, "/healthz/strict").await;
         assert_eq!(get(&host, "/readyz").await.status, 200);
         let told = strict.json()["parts"]["license"].clone();
@@ -89,11 +89,11 @@ async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
 /// Where signing is required, a host is not ready without it; else it is only out of order.
 #[tokio::test]
 async fn a_proxy_that_is_down() {
-    let desk = desk();
-    desk.file("signers.toml", b"");
+    let dir = dir();
+    dir.file("signers.toml", b"");
     for (required, ready) in [("true", 503), ("false", 200)] {
         let signing = "signing: {proxy: 'http://127.0.0.1:1', signers: signers.toml}";
-        let settings = desk.settings_with(&format!("{HOST}{signing}"), &[("REQUIRE_KMS", required)]);
+        let settings = dir.settings_with(&format!("{HOST}{signing}"), &[("REQUIRE_KMS", required)]);
         let host = Host::start(settings).await.unwrap();
         let readiness = get(&host, "/readyz").await;
         assert_eq!(readiness.status, ready, "{readiness:?}");
@@ -108,10 +108,10 @@ async fn a_proxy_that_is_down() {
 /// Who was retired meanwhile would sign on: signers that cannot be read again are out of order.
 #[tokio::test]
 async fn signers_that_cannot_be_read_again() {
-    let desk = desk();
+    let dir = dir();
     let signing = "signing: {proxy: 'http://127.0.0.1:1', signers: signers.toml}";
-    let path = desk.file("signers.toml", b"");
-    let host = desk.try_start(&format!("{HOST}{signing}")).await.unwrap();
+    let path = dir.file("signers.toml", b"");
+    let host = dir.try_start(&format!("{HOST}{signing}")).await.unwrap();
     let fault = async |expected: bool| {
         for _ in 0..100 {
             let strict = get(&host, "/healthz/strict").await.json();
@@ -125,14 +125,14 @@ async fn signers_that_cannot_be_read_again() {
     fault(false).await;
     std::fs::remove_file(&path).unwrap();
     fault(true).await;
-    desk.file("signers.toml", b"");
+    dir.file("signers.toml", b"");
     fault(false).await;
     std::fs::remove_file(&path).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
     fault(true).await;
     std::fs::remove_file(&path).unwrap();
-    desk.file("signers.toml", b"= no registry");
+    dir.file("signers.toml", b"= no registry");
     fault(true).await;
     host.stop().await.unwrap();
 }
@@ -140,15 +140,15 @@ async fn signers_that_cannot_be_read_again() {
 /// A log that cannot be opened, or one that was tampered with, is no start.
 #[tokio::test]
 async fn no_start_without_the_log() {
-    let desk = desk();
+    let dir = dir();
     let text = format!("{HOST}signing: {{}}\naudit: {{store: 'sqlite:no/where/audit.db'}}");
-    assert!(matches!(desk.try_start(&text).await, Err(StartError::Audit(_))));
+    assert!(matches!(dir.try_start(&text).await, Err(StartError::Audit(_))));
 }
 
 #[tokio::test]
 async fn what_signing_settings_cannot_be() {
-    let desk = desk();
-    desk.file("signers.toml", b"");
+    let dir = dir();
+    dir.file("signers.toml", b"");
     let with_proxy = "signing: {proxy: 'https://kms.example', signers: signers.toml}";
     for (text, environment, expected) in [
         ("", vec![("REQUIRE_SIGNING_PROXY", "1")], "SIGNING_PROXY_URL"),
@@ -183,7 +183,7 @@ async fn what_signing_settings_cannot_be() {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let errors = postern_server::Settings::parse(&all, &desk.path(""), &variable).unwrap_err();
+        let errors = postern_server::Settings::parse(&all, &dir.path(""), &variable).unwrap_err();
         let errors: Vec<_> = errors.issues().iter().map(ToString::to_string).collect();
         assert!(
             errors.iter().any(|error| error.contains(expected)),
@@ -192,6 +192,6 @@ async fn what_signing_settings_cannot_be() {
         assert!(!errors.concat().contains(TOKEN), "{errors:?}");
     }
     let text = HOST.replace("unix:host.sock", "127.0.0.1:0") + "signing: {}";
-    let errors = postern_server::Settings::parse(&text, &desk.path(""), &|_| None).unwrap_err();
+    let errors = postern_server::Settings::parse(&text, &dir.path(""), &|_| None).unwrap_err();
     assert!(errors.to_string().contains("needs a token or TLS"), "{errors}");
 }

@@ -16,27 +16,27 @@ use std::time::{Duration, Instant};
 use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{Digest, Manifest};
 use postern_server::{ListenError, StartError, inspect};
-use support::{Desk, allower, ask, becomes, check, connect, denier, get, spinner};
+use support::{WorkDir, allower, ask, becomes, check, connect, denier, get, spinner};
 
 const YES: &str = "listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.file("yes.wasm", &allower());
-    desk
+fn dir() -> WorkDir {
+    let dir = WorkDir::new();
+    dir.file("yes.wasm", &allower());
+    dir
 }
 
 #[tokio::test]
 async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
-    let desk = desk();
-    let host = desk.try_start(YES).await.unwrap();
-    let mode = std::fs::metadata(desk.path("host.sock"))
+    let dir = dir();
+    let host = dir.try_start(YES).await.unwrap();
+    let mode = std::fs::metadata(dir.path("host.sock"))
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o660);
     assert!(matches!(
-        desk.try_start(YES).await,
+        dir.try_start(YES).await,
         Err(StartError::Listen(ListenError::InUse(_)))
     ));
     assert_eq!(
@@ -45,8 +45,8 @@ async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
         "untouched"
     );
     host.stop().await.unwrap();
-    assert!(!desk.path("host.sock").exists());
-    let left: Vec<_> = std::fs::read_dir(desk.path(""))
+    assert!(!dir.path("host.sock").exists());
+    let left: Vec<_> = std::fs::read_dir(dir.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
@@ -55,29 +55,29 @@ async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
 
 #[tokio::test]
 async fn a_stale_socket_is_replaced_and_nothing_else() {
-    let desk = desk();
-    drop(UnixListener::bind(desk.path("host.sock")).unwrap());
-    let host = desk.try_start(YES).await.unwrap();
+    let dir = dir();
+    drop(UnixListener::bind(dir.path("host.sock")).unwrap());
+    let host = dir.try_start(YES).await.unwrap();
     assert_eq!(
         ask(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
         "allowed"
     );
     // Another's socket that has taken its place stays.
-    std::fs::remove_file(desk.path("host.sock")).unwrap();
-    let _other = UnixListener::bind(desk.path("host.sock")).unwrap();
+    std::fs::remove_file(dir.path("host.sock")).unwrap();
+    let _other = UnixListener::bind(dir.path("host.sock")).unwrap();
     host.stop().await.unwrap();
-    assert!(desk.path("host.sock").exists());
+    assert!(dir.path("host.sock").exists());
 
-    std::fs::remove_file(desk.path("host.sock")).unwrap();
-    desk.file("host.sock", b"precious");
-    let error = desk.try_start(YES).await.unwrap_err();
+    std::fs::remove_file(dir.path("host.sock")).unwrap();
+    dir.file("host.sock", b"precious");
+    let error = dir.try_start(YES).await.unwrap_err();
     assert!(
         matches!(error, StartError::Listen(ListenError::Taken(_))),
         "{error}"
     );
-    assert_eq!(std::fs::read(desk.path("host.sock")).unwrap(), b"precious");
+    assert_eq!(std::fs::read(dir.path("host.sock")).unwrap(), b"precious");
     assert!(
-        desk.try_start("listen: ['unix:no/where.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
+        dir.try_start("listen: ['unix:no/where.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
             .await
             .is_err()
     );
@@ -85,9 +85,9 @@ async fn a_stale_socket_is_replaced_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_has_begun_is_finished() {
-    let desk = desk();
-    desk.file("spin.wasm", &spinner());
-    let host = desk
+    let dir = dir();
+    dir.file("spin.wasm", &spinner());
+    let host = dir
         .start("{entries: {spin: {file: spin.wasm, deadline: 400ms}}}")
         .await;
     let mut client = connect(&host.addresses()[0]).await;
@@ -110,13 +110,13 @@ async fn what_has_begun_is_finished() {
 }
 
 /// Writes a manifest of `a.wasm`, signed.
-fn sign(desk: &Desk, module: &[u8], key: &KeyPair) {
+fn sign(dir: &WorkDir, module: &[u8], key: &KeyPair) {
     let digest = Digest::of(module);
     let text = format!(r#"{{"version": 1, "modules": {{"a": {{"file": "a.wasm", "digest": "{digest}"}}}}}}"#);
     let mut manifest = Manifest::parse(text.as_bytes()).unwrap();
     manifest.sign("ann", &key.sk).unwrap();
-    desk.file("a.wasm", module);
-    desk.file("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+    dir.file("a.wasm", module);
+    dir.file("manifest.json", &serde_json::to_vec(&manifest).unwrap());
 }
 
 fn signed(tamper: &str) -> String {
@@ -130,11 +130,11 @@ fn signed(tamper: &str) -> String {
 
 #[tokio::test]
 async fn a_strict_host_starts_with_everything_or_not_at_all() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
-    sign(&desk, &denier("first"), &key);
+    sign(&dir, &denier("first"), &key);
     let strict = signed("{strict: true, interval: 1s}");
-    let host = desk
+    let host = dir
         .try_start(&strict)
         .await
         .unwrap_or_else(|error| panic!("{error}"));
@@ -142,8 +142,8 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
     assert_eq!(get(&host, "/readyz").await.status, 200);
 
     // Changed behind its back: what was verified serves on, and the host says so.
-    let module = std::fs::read(desk.path("a.wasm")).unwrap();
-    desk.file("a.wasm", &denier("evil"));
+    let module = std::fs::read(dir.path("a.wasm")).unwrap();
+    dir.file("a.wasm", &denier("evil"));
     let mut ready = get(&host, "/readyz").await;
     while ready.status == 200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -159,35 +159,35 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
     assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
     host.stop().await.unwrap();
 
-    let error = desk.try_start(&strict).await.unwrap_err();
+    let error = dir.try_start(&strict).await.unwrap_err();
     let StartError::Strict(errors) = &error else {
         panic!("{error}")
     };
     assert_eq!(errors.keys().collect::<Vec<_>>(), ["a", "b"], "all of them");
     assert!(error.to_string().contains("should be sha256:"), "{error}");
-    let inspection = inspect(&desk.settings(&strict)).await.unwrap();
+    let inspection = inspect(&dir.settings(&strict)).await.unwrap();
     assert_eq!((inspection.errors.len(), inspection.policies.len()), (2, 2));
     assert!(
-        !desk.path("host.sock").exists(),
+        !dir.path("host.sock").exists(),
         "nothing is left of one that did not start"
     );
 
-    desk.file("a.wasm", &module);
-    let inspection = inspect(&desk.settings(&strict)).await.unwrap();
+    dir.file("a.wasm", &module);
+    let inspection = inspect(&dir.settings(&strict)).await.unwrap();
     assert!(inspection.errors.is_empty());
     assert_eq!(inspection.policies[0].signers, ["ann"]);
 }
 
 #[tokio::test]
 async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
-    let desk = Desk::new();
+    let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
-    sign(&desk, &denier("first"), &key);
-    let host = desk
+    sign(&dir, &denier("first"), &key);
+    let host = dir
         .try_start(&signed("{check: true, interval: 1s}"))
         .await
         .unwrap();
-    desk.file("a.wasm", &denier("evil"));
+    dir.file("a.wasm", &denier("evil"));
     while !get(&host, "/metrics")
         .await
         .body
@@ -196,7 +196,7 @@ async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(get(&host, "/readyz").await.status, 200);
-    sign(&desk, &denier("second"), &key);
+    sign(&dir, &denier("second"), &key);
     let mut client = connect(&host.addresses()[0]).await;
     support::http(host.admin().unwrap(), "POST", "/v1/policies/reload", None)
         .await

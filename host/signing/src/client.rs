@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::answer::{self, Answer};
 use crate::error::{SigningError, StartError};
-use crate::fault::{Again, Fault};
+use crate::fault::{Fault, RetryHint};
 use crate::metrics::Metrics;
 use crate::settings::{Auth, ProxySettings, SettingsError};
 use crate::tls;
@@ -35,7 +35,7 @@ struct Question<'a> {
 
 /// What a proxy's health endpoint says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wellness {
+pub(crate) enum ProxyHealth {
     /// It could sign.
     Well,
     /// It has no such endpoint.
@@ -87,13 +87,13 @@ impl Client {
         };
         let body = serde_json::to_vec(&question).map_err(|_| SigningError::PayloadTooLarge)?;
         let pause = |fault: &Fault, delay: Option<Duration>| match fault.again {
-            Again::Never => None,
-            Again::Soon => delay,
-            Again::After(asked) => delay.map(|delay| delay.max(asked)),
+            RetryHint::Never => None,
+            RetryHint::Soon => delay,
+            RetryHint::After(asked) => delay.map(|delay| delay.max(asked)),
         };
         (|| self.attempt(body.clone()))
             .retry(RETRIES)
-            .when(|fault| fault.again != Again::Never)
+            .when(|fault| fault.again != RetryHint::Never)
             .adjust(pause)
             .notify(|_, _| self.metrics.retried())
             .await
@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// Asks the proxy how it is. Sets itself no deadline.
-    pub(crate) async fn wellness(&self) -> Result<Wellness, SigningError> {
+    pub(crate) async fn wellness(&self) -> Result<ProxyHealth, SigningError> {
         let response = self
             .http
             .get(self.health.clone())
@@ -131,9 +131,9 @@ impl Client {
             status if status.is_success() => {
                 // Read to its end, so that the connection can be kept.
                 read(response).await.map_err(|fault| fault.error)?;
-                Ok(Wellness::Well)
+                Ok(ProxyHealth::Well)
             }
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(Wellness::Unsaid),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(ProxyHealth::Unsaid),
             _ => Err(refusal(&response).error),
         }
     }
@@ -164,8 +164,10 @@ fn refusal(response: &Response) -> Fault {
     };
     let again = match pause(response.headers()) {
         // It has said that it did not do it, and when it will.
-        Some(pause) if status == StatusCode::SERVICE_UNAVAILABLE && pause <= PATIENCE => Again::After(pause),
-        _ => Again::Never,
+        Some(pause) if status == StatusCode::SERVICE_UNAVAILABLE && pause <= PATIENCE => {
+            RetryHint::After(pause)
+        }
+        _ => RetryHint::Never,
     };
     Fault { error, again }
 }

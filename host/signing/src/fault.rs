@@ -8,7 +8,7 @@ use crate::error::SigningError;
 
 /// Whether to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
+pub(crate) enum RetryHint {
     /// It would end the same way, or is not ours to repeat.
     Never,
     /// After a short pause.
@@ -21,7 +21,7 @@ pub(crate) enum Again {
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) error: SigningError,
-    pub(crate) again: Again,
+    pub(crate) again: RetryHint,
 }
 
 impl Fault {
@@ -29,7 +29,7 @@ impl Fault {
     pub(crate) fn last(error: SigningError) -> Self {
         Self {
             error,
-            again: Again::Never,
+            again: RetryHint::Never,
         }
     }
 
@@ -51,7 +51,7 @@ impl Fault {
         };
         Self {
             error,
-            again: Again::Soon,
+            again: RetryHint::Soon,
         }
     }
 }

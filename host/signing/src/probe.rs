@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::client::Wellness;
+use crate::client::ProxyHealth;
 use crate::error::SigningError;
 use crate::proxy::Proxy;
 use crate::signing::{Signing, Source};
@@ -65,7 +65,7 @@ impl Signing {
             .await
             .inspect_err(|error| self.health().failed(error))?;
         let (failing, _) = self.health().recall();
-        if wellness == Wellness::Well && failing.is_none() {
+        if wellness == ProxyHealth::Well && failing.is_none() {
             return Ok(());
         }
         let signed = tokio::time::timeout(LOOK, self.sign(TEST)).await;

@@ -8,7 +8,7 @@ use postern_signers::Use;
 
 use crate::answer::Answer;
 use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
-use crate::client::{Client, Wellness};
+use crate::client::{Client, ProxyHealth};
 use crate::error::{SigningError, StartError};
 use crate::metrics::Metrics;
 use crate::settings::{Asked, ProxySettings, SettingsError};
@@ -81,7 +81,7 @@ impl Proxy {
     }
 
     /// Asks the proxy how it is, breaker or not: it is not asked often, and work resumes the sooner.
-    pub(crate) async fn wellness(&self) -> Result<Wellness, SigningError> {
+    pub(crate) async fn wellness(&self) -> Result<ProxyHealth, SigningError> {
         tokio::time::timeout(LOOK, self.client.wellness())
             .await
             .unwrap_or(Err(SigningError::Timeout))

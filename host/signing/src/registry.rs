@@ -8,13 +8,13 @@ use postern_signers::{ReadError, Registry, Signer, Status};
 
 /// The registry in service.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct LiveRegistry {
     /// Where it came from, if from a file.
     file: Option<PathBuf>,
     current: ArcSwap<Registry>,
 }
 
-impl Held {
+impl LiveRegistry {
     pub(crate) fn read(file: PathBuf) -> Result<Self, ReadError> {
         let registry = Registry::read(&file)?;
         Ok(Self {

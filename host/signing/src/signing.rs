@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::mode::{Mode, ModeError};
 use crate::probe::Probe;
 use crate::proxy::Proxy;
-use crate::registry::{Held, SignerChange};
+use crate::registry::{LiveRegistry, SignerChange};
 use crate::reserved;
 use crate::settings::{Asked, Settings, SettingsError};
 
@@ -55,7 +55,7 @@ pub struct Signing(Arc<Parts>);
 struct Parts {
     source: Source,
     required: bool,
-    registry: Held,
+    registry: LiveRegistry,
     health: Health,
     probe: Probe,
     metrics: Metrics,
@@ -75,7 +75,7 @@ impl Signing {
         let metrics = Metrics::new();
         let (source, registry) = match (mode, &settings.proxy) {
             (Mode::Proxy, Some(proxy)) => {
-                let registry = Held::read(proxy.registry.clone())?;
+                let registry = LiveRegistry::read(proxy.registry.clone())?;
                 warn(&registry.current(), &proxy.asked);
                 let proxy = Proxy::new(proxy, metrics.clone())?;
                 (Source::Proxy(Box::new(proxy)), registry)
@@ -88,7 +88,7 @@ impl Signing {
                     "DEVELOPMENT SIGNER: the keys are in this process and their signatures prove nothing; set \
                      SIGNING_PROXY_URL and REQUIRE_SIGNING_PROXY=1 where they matter"
                 );
-                let registry = Held::fixed(signer.registry());
+                let registry = LiveRegistry::fixed(signer.registry());
                 (Source::Development(Box::new(signer)), registry)
             }
         };

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use postern_gate::audit::{Audit, Ending, Event, Head, Passage, Queue, Stamp, durable, single};
+use postern_gate::audit::{
+    Audit, DecisionContext, Event, EventMeta, Head, Queue, RequestOutcome, durable, single,
+};
 use postern_gate::ports::Clock;
 use postern_gate::{Gate, PolicyHost};
 use proxy_wasm::hostcalls;
@@ -27,7 +29,7 @@ thread_local! {
 pub(crate) type Fields = Vec<(&'static str, String)>;
 
 /// One worker's events on their way to the log.
-pub(crate) struct Teller {
+pub(crate) struct AuditClient {
     settings: Audit,
     queue: RefCell<Queue>,
     /// The call with many events that is under way.
@@ -36,7 +38,7 @@ pub(crate) struct Teller {
     gateway: Option<String>,
 }
 
-impl Teller {
+impl AuditClient {
     /// One for this gate, if the log is told of it. To be called from the root context.
     pub(crate) fn new(gate: &Gate) -> Option<Self> {
         let settings = gate.audit()?.clone();
@@ -50,10 +52,10 @@ impl Teller {
         })
     }
 
-    fn stamp(&self) -> Option<Stamp<'_>> {
+    fn meta(&self) -> Option<EventMeta<'_>> {
         let mut random = [0; 10];
         getrandom::fill(&mut random).ok()?;
-        Some(Stamp {
+        Some(EventMeta {
             random,
             time: ProxyClock.wall(),
             gateway: self.gateway.as_deref(),
@@ -65,18 +67,18 @@ impl Teller {
         &self,
         worker: &Worker,
         head: Option<&Head>,
-        passage: &Passage,
-        ending: Ending,
+        context: &DecisionContext,
+        outcome: RequestOutcome,
         started: Duration,
     ) {
         let now = ProxyClock.monotonic();
         let mut queue = self.queue.borrow_mut();
-        let Some(stamp) = self.stamp() else {
+        let Some(meta) = self.meta() else {
             queue.lose();
             return worker.counters.count("postern.audit.lost");
         };
         let latency = now.saturating_sub(started);
-        let event = worker.gate.event(head, passage, ending, Some(latency), &stamp);
+        let event = worker.gate.event(head, context, outcome, Some(latency), &meta);
         if event.is_some_and(|event| !queue.push(event.to_json(), now)) {
             worker.counters.count("postern.audit.lost");
         }
@@ -90,13 +92,13 @@ impl Teller {
         &self,
         worker: &Worker,
         head: Option<&Head>,
-        passage: &Passage,
+        context: &DecisionContext,
         trace: &Fields,
     ) -> Result<u32, String> {
-        let stamp = self.stamp().ok_or("the proxy gave no random bytes")?;
+        let meta = self.meta().ok_or("the proxy gave no random bytes")?;
         let event = worker
             .gate
-            .event(head, passage, Ending::Admission, None, &stamp)
+            .event(head, context, RequestOutcome::Admission, None, &meta)
             .ok_or("the rule is not told of")?;
         let host = worker.gate.policy_host().ok_or("no host is configured")?;
         worker.counters.add("postern.audit.sent", 1);
@@ -140,27 +142,27 @@ impl Teller {
     }
 
     /// The call that was under way ended. To be called with the root as the effective context.
-    pub(crate) fn call_ended(&self, heard: &Heard, worker: &Worker) {
+    pub(crate) fn call_ended(&self, response: &IngestResponse, worker: &Worker) {
         self.call.set(None);
         let now = ProxyClock.monotonic();
         let lost = {
             let mut queue = self.queue.borrow_mut();
-            if heard.note(queue.flying() as u64, worker) {
+            if response.note(queue.flying() as u64, worker) {
                 queue.acknowledged()
             } else {
                 queue.failed(now);
                 None
             }
         };
-        if let Some((count, stamp)) = lost.zip(self.stamp()) {
-            let event = Event::lost(count, &stamp);
+        if let Some((count, meta)) = lost.zip(self.meta()) {
+            let event = Event::lost(count, &meta);
             self.queue.borrow_mut().push(event.to_json(), now);
         }
         self.send(worker);
     }
 }
 
-impl Drop for Teller {
+impl Drop for AuditClient {
     /// A configuration that is replaced leaves what is untold to the next.
     fn drop(&mut self) {
         let queue = self.queue.replace(Queue::new(self.settings.clone()));
@@ -177,7 +179,7 @@ impl Drop for Teller {
 }
 
 /// What came of a call.
-pub(crate) enum Heard {
+pub(crate) enum IngestResponse {
     /// So many events are durable.
     Durable(u64),
     /// Another answer: its status.
@@ -186,7 +188,7 @@ pub(crate) enum Heard {
     Nothing,
 }
 
-impl Heard {
+impl IngestResponse {
     /// Reads the answer to the call whose callback this is.
     pub(crate) fn read(headers: usize, body_size: usize) -> Self {
         // Without a response there is no header map, and the SDK's calls panic where there is none.

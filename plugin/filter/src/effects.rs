@@ -1,6 +1,6 @@
 //! Carrying out what the gate wants changed in headers.
 
-use postern_gate::{Action, Change, Effects};
+use postern_gate::{AppendAction, Change, Effects};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
 
@@ -27,14 +27,14 @@ pub(crate) fn change(map: MapType, changes: &[Change]) {
     for Change { name, value, action } in changes {
         let there = || hostcalls::get_map_value_bytes(map, name).ok().flatten().is_some();
         let skipped = match action {
-            Action::Append | Action::Overwrite => false,
-            Action::AddIfAbsent => there(),
-            Action::OverwriteIfExists => !there(),
+            AppendAction::Append | AppendAction::Overwrite => false,
+            AppendAction::AddIfAbsent => there(),
+            AppendAction::OverwriteIfExists => !there(),
         };
         if skipped {
             continue;
         }
-        if matches!(action, Action::Overwrite | Action::OverwriteIfExists) {
+        if matches!(action, AppendAction::Overwrite | AppendAction::OverwriteIfExists) {
             // Removed and added: replacing could leave a second value where there were two.
             let _ = hostcalls::remove_map_value(map, name);
         }

@@ -13,10 +13,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
-use crate::audit::Heard;
-use crate::story::Story;
+use crate::audit::IngestResponse;
+use crate::request_record::RequestRecord;
 use crate::worker::{Wait, Worker};
-use crate::{abi, consult, effects};
+use crate::{abi, effects, ext_authz};
 
 /// The proxy's handle on a request.
 pub(crate) struct Http(Rc<RefCell<Exchange>>);
@@ -32,7 +32,7 @@ impl Http {
             asked_for_keys: None,
             response: Vec::new(),
             policy: None,
-            story: None,
+            record: None,
         };
         Self(Rc::new(RefCell::new(exchange)))
     }
@@ -53,7 +53,7 @@ pub(crate) struct Exchange {
     /// What a policy wants changed in the response.
     policy: Option<Box<Allowance>>,
     /// What the audit log will be told, if it is told.
-    story: Option<Story>,
+    record: Option<RequestRecord>,
 }
 
 /// The body as far as the proxy holds it for a request that waits.
@@ -80,20 +80,22 @@ enum State {
 
 /// In whose callback a step is carried out: there the answers to its calls will come.
 #[derive(Clone, Copy)]
-pub(crate) enum Within<'a> {
+pub(crate) enum CallbackContext<'a> {
     Stream,
     Root(&'a Rc<RefCell<Exchange>>),
 }
 
 impl Context for Http {
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
-        let answer = consult::answer(status, size);
-        self.0.borrow_mut().policy_answered(token, answer, Within::Stream);
+        let answer = ext_authz::answer(status, size);
+        self.0
+            .borrow_mut()
+            .policy_answered(token, answer, CallbackContext::Stream);
     }
 
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
-        let heard = Heard::read(headers, body_size);
-        self.0.borrow_mut().record_answered(token, &heard);
+        let response = IngestResponse::read(headers, body_size);
+        self.0.borrow_mut().record_answered(token, &response);
     }
 }
 
@@ -104,14 +106,14 @@ impl HttpContext for Http {
             return exchange.fail();
         };
         exchange.head_only = end_of_stream;
-        exchange.story = Story::begin(&worker);
+        exchange.record = RequestRecord::begin(&worker);
         let step = with_request(end_of_stream, worker.needs_source, |request| {
-            if let Some(story) = &mut exchange.story {
-                story.read(request);
+            if let Some(record) = &mut exchange.record {
+                record.read(request);
             }
             worker.gate.begin(request, &worker.tables, &worker.ports())
         });
-        exchange.act(step, &self.0, Within::Stream)
+        exchange.act(step, &self.0, CallbackContext::Stream)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -167,25 +169,27 @@ fn property(path: [&str; 2]) -> Option<String> {
 
 impl Exchange {
     /// Carries out a step that may need keys.
-    fn act(&mut self, step: Option<Step>, this: &Rc<RefCell<Self>>, within: Within<'_>) -> Action {
+    fn act(&mut self, step: Option<Step>, this: &Rc<RefCell<Self>>, callback: CallbackContext<'_>) -> Action {
         match step {
-            Some(Step::Need(Need::Keys { issuer }, pending)) => self.need_keys(issuer, pending, this, within),
-            step => self.settle(step, within),
+            Some(Step::Need(Need::Keys { issuer }, pending)) => {
+                self.need_keys(issuer, pending, this, callback)
+            }
+            step => self.settle(step, callback),
         }
     }
 
     /// Carries out a step that needs no keys.
-    fn settle(&mut self, step: Option<Step>, within: Within<'_>) -> Action {
+    fn settle(&mut self, step: Option<Step>, callback: CallbackContext<'_>) -> Action {
         match step {
             Some(Step::Continue(effects)) => self.admit(effects),
             Some(Step::Deny(denial)) => self.refuse(&denial),
             Some(Step::Need(Need::Body { .. }, pending)) => {
                 self.state = State::Body { pending, taken: 0 };
                 // Some or all of it may be here already, if the request has waited before.
-                self.take_body(within)
+                self.take_body(callback)
             }
-            Some(Step::Need(Need::Policy, pending)) => self.consult(pending, within),
-            Some(Step::Need(Need::Audit, pending)) => self.record(pending, within),
+            Some(Step::Need(Need::Policy, pending)) => self.consult(pending, callback),
+            Some(Step::Need(Need::Audit, pending)) => self.record(pending, callback),
             // Keys are asked for while the caller is authenticated, and never after that.
             Some(Step::Need(Need::Keys { .. }, _)) | None => self.fail(),
         }
@@ -196,7 +200,7 @@ impl Exchange {
         issuer: usize,
         pending: Pending,
         this: &Rc<RefCell<Self>>,
-        within: Within<'_>,
+        callback: CallbackContext<'_>,
     ) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
@@ -209,7 +213,7 @@ impl Exchange {
             }
             Wait::Pointless => {
                 let step = self.resume(&worker, pending);
-                self.settle(step, within)
+                self.settle(step, callback)
             }
             Wait::Full => {
                 let denial = worker
@@ -239,7 +243,7 @@ impl Exchange {
             pending.may_need_newer_keys();
         }
         let step = self.resume(&worker, pending);
-        if self.act(step, this, Within::Root(this)) == Action::Continue {
+        if self.act(step, this, CallbackContext::Root(this)) == Action::Continue {
             let _ = hostcalls::resume_http_request();
         }
     }
@@ -250,11 +254,11 @@ impl Exchange {
         }
         self.body.size = size;
         self.body.complete |= complete;
-        self.take_body(Within::Stream)
+        self.take_body(CallbackContext::Stream)
     }
 
     /// Passes on to the gate what is new of the body, if the gate waits for it.
-    fn take_body(&mut self, within: Within<'_>) -> Action {
+    fn take_body(&mut self, callback: CallbackContext<'_>) -> Action {
         let State::Body { pending, taken } = &mut self.state else {
             return Action::Pause;
         };
@@ -269,13 +273,13 @@ impl Exchange {
             return self.refuse_body(denial);
         }
         if self.body.complete {
-            self.body_complete(within)
+            self.body_complete(callback)
         } else {
             Action::Pause
         }
     }
 
-    fn body_complete(&mut self, within: Within<'_>) -> Action {
+    fn body_complete(&mut self, callback: CallbackContext<'_>) -> Action {
         let State::Body { pending, .. } = std::mem::replace(&mut self.state, State::Open) else {
             return self.fail();
         };
@@ -283,7 +287,7 @@ impl Exchange {
             return self.fail();
         };
         let step = self.resume(&worker, pending);
-        self.settle(step, within)
+        self.settle(step, callback)
     }
 
     /// Some upstreams merge trailers into the headers: what may not come there may not come here.
@@ -315,8 +319,8 @@ impl Exchange {
 
     fn admit(&mut self, effects: Effects) -> Action {
         effects::apply(&effects);
-        if let Some(story) = &mut self.story {
-            story.released(effects.passage);
+        if let Some(record) = &mut self.record {
+            record.released(effects.context);
         }
         self.response = effects.response;
         self.policy = effects.policy;
@@ -326,8 +330,8 @@ impl Exchange {
 
     fn refuse(&mut self, denial: &Denial) -> Action {
         self.state = State::Refused;
-        if let Some(story) = self.story.take() {
-            story.refused(denial);
+        if let Some(record) = self.record.take() {
+            record.refused(denial);
         }
         let own = denial
             .headers

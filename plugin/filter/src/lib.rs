@@ -1,19 +1,19 @@
 //! The proxy-wasm filter: a shell that carries out what the gate decides.
 //!
 //! Nothing is decided here. `root` reads the configuration and keeps issuers' keys fresh, `exchange` takes a request
-//! through the gate's steps, `consult` asks policies, `audit` tells the audit log what `story` has of each request, `ports` answers what the gate asks of its surroundings, `abi` holds the few host calls
+//! through the gate's steps, `consult` asks policies, `audit` tells the audit log what `record` has of each request, `ports` answers what the gate asks of its surroundings, `abi` holds the few host calls
 //! that the SDK does not offer in a form that is safe for any input.
 
 mod abi;
 mod audit;
-mod consult;
 mod effects;
 mod exchange;
-mod fetch;
+mod ext_authz;
+mod jwks;
 mod metrics;
 mod ports;
+mod request_record;
 mod root;
-mod story;
 mod verifier;
 mod waiting;
 mod worker;

@@ -10,8 +10,8 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
-use crate::consult;
 use crate::exchange::Http;
+use crate::ext_authz;
 use crate::ports::{ProxyClock, SharedData};
 use crate::verifier::ProxyVerifier;
 use crate::worker::Worker;
@@ -99,7 +99,7 @@ impl Context for Root {
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
         let Some(worker) = &self.worker else { return };
         // Read first: the buffer belongs to this callback, whichever context it is for.
-        let answer = consult::answer(status, size);
+        let answer = ext_authz::answer(status, size);
         worker.policy_answered(token, answer);
         let _ = hostcalls::set_effective_context(self.context_id);
     }
@@ -123,8 +123,8 @@ impl RootContext for Root {
             self.worked.set(now);
             let fetched = worker.fetcher.borrow_mut().tick(worker);
             // Before requests are resumed: the call is the root's.
-            if let Some(teller) = &worker.teller {
-                teller.tick(worker);
+            if let Some(audit) = &worker.audit {
+                audit.tick(worker);
             }
             worker.keys_came(&fetched);
             worker.expire_waiting();

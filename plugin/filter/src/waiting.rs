@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use crate::exchange::Exchange;
-use crate::fetch::Fetched;
+use crate::jwks::Fetched;
 
 /// Requests that one callback acts on.
 const BATCH: usize = 32;

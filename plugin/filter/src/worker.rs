@@ -9,9 +9,9 @@ use postern_gate::ports::{Clock, Ports};
 use postern_gate::{Answer, Gate, Tables};
 use proxy_wasm::hostcalls;
 
-use crate::audit::{Heard, Teller};
-use crate::exchange::{Exchange, Within};
-use crate::fetch::{Fetched, Fetcher};
+use crate::audit::{AuditClient, IngestResponse};
+use crate::exchange::{CallbackContext, Exchange};
+use crate::jwks::{Fetched, Fetcher};
 use crate::metrics::Counters;
 use crate::ports::{ProxyClock, SharedData};
 use crate::verifier::ProxyVerifier;
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     /// The same for requests that the audit log is to hold.
     records: RefCell<HashMap<u32, Call>>,
     /// Who tells the audit log, if it is told.
-    pub(crate) teller: Option<Teller>,
+    pub(crate) audit: Option<AuditClient>,
 }
 
 /// A request that waits for the answer to a call.
@@ -70,7 +70,7 @@ impl Worker {
         let counters = Counters::new(gate.rule_names().map(str::to_owned).collect());
         let fetcher = RefCell::new(Fetcher::new(&gate));
         let needs_source = gate.needs_source();
-        let teller = Teller::new(&gate);
+        let audit = AuditClient::new(&gate);
         Self {
             gate,
             tables,
@@ -81,7 +81,7 @@ impl Worker {
             waiting: RefCell::default(),
             calls: RefCell::default(),
             records: RefCell::default(),
-            teller,
+            audit,
         }
     }
 
@@ -157,25 +157,25 @@ impl Worker {
     pub(crate) fn policy_answered(&self, token: u32, answer: Answer) {
         let call = self.calls.borrow_mut().remove(&token);
         if let Some(exchange) = call.and_then(Call::resume) {
-            let within = Within::Root(&exchange);
-            exchange.borrow_mut().policy_answered(token, answer, within);
+            let callback = CallbackContext::Root(&exchange);
+            exchange.borrow_mut().policy_answered(token, answer, callback);
         }
     }
 
     /// A call of the root context ended. False if it was not to the audit log.
     pub(crate) fn told(&self, token: u32, headers: usize, body_size: usize) -> bool {
-        let Some(teller) = &self.teller else { return false };
+        let Some(audit) = &self.audit else { return false };
         let record = self.records.borrow_mut().remove(&token);
-        if record.is_none() && !teller.awaits(token) {
+        if record.is_none() && !audit.awaits(token) {
             return false;
         }
         // Read first: the buffer belongs to this callback, whichever context it is for.
-        let heard = Heard::read(headers, body_size);
+        let response = IngestResponse::read(headers, body_size);
         match record {
-            None => teller.call_ended(&heard, self),
+            None => audit.call_ended(&response, self),
             Some(call) => {
                 if let Some(exchange) = call.resume() {
-                    exchange.borrow_mut().record_answered(token, &heard);
+                    exchange.borrow_mut().record_answered(token, &response);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 
 use crate::Reason;
-use crate::audit::Passage;
+use crate::audit::DecisionContext;
 use crate::policy::Reply;
 
 /// A refusal.
@@ -20,7 +20,7 @@ pub struct Denial {
     /// The reply that a policy wants, in place of the problem document.
     pub reply: Option<Box<Reply>>,
     /// What the audit log is told of the way so far.
-    pub passage: Passage,
+    pub context: DecisionContext,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ impl Denial {
             rule: None,
             headers: Vec::new(),
             reply: None,
-            passage: Passage::default(),
+            context: DecisionContext::default(),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::header_name::folded;
 use crate::identity::{HEADER_PREFIX, Identity, claim, claim_list, claim_text};
 use crate::jwt::{Issuers, KeySetError, Remote};
 use crate::limit::{KeyPart, Limit, Limiter};
-use crate::policy::{Memory, PolicyHost};
+use crate::policy::{DecisionCache, PolicyHost};
 use crate::ports::{Event, Ports, SharedState};
 use crate::replay::Nonces;
 use crate::request::{Header, Request};
@@ -60,7 +60,7 @@ pub struct Gate {
 pub struct Tables {
     limits: Option<Limiter>,
     nonces: Option<Nonces>,
-    policies: Option<Memory>,
+    policies: Option<DecisionCache>,
 }
 
 impl Gate {
@@ -98,7 +98,7 @@ impl Gate {
         Tables {
             limits: seed(!self.limits.is_empty()).map(|seed| Limiter::new(&self.limits, seed)),
             nonces: seed(self.schemes.iter().any(Scheme::remembers)).map(Nonces::new),
-            policies: self.recalls().then(|| Memory::open(state, random)),
+            policies: self.recalls().then(|| DecisionCache::open(state, random)),
         }
     }
 

@@ -29,6 +29,7 @@
 //! # Ok::<(), config::ConfigErrors>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod audit;
 pub mod config;
@@ -66,7 +67,7 @@ pub use gate::{Gate, Tables};
 pub use identity::{HEADER_PREFIX, Identity, Method};
 pub use jwt::{FetchRecord, KeySetError, Remote, Schedule, VerifyingKey, split_token};
 pub use limit::Report;
-pub use policy::{Action, Allowance, Answer, Change, Consultation, Facts, PolicyHost, Reply};
+pub use policy::{Allowance, Answer, AppendAction, Change, Consultation, Facts, PolicyHost, Reply};
 pub use reach::Obstruction;
 pub use reason::Reason;
 pub use request::{Header, Request};

@@ -12,7 +12,7 @@ pub(crate) struct Rule {
     pub(crate) name: String,
     pub(crate) matcher: Matcher,
     /// Ways in; empty for an open rule.
-    pub(crate) authenticate: Vec<WayIn>,
+    pub(crate) authenticate: Vec<AuthMethod>,
     /// Issuers among the ways in, by index.
     pub(crate) issuers: Vec<usize>,
     pub(crate) roles: Vec<String>,
@@ -30,7 +30,7 @@ pub(crate) struct Rule {
 
 /// A way to authenticate, by index into its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WayIn {
+pub(crate) enum AuthMethod {
     /// Any of the rule's issuers: one token, whoever issued it.
     Token,
     ApiKey(usize),
@@ -45,18 +45,18 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    pub(crate) fn for_ways(ways: &[WayIn]) -> Self {
+    pub(crate) fn for_ways(ways: &[AuthMethod]) -> Self {
         let mut missing = Vec::new();
         let mut invalid = Vec::new();
         for way in ways {
             let (plain, wrong) = match way {
                 // RFC 6750, section 3.
-                WayIn::Token => (
+                AuthMethod::Token => (
                     "Bearer realm=\"postern\"",
                     "Bearer realm=\"postern\", error=\"invalid_token\"",
                 ),
-                WayIn::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
-                WayIn::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
+                AuthMethod::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
+                AuthMethod::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
             };
             if !missing.contains(&plain) {
                 missing.push(plain);

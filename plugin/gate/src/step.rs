@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::audit::Passage;
+use crate::audit::DecisionContext;
 use crate::denial::Denial;
 use crate::identity::Identity;
 use crate::limit::Charge;
@@ -51,7 +51,7 @@ pub struct Effects {
     /// What a policy wants besides, on the request before the caller's headers are set.
     pub policy: Option<Box<Allowance>>,
     /// What the audit log is told of the way so far.
-    pub passage: Passage,
+    pub context: DecisionContext,
 }
 
 /// A request that waits for what it needs.
@@ -77,7 +77,7 @@ pub(crate) struct Progress {
     /// Who asks, once that is certain.
     pub(crate) caller: Option<Rc<Identity>>,
     /// The policy could not be asked, and the rule lets pass nevertheless.
-    pub(crate) waived: bool,
+    pub(crate) failed_open: bool,
 }
 
 #[derive(Debug)]
@@ -114,11 +114,11 @@ impl Pending {
 
     /// What the audit log is told of the way so far.
     #[must_use]
-    pub fn passage(&self) -> Passage {
-        Passage {
+    pub fn context(&self) -> DecisionContext {
+        DecisionContext {
             rule: Some(self.rule),
             caller: self.progress.caller.clone(),
-            waived: self.progress.waived,
+            failed_open: self.progress.failed_open,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     Tables, config,
 };
 
-pub(crate) struct Bed {
+pub(crate) struct Fixture {
     gate: Gate,
     tables: Tables,
     clock: ManualClock,
@@ -30,7 +30,7 @@ impl Metrics for Log {
     }
 }
 
-impl Bed {
+impl Fixture {
     pub(crate) fn new(config: &Value) -> Self {
         Self::with_secrets(config, &[])
     }

@@ -54,6 +54,8 @@
 //! Build a module with `cargo build --target wasm32-unknown-unknown`: the standard library has no clock, files or
 //! random numbers there. The time is in [`Request::time`].
 
+#![warn(missing_docs)]
+
 #[doc(hidden)]
 pub mod bindings;
 mod config;

@@ -5,11 +5,10 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::Bed;
+use crate::Fixture;
 
 /// The version of HTTP a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it all")]
 pub enum Version {
     Http1,
     Http2,
@@ -111,8 +110,8 @@ impl Call {
     }
 
     /// Sends it through a bed's Envoy; an answer must come.
-    pub async fn send(&self, client: &reqwest::Client, bed: &Bed) -> Answer {
-        let answer = self.send_to(client, &bed.envoy.url("")).await;
+    pub async fn send(&self, client: &reqwest::Client, fixture: &Fixture) -> Answer {
+        let answer = self.send_to(client, &fixture.envoy.url("")).await;
         answer.unwrap_or_else(|error| panic!("{} {}: no answer: {error:?}", self.method, self.path))
     }
 }

@@ -8,14 +8,14 @@
     reason = "for tests: what does not work ends the test"
 )]
 
-mod bed;
 mod call;
+mod fixture;
 mod frames;
 mod raw;
 mod streams;
 
-pub use bed::{Bed, DIRECT, Setup, audited_gate_yaml, gate_yaml};
 pub use call::{Answer, Call, Version, client};
+pub use fixture::{DIRECT, Fixture, Setup, audited_gate_yaml, gate_yaml};
 pub use frames::{Http2, headers_frame};
 pub use raw::{Connection, exchange};
 pub use streams::Streams;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Connection, Setup, Version, client};
+use postern_e2e::{Call, Connection, Fixture, Setup, Version, client};
 use postern_testbed::audit_peer::{Answer, AuditPeer, Told};
 use postern_testbed::envoy::{self, Envoy};
 use postern_testbed::idp::{Alg, IdentityProvider, Mode};
@@ -52,11 +52,11 @@ fn gate(audit: &Value) -> Value {
     })
 }
 
-fn start(audit: &Value, workers: u32) -> (Bed, AuditPeer) {
+fn start(audit: &Value, workers: u32) -> (Fixture, AuditPeer) {
     start_with(audit, workers, IdentityProvider::start().unwrap())
 }
 
-fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Bed, AuditPeer) {
+fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Fixture, AuditPeer) {
     let peer = AuditPeer::start().unwrap();
     (setup(audit, workers, &peer).start_with(idp), peer)
 }
@@ -98,15 +98,16 @@ async fn requests(peer: &AuditPeer, count: usize) -> Vec<Value> {
     events
 }
 
-fn stat(bed: &Bed, name: &str) -> u64 {
-    bed.envoy
+fn stat(fixture: &Fixture, name: &str) -> u64 {
+    fixture
+        .envoy
         .stat(&format!("wasmcustom.postern.audit.{name}"))
         .unwrap_or_default()
 }
 
-async fn expect(bed: &Bed, path: &str, status: u16, code: Option<&str>) {
+async fn expect(fixture: &Fixture, path: &str, status: u16, code: Option<&str>) {
     let call = Call::get(path).api_key("SECRET-key");
-    let answer = call.send(&client(Version::Http1), bed).await;
+    let answer = call.send(&client(Version::Http1), fixture).await;
     answer.expect(status, code, path);
 }
 
@@ -114,7 +115,7 @@ const UNAVAILABLE: Option<&str> = Some("audit_unavailable");
 
 #[tokio::test]
 async fn every_request_is_told_once() {
-    let (bed, peer) = start(&json!({}), 2);
+    let (fixture, peer) = start(&json!({}), 2);
     let client = client(Version::Http1);
     let key = "SECRET-key";
     for (call, status) in [
@@ -128,7 +129,7 @@ async fn every_request_is_told_once() {
         (Call::get("/direct"), 200),
         (Call::get("/off"), 200),
     ] {
-        let answer = call.send(&client, &bed).await;
+        let answer = call.send(&client, &fixture).await;
         assert_eq!(answer.status, status, "{call:?}");
     }
     let told = requests(&peer, 8).await;
@@ -154,7 +155,7 @@ async fn every_request_is_told_once() {
     }
     let admissions = events(&peer, "admission");
     assert_eq!(admissions.len(), 1, "{admissions:?}");
-    let requests = bed.api.requests();
+    let requests = fixture.api.requests();
     let released = requests.iter().find(|seen| seen.path == "/required").unwrap();
     let id = released.header("x-request-id");
     assert!(
@@ -166,10 +167,10 @@ async fn every_request_is_told_once() {
     assert_eq!(call.header("content-type"), Some("application/json"));
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(call.header("authorization"), Some(bearer.as_str()));
-    until("counted", || stat(&bed, "acknowledged") == 9).await;
-    assert_eq!((stat(&bed, "sent"), stat(&bed, "lost")), (9, 0));
-    assert!(!bed.envoy.log().contains(TOKEN));
-    bed.assert_sound("told");
+    until("counted", || stat(&fixture, "acknowledged") == 9).await;
+    assert_eq!((stat(&fixture, "sent"), stat(&fixture, "lost")), (9, 0));
+    assert!(!fixture.envoy.log().contains(TOKEN));
+    fixture.assert_sound("told");
 }
 
 /// An event in a line: what is not told is `-`.
@@ -187,7 +188,7 @@ fn line(event: &Value) -> String {
 
 #[tokio::test]
 async fn nothing_is_released_that_the_log_does_not_hold() {
-    let (bed, mut peer) = start(&json!({}), 1);
+    let (fixture, mut peer) = start(&json!({}), 1);
     for answer in [
         Answer::Hang,
         Answer::Status(500),
@@ -203,63 +204,67 @@ async fn nothing_is_released_that_the_log_does_not_hold() {
     ] {
         peer.answer(answer.clone());
         let began = Instant::now();
-        expect(&bed, "/required", 503, UNAVAILABLE).await;
+        expect(&fixture, "/required", 503, UNAVAILABLE).await;
         let took = began.elapsed();
         assert!(took < Duration::from_secs(2), "{answer:?}: {took:?}");
         peer.answer(Answer::Durable);
-        expect(&bed, "/open", 200, None).await;
-        assert_eq!(bed.api.count(), 1, "{answer:?}: only what is not required passed");
-        expect(&bed, "/required", 200, None).await;
-        bed.api.reset();
+        expect(&fixture, "/open", 200, None).await;
+        assert_eq!(
+            fixture.api.count(),
+            1,
+            "{answer:?}: only what is not required passed"
+        );
+        expect(&fixture, "/required", 200, None).await;
+        fixture.api.reset();
         // What is wrong is logged once a tick.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     peer.kill();
-    expect(&bed, "/required", 503, UNAVAILABLE).await;
-    assert_eq!(bed.api.count(), 0);
+    expect(&fixture, "/required", 503, UNAVAILABLE).await;
+    assert_eq!(fixture.api.count(), 0);
     peer.restart().unwrap();
     let deadline = Instant::now() + PATIENCE;
     loop {
         let call = Call::get("/required").api_key("SECRET-key");
-        let answer = call.send(&client(Version::Http1), &bed).await;
+        let answer = call.send(&client(Version::Http1), &fixture).await;
         if answer.status == 200 {
             break;
         }
         assert!(Instant::now() < deadline, "not found again");
     }
-    until("counted", || bed.decided("required.audit_unavailable") >= 12).await;
+    until("counted", || fixture.decided("required.audit_unavailable") >= 12).await;
     for status in ["401", "403", "404", "400", "500"] {
-        until(status, || stat(&bed, &format!("refused.{status}")) >= 1).await;
+        until(status, || stat(&fixture, &format!("refused.{status}")) >= 1).await;
     }
     for word in [
         "does not know this gate",
         "keeps no audit log",
         "without saying what is durable",
     ] {
-        assert!(bed.envoy.log().contains(word), "{word}");
+        assert!(fixture.envoy.log().contains(word), "{word}");
     }
-    bed.assert_sound("refusals");
+    fixture.assert_sound("refusals");
 }
 
 #[tokio::test]
 async fn it_waits_for_the_word_and_no_longer() {
-    let (bed, peer) = start(&json!({}), 1);
+    let (fixture, peer) = start(&json!({}), 1);
     peer.answer(Answer::Late(Duration::from_millis(300)));
     let client = client(Version::Http1);
     let body = "x".repeat(100_000);
     let call = Call::post("/required", body.clone()).api_key("SECRET-key");
-    let answer = async { call.send(&client, &bed).await };
+    let answer = async { call.send(&client, &fixture).await };
     let watch = async {
         until("the admission", || !peer.told().is_empty()).await;
-        assert_eq!(bed.api.count(), 0, "not before the log holds it");
+        assert_eq!(fixture.api.count(), 0, "not before the log holds it");
     };
     let (answer, ()) = tokio::join!(answer, watch);
     answer.expect(200, None, "late");
-    assert_eq!(bed.api.requests()[0].body.as_deref(), Some(body.as_bytes()));
+    assert_eq!(fixture.api.requests()[0].body.as_deref(), Some(body.as_bytes()));
     let admissions = events(&peer, "admission");
     assert_eq!(admissions[0]["decision"], "allowed");
     assert_eq!(admissions[0].get("status"), None);
-    bed.assert_sound("late");
+    fixture.assert_sound("late");
 }
 
 #[tokio::test]
@@ -270,7 +275,7 @@ async fn it_follows_whatever_else_a_request_waits_for() {
         Alg::Es256,
         &tokens::claims("https://remote.example", "a", "ana", 600),
     );
-    let (bed, peer) = start_with(&json!({}), 1, idp);
+    let (fixture, peer) = start_with(&json!({}), 1, idp);
     let client = client(Version::Http1);
     for (case, call) in [
         ("keys", Call::get("/token").bearer(&token)),
@@ -284,18 +289,18 @@ async fn it_follows_whatever_else_a_request_waits_for() {
             Call::get("/hook").header("x-hub-signature-256", sign::github("SECRET-hook", "")),
         ),
     ] {
-        call.send(&client, &bed).await.expect(200, None, case);
+        call.send(&client, &fixture).await.expect(200, None, case);
     }
     assert_eq!(events(&peer, "admission").len(), 4);
-    assert_eq!(bed.api.count(), 4);
+    assert_eq!(fixture.api.count(), 4);
     let told = requests(&peer, 4).await;
     assert!(told.iter().any(|event| event["subject"] == "ana"), "{told:?}");
-    bed.assert_sound("followed");
+    fixture.assert_sound("followed");
 }
 
 #[tokio::test]
 async fn calls_carry_the_token_and_the_trace() {
-    let (bed, peer) = start(&json!({}), 1);
+    let (fixture, peer) = start(&json!({}), 1);
     let client = client(Version::Http1);
     for (path, sent) in [
         ("/required", PARENT),
@@ -304,7 +309,7 @@ async fn calls_carry_the_token_and_the_trace() {
     ] {
         let call = Call::get(path).api_key("SECRET-key").header("traceparent", sent);
         let call = call.header("tracestate", "a=1");
-        call.send(&client, &bed).await;
+        call.send(&client, &fixture).await;
     }
     let admissions: Vec<Told> = peer
         .told()
@@ -327,20 +332,20 @@ async fn calls_carry_the_token_and_the_trace() {
         let values: Vec<_> = asked[0].get_all(name).iter().collect();
         assert_eq!(values, [value], "{name}");
     }
-    bed.assert_sound("trace");
+    fixture.assert_sound("trace");
 }
 
 #[tokio::test]
 async fn while_the_log_is_away_others_pass_and_each_is_told_later_once() {
-    let (bed, mut peer) = start(&json!({"batch": 4}), 2);
+    let (fixture, mut peer) = start(&json!({"batch": 4}), 2);
     peer.answer(Answer::Status(500));
     for _ in 0..10 {
-        expect(&bed, "/keyed", 200, None).await;
+        expect(&fixture, "/keyed", 200, None).await;
     }
     until("sent in vain", || peer.told().len() >= 3).await;
     peer.kill();
     for _ in 0..10 {
-        expect(&bed, "/keyed", 200, None).await;
+        expect(&fixture, "/keyed", 200, None).await;
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
     peer.answer(Answer::Durable);
@@ -359,17 +364,17 @@ async fn while_the_log_is_away_others_pass_and_each_is_told_later_once() {
         "and the same: {by_id:?}"
     );
     assert!(peer.told().iter().all(|told| told.events.len() <= 4));
-    until("counted", || stat(&bed, "acknowledged") == 20).await;
-    assert!(stat(&bed, "retried") > 0 && stat(&bed, "refused.503") > 0);
-    assert_eq!(stat(&bed, "lost"), 0);
-    bed.assert_sound("away");
+    until("counted", || stat(&fixture, "acknowledged") == 20).await;
+    assert!(stat(&fixture, "retried") > 0 && stat(&fixture, "refused.503") > 0);
+    assert_eq!(stat(&fixture, "lost"), 0);
+    fixture.assert_sound("away");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_lost_makes_no_second_event() {
-    let (bed, peer) = start(&json!({}), 1);
+    let (fixture, peer) = start(&json!({}), 1);
     peer.answer(Answer::Body("{\"durable\": 0}"));
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     until("sent in vain", || peer.told().len() >= 2).await;
     peer.answer(Answer::Durable);
     requests(&peer, 1).await;
@@ -380,35 +385,35 @@ async fn an_answer_that_is_lost_makes_no_second_event() {
         .map(|event| event["id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1);
-    bed.assert_sound("again");
+    fixture.assert_sound("again");
 }
 
 #[tokio::test]
 async fn what_there_is_no_room_for_is_counted_and_told() {
-    let (bed, peer) = start(&json!({"buffer": 10, "batch": 10}), 1);
+    let (fixture, peer) = start(&json!({"buffer": 10, "batch": 10}), 1);
     peer.answer(Answer::Status(500));
     for _ in 0..30 {
-        expect(&bed, "/open", 200, None).await;
+        expect(&fixture, "/open", 200, None).await;
     }
-    until("counted", || stat(&bed, "lost") == 20).await;
+    until("counted", || stat(&fixture, "lost") == 20).await;
     peer.answer(Answer::Durable);
     until("told", || !events(&peer, "lost").is_empty()).await;
     assert_eq!(requests(&peer, 10).await.len(), 10);
     let lost = events(&peer, "lost");
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0]["detail"]["count"], 20);
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     requests(&peer, 11).await;
     assert_eq!(events(&peer, "lost").len(), 1, "told once");
-    bed.assert_sound("lost");
+    fixture.assert_sound("lost");
 }
 
 #[tokio::test]
 async fn who_leaves_is_told_of_too() {
-    let (bed, peer) = start(&json!({}), 1);
+    let (fixture, peer) = start(&json!({}), 1);
     peer.answer(Answer::Late(Duration::from_millis(400)));
     for _ in 0..5 {
-        let mut connection = Connection::open(bed.envoy.addr()).await;
+        let mut connection = Connection::open(fixture.envoy.addr()).await;
         connection
             .write(b"GET /required HTTP/1.1\r\nhost: a\r\nx-api-key: SECRET-key\r\n\r\n")
             .await;
@@ -418,20 +423,20 @@ async fn who_leaves_is_told_of_too() {
     }
     // What was refused to nobody is told of like the rest.
     peer.answer(Answer::Durable);
-    expect(&bed, "/required", 200, None).await;
+    expect(&fixture, "/required", 200, None).await;
     until("the last", || {
         events(&peer, "request")
             .iter()
             .any(|event| event["decision"] == "allowed")
     })
     .await;
-    assert_eq!(bed.api.count(), 1, "none of those who left was released");
-    bed.assert_sound("left");
+    assert_eq!(fixture.api.count(), 1, "none of those who left was released");
+    fixture.assert_sound("left");
 }
 
 #[tokio::test]
 async fn no_secret_is_told() {
-    let (bed, peer) = start(&json!({}), 1);
+    let (fixture, peer) = start(&json!({}), 1);
     let client = client(Version::Http1);
     let calls = [
         Call::get("/open?token=SECRET&SECRET&a=1;b=SECRET"),
@@ -452,7 +457,7 @@ async fn no_secret_is_told() {
     ];
     let count = calls.len();
     for call in calls {
-        call.send(&client, &bed).await;
+        call.send(&client, &fixture).await;
     }
     requests(&peer, count).await;
     for told in peer.told() {
@@ -462,13 +467,13 @@ async fn no_secret_is_told() {
         assert!(!format!("{headers:?}").contains("SECRET"), "{headers:?}");
         assert!(!told.body.contains(TOKEN));
     }
-    assert!(!bed.envoy.log().contains("SECRET"));
-    bed.assert_sound("secrets");
+    assert!(!fixture.envoy.log().contains("SECRET"));
+    fixture.assert_sound("secrets");
 }
 
 #[tokio::test]
 async fn a_rule_that_requires_it_costs_little() {
-    let (bed, _peer) = start(&json!({}), 1);
+    let (fixture, _peer) = start(&json!({}), 1);
     let client = client(Version::Http1);
     let mut medians = Vec::new();
     for path in ["/keyed", "/required"] {
@@ -476,7 +481,7 @@ async fn a_rule_that_requires_it_costs_little() {
         for _ in 0..200 {
             let began = Instant::now();
             let call = Call::get(path).api_key("SECRET-key");
-            call.send(&client, &bed).await.expect(200, None, path);
+            call.send(&client, &fixture).await.expect(200, None, path);
             times.push(began.elapsed());
         }
         times.sort_unstable();
@@ -512,18 +517,18 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
         .env("HOOK", "SECRET-hook")
         .start();
     let envoy = started.unwrap_or_else(|error| panic!("{error}"));
-    let bed = Bed { envoy, idp, api };
+    let fixture = Fixture { envoy, idp, api };
 
     peer.answer(Answer::Status(500));
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     until("sent in vain", || !peer.told().is_empty()).await;
-    let before = configured(&bed);
+    let before = configured(&fixture);
     replace(&file);
-    until("replaced", || configured(&bed) > before).await;
+    until("replaced", || configured(&fixture) > before).await;
     let draining = || {
         ["listeners", "filter_chains"].map(|what| {
             let name = format!("listener_manager.total_{what}_draining");
-            bed.envoy.stat(&name).unwrap_or_default()
+            fixture.envoy.stat(&name).unwrap_or_default()
         })
     };
     until("drained", || draining() == [0, 0]).await;
@@ -532,33 +537,33 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
     peer.forget();
     peer.answer(Answer::Durable);
     requests(&peer, 1).await;
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     requests(&peer, 2).await;
-    bed.assert_sound("replaced");
+    fixture.assert_sound("replaced");
 }
 
 /// The same where Envoy watches the filter's file: there is nothing to drain.
 #[tokio::test]
 async fn a_gate_that_is_replaced_in_its_file_leaves_its_events_to_the_next() {
     let peer = AuditPeer::start().unwrap();
-    let bed = setup(&json!({}), 1, &peer).start();
+    let fixture = setup(&json!({}), 1, &peer).start();
     peer.answer(Answer::Status(500));
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     until("sent in vain", || !peer.told().is_empty()).await;
-    let before = configured(&bed);
-    bed.publish(&setup(&json!({"flush": "300ms"}), 1, &peer).filter());
-    until("replaced", || configured(&bed) > before).await;
+    let before = configured(&fixture);
+    fixture.publish(&setup(&json!({"flush": "300ms"}), 1, &peer).filter());
+    until("replaced", || configured(&fixture) > before).await;
     peer.forget();
     peer.answer(Answer::Durable);
     requests(&peer, 1).await;
-    expect(&bed, "/open", 200, None).await;
+    expect(&fixture, "/open", 200, None).await;
     requests(&peer, 2).await;
-    bed.assert_sound("replaced");
+    fixture.assert_sound("replaced");
 }
 
 /// How often the filter took a configuration: once for the main thread, once for the worker, each time.
-fn configured(bed: &Bed) -> usize {
-    bed.envoy.log().matches("postern: configured with").count()
+fn configured(fixture: &Fixture) -> usize {
+    fixture.envoy.log().matches("postern: configured with").count()
 }
 
 /// Changes the gate in the listener's file.

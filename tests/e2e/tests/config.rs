@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::{sign, tokens};
@@ -182,18 +182,18 @@ fn publish(folder: &Path, listeners: &Value) {
     std::fs::rename(next, folder.join("listeners.yaml")).unwrap();
 }
 
-async fn until(bed: &Bed, name: &str, at_least: u64) {
+async fn until(fixture: &Fixture, name: &str, at_least: u64) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while bed.envoy.stat(name).unwrap_or_default() < at_least {
+    while fixture.envoy.stat(name).unwrap_or_default() < at_least {
         assert!(Instant::now() < deadline, "{name} stays under {at_least}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// What a request gets, on a connection of its own: an update closes those of before.
-async fn status(bed: &Bed, path: &str, key: &str) -> u16 {
+async fn status(fixture: &Fixture, path: &str, key: &str) -> u16 {
     let call = Call::get(path).api_key(key);
-    call.send(&client(Version::Http1), bed).await.status
+    call.send(&client(Version::Http1), fixture).await.status
 }
 
 #[tokio::test]
@@ -225,60 +225,60 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
         json!({"lds_config": {"resource_api_version": "V3", "path_config_source": {"path": watched}}});
     let envoy = setup.envoy(bootstrap.to_string()).start();
     let envoy = envoy.unwrap_or_else(|error| panic!("{error}"));
-    let bed = Bed { envoy, idp, api };
+    let fixture = Fixture { envoy, idp, api };
     let counter = |name: &str| format!("listener_manager.lds.{name}");
-    until(&bed, &counter("update_success"), 1).await;
+    until(&fixture, &counter("update_success"), 1).await;
 
     let as_at_first = async |case: &str| {
         for _ in 0..4 {
-            assert_eq!(status(&bed, "/one", "key-one").await, 200, "{case}");
-            assert_eq!(status(&bed, "/one", "key-two").await, 401, "{case}");
-            assert_eq!(status(&bed, "/two", "key-one").await, 403, "{case}");
+            assert_eq!(status(&fixture, "/one", "key-one").await, 200, "{case}");
+            assert_eq!(status(&fixture, "/one", "key-two").await, 401, "{case}");
+            assert_eq!(status(&fixture, "/two", "key-one").await, 403, "{case}");
         }
     };
     as_at_first("the first configuration").await;
-    assert_eq!(status(&bed, "/limited", "key-one").await, 200);
+    assert_eq!(status(&fixture, "/limited", "key-one").await, 200);
 
     // Each is refused, nothing changes.
     for (count, wrong) in (1..).zip(wrong) {
         publish(folder.path(), &wrong);
-        until(&bed, &counter("update_rejected"), count).await;
+        until(&fixture, &counter("update_rejected"), count).await;
         as_at_first(&format!("wrong update {count}")).await;
     }
-    let log = bed.envoy.log();
+    let log = fixture.envoy.log();
     assert!(log.contains("rules[1].authenticate.any[0]: no set of API keys \"nobody\""));
     assert!(log.contains("unknown field \"rulez\""));
 
     // The limit's count survives the update that is right.
-    assert_eq!(status(&bed, "/limited", "key-one").await, 200);
-    let successes = bed.envoy.stat(&counter("update_success")).unwrap();
+    assert_eq!(status(&fixture, "/limited", "key-one").await, 200);
+    let successes = fixture.envoy.stat(&counter("update_success")).unwrap();
     publish(folder.path(), &right);
-    until(&bed, &counter("update_success"), successes + 1).await;
+    until(&fixture, &counter("update_success"), successes + 1).await;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while status(&bed, "/two", "key-two").await != 200 {
+    while status(&fixture, "/two", "key-two").await != 200 {
         assert!(Instant::now() < deadline, "the right update has no effect");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..4 {
-        assert_eq!(status(&bed, "/two", "key-two").await, 200);
+        assert_eq!(status(&fixture, "/two", "key-two").await, 200);
         assert_eq!(
-            status(&bed, "/two", "key-one").await,
+            status(&fixture, "/two", "key-one").await,
             401,
             "a key that was taken out"
         );
         assert_eq!(
-            status(&bed, "/one", "key-two").await,
+            status(&fixture, "/one", "key-two").await,
             403,
             "a rule that was taken out"
         );
     }
-    assert_eq!(status(&bed, "/limited", "key-two").await, 200);
+    assert_eq!(status(&fixture, "/limited", "key-two").await, 200);
     assert_eq!(
-        status(&bed, "/limited", "key-two").await,
+        status(&fixture, "/limited", "key-two").await,
         429,
         "counts survive an update"
     );
-    bed.assert_no_panic("updates");
+    fixture.assert_no_panic("updates");
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn secrets_are_written_nowhere() {
             "issuers/main", "issuers/shared", "api_keys/agents", "signatures/hook", "signatures/callers",
         ]}}],
     });
-    let bed = Setup::new(gate)
+    let fixture = Setup::new(gate)
         .workers(2)
         .env("SHARED", shared)
         .env("HOOK", hook)
@@ -318,7 +318,7 @@ async fn secrets_are_written_nowhere() {
         tokens::signing_input(&header, &claims).as_bytes(),
     );
     let by_secret = tokens::assemble(&header, &claims, &mac);
-    let by_key = bed
+    let by_key = fixture
         .idp
         .mint(Alg::Es256, &tokens::claims("main", "a", "bob", 3600));
     let tampered = tokens::tamper(&by_key);
@@ -339,15 +339,19 @@ async fn secrets_are_written_nowhere() {
         ),
         (Call::get("/x").header("x-sig-signature", "00"), 401),
     ] {
-        assert_eq!(call.send(&client, &bed).await.status, status);
+        assert_eq!(call.send(&client, &fixture).await.status, status);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let dump = bed.envoy.admin_get("/config_dump?include_eds").unwrap();
+    let dump = fixture.envoy.admin_get("/config_dump?include_eds").unwrap();
     assert!(dump.contains("FAIL_RELOAD"), "a VM that failed is replaced");
     assert!(dump.contains("HOOK"), "the dump holds the plugin's configuration");
-    let stats = bed.envoy.admin_get("/stats").unwrap();
+    let stats = fixture.envoy.admin_get("/stats").unwrap();
     let signature = signature.trim_start_matches("sha256=");
-    for (place, text) in [("log", bed.envoy.log()), ("config_dump", dump), ("stats", stats)] {
+    for (place, text) in [
+        ("log", fixture.envoy.log()),
+        ("config_dump", dump),
+        ("stats", stats),
+    ] {
         for secret in [
             shared,
             hook,
@@ -362,5 +366,5 @@ async fn secrets_are_written_nowhere() {
             assert!(!text.contains(secret), "{secret} in the {place}");
         }
     }
-    bed.assert_sound("secrets");
+    fixture.assert_sound("secrets");
 }

@@ -5,7 +5,7 @@
     reason = "for tests: what does not work ends the test"
 )]
 
-use postern_e2e::{Bed, Call, Setup, Version, client, gate_yaml};
+use postern_e2e::{Call, Fixture, Setup, Version, client, gate_yaml};
 use postern_testbed::idp::Alg;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
@@ -37,19 +37,19 @@ enum Then {
     Refused(u16, &'static str, Option<&'static str>),
 }
 
-fn token(bed: &Bed, audience: &str, ttl: i64, extra: &Value) -> String {
+fn token(fixture: &Fixture, audience: &str, ttl: i64, extra: &Value) -> String {
     let mut claims = tokens::claims("https://idp.example", audience, "alice", ttl);
     let object = claims.as_object_mut().unwrap();
     object.extend(extra.as_object().unwrap().clone());
-    bed.idp.mint(Alg::Rs256, &claims)
+    fixture.idp.mint(Alg::Rs256, &claims)
 }
 
-fn cases(bed: &Bed, key: &'static str) -> Vec<(&'static str, Call, Then)> {
+fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)> {
     use Then::{Passes, Refused};
     let user =
         json!({"realm_access": {"roles": ["User", "a,b"]}, "email": "alice@example.com", "tenant": "acme"});
     let admin = json!({"realm_access": {"roles": ["Admin"]}});
-    let good = token(bed, "orders", 3600, &user);
+    let good = token(fixture, "orders", 3600, &user);
     let orders = || Call::get("/orders/7");
     let webhook = |body: &str| {
         Call::post("/webhooks/github", body).header("x-hub-signature-256", sign::github(SECRET, BODY))
@@ -83,12 +83,12 @@ fn cases(bed: &Bed, key: &'static str) -> Vec<(&'static str, Call, Then)> {
         ),
         (
             "an expired token",
-            orders().bearer(&token(bed, "orders", -60, &user)),
+            orders().bearer(&token(fixture, "orders", -60, &user)),
             Refused(401, "token_expired", Some(BEARER_WRONG)),
         ),
         (
             "a token for another API",
-            orders().bearer(&token(bed, "billing", 3600, &user)),
+            orders().bearer(&token(fixture, "billing", 3600, &user)),
             Refused(401, "token_invalid", Some(BEARER_WRONG)),
         ),
         (
@@ -108,7 +108,7 @@ fn cases(bed: &Bed, key: &'static str) -> Vec<(&'static str, Call, Then)> {
         ),
         (
             "a token with the role",
-            Call::get("/admin/users").bearer(&token(bed, "orders", 3600, &admin)),
+            Call::get("/admin/users").bearer(&token(fixture, "orders", 3600, &admin)),
             Passes(vec![
                 ("x-postern-subject", "alice"),
                 ("x-postern-method", "jwt"),
@@ -199,17 +199,17 @@ fn identity(headers: &[(String, String)]) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn every_kind_of_caller() {
-    let bed = Setup::new(gate())
+    let fixture = Setup::new(gate())
         .workers(2)
         .env("GITHUB_WEBHOOK_SECRET", SECRET)
         .start();
     for (version, key) in [(Version::Http1, "key-one"), (Version::Http2, "key-two")] {
         let client = client(version);
-        for (name, call, then) in cases(&bed, key) {
+        for (name, call, then) in cases(&fixture, key) {
             let case = format!("{version:?}, {name}");
-            bed.api.reset();
-            let answer = call.send(&client, &bed).await;
-            let seen = bed.api.requests();
+            fixture.api.reset();
+            let answer = call.send(&client, &fixture).await;
+            let seen = fixture.api.requests();
             match then {
                 Then::Passes(mut expected) => {
                     answer.expect(200, None, &case);
@@ -229,5 +229,5 @@ async fn every_kind_of_caller() {
             }
         }
     }
-    bed.assert_sound("demo");
+    fixture.assert_sound("demo");
 }

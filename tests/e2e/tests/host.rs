@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
 use postern_testbed::modules;
 use postern_testbed::policy_host::{self, PolicyHost};
@@ -86,7 +86,7 @@ async fn modules_decide_on_the_identity_the_path_and_the_body() {
         rule("kernel", "/kernel", json!({"module": "rbac"})),
         rule("tenants", "/t", json!({"module": "tenant"})),
     ];
-    let bed = Setup::new(gate(&rules))
+    let fixture = Setup::new(gate(&rules))
         .workers(2)
         .policy_host(host.addr())
         .start();
@@ -122,17 +122,17 @@ async fn modules_decide_on_the_identity_the_path_and_the_body() {
             Some("tenant_mismatch"),
         ),
     ] {
-        let call = Call::new(method, path).bearer(&token(&bed.idp, role, tenant));
+        let call = Call::new(method, path).bearer(&token(&fixture.idp, role, tenant));
         let case = format!("{method} {path} as {role} of {tenant}");
-        call.send(&http, &bed).await.expect(status, code, &case);
+        call.send(&http, &fixture).await.expect(status, code, &case);
     }
-    let reached = bed.api.requests();
+    let reached = fixture.api.requests();
     assert_eq!(
         reached.last().unwrap().header("x-tenant"),
         Some("acme"),
         "{reached:?}"
     );
-    bed.assert_sound("policies");
+    fixture.assert_sound("policies");
 }
 
 #[tokio::test]
@@ -156,10 +156,10 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
         ),
         rule("closed", "/closed", json!({"module": "maintenance"})),
     ];
-    let bed = Setup::new(gate(&rules)).policy_host(host.addr()).start();
+    let fixture = Setup::new(gate(&rules)).policy_host(host.addr()).start();
     let http = client(Version::Http1);
-    let operator = token(&bed.idp, "Operator", "acme");
-    let admin = token(&bed.idp, "SuperAdmin", "acme");
+    let operator = token(&fixture.idp, "Operator", "acme");
+    let admin = token(&fixture.idp, "SuperAdmin", "acme");
     for (path, body, status, code) in [
         ("/kernel/allocate", r#"{"team": "a", "cpus": 8}"#, 200, None),
         (
@@ -174,7 +174,7 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
     ] {
         let call = Call::post(path, body).bearer(&operator);
         let case = format!("{path} with {body}");
-        let answer = call.send(&http, &bed).await;
+        let answer = call.send(&http, &fixture).await;
         answer.expect(status, code, &case);
         assert_eq!(
             answer.header("retry-after").is_some(),
@@ -183,13 +183,16 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
         );
     }
     let exempt = Call::post("/closed", "").bearer(&admin);
-    exempt.send(&http, &bed).await.expect(200, None, "an exempt role");
+    exempt
+        .send(&http, &fixture)
+        .await
+        .expect(200, None, "an exempt role");
     let large = Call::post("/kernel/allocate", vec![b' '; 5000]).bearer(&operator);
     large
-        .send(&http, &bed)
+        .send(&http, &fixture)
         .await
         .expect(413, Some("body_too_large"), "5 KiB");
-    bed.assert_sound("body");
+    fixture.assert_sound("body");
 }
 
 /// Envoy's own filter, in place of ours: what a route says of the policy is in its context extensions.
@@ -282,10 +285,10 @@ const CALLERS: u32 = 10;
 const PER_SECOND: u32 = 500;
 
 impl Load {
-    fn start(bed: &Bed, path: &'static str) -> Self {
+    fn start(fixture: &Fixture, path: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let callers = (0..CALLERS).map(|_| {
-            let (stop, url) = (Arc::clone(&stop), bed.envoy.url(""));
+            let (stop, url) = (Arc::clone(&stop), fixture.envoy.url(""));
             tokio::spawn(async move {
                 let (http, call) = (client(Version::Http1), Call::get(path));
                 let mut ticks = tokio::time::interval(Duration::from_secs(1) * CALLERS / PER_SECOND);
@@ -336,8 +339,8 @@ fn swap_seconds() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modules_swapped_every_second_under_load_lose_no_request() {
     let host = one_module("version_0");
-    let bed = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
-    let load = Load::start(&bed, "/p");
+    let fixture = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
+    let load = Load::start(&fixture, "/p");
     let (http, swaps) = (client(Version::Http1), swap_seconds());
     // The first version answers some as well.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -347,7 +350,7 @@ async fn modules_swapped_every_second_under_load_lose_no_request() {
             .unwrap();
         host.admin("POST", "/v1/policies/reload").unwrap();
         // Once the reload is answered, every decision is of the new one.
-        let answer = Call::get("/p").send(&http, &bed).await;
+        let answer = Call::get("/p").send(&http, &fixture).await;
         answer.expect(403, Some(&format!("version_{i}")), "after the swap");
         tokio::time::sleep((began + Duration::from_secs(i)).saturating_duration_since(Instant::now())).await;
     }
@@ -367,21 +370,21 @@ async fn modules_swapped_every_second_under_load_lose_no_request() {
         swaps + 1,
         "each version decided: {answers:?}"
     );
-    bed.assert_sound("swaps");
+    fixture.assert_sound("swaps");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_killed_under_load_is_missed_and_found_again() {
     let mut host = one_module("decided");
-    let bed = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
-    let load = Load::start(&bed, "/p");
+    let fixture = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
+    let load = Load::start(&fixture, "/p");
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         host.kill();
         tokio::time::sleep(Duration::from_millis(500)).await;
         host.restart().unwrap_or_else(|error| panic!("{error}"));
         Call::get("/p")
-            .send(&client(Version::Http1), &bed)
+            .send(&client(Version::Http1), &fixture)
             .await
             .expect(403, Some("decided"), "back");
     }
@@ -389,5 +392,5 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
     println!("three kills under load: {answers:?}");
     let kinds: Vec<_> = answers.keys().map(String::as_str).collect();
     assert_eq!(kinds, ["decided", "policy_unavailable"], "{answers:?}");
-    bed.assert_sound("kills");
+    fixture.assert_sound("kills");
 }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Answer, Bed, Call, Setup, Version, client};
+use postern_e2e::{Answer, Call, Fixture, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider, Mode};
 use postern_testbed::keys::KeySet;
 use postern_testbed::{sign, tokens};
@@ -37,15 +37,15 @@ fn token(keys: &KeySet, issuer: &str, subject: &str) -> String {
     keys.mint(Alg::Es256, &tokens::claims(issuer, "a", subject, 3600))
 }
 
-async fn get(client: &reqwest::Client, bed: &Bed, token: &str) -> Answer {
-    Call::get("/x").bearer(token).send(client, bed).await
+async fn get(client: &reqwest::Client, fixture: &Fixture, token: &str) -> Answer {
+    Call::get("/x").bearer(token).send(client, fixture).await
 }
 
 /// Asks until the answer has that status, with a fresh connection each time so that every worker is asked.
-async fn until(status: u16, bed: &Bed, token: &str, patience: Duration) -> Answer {
+async fn until(status: u16, fixture: &Fixture, token: &str, patience: Duration) -> Answer {
     let deadline = Instant::now() + patience;
     loop {
-        let answer = get(&client(Version::Http1), bed, token).await;
+        let answer = get(&client(Version::Http1), fixture, token).await;
         if answer.status == status {
             return answer;
         }
@@ -58,14 +58,14 @@ async fn until(status: u16, bed: &Bed, token: &str, patience: Duration) -> Answe
 }
 
 /// Requests on connections of their own, at once.
-async fn at_once(bed: &Bed, tokens: &[String]) -> Vec<Answer> {
+async fn at_once(fixture: &Fixture, tokens: &[String]) -> Vec<Answer> {
     let client = client(Version::Http1);
     let mut answers = Vec::new();
     let calls: Vec<_> = tokens.iter().map(|token| Call::get("/x").bearer(token)).collect();
     let pending: Vec<_> = calls
         .into_iter()
         .map(|call| {
-            let (client, url) = (client.clone(), bed.envoy.url(""));
+            let (client, url) = (client.clone(), fixture.envoy.url(""));
             tokio::spawn(async move { call.send_to(&client, &url).await })
         })
         .collect();
@@ -80,17 +80,17 @@ async fn keys_are_waited_for_and_fetched_once_for_all_workers() {
     let idp = IdentityProvider::start().unwrap();
     idp.set_mode(Mode::Hang);
     let inline = KeySet::generate().unwrap();
-    let bed = Setup::new(gate(&json!({"timeout": "1s", "cooldown": "1s"}), &inline))
+    let fixture = Setup::new(gate(&json!({"timeout": "1s", "cooldown": "1s"}), &inline))
         .workers(2)
         .start_with(idp);
     let tokens: Vec<_> = (0..12)
-        .map(|n| token(&bed.idp.keys(), REMOTE, &format!("s{n}")))
+        .map(|n| token(&fixture.idp.keys(), REMOTE, &format!("s{n}")))
         .collect();
     // The first fetch hangs and is given up after a second; the one after it brings the keys.
     let started = Instant::now();
-    let (answers, ()) = tokio::join!(at_once(&bed, &tokens), async {
+    let (answers, ()) = tokio::join!(at_once(&fixture, &tokens), async {
         sleep(Duration::from_millis(300)).await;
-        bed.idp.set_mode(Mode::Ok);
+        fixture.idp.set_mode(Mode::Ok);
     });
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     let refused = answers
@@ -99,9 +99,9 @@ async fn keys_are_waited_for_and_fetched_once_for_all_workers() {
         .count();
     assert_eq!(passed + refused, 12, "{answers:?}");
     assert!(started.elapsed() < Duration::from_secs(5));
-    until(200, &bed, &tokens[0], Duration::from_secs(5)).await;
-    assert!(bed.idp.fetches() <= 3, "{} fetches", bed.idp.fetches());
-    bed.assert_sound("hang");
+    until(200, &fixture, &tokens[0], Duration::from_secs(5)).await;
+    assert!(fixture.idp.fetches() <= 3, "{} fetches", fixture.idp.fetches());
+    fixture.assert_sound("hang");
 }
 
 #[tokio::test]
@@ -109,15 +109,15 @@ async fn a_slow_provider_delays_the_first_requests_and_refuses_none() {
     let idp = IdentityProvider::start().unwrap();
     idp.set_mode(Mode::Slow(Duration::from_millis(800)));
     let inline = KeySet::generate().unwrap();
-    let bed = Setup::new(gate(&json!({}), &inline)).workers(2).start_with(idp);
+    let fixture = Setup::new(gate(&json!({}), &inline)).workers(2).start_with(idp);
     let tokens: Vec<_> = (0..12)
-        .map(|n| token(&bed.idp.keys(), REMOTE, &format!("s{n}")))
+        .map(|n| token(&fixture.idp.keys(), REMOTE, &format!("s{n}")))
         .collect();
-    for answer in at_once(&bed, &tokens).await {
+    for answer in at_once(&fixture, &tokens).await {
         answer.expect(200, None, "a request that waited for keys");
     }
-    assert_eq!(bed.idp.fetches(), 1, "the workers share one fetch");
-    bed.assert_sound("slow");
+    assert_eq!(fixture.idp.fetches(), 1, "the workers share one fetch");
+    fixture.assert_sound("slow");
 }
 
 /// The configuration that began the fetch takes it with it.
@@ -127,17 +127,17 @@ async fn an_update_while_keys_are_fetched_refuses_nobody() {
     idp.set_mode(Mode::Slow(Duration::from_millis(1500)));
     let gate = gate(&json!({}), &KeySet::generate().unwrap());
     let setup = Setup::new(gate.clone()).workers(2);
-    let bed = setup.clone().start_with(idp);
+    let fixture = setup.clone().start_with(idp);
     let mut renamed = gate;
     renamed["rules"][0]["name"] = json!("every");
-    bed.publish(&setup.gate(renamed).filter());
+    fixture.publish(&setup.gate(renamed).filter());
     let tokens: Vec<_> = (0..12)
-        .map(|n| token(&bed.idp.keys(), REMOTE, &format!("s{n}")))
+        .map(|n| token(&fixture.idp.keys(), REMOTE, &format!("s{n}")))
         .collect();
-    for answer in at_once(&bed, &tokens).await {
+    for answer in at_once(&fixture, &tokens).await {
         answer.expect(200, None, "a request that waited for keys");
     }
-    bed.assert_sound("an update while keys are fetched");
+    fixture.assert_sound("an update while keys are fetched");
 }
 
 #[tokio::test]
@@ -147,51 +147,51 @@ async fn a_provider_that_is_down_takes_only_its_own_tokens_down() {
         idp.set_mode(mode);
         let inline = KeySet::generate().unwrap();
         let schedule = json!({"timeout": "1s", "cooldown": "1s"});
-        let bed = Setup::new(gate(&schedule, &inline)).workers(2).start_with(idp);
+        let fixture = Setup::new(gate(&schedule, &inline)).workers(2).start_with(idp);
         let client = client(Version::Http1);
-        let remote = token(&bed.idp.keys(), REMOTE, "alice");
-        let answer = until(503, &bed, &remote, Duration::from_secs(8)).await;
+        let remote = token(&fixture.idp.keys(), REMOTE, "alice");
+        let answer = until(503, &fixture, &remote, Duration::from_secs(8)).await;
         answer.expect(503, Some("keys_unavailable"), &format!("{mode:?}"));
         assert_eq!(answer.header("retry-after"), Some("1"), "{mode:?}");
-        let other = get(&client, &bed, &token(&inline, INLINE, "bob")).await;
+        let other = get(&client, &fixture, &token(&inline, INLINE, "bob")).await;
         other.expect(200, None, &format!("{mode:?}: the other issuer"));
-        let by_key = Call::get("/x").api_key("key").send(&client, &bed).await;
+        let by_key = Call::get("/x").api_key("key").send(&client, &fixture).await;
         by_key.expect(200, None, &format!("{mode:?}: an API key"));
         // A forged token of the issuer in question is not let in, of course, and neither is one without signature.
-        let forged = get(&client, &bed, &tokens::tamper(&remote)).await;
+        let forged = get(&client, &fixture, &tokens::tamper(&remote)).await;
         assert_eq!(forged.status, 503, "{mode:?}");
 
-        bed.idp.set_mode(Mode::Ok);
-        until(200, &bed, &remote, Duration::from_secs(8)).await;
-        bed.assert_sound("down");
+        fixture.idp.set_mode(Mode::Ok);
+        until(200, &fixture, &remote, Duration::from_secs(8)).await;
+        fixture.assert_sound("down");
     }
 }
 
 #[tokio::test]
 async fn rotation_outage_and_a_flood_of_unknown_keys() {
     let inline = KeySet::generate().unwrap();
-    let bed = Setup::new(gate(&json!({"cooldown": "1s", "timeout": "1s"}), &inline))
+    let fixture = Setup::new(gate(&json!({"cooldown": "1s", "timeout": "1s"}), &inline))
         .workers(2)
         .start();
-    let old = bed.idp.keys();
+    let old = fixture.idp.keys();
     let first = token(&old, REMOTE, "alice");
-    until(200, &bed, &first, Duration::from_secs(5)).await;
-    assert_eq!(bed.idp.fetches(), 1);
+    until(200, &fixture, &first, Duration::from_secs(5)).await;
+    assert_eq!(fixture.idp.fetches(), 1);
 
     // Rotated: one fetch for all who come with the new key, and the old key is forgotten.
     sleep(Duration::from_millis(1_100)).await;
-    bed.idp.rotate();
+    fixture.idp.rotate();
     let rotated: Vec<_> = (0..8)
-        .map(|n| token(&bed.idp.keys(), REMOTE, &format!("s{n}")))
+        .map(|n| token(&fixture.idp.keys(), REMOTE, &format!("s{n}")))
         .collect();
-    for answer in at_once(&bed, &rotated).await {
+    for answer in at_once(&fixture, &rotated).await {
         answer.expect(200, None, "a token of the new key");
     }
-    assert_eq!(bed.idp.fetches(), 2, "one fetch for a new key");
-    until(401, &bed, &first, Duration::from_secs(2)).await;
+    assert_eq!(fixture.idp.fetches(), 2, "one fetch for a new key");
+    until(401, &fixture, &first, Duration::from_secs(2)).await;
 
     // A flood of unknown keys: fetches within the budget, and good tokens pass all the while.
-    let fetched = bed.idp.fetches();
+    let fetched = fixture.idp.fetches();
     let started = Instant::now();
     let mut generation = 0;
     while started.elapsed() < Duration::from_secs(3) {
@@ -202,14 +202,14 @@ async fn rotation_outage_and_a_flood_of_unknown_keys() {
                 tokens::assemble(&header, &tokens::claims(REMOTE, "a", "eve", 3600), &[1; 64])
             })
             .collect();
-        for answer in at_once(&bed, &flood).await {
+        for answer in at_once(&fixture, &flood).await {
             answer.expect(401, Some("token_invalid"), "an unknown key");
         }
-        until(200, &bed, &rotated[0], Duration::ZERO).await;
+        until(200, &fixture, &rotated[0], Duration::ZERO).await;
     }
     // A budget of ten, and one for each cooldown.
     let allowed = started.elapsed().as_secs() + 11;
-    let fetches = bed.idp.fetches() - fetched;
+    let fetches = fixture.idp.fetches() - fetched;
     assert!(
         fetches <= allowed,
         "{fetches} fetches in {:?} with {generation} unknown keys",
@@ -218,41 +218,41 @@ async fn rotation_outage_and_a_flood_of_unknown_keys() {
 
     // An outage: the keys held serve on, though an unknown key asks for others.
     for mode in [Mode::Down500, Mode::Garbage, Mode::Hang] {
-        bed.idp.set_mode(mode);
+        fixture.idp.set_mode(mode);
         sleep(Duration::from_millis(1_100)).await;
         let header = json!({"alg": "ES256", "kid": format!("{mode:?}")});
         let unknown = tokens::assemble(&header, &tokens::claims(REMOTE, "a", "eve", 3600), &[1; 64]);
-        let answer = get(&client(Version::Http1), &bed, &unknown).await;
+        let answer = get(&client(Version::Http1), &fixture, &unknown).await;
         answer.expect(401, Some("token_invalid"), &format!("{mode:?}"));
         for n in 0..4 {
-            let fresh = token(&bed.idp.keys(), REMOTE, &format!("{mode:?}{n}"));
-            until(200, &bed, &fresh, Duration::ZERO).await;
+            let fresh = token(&fixture.idp.keys(), REMOTE, &format!("{mode:?}{n}"));
+            until(200, &fixture, &fresh, Duration::ZERO).await;
         }
     }
-    bed.assert_sound("rotation");
+    fixture.assert_sound("rotation");
 }
 
 #[tokio::test]
 async fn keys_past_max_stale_are_not_used() {
     let inline = KeySet::generate().unwrap();
     let schedule = json!({"refresh": "1s", "cooldown": "1s", "timeout": "1s", "max_stale": "3s"});
-    let bed = Setup::new(gate(&schedule, &inline)).workers(2).start();
-    let remote = token(&bed.idp.keys(), REMOTE, "alice");
-    until(200, &bed, &remote, Duration::from_secs(5)).await;
+    let fixture = Setup::new(gate(&schedule, &inline)).workers(2).start();
+    let remote = token(&fixture.idp.keys(), REMOTE, "alice");
+    until(200, &fixture, &remote, Duration::from_secs(5)).await;
     // While the provider answers, keys are refreshed by one worker and do not grow old.
-    let before = bed.idp.fetches();
+    let before = fixture.idp.fetches();
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(4) {
-        until(200, &bed, &remote, Duration::ZERO).await;
+        until(200, &fixture, &remote, Duration::ZERO).await;
         sleep(Duration::from_millis(200)).await;
     }
-    let fetches = bed.idp.fetches() - before;
+    let fetches = fixture.idp.fetches() - before;
     assert!((2..=5).contains(&fetches), "{fetches} refreshes in 4 s");
 
-    bed.idp.set_mode(Mode::Down500);
+    fixture.idp.set_mode(Mode::Down500);
     let down = Instant::now();
-    until(200, &bed, &remote, Duration::ZERO).await;
-    let answer = until(503, &bed, &remote, Duration::from_secs(6)).await;
+    until(200, &fixture, &remote, Duration::ZERO).await;
+    let answer = until(503, &fixture, &remote, Duration::from_secs(6)).await;
     answer.expect(503, Some("keys_unavailable"), "keys too old");
     // The last refresh was at most a tick over a second before the outage.
     assert!(
@@ -260,10 +260,10 @@ async fn keys_past_max_stale_are_not_used() {
         "{:?}",
         down.elapsed()
     );
-    until(200, &bed, &token(&inline, INLINE, "bob"), Duration::ZERO).await;
-    bed.idp.set_mode(Mode::Ok);
-    until(200, &bed, &remote, Duration::from_secs(5)).await;
-    bed.assert_sound("stale");
+    until(200, &fixture, &token(&inline, INLINE, "bob"), Duration::ZERO).await;
+    fixture.idp.set_mode(Mode::Ok);
+    until(200, &fixture, &remote, Duration::from_secs(5)).await;
+    fixture.assert_sound("stale");
 }
 
 /// A provider that begins an answer and breaks off, until it is told to serve.
@@ -299,19 +299,19 @@ async fn an_answer_that_breaks_off_is_a_failure_like_any_other() {
     let good = token(&idp.keys(), REMOTE, "alice");
     let (port, sound) = breaking_provider(idp.jwks_json());
     let inline = KeySet::generate().unwrap();
-    let bed = Setup::new(gate(&json!({"timeout": "1s", "cooldown": "1s"}), &inline))
+    let fixture = Setup::new(gate(&json!({"timeout": "1s", "cooldown": "1s"}), &inline))
         .change("{{IDP_PORT}}", port.to_string())
         .start_with(idp);
-    let refused = until(503, &bed, &good, Duration::from_secs(10)).await;
+    let refused = until(503, &fixture, &good, Duration::from_secs(10)).await;
     assert_eq!(refused.verdict(), (503, Some("keys_unavailable".to_owned())));
     let other = Call::get("/x")
         .api_key("key")
-        .send(&client(Version::Http1), &bed)
+        .send(&client(Version::Http1), &fixture)
         .await;
     assert_eq!(other.status, 200, "the VM lives on: {other:?}");
-    bed.assert_no_panic("broken off");
+    fixture.assert_no_panic("broken off");
     sound.store(true, std::sync::atomic::Ordering::Relaxed);
-    until(200, &bed, &good, Duration::from_secs(10)).await;
+    until(200, &fixture, &good, Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ async fn issuers_that_share_a_key_set_do_not_share_its_failures() {
         "issuers": {"a": issuer("https://a.example", "PS256"), "b": issuer(REMOTE, "ES256")},
         "rules": [{"name": "all", "authenticate": {"any": ["issuers/a", "issuers/b"]}}],
     });
-    let bed = Setup::new(gate).workers(2).start_with(idp);
-    until(200, &bed, &good, Duration::from_secs(5)).await;
-    bed.assert_sound("shared key set");
+    let fixture = Setup::new(gate).workers(2).start_with(idp);
+    until(200, &fixture, &good, Duration::from_secs(5)).await;
+    fixture.assert_sound("shared key set");
 }

@@ -5,7 +5,7 @@
     reason = "for tests: what does not work ends the test"
 )]
 
-use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Version, client};
 use postern_testbed::{sign, tokens};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ const NEW: &str = "the-new-secret-of-alpha";
 const OLD: &str = "the-old-secret-of-alpha";
 const BETA: &str = "the-secret-of-beta";
 
-fn start() -> Bed {
+fn start() -> Fixture {
     let gate = json!({
         "signatures": {"callers": {
             "scheme": "keyed", "header_prefix": "X-Sig-", "max_skew": "60s", "max_body": "1KiB",
@@ -328,12 +328,12 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
 
 #[tokio::test]
 async fn signed_and_changed() {
-    let bed = start();
+    let fixture = start();
     let client = client(Version::Http1);
     for (name, request, reason) in cases() {
-        let before = bed.decisions();
-        bed.api.reset();
-        let answer = request.call().send(&client, &bed).await;
+        let before = fixture.decisions();
+        fixture.api.reset();
+        let answer = request.call().send(&client, &fixture).await;
         let (status, code) = match reason {
             "admitted" => (200, None),
             "body_too_large" => (413, Some(reason)),
@@ -341,8 +341,8 @@ async fn signed_and_changed() {
             _ => (401, Some("signature_invalid")),
         };
         answer.expect(status, code, name);
-        bed.expect_decision(&before, &format!("keyed.{reason}"), name);
-        let seen = bed.api.requests();
+        fixture.expect_decision(&before, &format!("keyed.{reason}"), name);
+        let seen = fixture.api.requests();
         assert_eq!(seen.len(), usize::from(status == 200), "{name}");
         if let Some(seen) = seen.first() {
             assert_eq!(
@@ -364,13 +364,13 @@ async fn signed_and_changed() {
             "{name}: {text}"
         );
     }
-    bed.assert_sound("keyed");
+    fixture.assert_sound("keyed");
 }
 
 /// The same request on 32 connections at once, which Envoy spreads over its two workers: one passes.
 #[tokio::test]
 async fn a_replay_is_seen_by_all_workers() {
-    let bed = start();
+    let fixture = start();
     let rounds = 10;
     for round in 0..rounds {
         let body = if round % 2 == 0 { "" } else { "body" };
@@ -384,7 +384,7 @@ async fn a_replay_is_seen_by_all_workers() {
             NEW,
         );
         let clients: Vec<_> = (0..32).map(|_| client(Version::Http1)).collect();
-        let url = bed.envoy.url("");
+        let url = fixture.envoy.url("");
         let pending: Vec<_> = clients
             .into_iter()
             .map(|client| {
@@ -402,11 +402,15 @@ async fn a_replay_is_seen_by_all_workers() {
         }
         assert_eq!(passed, 1, "round {round}");
     }
-    assert_eq!(bed.api.count(), rounds);
-    bed.expect_count("keyed.signature_replayed", 31 * rounds as u64);
-    let workers = bed.envoy.stats("listener.").into_iter().filter(|(name, count)| {
-        name.contains("worker_") && name.ends_with("downstream_cx_total") && *count > 0
-    });
+    assert_eq!(fixture.api.count(), rounds);
+    fixture.expect_count("keyed.signature_replayed", 31 * rounds as u64);
+    let workers = fixture
+        .envoy
+        .stats("listener.")
+        .into_iter()
+        .filter(|(name, count)| {
+            name.contains("worker_") && name.ends_with("downstream_cx_total") && *count > 0
+        });
     assert_eq!(workers.count(), 2, "both workers had a part");
-    bed.assert_sound("replays");
+    fixture.assert_sound("replays");
 }

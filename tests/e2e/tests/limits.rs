@@ -10,11 +10,11 @@ use std::io::{BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Answer, Bed, Call, Connection, Setup, Version, client, headers_frame};
+use postern_e2e::{Answer, Call, Connection, Fixture, Setup, Version, client, headers_frame};
 use postern_testbed::sign;
 use serde_json::{Value, json};
 
-fn start(limits: &Value, rules: &Value) -> Bed {
+fn start(limits: &Value, rules: &Value) -> Fixture {
     let gate = json!({
         "api_keys": {"agents": {"keys": [
             {"id": "one", "digest": sign::api_key_digest("one")},
@@ -38,10 +38,14 @@ fn rule(name: &str, open: bool, limits: &[&str]) -> Value {
     rule
 }
 
-fn assert_both_workers_took_part(bed: &Bed) {
-    let busy = bed.envoy.stats("listener.").into_iter().filter(|(name, count)| {
-        name.contains("worker_") && name.ends_with("downstream_cx_total") && *count > 0
-    });
+fn assert_both_workers_took_part(fixture: &Fixture) {
+    let busy = fixture
+        .envoy
+        .stats("listener.")
+        .into_iter()
+        .filter(|(name, count)| {
+            name.contains("worker_") && name.ends_with("downstream_cx_total") && *count > 0
+        });
     assert_eq!(busy.count(), 2, "a worker had no connection");
 }
 
@@ -55,11 +59,11 @@ fn assert_both_workers_took_part(bed: &Bed) {
 async fn exact_across_workers() {
     const BURST: u64 = 200;
     const RATE: f64 = 20.0;
-    let bed = start(
+    let fixture = start(
         &json!({"exact": {"quota": 200, "window": "10s", "key": ["api_key"]}}),
         &json!([rule("exact", false, &["exact"])]),
     );
-    let addr = bed.envoy.addr();
+    let addr = fixture.envoy.addr();
     let mut connections = Vec::new();
     for _ in 0..32 {
         connections.push(Connection::open(addr).await);
@@ -113,17 +117,17 @@ async fn exact_across_workers() {
         admitted >= least,
         "{admitted} admitted, {least} promised at least"
     );
-    assert_both_workers_took_part(&bed);
-    bed.expect_count("exact.admitted", admitted);
-    bed.expect_count("exact.limit_exceeded", 5_000 - admitted);
-    bed.assert_sound("exact");
+    assert_both_workers_took_part(&fixture);
+    fixture.expect_count("exact.admitted", admitted);
+    fixture.expect_count("exact.limit_exceeded", 5_000 - admitted);
+    fixture.assert_sound("exact");
 }
 
 /// 1,000 keys ask eight times each, in another order on each connection; five are granted in a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exact_for_each_of_many_keys() {
     const KEYS: usize = 1_000;
-    let bed = start(
+    let fixture = start(
         &json!({"many": {"quota": 5, "window": "60s", "key": ["header:x-client"]}}),
         &json!([rule("many", true, &["many"])]),
     );
@@ -131,7 +135,7 @@ async fn exact_for_each_of_many_keys() {
     // 16 connections with 500 keys each: eight requests a key.
     let tasks: Vec<_> = (0..16)
         .map(|lane: usize| {
-            let addr = bed.envoy.addr();
+            let addr = fixture.envoy.addr();
             tokio::spawn(async move {
                 let mut connection = Connection::open(addr).await;
                 let mut admitted = Vec::new();
@@ -164,8 +168,8 @@ async fn exact_for_each_of_many_keys() {
         .filter(|(_, count)| !(5..=most).contains(count))
         .collect();
     assert!(wrong.is_empty(), "not 5 admitted: {wrong:?}");
-    assert_both_workers_took_part(&bed);
-    bed.assert_sound("many keys");
+    assert_both_workers_took_part(&fixture);
+    fixture.assert_sound("many keys");
 }
 
 /// Sends one request for each of the keys over HTTP/2, 100 in one write, and counts the answers that are 200. (Over
@@ -220,9 +224,9 @@ fn flood(addr: SocketAddr, keys: std::ops::Range<u32>) -> usize {
     admitted
 }
 
-fn flood_all(bed: &Bed, keys: std::ops::Range<u32>) -> usize {
+fn flood_all(fixture: &Fixture, keys: std::ops::Range<u32>) -> usize {
     const LANES: u32 = 4;
-    let addr = bed.envoy.addr();
+    let addr = fixture.envoy.addr();
     let share = (keys.end - keys.start) / LANES;
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)
@@ -241,20 +245,20 @@ async fn a_million_keys_in_bounded_memory() {
     const WARM: u32 = 200_000;
     const ALL: u32 = 1_000_000;
     const GROWTH: u64 = 16 << 20;
-    let bed = start(
+    let fixture = start(
         &json!({"flood": {"quota": 5, "window": "60s", "key": ["header:x-client"]}}),
         &json!([rule("flood", true, &["flood"])]),
     );
     let begun = Instant::now();
     assert_eq!(
-        flood_all(&bed, 0..WARM),
+        flood_all(&fixture, 0..WARM),
         WARM as usize,
         "each key's first request"
     );
-    let warm = bed.envoy.rss_bytes().unwrap();
-    let rest = flood_all(&bed, WARM..ALL);
+    let warm = fixture.envoy.rss_bytes().unwrap();
+    let rest = flood_all(&fixture, WARM..ALL);
     assert_eq!(rest, (ALL - WARM) as usize, "each key's first request");
-    let grown = bed.envoy.rss_bytes().unwrap().saturating_sub(warm);
+    let grown = fixture.envoy.rss_bytes().unwrap().saturating_sub(warm);
     println!(
         "1,000,000 keys in {:.1} s; {} KiB grown after {WARM} keys",
         begun.elapsed().as_secs_f64(),
@@ -266,13 +270,13 @@ async fn a_million_keys_in_bounded_memory() {
     let client = client(Version::Http1);
     let call = Call::get("/direct/flood").header("x-client", "the last one");
     for _ in 0..5 {
-        call.send(&client, &bed)
+        call.send(&client, &fixture)
             .await
             .expect(200, None, "within the quota");
     }
-    let over = call.send(&client, &bed).await;
+    let over = call.send(&client, &fixture).await;
     over.expect(429, Some("limit_exceeded"), "beyond the quota");
-    bed.assert_sound("a million keys");
+    fixture.assert_sound("a million keys");
 }
 
 fn told(answer: &Answer) -> (Option<&str>, Option<&str>, Option<&str>) {
@@ -285,7 +289,7 @@ fn told(answer: &Answer) -> (Option<&str>, Option<&str>, Option<&str>) {
 
 #[tokio::test]
 async fn clients_are_told_and_retry_after_is_true() {
-    let bed = start(
+    let fixture = start(
         &json!({
             "slow": {"quota": 3, "window": "6s", "key": ["api_key"]},
             "wide": {"quota": 100, "window": "100s", "burst": 10, "key": ["subject"]},
@@ -301,12 +305,12 @@ async fn clients_are_told_and_retry_after_is_true() {
     let slow = Call::get("/direct/slow").api_key("one");
     let policy = Some("\"slow\";q=3;w=6");
     for left in [2, 1, 0] {
-        let answer = slow.send(&client, &bed).await;
+        let answer = slow.send(&client, &fixture).await;
         answer.expect(200, None, "within the quota");
         let state = format!("\"slow\";r={left};t=2");
         assert_eq!(told(&answer), (None, Some(state.as_str()), None));
     }
-    let refused = slow.send(&client, &bed).await;
+    let refused = slow.send(&client, &fixture).await;
     refused.expect(429, Some("limit_exceeded"), "beyond the quota");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     // One is granted every two seconds, the next by two seconds after the first.
@@ -317,19 +321,25 @@ async fn clients_are_told_and_retry_after_is_true() {
         (policy, Some(state.as_str()), Some(retry.as_str()))
     );
     // Another caller has a count of its own.
-    let other = Call::get("/direct/slow").api_key("two").send(&client, &bed).await;
+    let other = Call::get("/direct/slow")
+        .api_key("two")
+        .send(&client, &fixture)
+        .await;
     other.expect(200, None, "another caller");
 
     tokio::time::sleep(Duration::from_secs(wait)).await;
-    slow.send(&client, &bed)
+    slow.send(&client, &fixture)
         .await
         .expect(200, None, "after Retry-After");
-    let again = slow.send(&client, &bed).await;
+    let again = slow.send(&client, &fixture).await;
     again.expect(429, Some("limit_exceeded"), "one more is granted, not two");
 
     // Two limits: both are told, the tighter refuses, and the other is not charged. Its count is that of the other rule:
     // a limit is one limit.
-    let both = Call::get("/direct/both").api_key("one").send(&client, &bed).await;
+    let both = Call::get("/direct/both")
+        .api_key("one")
+        .send(&client, &fixture)
+        .await;
     both.expect(429, Some("limit_exceeded"), "two limits");
     assert_eq!(
         both.header("ratelimit-policy"),
@@ -340,21 +350,21 @@ async fn clients_are_told_and_retry_after_is_true() {
 
     for (tool, status) in [("a", 200), ("a", 429), ("b", 200), ("b", 429), ("", 200)] {
         let call = Call::get("/direct/tools").api_key("one").header("x-tool", tool);
-        assert_eq!(call.send(&client, &bed).await.status, status, "tool {tool:?}");
+        assert_eq!(call.send(&client, &fixture).await.status, status, "tool {tool:?}");
     }
-    bed.assert_sound("told");
+    fixture.assert_sound("told");
 }
 
 #[tokio::test]
 async fn addresses_are_the_connections() {
-    let bed = start(
+    let fixture = start(
         &json!({"address": {"quota": 3, "window": "60s", "key": ["address"]}}),
         &json!([
             rule("open", true, &["address"]),
             rule("gated", false, &["address"])
         ]),
     );
-    let addr = bed.envoy.addr();
+    let addr = fixture.envoy.addr();
     let get = async |from: [u8; 4], path: &str, headers: &str| {
         let mut connection = Connection::open_from(IpAddr::from(from), addr).await;
         let request = format!("GET /direct/{path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
@@ -388,5 +398,5 @@ async fn addresses_are_the_connections() {
             "{from:?} {path} {headers:?}"
         );
     }
-    bed.assert_sound("addresses");
+    fixture.assert_sound("addresses");
 }

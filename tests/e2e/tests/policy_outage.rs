@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Connection, Setup, Version, client};
+use postern_e2e::{Call, Connection, Fixture, Setup, Version, client};
 use postern_testbed::policy_peer::messages::CheckResponse;
 use postern_testbed::policy_peer::{Answer, PolicyPeer};
 use serde_json::{Value, json};
@@ -26,14 +26,14 @@ fn gate(timeout: &str, cluster: &str) -> Value {
     })
 }
 
-fn start(timeout: &str) -> (Bed, PolicyPeer) {
+fn start(timeout: &str) -> (Fixture, PolicyPeer) {
     let peer = PolicyPeer::start().unwrap();
     let setup = Setup::new(gate(timeout, "postern_host")).workers(2);
     (setup.policy_host(peer.addr()).start(), peer)
 }
 
-async fn expect(bed: &Bed, path: &str, status: u16, code: Option<&str>, case: &str) {
-    let answer = Call::get(path).send(&client(Version::Http1), bed).await;
+async fn expect(fixture: &Fixture, path: &str, status: u16, code: Option<&str>, case: &str) {
+    let answer = Call::get(path).send(&client(Version::Http1), fixture).await;
     answer.expect(status, code, case);
 }
 
@@ -41,14 +41,14 @@ const UNAVAILABLE: Option<&str> = Some("policy_unavailable");
 
 #[tokio::test]
 async fn a_slow_host_is_waited_for_no_longer_than_configured() {
-    let (bed, peer) = start("200ms");
+    let (fixture, peer) = start("200ms");
     peer.answer(Answer::Late(
         Duration::from_secs(3),
         Box::new(CheckResponse::allow()),
     ));
     for (path, status, code) in [("/strict", 503, UNAVAILABLE), ("/waived", 200, None)] {
         let began = Instant::now();
-        expect(&bed, path, status, code, path).await;
+        expect(&fixture, path, status, code, path).await;
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(190), "{path}: {took:?}");
         assert!(took < Duration::from_millis(1_500), "{path}: {took:?}");
@@ -57,19 +57,26 @@ async fn a_slow_host_is_waited_for_no_longer_than_configured() {
         Duration::from_millis(20),
         Box::new(CheckResponse::allow()),
     ));
-    expect(&bed, "/strict", 200, None, "in time").await;
-    bed.assert_sound("slow");
+    expect(&fixture, "/strict", 200, None, "in time").await;
+    fixture.assert_sound("slow");
 }
 
 #[tokio::test]
 async fn only_an_absent_host_is_waived() {
-    let (bed, mut peer) = start("1s");
-    expect(&bed, "/strict", 200, None, "up").await;
+    let (fixture, mut peer) = start("1s");
+    expect(&fixture, "/strict", 200, None, "up").await;
     peer.answer(Answer::Status(13));
-    expect(&bed, "/waived", 503, Some("policy_failed"), "a policy that fails").await;
+    expect(
+        &fixture,
+        "/waived",
+        503,
+        Some("policy_failed"),
+        "a policy that fails",
+    )
+    .await;
     peer.answer(CheckResponse::status(7));
     expect(
-        &bed,
+        &fixture,
         "/waived",
         403,
         Some("policy_denied"),
@@ -77,28 +84,31 @@ async fn only_an_absent_host_is_waived() {
     )
     .await;
     peer.kill();
-    expect(&bed, "/strict", 503, UNAVAILABLE, "down").await;
-    expect(&bed, "/waived", 200, None, "down, waived").await;
+    expect(&fixture, "/strict", 503, UNAVAILABLE, "down").await;
+    expect(&fixture, "/waived", 200, None, "down, waived").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(bed.envoy.stat("wasmcustom.postern.policy.waived.waived"), Some(1));
+    assert_eq!(
+        fixture.envoy.stat("wasmcustom.postern.policy.waived.waived"),
+        Some(1)
+    );
     peer.answer(CheckResponse::allow());
     peer.restart().unwrap();
-    expect(&bed, "/strict", 200, None, "back").await;
-    bed.assert_sound("absent");
+    expect(&fixture, "/strict", 200, None, "back").await;
+    fixture.assert_sound("absent");
 }
 
 #[tokio::test]
 async fn a_cluster_that_is_not_there_refuses() {
     // One name, and one that reads as a protobuf message by chance.
     for cluster in ["nowhere", "pa"] {
-        let bed = Setup::new(gate("1s", cluster)).start();
-        expect(&bed, "/strict", 503, UNAVAILABLE, cluster).await;
-        expect(&bed, "/waived", 200, None, cluster).await;
+        let fixture = Setup::new(gate("1s", cluster)).start();
+        expect(&fixture, "/strict", 503, UNAVAILABLE, cluster).await;
+        expect(&fixture, "/waived", 200, None, cluster).await;
         assert!(
-            bed.envoy.log().contains("the policy of rule strict"),
+            fixture.envoy.log().contains("the policy of rule strict"),
             "the log says why"
         );
-        bed.assert_sound(cluster);
+        fixture.assert_sound(cluster);
     }
 }
 
@@ -106,12 +116,12 @@ async fn a_cluster_that_is_not_there_refuses() {
 /// is well afterwards without anything else being started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_killed_under_load_is_missed_and_found_again() {
-    let (bed, mut peer) = start("250ms");
+    let (fixture, mut peer) = start("250ms");
     let stop = Arc::new(AtomicBool::new(false));
     let counts: Arc<[AtomicUsize; 2]> = Arc::default();
     let load: Vec<_> = (0..8)
         .map(|_| {
-            let (stop, counts, url) = (Arc::clone(&stop), Arc::clone(&counts), bed.envoy.url(""));
+            let (stop, counts, url) = (Arc::clone(&stop), Arc::clone(&counts), fixture.envoy.url(""));
             tokio::spawn(async move {
                 let client = client(Version::Http1);
                 let call = Call::get("/strict");
@@ -142,25 +152,25 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
     }
     let [passed, refused] = [0, 1].map(|index: usize| counts[index].load(Ordering::Relaxed));
     assert!(passed > 20 && refused > 20, "{passed} passed, {refused} refused");
-    expect(&bed, "/strict", 200, None, "back").await;
-    bed.assert_sound("killed");
+    expect(&fixture, "/strict", 200, None, "back").await;
+    fixture.assert_sound("killed");
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_is_missed_by_nobody() {
-    let (bed, peer) = start("1s");
+    let (fixture, peer) = start("1s");
     peer.answer(Answer::Late(
         Duration::from_millis(300),
         Box::new(CheckResponse::allow()),
     ));
     for _ in 0..20 {
-        let mut connection = Connection::open(bed.envoy.addr()).await;
+        let mut connection = Connection::open(fixture.envoy.addr()).await;
         connection.write(b"GET /strict HTTP/1.1\r\nhost: a\r\n\r\n").await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         drop(connection);
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
     peer.answer(CheckResponse::allow());
-    expect(&bed, "/strict", 200, None, "afterwards").await;
-    bed.assert_sound("left");
+    expect(&fixture, "/strict", 200, None, "afterwards").await;
+    fixture.assert_sound("left");
 }

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Setup, Version, client, exchange};
+use postern_e2e::{Call, Fixture, Setup, Version, client, exchange};
 use postern_testbed::idp::{Alg, IdentityProvider, Mode};
 use postern_testbed::policy_peer::messages::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValue, HeaderValueOption, HttpRequest,
@@ -47,11 +47,11 @@ fn gate() -> Value {
     })
 }
 
-fn start() -> (Bed, PolicyPeer) {
+fn start() -> (Fixture, PolicyPeer) {
     start_with(1, IdentityProvider::start().unwrap())
 }
 
-fn start_with(workers: u32, idp: IdentityProvider) -> (Bed, PolicyPeer) {
+fn start_with(workers: u32, idp: IdentityProvider) -> (Fixture, PolicyPeer) {
     let peer = PolicyPeer::start().unwrap();
     let setup = Setup::new(gate()).workers(workers).env("HOOK", "the-secret");
     (setup.policy_host(peer.addr()).start_with(idp), peer)
@@ -73,7 +73,7 @@ fn add(key: &str, value: &str) -> HeaderValueOption {
 
 #[tokio::test]
 async fn what_a_policy_is_told() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let client = client(Version::Http1);
     let request = Call::get("/keyed/%41?q=%2F&r")
         .header("x-request-id", "6e1ee0e4-0000-4000-8000-00000000abcd")
@@ -82,7 +82,7 @@ async fn what_a_policy_is_told() {
         .header("x-hub-signature-256", "sha256=hidden")
         .header("x-postern-subject", "root")
         .header("x-plain", "seen");
-    request.send(&client, &bed).await.expect(200, None, "plain");
+    request.send(&client, &fixture).await.expect(200, None, "plain");
     let asked = the_one(&peer);
     let http = asked.http();
     assert_eq!(
@@ -95,7 +95,7 @@ async fn what_a_policy_is_told() {
         ("GET", "/keyed/%41?q=%2F&r", "http", "HTTP/1.1")
     );
     assert_eq!((http.query.as_str(), http.size), ("", 0));
-    assert_eq!(http.host, bed.envoy.addr().to_string());
+    assert_eq!(http.host, fixture.envoy.addr().to_string());
     assert_eq!(http.headers.get("x-request-id"), Some(&http.id));
     assert_eq!(http.headers.get("x-plain").map(String::as_str), Some("seen"));
     assert_eq!(http.headers.get(":method").map(String::as_str), Some("GET"));
@@ -128,28 +128,28 @@ async fn what_a_policy_is_told() {
     assert_eq!(identity, wanted);
 
     Call::get("/open")
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(200, None, "open");
     assert_eq!(the_one(&peer).extension("postern.identity"), None);
     Call::get("/free")
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(200, None, "free");
     assert_eq!(peer.take_asked(), []);
     Call::get("/keyed")
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(401, Some("credentials_missing"), "refused");
     assert_eq!(peer.take_asked(), [], "what the gate refuses is not asked");
-    bed.assert_sound("told");
+    fixture.assert_sound("told");
 }
 
 #[tokio::test]
 async fn repeated_and_strange_headers_arrive_one_by_one() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let request = b"GET /open HTTP/1.1\r\nhost: a.example\r\nx-a: 1\r\nx-b: \xff\xfe\r\nx-a: 2\r\nx-c: \xc3\xa9\r\nx-a: 1\r\nx-request-id: r\r\n\r\n";
-    exchange(bed.envoy.addr(), request)
+    exchange(fixture.envoy.addr(), request)
         .await
         .expect(200, None, "strange");
     let http: HttpRequest = the_one(&peer).http();
@@ -172,12 +172,12 @@ async fn repeated_and_strange_headers_arrive_one_by_one() {
     ];
     let sent: Vec<_> = sent.iter().map(|(n, v)| ((*n).to_owned(), v.to_vec())).collect();
     assert_eq!(list, sent);
-    bed.assert_sound("strange");
+    fixture.assert_sound("strange");
 }
 
 #[tokio::test]
 async fn an_allowance_is_carried_out() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let client = client(Version::Http1);
     let mut raw = set("x-raw", "");
     raw.header = Some(HeaderValue {
@@ -200,18 +200,18 @@ async fn an_allowance_is_carried_out() {
         .header("x-set", "client")
         .header("x-set", "again")
         .header("x-gone", "1");
-    let answer = request.send(&client, &bed).await;
+    let answer = request.send(&client, &fixture).await;
     answer.expect(200, None, "allowed");
     assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
     assert_eq!(answer.header("x-back"), Some("1"));
-    let seen = bed.api.requests().remove(0);
+    let seen = fixture.api.requests().remove(0);
     assert_eq!(seen.header("x-set"), Some("policy"));
     assert_eq!(seen.header_values("x-new"), ["1", "2"]);
     assert_eq!(seen.header("x-raw"), Some("é"));
     assert_eq!(seen.header("x-gone"), None);
     assert!(seen.header("host").is_some());
     assert_eq!(seen.header("x-postern-subject"), Some("ci"));
-    bed.assert_sound("allowed");
+    fixture.assert_sound("allowed");
 }
 
 fn denial(status: Option<i32>, headers: Vec<HeaderValueOption>, body: &str) -> DeniedHttpResponse {
@@ -224,41 +224,41 @@ fn denial(status: Option<i32>, headers: Vec<HeaderValueOption>, body: &str) -> D
 
 #[tokio::test]
 async fn a_denial_stands_as_it_is() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let client = client(Version::Http1);
-    let before = bed.decisions();
+    let before = fixture.decisions();
     let headers = vec![set("content-type", "application/vnd.own"), set("x-why", "quorum")];
     peer.answer(CheckResponse {
         http_response: Some(HttpResponse::Denied(denial(Some(451), headers, "not \"here\"\n"))),
         ..CheckResponse::status(7)
     });
-    let answer = Call::get("/open").send(&client, &bed).await;
+    let answer = Call::get("/open").send(&client, &fixture).await;
     assert_eq!(
         (answer.status, answer.body.as_slice()),
         (451, &b"not \"here\"\n"[..])
     );
     assert_eq!(answer.header("content-type"), Some("application/vnd.own"));
     assert_eq!(answer.header("x-why"), Some("quorum"));
-    bed.expect_decision(&before, "open.policy_denied", "denied");
+    fixture.expect_decision(&before, "open.policy_denied", "denied");
 
     peer.answer(CheckResponse {
         http_response: Some(HttpResponse::Denied(denial(None, Vec::new(), ""))),
         ..CheckResponse::status(7)
     });
-    let answer = Call::get("/open").send(&client, &bed).await;
+    let answer = Call::get("/open").send(&client, &fixture).await;
     assert_eq!((answer.status, answer.body.len()), (403, 0));
 
     peer.answer(CheckResponse::status(16));
-    let answer = Call::get("/open").send(&client, &bed).await;
+    let answer = Call::get("/open").send(&client, &fixture).await;
     answer.expect(403, Some("policy_denied"), "a status alone");
-    assert_eq!(bed.api.count(), 0);
-    bed.assert_sound("denied");
+    assert_eq!(fixture.api.count(), 0);
+    fixture.assert_sound("denied");
 }
 
 /// What is no sound answer: everything but that lets pass nothing and says so.
 #[tokio::test]
 async fn an_answer_that_makes_no_sense_refuses() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let client = client(Version::Http1);
     let setting = |name: &str, value: &str| -> Answer {
         CheckResponse::allow_with(OkHttpResponse {
@@ -316,49 +316,49 @@ async fn an_answer_that_makes_no_sense_refuses() {
         ("no header's name", setting("x a", "1"), failed),
     ];
     for (case, answer, code) in cases {
-        let before = bed.decisions();
+        let before = fixture.decisions();
         peer.answer(answer);
-        let answer = Call::get("/open").send(&client, &bed).await;
+        let answer = Call::get("/open").send(&client, &fixture).await;
         answer.expect(503, Some(code), case);
         assert!(!answer.text().contains("stack trace"), "{case}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{case}");
-        bed.expect_decision(&before, &format!("open.{code}"), case);
+        fixture.expect_decision(&before, &format!("open.{code}"), case);
     }
-    assert_eq!(bed.api.count(), 0);
+    assert_eq!(fixture.api.count(), 0);
     peer.answer(CheckResponse::status(0));
     Call::get("/open")
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(200, None, "afterwards");
-    bed.assert_sound("failures");
+    fixture.assert_sound("failures");
 }
 
 #[tokio::test]
 async fn bodies_are_shown_exactly() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     let bytes: Vec<u8> = (0..LARGEST).map(|n| (n % 251) as u8 ^ 0x80).collect();
     for version in [Version::Http1, Version::Http2] {
         let client = client(version);
         for length in [0, 1, 5_000, LARGEST] {
-            bed.api.reset();
+            fixture.api.reset();
             let body = &bytes[..length];
             let call = Call::post("/body", body);
-            call.send(&client, &bed)
+            call.send(&client, &fixture)
                 .await
                 .expect(200, None, &format!("{version:?} {length}"));
             let http = the_one(&peer).http();
             assert_eq!(http.raw_body, body, "{version:?} {length}");
             assert_eq!(http.size, length as i64);
-            assert_eq!(bed.api.requests()[0].body.as_deref(), Some(body));
+            assert_eq!(fixture.api.requests()[0].body.as_deref(), Some(body));
         }
         let call = Call::post("/body", vec![b'x'; LARGEST + 1]);
-        call.send(&client, &bed)
+        call.send(&client, &fixture)
             .await
             .expect(413, Some("body_too_large"), "a byte too many");
         assert_eq!(peer.take_asked(), []);
         // A policy that is shown none says nothing of its size.
         let call = Call::post("/open", vec![b'x'; LARGEST + 1]);
-        call.send(&client, &bed).await.expect(200, None, "not shown");
+        call.send(&client, &fixture).await.expect(200, None, "not shown");
         assert_eq!(the_one(&peer).http().raw_body, b"");
     }
     let signed = |body: &[u8]| {
@@ -366,16 +366,16 @@ async fn bodies_are_shown_exactly() {
         Call::post("/hook", body).header("x-hub-signature-256", format!("sha256={mac}"))
     };
     let client = client(Version::Http1);
-    bed.api.reset();
+    fixture.api.reset();
     signed(&bytes)
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(200, None, "signed");
     assert_eq!(the_one(&peer).http().raw_body, bytes);
-    assert_eq!(bed.api.requests()[0].body.as_deref(), Some(&bytes[..]));
-    let answer = signed(&[b'x'; LARGEST + 1]).send(&client, &bed).await;
+    assert_eq!(fixture.api.requests()[0].body.as_deref(), Some(&bytes[..]));
+    let answer = signed(&[b'x'; LARGEST + 1]).send(&client, &fixture).await;
     answer.expect(413, Some("body_too_large"), "signed, a byte too many");
-    bed.assert_sound("bodies");
+    fixture.assert_sound("bodies");
 }
 
 /// The longest way: a token whose keys are fetched first, while the body arrives, and then the policy.
@@ -384,18 +384,18 @@ async fn a_request_that_waits_for_keys_is_put_to_its_policy() {
     for (case, body) in [("none", Vec::new()), ("some", b"\0body\xff".to_vec())] {
         let idp = IdentityProvider::start().unwrap();
         idp.set_mode(Mode::Slow(Duration::from_secs(2)));
-        let (bed, peer) = start_with(1, idp);
+        let (fixture, peer) = start_with(1, idp);
         let mut claims = tokens::claims("https://remote.example", "a", "alice", 3600);
         claims["groups"] = json!(["r1"]);
         claims["tier"] = json!("gold");
-        let token = bed.idp.keys().mint(Alg::Es256, &claims);
+        let token = fixture.idp.keys().mint(Alg::Es256, &claims);
         let call = match body.as_slice() {
             [] => Call::get("/token"),
             body => Call::post("/token", body),
         };
         let began = Instant::now();
         call.bearer(&token)
-            .send(&client(Version::Http1), &bed)
+            .send(&client(Version::Http1), &fixture)
             .await
             .expect(200, None, case);
         assert!(
@@ -410,18 +410,18 @@ async fn a_request_that_waits_for_keys_is_put_to_its_policy() {
         assert_eq!(identity["method"], "jwt");
         assert_eq!(identity["roles"], json!(["r1"]));
         assert_eq!(identity["claims"], claims);
-        let seen = bed.api.requests().remove(0);
+        let seen = fixture.api.requests().remove(0);
         assert_eq!(seen.header("x-tier"), Some("gold"));
         assert_eq!(seen.body.as_deref(), Some(body.as_slice()), "{case}");
-        bed.assert_sound(case);
+        fixture.assert_sound(case);
     }
 }
 
 /// Requests on connections of their own, which Envoy spreads over its workers.
-async fn many(bed: &Bed, key: &str, count: usize) {
+async fn many(fixture: &Fixture, key: &str, count: usize) {
     let pending: Vec<_> = (0..count)
         .map(|_| {
-            let (call, url) = (Call::get("/keyed").api_key(key), bed.envoy.url(""));
+            let (call, url) = (Call::get("/keyed").api_key(key), fixture.envoy.url(""));
             tokio::spawn(async move { call.send_to(&client(Version::Http1), &url).await })
         })
         .collect();
@@ -432,25 +432,25 @@ async fn many(bed: &Bed, key: &str, count: usize) {
 
 #[tokio::test]
 async fn a_granted_answer_serves_all_workers_and_nobody_else() {
-    let (bed, peer) = start_with(2, IdentityProvider::start().unwrap());
+    let (fixture, peer) = start_with(2, IdentityProvider::start().unwrap());
     let named = OkHttpResponse {
         headers: vec![set("x-from", "policy")],
         response_headers_to_add: vec![set("x-back", "policy")],
         ..OkHttpResponse::default()
     };
     peer.answer(CheckResponse::allow_with(named).granting(30_000.0, &["identity", "path", "header:x-mode"]));
-    many(&bed, "key", 1).await;
+    many(&fixture, "key", 1).await;
     assert_eq!(peer.take_asked().len(), 1);
     peer.answer(CheckResponse::status(7));
-    bed.api.reset();
-    many(&bed, "key", 50).await;
+    fixture.api.reset();
+    many(&fixture, "key", 50).await;
     assert_eq!(peer.take_asked(), [], "both workers remember");
-    for seen in bed.api.requests() {
+    for seen in fixture.api.requests() {
         assert_eq!(seen.header("x-from"), Some("policy"));
         assert_eq!(seen.header("x-postern-subject"), Some("ci"));
     }
     let client = client(Version::Http1);
-    let answer = Call::get("/keyed").api_key("key").send(&client, &bed).await;
+    let answer = Call::get("/keyed").api_key("key").send(&client, &fixture).await;
     assert_eq!(answer.header("x-back"), Some("policy"));
     let others = [
         Call::get("/keyed").api_key("other"),
@@ -458,33 +458,37 @@ async fn a_granted_answer_serves_all_workers_and_nobody_else() {
         Call::get("/keyed").api_key("key").header("x-mode", ""),
     ];
     for other in others {
-        let answer = other.send(&client, &bed).await;
+        let answer = other.send(&client, &fixture).await;
         answer.expect(403, Some("policy_denied"), &format!("{other:?}"));
     }
     Call::get("/keyed")
-        .send(&client, &bed)
+        .send(&client, &fixture)
         .await
         .expect(401, Some("credentials_missing"), "nobody");
     assert_eq!(peer.take_asked().len(), 3);
-    let stat = |name: &str| bed.envoy.stat(&format!("wasmcustom.postern.policy.keyed.{name}"));
+    let stat = |name: &str| {
+        fixture
+            .envoy
+            .stat(&format!("wasmcustom.postern.policy.keyed.{name}"))
+    };
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!((stat("asked"), stat("recalled")), (Some(4), Some(51)));
-    bed.assert_sound("granted");
+    fixture.assert_sound("granted");
 }
 
 #[tokio::test]
 async fn an_answer_ends_with_its_time() {
-    let (bed, peer) = start();
+    let (fixture, peer) = start();
     peer.answer(CheckResponse::allow().granting(300.0, &[]));
-    many(&bed, "key", 3).await;
-    many(&bed, "other", 1).await;
+    many(&fixture, "key", 3).await;
+    many(&fixture, "other", 1).await;
     let first = peer.take_asked().len();
     assert!(
         (1..=3).contains(&first),
         "asked {first} times; those at once may all be"
     );
     tokio::time::sleep(Duration::from_millis(400)).await;
-    many(&bed, "key", 1).await;
+    many(&fixture, "key", 1).await;
     assert_eq!(peer.take_asked().len(), 1);
-    bed.assert_sound("ended");
+    fixture.assert_sound("ended");
 }

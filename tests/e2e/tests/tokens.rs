@@ -6,7 +6,7 @@
     reason = "for tests: what does not work ends the test"
 )]
 
-use postern_e2e::{Bed, Call, Setup, Version, client};
+use postern_e2e::{Call, Fixture, Setup, Version, client};
 use postern_testbed::idp::Alg;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
@@ -89,15 +89,15 @@ fn case(name: impl Into<String>, token: &str, reason: &'static str) -> Case {
     }
 }
 
-fn algorithms(bed: &Bed) -> Vec<Case> {
+fn algorithms(fixture: &Fixture) -> Vec<Case> {
     let mut cases = Vec::new();
     for alg in Alg::ALL {
-        let token = bed.idp.mint(alg, &claims(ISSUER));
+        let token = fixture.idp.mint(alg, &claims(ISSUER));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let short = format!("{signed}.{}", signature.chars().skip(8).collect::<String>());
         // Another subject under the old signature.
         let forged = tokens::signing_input(
-            &json!({"alg": alg.name(), "kid": bed.idp.keys().key_id(alg)}),
+            &json!({"alg": alg.name(), "kid": fixture.idp.keys().key_id(alg)}),
             &changed(&json!({"sub": "root"})),
         );
         let name = alg.name();
@@ -125,7 +125,7 @@ fn algorithms(bed: &Bed) -> Vec<Case> {
     cases
 }
 
-fn shared_secret(bed: &Bed) -> Vec<Case> {
+fn shared_secret(fixture: &Fixture) -> Vec<Case> {
     let header = json!({"alg": "HS256", "typ": "JWT"});
     let token = hs256(&header, &claims(SHARED), SECRET.as_bytes());
     let mut endless = claims(SHARED);
@@ -142,15 +142,15 @@ fn shared_secret(bed: &Bed) -> Vec<Case> {
         case("no exp where that is allowed", &endless, "admitted"),
         case(
             "RS256 where HS256 is expected",
-            &bed.idp.mint(Alg::Rs256, &claims(SHARED)),
+            &fixture.idp.mint(Alg::Rs256, &claims(SHARED)),
             "token_algorithm",
         ),
     ]
 }
 
-fn attacks(bed: &Bed) -> Vec<Case> {
-    let keys = bed.idp.keys();
-    let mint = |changes: &Value| bed.idp.mint(Alg::Rs256, &changed(changes));
+fn attacks(fixture: &Fixture) -> Vec<Case> {
+    let keys = fixture.idp.keys();
+    let mint = |changes: &Value| fixture.idp.mint(Alg::Rs256, &changed(changes));
     let good = mint(&json!({}));
     let payload = |header: &Value| tokens::assemble(header, &claims(ISSUER), b"signature");
     let kid = keys.key_id(Alg::Rs256);
@@ -196,7 +196,7 @@ fn attacks(bed: &Bed) -> Vec<Case> {
         ),
         case(
             "alg not accepted of the issuer",
-            &bed.idp.mint(Alg::Es256, &claims(NARROW)),
+            &fixture.idp.mint(Alg::Es256, &claims(NARROW)),
             "token_algorithm",
         ),
         case("unknown kid", &other_key, "token_key_unknown"),
@@ -313,29 +313,35 @@ fn attacks(bed: &Bed) -> Vec<Case> {
 
 #[tokio::test]
 async fn tokens_good_and_bad() {
-    let bed = Setup::new(gate()).workers(2).env("SHARED_SECRET", SECRET).start();
+    let fixture = Setup::new(gate()).workers(2).env("SHARED_SECRET", SECRET).start();
     assert!(
-        bed.envoy
+        fixture
+            .envoy
             .log()
             .contains("RS* and ES* signatures are verified by the proxy")
     );
     let client = client(Version::Http1);
-    let mut cases = algorithms(&bed);
-    cases.extend(shared_secret(&bed));
-    cases.extend(attacks(&bed));
+    let mut cases = algorithms(&fixture);
+    cases.extend(shared_secret(&fixture));
+    cases.extend(attacks(&fixture));
     for case in cases {
-        let before = bed.decisions();
-        let reached = bed.api.count();
+        let before = fixture.decisions();
+        let reached = fixture.api.count();
         let mut call = Call::get(case.path);
         for value in &case.authorization {
             call = call.header("authorization", value);
         }
-        let answer = call.send(&client, &bed).await;
+        let answer = call.send(&client, &fixture).await;
         let passes = case.code.is_none();
         answer.expect(if passes { 200 } else { 401 }, case.code, &case.name);
-        assert_eq!(bed.api.count() - reached, usize::from(passes), "{}", case.name);
+        assert_eq!(
+            fixture.api.count() - reached,
+            usize::from(passes),
+            "{}",
+            case.name
+        );
         let rule = case.path.trim_start_matches('/');
-        bed.expect_decision(&before, &format!("{rule}.{}", case.reason), &case.name);
+        fixture.expect_decision(&before, &format!("{rule}.{}", case.reason), &case.name);
         if passes {
             continue;
         }
@@ -349,22 +355,22 @@ async fn tokens_good_and_bad() {
             assert!(!text.contains(case.reason), "{}: {text}", case.name);
         }
     }
-    too_long_for_envoy(&bed, &client).await;
-    bed.assert_sound("tokens");
+    too_long_for_envoy(&fixture, &client).await;
+    fixture.assert_sound("tokens");
 }
 
 /// Envoy takes 60 KiB of headers unless told otherwise, and answers 431 itself.
-async fn too_long_for_envoy(bed: &Bed, client: &reqwest::Client) {
-    let before = bed.decisions();
+async fn too_long_for_envoy(fixture: &Fixture, client: &reqwest::Client) {
+    let before = fixture.decisions();
     let answer = Call::get("/all")
         .bearer(&"x".repeat(61_440))
-        .send(client, bed)
+        .send(client, fixture)
         .await;
     assert_eq!(answer.status, 431);
     let nearly = Call::get("/all")
         .bearer(&"x".repeat(60_000))
-        .send(client, bed)
+        .send(client, fixture)
         .await;
     nearly.expect(401, Some("token_invalid"), "60,000 bytes");
-    bed.expect_decision(&before, "all.token_too_large", "60,000 bytes");
+    fixture.expect_decision(&before, "all.token_too_large", "60,000 bytes");
 }

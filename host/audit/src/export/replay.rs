@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read as _};
 use sha2::{Digest as _, Sha256};
 
 use super::line::{End, FORMAT, Header, Line};
-use crate::verify::{Against, Code, Problem, Report, Row, StoredNote, Stretch, Verifier};
+use crate::verify::{Code, Problem, Report, Row, Segment, StoredNote, TrustedReferences, Verifier};
 use crate::{Hash, Head};
 
 /// The longest line, in bytes: a payload in which every character is escaped.
@@ -30,7 +30,7 @@ pub enum ReplayError {
 /// If it cannot be read, or does not begin as an export does. That it is not whole is no error: the report says so.
 pub fn replay(
     mut input: impl BufRead,
-    against: Against,
+    against: TrustedReferences,
     mut tell: impl FnMut(u64),
 ) -> Result<(Header, Report), ReplayError> {
     let mut digest = Sha256::new();
@@ -96,7 +96,7 @@ fn is_as_written(line: &Line<'_>, text: &[u8]) -> bool {
 
 struct Replay {
     verifier: Verifier,
-    stretch: Stretch,
+    segment: Segment,
     /// The checkpoints over events of the stretch.
     notes: Vec<StoredNote>,
     /// The most events that a checkpoint so far is over.
@@ -107,13 +107,13 @@ struct Replay {
 
 /// Each returns whether there is any use in reading on.
 impl Replay {
-    fn new(against: Against, header: &Header) -> Self {
+    fn new(against: TrustedReferences, header: &Header) -> Self {
         let mut verifier = Verifier::behind(against, header.behind.head());
         if header.manifests {
             verifier.expect_manifests();
         }
         Self {
-            stretch: Stretch::new(verifier.next()),
+            segment: Segment::new(verifier.next()),
             verifier,
             notes: Vec::new(),
             noted: None,
@@ -125,13 +125,13 @@ impl Replay {
         match line {
             Line::Event(event) => {
                 self.manifests = false;
-                let last = self.stretch.next() - 1;
+                let last = self.segment.next() - 1;
                 if let Some(size) = self.noted.filter(|size| *size > last) {
                     let detail =
                         format!("the checkpoint over {size} events does not stand behind event {size}");
                     return self.fail(Code::CheckpointMoved, detail);
                 }
-                if self.stretch.len() >= PIECE {
+                if self.segment.len() >= PIECE {
                     if !self.flush()? {
                         return Ok(false);
                     }
@@ -143,14 +143,14 @@ impl Replay {
                     payload: event.payload.as_bytes(),
                     hash: &event.hash.0,
                 };
-                if self.stretch.feed(&row) {
+                if self.segment.feed(&row) {
                     Ok(true)
                 } else {
                     self.flush()
                 }
             }
             Line::Checkpoint(note) => {
-                let last = self.stretch.next() - 1;
+                let last = self.segment.next() - 1;
                 if note.size < last || self.noted.is_some_and(|noted| noted >= note.size) {
                     let size = note.size;
                     let detail =
@@ -185,9 +185,9 @@ impl Replay {
 
     /// Verifies what has come so far.
     fn flush(&mut self) -> io::Result<bool> {
-        let next = self.stretch.next();
-        let stretch = std::mem::replace(&mut self.stretch, Stretch::new(next));
-        let go_on = self.verifier.take(stretch, &self.notes)?;
+        let next = self.segment.next();
+        let segment = std::mem::replace(&mut self.segment, Segment::new(next));
+        let go_on = self.verifier.take(segment, &self.notes)?;
         // A checkpoint over events that have not come waits for them.
         let end = self.verifier.next() - 1;
         self.notes.retain(|note| note.size > end);

@@ -11,7 +11,7 @@ use super::rows::{self, Selection};
 use super::sqlite::{self, Evidence};
 use super::{Extent, Found, ReadError, place};
 use crate::postgres_url;
-use crate::verify::{ManifestRow, Row, StoredNote, Stretch};
+use crate::verify::{ManifestRow, Row, Segment, StoredNote};
 
 /// How long a store may take to answer that it is there.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
@@ -158,7 +158,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn stretch(&self, first: u64, last: u64) -> Result<Stretch, ReadError> {
+    pub async fn segment(&self, first: u64, last: u64) -> Result<Segment, ReadError> {
         let (from, to) = (place(first), place(last));
         match &self.store {
             Store::Sqlite(pool) => {
@@ -320,15 +320,15 @@ async fn verified<R>(
     row: for<'r> fn(&'r R) -> Row<'r>,
     first: u64,
     last: u64,
-) -> Result<Stretch, ReadError> {
-    let mut stretch = Stretch::new(first);
+) -> Result<Segment, ReadError> {
+    let mut segment = Segment::new(first);
     while let Some(event) = events.try_next().await? {
-        if !stretch.feed(&row(&event)) {
+        if !segment.feed(&row(&event)) {
             break;
         }
     }
-    stretch.end(last);
-    Ok(stretch)
+    segment.end(last);
+    Ok(segment)
 }
 
 async fn found<R>(

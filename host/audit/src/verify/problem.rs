@@ -190,7 +190,7 @@ impl fmt::Display for Problem {
 
 /// An event that an auditor should know of though nothing is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Remark {
+pub struct Warning {
     /// Its place.
     pub seq: u64,
     /// `clock`: a host's clock went back; `lost`: events were lost.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::outside::{Ending, Outside};
+use super::checkpoint_file::{Ending, Outside};
 use super::report::Report;
 use super::verifier::SKEW;
 use crate::Time;

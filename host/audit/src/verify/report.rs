@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::outside::Outside;
-use super::problem::{Code, Problem, Remark};
+use super::checkpoint_file::Outside;
+use super::problem::{Code, Problem, Warning};
 use crate::{Hash, Time};
 
 /// What a verification found.
@@ -46,7 +46,7 @@ pub struct Report {
     /// How many signatures of manifests events tell of that are not in the table of them.
     pub manifests_gone: u64,
     /// Clocks that went back and events that were lost, as the log itself says: the first hundred.
-    pub remarks: Vec<Remark>,
+    pub remarks: Vec<Warning>,
     /// How many such there are.
     pub remarked: u64,
     /// What is wrong, the first in the log first: at most a hundred.

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinError;
 
-use super::{Against, Code, Problem, Report, StoredNote, Stretch, Verifier};
+use super::{Code, Problem, Report, Segment, StoredNote, TrustedReferences, Verifier};
 use crate::read::{ReadError, Reader};
 
 /// How many events are in a stretch: few enough to forget, many enough that asking costs nothing.
@@ -24,7 +24,7 @@ pub struct Progress {
 /// If the store cannot be read. That a log is not whole is no error: the report says so.
 pub async fn verify(
     reader: &Reader,
-    against: Against,
+    against: TrustedReferences,
     readers: usize,
     mut tell: impl FnMut(Progress),
 ) -> Result<Report, ReadError> {
@@ -57,8 +57,8 @@ pub async fn verify(
         })
         .buffered(readers.max(1));
     while let Some(read) = stretches.next().await {
-        let (stretch, notes) = read.map_err(ended)??;
-        let go_on = verifier.take(stretch, &notes).map_err(ReadError::Temporary)?;
+        let (segment, notes) = read.map_err(ended)??;
+        let go_on = verifier.take(segment, &notes).map_err(ReadError::Temporary)?;
         let done = verifier.next() - 1;
         tell(Progress { done, total });
         if !go_on {
@@ -67,7 +67,7 @@ pub async fn verify(
     }
     if total == 0 {
         verifier
-            .take(Stretch::new(1), &reader.notes(i64::MIN, 0).await?)
+            .take(Segment::new(1), &reader.notes(i64::MIN, 0).await?)
             .map_err(ReadError::Temporary)?;
     }
     verifier.take_beyond(&reader.notes_beyond(total, most).await?);
@@ -86,15 +86,15 @@ pub async fn verify(
     Ok(report)
 }
 
-async fn read(reader: &Reader, first: u64, last: u64) -> Result<(Stretch, Vec<StoredNote>), ReadError> {
-    let stretch = reader.stretch(first, last).await?;
+async fn read(reader: &Reader, first: u64, last: u64) -> Result<(Segment, Vec<StoredNote>), ReadError> {
+    let segment = reader.segment(first, last).await?;
     // Those over no event come with the first.
     let from = if first == 1 {
         i64::MIN
     } else {
         i64::try_from(first).unwrap_or(i64::MAX)
     };
-    Ok((stretch, reader.notes(from, last).await?))
+    Ok((segment, reader.notes(from, last).await?))
 }
 
 fn ended(error: JoinError) -> ReadError {

@@ -5,13 +5,13 @@ use std::io;
 
 use uuid::Uuid;
 
-use super::against::{Against, Kept, other_log};
 use super::ids::Ids;
-use super::problem::{Code, Problem, Remark};
+use super::problem::{Code, Problem, Warning};
+use super::references::{Kept, TrustedReferences, other_log};
 use super::report::Report;
 use super::retirement::{Doubt, Retirements};
+use super::segment::{Link, Manifested, Segment};
 use super::signed;
-use super::stretch::{Link, Manifested, Stretch};
 use crate::checkpoint::Note;
 use crate::{GENESIS, Hash, Head, Time};
 
@@ -80,7 +80,7 @@ impl SignedRow {
 /// Verifies a log from its beginning to its end.
 #[derive(Debug)]
 pub struct Verifier {
-    against: Against,
+    against: TrustedReferences,
     /// Which of `against.kept` comes next.
     next_kept: usize,
     first: u64,
@@ -102,7 +102,7 @@ pub struct Verifier {
     /// What events say was signed, by their ids.
     recorded_manifests: HashMap<Uuid, Manifested>,
     retirements: Retirements,
-    remarks: Vec<Remark>,
+    remarks: Vec<Warning>,
     remarked: u64,
     problems: Vec<Problem>,
 }
@@ -110,13 +110,13 @@ pub struct Verifier {
 impl Verifier {
     /// Begins with the first event of a log.
     #[must_use]
-    pub fn new(against: Against) -> Self {
+    pub fn new(against: TrustedReferences) -> Self {
         Self::behind(against, Head::EMPTY)
     }
 
     /// Begins behind a head that is taken as given: that of the export of a part.
     #[must_use]
-    pub fn behind(mut against: Against, head: Head) -> Self {
+    pub fn behind(mut against: TrustedReferences, head: Head) -> Self {
         against.kept.sort_by_key(|kept| kept.size);
         // What was kept of what is not here says nothing of what is.
         let next_kept = against.kept.partition_point(|kept| kept.size < head.size);
@@ -161,18 +161,18 @@ impl Verifier {
     ///
     /// # Errors
     /// If the temporary files that ids are sorted in cannot be written.
-    pub fn take(&mut self, stretch: Stretch, notes: &[StoredNote]) -> io::Result<bool> {
+    pub fn take(&mut self, segment: Segment, notes: &[StoredNote]) -> io::Result<bool> {
         if self.broken {
             return Ok(false);
         }
         let before = self.end;
-        let problem = self.join(&stretch);
+        let problem = self.join(&segment);
         let links = if problem.is_some() {
             &[][..]
         } else {
-            &stretch.links
+            &segment.links
         };
-        for (seq, link) in (stretch.first..).zip(links) {
+        for (seq, link) in (segment.first..).zip(links) {
             self.ids.push(link.id, seq)?;
         }
         if let Some(last) = links.last() {
@@ -182,15 +182,15 @@ impl Verifier {
                 recorded: last.recorded,
             };
         }
-        if let Some(problem) = problem.or(stretch.problem) {
+        if let Some(problem) = problem.or(segment.problem) {
             self.broken = true;
             self.problems.push(problem);
         }
-        self.remarked += stretch.remarks.len() as u64;
+        self.remarked += segment.remarks.len() as u64;
         let room = MOST.saturating_sub(self.remarks.len());
-        self.remarks.extend(stretch.remarks.into_iter().take(room));
-        self.retirements.take(stretch.told);
-        let manifested = stretch.manifests.into_iter();
+        self.remarks.extend(segment.remarks.into_iter().take(room));
+        self.retirements.take(segment.told);
+        let manifested = segment.manifests.into_iter();
         self.recorded_manifests
             .extend(manifested.map(|manifested| (manifested.id, manifested)));
         let at = |size| head_at(before, links, size);
@@ -223,16 +223,16 @@ impl Verifier {
     }
 
     /// What is wrong between the events before and a stretch.
-    fn join(&self, stretch: &Stretch) -> Option<Problem> {
-        if stretch.first != self.next() {
-            return Some(Problem::missing(self.next(), stretch.first.saturating_sub(1)));
+    fn join(&self, segment: &Segment) -> Option<Problem> {
+        if segment.first != self.next() {
+            return Some(Problem::missing(self.next(), segment.first.saturating_sub(1)));
         }
-        let first = stretch.links.first()?;
-        if stretch.prev_hash != self.end.hash {
-            return Some(Problem::unlinked(stretch.first, stretch.prev_hash, self.end.hash));
+        let first = segment.links.first()?;
+        if segment.prev_hash != self.end.hash {
+            return Some(Problem::unlinked(segment.first, segment.prev_hash, self.end.hash));
         }
         let back = first.recorded < self.end.recorded;
-        back.then(|| Problem::clock(stretch.first, first.recorded, self.end.recorded))
+        back.then(|| Problem::clock(segment.first, first.recorded, self.end.recorded))
     }
 
     /// A checkpoint of the log; `head` is what the log has at its size.

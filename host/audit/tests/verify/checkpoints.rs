@@ -1,16 +1,16 @@
 //! What shows only against signatures, and against what was kept elsewhere.
 
-use postern_audit::verify::{Against, Code, KeptHead};
+use postern_audit::verify::{Code, KeptHead, TrustedReferences};
 use postern_audit::{Checkpoint, Hash, Note, Signature};
 
 use crate::support::{Log, ORIGIN, at, found, key, note, registry, signed};
 
 /// Held against signers and a file of checkpoints.
-fn outside(log: &Log) -> Against {
+fn outside(log: &Log) -> TrustedReferences {
     signed().outside(log.outside().as_bytes()).unwrap()
 }
 
-fn head(log: &Log, size: usize) -> Against {
+fn head(log: &Log, size: usize) -> TrustedReferences {
     let kept = format!(
         "{size}:{}",
         Hash(log.rows[size - 1].hash.clone().try_into().unwrap())
@@ -56,7 +56,7 @@ fn a_log_that_was_replaced_or_rewritten() {
             "the signed ones left as they were"
         );
         assert_eq!(
-            found(&log.verify(Against::nothing())),
+            found(&log.verify(TrustedReferences::nothing())),
             replaced,
             "even without signers"
         );
@@ -277,14 +277,14 @@ fn which_log_is_meant_can_be_said() {
 #[test]
 fn without_signers_nothing_is_called_verified() {
     let log = Log::new(25);
-    let report = log.verify(Against::nothing());
+    let report = log.verify(TrustedReferences::nothing());
     assert!(report.is_whole() && !report.signatures_verified, "{report:?}");
     assert_eq!(
         (report.checkpoints, report.covered, report.uncovered()),
         (2, None, 25)
     );
     // Nor with signers where nobody signed.
-    let report = log.verify(Against::nothing().signers(registry()));
+    let report = log.verify(TrustedReferences::nothing().signers(registry()));
     assert!(report.signatures_verified);
 }
 

@@ -1,7 +1,7 @@
 //! Tampering with events.
 
 use postern_audit::read::Selection;
-use postern_audit::verify::{Against, Code};
+use postern_audit::verify::{Code, TrustedReferences};
 use postern_audit::{Event, Hash, Kind};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
@@ -259,7 +259,7 @@ fn each_tampering_is_named() {
         let report = log.verify(signed());
         assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
         // Nothing of it needs a key.
-        let report = log.verify(Against::nothing());
+        let report = log.verify(TrustedReferences::nothing());
         assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
     }
 }
@@ -315,7 +315,7 @@ fn where_stretches_meet() {
     const EDGE: usize = 16_384;
     let mut whole = Log::new(EDGE as u64 + 20);
     whole.notes.clear();
-    let report = whole.verify(Against::nothing());
+    let report = whole.verify(TrustedReferences::nothing());
     assert_eq!((found(&report), report.events), (None, EDGE as u64 + 20));
     let tamperings: [Tampering; 4] = [
         (|log| drop(log.rows.remove(EDGE - 1)), EDGE, Code::EventMissing),
@@ -337,7 +337,10 @@ fn where_stretches_meet() {
     for (tamper, seq, code) in tamperings {
         let mut log = whole.clone();
         tamper(&mut log);
-        assert_eq!(found(&log.verify(Against::nothing())), Some((seq as u64, code)));
+        assert_eq!(
+            found(&log.verify(TrustedReferences::nothing())),
+            Some((seq as u64, code))
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 use postern_audit::export::Range;
-use postern_audit::verify::{Against, Code};
+use postern_audit::verify::{Code, TrustedReferences};
 use proptest::prelude::*;
 
 use crate::support::{ALL, Log, found, key, note, replayed, signed};
@@ -175,7 +175,7 @@ proptest! {
             _ => bytes.truncate(place),
         }
         prop_assume!(bytes != *export);
-        let whole = replayed(&bytes, Against::nothing()).is_ok_and(|(_, report)| report.is_whole());
+        let whole = replayed(&bytes, TrustedReferences::nothing()).is_ok_and(|(_, report)| report.is_whole());
         prop_assert!(!whole, "{}", String::from_utf8_lossy(&bytes));
     }
 
@@ -192,7 +192,7 @@ proptest! {
         }
         let text = all.concat();
         prop_assume!(text != export);
-        let whole = replayed(text.as_bytes(), Against::nothing()).is_ok_and(|(_, report)| report.is_whole());
+        let whole = replayed(text.as_bytes(), TrustedReferences::nothing()).is_ok_and(|(_, report)| report.is_whole());
         prop_assert!(!whole, "{text}");
     }
 }

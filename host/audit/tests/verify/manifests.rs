@@ -1,6 +1,6 @@
 //! Signatures of manifests: each is somebody's, and an event tells of it.
 
-use postern_audit::verify::{Against, Code, Report};
+use postern_audit::verify::{Code, Report, TrustedReferences};
 use postern_audit::{Decision, Event, Hash, Kind};
 use serde_json::json;
 use uuid::Uuid;
@@ -130,6 +130,6 @@ fn an_event_of_a_refusal_vouches_for_nothing() {
     let mut log = log();
     log.edit(7, |record| record.event.decision = Some(Decision::Denied));
     log.rewrite_from(7);
-    let report: Report = log.verify(Against::nothing());
+    let report: Report = log.verify(TrustedReferences::nothing());
     assert_eq!(report.code(), Some(Code::ManifestUnrecorded));
 }

@@ -1,6 +1,6 @@
 //! A signer that is retired takes back nothing that it signed, whatever clocks said; and signs nothing more.
 
-use postern_audit::verify::{Against, Code};
+use postern_audit::verify::{Code, TrustedReferences};
 use postern_audit::{Decision, Event, Hash, Kind, Time};
 use postern_signers::{Registry, add, retire, retire_now};
 use serde_json::json;
@@ -43,7 +43,7 @@ fn log(events: &[(usize, &str, &str, bool)], second: Option<(&str, u8)>) -> Log 
 }
 
 fn verdict(log: &Log, registry: &Registry) -> (Option<(u64, Code)>, Option<u64>) {
-    let against = || Against::nothing().signers(registry.clone());
+    let against = || TrustedReferences::nothing().signers(registry.clone());
     let stored = log.store();
     let report = stored.verify(against());
     let (_, replay) = replayed(stored.export(ALL).as_bytes(), against()).unwrap();
@@ -151,7 +151,7 @@ fn manifests_are_judged_by_the_place_of_their_events() {
         log.manifests.push(manifest);
         // By time alone it would be the other way round.
         let registry = registry(at(if place <= 25 { 1 } else { 1000 }));
-        let report = log.verify(Against::nothing().signers(registry));
+        let report = log.verify(TrustedReferences::nothing().signers(registry));
         assert_eq!(found(&report), expected, "{report:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ed25519_compact::{KeyPair, Seed};
 use postern_audit::export::{Header, Range, ReplayError, export, replay};
 use postern_audit::read::Reader;
-use postern_audit::verify::{Against, Code, Report, verify};
+use postern_audit::verify::{Code, Report, TrustedReferences, verify};
 use postern_audit::{Checkpoint, Decision, Event, GENESIS, Hash, Kind, Note, Record, Signature, Time};
 use postern_signers::{Registry, add, retire};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -232,7 +232,7 @@ impl Log {
     }
 
     /// What a verification finds.
-    pub(crate) fn verify(&self, against: Against) -> Report {
+    pub(crate) fn verify(&self, against: TrustedReferences) -> Report {
         self.store().verify(against)
     }
 }
@@ -250,7 +250,7 @@ impl Stored {
         self.runtime.block_on(Reader::open(&url, 2)).unwrap()
     }
 
-    pub(crate) fn verify(&self, against: Against) -> Report {
+    pub(crate) fn verify(&self, against: TrustedReferences) -> Report {
         let reader = self.reader();
         self.runtime
             .block_on(verify(&reader, against, 2, |_| {}))
@@ -270,7 +270,7 @@ impl Stored {
 
 pub(crate) const ALL: Range = Range { first: 1, last: None };
 
-pub(crate) fn replayed(export: &[u8], against: Against) -> Result<(Header, Report), ReplayError> {
+pub(crate) fn replayed(export: &[u8], against: TrustedReferences) -> Result<(Header, Report), ReplayError> {
     replay(export, against, |_| {})
 }
 
@@ -281,8 +281,8 @@ pub(crate) fn found(report: &Report) -> Option<(u64, Code)> {
         .map(|problem| (problem.seq.unwrap_or(0), problem.code))
 }
 
-pub(crate) fn signed() -> Against {
-    Against::nothing().signers(registry())
+pub(crate) fn signed() -> TrustedReferences {
+    TrustedReferences::nothing().signers(registry())
 }
 
 fn event(seq: u64) -> Event {

@@ -8,7 +8,7 @@ use postern_serve::{Token, is_ambiguous, token};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::Desk;
+use super::AppState;
 use super::problem::Refusal;
 use crate::audit::Record;
 use crate::settings::{Caller, May};
@@ -19,7 +19,7 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// Lets those pass who may, and records each request and what became of it.
 pub(super) async fn guard(
-    State(desk): State<Desk>,
+    State(state): State<AppState>,
     peer: Option<Extension<Peer>>,
     mut request: Request,
     next: Next,
@@ -29,10 +29,10 @@ pub(super) async fn guard(
         id.clone(),
         request.method().as_str(),
         request.uri().path(),
-        desk.metrics.clone(),
+        state.metrics.clone(),
     );
     let peer = peer.map(|Extension(peer)| peer);
-    let mut response = match admit(&desk.callers(), peer.as_ref(), desk.local, &request) {
+    let mut response = match admit(&state.callers(), peer.as_ref(), state.local, &request) {
         Ok((name, may)) => {
             record.caller(name);
             request.extensions_mut().insert(record.clone());
@@ -42,7 +42,7 @@ pub(super) async fn guard(
         Err(refusal) => refuse(&record, refusal),
     };
     // Whoever has the answer finds its line in the log, as long as that can be written.
-    if let Some(line) = record.close().filter(|_| desk.log.trouble().is_none()) {
+    if let Some(line) = record.close().filter(|_| state.log.trouble().is_none()) {
         line.written().await;
     }
     if let Ok(id) = HeaderValue::from_str(&id) {

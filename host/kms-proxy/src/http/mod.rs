@@ -32,7 +32,7 @@ type Health = Arc<Mutex<Option<(Instant, bool)>>>;
 
 /// What answers are made from.
 #[derive(Debug, Clone)]
-pub(crate) struct Desk {
+pub(crate) struct AppState {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Arc<Metrics>,
     callers: Arc<RwLock<Arc<[Caller]>>>,
@@ -42,7 +42,7 @@ pub(crate) struct Desk {
     log: LogQueue,
 }
 
-impl Desk {
+impl AppState {
     pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool, log: LogQueue) -> Self {
         Self {
             keyring,
@@ -64,7 +64,7 @@ impl Desk {
 }
 
 /// The routes. Only `/healthz` answers those who show no token.
-pub(crate) fn routes(desk: Desk) -> Router {
+pub(crate) fn routes(state: AppState) -> Router {
     let guarded = Router::new()
         .route("/sign", post(sign::sign))
         .route("/signers", get(signers))
@@ -73,22 +73,22 @@ pub(crate) fn routes(desk: Desk) -> Router {
         .method_not_allowed_fallback(async |Extension(record): Extension<Record>| {
             guard::refuse(&record, Refusal::MethodNotAllowed)
         })
-        .layer(from_fn_with_state(desk.clone(), guard::guard));
+        .layer(from_fn_with_state(state.clone(), guard::guard));
     Router::new()
         .route("/healthz", get(health))
         .merge(guarded)
-        .with_state(desk)
+        .with_state(state)
 }
 
-async fn health(State(desk): State<Desk>) -> Response {
-    if let Some(trouble) = desk.log.trouble() {
+async fn health(State(state): State<AppState>) -> Response {
+    if let Some(trouble) = state.log.trouble() {
         return Refusal::RecordUnavailable(trouble).response("");
     }
-    let mut last = desk.health.lock().await;
+    let mut last = state.health.lock().await;
     let well = match *last {
         Some((at, well)) if at.elapsed() < FRESH => well,
         _ => {
-            let well = desk.keyring.probe().await.is_ok();
+            let well = state.keyring.probe().await.is_ok();
             *last = Some((Instant::now(), well));
             well
         }
@@ -100,12 +100,12 @@ async fn health(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn scrape(State(desk): State<Desk>, Extension(record): Extension<Record>) -> Response {
+async fn scrape(State(state): State<AppState>, Extension(record): Extension<Record>) -> Response {
     record.ends("ok", 200);
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, media_type)],
-        desk.metrics.text(&desk.keyring, &desk.log),
+        state.metrics.text(&state.keyring, &state.log),
     )
         .into_response()
 }
@@ -123,9 +123,9 @@ struct ShownSigner<'a> {
     current: bool,
 }
 
-async fn signers(State(desk): State<Desk>, Extension(record): Extension<Record>) -> Response {
+async fn signers(State(state): State<AppState>, Extension(record): Extension<Record>) -> Response {
     record.ends("ok", 200);
-    let signers = desk.keyring.signers();
+    let signers = state.keyring.signers();
     let shown = signers.all.values().map(|signer| ShownSigner {
         signer_id: &signer.id,
         public_key: write_key(&signer.key),

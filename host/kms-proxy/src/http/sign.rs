@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::guard::refuse;
 use super::problem::Refusal;
-use super::{Desk, json};
+use super::{AppState, json};
 use crate::audit::Record;
 use crate::log_queue::Trouble;
 use crate::pool::PoolError;
@@ -45,39 +45,39 @@ struct Answer<'a> {
 
 /// Signs the payload with the key of the signer that is asked for, else the current one's.
 pub(super) async fn sign(
-    State(desk): State<Desk>,
+    State(state): State<AppState>,
     Extension(record): Extension<Record>,
     Extension(may): Extension<May>,
     body: Body,
 ) -> Response {
     let answer = async {
-        let response = answer(&desk, &record, may, body).await?;
-        put_on_record(&desk, &record).await?;
+        let response = answer(&state, &record, may, body).await?;
+        put_on_record(&state, &record).await?;
         Ok(response)
     };
     answer.await.unwrap_or_else(|refusal| refuse(&record, refusal))
 }
 
 /// Waits until a line says that this was signed. A signature without one is withheld.
-async fn put_on_record(desk: &Desk, record: &Record) -> Result<(), Refusal> {
+async fn put_on_record(state: &AppState, record: &Record) -> Result<(), Refusal> {
     record.ends("ok", 200);
     if record.write().written().await {
         return Ok(());
     }
     // Unless writing fails, there was no room, or too little time.
     Err(Refusal::RecordUnavailable(
-        desk.log.trouble().unwrap_or(Trouble::Stalls),
+        state.log.trouble().unwrap_or(Trouble::Stalls),
     ))
 }
 
-async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Response, Refusal> {
+async fn answer(state: &AppState, record: &Record, may: May, body: Body) -> Result<Response, Refusal> {
     if may != May::Sign {
         return Err(Refusal::Forbidden);
     }
     let question = read(body).await?;
     let payload = payload(&question.payload_b64)?;
     record.payload(hex(&Sha256::digest(&payload)));
-    let signers = desk.keyring.signers();
+    let signers = state.keyring.signers();
     let signer = match &question.signer_id {
         None => &signers.current,
         Some(id) => signers.all.get(id).ok_or(Refusal::UnknownSigner)?,
@@ -87,18 +87,18 @@ async fn answer(desk: &Desk, record: &Record, may: May, body: Body) -> Result<Re
         return Err(Refusal::Use);
     }
     // What could not be put on record is not signed in the first place.
-    if let Some(trouble) = desk.log.trouble() {
+    if let Some(trouble) = state.log.trouble() {
         return Err(Refusal::RecordUnavailable(trouble));
     }
     let started = Instant::now();
-    let signature = desk.keyring.sign(signer, payload).await.map_err(|error| {
+    let signature = state.keyring.sign(signer, payload).await.map_err(|error| {
         // Of the others there can be as many as there are requests, and the audit's line says all that is known.
         if let PoolError::Token(error) = &error {
             tracing::error!(request_id = record.id(), signer_id = signer.id, %error, "not signed");
         }
-        failure(desk, &error)
+        failure(state, &error)
     })?;
-    desk.metrics.signed(&signer.id, started.elapsed());
+    state.metrics.signed(&signer.id, started.elapsed());
     let answer = Answer {
         signature_b64: Base64::encode_to_string(&signature[..]).map_err(|_| Refusal::SigningFailed)?,
         signer_id: &signer.id,
@@ -146,13 +146,13 @@ fn payload(base64: &str) -> Result<Vec<u8>, Refusal> {
     Ok(payload)
 }
 
-fn failure(desk: &Desk, error: &PoolError) -> Refusal {
+fn failure(state: &AppState, error: &PoolError) -> Refusal {
     match error {
         PoolError::Unavailable => Refusal::HsmUnavailable,
         PoolError::Busy => Refusal::Overloaded,
         PoolError::Late => Refusal::HsmTimeout,
         PoolError::Token(TokenError::WrongSignature(_)) => {
-            desk.metrics.wrong_signature();
+            state.metrics.wrong_signature();
             Refusal::SigningFailed
         }
         PoolError::Token(error @ TokenError::Call(_)) if error.remedy() == Remedy::None => {

@@ -3,9 +3,9 @@
 //! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
 
 mod address;
-mod form;
+mod schema;
 mod secret;
-mod sense;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use postern_signers::Uses;
 use secrecy::SecretString;
 
 pub use address::{Address, NoAddress};
-pub use form::{Format, Level, May};
+pub use schema::{Format, Level, May};
 
 /// The settings of a proxy, complete and sound. Keys are looked for when it starts.
 #[derive(Debug, Clone)]
@@ -161,7 +161,7 @@ impl Settings {
         mode: Mode,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        sense::settings(form::parse(text)?, directory, mode, variable)
+        validate::settings(schema::parse(text)?, directory, mode, variable)
     }
 }
 
@@ -172,7 +172,7 @@ impl Token {
     /// All that is wrong with it.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let (text, directory) = text(path)?;
-        Ok(sense::only_token(form::parse(&text)?, &directory, variable)?)
+        Ok(validate::only_token(schema::parse(&text)?, &directory, variable)?)
     }
 }
 

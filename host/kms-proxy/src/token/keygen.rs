@@ -36,8 +36,8 @@ pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
         made => made?,
     };
     drop(session);
-    let mut seat = login.seat()?;
-    seat.examine(label, false)
+    let mut session = login.session()?;
+    session.examine(label, false)
 }
 
 /// The public key of a key that is in a token already and cannot leave it, tried out.
@@ -46,8 +46,8 @@ pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
 /// If there is none, or it cannot be used.
 pub fn find(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     let login = Login::open(&Module::load(token)?, token)?;
-    let mut seat = login.seat()?;
-    seat.examine(label, false)
+    let mut session = login.session()?;
+    session.examine(label, false)
 }
 
 /// Good for signatures, and for nothing else.

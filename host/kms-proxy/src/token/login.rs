@@ -8,7 +8,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::error::{TokenError, told};
-use super::seat::Seat;
+use super::session::TokenSession;
 use crate::settings::{Token, TokenName};
 
 /// A PKCS#11 module, loaded for as long as the process lives.
@@ -97,8 +97,8 @@ impl Login {
     ///
     /// # Errors
     /// If the token gives none.
-    pub fn seat(&self) -> Result<Seat, TokenError> {
-        Ok(Seat::new(self.module.0.open_ro_session(self.slot)?))
+    pub fn session(&self) -> Result<TokenSession, TokenError> {
+        Ok(TokenSession::new(self.module.0.open_ro_session(self.slot)?))
     }
 
     /// Opens a session that can make keys.

@@ -4,11 +4,11 @@ mod error;
 mod keygen;
 mod login;
 mod point;
-mod seat;
+mod session;
 
 pub(crate) use error::Remedy;
 pub use error::TokenError;
 pub use keygen::{find, generate};
 pub use login::{Login, Module};
 pub use point::{NoPoint, public_key};
-pub use seat::Seat;
+pub use session::TokenSession;

@@ -11,8 +11,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::contract::Header;
-use crate::contract::http::{self as contract, Error, Incoming, Outgoing};
+use crate::bindings::Header;
+use crate::bindings::http::{self as bindings, Error, Incoming, Outgoing};
 use crate::grants::Grants;
 
 use super::State;
@@ -133,7 +133,7 @@ pub(crate) fn framing(name: &HeaderName) -> bool {
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE].contains(name)
 }
 
-impl contract::Host for State {
+impl bindings::Host for State {
     async fn send(&mut self, request: Outgoing) -> wasmtime::Result<Result<Incoming, Error>> {
         Ok(match build(&self.entry.grants, request) {
             Ok(request) => send(&self.entry.client, request).await,

@@ -1,6 +1,6 @@
 //! Values that outlive a request: in memory, or in Redis where several hosts share them.
 
-mod shelf;
+mod memory_store;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use redis::AsyncCommands as _;
 use redis::aio::ConnectionManager;
 
-use crate::contract::keyvalue::{self, Error};
+use crate::bindings::keyvalue::{self, Error};
 
-pub(crate) use shelf::Shelf;
+pub(crate) use memory_store::MemoryStore;
 
 use super::State;
 

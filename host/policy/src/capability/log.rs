@@ -1,7 +1,7 @@
 //! Lines of a policy in the host's log, bounded for each request.
 
 use crate::Failure;
-use crate::contract::log::{self, Level};
+use crate::bindings::log::{self, Level};
 use crate::limits::{LOG_BYTES, LOG_LINES};
 
 use super::State;

@@ -8,7 +8,7 @@ pub(crate) mod signer;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::contract::{clock, config};
+use crate::bindings::{clock, config};
 use crate::limits::Meter;
 use crate::policy::Entry;
 
@@ -21,7 +21,7 @@ pub(crate) struct State {
     pub(crate) signatures: signer::Budget,
 }
 
-impl crate::contract::postern::policy::types::Host for State {}
+impl crate::bindings::postern::policy::types::Host for State {}
 
 impl config::Host for State {
     fn get(&mut self) -> wasmtime::Result<String> {

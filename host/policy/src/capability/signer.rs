@@ -7,7 +7,7 @@ use std::pin::Pin;
 use ed25519_compact::{KeyPair, Seed};
 use postern_signers::{Use, Uses};
 
-use crate::contract::signer::{self, Error};
+use crate::bindings::signer::{self, Error};
 
 use super::State;
 
@@ -18,7 +18,7 @@ const SIGNATURES: usize = 4;
 
 /// Who has it signed, for the record.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
+pub struct Caller<'a> {
     /// The policy's entry.
     pub policy: &'a str,
     /// The request that it decides on.
@@ -40,16 +40,16 @@ pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Signature, String>> + 
 /// Signs for policies.
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Has a payload signed, and the signature on record, before it is handed out.
-    fn sign<'a>(&'a self, asker: Asker<'a>, payload: &'a [u8]) -> Signing<'a>;
+    fn sign<'a>(&'a self, caller: Caller<'a>, payload: &'a [u8]) -> Signing<'a>;
 }
 
 /// Signs with a key that everybody knows, under the id `rehearsal`: for the cases of modules, and for policies that are
 /// tried outside a host. It refuses the payloads that a host refuses.
 #[derive(Debug, Clone, Copy)]
-pub struct Rehearsal;
+pub struct TestSigner;
 
-impl Signer for Rehearsal {
-    fn sign<'a>(&'a self, _: Asker<'a>, payload: &'a [u8]) -> Signing<'a> {
+impl Signer for TestSigner {
+    fn sign<'a>(&'a self, _: Caller<'a>, payload: &'a [u8]) -> Signing<'a> {
         if !Uses::from(Use::Payload).permit(payload) {
             return Box::pin(std::future::ready(Err("payload_reserved".to_owned())));
         }
@@ -85,11 +85,11 @@ impl signer::Host for State {
         let Some(with) = self.entry.signer.as_ref() else {
             return refused("signing_unavailable");
         };
-        let asker = Asker {
+        let caller = Caller {
             policy: &self.entry.name,
             request_id: &self.request_id,
         };
-        Ok(match with.sign(asker, &payload).await {
+        Ok(match with.sign(caller, &payload).await {
             Ok(Signature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
             Err(reason) => Err(Error::Unavailable(reason)),
         })
@@ -102,13 +102,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_rehearsal_signs_what_a_host_would() {
-        let asker = Asker {
+        let caller = Caller {
             policy: "p",
             request_id: "r",
         };
-        let signed = Rehearsal.sign(asker, b"payload").await.unwrap();
+        let signed = TestSigner.sign(caller, b"payload").await.unwrap();
         assert_eq!((signed.signer_id.as_str(), signed.bytes.len()), ("rehearsal", 64));
         let note = b"postern/audit\n7\nn4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\n";
-        assert_eq!(Rehearsal.sign(asker, note).await.unwrap_err(), "payload_reserved");
+        assert_eq!(
+            TestSigner.sign(caller, note).await.unwrap_err(),
+            "payload_reserved"
+        );
     }
 }

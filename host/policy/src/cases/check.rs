@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Failure;
-use crate::contract::{Header, Part};
+use crate::bindings::{Header, Part};
 use crate::decision::{Content, Decision};
 
-use super::form::{Expect, ExpectAllow, ExpectDeny, OneOrMany};
+use super::schema::{Expect, ExpectAllow, ExpectDeny, OneOrMany};
 
 /// One thing that differed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn expected_values(headers: &BTreeMap<String, OneOrMany>) -> BTreeMap<&str, Vec<
         .collect()
 }
 
-fn allow(differences: &mut Differences, expected: &ExpectAllow, found: &crate::contract::Allowance) {
+fn allow(differences: &mut Differences, expected: &ExpectAllow, found: &crate::bindings::Allowance) {
     if let Some(headers) = &expected.headers {
         differences.compare("headers", expected_values(headers), values(&found.headers));
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::bindings::{self, AuthorizerPre, Request};
 use crate::capability::State;
-use crate::contract::{self, AuthorizerPre, Request};
 use crate::grants::{Capability, Grants};
 use crate::limits::{self, Meter};
 use crate::module::Module;
@@ -23,24 +23,24 @@ impl Runner {
     pub(super) fn new(engines: &Engines, grants: &Grants, module: &Module) -> wasmtime::Result<Self> {
         type Own = HasSelf<State>;
         let mut linker = Linker::<State>::new(&engines.plain);
-        contract::postern::policy::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        bindings::postern::policy::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         if grants.has(Capability::Config) {
-            contract::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Log) {
-            contract::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Clock) {
-            contract::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Keyvalue) {
-            contract::keyvalue::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::keyvalue::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Http) {
-            contract::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Signer) {
-            contract::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
         }
         let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
         Ok(Self { pre })

@@ -17,7 +17,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{Prepared, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
 
-use crate::contract::Request;
+use crate::bindings::Request;
 use crate::limits::{self, HANDED_OVER, Meter};
 use crate::module::Module;
 use crate::{Engines, Failure};

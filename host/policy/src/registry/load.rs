@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::value::RawValue;
 
-use crate::capability::keyvalue::Shelf;
+use crate::capability::keyvalue::MemoryStore;
 use crate::cases::{self, Cases};
 use crate::grants::Capability;
 use crate::manifest::{Listed, Manifest};
@@ -49,7 +49,7 @@ impl LoadError {
 }
 
 /// A manifest that someone who counts vouches for.
-pub(super) struct Vouched {
+pub(super) struct VerifiedManifest {
     manifest: Manifest,
     signers: Vec<String>,
     directory: PathBuf,
@@ -57,11 +57,11 @@ pub(super) struct Vouched {
 
 /// The manifest of the settings, verified; none, if the settings name none. If it is to be loaded by, its serial is
 /// remembered.
-pub(super) async fn vouched(
+pub(super) async fn verified(
     serials: &Arc<Serials>,
     settings: &Settings,
     remember: bool,
-) -> Result<Option<Vouched>, LoadError> {
+) -> Result<Option<VerifiedManifest>, LoadError> {
     let Some(path) = &settings.manifest else {
         return Ok(None);
     };
@@ -82,7 +82,7 @@ pub(super) async fn vouched(
     .await
     .map_err(|stalled| LoadError::at("serial", &path, stalled))?
     .map_err(|error| LoadError::at("serial", &path, error))?;
-    Ok(Some(Vouched {
+    Ok(Some(VerifiedManifest {
         manifest,
         signers,
         directory: path.parent().unwrap_or(&settings.directory).to_owned(),
@@ -110,20 +110,20 @@ struct Sources<'a> {
 
 fn sources<'a>(
     settings: &Settings,
-    vouched: Option<&'a Vouched>,
+    verified: Option<&'a VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
 ) -> Result<Sources<'a>, LoadError> {
     match &entry.source {
         Source::Listed(listed) => {
-            let Some(vouched) = vouched else {
+            let Some(verified) = verified else {
                 return Err(LoadError::new(
                     "unlisted",
                     name,
                     format!("names the module `{listed}` of a manifest, and the settings name no manifest"),
                 ));
             };
-            let Some(found) = vouched.manifest.modules.get(listed) else {
+            let Some(found) = verified.manifest.modules.get(listed) else {
                 return Err(LoadError::new(
                     "unlisted",
                     name,
@@ -132,13 +132,13 @@ fn sources<'a>(
             };
             within(found, name, entry)?;
             Ok(Sources {
-                module: vouched.directory.join(&found.file),
+                module: verified.directory.join(&found.file),
                 digest: Some(found.digest),
                 cases: found
                     .cases
                     .as_ref()
-                    .map(|cases| (vouched.directory.join(&cases.file), Some(cases.digest))),
-                signers: &vouched.signers,
+                    .map(|cases| (verified.directory.join(&cases.file), Some(cases.digest))),
+                signers: &verified.signers,
             })
         }
         Source::File { .. } if settings.strict => Err(LoadError::new(
@@ -182,12 +182,12 @@ fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), Load
 /// Whether the files still are what is served.
 pub(super) async fn unchanged(
     settings: &Settings,
-    vouched: &Option<Vouched>,
+    verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
     served: Option<Digest>,
 ) -> Result<(), LoadError> {
-    let sources = sources(settings, vouched.as_ref(), name, entry)?;
+    let sources = sources(settings, verified.as_ref(), name, entry)?;
     let found = Digest::of(&pinned(&sources.module, sources.digest).await?);
     if let Some((path, digest)) = &sources.cases {
         pinned(path, *digest).await?;
@@ -207,12 +207,12 @@ pub(super) async fn unchanged(
 pub(super) async fn entry(
     policies: &Policies,
     settings: &Settings,
-    vouched: &Option<Vouched>,
+    verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
     old: Option<&Arc<Serving>>,
 ) -> Result<Option<Serving>, LoadError> {
-    let sources = sources(settings, vouched.as_ref(), name, entry)?;
+    let sources = sources(settings, verified.as_ref(), name, entry)?;
     let wasm = pinned(&sources.module, sources.digest).await?;
     let cases = match &sources.cases {
         Some((path, digest)) => Some((path, pinned(path, *digest).await?)),
@@ -244,10 +244,10 @@ pub(super) async fn entry(
         config: RawValue::from_string(entry.config.to_string())
             .map_err(|error| LoadError::new("module", name, error))?,
         limits: entry.limits,
-        store: policies.surroundings.store.clone(),
-        shelf: old.map_or_else(Arc::<Shelf>::default, |old| Arc::clone(old.policy.shelf())),
-        client: policies.surroundings.client.clone(),
-        signer: policies.surroundings.signer.clone(),
+        store: policies.services.store.clone(),
+        shelf: old.map_or_else(Arc::<MemoryStore>::default, |old| Arc::clone(old.policy.shelf())),
+        client: policies.services.client.clone(),
+        signer: policies.services.signer.clone(),
     });
     let link = |error: crate::LinkError| LoadError::new("link", name, error);
     let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;
@@ -273,7 +273,7 @@ async fn try_cases(
     let error = |reason: String| LoadError::at("cases", path, reason);
     let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
     let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
-    let (engines, around) = (&policies.engines, &policies.surroundings);
+    let (engines, around) = (&policies.engines, &policies.services);
     let reports = cases::run(
         engines,
         policy.module(),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_policy::{
-    Capability, Engines, EntrySettings, Grants, Header, Identity, Limits, Policies, Request, Settings,
-    Source, Store, Surroundings,
+    Capability, Engines, EntrySettings, Grants, Header, HostServices, Identity, Limits, Policies, Request,
+    Settings, Source, Store,
 };
 use postern_testbed::modules;
 
@@ -95,14 +95,14 @@ pub fn settings(
 
 /// A host, its policies not yet loaded.
 pub fn host(settings: Settings) -> Policies {
-    let surroundings = Surroundings {
+    let services = HostServices {
         store: Store::Memory,
         client: postern_policy::client().unwrap(),
         signer: None,
     };
     // As many as all entries together may run, as a host's settings have it.
     let engines = Engines::new(160, Limits::default().memory).unwrap();
-    Policies::new(engines, None, surroundings, settings)
+    Policies::new(engines, None, services, settings)
 }
 
 /// The p-quantile of some times.

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use postern_audit::read::Reader;
-use postern_audit::verify::{Against, Report, verify};
+use postern_audit::verify::{Report, TrustedReferences, verify};
 use postern_audit::{Head, Store as Target, copy};
 use tokio::runtime::Runtime;
 
 use super::Format;
-use super::against::Given;
 use super::bar::Bar;
+use super::references::Given;
 use super::report;
 use super::store::{self, Store};
 use crate::output::{Exit, Output};
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
 }
 
 /// Verifies a log.
-pub(super) fn verified(runtime: &Runtime, reader: &Reader, against: Against) -> Result<Report> {
+pub(super) fn verified(runtime: &Runtime, reader: &Reader, against: TrustedReferences) -> Result<Report> {
     let bar = Bar::known();
     let found = runtime.block_on(verify(reader, against, store::readers(), |progress| {
         bar.tell(progress)

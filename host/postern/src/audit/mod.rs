@@ -1,6 +1,5 @@
 //! `postern audit …`: for those who read the audit log and want to know whether it is the one that was written.
 
-mod against;
 mod backup;
 mod bar;
 mod events;
@@ -8,6 +7,7 @@ mod export;
 mod head;
 mod moment;
 mod query;
+mod references;
 mod replay;
 mod report;
 mod restore;

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use postern_audit::export::replay;
 
 use super::Format;
-use super::against::Given;
 use super::bar::Bar;
+use super::references::Given;
 use super::report;
 use crate::input;
 use crate::output::Output;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use postern_audit::Time;
 use postern_audit::export::Header;
-use postern_audit::verify::{Demands, Problem, Remark, Report, Unproven, Verdict};
+use postern_audit::verify::{Demands, Problem, Report, Unproven, Verdict, Warning};
 use serde::Serialize;
 
 use super::Format;
@@ -227,7 +227,7 @@ fn manifests(report: &Report, paint: Paint) -> String {
     format!("manifests   {} signatures{verified}{gone}", report.manifests)
 }
 
-fn remark(remark: &Remark, paint: Paint) -> String {
+fn remark(remark: &Warning, paint: Paint) -> String {
     let what = match remark.count {
         Some(count) => format!("{count} events were lost"),
         None if remark.kind.name() == "clock" => "a host's clock went back".to_owned(),

@@ -8,8 +8,8 @@ use postern_audit::read::Reader;
 use postern_audit::{Store as Target, Time, record_restored};
 
 use super::Format;
-use super::against::Given;
 use super::backup::{copied, url, verified};
+use super::references::Given;
 use super::report;
 use super::store::{self, Store};
 use crate::output::{Exit, Output};

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::Format;
-use super::against::Given;
 use super::backup::verified;
+use super::references::Given;
 use super::report;
 use super::store::{self, Store};
 use crate::output::Output;

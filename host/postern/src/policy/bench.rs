@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use postern_policy::cases::Cases;
 use serde::Serialize;
 
-use super::lab::{self, Entry, Lab};
+use super::harness::{self, Entry, Harness};
 use super::request::{self, Asked};
 use super::run::EntryArgs;
 use super::{answer, grants, logs};
@@ -62,8 +62,8 @@ struct Document {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let lab = Lab::new(usize::from(args.threads) + 1)?;
-    let module = lab.module(&args.module)?;
+    let harness = Harness::new(usize::from(args.threads) + 1)?;
+    let module = harness.module(&args.module)?;
     let cases = cases(args)?;
     let Some(case) = cases.cases.first() else {
         bail!("there is no request");
@@ -74,8 +74,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         config: config.unwrap_or_else(|| serde_json::json!({})),
         deadline: args.entry.deadline,
     };
-    let policies = lab.load(&args.module, &module, entry)?;
-    let name = lab::name(&args.module);
+    let policies = harness.load(&args.module, &module, entry)?;
+    let name = harness::name(&args.module);
     let load = Load {
         policies: &policies,
         name: &name,
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         threads: args.threads,
     };
 
-    let first = logs::silently(|| lab.runtime.block_on(policies.decide(&name, load.request)));
+    let first = logs::silently(|| harness.runtime.block_on(policies.decide(&name, load.request)));
     let memory = match &first {
         Ok(decided) => decided.memory,
         Err(failure) => {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use postern_policy::Module;
 
+use super::harness::Harness;
 use super::inspect::Facts;
-use super::lab::Lab;
 use crate::output::Output;
 use crate::paint::Paint;
 use project::Project;
@@ -65,14 +65,19 @@ pub(super) struct Built {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let lab = Lab::new(1)?;
-    let built = build(&lab, &args.crate_.path, &args.crate_.how, args.output.as_deref())?;
+    let harness = Harness::new(1)?;
+    let built = build(
+        &harness,
+        &args.crate_.path,
+        &args.crate_.how,
+        args.output.as_deref(),
+    )?;
     let facts = Facts::of(&built.path, &built.module)?;
     Ok(Output::ok(facts.text(Paint::stdout())))
 }
 
 /// Builds a crate, and writes the component.
-pub(super) fn build(lab: &Lab, path: &Path, how: &How, output: Option<&Path>) -> Result<Built> {
+pub(super) fn build(harness: &Harness, path: &Path, how: &How, output: Option<&Path>) -> Result<Built> {
     let project = Project::find(path)?;
     let target = project.flavour.target();
     toolchain::need(target)?;
@@ -84,7 +89,7 @@ pub(super) fn build(lab: &Lab, path: &Path, how: &How, output: Option<&Path>) ->
     let artefact = cargo::build(&project, &profile, how.target_dir.as_deref())?;
     let wasm = std::fs::read(&artefact).with_context(|| format!("cannot read {}", artefact.display()))?;
     let component = component::component(project.flavour, &wasm)?;
-    let module = lab.compile(&component).with_context(|| {
+    let module = harness.compile(&component).with_context(|| {
         format!(
             "{} builds, and is no policy: {}",
             project.name,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use postern_policy::{Capability, Kind, Module};
 use serde::Serialize;
 
-use super::lab::Lab;
+use super::harness::Harness;
 use super::{answer, grants};
 use crate::output::{Output, json};
 use crate::paint::Paint;
@@ -30,8 +30,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let lab = Lab::new(1)?;
-    let module = lab.module(&args.module)?;
+    let harness = Harness::new(1)?;
+    let module = harness.module(&args.module)?;
     let facts = Facts::of(&args.module, &module)?;
     Ok(Output::ok(if args.json {
         json(&facts)?

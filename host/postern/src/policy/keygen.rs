@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use ed25519_compact::{KeyPair, Seed};
 use serde::Serialize;
 
-use super::{lab, signers};
+use super::{harness, signers};
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::private_file;
@@ -40,7 +40,7 @@ struct Made<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let signer = args.signer.clone().unwrap_or_else(|| lab::name(&args.file));
+    let signer = args.signer.clone().unwrap_or_else(|| harness::name(&args.file));
     ensure!(!signer.is_empty(), "--signer must not be empty");
     let mut seed = [0; Seed::BYTES];
     fill_random(&mut seed)?;

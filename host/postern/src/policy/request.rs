@@ -7,11 +7,11 @@ use ct_codecs::{Base64, Encoder as _};
 use postern_policy::cases::Cases;
 use serde_json::{Map, Value, json};
 
-use crate::attempt::header;
 use crate::document;
 use crate::input;
 use crate::target::{self, Target};
 use crate::time;
+use crate::try_request::header;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The request")]

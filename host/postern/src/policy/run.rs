@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::grants::{self, Grant};
-use super::lab::{self, Entry, Lab};
+use super::harness::{self, Entry, Harness};
 use super::request::{self, Asked};
 use super::{answer, logs};
 use crate::output::{Output, json};
@@ -52,8 +52,8 @@ pub(super) struct EntryArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let lab = Lab::new(2)?;
-    let module = lab.module(&args.module)?;
+    let harness = Harness::new(2)?;
+    let module = harness.module(&args.module)?;
     let mut cases = args.asked.case()?;
     let config = request::config(args.entry.config.as_deref())?;
     cases.config = Some(config.clone());
@@ -62,13 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         config,
         deadline: args.entry.deadline,
     };
-    let policies = lab.load(&args.module, &module, entry)?;
+    let policies = harness.load(&args.module, &module, entry)?;
     let Some(case) = cases.cases.first() else {
         anyhow::bail!("there is no request");
     };
     let asked = case.request.to_request();
-    let name = lab::name(&args.module);
-    let (decided, lines) = logs::caught(|| lab.runtime.block_on(policies.decide(&name, &asked)));
+    let name = harness::name(&args.module);
+    let (decided, lines) = logs::caught(|| harness.runtime.block_on(policies.decide(&name, &asked)));
     let took = decided.as_ref().ok().map(|decided| micros(decided.took));
     let memory = decided.as_ref().ok().map(|decided| decided.memory);
     let answer = decided.map(|decided| decided.decision);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ed25519_compact::KeyPair;
 use postern_policy::Manifest;
 
-use super::lab::Lab;
+use super::harness::Harness;
 use super::{grants, signers};
 use crate::output::{Exit, Output};
 use crate::paint::Paint;
@@ -87,10 +87,10 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
             "the manifest lists no module `{name}`"
         );
     }
-    let lab = Lab::new(1)?;
+    let harness = Harness::new(1)?;
     let mut warnings = Vec::new();
     for added in &changes.added {
-        let listed = list::listed(&lab, added, manifest.modules.get(&added.name), &folder)?;
+        let listed = list::listed(&harness, added, manifest.modules.get(&added.name), &folder)?;
         if listed.cases.is_none() {
             warnings.push(format!(
                 "`{}` has no cases: a host takes it untried",

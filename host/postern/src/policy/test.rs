@@ -11,7 +11,7 @@ use postern_policy::cases::{self, Case, CaseReport, Cases};
 use postern_policy::{Grants, Limits, Module};
 
 use super::build::{self, How};
-use super::lab::Lab;
+use super::harness::Harness;
 use super::logs::Line;
 use super::{grants, logs};
 use crate::output::{Exit, Output};
@@ -47,28 +47,28 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let lab = Lab::new(2)?;
+    let harness = Harness::new(2)?;
     if args.watch {
-        watch::run(&lab, args)
+        watch::run(&harness, args)
     } else {
-        once(&lab, args)
+        once(&harness, args)
     }
 }
 
-fn once(lab: &Lab, args: &Args) -> Result<Output> {
+fn once(harness: &Harness, args: &Args) -> Result<Output> {
     let cases_file = cases_file(args)?;
     let cases = read(&cases_file, args.filter.as_deref())?;
     let module = if args.target.is_dir() {
-        build::build(lab, &args.target, &args.how, None)?.module
+        build::build(harness, &args.target, &args.how, None)?.module
     } else {
-        lab.module(&args.target)?
+        harness.module(&args.target)?
     };
     let granted = grants::for_cases(&module);
     let started = Instant::now();
     let paint = Paint::stdout();
     let (mut out, mut failed) = (String::new(), 0);
     for case in &cases.cases {
-        let (report, lines) = try_case(lab, &module, &granted, &cases, case)?;
+        let (report, lines) = try_case(harness, &module, &granted, &cases, case)?;
         failed += usize::from(!report.passed());
         out.push_str(&told(&report, &lines, paint));
     }
@@ -96,7 +96,7 @@ fn once(lab: &Lab, args: &Args) -> Result<Output> {
 
 /// Puts one case to a module; the report, and what the module logged.
 fn try_case(
-    lab: &Lab,
+    harness: &Harness,
     module: &Module,
     grants: &Grants,
     cases: &Cases,
@@ -107,14 +107,14 @@ fn try_case(
         cases: vec![case.clone()],
     };
     let run = cases::run(
-        &lab.engines,
+        &harness.engines,
         module,
         grants,
         Limits::default(),
-        &lab.surroundings,
+        &harness.services,
         &alone,
     );
-    let (reports, lines) = logs::caught(|| lab.runtime.block_on(run));
+    let (reports, lines) = logs::caught(|| harness.runtime.block_on(run));
     let report = reports?.pop().context("the case was not run")?;
     Ok((report, lines))
 }
@@ -174,10 +174,10 @@ pub(super) fn beside(module: &Path) -> Option<PathBuf> {
 }
 
 /// How many cases pass with these grants, or what is wrong with the first that does not.
-pub(super) fn all_pass(lab: &Lab, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
+pub(super) fn all_pass(harness: &Harness, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
     let cases = Cases::parse(text)?;
     for case in &cases.cases {
-        let (report, _) = try_case(lab, module, grants, &cases, case)?;
+        let (report, _) = try_case(harness, module, grants, &cases, case)?;
         if let Some(difference) = report.differences.first() {
             bail!("the case `{}` fails: {difference}", report.name);
         }

@@ -9,7 +9,7 @@ use ed25519_compact::PublicKey;
 use postern_policy::{Capability, Digest, Grants, Listed, ListedFile, Manifest, Signers};
 use serde::Serialize;
 
-use super::lab::Lab;
+use super::harness::Harness;
 use super::{sign, signers, test};
 use crate::output::{Exit, Output, json};
 use crate::paint::Paint;
@@ -72,9 +72,13 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         check("signature", signature(&manifest, &known)),
         check("serial", serial(&manifest)),
     ];
-    let lab = if args.no_compile { None } else { Some(Lab::new(2)?) };
+    let harness = if args.no_compile {
+        None
+    } else {
+        Some(Harness::new(2)?)
+    };
     for (module, listed) in &manifest.modules {
-        checks.push(check(module, look_at(lab.as_ref(), &folder, listed)));
+        checks.push(check(module, look_at(harness.as_ref(), &folder, listed)));
     }
     let verified = checks.iter().all(|check| check.passed);
     let out = if args.json {
@@ -120,7 +124,7 @@ fn serial(manifest: &Manifest) -> Result<String> {
 }
 
 /// Does with a module what the host does before it serves.
-fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> {
+fn look_at(harness: Option<&Harness>, folder: &Path, listed: &Listed) -> Result<String> {
     let wasm = pinned(folder, &listed.file, listed.digest)?;
     let cases = listed
         .cases
@@ -128,10 +132,10 @@ fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> 
         .map(|ListedFile { file, digest }| pinned(folder, file, *digest));
     let cases = cases.transpose()?;
     let mut told = vec![format!("{} is as listed", listed.file)];
-    let Some(lab) = lab else {
+    let Some(harness) = harness else {
         return Ok(told.remove(0));
     };
-    let module = lab.compile(&wasm).with_context(|| listed.file.clone())?;
+    let module = harness.compile(&wasm).with_context(|| listed.file.clone())?;
     let needs = module.needs();
     let missing: BTreeSet<_> = needs.difference(&listed.grants).copied().collect();
     if !missing.is_empty() {
@@ -149,7 +153,8 @@ fn look_at(lab: Option<&Lab>, folder: &Path, listed: &Listed) -> Result<String> 
     match (&listed.cases, cases) {
         (Some(file), Some(text)) => {
             let text = String::from_utf8(text).with_context(|| format!("{} is not UTF-8 text", file.file))?;
-            let passed = test::all_pass(lab, &module, &granted, &text).with_context(|| file.file.clone())?;
+            let passed =
+                test::all_pass(harness, &module, &granted, &text).with_context(|| file.file.clone())?;
             told.push(format!(
                 "{} {}",
                 counted(passed, "case", "cases"),

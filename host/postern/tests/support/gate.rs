@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Desk, Run};
+use super::{Run, WorkDir};
 
 const SECRET: &str = "hunter2-hunter2";
 
@@ -31,16 +31,16 @@ rules:
   - {name: hosted, match: {hosts: [api.example], path: {exact: /hosted}}, open: true}
 ";
 
-pub(crate) fn desk() -> Desk {
-    let desk = Desk::new()
+pub(crate) fn dir() -> WorkDir {
+    let dir = WorkDir::new()
         .with("PARTNER_SECRET", SECRET)
         .with("HOOK_SECRET", SECRET);
-    desk.file("gate.yaml", GATE);
-    desk
+    dir.file("gate.yaml", GATE);
+    dir
 }
 
 /// Mints a token as alice, with a key of this algorithm, and leaves the key set in `jwks.json`.
-pub(crate) fn bearer(desk: &Desk, algorithm: &str, role: &str, more: &[&str]) -> String {
+pub(crate) fn bearer(dir: &WorkDir, algorithm: &str, role: &str, more: &[&str]) -> String {
     let mut args = vec![
         "token",
         "mint",
@@ -59,18 +59,18 @@ pub(crate) fn bearer(desk: &Desk, algorithm: &str, role: &str, more: &[&str]) ->
     ]);
     args.extend(["--algorithm", algorithm, "--jwks-out", "jwks.json"]);
     args.extend(more);
-    let run = desk.run(&args);
+    let run = dir.run(&args);
     assert_eq!((run.code, run.err.as_str()), (0, ""), "{run:?}");
     format!("Authorization: Bearer {}", run.out.trim())
 }
 
 /// Tries a request both ways; the account for scripts.
-pub(crate) fn attempt(desk: &Desk, args: &[&str]) -> (Run, Value) {
+pub(crate) fn attempt(dir: &WorkDir, args: &[&str]) -> (Run, Value) {
     let mut all = vec!["try", "gate.yaml"];
     all.extend(args);
-    let text = desk.run(&all);
+    let text = dir.run(&all);
     all.push("--json");
-    let json = desk.run(&all);
+    let json = dir.run(&all);
     assert_eq!(text.code, json.code, "{text:?} {json:?}");
     assert!(!text.says("hunter2") && !json.says("hunter2"), "{text:?}");
     assert!(

@@ -14,7 +14,7 @@ use postern_audit::{
 };
 use tokio::runtime::Runtime;
 
-use super::{Desk, Run};
+use super::{Run, WorkDir};
 
 pub(crate) const STORE: [&str; 2] = ["--store", "sqlite:audit.sqlite"];
 
@@ -65,13 +65,13 @@ pub(crate) fn event(number: u64) -> Event {
 }
 
 /// Writes so many more events, and a checkpoint over all of them into the store and the file `checkpoints`.
-pub(crate) fn write(desk: &Desk, numbers: RangeInclusive<u64>) {
-    write_signed(desk, numbers, Arc::new(Kernel));
+pub(crate) fn write(dir: &WorkDir, numbers: RangeInclusive<u64>) {
+    write_signed(dir, numbers, Arc::new(Kernel));
 }
 
 /// Writes so many more events, and no checkpoint: the signer is away.
-pub(crate) fn write_without_checkpoint(desk: &Desk, numbers: RangeInclusive<u64>) {
-    write_signed(desk, numbers, Arc::new(Away));
+pub(crate) fn write_without_checkpoint(dir: &WorkDir, numbers: RangeInclusive<u64>) {
+    write_signed(dir, numbers, Arc::new(Away));
 }
 
 /// Changes the store by hand.
@@ -88,9 +88,9 @@ pub(crate) fn sql(path: &Path, statement: &str) {
 }
 
 /// Puts the signature of a manifest on record.
-pub(crate) fn sign_manifest(desk: &Desk, manifest: &str) {
+pub(crate) fn sign_manifest(dir: &WorkDir, manifest: &str) {
     Runtime::new().unwrap().block_on(async {
-        let log = Log::open(settings(desk), Arc::new(Kernel), Metrics::default())
+        let log = Log::open(settings(dir), Arc::new(Kernel), Metrics::default())
             .await
             .unwrap();
         let now = Time::of(SystemTime::now());
@@ -112,16 +112,16 @@ pub(crate) fn sign_manifest(desk: &Desk, manifest: &str) {
     });
 }
 
-fn settings(desk: &Desk) -> Settings {
-    let store = Store::Sqlite(desk.path("audit.sqlite"));
+fn settings(dir: &WorkDir) -> Settings {
+    let store = Store::Sqlite(dir.path("audit.sqlite"));
     let mut settings = Settings::new(store, "host-1", "postern.example/audit");
-    settings.checkpoints.file = Some(desk.path("checkpoints"));
+    settings.checkpoints.file = Some(dir.path("checkpoints"));
     settings
 }
 
-fn write_signed(desk: &Desk, numbers: RangeInclusive<u64>, signer: Arc<dyn CheckpointSigner>) {
+fn write_signed(dir: &WorkDir, numbers: RangeInclusive<u64>, signer: Arc<dyn CheckpointSigner>) {
     Runtime::new().unwrap().block_on(async {
-        let log = Log::open(settings(desk), signer, Metrics::default())
+        let log = Log::open(settings(dir), signer, Metrics::default())
             .await
             .unwrap();
         for number in numbers {
@@ -131,20 +131,20 @@ fn write_signed(desk: &Desk, numbers: RangeInclusive<u64>, signer: Arc<dyn Check
     });
 }
 
-pub(crate) fn desk() -> Desk {
-    let desk = Desk::new();
-    write(&desk, 1..=30);
+pub(crate) fn dir() -> WorkDir {
+    let dir = WorkDir::new();
+    write(&dir, 1..=30);
     for (file, number) in [("signers.toml", 1), ("others.toml", 2)] {
-        desk.file(
+        dir.file(
             file,
             &postern_signers::add("", "kernel", &key(number).pk, None, None).unwrap(),
         );
     }
-    desk
+    dir
 }
 
-pub(crate) fn audit(desk: &Desk, command: &str, args: &[&str]) -> Run {
-    desk.run(&[&["audit", command][..], &STORE, args].concat())
+pub(crate) fn audit(dir: &WorkDir, command: &str, args: &[&str]) -> Run {
+    dir.run(&[&["audit", command][..], &STORE, args].concat())
 }
 
 /// A log that is open and written to.
@@ -155,10 +155,10 @@ pub(crate) struct Running {
 
 impl Running {
     /// Opens the log and writes so many more events. No checkpoint is made of them.
-    pub(crate) fn open(desk: &Desk, numbers: RangeInclusive<u64>) -> Self {
+    pub(crate) fn open(dir: &WorkDir, numbers: RangeInclusive<u64>) -> Self {
         let runtime = Runtime::new().unwrap();
         let settings = Settings::new(
-            Store::Sqlite(desk.path("audit.sqlite")),
+            Store::Sqlite(dir.path("audit.sqlite")),
             "host-1",
             "postern.example/audit",
         );

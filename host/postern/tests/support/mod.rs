@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// A folder for a test's files, and the variables its commands see.
-pub(crate) struct Desk {
+pub(crate) struct WorkDir {
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, &'static str)>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Run {
     pub(crate) err: String,
 }
 
-impl Desk {
+impl WorkDir {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self {

@@ -2,13 +2,13 @@
 
 use postern_testbed::modules;
 
-use super::Desk;
+use super::WorkDir;
 
 /// Where crates are built: the next run of the tests finds their dependencies there.
 pub(crate) const TARGET: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/policies");
 
 /// A desk whose commands find the toolchain.
-pub(crate) fn with_toolchain() -> Desk {
+pub(crate) fn with_toolchain() -> WorkDir {
     const KEPT: [&str; 9] = [
         "PATH",
         "HOME",
@@ -21,17 +21,17 @@ pub(crate) fn with_toolchain() -> Desk {
         "SSL_CERT_FILE",
     ];
     KEPT.into_iter()
-        .fold(Desk::new(), |desk, name| match std::env::var(name) {
+        .fold(WorkDir::new(), |dir, name| match std::env::var(name) {
             // A few bytes for as long as the test runs.
-            Ok(value) => desk.with(name, value.leak()),
-            Err(_) => desk,
+            Ok(value) => dir.with(name, value.leak()),
+            Err(_) => dir,
         })
 }
 
 /// A desk with modules of each kind of answer: `allow`, `deny` (no_one), `trap`, and `http`, which imports it.
-pub(crate) fn with_modules() -> Desk {
-    let desk = Desk::new();
-    let module = |name: &str, wasm: Vec<u8>| std::fs::write(desk.path(name), wasm).expect("a file");
+pub(crate) fn with_modules() -> WorkDir {
+    let dir = WorkDir::new();
+    let module = |name: &str, wasm: Vec<u8>| std::fs::write(dir.path(name), wasm).expect("a file");
     let logs = r#"(import "postern:policy/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#;
     let says = "(call $log (i32.const 2) (i32.const 2048) (i32.const 2))";
     let http = r#"(import "postern:policy/http@0.1.0" "send"
@@ -49,12 +49,12 @@ pub(crate) fn with_modules() -> Desk {
         "http.wasm",
         modules::authorizer(http, "(i32.const 0)").expect("a module"),
     );
-    desk
+    dir
 }
 
 /// Makes a key, `<name>.pem`; the name with the public key, as `--signer` of `verify` takes them.
-pub(crate) fn signer(desk: &Desk, name: &str) -> String {
-    let made = desk
+pub(crate) fn signer(dir: &WorkDir, name: &str) -> String {
+    let made = dir
         .run(&["policy", "keygen", &format!("{name}.pem"), "--json"])
         .json();
     let key = made.get("public_key").and_then(|key| key.as_str());

@@ -14,29 +14,29 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use postern_policy::Digest;
 
+use crate::audited_signer::AuditedSigner;
 use crate::health::{self, Health};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::notary::Notary;
 use crate::reply::{json, problem};
 
 /// What the routes tell of.
 #[derive(Debug, Clone)]
-pub(crate) struct Desk {
+pub(crate) struct AppState {
     pub(crate) loader: Arc<Loader>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
-    pub(crate) notary: Option<Arc<Notary>>,
+    pub(crate) signer: Option<Arc<AuditedSigner>>,
 }
 
-impl FromRef<Desk> for Arc<Health> {
-    fn from_ref(desk: &Desk) -> Self {
-        Self::clone(&desk.health)
+impl FromRef<AppState> for Arc<Health> {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.health)
     }
 }
 
 /// The routes. With a token, only those of health answer those who do not show it.
-pub(crate) fn routes(desk: Desk, token: Option<Digest>) -> Router {
+pub(crate) fn routes(state: AppState, token: Option<Digest>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(scrape))
         .route("/v1/policies", get(policies))
@@ -65,21 +65,21 @@ pub(crate) fn routes(desk: Desk, token: Option<Digest>) -> Router {
                 &format!("not with {method}"),
             )
         })
-        .with_state(desk)
+        .with_state(state)
 }
 
-async fn scrape(State(desk): State<Desk>) -> Response {
+async fn scrape(State(state): State<AppState>) -> Response {
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    desk.metrics.license(desk.health.license());
-    ([(header::CONTENT_TYPE, media_type)], desk.metrics.text()).into_response()
+    state.metrics.license(state.health.license());
+    ([(header::CONTENT_TYPE, media_type)], state.metrics.text()).into_response()
 }
 
-async fn policies(State(desk): State<Desk>) -> Response {
-    json(StatusCode::OK, &desk.loader.policies().status())
+async fn policies(State(state): State<AppState>) -> Response {
+    json(StatusCode::OK, &state.loader.policies().status())
 }
 
-async fn policy(State(desk): State<Desk>, Path(name): Path<String>) -> Response {
-    let all = desk.loader.policies().status();
+async fn policy(State(state): State<AppState>, Path(name): Path<String>) -> Response {
+    let all = state.loader.policies().status();
     match all.iter().find(|status| status.name == name) {
         Some(status) => json(StatusCode::OK, status),
         None => problem(

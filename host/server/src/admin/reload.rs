@@ -8,7 +8,7 @@ use axum::response::Response;
 use postern_policy::{Change, Digest, LoadError};
 use serde::Serialize;
 
-use super::Desk;
+use super::AppState;
 use crate::reply::json;
 
 #[derive(Serialize)]
@@ -52,8 +52,8 @@ impl Loaded {
 }
 
 /// 200 if every entry serves what its files say, 422 if one does not. What cannot be loaded leaves in service what was.
-pub(super) async fn reload(State(desk): State<Desk>) -> Response {
-    let report = desk.loader.load("asked for").await;
+pub(super) async fn reload(State(state): State<AppState>) -> Response {
+    let report = state.loader.load("asked for").await;
     let failed = report.errors().next().is_some();
     let status = if failed {
         StatusCode::UNPROCESSABLE_ENTITY

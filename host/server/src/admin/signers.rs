@@ -8,9 +8,9 @@ use postern_audit::Time;
 use postern_signers::{Use, write_key};
 use serde::{Deserialize, Serialize};
 
-use super::Desk;
-use crate::notary::Refusal;
-use crate::record::Asker;
+use super::AppState;
+use crate::audited_signer::Refusal;
+use crate::record::Caller;
 use crate::reply::{json, problem};
 
 #[derive(Serialize)]
@@ -34,11 +34,11 @@ fn absent() -> Response {
 }
 
 /// The registry, as the host holds it now.
-pub(super) async fn list(State(desk): State<Desk>) -> Response {
-    let Some(notary) = &desk.notary else {
+pub(super) async fn list(State(state): State<AppState>) -> Response {
+    let Some(signer) = &state.signer else {
         return absent();
     };
-    let registry = notary.signing().registry();
+    let registry = signer.signing().registry();
     let all: Vec<_> = registry
         .iter()
         .map(|(id, signer)| Listed {
@@ -62,8 +62,8 @@ struct Rotation {
 }
 
 /// Puts on record, signed, that one signer takes over from another.
-pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
-    let Some(notary) = &desk.notary else {
+pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Response {
+    let Some(signer) = &state.signer else {
         return absent();
     };
     let Ok(Rotation { old, new }) = postern_gate::json::object(&body) else {
@@ -73,7 +73,7 @@ pub(super) async fn rotate(State(desk): State<Desk>, body: Bytes) -> Response {
             "send {\"old\": \"…\", \"new\": \"…\"}",
         );
     };
-    match notary.rotate(Asker::default(), &old, &new).await {
+    match signer.rotate(Caller::default(), &old, &new).await {
         Ok(document) => json(StatusCode::OK, &document),
         Err(refusal) => {
             let status = match &refusal {

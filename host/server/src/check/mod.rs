@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use crate::loader::Loader;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
-use crate::quiet::Quiet;
-use crate::record::{Asker, Recorder, cut, micros};
+use crate::record::{Caller, Recorder, cut, micros};
 use crate::trace;
 
 use question::{Question, Unusable};
@@ -29,7 +29,7 @@ pub(crate) struct Checks {
     /// The entry that decides where a request names none.
     default: Option<String>,
     recorder: Recorder,
-    quiet: Quiet,
+    throttle: LogThrottle,
 }
 
 /// What becomes of a check, for logs and metrics.
@@ -52,7 +52,7 @@ impl Checks {
             metrics,
             default,
             recorder,
-            quiet: Quiet::default(),
+            throttle: LogThrottle::default(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Checks {
         };
         let asked = request.as_ref().ok();
         let identity = asked.and_then(|request| request.identity.as_ref());
-        let asker = Asker {
+        let caller = Caller {
             subject: identity.map(|identity| identity.subject.as_str()),
             tenant: identity.and_then(|identity| identity.tenant.as_deref()),
             request_id: Some(match request {
@@ -128,7 +128,7 @@ impl Checks {
             rule: asked.map(|request| request.rule.as_str()),
             policy,
         };
-        let mut event = self.recorder.event_of(Kind::Policy, outcome, asker);
+        let mut event = self.recorder.event_of(Kind::Policy, outcome, caller);
         if let Some((status, reason)) = reason {
             (event.status, event.reason) = (Some(status), Some(cut(&reason)));
         }
@@ -151,7 +151,7 @@ impl Checks {
         let took_us = u64::try_from(told.took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(policy, result, request_id, took_us, "decision");
         if let Some(reason) = failure
-            && let Some(suppressed) = self.quiet.may_write(policy, result, Instant::now())
+            && let Some(suppressed) = self.throttle.may_write(policy, result, Instant::now())
         {
             // A module's words are among it: it must not forge lines.
             let reason = reason.escape_debug();

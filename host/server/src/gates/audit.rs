@@ -8,7 +8,7 @@ use axum::response::Response;
 use postern_audit::{AppendError, Event};
 use serde::{Deserialize, Serialize};
 
-use super::Desk;
+use super::AppState;
 use super::caller::{is_json, not_json};
 use crate::reply::{json, problem};
 
@@ -35,11 +35,11 @@ struct Durable {
 }
 
 pub(super) async fn events(
-    State(desk): State<Desk>,
+    State(state): State<AppState>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let Some(log) = desk.recorder.log() else {
+    let Some(log) = state.recorder.log() else {
         let detail = "this host keeps no audit log: its settings have no `audit`";
         return problem(StatusCode::NOT_FOUND, "audit_absent", detail);
     };

@@ -13,7 +13,7 @@ use crate::reply::{bearer, challenge};
 
 /// How a listener knows its gates.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Known {
+pub(crate) enum GateAuth {
     /// Who connects is one: a Unix socket, or a certificate that only gates have.
     Connected,
     /// By the token that they show.
@@ -22,7 +22,7 @@ pub(crate) enum Known {
     No,
 }
 
-impl Known {
+impl GateAuth {
     fn is_gate(self, headers: &HeaderMap) -> bool {
         if is_ambiguous(headers) {
             return false;
@@ -37,7 +37,7 @@ impl Known {
 }
 
 /// Lets gates pass.
-pub(super) async fn gates_only(State(known): State<Known>, request: Request, next: Next) -> Response {
+pub(super) async fn gates_only(State(known): State<GateAuth>, request: Request, next: Next) -> Response {
     if known.is_gate(request.headers()) {
         return next.run(request).await;
     }
@@ -48,8 +48,8 @@ pub(super) async fn gates_only(State(known): State<Known>, request: Request, nex
 }
 
 /// Lets gates pass, and everyone where gates cannot be known.
-pub(super) async fn gates_if_known(State(known): State<Known>, request: Request, next: Next) -> Response {
-    let anyone = matches!(known, Known::No) && !is_ambiguous(request.headers());
+pub(super) async fn gates_if_known(State(known): State<GateAuth>, request: Request, next: Next) -> Response {
+    let anyone = matches!(known, GateAuth::No) && !is_ambiguous(request.headers());
     if anyone || known.is_gate(request.headers()) {
         return next.run(request).await;
     }

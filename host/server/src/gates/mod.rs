@@ -19,15 +19,15 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument as _;
 
+use crate::audited_signer::AuditedSigner;
 use crate::check::Checks;
 use crate::health::{self, Health as State};
-use crate::notary::Notary;
 use crate::record::Recorder;
 use crate::reply::problem;
 use crate::trace;
 
 pub(crate) use audit::EVENTS;
-pub(crate) use caller::Known;
+pub(crate) use caller::GateAuth;
 
 /// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
 const CHECK: usize = 2 << 20;
@@ -37,15 +37,15 @@ const LONGEST: Duration = Duration::from_secs(120);
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
-pub(crate) struct Desk {
-    pub(crate) notary: Option<Arc<Notary>>,
+pub(crate) struct AppState {
+    pub(crate) signer: Option<Arc<AuditedSigner>>,
     pub(crate) recorder: Recorder,
     pub(crate) health: Arc<State>,
 }
 
-impl FromRef<Desk> for Arc<State> {
-    fn from_ref(desk: &Desk) -> Self {
-        Self::clone(&desk.health)
+impl FromRef<AppState> for Arc<State> {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.health)
     }
 }
 
@@ -53,8 +53,8 @@ impl FromRef<Desk> for Arc<State> {
 pub(crate) fn routes<H: Health>(
     checks: Arc<Checks>,
     health: HealthServer<H>,
-    desk: Desk,
-    known: Known,
+    state: AppState,
+    known: GateAuth,
 ) -> Router {
     let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(CHECK);
     let ours = Router::new()
@@ -75,7 +75,7 @@ pub(crate) fn routes<H: Health>(
         .route("/health", get(health::alive))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
-        .with_state(desk)
+        .with_state(state)
         // Both take whatever they get, and answer calls that they do not know by themselves.
         .merge(grpc.reset_fallback())
         .merge(open.reset_fallback())

@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Desk;
+use super::AppState;
 use super::caller::{is_json, not_json, text};
-use crate::notary::{Notary, Refusal};
-use crate::record::Asker;
+use crate::audited_signer::{AuditedSigner, Refusal};
+use crate::record::Caller;
 use crate::reply::{json, problem};
 
 /// The largest payload, in bytes.
@@ -55,11 +55,11 @@ struct ManifestSignature {
 }
 
 pub(super) async fn payload(
-    State(desk): State<Desk>,
+    State(state): State<AppState>,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
-    let (notary, Payload { payload_b64 }) = match asked(&desk, &headers, body) {
+    let (signer, Payload { payload_b64 }) = match asked(&state, &headers, body) {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
@@ -69,7 +69,7 @@ pub(super) async fn payload(
     if payload.len() > PAYLOAD {
         return too_large();
     }
-    match notary.sign(Told::of(&headers).asker(), &payload).await {
+    match signer.sign(Told::of(&headers).caller(), &payload).await {
         Ok(signed) => json(
             StatusCode::OK,
             &Signature {
@@ -82,18 +82,18 @@ pub(super) async fn payload(
 }
 
 pub(super) async fn manifest(
-    State(desk): State<Desk>,
+    State(state): State<AppState>,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
-    let (notary, Manifest { manifest }) = match asked(&desk, &headers, body) {
+    let (signer, Manifest { manifest }) = match asked(&state, &headers, body) {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
     if !manifest.is_object() {
         return bad("manifest is no JSON object");
     }
-    match notary.sign_manifest(Told::of(&headers).asker(), &manifest).await {
+    match signer.sign_manifest(Told::of(&headers).caller(), &manifest).await {
         Ok(signed) => json(
             StatusCode::OK,
             &ManifestSignature {
@@ -109,11 +109,11 @@ pub(super) async fn manifest(
 
 /// Who signs, and what is to be signed.
 fn asked<'a, T: DeserializeOwned>(
-    desk: &'a Desk,
+    state: &'a AppState,
     headers: &HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<(&'a Notary, T), Box<Response>> {
-    let Some(notary) = &desk.notary else {
+) -> Result<(&'a AuditedSigner, T), Box<Response>> {
+    let Some(signer) = &state.signer else {
         let detail = "this host does not sign: its settings have no `signing`";
         return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail).into());
     };
@@ -133,7 +133,7 @@ fn asked<'a, T: DeserializeOwned>(
             "{\"payload_b64\": \"…\"} for /sign, {\"manifest\": {…}} for /sign/manifest"
         ))
     })?;
-    Ok((notary, document))
+    Ok((signer, document))
 }
 
 /// Who asks, as the gate says. What a client sends under these names does not pass a gate.
@@ -157,12 +157,12 @@ impl Told {
         }
     }
 
-    fn asker(&self) -> Asker<'_> {
-        Asker {
+    fn caller(&self) -> Caller<'_> {
+        Caller {
             subject: self.subject.as_deref(),
             tenant: self.tenant.as_deref(),
             request_id: self.request_id.as_deref(),
-            ..Asker::default()
+            ..Caller::default()
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_audit::{Checkpoint, Checkpoints, Settings, Store, check_postgres_url};
-use postern_gate::config::{ConfigErrors, SecretRef, Span};
+use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
 use secrecy::SecretString;
 use url::Url;
 
-use super::variable::Variables;
+use super::env::Variables;
 
 /// What a gate tells at once must find room.
 const LEAST_WAITING: usize = crate::gates::EVENTS;
@@ -35,8 +35,8 @@ pub(super) struct Form {
     buffer: usize,
     #[deserr(default = 512)]
     batch: usize,
-    #[deserr(default = Span(Duration::from_secs(2)))]
-    deadline: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(2)))]
+    deadline: HumanDuration,
 }
 
 #[derive(Debug, Deserr)]
@@ -44,8 +44,8 @@ pub(super) struct Form {
 struct CheckpointsForm {
     #[deserr(default = 1000)]
     every: u64,
-    #[deserr(default = Span(Duration::from_secs(60)))]
-    after: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(60)))]
+    after: HumanDuration,
     #[deserr(default)]
     file: Option<String>,
     #[deserr(default)]
@@ -56,7 +56,7 @@ impl Default for CheckpointsForm {
     fn default() -> Self {
         Self {
             every: 1000,
-            after: Span(Duration::from_secs(60)),
+            after: HumanDuration(Duration::from_secs(60)),
             file: None,
             url: None,
         }

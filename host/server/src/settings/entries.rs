@@ -7,7 +7,7 @@ use deserr::errors::helpers::did_you_mean;
 use postern_gate::config::{ConfigErrors, Entries};
 use postern_policy::{Capability, Digest, EntrySettings, Grants, Limits, Source};
 
-use super::form::Entry;
+use super::schema::Entry;
 
 pub(super) type Map = BTreeMap<String, EntrySettings>;
 

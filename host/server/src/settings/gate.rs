@@ -6,7 +6,7 @@ use deserr::Deserr;
 use postern_gate::config::{ConfigErrors, SecretRef};
 use postern_policy::Digest;
 
-use super::variable::Variables;
+use super::env::Variables;
 
 /// The form of `gate`.
 #[derive(Debug, Default, Deserr)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use postern_gate::config::ConfigErrors;
 
 use super::LARGEST;
-use super::variable::Variables;
+use super::env::Variables;
 use crate::license::Settings;
 
 /// Reads `LICENSE_REQUIRED`, `LICENSE_KEY`, `LICENSE_PUBLIC_KEY`, `LICENSE_PUBLIC_KEY_PATH` and `LICENSE_SECRET`.

@@ -6,12 +6,12 @@ mod address;
 mod audit;
 mod difference;
 mod entries;
-mod form;
+mod env;
 mod gate;
 mod license;
-mod sense;
+mod schema;
 mod signing;
-mod variable;
+mod validate;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use postern_policy::{Compiler, Digest};
 
 pub use address::Address;
 pub use audit::Audit;
-pub use form::{Format, Level};
 pub use gate::{Gate, Tls};
+pub use schema::{Format, Level};
 
 /// The largest file of settings, or one that they name, in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -133,7 +133,7 @@ impl Settings {
         directory: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        sense::settings(form::parse(text)?, directory, variable)
+        validate::settings(schema::parse(text)?, directory, variable)
     }
 
     /// The largest memory that an instance may have.

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, SecretRef, Span};
+use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
 use postern_signers::{Use, is_id};
 use postern_signing::{Asked, Auth, Mode, ProxySettings, Settings};
 use secrecy::SecretString;
 use url::Url;
 
-use super::variable::Variables;
+use super::env::Variables;
 
 /// The form of `signing`.
 #[derive(Debug, Default, Deserr)]
@@ -38,9 +38,9 @@ pub(super) struct Form {
     #[deserr(default = false)]
     required: bool,
     #[deserr(default)]
-    deadline: Option<Span>,
+    deadline: Option<HumanDuration>,
     #[deserr(default)]
-    connect: Option<Span>,
+    connect: Option<HumanDuration>,
 }
 
 /// Signers for one use each, in place of `signer`.

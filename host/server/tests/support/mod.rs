@@ -23,9 +23,9 @@ use tonic::transport::{Channel, Endpoint};
 pub const TOKEN: &str = "a-token-of-more-than-16-bytes";
 
 /// A folder for a host's files.
-pub struct Desk(tempfile::TempDir);
+pub struct WorkDir(tempfile::TempDir);
 
-impl Desk {
+impl WorkDir {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }

@@ -1,27 +1,27 @@
 //! The audit log's part in a request's way: before it is released, where the rule requires that, and at its end.
 
-use postern_gate::audit::{Passage, Trace};
+use postern_gate::audit::{DecisionContext, Trace};
 use postern_gate::{Pending, Request};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, MapType};
 
-use super::{Exchange, State, Within, with_request};
-use crate::audit::{Fields, Heard};
+use super::{CallbackContext, Exchange, State, with_request};
+use crate::audit::{Fields, IngestResponse};
 
 impl Exchange {
     /// Has the request recorded, and lets it wait for that.
-    pub(super) fn record(&mut self, pending: Pending, within: Within<'_>) -> Action {
+    pub(super) fn record(&mut self, pending: Pending, callback: CallbackContext<'_>) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
         let trace = with_request(self.head_only, false, trace).unwrap_or_default();
-        let announced = match &self.story {
-            Some(story) => story.announce(&pending.passage(), &trace),
+        let announced = match &self.record {
+            Some(record) => record.announce(&pending.context(), &trace),
             None => Err("no log is told".to_owned()),
         };
         match announced {
             Ok(token) => {
-                if let Within::Root(this) = within {
+                if let CallbackContext::Root(this) = callback {
                     worker.expect_record(token, self.context_id, this);
                 }
                 self.state = State::Audit { pending, token };
@@ -41,17 +41,20 @@ impl Exchange {
         };
         let step = worker.gate.recorded(pending, durable, &worker.ports());
         // Nothing more is asked for.
-        self.settle(Some(step), Within::Stream)
+        self.settle(Some(step), CallbackContext::Stream)
     }
 
     /// The log's answer came. Called with this request as the effective context.
-    pub(crate) fn record_answered(&mut self, token: u32, heard: &Heard) {
+    pub(crate) fn record_answered(&mut self, token: u32, response: &IngestResponse) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Audit {
                 pending,
                 token: expected,
             } if token == expected => {
-                let durable = self.worker.as_ref().is_some_and(|worker| heard.note(1, worker));
+                let durable = self
+                    .worker
+                    .as_ref()
+                    .is_some_and(|worker| response.note(1, worker));
                 if self.recorded(pending, durable) == Action::Continue {
                     let _ = hostcalls::resume_http_request();
                 }
@@ -62,31 +65,31 @@ impl Exchange {
 
     /// The response begins.
     pub(super) fn tell_response(&mut self) {
-        let Some(story) = self.story.take() else { return };
+        let Some(record) = self.record.take() else { return };
         let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
         let status = status.ok().flatten();
         let status = status.and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
-        story.ended(status, || self.state.passage());
+        record.ended(status, || self.state.context());
     }
 }
 
 impl Drop for Exchange {
     /// A request that ends without a response is told of too.
     fn drop(&mut self) {
-        if let Some(story) = self.story.take() {
-            story.ended(None, || self.state.passage());
+        if let Some(record) = self.record.take() {
+            record.ended(None, || self.state.context());
         }
     }
 }
 
 impl State {
-    fn passage(&self) -> Passage {
+    fn context(&self) -> DecisionContext {
         match self {
-            Self::Open | Self::Refused => Passage::default(),
+            Self::Open | Self::Refused => DecisionContext::default(),
             Self::Keys(pending)
             | Self::Body { pending, .. }
             | Self::Policy { pending, .. }
-            | Self::Audit { pending, .. } => pending.passage(),
+            | Self::Audit { pending, .. } => pending.context(),
         }
     }
 }

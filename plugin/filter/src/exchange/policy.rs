@@ -4,9 +4,9 @@ use postern_gate::{Answer, Consultation, Facts, Pending};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Action;
 
-use super::{Exchange, State, Within, audit, property, read_body, with_request};
+use super::{CallbackContext, Exchange, State, audit, property, read_body, with_request};
 use crate::audit::Fields;
-use crate::consult;
+use crate::ext_authz;
 use crate::worker::Worker;
 
 /// What is sent to a policy.
@@ -17,7 +17,7 @@ struct Question {
 
 impl Exchange {
     /// Asks the policy, unless an answer is at hand.
-    pub(super) fn consult(&mut self, pending: Pending, within: Within<'_>) -> Action {
+    pub(super) fn consult(&mut self, pending: Pending, callback: CallbackContext<'_>) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
@@ -41,32 +41,38 @@ impl Exchange {
             (consulted, trace)
         });
         match consulted {
-            Some((Consultation::Settled(step), _)) => self.settle(Some(step), within),
+            Some((Consultation::Settled(step), _)) => self.settle(Some(step), callback),
             Some((Consultation::Ask(pending, message), trace)) => {
-                self.ask(&worker, pending, &Question { message, trace }, within)
+                self.ask(&worker, pending, &Question { message, trace }, callback)
             }
             None => self.fail(),
         }
     }
 
-    fn ask(&mut self, worker: &Worker, pending: Pending, question: &Question, within: Within<'_>) -> Action {
+    fn ask(
+        &mut self,
+        worker: &Worker,
+        pending: Pending,
+        question: &Question,
+        callback: CallbackContext<'_>,
+    ) -> Action {
         let Some(host) = worker.gate.policy_host() else {
             return self.fail();
         };
-        match consult::ask(host, &question.message, &question.trace) {
+        match ext_authz::ask(host, &question.message, &question.trace) {
             Ok(token) => {
-                if let Within::Root(this) = within {
+                if let CallbackContext::Root(this) = callback {
                     worker.expect_answer(token, self.context_id, this);
                 }
                 self.state = State::Policy { pending, token };
                 Action::Pause
             }
-            Err(answer) => self.answered(pending, answer, within),
+            Err(answer) => self.answered(pending, answer, callback),
         }
     }
 
     /// The policy answered, or cannot be asked.
-    fn answered(&mut self, pending: Pending, answer: Answer, within: Within<'_>) -> Action {
+    fn answered(&mut self, pending: Pending, answer: Answer, callback: CallbackContext<'_>) -> Action {
         let Some(worker) = self.worker.clone() else {
             return self.fail();
         };
@@ -75,17 +81,17 @@ impl Exchange {
                 .gate
                 .answered(pending, answer, request, &worker.tables, &worker.ports())
         });
-        self.settle(step, within)
+        self.settle(step, callback)
     }
 
     /// The answer to a call came. Called with this request as the effective context.
-    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer, within: Within<'_>) {
+    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer, callback: CallbackContext<'_>) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Policy {
                 pending,
                 token: expected,
             } if token == expected => {
-                if self.answered(pending, answer, within) == Action::Continue {
+                if self.answered(pending, answer, callback) == Action::Continue {
                     let _ = hostcalls::resume_http_request();
                 }
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
-use super::{Head, Passage, Told, cut};
+use super::{DecisionContext, Head, Told, cut};
 use crate::Reason;
 use crate::gate::Gate;
 
@@ -14,7 +14,7 @@ const LONGEST: usize = 256;
 
 /// What the shell adds to an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Stamp<'a> {
+pub struct EventMeta<'a> {
     /// Random bytes, which name it.
     pub random: [u8; 10],
     /// When, since the Unix epoch.
@@ -25,7 +25,7 @@ pub struct Stamp<'a> {
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum RequestOutcome {
     /// It is about to be released to its upstream.
     Admission,
     /// It was released, and this status came; none, if it went away before.
@@ -99,16 +99,16 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    fn new(kind: Kind, stamp: &Stamp<'a>) -> Self {
+    fn new(kind: Kind, meta: &EventMeta<'a>) -> Self {
         // RFC 3339 ends with the year 9999, and so does the log.
-        let time = stamp.time.min(Duration::from_secs(253_402_300_799));
+        let time = meta.time.min(Duration::from_secs(253_402_300_799));
         let millis = u64::try_from(time.as_millis()).unwrap_or_default();
         Self {
             decision: None,
             detail: None,
-            gateway: stamp.gateway.map(|name| cut(name, LONGEST)),
+            gateway: meta.gateway.map(|name| cut(name, LONGEST)),
             // Version 7 begins with the time: an index of them grows at its end.
-            id: Builder::from_unix_timestamp_millis(millis, &stamp.random).into_uuid(),
+            id: Builder::from_unix_timestamp_millis(millis, &meta.random).into_uuid(),
             kind,
             latency_us: None,
             method: None,
@@ -126,14 +126,14 @@ impl<'a> Event<'a> {
 
     /// Tells that so many events were lost.
     #[must_use]
-    pub fn lost(count: u64, stamp: &Stamp<'a>) -> Self {
+    pub fn lost(count: u64, meta: &EventMeta<'a>) -> Self {
         let detail = Detail {
             count: Some(count),
             ..Detail::default()
         };
         Self {
             detail: Some(detail),
-            ..Self::new(Kind::Lost, stamp)
+            ..Self::new(Kind::Lost, meta)
         }
     }
 
@@ -145,7 +145,7 @@ impl<'a> Event<'a> {
     }
 }
 
-impl Ending {
+impl RequestOutcome {
     fn decision(self) -> Decision {
         match self {
             Self::Admission | Self::Released(_) => Decision::Allowed,
@@ -192,45 +192,45 @@ impl Gate {
     pub fn event<'a>(
         &'a self,
         head: Option<&'a Head>,
-        passage: &'a Passage,
-        ending: Ending,
+        context: &'a DecisionContext,
+        outcome: RequestOutcome,
         latency: Option<Duration>,
-        stamp: &Stamp<'a>,
+        meta: &EventMeta<'a>,
     ) -> Option<Event<'a>> {
         self.audit()?;
-        let rule = passage.rule.and_then(|index| self.rule(index));
+        let rule = context.rule.and_then(|index| self.rule(index));
         if rule.is_some_and(|rule| rule.told == Told::Off) {
             return None;
         }
-        let kind = if ending == Ending::Admission {
+        let kind = if outcome == RequestOutcome::Admission {
             Kind::Admission
         } else {
             Kind::Request
         };
-        let caller = passage.caller.as_deref();
+        let caller = context.caller.as_deref();
         let policy = rule
-            .filter(|_| ending.concerns_policy())
+            .filter(|_| outcome.concerns_policy())
             .and_then(|rule| rule.policy.as_ref());
         let detail = Detail {
             authenticated_by: caller.map(|caller| caller.entry()),
             count: None,
-            policy_waived: passage.waived,
+            policy_waived: context.failed_open,
         };
         let text = |text: &'a str| cut(text, LONGEST);
         Some(Event {
-            decision: Some(ending.decision()),
+            decision: Some(outcome.decision()),
             detail: (detail != Detail::default()).then_some(detail),
             latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
             method: head.map(Head::method),
             path: head.map(Head::path),
             policy: policy.map(|policy| policy.module.as_str()),
-            reason: ending.reason(),
+            reason: outcome.reason(),
             request_id: head.and_then(Head::request_id),
             rule: rule.map(|rule| rule.name.as_str()),
-            status: ending.status(),
+            status: outcome.status(),
             subject: caller.map(|caller| text(&caller.subject)),
             tenant: caller.and_then(|caller| caller.tenant.as_deref()).map(text),
-            ..Event::new(kind, stamp)
+            ..Event::new(kind, meta)
         })
     }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::identity::Identity;
 use crate::json;
 
-pub use event::{Ending, Event, Stamp};
+pub use event::{Event, EventMeta, RequestOutcome};
 pub use head::Head;
 pub use queue::{Batch, Queue};
 pub use trace::Trace;
@@ -56,13 +56,13 @@ pub(crate) enum Told {
 
 /// How far a request came in the gate: what the gate keeps for its [event](crate::Gate::event).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Passage {
+pub struct DecisionContext {
     /// The rule that matched.
     pub(crate) rule: Option<usize>,
     /// Who asks, once that is certain.
     pub(crate) caller: Option<Rc<Identity>>,
     /// The policy could not be asked, and the rule lets pass nevertheless.
-    pub(crate) waived: bool,
+    pub(crate) failed_open: bool,
 }
 
 /// The body of a call with one event.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::Answer;
-use crate::testing::{Bed, head, request};
+use crate::testing::{Fixture, head, request};
 use crate::{Need, Reason, Step};
 
 fn digest(key: &str) -> String {
@@ -36,14 +36,14 @@ fn config() -> Value {
     })
 }
 
-fn bed() -> Bed {
-    Bed::with_secrets(&config(), &[("SECRET", "SECRET-shared")])
+fn fixture() -> Fixture {
+    Fixture::with_secrets(&config(), &[("SECRET", "SECRET-shared")])
 }
 
 const LATENCY: Duration = Duration::from_micros(1_500);
 
-fn stamp() -> Stamp<'static> {
-    Stamp {
+fn meta() -> EventMeta<'static> {
+    EventMeta {
         random: [7; 10],
         time: Duration::from_micros(1_767_225_600_000_001),
         gateway: Some("edge-1"),
@@ -51,30 +51,30 @@ fn stamp() -> Stamp<'static> {
 }
 
 /// What is told of a GET, which the upstream answers with 204 if it passes.
-fn told(bed: &Bed, target: &str, headers: &[(&str, &str)], answer: Answer) -> Option<Value> {
+fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answer) -> Option<Value> {
     let fields = head("GET", target, headers);
     let head = Head::of(&request(&fields, true));
-    let (mut step, _) = bed.ask(target, headers, answer);
+    let (mut step, _) = fixture.ask(target, headers, answer);
     if let Step::Need(Need::Audit, pending) = step {
-        step = bed.recorded(pending, true);
+        step = fixture.recorded(pending, true);
     }
-    let (passage, ending) = match step {
-        Step::Continue(effects) => (effects.passage, Ending::Released(Some(204))),
+    let (context, outcome) = match step {
+        Step::Continue(effects) => (effects.context, RequestOutcome::Released(Some(204))),
         Step::Deny(denial) => {
-            let ending = Ending::Refused(denial.reason, denial.status());
-            (denial.passage, ending)
+            let outcome = RequestOutcome::Refused(denial.reason, denial.status());
+            (denial.context, outcome)
         }
         Step::Need(..) => panic!("{step:?}"),
     };
-    let event = bed
+    let event = fixture
         .gate()
-        .event(Some(&head), &passage, ending, Some(LATENCY), &stamp())?;
+        .event(Some(&head), &context, outcome, Some(LATENCY), &meta())?;
     Some(serde_json::from_str(&event.to_json()).unwrap())
 }
 
 #[test]
 fn every_decision_is_told() {
-    let bed = bed();
+    let fixture = fixture();
     let key = ("x-api-key", "SECRET-key");
     let id = ("x-request-id", "r-1");
     let down = || Answer::Unavailable("down".into());
@@ -152,41 +152,44 @@ fn every_decision_is_told() {
         ] {
             wanted[name] = value;
         }
-        assert_eq!(told(&bed, target, headers, answer), Some(wanted), "{target}");
+        assert_eq!(told(&fixture, target, headers, answer), Some(wanted), "{target}");
     }
-    assert_eq!(told(&bed, "/off", &[], down()), None);
+    assert_eq!(told(&fixture, "/off", &[], down()), None);
 }
 
 #[test]
 fn nothing_is_told_without_the_section() {
     let document = json!({"rules": [{"name": "a", "open": true}]});
-    assert_eq!(told(&Bed::new(&document), "/", &[], Answer::Deny(None)), None);
+    assert_eq!(told(&Fixture::new(&document), "/", &[], Answer::Deny(None)), None);
 }
 
 #[test]
 fn what_is_told_before_a_release_and_of_what_went_away() {
-    let bed = bed();
+    let fixture = fixture();
     let headers = [("x-api-key", "SECRET-key")];
-    let Step::Need(Need::Audit, pending) = bed.get("/required", &headers) else {
+    let Step::Need(Need::Audit, pending) = fixture.get("/required", &headers) else {
         panic!()
     };
-    let passage = pending.passage();
-    let event = |ending| {
-        let event = bed.gate().event(None, &passage, ending, None, &stamp()).unwrap();
+    let context = pending.context();
+    let event = |outcome| {
+        let event = fixture
+            .gate()
+            .event(None, &context, outcome, None, &meta())
+            .unwrap();
         serde_json::from_str::<Value>(&event.to_json()).unwrap()
     };
     let mut wanted = json!({
         "decision": "allowed", "detail": {"authenticated_by": "api_keys/agents"}, "gateway": "edge-1",
         "id": "019b76da-a800-7707-8707-070707070707", "kind": "admission", "rule": "required", "subject": "ci",
         "tenant": "acme", "time": "2026-01-01T00:00:00.000001Z"});
-    assert_eq!(event(Ending::Admission), wanted);
+    assert_eq!(event(RequestOutcome::Admission), wanted);
     wanted["kind"] = json!("request");
     wanted["decision"] = json!("failed");
     wanted["reason"] = json!("abandoned");
-    assert_eq!(event(Ending::Abandoned(None)), wanted);
+    assert_eq!(event(RequestOutcome::Abandoned(None)), wanted);
     wanted["status"] = json!(504);
-    assert_eq!(event(Ending::Abandoned(Some(504))), wanted);
-    let lost = Event::lost(3, &stamp()).to_json();
+    assert_eq!(event(RequestOutcome::Abandoned(Some(504))), wanted);
+    let lost = Event::lost(3, &meta()).to_json();
     let lost: Value = serde_json::from_str(&lost).unwrap();
     assert_eq!(
         (&lost["kind"], &lost["detail"]["count"]),
@@ -196,7 +199,7 @@ fn what_is_told_before_a_release_and_of_what_went_away() {
 
 #[test]
 fn no_secret_is_told_wherever_it_stands() {
-    let bed = bed();
+    let fixture = fixture();
     for (target, headers) in [
         ("/keyed?token=SECRET", &[("x-api-key", "SECRET-key")][..]),
         ("/keyed?SECRET", &[("x-api-key", "SECRET-wrong")]),
@@ -231,17 +234,17 @@ fn no_secret_is_told_wherever_it_stands() {
         ),
     ] {
         let answer = Answer::Failed("SECRET".into());
-        let event = told(&bed, target, headers, answer).unwrap().to_string();
+        let event = told(&fixture, target, headers, answer).unwrap().to_string();
         assert!(!event.contains("SECRET"), "{target}: {event}");
     }
-    assert!(!format!("{:?}", bed.gate()).contains("SECRET-shared"));
+    assert!(!format!("{:?}", fixture.gate()).contains("SECRET-shared"));
 }
 
 #[test]
 fn texts_are_as_short_as_the_log_wants_them() {
-    let bed = bed();
+    let fixture = fixture();
     let event = told(
-        &bed,
+        &fixture,
         "/keyed",
         &[("x-api-key", "SECRET-long")],
         Answer::Deny(None),
@@ -251,16 +254,16 @@ fn texts_are_as_short_as_the_log_wants_them() {
     let method = "M".repeat(300);
     let fields = head(&method, "/", &[]);
     assert_eq!(Head::of(&request(&fields, true)).method().len(), 256);
-    let late = Stamp {
+    let late = EventMeta {
         time: Duration::MAX,
-        ..stamp()
+        ..meta()
     };
     assert!(Event::lost(1, &late).to_json().contains("9999-12-31T23:59:59"));
 }
 
 #[test]
 fn a_call_and_its_answer() {
-    let body: Value = serde_json::from_str(&single(&Event::lost(1, &stamp()))).unwrap();
+    let body: Value = serde_json::from_str(&single(&Event::lost(1, &meta()))).unwrap();
     assert_eq!(body["events"].as_array().map(Vec::len), Some(1));
     for (status, answer, wanted) in [
         (&b"200"[..], &br#"{"durable": 3}"#[..], Some(3)),

@@ -54,7 +54,7 @@ impl Compiler<'_> {
         Policy {
             module: policy.module.clone(),
             body: policy.body.map(|body| body.0),
-            waived: policy.on_error == OnError::Allow,
+            failed_open: policy.on_error == OnError::Allow,
             // A body is no part of a key: what was answered to one says nothing of another.
             recalled: policy.cache && policy.body.is_none(),
         }

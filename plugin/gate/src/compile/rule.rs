@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Compiler;
 use crate::config::{self, Config, HeaderName, suggest};
 use crate::limit::{KeyPart, Limit};
-use crate::rule::{Challenge, Rule, WayIn};
+use crate::rule::{AuthMethod, Challenge, Rule};
 
 impl<'a> Compiler<'a> {
     pub(super) fn limit(&mut self, name: &str, limit: &config::Limit) -> Option<Limit> {
@@ -113,7 +113,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn authenticate(&mut self, at: &str, rule: &config::Rule) -> (Vec<WayIn>, Vec<usize>) {
+    fn authenticate(&mut self, at: &str, rule: &config::Rule) -> (Vec<AuthMethod>, Vec<usize>) {
         let any = match (&rule.authenticate, rule.open) {
             (Some(authenticate), false) if !authenticate.any.is_empty() => &authenticate.any,
             (None, true) => return (Vec::new(), Vec::new()),
@@ -136,14 +136,14 @@ impl<'a> Compiler<'a> {
             let way = match kind {
                 "issuers" => self.index(&at, "issuer", &config.issuers, name).map(|index| {
                     issuers.push(index);
-                    WayIn::Token
+                    AuthMethod::Token
                 }),
                 "api_keys" => self
                     .index(&at, "set of API keys", &config.api_keys, name)
-                    .map(WayIn::ApiKey),
+                    .map(AuthMethod::ApiKey),
                 "signatures" => self
                     .index(&at, "signature", &config.signatures, name)
-                    .map(WayIn::Signature),
+                    .map(AuthMethod::Signature),
                 _ => {
                     let hint = suggest(kind, ["issuers", "api_keys", "signatures"]);
                     self.errors.add(at, format!("\"{reference}\" is none of issuers/<name>, api_keys/<name>, signatures/<name>{hint}"));

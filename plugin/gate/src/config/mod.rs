@@ -11,7 +11,7 @@ mod telling;
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
 pub use model::*;
-pub use scalar::{Digest, HeaderName, Instant, Narrowing, Size, Span};
+pub use scalar::{ByteSize, Digest, HeaderName, HumanDuration, Narrowing, Timestamp};
 pub use telling::Telling;
 
 pub(crate) use error::suggest;

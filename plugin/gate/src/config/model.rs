@@ -5,7 +5,9 @@ use std::time::Duration;
 use deserr::Deserr;
 use serde_json::Value;
 
-use super::{ConfigErrors, Digest, Entries, HeaderName, Instant, Narrowing, Size, Span, Telling};
+use super::{
+    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, Telling, Timestamp,
+};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
@@ -57,8 +59,8 @@ pub struct Host {
     /// The Envoy cluster through which it is reached.
     pub cluster: String,
     /// How long one answer may take.
-    #[deserr(default = Span(Duration::from_millis(250)))]
-    pub timeout: Span,
+    #[deserr(default = HumanDuration(Duration::from_millis(250)))]
+    pub timeout: HumanDuration,
     /// What shows the host that its gate asks.
     #[deserr(default)]
     pub token: Option<SecretRef>,
@@ -69,8 +71,8 @@ pub struct Host {
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Audit {
     /// The longest that an event waits for others to be sent with.
-    #[deserr(default = Span(Duration::from_millis(200)))]
-    pub flush: Span,
+    #[deserr(default = HumanDuration(Duration::from_millis(200)))]
+    pub flush: HumanDuration,
     /// The most events of a worker that wait for the log; further ones are lost, and counted.
     #[deserr(default = 4096)]
     pub buffer: usize,
@@ -158,8 +160,8 @@ pub struct Issuer {
     #[deserr(default)]
     pub secret: Option<SecretRef>,
     /// How far this gateway's clock and the issuer's may be apart.
-    #[deserr(default = Span(Duration::from_secs(30)))]
-    pub leeway: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(30)))]
+    pub leeway: HumanDuration,
     /// Whether a token without `exp` is accepted; such a token never ends.
     #[deserr(default = Expiry::Required)]
     pub expiry: Expiry,
@@ -204,17 +206,17 @@ pub struct Jwks {
     #[deserr(default)]
     pub cluster: Option<String>,
     /// How often it is fetched anew.
-    #[deserr(default = Span(Duration::from_secs(600)))]
-    pub refresh: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(600)))]
+    pub refresh: HumanDuration,
     /// The least time between two fetches that a failure or an unknown key causes.
-    #[deserr(default = Span(Duration::from_secs(30)))]
-    pub cooldown: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(30)))]
+    pub cooldown: HumanDuration,
     /// How long a key set is used when no newer one can be fetched.
-    #[deserr(default = Span(Duration::from_secs(86_400)))]
-    pub max_stale: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(86_400)))]
+    pub max_stale: HumanDuration,
     /// How long one fetch may take.
-    #[deserr(default = Span(Duration::from_secs(5)))]
-    pub timeout: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(5)))]
+    pub timeout: HumanDuration,
 }
 
 /// A secret, named by the environment variable that Envoy passes to the VM. Never the secret itself.
@@ -252,7 +254,7 @@ pub struct ApiKey {
     pub tenant: Option<String>,
     /// From this instant on it is refused.
     #[deserr(default)]
-    pub not_after: Option<Instant>,
+    pub not_after: Option<Timestamp>,
 }
 
 /// How requests are signed with a shared secret.
@@ -264,8 +266,8 @@ pub enum Signature {
         /// Any of these may have signed: two during a rotation.
         secrets: Vec<SecretRef>,
         /// The largest body accepted.
-        #[deserr(default = Size(1 << 20))]
-        max_body: Size,
+        #[deserr(default = ByteSize(1 << 20))]
+        max_body: ByteSize,
         /// What a signed request may do.
         #[deserr(default)]
         roles: Vec<String>,
@@ -277,8 +279,8 @@ pub enum Signature {
         /// Who may sign.
         keys: Vec<SigningKey>,
         /// How far the timestamp may be from this gateway's clock.
-        #[deserr(default = Span(Duration::from_secs(300)))]
-        max_skew: Span,
+        #[deserr(default = HumanDuration(Duration::from_secs(300)))]
+        max_skew: HumanDuration,
         /// Whether the same nonce is accepted twice.
         #[deserr(default = Replay::Deny)]
         replay: Replay,
@@ -287,8 +289,8 @@ pub enum Signature {
         #[deserr(default = 131_072)]
         nonces: u32,
         /// The largest body accepted.
-        #[deserr(default = Size(1 << 20))]
-        max_body: Size,
+        #[deserr(default = ByteSize(1 << 20))]
+        max_body: ByteSize,
     },
 }
 
@@ -325,7 +327,7 @@ pub struct Limit {
     /// Requests per window.
     pub quota: u32,
     /// The window.
-    pub window: Span,
+    pub window: HumanDuration,
     /// Requests that may come at once; the quota unless given.
     #[deserr(default)]
     pub burst: Option<u32>,
@@ -384,7 +386,7 @@ pub struct Policy {
     pub module: String,
     /// Shows it the body, which may be no larger; it sees none, unless given.
     #[deserr(default)]
-    pub body: Option<Size>,
+    pub body: Option<ByteSize>,
     /// What happens where the host cannot be reached in time. A policy that fails always refuses.
     #[deserr(default = OnError::Deny)]
     pub on_error: OnError,

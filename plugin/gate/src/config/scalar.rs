@@ -14,10 +14,10 @@ pub struct ScalarError(String);
 
 /// A duration such as `250ms`, `10s`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, try_from(String) = Span::parse -> ScalarError)]
-pub struct Span(pub Duration);
+#[deserr(error = ConfigErrors, try_from(String) = HumanDuration::parse -> ScalarError)]
+pub struct HumanDuration(pub Duration);
 
-impl Span {
+impl HumanDuration {
     fn parse(text: String) -> Result<Self, ScalarError> {
         humantime::parse_duration(text.trim()).map(Self).map_err(|e| {
             ScalarError(format!(
@@ -29,10 +29,10 @@ impl Span {
 
 /// A number of bytes such as `64KiB` or `1MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, try_from(String) = Size::parse -> ScalarError)]
-pub struct Size(pub usize);
+#[deserr(error = ConfigErrors, try_from(String) = ByteSize::parse -> ScalarError)]
+pub struct ByteSize(pub usize);
 
-impl Size {
+impl ByteSize {
     fn parse(text: String) -> Result<Self, ScalarError> {
         let size: bytesize::ByteSize = text
             .parse()
@@ -73,10 +73,10 @@ impl std::ops::Deref for Narrowing {
 
 /// An instant as RFC 3339 writes it, in UTC: `2027-01-01T00:00:00Z`. Held as time since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, try_from(String) = Instant::parse -> ScalarError)]
-pub struct Instant(pub Duration);
+#[deserr(error = ConfigErrors, try_from(String) = Timestamp::parse -> ScalarError)]
+pub struct Timestamp(pub Duration);
 
-impl Instant {
+impl Timestamp {
     fn parse(text: String) -> Result<Self, ScalarError> {
         let wrong = || ScalarError(format!("\"{text}\" is not a time such as 2027-01-01T00:00:00Z"));
         let time = humantime::parse_rfc3339(&text).map_err(|_| wrong())?;

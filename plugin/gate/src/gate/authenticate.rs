@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::jwt::Outcome;
 use crate::ports::Ports;
 use crate::request::{Request, Single};
-use crate::rule::{Rule, WayIn};
+use crate::rule::{AuthMethod, Rule};
 use crate::step::{Need, Pending, Progress, Step, Waiting};
 
 /// What authenticating comes to.
@@ -62,9 +62,9 @@ impl Gate {
         }
         for way in &rule.authenticate {
             let outcome = match way {
-                WayIn::Token => self.by_token(rule, request, fetched, ports)?,
-                WayIn::ApiKey(index) => self.by_api_key(*index, request, ports)?,
-                WayIn::Signature(index) => self.by_signature(*index, request, tables, ports)?,
+                AuthMethod::Token => self.by_token(rule, request, fetched, ports)?,
+                AuthMethod::ApiKey(index) => self.by_api_key(*index, request, ports)?,
+                AuthMethod::Signature(index) => self.by_signature(*index, request, tables, ports)?,
             };
             if let Some(auth) = outcome {
                 return Ok(auth);

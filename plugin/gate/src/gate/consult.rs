@@ -7,8 +7,8 @@ use crate::Reason;
 use crate::denial::Denial;
 use crate::identity::Identity;
 use crate::policy::{
-    Allowance, Answer, Consultation, Digest, Facts, Memory, Policy, PolicyHost, Question, Reply, encode, key,
-    read_answer, told, unsound,
+    Allowance, Answer, Consultation, DecisionCache, Digest, Facts, Policy, PolicyHost, Question, Reply,
+    encode, key, read_answer, told, unsound,
 };
 use crate::ports::{Event, Ports};
 use crate::request::{Header, Request};
@@ -163,9 +163,9 @@ impl Gate {
                     rule: index,
                     why: &why,
                 });
-                if policy.waived {
+                if policy.failed_open {
                     ports.metrics.note(&Event::PolicyWaived { rule: index });
-                    pending.progress.waived = true;
+                    pending.progress.failed_open = true;
                     Ok(Allowance::default())
                 } else {
                     Err(Reason::PolicyUnavailable.into())
@@ -238,9 +238,9 @@ impl Gate {
 
     fn recall(&self, asked: &Asked<'_>, tables: &Tables, ports: &Ports<'_>) -> Option<Allowance> {
         let memory = tables.policies.as_ref().filter(|_| asked.policy.recalled)?;
-        let parts = Memory::parts(ports.state, &asked.policy.module, &asked.rule.name)?;
+        let parts = DecisionCache::parts(ports.state, &asked.policy.module, &asked.rule.name)?;
         let key = asked.key(memory, &parts);
-        let allowance = Memory::recall(ports.state, &key, ports.clock.monotonic())?;
+        let allowance = DecisionCache::recall(ports.state, &key, ports.clock.monotonic())?;
         // The configuration may have changed since, and what it reserves with it.
         self.unsound(&allowance).is_none().then_some(allowance)
     }
@@ -255,7 +255,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn key(&self, memory: &Memory, parts: &[crate::policy::Part]) -> Digest {
+    fn key(&self, memory: &DecisionCache, parts: &[crate::policy::Part]) -> Digest {
         let (module, rule) = (&self.policy.module, &self.rule.name);
         key(memory.seed(), module, rule, parts, self.request, self.identity)
     }
@@ -268,7 +268,7 @@ fn remember(asked: &Asked<'_>, allowance: &Allowance, tables: &Tables, ports: &P
     };
     let key = asked.key(memory, &grant.parts);
     let names = (asked.policy.module.as_str(), asked.rule.name.as_str());
-    Memory::remember(
+    DecisionCache::remember(
         ports.state,
         names,
         &key,

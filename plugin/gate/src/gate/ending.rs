@@ -3,7 +3,7 @@
 use super::Gate;
 use super::count::rate_limit_state;
 use crate::Reason;
-use crate::audit::Passage;
+use crate::audit::DecisionContext;
 use crate::denial::Denial;
 use crate::policy::Allowance;
 use crate::ports::{Event, Ports};
@@ -44,10 +44,10 @@ impl Gate {
         });
         denial.rule = rule.map(|(_, rule)| rule.name.clone());
         let policy = self.rate_limit_policy(&mut progress);
-        denial.passage = Passage {
+        denial.context = DecisionContext {
             rule: rule.map(|(index, _)| index),
             caller: progress.caller,
-            waived: progress.waived,
+            failed_open: progress.failed_open,
         };
         denial
             .headers
@@ -75,10 +75,10 @@ pub(super) fn release(
         identity: progress.caller.clone(),
         response: rate_limit_state(progress.state).into_iter().collect(),
         policy,
-        passage: Passage {
+        context: DecisionContext {
             rule: Some(index),
             caller: progress.caller,
-            waived: progress.waived,
+            failed_open: progress.failed_open,
         },
     })
 }

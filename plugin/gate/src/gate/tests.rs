@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::ports::SharedState as _;
-use crate::testing::{Bed, admitted, refused};
+use crate::testing::{Fixture, admitted, refused};
 use crate::{Reason, Step};
 
 /// Digests of the keys `alpha`, `beta` and `gone`.
@@ -13,8 +13,8 @@ fn digest(key: &str) -> String {
     format!("sha256:{}", Hex::encode_to_string(Sha256::digest(key)).unwrap())
 }
 
-fn bed() -> Bed {
-    Bed::new(&json!({
+fn fixture() -> Fixture {
+    Fixture::new(&json!({
         "api_keys": {
             "agents": {"keys": [
                 {"id": "alpha", "digest": digest("alpha"), "roles": ["Operator"], "tenant": "t1"},
@@ -44,7 +44,7 @@ fn bed() -> Bed {
 
 #[test]
 fn api_keys() {
-    let bed = bed();
+    let fixture = fixture();
     for (headers, reason) in [
         (&[("x-api-key", "alpha")][..], None),
         (&[("x-api-key", "alpha ")], Some(Reason::ApiKeyUnknown)),
@@ -57,16 +57,16 @@ fn api_keys() {
         (&[("x-partner-key", "beta")], Some(Reason::CredentialsMissing)),
         (&[], Some(Reason::CredentialsMissing)),
     ] {
-        let step = bed.get("/ops", headers);
+        let step = fixture.get("/ops", headers);
         match reason {
             None => assert_eq!(admitted(&step).tenant.as_deref(), Some("t1")),
             Some(reason) => assert_eq!(refused(&step).reason, reason, "{headers:?}"),
         }
     }
-    admitted(&bed.get("/both", &[("x-api-key", "going")]));
-    bed.advance(Duration::from_secs(1));
+    admitted(&fixture.get("/both", &[("x-api-key", "going")]));
+    fixture.advance(Duration::from_secs(1));
     assert_eq!(
-        refused(&bed.get("/both", &[("x-api-key", "going")])).reason,
+        refused(&fixture.get("/both", &[("x-api-key", "going")])).reason,
         Reason::ApiKeyExpired
     );
 }
@@ -74,7 +74,7 @@ fn api_keys() {
 /// Whatever a configuration may hold for it, a header without a value proves nothing, and stands in no other's way.
 #[test]
 fn an_empty_credential_is_no_credential() {
-    let bed = Bed::with_secrets(
+    let fixture = Fixture::with_secrets(
         &json!({
             "issuers": {"idp": {
                 "issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "SECRET"},
@@ -97,7 +97,7 @@ fn an_empty_credential_is_no_credential() {
             "x-bot-signature",
             "authorization",
         ] {
-            let step = bed.get("/", &[(header, empty)]);
+            let step = fixture.get("/", &[(header, empty)]);
             assert_eq!(
                 refused(&step).reason,
                 Reason::CredentialsMissing,
@@ -105,7 +105,7 @@ fn an_empty_credential_is_no_credential() {
             );
         }
         let bearer = format!("Bearer {empty}");
-        let step = bed.get("/", &[("authorization", &bearer)]);
+        let step = fixture.get("/", &[("authorization", &bearer)]);
         assert_eq!(refused(&step).reason, Reason::CredentialsMissing, "{bearer:?}");
         let all = [
             ("authorization", bearer.as_str()),
@@ -113,20 +113,20 @@ fn an_empty_credential_is_no_credential() {
             ("x-bot-signature", empty),
             ("x-api-key", "alpha"),
         ];
-        assert_eq!(admitted(&bed.get("/", &all)).subject, "alpha");
+        assert_eq!(admitted(&fixture.get("/", &all)).subject, "alpha");
     }
 }
 
 #[test]
 fn the_first_credential_of_the_list_decides() {
-    let bed = bed();
+    let fixture = fixture();
     let alpha = ("x-api-key", "alpha");
-    assert_eq!(admitted(&bed.get("/both", &[alpha])).subject, "alpha");
+    assert_eq!(admitted(&fixture.get("/both", &[alpha])).subject, "alpha");
     assert_eq!(
-        admitted(&bed.get("/both", &[alpha, ("x-partner-key", "beta")])).subject,
+        admitted(&fixture.get("/both", &[alpha, ("x-partner-key", "beta")])).subject,
         "beta"
     );
-    let step = bed.get("/both", &[alpha, ("x-partner-key", "wrong")]);
+    let step = fixture.get("/both", &[alpha, ("x-partner-key", "wrong")]);
     assert_eq!(
         refused(&step).reason,
         Reason::ApiKeyUnknown,
@@ -136,7 +136,7 @@ fn the_first_credential_of_the_list_decides() {
 
 #[test]
 fn identity_headers_of_the_client_are_stripped_everywhere() {
-    let bed = bed();
+    let fixture = fixture();
     let smuggled = [
         ("x-postern-subject", "root"),
         ("x_postern_roles", "Admin"),
@@ -146,7 +146,7 @@ fn identity_headers_of_the_client_are_stripped_everywhere() {
     ];
     let with_key: Vec<_> = smuggled.into_iter().chain([("x-api-key", "alpha")]).collect();
     for (path, headers) in [("/healthz", &smuggled[..]), ("/ops", &with_key)] {
-        let Step::Continue(effects) = bed.get(path, headers) else {
+        let Step::Continue(effects) = fixture.get(path, headers) else {
             panic!("{path}")
         };
         assert_eq!(
@@ -164,7 +164,7 @@ fn identity_headers_of_the_client_are_stripped_everywhere() {
 
 #[test]
 fn what_can_be_read_two_ways_is_refused_on_every_route() {
-    let bed = bed();
+    let fixture = fixture();
     for path in [
         "/healthz/../ops",
         "//healthz",
@@ -173,7 +173,7 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
         "/healthz#x",
     ] {
         assert_eq!(
-            refused(&bed.get(path, &[])).reason,
+            refused(&fixture.get(path, &[])).reason,
             Reason::PathAmbiguous,
             "{path}"
         );
@@ -181,7 +181,7 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
     for headers in [&[("host", "other.example")], &[(":authority", "other.example")]] {
         // One more than the test bed sends anyway.
         assert_eq!(
-            refused(&bed.get("/healthz", headers)).reason,
+            refused(&fixture.get("/healthz", headers)).reason,
             Reason::HostAmbiguous
         );
     }
@@ -194,7 +194,7 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
         ("x-postern-roles", false),
         ("upgrade;x-postern-roles", false),
     ] {
-        let step = bed.get("/healthz", &[("connection", value), ("upgrade", "websocket")]);
+        let step = fixture.get("/healthz", &[("connection", value), ("upgrade", "websocket")]);
         match step {
             Step::Continue(_) => assert!(sound, "{value}"),
             step => assert_eq!(
@@ -219,20 +219,24 @@ fn two_hosts_joined_into_one_are_refused() {
             (b":path", b"/x"),
             (b":authority", authority.as_bytes()),
         ];
-        assert_eq!(refused(&bed().begin_with(&headers)).reason, reason, "{authority}");
+        assert_eq!(
+            refused(&fixture().begin_with(&headers)).reason,
+            reason,
+            "{authority}"
+        );
     }
 }
 
 #[test]
 fn an_address_limit_comes_before_any_credential() {
-    let bed = bed();
+    let fixture = fixture();
     for _ in 0..3 {
         assert_eq!(
-            refused(&bed.get("/login", &[("x-api-key", "guess")])).reason,
+            refused(&fixture.get("/login", &[("x-api-key", "guess")])).reason,
             Reason::ApiKeyUnknown
         );
     }
-    let step = bed.get("/login", &[("x-api-key", "alpha")]);
+    let step = fixture.get("/login", &[("x-api-key", "alpha")]);
     let denial = refused(&step);
     assert_eq!(denial.reason, Reason::LimitExceeded);
     let headers: Vec<_> = denial
@@ -252,22 +256,22 @@ fn an_address_limit_comes_before_any_credential() {
 
 #[test]
 fn keys_of_a_limit_are_counted_together() {
-    let bed = bed();
-    let get = |region: &str| bed.get("/limited", &[("x-api-key", "alpha"), ("x-region", region)]);
+    let fixture = fixture();
+    let get = |region: &str| fixture.get("/limited", &[("x-api-key", "alpha"), ("x-region", region)]);
     for region in ["a", "b"] {
         admitted(&get(region));
         admitted(&get(region));
         assert_eq!(refused(&get(region)).reason, Reason::LimitExceeded, "{region}");
     }
-    bed.advance(Duration::from_secs(5));
+    fixture.advance(Duration::from_secs(5));
     admitted(&get("a"));
     assert_eq!(refused(&get("a")).reason, Reason::LimitExceeded);
 }
 
 #[test]
 fn refusals_say_what_the_client_needs_and_no_more() {
-    let bed = bed();
-    let step = bed.get("/both", &[]);
+    let fixture = fixture();
+    let step = fixture.get("/both", &[]);
     let denial = refused(&step);
     assert_eq!(denial.details(), "postern:both:credentials_missing");
     assert_eq!(
@@ -279,7 +283,7 @@ fn refusals_say_what_the_client_needs_and_no_more() {
         "{\"type\":\"about:blank\",\"title\":\"Unauthorized\",\"status\":401,\"code\":\"credentials_missing\",\
          \"request_id\":\"id-1\"}"
     );
-    let step = bed.get("/nowhere", &[]);
+    let step = fixture.get("/nowhere", &[]);
     assert_eq!(refused(&step).details(), "postern:-:no_rule");
 }
 
@@ -288,14 +292,14 @@ fn hosts_are_compared_without_port_and_case() {
     let config = json!({"rules": [
         {"name": "h", "match": {"hosts": ["API.example.com"]}, "open": true},
     ]});
-    assert!(matches!(Bed::new(&config).get("/", &[]), Step::Continue(_)));
-    assert_eq!(refused(&bed().get("/host", &[])).reason, Reason::NoRule);
+    assert!(matches!(Fixture::new(&config).get("/", &[]), Step::Continue(_)));
+    assert_eq!(refused(&fixture().get("/host", &[])).reason, Reason::NoRule);
 }
 
 #[test]
 fn default_allow_lets_pass_and_strips() {
-    let bed = Bed::new(&json!({"rules": [], "default": "allow"}));
-    let Step::Continue(effects) = bed.get("/x", &[("x-postern-subject", "root")]) else {
+    let fixture = Fixture::new(&json!({"rules": [], "default": "allow"}));
+    let Step::Continue(effects) = fixture.get("/x", &[("x-postern-subject", "root")]) else {
         panic!()
     };
     assert_eq!(effects.strip, ["x-postern-subject"]);
@@ -312,13 +316,13 @@ fn the_upstream_is_told_what_is_configured() {
         ),
         (json!([]), &[]),
     ] {
-        let bed = Bed::new(&json!({
+        let fixture = Fixture::new(&json!({
             "identity_headers": told,
             "api_keys": {"a": {"keys": [{"id": "ci", "digest": digest("k"), "roles": ["r"], "tenant": "t"}]}},
             "rules": [{"name": "all", "authenticate": {"any": ["api_keys/a"]}}],
         }));
         let headers = [("x-api-key", "k"), ("x-postern-method", "forged")];
-        let step = bed.get("/", &headers);
+        let step = fixture.get("/", &headers);
         let sent: Vec<_> = admitted(&step)
             .headers()
             .iter()
@@ -336,7 +340,7 @@ fn the_upstream_is_told_what_is_configured() {
 
 #[test]
 fn configured_claim_headers_are_reserved_in_both_spellings() {
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "issuers": {"i": {"issuer": "i", "audiences": ["a"], "algorithms": ["EdDSA"], "headers": {"x_tenant-id": "tid"},
                           "jwks": {"uri": "http://i/", "cluster": "c"}}},
         "rules": [{"name": "open", "open": true}],
@@ -347,7 +351,7 @@ fn configured_claim_headers_are_reserved_in_both_spellings() {
         ("x_tenant_id", "victim"),
         ("x-tenant", "kept"),
     ];
-    let Step::Continue(effects) = bed.get("/", &sent) else {
+    let Step::Continue(effects) = fixture.get("/", &sent) else {
         panic!()
     };
     assert_eq!(effects.strip, ["x_tenant-id", "x-tenant-id", "x_tenant_id"]);
@@ -355,7 +359,7 @@ fn configured_claim_headers_are_reserved_in_both_spellings() {
 
 #[test]
 fn callers_of_two_entries_with_one_name_are_counted_apart() {
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "api_keys": {
             "a": {"keys": [{"id": "ci", "digest": digest("one")}]},
             "b": {"header": "x-other", "keys": [{"id": "ci", "digest": digest("two")}]},
@@ -363,10 +367,10 @@ fn callers_of_two_entries_with_one_name_are_counted_apart() {
         "limits": {"l": {"quota": 1, "window": "60s", "key": ["subject"]}},
         "rules": [{"name": "all", "authenticate": {"any": ["api_keys/a", "api_keys/b"]}, "limits": ["l"]}],
     }));
-    admitted(&bed.get("/", &[("x-api-key", "one")]));
-    admitted(&bed.get("/", &[("x-other", "two")]));
+    admitted(&fixture.get("/", &[("x-api-key", "one")]));
+    admitted(&fixture.get("/", &[("x-other", "two")]));
     assert_eq!(
-        refused(&bed.get("/", &[("x-other", "two")])).reason,
+        refused(&fixture.get("/", &[("x-other", "two")])).reason,
         Reason::LimitExceeded
     );
 }
@@ -380,7 +384,7 @@ fn header<'a>(step: &'a Step, name: &str) -> &'a str {
 /// A request that one limit refuses is charged to none, whether that limit counts before the caller is known or after.
 #[test]
 fn limits_of_a_rule_are_all_or_nothing() {
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
         "limits": {
             "address": {"quota": 50, "window": "1d", "key": ["address"]},
@@ -389,7 +393,7 @@ fn limits_of_a_rule_are_all_or_nothing() {
         },
         "rules": [{"name": "all", "authenticate": {"any": ["api_keys/agents"]}, "limits": ["day", "second", "address"]}],
     }));
-    let call = || bed.get("/", &[("x-api-key", "alpha")]);
+    let call = || fixture.get("/", &[("x-api-key", "alpha")]);
     admitted(&call());
     for _ in 0..130 {
         let step = call();
@@ -401,7 +405,7 @@ fn limits_of_a_rule_are_all_or_nothing() {
         );
     }
     for _ in 0..20 {
-        bed.advance(Duration::from_secs(1));
+        fixture.advance(Duration::from_secs(1));
         admitted(&call());
     }
 }
@@ -409,7 +413,7 @@ fn limits_of_a_rule_are_all_or_nothing() {
 /// A request that cannot be counted by all limits is counted by none.
 #[test]
 fn a_table_that_cannot_be_read_costs_no_other_limit() {
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "limits": {
             "address": {"quota": 3, "window": "1d", "key": ["address"]},
             "region": {"quota": 100, "window": "1d", "key": ["header:x-region"]},
@@ -419,15 +423,15 @@ fn a_table_that_cannot_be_read_costs_no_other_limit() {
             {"name": "both", "match": {"path": {"exact": "/both"}}, "open": true, "limits": ["address", "region"]},
         ],
     }));
-    let reason = |path| match bed.get(path, &[]) {
+    let reason = |path| match fixture.get(path, &[]) {
         Step::Deny(denial) => Some(denial.reason),
         _ => None,
     };
     assert_eq!(reason("/one"), None);
-    let before = bed.state().names();
+    let before = fixture.state().names();
     assert_eq!(reason("/both"), None);
-    for name in bed.state().names().difference(&before) {
-        bed.state().set(name, b"no bucket", None).unwrap();
+    for name in fixture.state().names().difference(&before) {
+        fixture.state().set(name, b"no bucket", None).unwrap();
     }
     for _ in 0..5 {
         assert_eq!(reason("/both"), Some(Reason::LimitUnavailable));
@@ -443,7 +447,7 @@ fn two_tokens_in_one_header_are_refused_in_either_order() {
         "issuers": {"idp": {"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "S"}}},
         "rules": [{"name": "all", "authenticate": {"any": ["issuers/idp", "api_keys/agents"]}}],
     });
-    let bed = Bed::with_secrets(&config, &[("S", "0123456789abcdef0123456789abcdef")]);
+    let fixture = Fixture::with_secrets(&config, &[("S", "0123456789abcdef0123456789abcdef")]);
     for (value, reason) in [
         ("Bearer a.b.c, Basic eDp5", Some(Reason::CredentialsAmbiguous)),
         ("Basic eDp5, Bearer a.b.c", Some(Reason::CredentialsAmbiguous)),
@@ -452,7 +456,7 @@ fn two_tokens_in_one_header_are_refused_in_either_order() {
         ("Basic eDp5", None),
         ("Digest username=\"x\", realm=\"y\"", None),
     ] {
-        let step = bed.get("/", &[("authorization", value), ("x-api-key", "alpha")]);
+        let step = fixture.get("/", &[("authorization", value), ("x-api-key", "alpha")]);
         match reason {
             Some(reason) => assert_eq!(refused(&step).reason, reason, "{value}"),
             None => assert_eq!(admitted(&step).subject, "alpha", "{value}"),
@@ -462,7 +466,7 @@ fn two_tokens_in_one_header_are_refused_in_either_order() {
 
 #[test]
 fn retry_after_is_true_for_every_limit() {
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
         "limits": {
             "long": {"quota": 1, "window": "60s", "key": ["subject"]},
@@ -470,12 +474,12 @@ fn retry_after_is_true_for_every_limit() {
         },
         "rules": [{"name": "all", "authenticate": {"any": ["api_keys/agents"]}, "limits": ["short", "long"]}],
     }));
-    let call = || bed.get("/", &[("x-api-key", "alpha")]);
+    let call = || fixture.get("/", &[("x-api-key", "alpha")]);
     admitted(&call());
-    bed.advance(Duration::from_millis(500));
+    fixture.advance(Duration::from_millis(500));
     assert_eq!(header(&call(), "retry-after"), "60");
-    bed.advance(Duration::from_millis(59_499));
+    fixture.advance(Duration::from_millis(59_499));
     assert_eq!(header(&call(), "retry-after"), "1");
-    bed.advance(Duration::from_millis(1));
+    fixture.advance(Duration::from_millis(1));
     admitted(&call());
 }

@@ -1,8 +1,8 @@
 //! JSON Web Tokens: the algorithm pinned by issuer and key, every claim checked, verified tokens remembered.
 
+mod cache;
 mod key;
 mod keyset;
-mod memory;
 mod schedule;
 mod token;
 
@@ -22,8 +22,8 @@ pub use keyset::KeySetError;
 pub use schedule::{FetchRecord, Schedule};
 pub use token::split_token;
 
+use cache::TokenCache;
 pub(crate) use keyset::KeySet;
-use memory::Memory;
 use token::{Unverified, Validity};
 
 /// Tokens remembered by one worker, in each of two generations.
@@ -95,14 +95,14 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Issuers {
     list: Vec<Issuer>,
-    memory: RefCell<Memory>,
+    memory: RefCell<TokenCache>,
 }
 
 impl Issuers {
     pub(crate) fn new(list: Vec<Issuer>) -> Self {
         Self {
             list,
-            memory: RefCell::new(Memory::new(REMEMBERED)),
+            memory: RefCell::new(TokenCache::new(REMEMBERED)),
         }
     }
 
@@ -142,8 +142,8 @@ impl Issuers {
     ) -> Outcome {
         match self.try_verify(token, accepted, fetched, ports) {
             Ok(identity) => Outcome::Verified(identity),
-            Err(Stop::Refuse(reason)) => Outcome::Refused(reason),
-            Err(Stop::NeedKeys(issuer)) => Outcome::NeedKeys(issuer),
+            Err(VerifyError::Refuse(reason)) => Outcome::Refused(reason),
+            Err(VerifyError::NeedKeys(issuer)) => Outcome::NeedKeys(issuer),
         }
     }
 
@@ -153,7 +153,7 @@ impl Issuers {
         accepted: &[usize],
         fetched: bool,
         ports: &Ports<'_>,
-    ) -> Result<Rc<Identity>, Stop> {
+    ) -> Result<Rc<Identity>, VerifyError> {
         let now = ports.clock.wall();
         let fingerprint = (token.len() <= REMEMBERED_LENGTH).then(|| Sha256::digest(token.as_bytes()).into());
         if let Some(fingerprint) = &fingerprint {
@@ -183,18 +183,18 @@ impl Issuers {
     fn recall(
         &self,
         known: &Verified,
-        fingerprint: &memory::Fingerprint,
+        fingerprint: &cache::Fingerprint,
         now: Duration,
         fetched: bool,
         ports: &Ports<'_>,
-    ) -> Result<Rc<Identity>, Stop> {
+    ) -> Result<Rc<Identity>, VerifyError> {
         let issuer = self.list.get(known.issuer).ok_or(Reason::GateFailed)?;
         if !issuer.keys_usable(ports) {
-            return Err(Stop::need_keys(known.issuer, fetched));
+            return Err(VerifyError::need_keys(known.issuer, fetched));
         }
         if let Err(reason) = known.validity.check(now, issuer.leeway) {
             self.memory.borrow_mut().forget(fingerprint);
-            return Err(Stop::Refuse(reason));
+            return Err(VerifyError::Refuse(reason));
         }
         ports.authenticated(&issuer.label, &known.identity);
         Ok(Rc::clone(&known.identity))
@@ -211,12 +211,12 @@ impl Issuers {
     }
 }
 
-enum Stop {
+enum VerifyError {
     Refuse(Reason),
     NeedKeys(usize),
 }
 
-impl Stop {
+impl VerifyError {
     /// Keys are asked for once a request; when that brought none, the request cannot be decided.
     fn need_keys(issuer: usize, fetched: bool) -> Self {
         if fetched {
@@ -227,7 +227,7 @@ impl Stop {
     }
 }
 
-impl From<Reason> for Stop {
+impl From<Reason> for VerifyError {
     fn from(reason: Reason) -> Self {
         Self::Refuse(reason)
     }
@@ -253,14 +253,14 @@ impl Issuer {
         unverified: Unverified,
         fetched: bool,
         ports: &Ports<'_>,
-    ) -> Result<Identity, Stop> {
+    ) -> Result<Identity, VerifyError> {
         let algorithm = self
             .algorithms
             .iter()
             .find(|algorithm| algorithm.name() == unverified.algorithm)
             .ok_or(Reason::TokenAlgorithm)?;
         if !self.keys_usable(ports) {
-            return Err(Stop::need_keys(index, fetched));
+            return Err(VerifyError::need_keys(index, fetched));
         }
         let held = self.keys.borrow();
         let set = held.set.as_ref().ok_or(Reason::KeysUnavailable)?;
@@ -268,7 +268,7 @@ impl Issuer {
         if keys.is_empty() {
             let may_fetch = self.remote.is_some() && !fetched && unverified.kid.is_some();
             return Err(if may_fetch {
-                Stop::NeedKeys(index)
+                VerifyError::NeedKeys(index)
             } else {
                 Reason::TokenKeyUnknown.into()
             });

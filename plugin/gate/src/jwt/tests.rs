@@ -4,7 +4,7 @@ use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 
-use crate::testing::{Bed, admitted, refused};
+use crate::testing::{Fixture, admitted, refused};
 use crate::{Need, Reason, Step};
 
 /// The test bed's time.
@@ -27,7 +27,7 @@ fn ed25519_compact_key(key: &Ed25519KeyPair) -> ed25519_compact::SecretKey {
 
 struct Idp {
     key: Ed25519KeyPair,
-    bed: Bed,
+    fixture: Fixture,
 }
 
 impl Idp {
@@ -47,7 +47,7 @@ impl Idp {
             .as_object_mut()
             .unwrap()
             .extend(extra.as_object().unwrap().clone());
-        let bed = Bed::new(&json!({
+        let fixture = Fixture::new(&json!({
             "issuers": {"idp": issuer},
             "rules": [
                 {"name": "admin", "match": {"path": {"exact": "/admin"}}, "authenticate": {"any": ["issuers/idp"]},
@@ -57,7 +57,7 @@ impl Idp {
                 {"name": "all", "authenticate": {"any": ["issuers/idp"]}},
             ],
         }));
-        Self { key, bed }
+        Self { key, fixture }
     }
 
     fn claims() -> Value {
@@ -83,7 +83,7 @@ impl Idp {
     }
 
     fn get(&self, path: &str, token: &str) -> Step {
-        self.bed
+        self.fixture
             .get(path, &[("authorization", &format!("Bearer {token}"))])
     }
 }
@@ -235,14 +235,16 @@ fn what_is_no_token() {
     }
     let bearer = format!("Bearer {good}");
     let step = idp
-        .bed
+        .fixture
         .get("/", &[("authorization", &bearer), ("authorization", &bearer)]);
     assert_eq!(refused(&step).reason, Reason::CredentialsAmbiguous);
     for other in ["Basic dXNlcjpwYXNz", "Bearer", "Token x"] {
-        let step = idp.bed.get("/", &[("authorization", other)]);
+        let step = idp.fixture.get("/", &[("authorization", other)]);
         assert_eq!(refused(&step).reason, Reason::CredentialsMissing, "{other}");
     }
-    let step = idp.bed.get("/", &[("authorization", &format!("bEARER  {good}"))]);
+    let step = idp
+        .fixture
+        .get("/", &[("authorization", &format!("bEARER  {good}"))]);
     admitted(&step);
 }
 
@@ -264,9 +266,9 @@ fn a_remembered_token_ends_when_it_ends() {
     let idp = Idp::new();
     let token = idp.token(json!({}));
     admitted(&idp.get("/", &token));
-    idp.bed.advance(StdDuration::from_secs(69));
+    idp.fixture.advance(StdDuration::from_secs(69));
     admitted(&idp.get("/", &token));
-    idp.bed.advance(StdDuration::from_secs(1));
+    idp.fixture.advance(StdDuration::from_secs(1));
     assert_eq!(refused(&idp.get("/", &token)).reason, Reason::TokenExpired);
 }
 
@@ -321,16 +323,16 @@ fn roles_claims_and_headers() {
     }
 }
 
-fn remote() -> (Ed25519KeyPair, Bed) {
+fn remote() -> (Ed25519KeyPair, Fixture) {
     let key = Ed25519KeyPair::generate().with_key_id("k1");
-    let bed = Bed::new(&json!({
+    let fixture = Fixture::new(&json!({
         "issuers": {"idp": {
             "issuer": "https://idp.example", "audiences": ["api"], "algorithms": ["EdDSA"],
             "jwks": {"uri": "https://idp.example/jwks", "cluster": "idp", "refresh": "10m", "max_stale": "1h"},
         }},
         "rules": [{"name": "all", "authenticate": {"any": ["issuers/idp"]}}],
     }));
-    (key, bed)
+    (key, fixture)
 }
 
 fn jwks_of(key: &Ed25519KeyPair) -> String {
@@ -339,7 +341,7 @@ fn jwks_of(key: &Ed25519KeyPair) -> String {
 
 #[test]
 fn fetched_keys() {
-    let (key, bed) = remote();
+    let (key, fixture) = remote();
     let mut claims = Idp::claims();
     claims["exp"] = json!(NOW + 100_000);
     let token = format!(
@@ -347,22 +349,23 @@ fn fetched_keys() {
         sign(&json!({"alg": "EdDSA", "kid": "k1"}), &claims, &key)
     );
     let headers = [("authorization", token.as_str())];
-    let wait = || match bed.get("/", &headers) {
+    let wait = || match fixture.get("/", &headers) {
         Step::Need(Need::Keys { issuer: 0 }, pending) => pending,
         other => panic!("{other:?}"),
     };
     // None held and none came.
     assert_eq!(
-        refused(&bed.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
     // They came.
     let pending = wait();
-    bed.gate()
-        .install_keys(0, jwks_of(&key).as_bytes(), bed.monotonic())
+    fixture
+        .gate()
+        .install_keys(0, jwks_of(&key).as_bytes(), fixture.monotonic())
         .unwrap();
-    admitted(&bed.resume(pending, "/", &headers));
-    admitted(&bed.get("/", &headers));
+    admitted(&fixture.resume(pending, "/", &headers));
+    admitted(&fixture.get("/", &headers));
     // Nonsense does not replace them.
     for nonsense in [
         "",
@@ -371,26 +374,28 @@ fn fetched_keys() {
         r#"{"keys":[]}"#,
         r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#,
     ] {
-        bed.gate()
-            .install_keys(0, nonsense.as_bytes(), bed.monotonic())
+        fixture
+            .gate()
+            .install_keys(0, nonsense.as_bytes(), fixture.monotonic())
             .unwrap_err();
     }
     // Late, then too old, for a remembered token too.
-    bed.advance(StdDuration::from_secs(1_000));
-    admitted(&bed.get("/", &headers));
-    assert!(bed.events.0.borrow().iter().any(|e| e == "StaleKeys"));
-    bed.advance(StdDuration::from_secs(3_000));
+    fixture.advance(StdDuration::from_secs(1_000));
+    admitted(&fixture.get("/", &headers));
+    assert!(fixture.events.0.borrow().iter().any(|e| e == "StaleKeys"));
+    fixture.advance(StdDuration::from_secs(3_000));
     assert_eq!(
-        refused(&bed.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
     // A rotation ends what the old key signed, remembered or not.
     let next = Ed25519KeyPair::generate().with_key_id("k2");
-    bed.gate()
-        .install_keys(0, jwks_of(&next).as_bytes(), bed.monotonic())
+    fixture
+        .gate()
+        .install_keys(0, jwks_of(&next).as_bytes(), fixture.monotonic())
         .unwrap();
     assert_eq!(
-        refused(&bed.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume(wait(), "/", &headers)).reason,
         Reason::TokenKeyUnknown
     );
 }
@@ -436,7 +441,7 @@ fn published_signatures() {
 
 #[test]
 fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
-    use super::memory::Memory;
+    use super::cache::TokenCache;
     use super::{Verified, token::Validity};
     use crate::config::Expiry;
     use crate::identity::{Identity, Method};
@@ -456,7 +461,7 @@ fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
         validity,
         identity,
     });
-    let mut memory = Memory::new(10);
+    let mut memory = TokenCache::new(10);
     let print = |i: u8| [i; 32];
     for i in 0..200 {
         memory.put(print(i), Rc::clone(&verified));

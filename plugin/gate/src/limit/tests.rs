@@ -27,13 +27,13 @@ impl Metrics for Evictions {
     }
 }
 
-struct Bed<S> {
+struct Fixture<S> {
     clock: ManualClock,
     state: S,
     evictions: Evictions,
 }
 
-impl<S: SharedState> Bed<S> {
+impl<S: SharedState> Fixture<S> {
     fn new(state: S) -> Self {
         Self {
             clock: ManualClock::at(Duration::from_secs(1_767_225_600)),
@@ -60,12 +60,17 @@ fn limiter(limit: &Limit) -> Limiter {
     Limiter::new(std::slice::from_ref(limit), [1; 16])
 }
 
-fn check_parts<S: SharedState>(limiter: &Limiter, limit: &Limit, parts: &[&str], bed: &Bed<S>) -> Verdict {
-    let now = bed.clock.monotonic();
-    let Ok(weighed) = limiter.weigh(0, limit, parts.iter(), now, &bed.ports()) else {
+fn check_parts<S: SharedState>(
+    limiter: &Limiter,
+    limit: &Limit,
+    parts: &[&str],
+    fixture: &Fixture<S>,
+) -> Verdict {
+    let now = fixture.clock.monotonic();
+    let Ok(weighed) = limiter.weigh(0, limit, parts.iter(), now, &fixture.ports()) else {
         return Verdict::Unavailable;
     };
-    match limiter.charge(weighed, limit, &bed.ports()) {
+    match limiter.charge(weighed, limit, &fixture.ports()) {
         Ok(Charged::Done(charge)) => Verdict::Admitted {
             remaining: charge.standing(limit, now).remaining,
         },
@@ -76,60 +81,60 @@ fn check_parts<S: SharedState>(limiter: &Limiter, limit: &Limit, parts: &[&str],
     }
 }
 
-fn check<S: SharedState>(limiter: &Limiter, limit: &Limit, key: &str, bed: &Bed<S>) -> Verdict {
-    check_parts(limiter, limit, &[key], bed)
+fn check<S: SharedState>(limiter: &Limiter, limit: &Limit, key: &str, fixture: &Fixture<S>) -> Verdict {
+    check_parts(limiter, limit, &[key], fixture)
 }
 
 #[test]
 fn burst_then_one_at_a_time() {
-    let bed = Bed::new(MemoryState::default());
+    let fixture = Fixture::new(MemoryState::default());
     let limit = limit(200, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
     for left in (0..200).rev() {
         assert_eq!(
-            check(&limiter, &limit, "a", &bed),
+            check(&limiter, &limit, "a", &fixture),
             Verdict::Admitted { remaining: left }
         );
     }
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Exceeded {
             wait: Duration::from_millis(50)
         }
     );
     assert_eq!(
-        check(&limiter, &limit, "b", &bed),
+        check(&limiter, &limit, "b", &fixture),
         Verdict::Admitted { remaining: 199 },
         "keys are counted apart"
     );
-    bed.clock.advance(Duration::from_millis(49));
+    fixture.clock.advance(Duration::from_millis(49));
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Exceeded {
             wait: Duration::from_millis(1)
         }
     );
-    bed.clock.advance(Duration::from_millis(1));
+    fixture.clock.advance(Duration::from_millis(1));
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 0 }
     );
-    bed.clock.advance(Duration::from_secs(3600));
+    fixture.clock.advance(Duration::from_secs(3600));
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 199 }
     );
 }
 
 #[test]
 fn two_workers_count_together() {
-    let bed = Bed::new(MemoryState::default());
+    let fixture = Fixture::new(MemoryState::default());
     let limit = limit(10, Duration::from_secs(10), None);
     let workers = [limiter(&limit), limiter(&limit)];
     let admitted = (0..30)
         .filter(|i| {
             matches!(
-                check(&workers[i % 2], &limit, "a", &bed),
+                check(&workers[i % 2], &limit, "a", &fixture),
                 Verdict::Admitted { .. }
             )
         })
@@ -171,20 +176,20 @@ impl SharedState for Contended {
 
 #[test]
 fn a_lost_write_is_tried_again_and_counted_once() {
-    let bed = Bed::new(Contended {
+    let fixture = Fixture::new(Contended {
         inner: MemoryState::default(),
         losses: Cell::new(0),
     });
     let limit = limit(2, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
-    bed.state.losses.set(25);
+    fixture.state.losses.set(25);
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 1 }
     );
-    bed.state.losses.set(u32::MAX);
+    fixture.state.losses.set(u32::MAX);
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Unavailable,
         "never admitted for want of a write"
     );
@@ -209,20 +214,25 @@ impl SharedState for Foreign {
 
 #[test]
 fn an_unreadable_table_admits_nobody() {
-    let bed = Bed::new(Foreign);
+    let fixture = Fixture::new(Foreign);
     let limit = limit(2, Duration::from_secs(1), None);
-    assert_eq!(check(&limiter(&limit), &limit, "a", &bed), Verdict::Unavailable);
+    assert_eq!(
+        check(&limiter(&limit), &limit, "a", &fixture),
+        Verdict::Unavailable
+    );
 }
 
 #[test]
 fn a_charge_that_is_taken_back_leaves_no_trace() {
-    let bed = Bed::new(MemoryState::default());
+    let fixture = Fixture::new(MemoryState::default());
     let limit = limit(3, Duration::from_secs(3600), None);
     let limiter = limiter(&limit);
-    let now = bed.clock.monotonic();
+    let now = fixture.clock.monotonic();
     let charge = || {
-        let weighed = limiter.weigh(0, &limit, ["a"].iter(), now, &bed.ports()).unwrap();
-        match limiter.charge(weighed, &limit, &bed.ports()) {
+        let weighed = limiter
+            .weigh(0, &limit, ["a"].iter(), now, &fixture.ports())
+            .unwrap();
+        match limiter.charge(weighed, &limit, &fixture.ports()) {
             Ok(Charged::Done(charge)) => charge,
             _ => panic!("charged"),
         }
@@ -230,47 +240,51 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
     charge();
     let second = charge();
     let third = charge();
-    limiter.refund(&second, &limit, &bed.ports());
+    limiter.refund(&second, &limit, &fixture.ports());
     assert_eq!(third.standing_before(&limit, now).remaining, 1);
     assert_eq!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 0 }
     );
     assert!(matches!(
-        check(&limiter, &limit, "a", &bed),
+        check(&limiter, &limit, "a", &fixture),
         Verdict::Exceeded { .. }
     ));
 }
 
 #[test]
 fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
-    let bed = Bed::new(MemoryState::default());
+    let fixture = Fixture::new(MemoryState::default());
     let limit = limit(1, Duration::from_secs(3600), None);
     let limiter = limiter(&limit);
     let keys = limit.keys.max(BUCKETS) * 4;
     for key in 0..keys {
         assert!(matches!(
-            check(&limiter, &limit, &key.to_string(), &bed),
+            check(&limiter, &limit, &key.to_string(), &fixture),
             Verdict::Admitted { .. }
         ));
     }
-    let evicted = bed.evictions.0.get();
+    let evicted = fixture.evictions.0.get();
     // Far more live keys than slots: those past them had to push another out.
     assert!(evicted >= keys / 3, "{evicted}");
-    bed.evictions.0.set(0);
-    bed.clock.advance(Duration::from_secs(3601));
+    fixture.evictions.0.set(0);
+    fixture.clock.advance(Duration::from_secs(3601));
     for key in 0..1_000 {
-        check(&limiter, &limit, &format!("new {key}"), &bed);
+        check(&limiter, &limit, &format!("new {key}"), &fixture);
     }
-    assert_eq!(bed.evictions.0.get(), 0, "slots whose time has passed are free");
+    assert_eq!(
+        fixture.evictions.0.get(),
+        0,
+        "slots whose time has passed are free"
+    );
 }
 
 #[test]
 fn parts_of_a_key_cannot_run_into_each_other() {
-    let bed = Bed::new(MemoryState::default());
+    let fixture = Fixture::new(MemoryState::default());
     let limit = limit(1, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
-    let check = |parts: &[&str]| check_parts(&limiter, &limit, parts, &bed);
+    let check = |parts: &[&str]| check_parts(&limiter, &limit, parts, &fixture);
     assert!(matches!(check(&["ab", "c"]), Verdict::Admitted { .. }));
     assert!(matches!(check(&["a", "bc"]), Verdict::Admitted { .. }));
     assert!(matches!(check(&["ab", "c"]), Verdict::Exceeded { .. }));
@@ -337,16 +351,16 @@ proptest! {
         burst in 1u32..60,
         pauses in proptest::collection::vec(0u64..400, 1..200),
     ) {
-        let bed = Bed::new(MemoryState::default());
+        let fixture = Fixture::new(MemoryState::default());
         let window = Duration::from_millis(window_ms);
         let limit = limit(quota, window, Some(burst));
         let limiter = limiter(&limit);
         let period = (window / quota).as_nanos();
         let admitted = RefCell::new(Vec::new());
         for pause in pauses {
-            bed.clock.advance(Duration::from_millis(pause));
-            let now = bed.clock.monotonic().as_nanos();
-            match check(&limiter, &limit, "a", &bed) {
+            fixture.clock.advance(Duration::from_millis(pause));
+            let now = fixture.clock.monotonic().as_nanos();
+            match check(&limiter, &limit, "a", &fixture) {
                 Verdict::Admitted { .. } => admitted.borrow_mut().push(now),
                 Verdict::Exceeded { wait } => prop_assert!(!wait.is_zero() && wait <= window / quota),
                 Verdict::Unavailable => prop_assert!(false, "unavailable"),

@@ -7,7 +7,7 @@ use super::messages::{
     CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValueOption, HttpResponse, Kind,
     OkHttpResponse, Struct, Value,
 };
-use super::{Action, Allowance, Answer, Change, PolicyHost, Reply};
+use super::{Allowance, Answer, AppendAction, Change, PolicyHost, Reply};
 
 /// gRPC statuses (and those of `google.rpc.Code`).
 const OK: i32 = 0;
@@ -114,10 +114,12 @@ fn reply(denied: DeniedHttpResponse) -> Result<Reply, &'static str> {
     for change in changes(denied.headers, Unsaid::Overwrite)? {
         let there = headers.iter().any(|(name, _)| *name == change.name);
         match change.action {
-            Action::AddIfAbsent if there => continue,
-            Action::OverwriteIfExists if !there => continue,
-            Action::Overwrite | Action::OverwriteIfExists => headers.retain(|(name, _)| *name != change.name),
-            Action::Append | Action::AddIfAbsent => {}
+            AppendAction::AddIfAbsent if there => continue,
+            AppendAction::OverwriteIfExists if !there => continue,
+            AppendAction::Overwrite | AppendAction::OverwriteIfExists => {
+                headers.retain(|(name, _)| *name != change.name)
+            }
+            AppendAction::Append | AppendAction::AddIfAbsent => {}
         }
         headers.push((change.name, change.value));
     }
@@ -134,15 +136,15 @@ fn changes(options: Vec<HeaderValueOption>, unsaid: Unsaid) -> Result<Vec<Change
 
 fn change(option: HeaderValueOption, unsaid: Unsaid) -> Result<Change, &'static str> {
     let action = match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
-        (Some(append), _) if append.value => Action::Append,
-        (Some(_), _) => Action::Overwrite,
+        (Some(append), _) if append.value => AppendAction::Append,
+        (Some(_), _) => AppendAction::Overwrite,
         (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => match unsaid {
-            Unsaid::Append => Action::Append,
-            Unsaid::Overwrite => Action::Overwrite,
+            Unsaid::Append => AppendAction::Append,
+            Unsaid::Overwrite => AppendAction::Overwrite,
         },
-        (None, Ok(HeaderAppendAction::AddIfAbsent)) => Action::AddIfAbsent,
-        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Action::Overwrite,
-        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => Action::OverwriteIfExists,
+        (None, Ok(HeaderAppendAction::AddIfAbsent)) => AppendAction::AddIfAbsent,
+        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => AppendAction::Overwrite,
+        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => AppendAction::OverwriteIfExists,
         (None, Err(_)) => return Err("a header's append_action is none"),
     };
     let header = option.header.ok_or("a header option holds no header")?;

@@ -4,10 +4,10 @@
 //! Everything here is pure: the shell carries the messages.
 
 mod answer;
+mod cache;
 mod grant;
 mod headers;
 mod identity;
-mod memory;
 mod messages;
 mod question;
 
@@ -17,10 +17,10 @@ use crate::secret::Secret;
 use crate::step::{Pending, Step};
 
 pub(crate) use answer::read as read_answer;
+pub(crate) use cache::{DecisionCache, Digest};
 pub(crate) use grant::{Grant, Part, key};
 pub(crate) use headers::unsound;
 pub(crate) use identity::told;
-pub(crate) use memory::{Digest, Memory};
 pub(crate) use question::{Question, encode};
 
 /// What a rule asks, compiled.
@@ -30,7 +30,7 @@ pub(crate) struct Policy {
     /// The largest body it is shown; none where it is shown none.
     pub(crate) body: Option<usize>,
     /// A request passes where the host cannot be reached in time.
-    pub(crate) waived: bool,
+    pub(crate) failed_open: bool,
     /// Answers may be used again.
     pub(crate) recalled: bool,
 }
@@ -114,12 +114,12 @@ pub struct Change {
     /// Its value.
     pub value: Vec<u8>,
     /// What becomes of values that are there.
-    pub action: Action,
+    pub action: AppendAction,
 }
 
 /// What becomes of a header's values that are there (`HeaderValueOption.HeaderAppendAction`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum AppendAction {
     /// They stay, and this one is added.
     Append,
     /// This one is added only if there are none.

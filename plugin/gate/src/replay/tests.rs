@@ -10,7 +10,7 @@ impl Metrics for Silent {
     fn note(&self, _: &Event<'_>) {}
 }
 
-struct Bed {
+struct Fixture {
     clock: ManualClock,
     state: MemoryState,
     nonces: Nonces,
@@ -18,7 +18,7 @@ struct Bed {
 
 const NOW: u64 = 1_767_225_600;
 
-impl Bed {
+impl Fixture {
     fn new() -> Self {
         Self {
             clock: ManualClock::at(Duration::from_secs(NOW)),
@@ -59,16 +59,16 @@ fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Use
 
 #[test]
 fn once_means_once_as_long_as_the_timestamp_could_pass() {
-    let bed = Bed::new();
+    let fixture = Fixture::new();
     // From a clock that is ahead: it could pass for twice the skew.
     let first = used("k", "n1", NOW + 300, 300);
-    assert_eq!(bed.take(&first), Ok(()));
-    assert_eq!(bed.take(&first), Err(Reason::SignatureReplayed));
-    assert_eq!(bed.take(&used("k", "n2", NOW, 300)), Ok(()));
-    bed.advance(600);
-    assert_eq!(bed.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.take(&first), Ok(()));
+    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.take(&used("k", "n2", NOW, 300)), Ok(()));
+    fixture.advance(600);
+    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
     assert_eq!(
-        bed.take(&used("k", "n2", bed.now(), 300)),
+        fixture.take(&used("k", "n2", fixture.now(), 300)),
         Err(Reason::SignatureReplayed),
         "kept while there is room and no need to drop it"
     );
@@ -76,12 +76,12 @@ fn once_means_once_as_long_as_the_timestamp_could_pass() {
 
 #[test]
 fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
-    let bed = Bed::new();
-    assert_eq!(bed.take(&used("victim", "n", NOW, 300)), Ok(()));
+    let fixture = Fixture::new();
+    assert_eq!(fixture.take(&used("victim", "n", NOW, 300)), Ok(()));
     let mut full = 0;
     // Far more than all buckets together have slots.
     for n in 0..40_000 {
-        match bed.take(&used("flood", &format!("n{n}"), NOW, 300)) {
+        match fixture.take(&used("flood", &format!("n{n}"), NOW, 300)) {
             Ok(()) => {}
             Err(reason) => {
                 assert_eq!(reason, Reason::ReplayMemoryFull);
@@ -91,32 +91,32 @@ fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
     }
     assert!(full > 40_000 / 3, "{full} refused");
     assert_eq!(
-        bed.take(&used("victim", "n", NOW, 300)),
+        fixture.take(&used("victim", "n", NOW, 300)),
         Err(Reason::SignatureReplayed)
     );
-    assert_eq!(bed.take(&used("victim", "other", NOW, 300)), Ok(()));
+    assert_eq!(fixture.take(&used("victim", "other", NOW, 300)), Ok(()));
     // Room again, once the timestamps are too old to pass.
-    bed.advance(301);
-    assert_eq!(bed.take(&used("flood", "later", bed.now(), 300)), Ok(()));
+    fixture.advance(301);
+    assert_eq!(fixture.take(&used("flood", "later", fixture.now(), 300)), Ok(()));
 }
 
 #[test]
 fn a_larger_skew_does_not_reopen_what_was_used() {
-    let bed = Bed::new();
+    let fixture = Fixture::new();
     let nonces: Vec<String> = (0..2_000).map(|n| format!("n{n}")).collect();
     let accepted: Vec<_> = nonces
         .iter()
-        .filter(|nonce| bed.take(&used("k", nonce, NOW, 10)).is_ok())
+        .filter(|nonce| fixture.take(&used("k", nonce, NOW, 10)).is_ok())
         .collect();
     assert!(!accepted.is_empty());
-    bed.advance(60);
+    fixture.advance(60);
     // Others come, for which the old ones are dropped.
     for n in 0..2_000 {
-        let _ = bed.take(&used("k", &format!("later{n}"), bed.now(), 10));
+        let _ = fixture.take(&used("k", &format!("later{n}"), fixture.now(), 10));
     }
     for nonce in accepted {
         assert!(
-            bed.take(&used("k", nonce, NOW, 3_600)).is_err(),
+            fixture.take(&used("k", nonce, NOW, 3_600)).is_err(),
             "{nonce} passed a second time"
         );
     }

@@ -3,15 +3,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Bed, admitted, refused};
+use crate::testing::{Fixture, admitted, refused};
 
 /// GitHub Docs, "Validating webhook deliveries", section "Testing the webhook payload validation".
 const GITHUB_SECRET: &str = "It's a Secret to Everybody";
 const GITHUB_BODY: &[u8] = b"Hello, World!";
 const GITHUB_SIGNATURE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
-fn bed() -> Bed {
-    Bed::with_secrets(
+fn fixture() -> Fixture {
+    Fixture::with_secrets(
         &json!({
             "signatures": {
                 "github": {"scheme": "github", "secrets": [{"env": "OLD"}, {"env": "GITHUB"}], "max_body": "64B"},
@@ -33,7 +33,7 @@ fn bed() -> Bed {
 
 #[test]
 fn githubs_own_example() {
-    let bed = bed();
+    let fixture = fixture();
     for (signature, body, reason) in [
         (GITHUB_SIGNATURE, GITHUB_BODY, None),
         (
@@ -61,14 +61,14 @@ fn githubs_own_example() {
         (GITHUB_SIGNATURE, &[b'x'; 65], Some(Reason::BodyTooLarge)),
     ] {
         let head = [("x-hub-signature-256", signature)];
-        let step = bed.post("/hook", &head, body);
+        let step = fixture.post("/hook", &head, body);
         match reason {
             None => assert_eq!(admitted(&step).subject, "github"),
             Some(reason) => assert_eq!(refused(&step).reason, reason, "{signature}"),
         }
     }
     assert_eq!(
-        refused(&bed.post("/hook", &[], GITHUB_BODY)).reason,
+        refused(&fixture.post("/hook", &[], GITHUB_BODY)).reason,
         Reason::CredentialsMissing
     );
     let twice = [
@@ -76,25 +76,25 @@ fn githubs_own_example() {
         ("x-hub-signature-256", GITHUB_SIGNATURE),
     ];
     assert_eq!(
-        refused(&bed.post("/hook", &twice, GITHUB_BODY)).reason,
+        refused(&fixture.post("/hook", &twice, GITHUB_BODY)).reason,
         Reason::CredentialsAmbiguous
     );
 }
 
 #[test]
 fn a_declared_length_over_the_bound_is_refused_before_the_body() {
-    let bed = bed();
+    let fixture = fixture();
     let head = [
         ("x-hub-signature-256", GITHUB_SIGNATURE),
         ("content-length", "65"),
     ];
-    let step = bed.begin("POST", "/hook", &head, false);
+    let step = fixture.begin("POST", "/hook", &head, false);
     assert_eq!(refused(&step).reason, Reason::BodyTooLarge);
 }
 
 #[test]
 fn a_declared_length_that_32_bits_cannot_hold_is_refused_before_the_body() {
-    let bed = bed();
+    let fixture = fixture();
     for length in [
         "4294967295",
         "4294967296",
@@ -105,7 +105,7 @@ fn a_declared_length_that_32_bits_cannot_hold_is_refused_before_the_body() {
             ("x-hub-signature-256", GITHUB_SIGNATURE),
             ("content-length", length),
         ];
-        let step = bed.begin("POST", "/hook", &head, false);
+        let step = fixture.begin("POST", "/hook", &head, false);
         assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "{length}");
     }
 }
@@ -113,14 +113,14 @@ fn a_declared_length_that_32_bits_cannot_hold_is_refused_before_the_body() {
 /// What follows such a head has no end that could be waited for.
 #[test]
 fn an_upgrade_under_a_signature_is_refused_at_once() {
-    let bed = bed();
+    let fixture = fixture();
     for (method, header) in [
         ("GET", ("upgrade", "websocket")),
         ("GET", (":protocol", "websocket")),
         ("CONNECT", ("x-any", "x")),
     ] {
         let head = [("x-hub-signature-256", GITHUB_SIGNATURE), header];
-        let step = bed.begin(method, "/hook", &head, false);
+        let step = fixture.begin(method, "/hook", &head, false);
         assert_eq!(
             refused(&step).reason,
             Reason::UpgradeRefused,
@@ -154,11 +154,11 @@ impl Default for Signed<'_> {
 }
 
 impl Signed<'_> {
-    fn headers(&self, bed: &Bed) -> Vec<(&'static str, String)> {
+    fn headers(&self, fixture: &Fixture) -> Vec<(&'static str, String)> {
         use ct_codecs::{Encoder, Hex};
         use hmac::Mac;
         use sha2::Digest;
-        let now = i64::try_from(bed.wall().as_secs()).unwrap();
+        let now = i64::try_from(fixture.wall().as_secs()).unwrap();
         let timestamp = u64::try_from(now + self.skew).unwrap();
         let text = string_to_sign(
             self.method,
@@ -190,7 +190,7 @@ fn as_refs<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a 
 
 #[test]
 fn keyed_covers_all_it_says() {
-    let bed = bed();
+    let fixture = fixture();
     let sent = Signed::default();
     for (what, signed, reason) in [
         ("as sent", Signed::default(), None),
@@ -276,8 +276,8 @@ fn keyed_covers_all_it_says() {
             Some(Reason::SignatureMalformed),
         ),
     ] {
-        let headers = signed.headers(&bed);
-        let step = bed.post(sent.target, &as_refs(&headers), sent.body);
+        let headers = signed.headers(&fixture);
+        let step = fixture.post(sent.target, &as_refs(&headers), sent.body);
         match reason {
             None => assert_eq!(admitted(&step).subject, "bot-1", "{what}"),
             Some(reason) => assert_eq!(refused(&step).reason, reason, "{what}"),
@@ -287,47 +287,47 @@ fn keyed_covers_all_it_says() {
 
 #[test]
 fn a_nonce_is_accepted_once_while_its_timestamp_is() {
-    let bed = bed();
-    let headers = Signed::default().headers(&bed);
-    let send = || bed.post("/orders?dry=1", &as_refs(&headers), b"{}");
+    let fixture = fixture();
+    let headers = Signed::default().headers(&fixture);
+    let send = || fixture.post("/orders?dry=1", &as_refs(&headers), b"{}");
     admitted(&send());
     assert_eq!(refused(&send()).reason, Reason::SignatureReplayed);
-    bed.advance(Duration::from_secs(300));
+    fixture.advance(Duration::from_secs(300));
     assert_eq!(refused(&send()).reason, Reason::SignatureReplayed);
-    bed.advance(Duration::from_secs(1));
+    fixture.advance(Duration::from_secs(1));
     assert_eq!(refused(&send()).reason, Reason::SignatureSkew);
 }
 
 #[test]
 fn a_wrong_signature_does_not_use_up_a_nonce() {
-    let bed = bed();
+    let fixture = fixture();
     let wrong = Signed {
         secret: "guess",
         ..Signed::default()
     }
-    .headers(&bed);
+    .headers(&fixture);
     assert_eq!(
-        refused(&bed.post("/orders?dry=1", &as_refs(&wrong), b"{}")).reason,
+        refused(&fixture.post("/orders?dry=1", &as_refs(&wrong), b"{}")).reason,
         Reason::SignatureMismatch
     );
-    let right = Signed::default().headers(&bed);
-    admitted(&bed.post("/orders?dry=1", &as_refs(&right), b"{}"));
+    let right = Signed::default().headers(&fixture);
+    admitted(&fixture.post("/orders?dry=1", &as_refs(&right), b"{}"));
 }
 
 #[test]
 fn a_timestamp_has_digits_only() {
-    let bed = bed();
+    let fixture = fixture();
     for timestamp in ["+1767225600", "1767225600 ", "", "0x10", "99999999999999999999"] {
-        let mut headers = Signed::default().headers(&bed);
+        let mut headers = Signed::default().headers(&fixture);
         headers[1].1 = timestamp.into();
-        let step = bed.post("/orders?dry=1", &as_refs(&headers), b"{}");
+        let step = fixture.post("/orders?dry=1", &as_refs(&headers), b"{}");
         assert_eq!(refused(&step).reason, Reason::SignatureMalformed, "{timestamp:?}");
     }
 }
 
 #[test]
 fn no_secret_in_debug() {
-    let text = format!("{:?}", bed().gate());
+    let text = format!("{:?}", fixture().gate());
     for secret in [GITHUB_SECRET, "the old secret", "the new secret"] {
         assert!(!text.contains(secret));
     }
@@ -338,17 +338,17 @@ fn no_secret_in_debug() {
 #[test]
 fn a_body_that_trickles_in_cannot_outlast_the_memory_of_its_nonce() {
     use crate::{Need, Step};
-    let bed = bed();
-    let headers = Signed::default().headers(&bed);
+    let fixture = fixture();
+    let headers = Signed::default().headers(&fixture);
     let headers = as_refs(&headers);
-    admitted(&bed.post("/orders?dry=1", &headers, b"{}"));
-    bed.advance(Duration::from_secs(299));
-    let Step::Need(Need::Body { .. }, mut pending) = bed.begin("POST", "/orders?dry=1", &headers, false)
+    admitted(&fixture.post("/orders?dry=1", &headers, b"{}"));
+    fixture.advance(Duration::from_secs(299));
+    let Step::Need(Need::Body { .. }, mut pending) = fixture.begin("POST", "/orders?dry=1", &headers, false)
     else {
         panic!("the headers are in order")
     };
-    bed.advance(Duration::from_secs(302));
+    fixture.advance(Duration::from_secs(302));
     pending.body(b"{}").unwrap();
-    let step = bed.resume(pending, "/orders?dry=1", &headers);
+    let step = fixture.resume(pending, "/orders?dry=1", &headers);
     assert_eq!(refused(&step).reason, Reason::SignatureSkew);
 }

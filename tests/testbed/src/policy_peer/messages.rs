@@ -1,6 +1,5 @@
 //! The protocol's messages (Envoy's `api/envoy/service/auth/v3/external_auth.proto` and what it imports), as far as
 //! tests look at them.
-#![allow(missing_docs, reason = "the published protocol describes them")]
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
-use crate::contract::{Allowance, Header, Identity, Request};
+use crate::bindings::{Allowance, Header, Identity, Request};
 use crate::decision::{self, Content, Refusal};
 use crate::grants::Capability;
 use crate::{Decision, Failure};

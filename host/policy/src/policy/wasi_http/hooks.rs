@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http_body_util::{BodyExt as _, Full, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::bindings::http::Error as Refused;
 use crate::capability::http::{RESPONSE, framing, granted, send};
-use crate::contract::http::Error as Refused;
 use crate::limits::HANDED_OVER;
 
 use super::super::Entry;

@@ -9,8 +9,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 use crate::Failure;
+use crate::bindings::log::Level;
 use crate::capability::log::{self, Budget};
-use crate::contract::log::Level;
 use crate::grants::Capability;
 
 use super::super::Entry;

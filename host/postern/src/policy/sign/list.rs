@@ -8,7 +8,7 @@ use postern_policy::{Digest, Listed, ListedFile, Manifest};
 
 use super::{Args, capabilities};
 use crate::policy::grants::usable;
-use crate::policy::lab::Lab;
+use crate::policy::harness::Harness;
 use crate::policy::test;
 
 /// `[NAME=]VALUE`.
@@ -102,8 +102,13 @@ fn addressee<'a>(added: &'a mut [Added], given: &Named, option: &str) -> Result<
 }
 
 /// How a module stands in the manifest.
-pub(super) fn listed(lab: &Lab, added: &Added, before: Option<&Listed>, folder: &Path) -> Result<Listed> {
-    let module = lab.module(&added.file)?;
+pub(super) fn listed(
+    harness: &Harness,
+    added: &Added,
+    before: Option<&Listed>,
+    folder: &Path,
+) -> Result<Listed> {
+    let module = harness.module(&added.file)?;
     let needs = module.needs();
     let grants = match (&added.grants, before) {
         (Some(given), _) => capabilities(given).with_context(|| format!("--grants of `{}`", added.name))?,

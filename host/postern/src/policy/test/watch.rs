@@ -10,13 +10,13 @@ use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 use super::{Args, cases_file, once};
 use crate::output::Output;
 use crate::paint::Paint;
-use crate::policy::lab::Lab;
+use crate::policy::harness::Harness;
 
 /// An editor that saves writes more than once; so long must it be quiet.
 const QUIET: Duration = Duration::from_millis(150);
 
 /// Tests, and again after each change, until somebody stops it.
-pub(super) fn run(lab: &Lab, args: &Args) -> Result<Output> {
+pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
     let files = Files::of(args)?;
     let (sender, events) = mpsc::channel();
     let mut watcher = notify::recommended_watcher(sender).context("cannot watch files")?;
@@ -26,7 +26,7 @@ pub(super) fn run(lab: &Lab, args: &Args) -> Result<Output> {
             .with_context(|| format!("cannot watch {}", folder.display()))?;
     }
     loop {
-        let output = once(lab, args).unwrap_or_else(|error| Output::failure(&error));
+        let output = once(harness, args).unwrap_or_else(|error| Output::failure(&error));
         let _ = output.print();
         let waiting = format!(
             "\nWaiting for a change of {}; Ctrl-C ends.",

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::policy::{Allowance, Answer};
-use crate::testing::{Bed, admitted, refused};
+use crate::testing::{Fixture, admitted, refused};
 use crate::{Need, Pending, Reason, Step};
 
 fn digest(key: &str) -> String {
@@ -35,8 +35,9 @@ fn waits(step: Step) -> Pending {
     }
 }
 
-fn noted(bed: &Bed, what: &str) -> usize {
-    bed.events
+fn noted(fixture: &Fixture, what: &str) -> usize {
+    fixture
+        .events
         .0
         .borrow()
         .iter()
@@ -46,10 +47,14 @@ fn noted(bed: &Bed, what: &str) -> usize {
 
 #[test]
 fn only_what_is_durable_is_released() {
-    let bed = Bed::new(&config());
-    let pending = waits(bed.get("/keyed", &[KEY]));
-    assert_eq!(noted(&bed, "Admitted"), 0, "not admitted before it is recorded");
-    let step = bed.recorded(pending, true);
+    let fixture = Fixture::new(&config());
+    let pending = waits(fixture.get("/keyed", &[KEY]));
+    assert_eq!(
+        noted(&fixture, "Admitted"),
+        0,
+        "not admitted before it is recorded"
+    );
+    let step = fixture.recorded(pending, true);
     assert_eq!(admitted(&step).subject, "ci");
     let Step::Continue(effects) = step else { panic!() };
     assert_eq!(
@@ -57,39 +62,42 @@ fn only_what_is_durable_is_released() {
         1,
         "the limit's state is kept while it waits"
     );
-    assert_eq!(noted(&bed, "Admitted"), 1);
+    assert_eq!(noted(&fixture, "Admitted"), 1);
 
-    let pending = waits(bed.get("/keyed", &[KEY]));
-    let step = bed.recorded(pending, false);
+    let pending = waits(fixture.get("/keyed", &[KEY]));
+    let step = fixture.recorded(pending, false);
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::AuditUnavailable, 503));
     assert_eq!(denial.details(), "postern:keyed:audit_unavailable");
     let names: Vec<_> = denial.headers.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["ratelimit-policy", "ratelimit", "retry-after"]);
-    assert_eq!((noted(&bed, "Admitted"), noted(&bed, "Refused")), (1, 1));
+    assert_eq!((noted(&fixture, "Admitted"), noted(&fixture, "Refused")), (1, 1));
 }
 
 #[test]
 fn it_comes_after_everything_else() {
-    let bed = Bed::new(&config());
+    let fixture = Fixture::new(&config());
     assert_eq!(
-        refused(&bed.get("/keyed", &[])).reason,
+        refused(&fixture.get("/keyed", &[])).reason,
         Reason::CredentialsMissing
     );
     for _ in 0..2 {
-        let _ = waits(bed.get("/keyed", &[KEY]));
+        let _ = waits(fixture.get("/keyed", &[KEY]));
     }
-    assert_eq!(refused(&bed.get("/keyed", &[KEY])).reason, Reason::LimitExceeded);
-    let (step, _) = bed.ask("/policy", &[], Answer::Deny(None));
+    assert_eq!(
+        refused(&fixture.get("/keyed", &[KEY])).reason,
+        Reason::LimitExceeded
+    );
+    let (step, _) = fixture.ask("/policy", &[], Answer::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     for answer in [
         Answer::Allow(Allowance::default()),
         Answer::Unavailable("down".into()),
     ] {
-        let (step, _) = bed.ask("/policy", &[], answer);
-        assert!(matches!(bed.recorded(waits(step), true), Step::Continue(_)));
+        let (step, _) = fixture.ask("/policy", &[], answer);
+        assert!(matches!(fixture.recorded(waits(step), true), Step::Continue(_)));
     }
-    let Step::Continue(effects) = bed.get("/plain", &[]) else {
+    let Step::Continue(effects) = fixture.get("/plain", &[]) else {
         panic!("a rule that does not require it never waits")
     };
     assert!(effects.identity.is_none());
@@ -97,13 +105,13 @@ fn it_comes_after_everything_else() {
 
 #[test]
 fn a_policy_s_changes_are_kept_while_it_waits() {
-    let bed = Bed::new(&config());
+    let fixture = Fixture::new(&config());
     let allowance = Allowance {
         remove: vec!["x-a".into()],
         ..Allowance::default()
     };
-    let (step, _) = bed.ask("/policy", &[], Answer::Allow(allowance));
-    let Step::Continue(effects) = bed.recorded(waits(step), true) else {
+    let (step, _) = fixture.ask("/policy", &[], Answer::Allow(allowance));
+    let Step::Continue(effects) = fixture.recorded(waits(step), true) else {
         panic!()
     };
     assert_eq!(effects.policy.unwrap().remove, ["x-a"]);
@@ -111,19 +119,22 @@ fn a_policy_s_changes_are_kept_while_it_waits() {
 
 #[test]
 fn a_mistake_of_the_shell_releases_nothing() {
-    let bed = Bed::new(&config());
-    let Step::Need(Need::Policy, pending) = bed.get("/policy", &[]) else {
+    let fixture = Fixture::new(&config());
+    let Step::Need(Need::Policy, pending) = fixture.get("/policy", &[]) else {
         panic!()
     };
-    assert_eq!(refused(&bed.recorded(pending, true)).reason, Reason::GateFailed);
-    let pending = waits(bed.get("/keyed", &[KEY]));
     assert_eq!(
-        refused(&bed.resume(pending, "/keyed", &[KEY])).reason,
+        refused(&fixture.recorded(pending, true)).reason,
         Reason::GateFailed
     );
-    let pending = waits(bed.get("/keyed", &[KEY]));
+    let pending = waits(fixture.get("/keyed", &[KEY]));
     assert_eq!(
-        refused(&bed.answer(pending, Answer::Deny(None))).reason,
+        refused(&fixture.resume(pending, "/keyed", &[KEY])).reason,
+        Reason::GateFailed
+    );
+    let pending = waits(fixture.get("/keyed", &[KEY]));
+    assert_eq!(
+        refused(&fixture.answer(pending, Answer::Deny(None))).reason,
         Reason::GateFailed
     );
 }

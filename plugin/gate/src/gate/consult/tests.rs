@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::*;
-use crate::policy::{Action, Change, Grant};
-use crate::testing::{Bed, admitted, refused};
+use crate::policy::{AppendAction, Change, Grant};
+use crate::testing::{Fixture, admitted, refused};
 
 fn digest(key: &str) -> String {
     use ct_codecs::{Encoder, Hex};
@@ -40,8 +40,8 @@ fn config() -> Value {
     })
 }
 
-fn bed() -> Bed {
-    Bed::with_secrets(&config(), &[("S", "the-secret")])
+fn fixture() -> Fixture {
+    Fixture::with_secrets(&config(), &[("S", "the-secret")])
 }
 
 fn allow() -> Answer {
@@ -59,7 +59,7 @@ fn change(name: &str, value: &[u8]) -> Change {
     Change {
         name: name.into(),
         value: value.to_vec(),
-        action: Action::Overwrite,
+        action: AppendAction::Overwrite,
     }
 }
 
@@ -80,14 +80,14 @@ const TWO: (&str, &str) = ("x-key", "two");
 
 #[test]
 fn the_policy_is_asked_last() {
-    let bed = bed();
-    let (step, asked) = bed.ask("/role", &[TWO], allow());
+    let fixture = fixture();
+    let (step, asked) = fixture.ask("/role", &[TWO], allow());
     assert_eq!(refused(&step).reason, Reason::RoleMissing);
     assert!(asked.is_none(), "what the gate refuses is not put to the policy");
-    let (step, asked) = bed.ask("/role", &[ONE], allow());
+    let (step, asked) = fixture.ask("/role", &[ONE], allow());
     assert_eq!(admitted(&step).subject, "ci");
     assert!(asked.is_some());
-    let (step, _) = bed.ask("/role", &[ONE], Answer::Deny(None));
+    let (step, _) = fixture.ask("/role", &[ONE], Answer::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     assert_eq!(refused(&step).status(), 403);
     assert_eq!(refused(&step).details(), "postern:role:policy_denied");
@@ -100,8 +100,8 @@ fn an_own_reply_is_passed_on() {
         headers: vec![("x-why".into(), b"\xff".to_vec())],
         body: "no".into(),
     };
-    let bed = bed();
-    let (step, _) = bed.ask("/kept", &[ONE], Answer::Deny(Some(reply.clone())));
+    let fixture = fixture();
+    let (step, _) = fixture.ask("/kept", &[ONE], Answer::Deny(Some(reply.clone())));
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::PolicyDenied, 451));
     assert_eq!(denial.reply.as_deref(), Some(&reply));
@@ -117,38 +117,38 @@ fn an_own_reply_is_passed_on() {
             headers,
             ..reply.clone()
         };
-        let (step, _) = bed.ask("/kept", &[ONE], Answer::Deny(Some(reply)));
+        let (step, _) = fixture.ask("/kept", &[ONE], Answer::Deny(Some(reply)));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
 }
 
 #[test]
 fn only_an_absent_host_can_be_waived() {
-    let bed = bed();
-    let (step, _) = bed.ask("/fresh", &[], down());
+    let fixture = fixture();
+    let (step, _) = fixture.ask("/fresh", &[], down());
     let denial = refused(&step);
     assert_eq!(denial.reason, Reason::PolicyUnavailable);
     assert_eq!(denial.headers, [("retry-after", "1".into())]);
     assert!(denial.body(None).contains("\"code\":\"policy_unavailable\""));
-    bed.events.0.borrow_mut().clear();
-    let (step, _) = bed.ask("/waived", &[], down());
+    fixture.events.0.borrow_mut().clear();
+    let (step, _) = fixture.ask("/waived", &[], down());
     assert!(matches!(step, Step::Continue(_)));
-    let events = bed.events.0.borrow().join("\n");
+    let events = fixture.events.0.borrow().join("\n");
     assert!(
         events.contains("PolicyWaived { rule: 2 }") && events.contains("Admitted"),
         "{events}"
     );
     for path in ["/waived", "/fresh"] {
-        let (step, _) = bed.ask(path, &[], Answer::Failed("trapped".into()));
+        let (step, _) = fixture.ask(path, &[], Answer::Failed("trapped".into()));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{path}");
-        let (step, _) = bed.ask(path, &[], Answer::Deny(None));
+        let (step, _) = fixture.ask(path, &[], Answer::Deny(None));
         assert_eq!(refused(&step).reason, Reason::PolicyDenied, "{path}");
     }
 }
 
 #[test]
 fn a_policy_frames_no_request_and_names_no_caller() {
-    let bed = bed();
+    let fixture = fixture();
     for name in [
         ":path",
         ":authority",
@@ -164,11 +164,11 @@ fn a_policy_frames_no_request_and_names_no_caller() {
         "x_tenant_id",
         "x a",
     ] {
-        let (step, _) = bed.ask("/fresh", &[], sets(name, b"v"));
+        let (step, _) = fixture.ask("/fresh", &[], sets(name, b"v"));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
     for value in [&b"a\r\nb: c"[..], b"a\nb", b"\0"] {
-        let (step, _) = bed.ask("/fresh", &[], sets("x-a", value));
+        let (step, _) = fixture.ask("/fresh", &[], sets("x-a", value));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{value:?}");
     }
     let response = |name: &str| {
@@ -177,9 +177,9 @@ fn a_policy_frames_no_request_and_names_no_caller() {
             ..Allowance::default()
         })
     };
-    let (step, _) = bed.ask("/fresh", &[], response("transfer-encoding"));
+    let (step, _) = fixture.ask("/fresh", &[], response("transfer-encoding"));
     assert_eq!(refused(&step).reason, Reason::PolicyFailed);
-    let (step, _) = bed.ask("/fresh", &[], response("set-cookie"));
+    let (step, _) = fixture.ask("/fresh", &[], response("set-cookie"));
     assert!(matches!(step, Step::Continue(_)));
     let removes = |name: &str| {
         Answer::Allow(Allowance {
@@ -187,10 +187,10 @@ fn a_policy_frames_no_request_and_names_no_caller() {
             ..Allowance::default()
         })
     };
-    let (step, _) = bed.ask("/fresh", &[], removes("content-length"));
+    let (step, _) = fixture.ask("/fresh", &[], removes("content-length"));
     assert_eq!(refused(&step).reason, Reason::PolicyFailed);
     for passed_over in ["host", ":path"] {
-        let (step, _) = bed.ask("/fresh", &[], removes(passed_over));
+        let (step, _) = fixture.ask("/fresh", &[], removes(passed_over));
         let Step::Continue(effects) = step else { panic!() };
         assert_eq!(effects.policy.unwrap().remove, ["x-b"], "{passed_over}");
     }
@@ -198,7 +198,7 @@ fn a_policy_frames_no_request_and_names_no_caller() {
 
 #[test]
 fn a_policy_sees_the_caller_and_no_credential() {
-    let bed = bed();
+    let fixture = fixture();
     let headers = [
         ONE,
         ("authorization", "Bearer token"),
@@ -207,7 +207,7 @@ fn a_policy_sees_the_caller_and_no_credential() {
         ("x_tenant-id", "victim"),
         ("x-other", "seen"),
     ];
-    let (_, question) = bed.ask("/kept", &headers, allow());
+    let (_, question) = fixture.ask("/kept", &headers, allow());
     let question = question.unwrap();
     let text = String::from_utf8_lossy(&question);
     for hidden in ["one", "token", "sha256=", "root", "victim"] {
@@ -217,7 +217,7 @@ fn a_policy_sees_the_caller_and_no_credential() {
     let identity = "{\"subject\":\"ci\",\"issuer\":\"api_keys/a\",\"method\":\"api_key\",\"roles\":[\"r\",\"s\"],\
                     \"tenant\":\"t\",\"claims\":{}}";
     assert!(text.contains(identity), "{text}");
-    let (_, question) = bed.ask("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
+    let (_, question) = fixture.ask("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
     let text = String::from_utf8_lossy(&question.unwrap()).into_owned();
     assert!(
         text.contains("Basic dXNlcg==") && !text.contains("postern.identity"),
@@ -227,13 +227,13 @@ fn a_policy_sees_the_caller_and_no_credential() {
 
 #[test]
 fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
-    let bed = bed();
+    let fixture = fixture();
     for (path, body, outcome) in [
         ("/body", &b"\0\xff 45678"[..], None),
         ("/body", b"", None),
         ("/body", b"123456789", Some(Reason::BodyTooLarge)),
     ] {
-        let (step, question) = bed.ask_with_body(path, &[], body, allow());
+        let (step, question) = fixture.ask_with_body(path, &[], body, allow());
         match outcome {
             None => {
                 assert!(matches!(step, Step::Continue(_)), "{step:?}");
@@ -247,15 +247,15 @@ fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
             }
         }
     }
-    let step = bed.begin("POST", "/body", &[("content-length", "9")], false);
+    let step = fixture.begin("POST", "/body", &[("content-length", "9")], false);
     assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "before it comes");
-    assert!(matches!(bed.get("/body", &[]), Step::Need(Need::Policy, _)));
+    assert!(matches!(fixture.get("/body", &[]), Step::Need(Need::Policy, _)));
 }
 
 #[test]
 fn a_signed_body_is_buffered_once() {
     use hmac::{KeyInit, Mac};
-    let bed = bed();
+    let fixture = fixture();
     for (body, outcome) in [
         (&b"12345678"[..], None),
         (b"123456789", Some(Reason::BodyTooLarge)),
@@ -271,7 +271,7 @@ fn a_signed_body_is_buffered_once() {
         let signature = format!("sha256={hex}");
         let headers = [("x-hub-signature-256", signature.as_str())];
         // `post` passes the body once; what follows is no second need of it.
-        let (step, question) = bed.ask_with_body("/signed", &headers, body, allow());
+        let (step, question) = fixture.ask_with_body("/signed", &headers, body, allow());
         match outcome {
             None => assert_eq!(admitted(&step).subject, "hooks"),
             Some(reason) => assert_eq!(refused(&step).reason, reason),
@@ -282,9 +282,9 @@ fn a_signed_body_is_buffered_once() {
 
 #[test]
 fn a_granted_answer_serves_those_alike() {
-    let bed = bed();
+    let fixture = fixture();
     let ask = |path: &str, headers: &[(&str, &str)], answer| {
-        let (step, asked) = bed.ask(path, headers, answer);
+        let (step, asked) = fixture.ask(path, headers, answer);
         assert!(matches!(step, Step::Continue(_)), "{step:?}");
         let Step::Continue(effects) = step else { panic!() };
         (asked.is_some(), effects)
@@ -304,44 +304,47 @@ fn a_granted_answer_serves_those_alike() {
     ] {
         assert!(ask(path, headers, allow()).0, "{path} {headers:?}");
     }
-    bed.advance(Duration::from_millis(999));
+    fixture.advance(Duration::from_millis(999));
     assert!(!ask("/kept", &[ONE], allow()).0);
-    bed.advance(Duration::from_millis(1));
+    fixture.advance(Duration::from_millis(1));
     assert!(ask("/kept", &[ONE], allow()).0, "its time is over");
-    let events = bed.events.0.borrow();
+    let events = fixture.events.0.borrow();
     let count = |what: &str| events.iter().filter(|event| event.starts_with(what)).count();
     assert_eq!((count("PolicyAsked"), count("PolicyRecalled")), (6, 2));
 }
 
 #[test]
 fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
-    let bed = bed();
+    let fixture = fixture();
     for _ in 0..2 {
-        assert!(bed.ask("/kept", &[ONE], allow()).1.is_some());
-        assert!(bed.ask("/kept", &[ONE], grants(&["mood"])).1.is_some());
-        assert!(bed.ask("/fresh", &[], grants(&[])).1.is_some());
-        assert!(bed.ask_with_body("/body", &[], b"1", grants(&[])).1.is_some());
-        assert!(bed.ask("/waived", &[], down()).1.is_some());
+        assert!(fixture.ask("/kept", &[ONE], allow()).1.is_some());
+        assert!(fixture.ask("/kept", &[ONE], grants(&["mood"])).1.is_some());
+        assert!(fixture.ask("/fresh", &[], grants(&[])).1.is_some());
+        assert!(fixture.ask_with_body("/body", &[], b"1", grants(&[])).1.is_some());
+        assert!(fixture.ask("/waived", &[], down()).1.is_some());
     }
-    assert!(bed.ask("/kept", &[ONE], grants(&[])).1.is_some());
+    assert!(fixture.ask("/kept", &[ONE], grants(&[])).1.is_some());
     assert!(
-        bed.ask("/kept/any", &[TWO], allow()).1.is_none(),
+        fixture.ask("/kept/any", &[TWO], allow()).1.is_none(),
         "no parts: for all of the rule"
     );
 }
 
 #[test]
 fn a_shell_that_mistakes_a_request_lets_nothing_pass() {
-    let bed = bed();
-    let Step::Need(_, pending) = bed.begin("POST", "/body", &[], false) else {
-        panic!()
-    };
-    assert_eq!(refused(&bed.answer(pending, allow())).reason, Reason::GateFailed);
-    let Step::Need(_, pending) = bed.get("/fresh", &[]) else {
+    let fixture = fixture();
+    let Step::Need(_, pending) = fixture.begin("POST", "/body", &[], false) else {
         panic!()
     };
     assert_eq!(
-        refused(&bed.resume(pending, "/fresh", &[])).reason,
+        refused(&fixture.answer(pending, allow())).reason,
+        Reason::GateFailed
+    );
+    let Step::Need(_, pending) = fixture.get("/fresh", &[]) else {
+        panic!()
+    };
+    assert_eq!(
+        refused(&fixture.resume(pending, "/fresh", &[])).reason,
         Reason::GateFailed
     );
 }

@@ -103,15 +103,15 @@ fn headers_are_appended_or_set_as_the_protocol_says() {
     };
     let actions = |changes: &[Change]| changes.iter().map(|change| change.action).collect::<Vec<_>>();
     let common = [
-        Action::Append,
-        Action::Overwrite,
-        Action::AddIfAbsent,
-        Action::Overwrite,
-        Action::OverwriteIfExists,
+        AppendAction::Append,
+        AppendAction::Overwrite,
+        AppendAction::AddIfAbsent,
+        AppendAction::Overwrite,
+        AppendAction::OverwriteIfExists,
     ];
-    assert_eq!(actions(&allowance.request)[0], Action::Overwrite);
+    assert_eq!(actions(&allowance.request)[0], AppendAction::Overwrite);
     assert_eq!(actions(&allowance.request)[1..], common);
-    assert_eq!(actions(&allowance.response)[0], Action::Append);
+    assert_eq!(actions(&allowance.response)[0], AppendAction::Append);
     assert_eq!(actions(&allowance.response)[1..], common);
     assert_eq!(allowance.request[0].name, "x-unsaid");
     assert_eq!(allowance.remove, ["x-gone"]);

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::advice::{self, Case, asked};
 use super::effect::{self, Effect};
-use super::meaning;
 use super::ports::{Limited, Noted};
+use super::reasons;
 use super::run::{Decision, Outcome};
 use crate::load::Loaded;
 
@@ -153,9 +153,9 @@ fn would_ask(rule: &Rule) -> Option<String> {
 
 fn failed(reason: Reason) -> Check {
     Check {
-        check: meaning::check(reason),
+        check: reasons::check(reason),
         passed: false,
-        detail: format!("{}: {}", reason.name(), meaning::sentence(reason)),
+        detail: format!("{}: {}", reason.name(), reasons::sentence(reason)),
     }
 }
 

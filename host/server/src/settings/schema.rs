@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
-use postern_gate::config::{ConfigErrors, Entries, SecretRef, Size, Span};
+use postern_gate::config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -87,11 +87,11 @@ pub(super) struct Tamper {
     #[deserr(default = false)]
     pub(super) strict: bool,
     #[deserr(default = Self::EVERY)]
-    pub(super) interval: Span,
+    pub(super) interval: HumanDuration,
 }
 
 impl Tamper {
-    const EVERY: Span = Span(Duration::from_secs(60));
+    const EVERY: HumanDuration = HumanDuration(Duration::from_secs(60));
 }
 
 impl Default for Tamper {
@@ -122,9 +122,9 @@ pub(super) struct Entry {
     #[deserr(default)]
     pub(super) config: Option<serde_json::Value>,
     #[deserr(default)]
-    pub(super) deadline: Option<Span>,
+    pub(super) deadline: Option<HumanDuration>,
     #[deserr(default)]
-    pub(super) memory: Option<Size>,
+    pub(super) memory: Option<ByteSize>,
     #[deserr(default)]
     pub(super) concurrency: Option<usize>,
     #[deserr(default)]

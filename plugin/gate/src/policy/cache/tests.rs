@@ -13,7 +13,7 @@ fn allowance(value: &[u8]) -> Allowance {
     Allowance {
         request: ACTIONS.map(change).to_vec(),
         remove: vec!["x-b".into()],
-        response: vec![change(Action::Append)],
+        response: vec![change(AppendAction::Append)],
         grant: None,
     }
 }
@@ -25,41 +25,45 @@ fn grant(ttl: f64) -> Grant {
 #[test]
 fn an_answer_holds_for_its_time_and_its_key() {
     let state = MemoryState::default();
-    Memory::open(&state, [1; 16]);
+    DecisionCache::open(&state, [1; 16]);
     let (key, other) = ([7; 32], [8; 32]);
     let answer = allowance(b"\xff\0 bytes");
-    assert_eq!(Memory::recall(&state, &key, NOW), None);
-    Memory::remember(&state, NAMES, &key, NOW, &answer, &grant(500.0));
+    assert_eq!(DecisionCache::recall(&state, &key, NOW), None);
+    DecisionCache::remember(&state, NAMES, &key, NOW, &answer, &grant(500.0));
     let at = |millis| NOW + Duration::from_millis(millis);
-    assert_eq!(Memory::recall(&state, &key, at(499)), Some(answer));
-    assert_eq!(Memory::recall(&state, &key, at(500)), None);
-    assert_eq!(Memory::recall(&state, &other, at(0)), None);
+    assert_eq!(DecisionCache::recall(&state, &key, at(499)), Some(answer));
+    assert_eq!(DecisionCache::recall(&state, &key, at(500)), None);
+    assert_eq!(DecisionCache::recall(&state, &other, at(0)), None);
     let mut near = key;
     near[31] ^= 1;
-    assert_eq!(Memory::recall(&state, &near, at(0)), None, "the whole key counts");
+    assert_eq!(
+        DecisionCache::recall(&state, &near, at(0)),
+        None,
+        "the whole key counts"
+    );
 }
 
 #[test]
 fn the_last_list_of_parts_wins() {
     let state = MemoryState::default();
-    Memory::open(&state, [1; 16]);
-    assert_eq!(Memory::parts(&state, "module", "rule"), None);
+    DecisionCache::open(&state, [1; 16]);
+    assert_eq!(DecisionCache::parts(&state, "module", "rule"), None);
     for parts in [&["method"][..], &[], &["identity", "path"]] {
         let grant = Grant::new(1.0, parts.iter().copied()).unwrap();
-        Memory::remember(&state, NAMES, &[0; 32], NOW, &Allowance::default(), &grant);
-        assert_eq!(Memory::parts(&state, "module", "rule"), Some(grant.parts));
+        DecisionCache::remember(&state, NAMES, &[0; 32], NOW, &Allowance::default(), &grant);
+        assert_eq!(DecisionCache::parts(&state, "module", "rule"), Some(grant.parts));
     }
-    assert_eq!(Memory::parts(&state, "module", "other"), None);
+    assert_eq!(DecisionCache::parts(&state, "module", "other"), None);
 }
 
 #[test]
 fn what_is_large_or_has_no_end_is_not_kept() {
     let state = MemoryState::default();
-    Memory::open(&state, [1; 16]);
+    DecisionCache::open(&state, [1; 16]);
     let key = [7; 32];
-    Memory::remember(&state, NAMES, &key, NOW, &allowance(&[b'x'; 2048]), &grant(500.0));
-    assert_eq!(Memory::recall(&state, &key, NOW), None);
-    Memory::remember(
+    DecisionCache::remember(&state, NAMES, &key, NOW, &allowance(&[b'x'; 2048]), &grant(500.0));
+    assert_eq!(DecisionCache::recall(&state, &key, NOW), None);
+    DecisionCache::remember(
         &state,
         NAMES,
         &key,
@@ -67,21 +71,22 @@ fn what_is_large_or_has_no_end_is_not_kept() {
         &allowance(b"x"),
         &grant(500.0),
     );
-    assert_eq!(Memory::recall(&state, &key, Duration::ZERO), None);
+    assert_eq!(DecisionCache::recall(&state, &key, Duration::ZERO), None);
 }
 
 #[test]
 fn the_table_does_not_grow_and_a_spent_slot_goes_first() {
     let state = MemoryState::default();
-    Memory::open(&state, [1; 16]);
+    DecisionCache::open(&state, [1; 16]);
     // All of these have the same two slots.
     let key = |n: u8| {
         let mut key = [n; 32];
         key[..4].copy_from_slice(&[1, 0, 2, 0]);
         key
     };
-    let keep = |n, ttl| Memory::remember(&state, NAMES, &key(n), NOW, &allowance(&[b'0', n]), &grant(ttl));
-    let held = |n, now| Memory::recall(&state, &key(n), now).is_some();
+    let keep =
+        |n, ttl| DecisionCache::remember(&state, NAMES, &key(n), NOW, &allowance(&[b'0', n]), &grant(ttl));
+    let held = |n, now| DecisionCache::recall(&state, &key(n), now).is_some();
     keep(1, 500.0);
     keep(2, 900.0);
     assert!(held(1, NOW) && held(2, NOW));
@@ -93,14 +98,14 @@ fn the_table_does_not_grow_and_a_spent_slot_goes_first() {
     keep(2, 100.0);
     let later = NOW + Duration::from_millis(200);
     assert!(!held(2, later) && held(3, later), "its own place, not the other");
-    Memory::remember(&state, NAMES, &key(4), later, &allowance(b"x"), &grant(50.0));
+    DecisionCache::remember(&state, NAMES, &key(4), later, &allowance(b"x"), &grant(50.0));
     assert!(held(3, later) && held(4, later), "the spent one goes");
 }
 
 #[test]
 fn what_others_wrote_is_no_answer() {
     let state = MemoryState::default();
-    Memory::open(&state, [1; 16]);
+    DecisionCache::open(&state, [1; 16]);
     let key = [7; 32];
     let strange = Slot {
         key: key.to_vec(),
@@ -115,17 +120,17 @@ fn what_others_wrote_is_no_answer() {
         for place in places(&key) {
             state.set(&slot_name(place), &bytes, None).unwrap();
         }
-        assert_eq!(Memory::recall(&state, &key, NOW), None);
+        assert_eq!(DecisionCache::recall(&state, &key, NOW), None);
     }
-    Memory::remember(&state, NAMES, &key, NOW, &allowance(b"x"), &grant(500.0));
-    assert!(Memory::recall(&state, &key, NOW).is_some());
+    DecisionCache::remember(&state, NAMES, &key, NOW, &allowance(b"x"), &grant(500.0));
+    assert!(DecisionCache::recall(&state, &key, NOW).is_some());
 }
 
 #[test]
 fn a_table_that_is_there_is_used() {
     let state = MemoryState::default();
-    assert_eq!(Memory::open(&state, [1; 16]).seed(), &[1; 16]);
-    Memory::remember(&state, NAMES, &[7; 32], NOW, &allowance(b"x"), &grant(500.0));
-    assert_eq!(Memory::open(&state, [2; 16]).seed(), &[1; 16]);
-    assert!(Memory::recall(&state, &[7; 32], NOW).is_some());
+    assert_eq!(DecisionCache::open(&state, [1; 16]).seed(), &[1; 16]);
+    DecisionCache::remember(&state, NAMES, &[7; 32], NOW, &allowance(b"x"), &grant(500.0));
+    assert_eq!(DecisionCache::open(&state, [2; 16]).seed(), &[1; 16]);
+    assert!(DecisionCache::recall(&state, &[7; 32], NOW).is_some());
 }

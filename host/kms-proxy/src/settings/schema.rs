@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, Digest, Entries, Span};
+use postern_gate::config::{ConfigErrors, Digest, Entries, HumanDuration};
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -69,8 +69,8 @@ pub(super) struct Token {
     pub(super) sessions: usize,
     #[deserr(default = 256)]
     pub(super) queue: usize,
-    #[deserr(default = Span(Duration::from_secs(5)))]
-    pub(super) deadline: Span,
+    #[deserr(default = HumanDuration(Duration::from_secs(5)))]
+    pub(super) deadline: HumanDuration,
 }
 
 #[derive(Debug, Deserr)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use postern_audit::read::Reader;
-use postern_audit::verify::{Against, Demands, KeptHead};
+use postern_audit::verify::{Demands, KeptHead, TrustedReferences};
 use postern_signers::Registry;
 use tokio::runtime::Runtime;
 
@@ -51,10 +51,10 @@ impl Given {
 
     /// All of it, for a log that may be written to meanwhile. The file outside is read before the log: what is added to it
     /// later is of events that are not looked at. The log's newest checkpoint before both: the file must have it.
-    pub(super) fn beside(&self, runtime: &Runtime, reader: &Reader) -> Result<Against> {
+    pub(super) fn beside(&self, runtime: &Runtime, reader: &Reader) -> Result<TrustedReferences> {
         let stored = runtime.block_on(reader.last_note())?.map_or(0, |note| note.size);
         let mut against = self.read()?;
-        let is_behind = |against: &Against| against.file().is_some_and(|file| file.last() < stored);
+        let is_behind = |against: &TrustedReferences| against.file().is_some_and(|file| file.last() < stored);
         // What is no file, such as a pipe, can be read once.
         if is_behind(&against) && self.checkpoints.as_deref().is_some_and(Path::is_file) {
             sleep(BEHIND);
@@ -63,8 +63,8 @@ impl Given {
         Ok(against.stored_before(stored))
     }
 
-    pub(super) fn read(&self) -> Result<Against> {
-        let mut against = Against::nothing();
+    pub(super) fn read(&self) -> Result<TrustedReferences> {
+        let mut against = TrustedReferences::nothing();
         if let Some(file) = &self.signers {
             against = against.signers(Registry::read(file)?);
         }

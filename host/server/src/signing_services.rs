@@ -8,9 +8,9 @@ use std::time::Duration;
 use postern_audit::{Log, Post};
 use postern_signing::Signing;
 
+use crate::audited_signer::{AuditedSigner, Checkpoints};
 use crate::host::StartError;
 use crate::metrics::Metrics;
-use crate::notary::{Checkpoints, Notary};
 use crate::record::Recorder;
 use crate::settings::{Audit, Settings};
 use crate::tls;
@@ -20,12 +20,12 @@ const POSTING: Duration = Duration::from_secs(10);
 
 /// What signs, and what keeps the record.
 #[derive(Debug)]
-pub(crate) struct Offices {
+pub(crate) struct SigningServices {
     pub(crate) recorder: Recorder,
-    pub(crate) notary: Option<Arc<Notary>>,
+    pub(crate) signer: Option<Arc<AuditedSigner>>,
 }
 
-impl Offices {
+impl SigningServices {
     pub(crate) async fn open(settings: &Settings, metrics: &Metrics) -> Result<Self, StartError> {
         let signing = match &settings.signing {
             Some(settings) => Some(Signing::start(settings)?),
@@ -43,8 +43,8 @@ impl Offices {
         };
         let recorder = Recorder::new(log, name);
         let origin = settings.audit.as_ref().map(|audit| audit.log.origin.clone());
-        let notary = signing.map(|signing| Arc::new(Notary::new(signing, recorder.clone(), origin)));
-        Ok(Self { recorder, notary })
+        let signer = signing.map(|signing| Arc::new(AuditedSigner::new(signing, recorder.clone(), origin)));
+        Ok(Self { recorder, signer })
     }
 }
 

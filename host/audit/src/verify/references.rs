@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use postern_signers::Registry;
 
-use super::outside::{self, Outside};
+use super::checkpoint_file::{self, Outside};
 use super::problem::{Code, Problem};
 use super::retirement::Doubt;
 use super::signed;
@@ -14,7 +14,7 @@ use crate::{Hash, Time};
 
 /// What a log is held against. What is not here is not verified, and the report says so.
 #[derive(Debug, Clone, Default)]
-pub struct Against {
+pub struct TrustedReferences {
     pub(crate) registry: Option<Registry>,
     pub(crate) origin: Option<String>,
     pub(crate) kept: Vec<Kept>,
@@ -76,7 +76,7 @@ impl FromStr for KeptHead {
     }
 }
 
-impl Against {
+impl TrustedReferences {
     /// Nothing but the log itself.
     #[must_use]
     pub fn nothing() -> Self {
@@ -115,7 +115,7 @@ impl Against {
     /// # Errors
     /// If it cannot be read, or is no UTF-8 text. What is no note in it is counted.
     pub fn outside(mut self, file: impl BufRead) -> io::Result<Self> {
-        let read = outside::read(file, |note| self.keep(&note))?;
+        let read = checkpoint_file::read(file, |note| self.keep(&note))?;
         self.outside = Some(read);
         Ok(self)
     }

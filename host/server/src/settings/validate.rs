@@ -9,8 +9,8 @@ use ed25519_compact::PublicKey;
 use postern_gate::config::ConfigErrors;
 use postern_policy::{Compiler, Signers, is_exposed};
 
-use super::form::{self, File};
-use super::variable::Variables;
+use super::env::Variables;
+use super::schema::{self, File};
 use super::{Address, Admin, KeyValue, Log, Settings};
 use super::{audit, entries, gate, license, signing};
 
@@ -62,8 +62,8 @@ pub(super) fn settings(
     }
     let signers = signers(&written, &mut errors);
     let keyvalue = match &written.keyvalue {
-        form::KeyValue::Memory => KeyValue::Memory,
-        form::KeyValue::Redis(written) => {
+        schema::KeyValue::Memory => KeyValue::Memory,
+        schema::KeyValue::Redis(written) => {
             let url = variables.secret("policies.keyvalue.redis", &written.redis, &mut errors);
             // A URL that is none is reported when it is opened.
             if !written.plaintext && url.as_deref().is_some_and(|url| is_exposed(url).unwrap_or(false)) {
@@ -149,7 +149,7 @@ fn listen(written: &[String], directory: &Path, errors: &mut ConfigErrors) -> Ve
 }
 
 fn admin(
-    written: &form::Admin,
+    written: &schema::Admin,
     directory: &Path,
     variables: &Variables<'_>,
     errors: &mut ConfigErrors,
@@ -180,7 +180,7 @@ fn admin(
     Some(Admin { listen, token })
 }
 
-fn signers(written: &form::Policies, errors: &mut ConfigErrors) -> Signers {
+fn signers(written: &schema::Policies, errors: &mut ConfigErrors) -> Signers {
     if written.manifest.is_some() && written.signers.is_empty() {
         errors.add(
             "policies.signers",

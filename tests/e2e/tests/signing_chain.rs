@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Bed, Call, Setup, Version, audited_gate_yaml, client};
+use postern_e2e::{Call, Fixture, Setup, Version, audited_gate_yaml, client};
 use postern_testbed::idp::Alg;
 use postern_testbed::kms_proxy::{self, KmsProxy};
 use postern_testbed::policy_host::{self, PolicyHost};
@@ -31,7 +31,7 @@ const SIGNERS: [(&str, &[&str]); 3] = [
 const PAYLOAD: &str = r#"{"payload_b64": "aGVsbG8="}"#;
 
 struct Chain {
-    bed: Bed,
+    fixture: Fixture,
     host: PolicyHost,
     kms: KmsProxy,
 }
@@ -73,16 +73,19 @@ impl Chain {
         rules.retain(|rule| rule["name"] == "sign");
         rules.push(rule("kept", "/kept", "required"));
         rules.push(rule("told", "/told", "on"));
-        let bed = Setup::new(gate).policy_host_at(host.socket()).start();
-        Self { bed, host, kms }
+        let fixture = Setup::new(gate).policy_host_at(host.socket()).start();
+        Self { fixture, host, kms }
     }
 
     async fn sign(&self, role: &str) -> (u16, Value) {
         let mut claims = tokens::claims("https://idp.example", "orders", "ann", 600);
         claims["realm_access"] = json!({"roles": [role]});
-        let token = self.bed.idp.mint(Alg::Es256, &claims);
+        let token = self.fixture.idp.mint(Alg::Es256, &claims);
         let call = Call::post("/kernel/sign", PAYLOAD).header("content-type", "application/json");
-        let answer = call.bearer(&token).send(&client(Version::Http1), &self.bed).await;
+        let answer = call
+            .bearer(&token)
+            .send(&client(Version::Http1), &self.fixture)
+            .await;
         (
             answer.status,
             serde_json::from_slice(&answer.body).unwrap_or_default(),
@@ -254,7 +257,7 @@ async fn a_service_gets_signatures_and_holds_no_key() {
     );
     // The admission and the signature are one request's.
     assert_eq!(admitted[0]["request_id"], signed[0]["request_id"]);
-    chain.bed.assert_sound("signing");
+    chain.fixture.assert_sound("signing");
 }
 
 /// Requests one after the other until told to stop; the ids of those that were let through.
@@ -286,7 +289,7 @@ async fn load(base: String, path: &'static str, stop: Arc<AtomicBool>, passed: A
 async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     let mut chain = Chain::start();
     let (stop, kept, told) = <(Arc<AtomicBool>, Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
-    let base = chain.bed.envoy.url("");
+    let base = chain.fixture.envoy.url("");
     let mut running = Vec::new();
     for _ in 0..4 {
         running.push(tokio::spawn(load(
@@ -355,7 +358,7 @@ async fn the_log_is_tampered_with() {
     let mut chain = Chain::start();
     let client = client(Version::Http1);
     for _ in 0..20 {
-        assert_eq!(Call::get("/kept").send(&client, &chain.bed).await.status, 200);
+        assert_eq!(Call::get("/kept").send(&client, &chain.fixture).await.status, 200);
     }
     chain.host.stop().unwrap();
     chain.assert_sound();
@@ -403,7 +406,7 @@ async fn what_it_costs() {
         let mut times = Vec::new();
         for _ in 0..300 {
             let started = Instant::now();
-            assert_eq!(Call::get(path).send(&client, &chain.bed).await.status, 200);
+            assert_eq!(Call::get(path).send(&client, &chain.fixture).await.status, 200);
             times.push(started.elapsed());
         }
         times.sort();

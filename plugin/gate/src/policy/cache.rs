@@ -14,7 +14,7 @@ use std::time::Duration;
 use prost::Message;
 
 use super::grant::{Grant, Part};
-use super::{Action, Allowance, Change};
+use super::{Allowance, AppendAction, Change};
 use crate::ports::{SharedState, Version};
 
 /// A key: SHA-256, so that no two requests share one.
@@ -28,7 +28,7 @@ const MAX_ANSWER: usize = 2 * 1024;
 
 /// The table, opened.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct DecisionCache {
     seed: [u8; 16],
 }
 
@@ -58,7 +58,7 @@ struct Kept {
     action: u32,
 }
 
-impl Memory {
+impl DecisionCache {
     /// Opens the table, making it if the shared state does not hold it yet. `random` is the seed of a new one.
     pub(crate) fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
         let held = state.get(NAME);
@@ -188,11 +188,11 @@ impl Slot {
     }
 }
 
-const ACTIONS: [Action; 4] = [
-    Action::Append,
-    Action::AddIfAbsent,
-    Action::Overwrite,
-    Action::OverwriteIfExists,
+const ACTIONS: [AppendAction; 4] = [
+    AppendAction::Append,
+    AppendAction::AddIfAbsent,
+    AppendAction::Overwrite,
+    AppendAction::OverwriteIfExists,
 ];
 
 impl Kept {

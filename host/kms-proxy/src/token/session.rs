@@ -16,12 +16,12 @@ const SELF_TEST: &[u8] = b"postern kms-proxy: self-test; this signature vouches 
 
 /// A session. Handles of objects are found in each anew: a token need not give the same to all.
 #[derive(Debug)]
-pub struct Seat {
+pub struct TokenSession {
     session: Session,
     handles: HashMap<String, ObjectHandle>,
 }
 
-impl Seat {
+impl TokenSession {
     pub(super) fn new(session: Session) -> Self {
         Self {
             session,

@@ -242,17 +242,17 @@ impl Setup {
 
     /// Starts everything, with an identity provider in order.
     #[must_use]
-    pub fn start(self) -> Bed {
+    pub fn start(self) -> Fixture {
         self.start_with(IdentityProvider::start().unwrap())
     }
 
     /// Starts everything with this identity provider.
     #[must_use]
-    pub fn start_with(self, idp: IdentityProvider) -> Bed {
+    pub fn start_with(self, idp: IdentityProvider) -> Fixture {
         let api = SampleApi::start().unwrap();
         let started = self.envoy(self.bootstrap(&idp, &api)).start();
         let envoy = started.unwrap_or_else(|error| panic!("{error}"));
-        Bed { envoy, idp, api }
+        Fixture { envoy, idp, api }
     }
 
     /// Starts Envoy with the filter in its bootstrap, which it must refuse. What it said.
@@ -270,7 +270,7 @@ impl Setup {
 
 /// What runs. Envoy's log is printed when a test fails. Fields drop in this order: Envoy goes before what it talks to.
 #[derive(Debug)]
-pub struct Bed {
+pub struct Fixture {
     /// Envoy with the filter.
     pub envoy: Envoy,
     /// Where the cluster `idp` leads.
@@ -279,7 +279,7 @@ pub struct Bed {
     pub api: SampleApi,
 }
 
-impl Bed {
+impl Fixture {
     /// Moves another file of filter configuration into place, as an operator would.
     pub fn publish(&self, filter: &str) {
         self.envoy.replace(FILTER, filter).unwrap();
@@ -357,7 +357,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.envoy.log();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{KEPT, number, overflow};
-use crate::contract::keyvalue::Error;
+use crate::bindings::keyvalue::Error;
 
 /// What a value costs beside the bytes of its key and its own: its places in the map and among the ends, and what the
 /// allocator adds to each of its allocations.
@@ -17,7 +17,7 @@ const REMOVED: usize = 4;
 /// What one entry keeps in memory. A lock is never held for longer than a few look-ups take: every decision of the entry
 /// wants it.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct MemoryStore {
     kept: Mutex<Kept>,
 }
 
@@ -97,7 +97,7 @@ fn end(ttl: Option<Duration>, now: Instant) -> Option<Instant> {
     ttl.and_then(|ttl| now.checked_add(ttl))
 }
 
-impl Shelf {
+impl MemoryStore {
     fn with<R>(&self, act: impl FnOnce(&mut Kept, Instant) -> R) -> R {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         act(&mut kept, Instant::now())
@@ -213,10 +213,10 @@ mod tests {
 
     #[test]
     fn a_counter_counts_from_nothing_and_keeps_its_end() {
-        let shelf = Shelf::default();
+        let shelf = MemoryStore::default();
         let minute = Some(Duration::from_secs(60));
         assert_eq!(shelf.increment("n", 2, minute).unwrap(), 2);
-        let end = |shelf: &Shelf| shelf.with(|kept, now| kept.get("n", now).unwrap().until);
+        let end = |shelf: &MemoryStore| shelf.with(|kept, now| kept.get("n", now).unwrap().until);
         let first = end(&shelf);
         let later = Some(Duration::from_secs(999));
         assert_eq!(shelf.increment("n", -3, later).unwrap(), -1);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use postern_files::within;
 
 use crate::store::files::sync_directory;
-use crate::verify::{Ending, outside};
+use crate::verify::{Ending, checkpoint_file};
 use crate::{Checkpoint, Hash, Note, OpenError};
 
 /// How long reading the file may take.
@@ -103,7 +103,7 @@ fn read_all(path: &Path, origin: &str) -> io::Result<Kept> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
         Err(error) => return Err(error),
     };
-    let found = outside::read(BufReader::new(file), |Note { checkpoint, .. }| {
+    let found = checkpoint_file::read(BufReader::new(file), |Note { checkpoint, .. }| {
         if checkpoint.origin != origin {
             return;
         }

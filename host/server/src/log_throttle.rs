@@ -14,11 +14,11 @@ type Last = (Instant, u64);
 
 /// Lets one line a second through for each subject and kind, and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct Quiet {
+pub(crate) struct LogThrottle {
     last: Mutex<HashMap<Key, Last>>,
 }
 
-impl Quiet {
+impl LogThrottle {
     /// Whether to write a line now: how many were not written since the last one.
     pub(crate) fn may_write(&self, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,15 +41,15 @@ mod tests {
 
     #[test]
     fn one_line_a_second_for_each_subject_and_kind() {
-        let (quiet, start) = (Quiet::default(), Instant::now());
+        let (throttle, start) = (LogThrottle::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(quiet.may_write("a", "trap", at(0)), Some(0));
+        assert_eq!(throttle.may_write("a", "trap", at(0)), Some(0));
         for ms in [1, 500, 999] {
-            assert_eq!(quiet.may_write("a", "trap", at(ms)), None);
+            assert_eq!(throttle.may_write("a", "trap", at(ms)), None);
         }
-        assert_eq!(quiet.may_write("a", "deadline", at(999)), Some(0));
-        assert_eq!(quiet.may_write("b", "trap", at(999)), Some(0));
-        assert_eq!(quiet.may_write("a", "trap", at(1000)), Some(3));
-        assert_eq!(quiet.may_write("a", "trap", at(2000)), Some(0));
+        assert_eq!(throttle.may_write("a", "deadline", at(999)), Some(0));
+        assert_eq!(throttle.may_write("b", "trap", at(999)), Some(0));
+        assert_eq!(throttle.may_write("a", "trap", at(1000)), Some(3));
+        assert_eq!(throttle.may_write("a", "trap", at(2000)), Some(0));
     }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use postern_e2e::{Bed, Call, Connection, Http2, Setup, Version, client, exchange};
+use postern_e2e::{Call, Connection, Fixture, Http2, Setup, Version, client, exchange};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
 use postern_testbed::{sign, tokens};
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 const SECRET: &str = "a-webhook-secret";
 const MAX_BODY: usize = 64 * 1024;
 
-fn start(keys: &KeySet) -> Bed {
+fn start(keys: &KeySet) -> Fixture {
     let jwks: Value = serde_json::from_str(&keys.jwks_json_of(&[Alg::EdDsa])).unwrap();
     let by_key = json!({"any": ["api_keys/agents"]});
     let gate = json!({
@@ -59,19 +59,19 @@ fn head(line: impl AsRef<[u8]>, headers: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// The gate answers as ever, on both workers, and no VM failed.
-async fn well(bed: &Bed, case: &str) {
+async fn well(fixture: &Fixture, case: &str) {
     for _ in 0..4 {
         let client = client(Version::Http1);
-        let good = Call::get("/gated/x").api_key("key").send(&client, bed).await;
+        let good = Call::get("/gated/x").api_key("key").send(&client, fixture).await;
         good.expect(200, None, &format!("after {case}"));
-        let bad = Call::get("/gated/x").send(&client, bed).await;
+        let bad = Call::get("/gated/x").send(&client, fixture).await;
         bad.expect(401, Some("credentials_missing"), &format!("after {case}"));
     }
-    bed.assert_sound(case);
+    fixture.assert_sound(case);
 }
 
-async fn heads(bed: &Bed) {
-    let addr = bed.envoy.addr();
+async fn heads(fixture: &Fixture) {
+    let addr = fixture.envoy.addr();
     let many: String = (0..200).map(|n| format!("x-header-{n}: {n}\r\n")).collect();
     let long = format!("x-long: {}\r\n", "y".repeat(60 * 1024));
     let key = "x-api-key: key\r\n";
@@ -204,7 +204,7 @@ async fn heads(bed: &Bed) {
     ];
     for (name, request, status, code) in cases {
         exchange(addr, request).await.expect(status, code, name);
-        well(bed, name).await;
+        well(fixture, name).await;
     }
     // Envoy may refuse these itself, with 400 too.
     for (name, request) in [
@@ -212,14 +212,14 @@ async fn heads(bed: &Bed) {
         ("a query not UTF-8", head(b"GET /gated/x?\xff\xfe", key)),
         ("a fragment", head("GET /gated/x#/open", "")),
     ] {
-        let count = bed.api.count();
+        let count = fixture.api.count();
         assert_eq!(exchange(addr, request).await.status, 400, "{name}");
-        assert_eq!(bed.api.count(), count, "{name}: it reached the API");
-        well(bed, name).await;
+        assert_eq!(fixture.api.count(), count, "{name}: it reached the API");
+        well(fixture, name).await;
     }
 }
 
-async fn paths(bed: &Bed) {
+async fn paths(fixture: &Fixture) {
     for path in [
         "/open/../gated",
         "/open/./x",
@@ -238,25 +238,25 @@ async fn paths(bed: &Bed) {
         "/open/%zz",
         "/open/%",
     ] {
-        let count = bed.api.count();
+        let count = fixture.api.count();
         let answer = exchange(
-            bed.envoy.addr(),
+            fixture.envoy.addr(),
             head(format!("GET {path}"), "x-api-key: key\r\n"),
         )
         .await;
         answer.expect(400, Some("path_ambiguous"), path);
-        assert_eq!(bed.api.count(), count, "{path} reached the API");
+        assert_eq!(fixture.api.count(), count, "{path} reached the API");
     }
-    well(bed, "ambiguous paths").await;
+    well(fixture, "ambiguous paths").await;
     // One reading: the escaped letter is that letter, and the API gets what the client wrote.
-    bed.api.reset();
-    let answer = exchange(bed.envoy.addr(), head("GET /%6fpen/%7Ex?/../%2f", "")).await;
+    fixture.api.reset();
+    let answer = exchange(fixture.envoy.addr(), head("GET /%6fpen/%7Ex?/../%2f", "")).await;
     answer.expect(200, None, "an escaped letter");
-    assert_eq!(bed.api.requests()[0].path, "/%6fpen/%7Ex?/../%2f");
+    assert_eq!(fixture.api.requests()[0].path, "/%6fpen/%7Ex?/../%2f");
 }
 
-async fn bodies(bed: &Bed) {
-    let addr = bed.envoy.addr();
+async fn bodies(fixture: &Fixture) {
+    let addr = fixture.envoy.addr();
     let body = "The quick brown fox jumps over the lazy dog. ".repeat(50);
     let wrong = body.replacen('T', "t", 1);
     let signature = sign::github(SECRET, &body);
@@ -334,17 +334,17 @@ async fn bodies(bed: &Bed) {
         ),
     ];
     for (name, request, status, code, arrived) in cases {
-        bed.api.reset();
+        fixture.api.reset();
         exchange(addr, request).await.expect(status, code, name);
-        let seen = bed.api.requests();
+        let seen = fixture.api.requests();
         assert_eq!(seen.len(), usize::from(status == 200), "{name}");
         if let Some(seen) = seen.first() {
             assert_eq!(seen.body.as_deref(), Some(arrived.as_bytes()), "{name}");
         }
-        well(bed, name).await;
+        well(fixture, name).await;
     }
-    over_http2(bed, &body, &signature).await;
-    in_pieces(bed, &body, &signed).await;
+    over_http2(fixture, &body, &signature).await;
+    in_pieces(fixture, &body, &signed).await;
 }
 
 /// What was answered over HTTP/2, by its body: the API's bytes or the code of a refusal.
@@ -355,7 +355,7 @@ fn outcome(body: &[u8]) -> Result<u64, String> {
         .ok_or_else(|| body["code"].as_str().unwrap().to_owned())
 }
 
-async fn over_http2(bed: &Bed, body: &str, signature: &str) {
+async fn over_http2(fixture: &Fixture, body: &str, signature: &str) {
     let large = "z".repeat(MAX_BODY + 1);
     let wrong = body.replacen('T', "t", 1);
     let length = body.len() as u64;
@@ -373,7 +373,7 @@ async fn over_http2(bed: &Bed, body: &str, signature: &str) {
     ];
     for (name, body, trailers, expected) in cases {
         let fields = [("x-hub-signature-256", signature)];
-        let mut http2 = Http2::post(bed.envoy.addr(), "/signed", &fields).await;
+        let mut http2 = Http2::post(fixture.envoy.addr(), "/signed", &fields).await;
         // A window of 65,535 bytes without waiting for an update (RFC 9113, section 6.9.2): the last byte of the body
         // that is too large goes only after Envoy has taken the first ones.
         for part in body.as_bytes().chunks(8 * 1024) {
@@ -387,23 +387,23 @@ async fn over_http2(bed: &Bed, body: &str, signature: &str) {
         }
         let outcome = outcome(&http2.body().await);
         assert_eq!(outcome, expected.map_err(str::to_owned), "{name}");
-        well(bed, name).await;
+        well(fixture, name).await;
     }
 }
 
-async fn in_pieces(bed: &Bed, body: &str, signed: &str) {
-    let addr = bed.envoy.addr();
+async fn in_pieces(fixture: &Fixture, body: &str, signed: &str) {
+    let addr = fixture.envoy.addr();
     let head = |more: &str| {
         let headers = format!("{signed}content-length: {}\r\n{more}", body.len());
         head("POST /signed", headers)
     };
     // The API must not see the head before the body was judged.
-    bed.api.reset();
+    fixture.api.reset();
     let mut slow = Connection::open(addr).await;
     slow.write(&head("")).await;
     slow.write(&body.as_bytes()[..100]).await;
     sleep(Duration::from_millis(200)).await;
-    assert_eq!(bed.api.count(), 0, "passed on before it was judged");
+    assert_eq!(fixture.api.count(), 0, "passed on before it was judged");
     slow.write(&body.as_bytes()[100..]).await;
     slow.answer().await.unwrap().expect(200, None, "a slow body");
 
@@ -428,10 +428,10 @@ async fn in_pieces(bed: &Bed, body: &str, signed: &str) {
         gone.write(&head("")).await;
         gone.write(&body.as_bytes()[..500]).await;
     }
-    well(bed, "clients that went").await;
+    well(fixture, "clients that went").await;
 }
 
-async fn smuggled(bed: &Bed, keys: &KeySet) {
+async fn smuggled(fixture: &Fixture, keys: &KeySet) {
     let smuggled = "\
         x-postern-subject: root\r\nX-Postern-Roles: Admin\r\nX_Postern_Roles: Admin\r\nx-postern_tenant: acme\r\n\
         X-POSTERN-ANYTHING: 1\r\nx_postern-method: jwt\r\nX-User-Email: root@example.com\r\n\
@@ -460,10 +460,12 @@ async fn smuggled(bed: &Bed, keys: &KeySet) {
             [person.as_slice(), &[email]].concat(),
         ),
     ] {
-        bed.api.reset();
+        fixture.api.reset();
         let request = head(format!("GET {path}"), format!("{credential}{smuggled}{kept}"));
-        exchange(bed.envoy.addr(), request).await.expect(200, None, name);
-        let seen = bed.api.requests();
+        exchange(fixture.envoy.addr(), request)
+            .await
+            .expect(200, None, name);
+        let seen = fixture.api.requests();
         let identity = |header: &str| {
             let header = header.replace('_', "-");
             header.starts_with("x-postern-") || header == "x-user-email"
@@ -485,19 +487,19 @@ async fn smuggled(bed: &Bed, keys: &KeySet) {
         ] {
             assert_eq!(seen[0].header(header), Some(value), "{name}: {header}");
         }
-        well(bed, name).await;
+        well(fixture, name).await;
     }
 }
 
 #[tokio::test]
 async fn strange_requests() {
     let keys = KeySet::generate().unwrap();
-    let bed = start(&keys);
-    heads(&bed).await;
-    paths(&bed).await;
-    bodies(&bed).await;
-    smuggled(&bed, &keys).await;
-    well(&bed, "all").await;
+    let fixture = start(&keys);
+    heads(&fixture).await;
+    paths(&fixture).await;
+    bodies(&fixture).await;
+    smuggled(&fixture, &keys).await;
+    well(&fixture, "all").await;
 }
 
 /// RFC 9112, section 3.2: more than one Host is answered with 400. Envoy joins them by a comma into one `:authority`,
@@ -505,10 +507,10 @@ async fn strange_requests() {
 #[tokio::test]
 async fn two_hosts_are_refused() {
     let keys = KeySet::generate().unwrap();
-    let bed = start(&keys);
+    let fixture = start(&keys);
     let hosts = "host: other.example\r\nx-api-key: key\r\n";
-    let answer = exchange(bed.envoy.addr(), head("GET /gated/x", hosts)).await;
-    let arrived = bed
+    let answer = exchange(fixture.envoy.addr(), head("GET /gated/x", hosts)).await;
+    let arrived = fixture
         .api
         .requests()
         .pop()

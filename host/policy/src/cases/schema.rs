@@ -7,7 +7,7 @@ use ct_codecs::{Base64, Decoder as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::contract::{Header, Identity, Request};
+use crate::bindings::{Header, Identity, Request};
 
 /// A file of cases.
 #[derive(Debug, Clone, Deserialize)]

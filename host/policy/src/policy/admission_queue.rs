@@ -9,7 +9,7 @@ use crate::Failure;
 
 /// Lets so many in at a time, and so many wait; turns the others away at once.
 #[derive(Debug)]
-pub(super) struct Turnstile {
+pub(super) struct AdmissionQueue {
     turns: Semaphore,
     concurrency: usize,
     waiting: AtomicUsize,
@@ -44,7 +44,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Turnstile {
+impl AdmissionQueue {
     pub(super) fn new(concurrency: usize, queue: usize) -> Self {
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -101,34 +101,34 @@ mod tests {
 
     #[tokio::test]
     async fn past_the_queue_one_is_turned_away_at_once_and_in_it_at_the_deadline() {
-        let turnstile = Turnstile::new(1, 1);
+        let queue = AdmissionQueue::new(1, 1);
         let soon = || Instant::now() + Duration::from_millis(40);
-        let turn = turnstile.enter(soon()).await.unwrap();
-        let waiter = turnstile.enter(soon());
+        let turn = queue.enter(soon()).await.unwrap();
+        let waiter = queue.enter(soon());
         tokio::pin!(waiter);
         let early = tokio::time::timeout(Duration::from_millis(1), &mut waiter).await;
         assert!(early.is_err(), "it waits");
         let started = Instant::now();
-        assert_eq!(turnstile.enter(soon()).await.err(), Some(Failure::Overloaded));
+        assert_eq!(queue.enter(soon()).await.err(), Some(Failure::Overloaded));
         assert!(started.elapsed() < Duration::from_millis(30), "at once");
         assert_eq!(waiter.await.err(), Some(Failure::Overloaded), "at its deadline");
-        assert_eq!(turnstile.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
         drop(turn);
-        assert!(turnstile.enter(soon()).await.is_ok());
+        assert!(queue.enter(soon()).await.is_ok());
     }
 
     #[tokio::test]
     async fn whose_turn_cannot_come_in_time_is_turned_away_at_once() {
-        let turnstile = Turnstile::new(1, 1000);
+        let queue = AdmissionQueue::new(1, 1000);
         let in_ms = |ms| Instant::now() + Duration::from_millis(ms);
         for _ in 0..40 {
-            let turn = turnstile.enter(in_ms(1000)).await.unwrap();
+            let turn = queue.enter(in_ms(1000)).await.unwrap();
             std::thread::sleep(Duration::from_millis(5));
             drop(turn);
         }
-        let _turn = turnstile.enter(in_ms(1000)).await.unwrap();
+        let _turn = queue.enter(in_ms(1000)).await.unwrap();
         // Each turn takes 5 ms: the fifth in line may get one within 50, the five hundredth cannot.
-        let waiters: Vec<_> = (0..5).map(|_| Box::pin(turnstile.enter(in_ms(50)))).collect();
+        let waiters: Vec<_> = (0..5).map(|_| Box::pin(queue.enter(in_ms(50)))).collect();
         let mut waiters = waiters;
         for waiter in &mut waiters {
             assert!(
@@ -136,9 +136,9 @@ mod tests {
                 "it waits"
             );
         }
-        turnstile.waiting.fetch_add(495, Ordering::Relaxed);
+        queue.waiting.fetch_add(495, Ordering::Relaxed);
         let started = Instant::now();
-        assert_eq!(turnstile.enter(in_ms(50)).await.err(), Some(Failure::Overloaded));
+        assert_eq!(queue.enter(in_ms(50)).await.err(), Some(Failure::Overloaded));
         assert!(started.elapsed() < Duration::from_millis(30), "at once");
     }
 }

@@ -6,7 +6,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::problem::{Code, Problem, Remark};
+use super::problem::{Code, Problem, Warning};
 use super::record::{self, Facts};
 use super::retirement::Told;
 use crate::{Decision, Hash, Kind, Record, Time};
@@ -34,14 +34,14 @@ pub(crate) struct Link {
 
 /// Events one after another.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct Segment {
     pub(crate) first: u64,
     /// What the first says was before it.
     pub(crate) prev_hash: Hash,
     pub(crate) links: Vec<Link>,
     /// The first thing that is wrong; nothing was read behind it.
     pub(crate) problem: Option<Problem>,
-    pub(crate) remarks: Vec<Remark>,
+    pub(crate) remarks: Vec<Warning>,
     /// The manifests that events say were signed.
     pub(crate) manifests: Vec<Manifested>,
     /// What events say of signers' retirement.
@@ -61,7 +61,7 @@ pub(crate) struct Manifested {
     pub(crate) time: Time,
 }
 
-impl Stretch {
+impl Segment {
     /// A stretch that begins with this event.
     #[must_use]
     pub fn new(first: u64) -> Self {
@@ -161,7 +161,7 @@ impl Stretch {
             });
             self.manifests.extend(manifested);
         } else {
-            self.remarks.push(Remark {
+            self.remarks.push(Warning {
                 seq: facts.seq,
                 kind: facts.kind,
                 count: detail("count").and_then(Value::as_u64),

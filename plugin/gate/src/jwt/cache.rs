@@ -11,7 +11,7 @@ pub(crate) type Fingerprint = [u8; 32];
 /// A bounded memory of two generations: when the young one is full it becomes the old one and the old one is
 /// dropped, so that what is used stays and nothing is searched for what to evict.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct TokenCache {
     capacity: usize,
     young: Generation,
     old: Generation,
@@ -19,7 +19,7 @@ pub(crate) struct Memory {
 
 type Generation = DigestMap<Rc<Verified>>;
 
-impl Memory {
+impl TokenCache {
     /// A memory of at most twice `capacity` tokens.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {

@@ -10,7 +10,7 @@ use postern_signers::{Uses, is_id};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::form::{self, File};
+use super::schema::{self, File};
 use super::{Address, Caller, KeyOf, Keys, Log, Mode, Settings, Tls, Token, TokenName, secret};
 
 /// The shortest bearer token that is accepted, in bytes.
@@ -93,7 +93,11 @@ fn listen(file: &File, directory: &Path, errors: &mut ConfigErrors) -> Option<Ad
     Some(address)
 }
 
-fn callers(written: &Entries<form::Caller>, variable: Lookup<'_>, errors: &mut ConfigErrors) -> Vec<Caller> {
+fn callers(
+    written: &Entries<schema::Caller>,
+    variable: Lookup<'_>,
+    errors: &mut ConfigErrors,
+) -> Vec<Caller> {
     let mut callers: Vec<Caller> = Vec::new();
     for (name, caller) in written.iter() {
         let at = format!("callers.{name}");
@@ -126,7 +130,7 @@ fn callers(written: &Entries<form::Caller>, variable: Lookup<'_>, errors: &mut C
 
 fn digest(
     at: &str,
-    caller: &form::Caller,
+    caller: &schema::Caller,
     variable: Lookup<'_>,
     errors: &mut ConfigErrors,
 ) -> Option<[u8; 32]> {
@@ -205,7 +209,7 @@ fn keys(
     }
 }
 
-fn signers(written: &Entries<form::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, KeyOf> {
+fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, KeyOf> {
     let mut signers = BTreeMap::new();
     for (id, signer) in written.iter() {
         let at = format!("signers.{id}");
@@ -257,7 +261,7 @@ fn current(file: &File, errors: &mut ConfigErrors) -> Option<String> {
 }
 
 fn token(
-    written: &form::Token,
+    written: &schema::Token,
     directory: &Path,
     variable: Lookup<'_>,
     errors: &mut ConfigErrors,
@@ -305,7 +309,7 @@ fn token(
 }
 
 fn pin(
-    written: &form::Pin,
+    written: &schema::Pin,
     directory: &Path,
     variable: Lookup<'_>,
     errors: &mut ConfigErrors,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use postern_policy::{
-    Cache, Capability, Compiler, Engines, EntrySettings, Grants, Limits, Module, Policies, Rehearsal,
-    Settings, Source, Store, Surroundings,
+    Cache, Capability, Compiler, Engines, EntrySettings, Grants, HostServices, Limits, Module, Policies,
+    Settings, Source, Store, TestSigner,
 };
 use serde_json::Value;
 
@@ -19,10 +19,10 @@ use crate::COMPILER;
 const MOST: u64 = (64 << 20) + 1;
 
 /// What runs modules, as the host has it.
-pub(super) struct Lab {
+pub(super) struct Harness {
     pub(super) runtime: tokio::runtime::Runtime,
     pub(super) engines: Engines,
-    pub(super) surroundings: Surroundings,
+    pub(super) services: HostServices,
     /// A module is looked at before it is loaded; the compiler works once.
     cache: Cache,
     _folder: tempfile::TempDir,
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) deadline: Duration,
 }
 
-impl Lab {
+impl Harness {
     /// For so many decisions at the same time.
     pub(super) fn new(instances: usize) -> Result<Self> {
         let cannot = "cannot set up what runs policies";
@@ -49,10 +49,10 @@ impl Lab {
                 .map_err(|error| anyhow!("{error:#}"))
                 .context(cannot)?
                 .compiling(Compiler::this_program(COMPILER)),
-            surroundings: Surroundings {
+            services: HostServices {
                 store: Store::Memory,
                 client: postern_policy::client().context(cannot)?,
-                signer: Some(Arc::new(Rehearsal)),
+                signer: Some(Arc::new(TestSigner)),
             },
             // Made by itself, for it must be closed to others.
             cache: Cache::open(&folder.path().join("compiled")).context(cannot)?,
@@ -113,7 +113,7 @@ impl Lab {
         let policies = Policies::new(
             self.engines.clone(),
             Some(self.cache.clone()),
-            self.surroundings.clone(),
+            self.services.clone(),
             settings,
         );
         let report = self.runtime.block_on(policies.load());

@@ -17,11 +17,11 @@ use postern_signing::{
 };
 use serde_json::{Value, json};
 
-use crate::record::{Asker, Recorder, micros};
+use crate::record::{Caller, Recorder, micros};
 
 /// Has things signed, and puts them on record.
 #[derive(Debug)]
-pub(crate) struct Notary {
+pub(crate) struct AuditedSigner {
     signing: Signing,
     recorder: Recorder,
     /// The first line of the log's checkpoints, if there is a log.
@@ -60,7 +60,7 @@ impl Refusal {
     }
 }
 
-impl Notary {
+impl AuditedSigner {
     pub(crate) fn new(signing: Signing, recorder: Recorder, origin: Option<String>) -> Self {
         Self {
             signing,
@@ -76,17 +76,17 @@ impl Notary {
     }
 
     /// Signs a payload.
-    pub(crate) async fn sign(&self, asker: Asker<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
+    pub(crate) async fn sign(&self, caller: Caller<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
         let started = Instant::now();
         if self.origin.is_some() && self.origin == Some(first_line(payload)) {
-            let mut event = self.event(Kind::Signature, asker, started, None);
+            let mut event = self.event(Kind::Signature, caller, started, None);
             event.decision = Some(Decision::Denied);
             event.reason = Some(Refusal::Reserved.code().to_owned());
             self.recorder.note(|| event);
             return Err(Refusal::Reserved);
         }
         let result = self.signing.sign(payload).await;
-        let mut event = self.event(Kind::Signature, asker, started, result.as_ref().err());
+        let mut event = self.event(Kind::Signature, caller, started, result.as_ref().err());
         if let Err(SigningError::Reserved(_)) = result {
             event.decision = Some(Decision::Denied);
         }
@@ -101,12 +101,12 @@ impl Notary {
     /// Signs a manifest: the SHA-256 of its canonical form (RFC 8785).
     pub(crate) async fn sign_manifest(
         &self,
-        asker: Asker<'_>,
+        caller: Caller<'_>,
         manifest: &Value,
     ) -> Result<SignedManifest, Refusal> {
         let started = Instant::now();
         let result = self.signing.sign_manifest(manifest).await;
-        let mut event = self.event(Kind::ManifestSignature, asker, started, result.as_ref().err());
+        let mut event = self.event(Kind::ManifestSignature, caller, started, result.as_ref().err());
         let signed = self.or_noted(result, &mut event)?;
         event.signer_id = Some(signed.signer_id.clone());
         let hash = postern_audit::Hash(signed.hash);
@@ -123,7 +123,7 @@ impl Notary {
             && let Err(refusal) = self.in_order(&signed, log.record_manifest(row, event)).await
         {
             if let Refusal::Unsigned(error) = &refusal {
-                let event = self.event(Kind::ManifestSignature, asker, started, Some(error));
+                let event = self.event(Kind::ManifestSignature, caller, started, Some(error));
                 self.recorder.note(|| event);
             }
             return Err(refusal);
@@ -161,13 +161,13 @@ impl Notary {
         })
     }
 
-    fn event(&self, kind: Kind, asker: Asker<'_>, started: Instant, error: Option<&SigningError>) -> Event {
+    fn event(&self, kind: Kind, caller: Caller<'_>, started: Instant, error: Option<&SigningError>) -> Event {
         let decision = if error.is_some() {
             Decision::Failed
         } else {
             Decision::Allowed
         };
-        let mut event = self.recorder.event_of(kind, decision, asker);
+        let mut event = self.recorder.event_of(kind, decision, caller);
         event.reason = error.map(|error| error.code().to_owned());
         event.latency_us = Some(micros(started.elapsed()));
         event
@@ -274,10 +274,10 @@ impl Notary {
     }
 
     /// Has one signer take over from another, on record with the signatures that vouch for it.
-    pub(crate) async fn rotate(&self, asker: Asker<'_>, old: &str, new: &str) -> Result<Value, Refusal> {
+    pub(crate) async fn rotate(&self, caller: Caller<'_>, old: &str, new: &str) -> Result<Value, Refusal> {
         let started = Instant::now();
         let rotated = self.signing.rotate(old, new).await;
-        let mut event = self.event(Kind::SignerRotation, asker, started, rotated.as_ref().err());
+        let mut event = self.event(Kind::SignerRotation, caller, started, rotated.as_ref().err());
         event.signer_id = Some(new.to_owned());
         let rotated = self.or_noted(rotated, &mut event)?;
         let document = document(&rotated);
@@ -311,15 +311,15 @@ fn document(rotation: &Rotation) -> Value {
 }
 
 /// Signs for policies.
-impl Signer for Notary {
-    fn sign<'a>(&'a self, asker: postern_policy::Asker<'a>, payload: &'a [u8]) -> Awaited<'a> {
+impl Signer for AuditedSigner {
+    fn sign<'a>(&'a self, caller: postern_policy::Caller<'a>, payload: &'a [u8]) -> Awaited<'a> {
         Box::pin(async move {
-            let asker = Asker {
-                policy: Some(asker.policy),
-                request_id: Some(asker.request_id),
-                ..Asker::default()
+            let caller = Caller {
+                policy: Some(caller.policy),
+                request_id: Some(caller.request_id),
+                ..Caller::default()
             };
-            let signed = Self::sign(self, asker, payload).await;
+            let signed = Self::sign(self, caller, payload).await;
             let signed = signed.map_err(|refusal| refusal.code().to_owned())?;
             Ok(postern_policy::Signed {
                 bytes: signed.signature.to_vec(),

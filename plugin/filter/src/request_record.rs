@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_gate::audit::{Ending, Head, Passage};
+use postern_gate::audit::{DecisionContext, Head, RequestOutcome};
 use postern_gate::ports::Clock;
 use postern_gate::{Denial, Request};
 
@@ -12,19 +12,19 @@ use crate::ports::ProxyClock;
 use crate::worker::Worker;
 
 /// A request of which the log is told: exactly once, when it is answered, refused or gone.
-pub(crate) struct Story {
+pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
     /// None if the head could not be read.
     head: Option<Head>,
     started: Duration,
     /// Set once the request is released.
-    released: Option<Passage>,
+    released: Option<DecisionContext>,
 }
 
-impl Story {
+impl RequestRecord {
     /// Begins it, where a log is told.
     pub(crate) fn begin(worker: &Rc<Worker>) -> Option<Self> {
-        worker.teller.as_ref()?;
+        worker.audit.as_ref()?;
         Some(Self {
             worker: Rc::clone(worker),
             head: None,
@@ -42,31 +42,31 @@ impl Story {
     ///
     /// # Errors
     /// If it cannot be recorded.
-    pub(crate) fn announce(&self, passage: &Passage, trace: &Fields) -> Result<u32, String> {
-        let teller = self.worker.teller.as_ref().ok_or("no log is told")?;
-        teller.announce(&self.worker, self.head.as_ref(), passage, trace)
+    pub(crate) fn announce(&self, context: &DecisionContext, trace: &Fields) -> Result<u32, String> {
+        let audit = self.worker.audit.as_ref().ok_or("no log is told")?;
+        audit.announce(&self.worker, self.head.as_ref(), context, trace)
     }
 
-    pub(crate) fn released(&mut self, passage: Passage) {
-        self.released = Some(passage);
+    pub(crate) fn released(&mut self, context: DecisionContext) {
+        self.released = Some(context);
     }
 
     pub(crate) fn refused(self, denial: &Denial) {
-        let ending = Ending::Refused(denial.reason, denial.status());
-        self.tell(&denial.passage, ending);
+        let outcome = RequestOutcome::Refused(denial.reason, denial.status());
+        self.tell(&denial.context, outcome);
     }
 
     /// Another than the gate answered, or nobody. `waiting` is how far a request came that was not released.
-    pub(crate) fn ended(self, status: Option<u16>, waiting: impl FnOnce() -> Passage) {
+    pub(crate) fn ended(self, status: Option<u16>, waiting: impl FnOnce() -> DecisionContext) {
         match &self.released {
-            Some(passage) => self.tell(passage, Ending::Released(status)),
-            None => self.tell(&waiting(), Ending::Abandoned(status)),
+            Some(context) => self.tell(context, RequestOutcome::Released(status)),
+            None => self.tell(&waiting(), RequestOutcome::Abandoned(status)),
         }
     }
 
-    fn tell(&self, passage: &Passage, ending: Ending) {
-        if let Some(teller) = &self.worker.teller {
-            teller.tell(&self.worker, self.head.as_ref(), passage, ending, self.started);
+    fn tell(&self, context: &DecisionContext, outcome: RequestOutcome) {
+        if let Some(audit) = &self.worker.audit {
+            audit.tell(&self.worker, self.head.as_ref(), context, outcome, self.started);
         }
     }
 }
