@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
-use postern_gate::ports::{Event, Metrics, Ports, PureRust};
+use postern_gate::ports::{Observation, Observer, Ports, PureRust};
 use postern_gate::{Gate, Header, Request, Step, config};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
@@ -19,8 +19,8 @@ use serde_json::json;
 
 struct Silent;
 
-impl Metrics for Silent {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for Silent {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 fn gate(keys: &KeySet) -> Gate {
@@ -58,7 +58,7 @@ fn bench(c: &mut Criterion) {
         clock: &clock,
         state: &state,
         verifier: &PureRust,
-        metrics: &Silent,
+        observer: &Silent,
     };
     let token = keys.mint(
         Alg::Rs256,

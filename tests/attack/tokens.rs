@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern_e2e::{Fixture, Setup, Streams};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
-use postern_gate::ports::{Event, Metrics, Ports, PureRust};
+use postern_gate::ports::{Observation, Observer, Ports, PureRust};
 use postern_gate::{Gate, Request, Secret, Step, Tables, config};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
@@ -62,8 +62,8 @@ fn gate(signers: &Signers) -> Value {
 
 struct Silent;
 
-impl Metrics for Silent {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for Silent {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 /// The gate, natively.
@@ -100,7 +100,7 @@ impl Native {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &Silent,
+            observer: &Silent,
         };
         let request = Request {
             headers: &headers,

@@ -23,7 +23,7 @@ pub(crate) struct ApiKeys {
     pub(crate) header: String,
     /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
     pub(crate) keys: DigestMap<Record>,
-    pub(crate) recognised: Recognised,
+    pub(crate) known_keys: KnownKeys,
 }
 
 #[derive(Debug)]
@@ -59,12 +59,12 @@ impl ApiKeys {
         if key.len() > MAX_KEY {
             return Err(Reason::ApiKeyUnknown);
         }
-        let tag = self.recognised.tag(key);
-        let known = self.recognised.digest(&tag);
+        let tag = self.known_keys.tag(key);
+        let known = self.known_keys.digest(&tag);
         let digest = known.unwrap_or_else(|| Sha256::digest(key).into());
         let record = self.keys.get(&digest).ok_or(Reason::ApiKeyUnknown)?;
         if known.is_none() {
-            self.recognised.remember(tag, digest);
+            self.known_keys.remember(tag, digest);
         }
         match record.not_after {
             Some(end) if now() >= end => Err(Reason::ApiKeyExpired),
@@ -79,12 +79,12 @@ impl ApiKeys {
 /// A key is known again by two SipHashes under secrets that were drawn for this process: 128 bits that nobody outside
 /// can aim at. No key is kept, and there is never more here than keys are configured.
 #[derive(Debug, Default)]
-pub(crate) struct Recognised {
+pub(crate) struct KnownKeys {
     hashers: [RandomState; 2],
     digests: RefCell<DigestMap<[u8; 32], 16>>,
 }
 
-impl Recognised {
+impl KnownKeys {
     fn tag(&self, key: &[u8]) -> [u8; 16] {
         let [first, second] = &self.hashers;
         let tag = u128::from(first.hash_one(key)) | u128::from(second.hash_one(key)) << 64;

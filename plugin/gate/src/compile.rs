@@ -9,12 +9,18 @@ mod pattern;
 mod policy;
 mod rule;
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::api_key::ApiKeys;
 use crate::config::{Config, ConfigErrors, SecretRef};
-use crate::gate::Gate;
+use crate::gate::{Gate, Parts};
+use crate::id::{IssuerId, LimitId, RuleId};
 use crate::jwt::Issuers;
 use crate::limit::Limit;
 use crate::rule::{Rule, Rules};
 use crate::secret::{Secret, Secrets};
+use crate::signature::Scheme;
 
 /// The shortest secret that is taken. `postern check` asks for more.
 const MIN_SECRET: usize = 8;
@@ -23,60 +29,79 @@ impl Gate {
     /// Compiles a configuration. Secrets are looked up once, here.
     ///
     /// # Errors
-    /// Everything in the configuration that makes no sense, each with its path.
+    /// All errors of the configuration, each with its path.
     pub fn compile(config: &Config, secrets: &dyn Secrets) -> Result<Self, ConfigErrors> {
         let mut c = Compiler {
             config,
             secrets,
             errors: ConfigErrors::default(),
         };
-        let issuers = config
+        let issuers: Vec<_> = config
             .issuers
             .iter()
-            .map(|(name, issuer)| c.issuer(name, issuer))
+            .enumerate()
+            .map(|(i, (name, issuer))| c.issuer(IssuerId::new(i), name, issuer))
             .collect();
         let api_keys = config
             .api_keys
             .iter()
-            .map(|(name, keys)| c.api_keys(name, keys))
+            .map(|(name, keys)| (name.as_str(), Rc::new(c.api_keys(name, keys))))
             .collect();
         let schemes = config
             .signatures
             .iter()
-            .map(|(name, s)| c.signature(name, s))
+            .map(|(name, scheme)| (name.as_str(), Rc::new(c.signature(name, scheme))))
             .collect();
-        let limits: Vec<Limit> = config
+        let limits = config
             .limits
             .iter()
-            .filter_map(|(name, limit)| c.limit(name, limit))
+            .enumerate()
+            .map(|(i, (name, limit))| (name.as_str(), c.limit(LimitId::new(i), name, limit).map(Rc::new)))
             .collect();
+        let entries = Entries {
+            issuers: ids(config),
+            api_keys,
+            schemes,
+            limits,
+        };
         let rules: Vec<Rule> = config
             .rules
             .iter()
             .enumerate()
-            .map(|(i, rule)| c.rule(i, rule))
+            .map(|(i, rule)| c.rule(RuleId::new(i), rule, &entries))
             .collect();
         c.rule_names();
-        let host = config.host.as_ref().map(|host| c.policy_host(host));
-        let audit = config.audit.as_ref().map(|audit| c.audit(audit));
-        let reserved = config
-            .issuers
-            .values()
-            .flat_map(|issuer| issuer.headers.keys().cloned())
-            .collect();
-        let gate = Self::new(
-            Issuers::new(issuers),
-            api_keys,
-            schemes,
-            limits,
-            Rules::new(rules),
-            config.default,
-            reserved,
-        )
-        .asking(host)
-        .telling(audit);
+        let gate = Self::new(Parts {
+            issuers: Issuers::new(issuers),
+            api_keys: entries.api_keys.into_values().collect(),
+            schemes: entries.schemes.into_values().collect(),
+            limits: entries.limits.into_values().flatten().collect(),
+            rules: Rules::new(rules),
+            fallback: config.default,
+            reserved: config
+                .issuers
+                .values()
+                .flat_map(|issuer| issuer.headers.keys().cloned())
+                .collect(),
+            policy_host: config.host.as_ref().map(|host| c.policy_host(host)),
+            audit: config.audit.as_ref().map(|audit| c.audit(audit)),
+        });
         c.errors.or_ok(gate)
     }
+}
+
+/// The compiled entries that rules name.
+struct Entries<'a> {
+    issuers: BTreeMap<&'a str, IssuerId>,
+    api_keys: BTreeMap<&'a str, Rc<ApiKeys>>,
+    schemes: BTreeMap<&'a str, Rc<Scheme>>,
+    /// `None` for a limit with errors.
+    limits: BTreeMap<&'a str, Option<Rc<Limit>>>,
+}
+
+fn ids(config: &Config) -> BTreeMap<&str, IssuerId> {
+    let names = config.issuers.keys().enumerate();
+    names.map(|(i, name)| (name.as_str(), IssuerId::new(i))).collect()
 }
 
 struct Compiler<'a> {
@@ -94,7 +119,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// What an unset variable leaves in a list stands for nothing.
+    /// An empty item is what an unset variable leaves.
     fn not_empty(&mut self, at: &str, names: &[String]) {
         for (i, name) in names.iter().enumerate() {
             if name.trim().is_empty() {
@@ -109,7 +134,7 @@ impl Compiler<'_> {
             .secret(&reference.env)
             .filter(|secret| !secret.is_empty());
         if secret.is_none() {
-            // What is no variable's name may be the secret itself and is not repeated.
+            // Anything but the name of a variable may be the secret itself, and is not repeated.
             let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
             let name = if reference.env.bytes().all(plain) {
                 reference.env.as_str()

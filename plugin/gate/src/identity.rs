@@ -21,7 +21,7 @@ const EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// How a caller proved who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub enum CredentialKind {
     /// A JSON Web Token.
     Jwt,
     /// An API key.
@@ -30,7 +30,7 @@ pub enum Method {
     Signature,
 }
 
-impl Method {
+impl CredentialKind {
     /// The value of `x-postern-method`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -48,7 +48,7 @@ pub struct Identity {
     /// Who.
     pub subject: String,
     /// Proved how.
-    pub method: Method,
+    pub method: CredentialKind,
     /// What the caller may do.
     pub roles: Vec<String>,
     /// To which tenant the caller belongs.
@@ -58,7 +58,7 @@ pub struct Identity {
     /// What limits by subject count apart: a subject is unique only within the entry that vouches for it.
     pub(crate) key: String,
     /// What a policy is told of the caller, once one has asked.
-    pub(crate) told: OnceCell<Rc<str>>,
+    pub(crate) policy_json: OnceCell<Rc<str>>,
     /// The headers for the upstream, made once.
     headers: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ impl Identity {
     pub(crate) fn new(
         entry: &str,
         subject: String,
-        method: Method,
+        method: CredentialKind,
         roles: Vec<String>,
         tenant: Option<String>,
         claims: Map<String, Value>,
@@ -87,7 +87,7 @@ impl Identity {
         headers.extend(extra_headers);
         Self {
             key: format!("{entry}\n{subject}"),
-            told: OnceCell::new(),
+            policy_json: OnceCell::new(),
             subject,
             method,
             roles,
@@ -97,9 +97,10 @@ impl Identity {
         }
     }
 
-    /// The same caller, of whom the upstream is told no more than `told` and the configured claims.
-    pub(crate) fn telling(mut self, told: &[IdentityHeader]) -> Self {
-        let withheld = IdentityHeader::ALL.map(|header| (!told.contains(&header)).then(|| header.name()));
+    /// The same caller, of whom the upstream is told no more than `policy_json` and the configured claims.
+    pub(crate) fn exposing(mut self, policy_json: &[IdentityHeader]) -> Self {
+        let withheld =
+            IdentityHeader::ALL.map(|header| (!policy_json.contains(&header)).then(|| header.name()));
         self.headers
             .retain(|(name, _)| !withheld.contains(&Some(name.as_str())));
         self
@@ -203,7 +204,7 @@ mod tests {
         let identity = Identity::new(
             "issuers/i",
             "eve\r\nx-admin: é%".into(),
-            Method::Jwt,
+            CredentialKind::Jwt,
             roles,
             None,
             Map::new(),
@@ -250,7 +251,7 @@ mod tests {
         let identity = Identity::new(
             "api_keys/k",
             " admin".into(),
-            Method::ApiKey,
+            CredentialKind::ApiKey,
             vec![" Admin ".into(), "Team Lead".into()],
             Some("t1 ".into()),
             Map::new(),

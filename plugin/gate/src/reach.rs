@@ -9,6 +9,7 @@ mod cell;
 mod cover;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use cell::{Cell, HostCell, PathCell};
 use cover::Cover;
@@ -41,11 +42,11 @@ impl Gate {
     /// The rules that no request can reach, and the open rules that stand in front of what guards the same requests.
     #[must_use]
     pub fn obstructions(&self) -> Vec<Obstruction> {
-        obstructions(self.rule_list())
+        obstructions(self.rules())
     }
 }
 
-fn obstructions(rules: &[Rule]) -> Vec<Obstruction> {
+fn obstructions(rules: &[Rc<Rule>]) -> Vec<Obstruction> {
     let mut found = Vec::new();
     let mut cover = Cover::default();
     // By index; what is no open rule, or was named already, is none.

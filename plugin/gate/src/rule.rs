@@ -1,40 +1,56 @@
-//! Rules, compiled: which one is for a request, and what it asks.
+//! Compiled rules: which requests each matches, and what it requires of them.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use crate::audit::Told;
+use crate::api_key::ApiKeys;
+use crate::config::AuditMode;
+use crate::id::{IssuerId, RuleId};
+use crate::limit::Limit;
 use crate::path::literal;
 use crate::policy::Policy;
+use crate::signature::Scheme;
 
 /// A rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
+    pub(crate) id: RuleId,
     pub(crate) name: String,
     pub(crate) matcher: Matcher,
-    /// Ways in; empty for an open rule.
+    /// Empty for an open rule.
     pub(crate) authenticate: Vec<AuthMethod>,
-    /// Issuers among the ways in, by index.
-    pub(crate) issuers: Vec<usize>,
+    /// The issuers whose tokens [`AuthMethod::Token`] accepts.
+    pub(crate) issuers: Vec<IssuerId>,
     pub(crate) roles: Vec<String>,
     pub(crate) claims: Vec<(String, String)>,
-    /// Limits by address alone, which need no identity: counted before any credential is looked at.
-    pub(crate) early_limits: Vec<usize>,
-    pub(crate) limits: Vec<usize>,
-    /// What is asked once everything else has passed.
-    pub(crate) policy: Option<Policy>,
-    /// Whether the audit log is told.
-    pub(crate) told: Told,
+    /// Limits by address alone. They need no caller, and are charged before any credential is read.
+    pub(crate) early_limits: Vec<Rc<Limit>>,
+    pub(crate) limits: Vec<Rc<Limit>>,
+    pub(crate) policy: Option<Rc<Policy>>,
+    pub(crate) audit: AuditMode,
     /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
     pub(crate) challenge: Challenge,
 }
 
-/// A way to authenticate, by index into its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An authentication method.
+#[derive(Debug, Clone)]
 pub(crate) enum AuthMethod {
-    /// Any of the rule's issuers: one token, whoever issued it.
+    /// A token of any of the rule's issuers.
     Token,
-    ApiKey(usize),
-    Signature(usize),
+    ApiKey(Rc<ApiKeys>),
+    Signature(Rc<Scheme>),
+}
+
+impl PartialEq for AuthMethod {
+    /// Whether both name the same entry of the configuration.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token, Self::Token) => true,
+            (Self::ApiKey(one), Self::ApiKey(other)) => Rc::ptr_eq(one, other),
+            (Self::Signature(one), Self::Signature(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 /// `WWW-Authenticate` (RFC 9110, section 11.6.1).
@@ -45,11 +61,11 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    pub(crate) fn for_ways(ways: &[AuthMethod]) -> Self {
+    pub(crate) fn for_methods(methods: &[AuthMethod]) -> Self {
         let mut missing = Vec::new();
         let mut invalid = Vec::new();
-        for way in ways {
-            let (plain, wrong) = match way {
+        for method in methods {
+            let (plain, wrong) = match method {
                 // RFC 6750, section 3.
                 AuthMethod::Token => (
                     "Bearer realm=\"postern\"",
@@ -145,11 +161,13 @@ impl Matcher {
     }
 }
 
-/// The rules with an index by exact path, so that many exact rules cost one look-up.
+/// All rules, indexed by exact path, so that many exact rules cost one look-up.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
-    list: Vec<Rule>,
+    list: Vec<Rc<Rule>>,
+    /// Positions of rules with an exact path.
     exact: HashMap<String, Vec<usize>>,
+    /// Positions of all others.
     other: Vec<usize>,
 }
 
@@ -162,20 +180,20 @@ impl Rules {
                 _ => rules.other.push(index),
             }
         }
-        rules.list = list;
+        rules.list = list.into_iter().map(Rc::new).collect();
         rules
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<&Rule> {
-        self.list.get(index)
+    pub(crate) fn get(&self, id: RuleId) -> Option<&Rule> {
+        self.list.get(id.index()).map(|rule| &**rule)
     }
 
-    pub(crate) fn list(&self) -> &[Rule] {
+    pub(crate) fn list(&self) -> &[Rc<Rule>] {
         &self.list
     }
 
     /// The first rule in the configuration's order that matches.
-    pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<(usize, &Rule)> {
+    pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<&Rc<Rule>> {
         let fits = |index: &&usize| {
             self.list
                 .get(**index)
@@ -187,7 +205,7 @@ impl Rules {
             (Some(a), Some(b)) => *a.min(b),
             (a, b) => *a.or(b)?,
         };
-        self.list.get(index).map(|rule| (index, rule))
+        self.list.get(index)
     }
 }
 
@@ -218,6 +236,7 @@ mod tests {
 
     fn rule(name: &str, matcher: Matcher) -> Rule {
         Rule {
+            id: RuleId::new(0),
             name: name.into(),
             matcher,
             authenticate: Vec::new(),
@@ -227,7 +246,7 @@ mod tests {
             early_limits: Vec::new(),
             limits: Vec::new(),
             policy: None,
-            told: Told::After,
+            audit: AuditMode::AfterResponse,
             challenge: Challenge::default(),
         }
     }
@@ -259,7 +278,7 @@ mod tests {
         let name = |method: &str, host: &str, path: &str| {
             rules
                 .find(method.as_bytes(), host, path)
-                .map(|(_, rule)| rule.name.clone())
+                .map(|rule| rule.name.clone())
         };
         assert_eq!(name("POST", "", "/a/b").as_deref(), Some("posts"));
         assert_eq!(name("GET", "", "/a/b").as_deref(), Some("prefix"));

@@ -1,7 +1,7 @@
 //! From what happened to an account of it.
 
 use postern_gate::Reason;
-use postern_gate::config::{Rule, Telling};
+use postern_gate::config::{Rule, AuditMode};
 use serde::Serialize;
 
 use super::advice::{self, Case, asked};
@@ -78,7 +78,7 @@ impl Explainer<'_> {
             None if rule.is_none() => checks.push(passed("rule", "none matches; default: allow".to_owned())),
             None => {}
         }
-        let required = rule.is_some_and(|rule| rule.audit == Some(Telling::Required));
+        let required = rule.is_some_and(|rule| rule.audit == Some(AuditMode::Required));
         if required && reason.is_none() {
             checks.push(passed(
                 "audit",

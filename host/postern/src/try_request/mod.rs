@@ -63,7 +63,7 @@ fn attempt(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Result<Vec<E
         clock: &clock,
         state: &state,
         verifier: &PureRust,
-        metrics: &recorder,
+        observer: &recorder,
     };
     let explainer = Explainer {
         loaded,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use postern_gate::ports::{Event, Metrics};
+use postern_gate::ports::{Observation, Observer};
 
 /// What happened, kept to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +43,16 @@ impl Recorder {
     }
 }
 
-impl Metrics for Recorder {
-    fn note(&self, event: &Event<'_>) {
+impl Observer for Recorder {
+    fn observe(&self, event: &Observation<'_>) {
         let noted = match event {
-            Event::Matched { rule } => Noted::Matched { rule: *rule },
-            Event::Authenticated { by, subject } => Noted::Authenticated {
+            Observation::Matched { rule } => Noted::Matched { rule: *rule },
+            Observation::Authenticated { by, subject } => Noted::Authenticated {
                 by: (*by).to_owned(),
                 subject: (*subject).to_owned(),
             },
-            Event::Authorized => Noted::Authorized,
-            Event::Limited { report } => Noted::Limited(Limited {
+            Observation::Authorized => Noted::Authorized,
+            Observation::Limited { report } => Noted::Limited(Limited {
                 name: report.name.to_owned(),
                 quota: report.quota,
                 window_seconds: report.window,
@@ -60,15 +60,15 @@ impl Metrics for Recorder {
                 reset_seconds: report.reset,
                 admitted: report.admitted,
             }),
-            Event::Evicted => Noted::Evicted,
-            Event::PolicyAsked { .. } => Noted::PolicyAsked,
+            Observation::Evicted => Noted::Evicted,
+            Observation::PolicyAsked { .. } => Noted::PolicyAsked,
             // The step itself tells the decision, keys given by hand are never old, and no policy answers here.
-            Event::StaleKeys
-            | Event::PolicyRecalled { .. }
-            | Event::PolicyWaived { .. }
-            | Event::PolicyTrouble { .. }
-            | Event::Admitted { .. }
-            | Event::Refused { .. } => return,
+            Observation::StaleKeys
+            | Observation::PolicyRecalled { .. }
+            | Observation::PolicyWaived { .. }
+            | Observation::PolicyTrouble { .. }
+            | Observation::Admitted { .. }
+            | Observation::Refused { .. } => return,
         };
         self.0.borrow_mut().push(noted);
     }

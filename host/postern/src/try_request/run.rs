@@ -1,7 +1,7 @@
 //! Carrying out the gate's steps, as the filter does.
 
 use postern_gate::ports::Ports;
-use postern_gate::{Allowance, Answer, Consultation, Denial, Effects, Facts, Gate, Need, Step, Tables};
+use postern_gate::{Allowance, PolicyResponse, Consultation, Denial, Effects, RequestDetails, Gate, Need, Step, Tables};
 
 use super::request::OwnedRequest;
 
@@ -42,14 +42,14 @@ pub(super) fn once(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owne
             Step::Need(Need::Audit, pending) => gate.recorded(pending, true, ports),
             // As if the policy had allowed it as it is: who reads the account is told that it has not been asked.
             Step::Need(Need::Policy, pending) => {
-                let facts = Facts {
+                let details = RequestDetails {
                     protocol: None,
                     body: &owned.body,
                 };
-                match gate.consult(pending, &request, &facts, tables, ports) {
+                match gate.consult(pending, &request, &details, tables, ports) {
                     Consultation::Settled(step) => step,
                     Consultation::Ask(pending, _) => {
-                        let allow = Answer::Allow(Allowance::default());
+                        let allow = PolicyResponse::Allow(Allowance::default());
                         gate.answered(pending, allow, &request, tables, ports)
                     }
                 }

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
-use super::{DecisionContext, Head, Told, cut};
+use super::{DecisionContext, Head, cut};
 use crate::Reason;
+use crate::config::AuditMode;
 use crate::gate::Gate;
 
 /// The most bytes of a text in the log.
@@ -66,7 +67,7 @@ struct Detail<'a> {
 
 /// What happened to a request. Every text is as short as the log wants it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Event<'a> {
+pub struct AuditEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ pub struct Event<'a> {
     time: String,
 }
 
-impl<'a> Event<'a> {
+impl<'a> AuditEvent<'a> {
     fn new(kind: Kind, meta: &EventMeta<'a>) -> Self {
         // RFC 3339 ends with the year 9999, and so does the log.
         let time = meta.time.min(Duration::from_secs(253_402_300_799));
@@ -196,10 +197,10 @@ impl Gate {
         outcome: RequestOutcome,
         latency: Option<Duration>,
         meta: &EventMeta<'a>,
-    ) -> Option<Event<'a>> {
+    ) -> Option<AuditEvent<'a>> {
         self.audit()?;
-        let rule = context.rule.and_then(|index| self.rule(index));
-        if rule.is_some_and(|rule| rule.told == Told::Off) {
+        let rule = context.rule.and_then(|id| self.rule(id));
+        if rule.is_some_and(|rule| rule.audit == AuditMode::Off) {
             return None;
         }
         let kind = if outcome == RequestOutcome::Admission {
@@ -217,7 +218,7 @@ impl Gate {
             policy_waived: context.failed_open,
         };
         let text = |text: &'a str| cut(text, LONGEST);
-        Some(Event {
+        Some(AuditEvent {
             decision: Some(outcome.decision()),
             detail: (detail != Detail::default()).then_some(detail),
             latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
@@ -230,7 +231,7 @@ impl Gate {
             status: outcome.status(),
             subject: caller.map(|caller| text(&caller.subject)),
             tenant: caller.and_then(|caller| caller.tenant.as_deref()).map(text),
-            ..Event::new(kind, meta)
+            ..AuditEvent::new(kind, meta)
         })
     }
 }

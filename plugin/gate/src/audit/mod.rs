@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::id::RuleId;
 use crate::identity::Identity;
 use crate::json;
 
-pub use event::{Event, EventMeta, RequestOutcome};
+pub use event::{AuditEvent, EventMeta, RequestOutcome};
 pub use head::Head;
 pub use queue::{Batch, Queue};
 pub use trace::Trace;
@@ -39,35 +40,24 @@ impl Audit {
     pub const PATH: &'static str = "/v1/audit";
     /// The media type of what is sent.
     pub const CONTENT_TYPE: &'static str = "application/json";
-    /// Larger answers are not read.
-    pub const MAX_ANSWER: usize = 4096;
+    /// Larger responses are not read. In bytes.
+    pub const MAX_RESPONSE: usize = 4096;
 }
 
-/// Whether the log is told of a rule's requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Never.
-    Off,
-    /// Once they are answered.
-    After,
-    /// And of each before it is released: what is not durable then is not released.
-    Before,
-}
-
-/// How far a request came in the gate: what the gate keeps for its [event](crate::Gate::event).
+/// The context of a decision: what the gate keeps for its [event](crate::Gate::event).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DecisionContext {
-    /// The rule that matched.
-    pub(crate) rule: Option<usize>,
-    /// Who asks, once that is certain.
+    /// The matched rule.
+    pub(crate) rule: Option<RuleId>,
+    /// The authenticated caller.
     pub(crate) caller: Option<Rc<Identity>>,
-    /// The policy could not be asked, and the rule lets pass nevertheless.
+    /// The policy host was unreachable, and the rule admits the request nevertheless.
     pub(crate) failed_open: bool,
 }
 
 /// The body of a call with one event.
 #[must_use]
-pub fn single(event: &Event<'_>) -> String {
+pub fn single(event: &AuditEvent<'_>) -> String {
     queue::body([event.to_json().as_str()].into_iter())
 }
 
@@ -75,10 +65,10 @@ pub fn single(event: &Event<'_>) -> String {
 #[must_use]
 pub fn durable(status: &[u8], body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Body {
         durable: u64,
     }
-    let answer = (status == b"200").then(|| json::object::<Answer>(body));
+    let answer = (status == b"200").then(|| json::object::<Body>(body));
     Some(answer?.ok()?.durable)
 }
 

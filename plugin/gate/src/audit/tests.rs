@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::Answer;
+use crate::policy::PolicyResponse;
 use crate::testing::{Fixture, head, request};
 use crate::{Need, Reason, Step};
 
@@ -51,11 +51,11 @@ fn meta() -> EventMeta<'static> {
 }
 
 /// What is told of a GET, which the upstream answers with 204 if it passes.
-fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answer) -> Option<Value> {
+fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: PolicyResponse) -> Option<Value> {
     let fields = head("GET", target, headers);
     let head = Head::of(&request(&fields, true));
     let (mut step, _) = fixture.ask(target, headers, answer);
-    if let Step::Need(Need::Audit, pending) = step {
+    if let Step::Need(Need::Audit(pending)) = step {
         step = fixture.recorded(pending, true);
     }
     let (context, outcome) = match step {
@@ -64,7 +64,7 @@ fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answe
             let outcome = RequestOutcome::Refused(denial.reason, denial.status());
             (denial.context, outcome)
         }
-        Step::Need(..) => panic!("{step:?}"),
+        Step::Need(_) => panic!("{step:?}"),
     };
     let event = fixture
         .gate()
@@ -77,7 +77,7 @@ fn every_decision_is_told() {
     let fixture = fixture();
     let key = ("x-api-key", "SECRET-key");
     let id = ("x-request-id", "r-1");
-    let down = || Answer::Unavailable("down".into());
+    let down = || PolicyResponse::Unavailable("down".into());
     for (target, headers, answer, wanted) in [
         (
             "/keyed/a?page=2",
@@ -119,7 +119,7 @@ fn every_decision_is_told() {
         (
             "/policy",
             &[],
-            Answer::Deny(None),
+            PolicyResponse::Deny(None),
             json!({
             "decision": "denied", "path": "/policy", "policy": "m", "reason": "policy_denied", "rule": "policy",
             "status": 403}),
@@ -160,14 +160,17 @@ fn every_decision_is_told() {
 #[test]
 fn nothing_is_told_without_the_section() {
     let document = json!({"rules": [{"name": "a", "open": true}]});
-    assert_eq!(told(&Fixture::new(&document), "/", &[], Answer::Deny(None)), None);
+    assert_eq!(
+        told(&Fixture::new(&document), "/", &[], PolicyResponse::Deny(None)),
+        None
+    );
 }
 
 #[test]
 fn what_is_told_before_a_release_and_of_what_went_away() {
     let fixture = fixture();
     let headers = [("x-api-key", "SECRET-key")];
-    let Step::Need(Need::Audit, pending) = fixture.get("/required", &headers) else {
+    let Step::Need(Need::Audit(pending)) = fixture.get("/required", &headers) else {
         panic!()
     };
     let context = pending.context();
@@ -189,7 +192,7 @@ fn what_is_told_before_a_release_and_of_what_went_away() {
     assert_eq!(event(RequestOutcome::Abandoned(None)), wanted);
     wanted["status"] = json!(504);
     assert_eq!(event(RequestOutcome::Abandoned(Some(504))), wanted);
-    let lost = Event::lost(3, &meta()).to_json();
+    let lost = AuditEvent::lost(3, &meta()).to_json();
     let lost: Value = serde_json::from_str(&lost).unwrap();
     assert_eq!(
         (&lost["kind"], &lost["detail"]["count"]),
@@ -233,7 +236,7 @@ fn no_secret_is_told_wherever_it_stands() {
             ],
         ),
     ] {
-        let answer = Answer::Failed("SECRET".into());
+        let answer = PolicyResponse::Failed("SECRET".into());
         let event = told(&fixture, target, headers, answer).unwrap().to_string();
         assert!(!event.contains("SECRET"), "{target}: {event}");
     }
@@ -247,7 +250,7 @@ fn texts_are_as_short_as_the_log_wants_them() {
         &fixture,
         "/keyed",
         &[("x-api-key", "SECRET-long")],
-        Answer::Deny(None),
+        PolicyResponse::Deny(None),
     )
     .unwrap();
     assert_eq!(event["subject"], "ä".repeat(128));
@@ -258,12 +261,16 @@ fn texts_are_as_short_as_the_log_wants_them() {
         time: Duration::MAX,
         ..meta()
     };
-    assert!(Event::lost(1, &late).to_json().contains("9999-12-31T23:59:59"));
+    assert!(
+        AuditEvent::lost(1, &late)
+            .to_json()
+            .contains("9999-12-31T23:59:59")
+    );
 }
 
 #[test]
 fn a_call_and_its_answer() {
-    let body: Value = serde_json::from_str(&single(&Event::lost(1, &meta()))).unwrap();
+    let body: Value = serde_json::from_str(&single(&AuditEvent::lost(1, &meta()))).unwrap();
     assert_eq!(body["events"].as_array().map(Vec::len), Some(1));
     for (status, answer, wanted) in [
         (&b"200"[..], &br#"{"durable": 3}"#[..], Some(3)),

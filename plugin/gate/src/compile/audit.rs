@@ -1,12 +1,12 @@
-//! What the audit log is told, and by which rules.
+//! The audit settings.
 
 use std::time::Duration;
 
 use super::Compiler;
-use crate::audit::{Audit, Told};
-use crate::config::{self, Telling};
+use crate::audit::Audit;
+use crate::config::{self, AuditMode};
 
-/// The filter looks ten times a second.
+/// The filter checks ten times a second.
 const FLUSH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 /// Some kilobytes each, for each worker.
 const MAX_BUFFER: usize = 65_536;
@@ -15,7 +15,8 @@ const MAX_BATCH: usize = 1_024;
 impl Compiler<'_> {
     pub(super) fn audit(&mut self, audit: &config::Audit) -> Audit {
         if self.config.host.is_none() {
-            let message = "needs \"host: {cluster: ...}\" beside it: the cluster of who keeps the log";
+            let message =
+                "needs \"host: {cluster: ...}\" beside it: the cluster of the host that keeps the log";
             self.errors.add("audit", message);
         }
         if !FLUSH.contains(&audit.flush.0) {
@@ -36,18 +37,14 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn told(&mut self, at: &str, telling: Option<Telling>) -> Told {
-        let asked = matches!(telling, Some(Telling::Required | Telling::On));
-        if asked && self.config.audit.is_none() {
+    pub(super) fn audit_mode(&mut self, at: &str, mode: Option<AuditMode>) -> AuditMode {
+        let wanted = matches!(mode, Some(AuditMode::Required | AuditMode::AfterResponse));
+        if wanted && self.config.audit.is_none() {
             let message =
-                "needs \"audit: {}\" at the top of the file, which tells the host's log of decisions";
+                "needs \"audit: {}\" at the top of the file, which sends decisions to the host's audit log";
             self.errors.add(format!("{at}.audit"), message);
         }
-        match telling {
-            Some(Telling::Required) => Told::Before,
-            Some(Telling::On) | None => Told::After,
-            Some(Telling::Off) => Told::Off,
-        }
+        mode.unwrap_or(AuditMode::AfterResponse)
     }
 }
 

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
 use super::claim_header::FRAMING;
-use crate::api_key::{ApiKeys, Recognised, Record};
+use crate::api_key::{ApiKeys, KnownKeys, Record};
 use crate::config;
 use crate::digest_map::DigestMap;
-use crate::identity::{Identity, Method};
+use crate::identity::{CredentialKind, Identity};
 use crate::replay::NONCES;
 use crate::secret::Secret;
 use crate::signature::{Github, Headers, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
@@ -59,7 +60,13 @@ impl Compiler<'_> {
                                key at all; `postern key new` makes one";
                 self.errors.add(format!("{at}.keys[{i}].digest"), message);
             }
-            let caller = self.caller(&label, &key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
+            let caller = self.caller(
+                &label,
+                &key.id,
+                CredentialKind::ApiKey,
+                &key.roles,
+                key.tenant.as_deref(),
+            );
             let record = Record::new(caller, key.not_after.map(|instant| instant.0));
             if keys.insert(key.digest.0, record).is_some() {
                 self.errors
@@ -70,7 +77,7 @@ impl Compiler<'_> {
             label,
             header: set.header.0.clone(),
             keys,
-            recognised: Recognised::default(),
+            known_keys: KnownKeys::default(),
         }
     }
 
@@ -79,7 +86,7 @@ impl Compiler<'_> {
         &self,
         entry: &str,
         id: &str,
-        method: Method,
+        method: CredentialKind,
         roles: &[String],
         tenant: Option<&str>,
     ) -> Identity {
@@ -93,7 +100,7 @@ impl Compiler<'_> {
             serde_json::Map::new(),
             [],
         )
-        .telling(&self.config.identity_headers)
+        .exposing(&self.config.identity_headers)
     }
 
     /// With one secret under two ids, who holds it can sign as either. `holders`: the keys so far, by their secrets'
@@ -135,10 +142,10 @@ impl Compiler<'_> {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
                 self.not_empty(&format!("{at}.roles"), roles);
                 (
-                    Kind::Github(Github::new(
+                    Kind::Github(Rc::new(Github::new(
                         secrets,
-                        self.caller(&label, name, Method::Signature, roles, None),
-                    )),
+                        self.caller(&label, name, CredentialKind::Signature, roles, None),
+                    ))),
                     max_body.0,
                 )
             }
@@ -160,7 +167,7 @@ impl Compiler<'_> {
                     let caller = self.caller(
                         &label,
                         &key.id,
-                        Method::Signature,
+                        CredentialKind::Signature,
                         &key.roles,
                         key.tenant.as_deref(),
                     );
@@ -196,11 +203,11 @@ impl Compiler<'_> {
                     max_skew: max_skew.0,
                     nonces: (*replay == config::Replay::Deny).then_some(*nonces),
                 };
-                (Kind::Keyed(keyed), max_body.0)
+                (Kind::Keyed(Rc::new(keyed)), max_body.0)
             }
         };
         Scheme {
-            label,
+            label: label.into(),
             max_body,
             kind,
         }

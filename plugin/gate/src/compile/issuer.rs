@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::{Compiler, split_uri};
 use crate::config::{self, Algorithm};
-use crate::jwt::{Held, Issuer, KeySet, Remote, Schedule, VerifyingKey};
+use crate::id::IssuerId;
+use crate::jwt::{CachedKeys, Issuer, KeySet, Remote, Schedule, VerifyingKey};
 
 /// The shortest HS256 secret accepted (RFC 7518, section 3.2).
 const MIN_HS256_SECRET: usize = 32;
 
 impl Compiler<'_> {
-    pub(super) fn issuer(&mut self, name: &str, issuer: &config::Issuer) -> Issuer {
+    pub(super) fn issuer(&mut self, id: IssuerId, name: &str, issuer: &config::Issuer) -> Issuer {
         let at = format!("issuers.{name}");
         self.name("issuers", name);
         if issuer.issuer.is_empty() {
@@ -34,6 +35,7 @@ impl Compiler<'_> {
         self.claim_headers(&at, issuer);
         let (held, remote) = self.keys(&at, name, issuer);
         Issuer {
+            id,
             label: format!("issuers/{name}"),
             issuer: issuer.issuer.clone(),
             audiences: issuer.audiences.clone(),
@@ -49,9 +51,9 @@ impl Compiler<'_> {
                 .iter()
                 .map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone()))
                 .collect(),
-            told: self.config.identity_headers.clone(),
+            exposed: self.config.identity_headers.clone(),
             remote,
-            keys: RefCell::new(Held {
+            keys: RefCell::new(CachedKeys {
                 set: held,
                 fetched: Duration::ZERO,
             }),

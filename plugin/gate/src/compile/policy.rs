@@ -54,9 +54,9 @@ impl Compiler<'_> {
         Policy {
             module: policy.module.clone(),
             body: policy.body.map(|body| body.0),
-            failed_open: policy.on_error == OnError::Allow,
+            fail_open: policy.on_error == OnError::Allow,
             // A body is no part of a key: what was answered to one says nothing of another.
-            recalled: policy.cache && policy.body.is_none(),
+            cached: policy.cache && policy.body.is_none(),
         }
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! Unknown fields are errors, and every error is reported, not the first.
 
+mod audit_mode;
 mod entries;
 mod error;
 mod model;
 pub(crate) mod scalar;
-mod telling;
 
+pub use audit_mode::AuditMode;
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue};
 pub use model::*;
 pub use scalar::{ByteSize, Digest, HeaderName, HumanDuration, Narrowing, Timestamp};
-pub use telling::Telling;
 
 pub(crate) use error::suggest;
 

@@ -6,7 +6,7 @@ use deserr::Deserr;
 use serde_json::Value;
 
 use super::{
-    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, Telling, Timestamp,
+    AuditMode, ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, Timestamp,
 };
 
 /// The whole file.
@@ -375,7 +375,7 @@ pub struct Rule {
     pub policy: Option<Policy>,
     /// Whether the audit log is told of its requests; `on`, unless given, where there is an `audit` section.
     #[deserr(default)]
-    pub audit: Option<Telling>,
+    pub audit: Option<AuditMode>,
 }
 
 /// A policy that a rule asks.

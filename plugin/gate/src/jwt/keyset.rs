@@ -210,7 +210,7 @@ mod tests {
         ] {
             let set = set(&n, e);
             assert!(
-                matches!(set.passed_over(), [told] if told.contains(why)),
+                matches!(set.passed_over(), [exposed] if exposed.contains(why)),
                 "{set:?}"
             );
         }

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: the algorithm pinned by issuer and key, every claim checked, verified tokens remembered.
+//! JSON Web Tokens: the algorithm pinned by issuer and key, every claim checked, verified tokens cached.
 
 mod cache;
 mod key;
@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
 use crate::config::{Algorithm, Expiry, IdentityHeader};
-use crate::identity::{Identity, Method, claim_header, claim_list, claim_text};
-use crate::ports::{Event, Ports};
+use crate::id::IssuerId;
+use crate::identity::{CredentialKind, Identity, claim_header, claim_list, claim_text};
+use crate::ports::{Observation, Ports};
 
 pub use key::VerifyingKey;
 pub use keyset::KeySetError;
@@ -26,16 +27,16 @@ use cache::TokenCache;
 pub(crate) use keyset::KeySet;
 use token::{Unverified, Validity};
 
-/// Tokens remembered by one worker, in each of two generations.
-const REMEMBERED: usize = 2_000;
+/// Tokens cached by one worker, in each of two generations.
+const CACHED: usize = 2_000;
 
-/// Longer tokens are verified each time rather than remembered, so that the memory stays small.
-const REMEMBERED_LENGTH: usize = 4 * 1024;
+/// Longer tokens are verified each time rather than cached, so that the cache stays small. In bytes.
+const MAX_CACHED: usize = 4 * 1024;
 
-/// A token that verified.
+/// A verified token.
 #[derive(Debug)]
 pub(crate) struct Verified {
-    issuer: usize,
+    issuer: IssuerId,
     validity: Validity,
     identity: Rc<Identity>,
 }
@@ -43,6 +44,7 @@ pub(crate) struct Verified {
 /// An issuer, compiled.
 #[derive(Debug)]
 pub(crate) struct Issuer {
+    pub(crate) id: IssuerId,
     /// `issuers/<name>`.
     pub(crate) label: String,
     pub(crate) issuer: String,
@@ -55,10 +57,10 @@ pub(crate) struct Issuer {
     pub(crate) tenant_claim: Option<String>,
     pub(crate) default_tenant: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) told: Vec<IdentityHeader>,
+    pub(crate) exposed: Vec<IdentityHeader>,
     /// Where the keys come from, unless they stand in the configuration.
     pub(crate) remote: Option<Remote>,
-    pub(crate) keys: RefCell<Held>,
+    pub(crate) keys: RefCell<CachedKeys>,
 }
 
 /// Where an issuer's keys are fetched.
@@ -76,33 +78,42 @@ pub struct Remote {
     pub schedule: Schedule,
 }
 
-/// The keys that are held, and since when, on the shared monotonic clock.
+/// The keys in use, and when they were fetched, on the shared monotonic clock.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct CachedKeys {
     pub(crate) set: Option<KeySet>,
     pub(crate) fetched: Duration,
 }
 
-/// What authenticating by a token comes to.
-pub(crate) enum Outcome {
-    Verified(Rc<Identity>),
-    Refused(Reason),
-    /// Keys of this issuer, by index, must be fetched first.
-    NeedKeys(usize),
+/// Whether a request may wait for newer keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyWait {
+    /// It may.
+    Allowed,
+    /// It has waited: it is decided on with the keys at hand.
+    Over,
 }
 
-/// All issuers and the tokens remembered of them.
+/// Why a token is not accepted.
+#[derive(Debug)]
+pub(crate) enum VerifyError {
+    Refused(Reason),
+    /// Keys of this issuer must be fetched first.
+    NeedKeys(IssuerId),
+}
+
+/// All issuers, and the cache of their verified tokens.
 #[derive(Debug)]
 pub(crate) struct Issuers {
     list: Vec<Issuer>,
-    memory: RefCell<TokenCache>,
+    tokens: RefCell<TokenCache>,
 }
 
 impl Issuers {
     pub(crate) fn new(list: Vec<Issuer>) -> Self {
         Self {
             list,
-            memory: RefCell::new(TokenCache::new(REMEMBERED)),
+            tokens: RefCell::new(TokenCache::new(CACHED)),
         }
     }
 
@@ -110,133 +121,116 @@ impl Issuers {
         &self.list
     }
 
-    /// Takes a fetched key set into use and forgets what older keys verified.
-    /// Returns what is worth a word to operators: keys that are passed over.
+    /// Puts a fetched key set into use and clears the cache of what older keys verified.
+    /// Returns warnings for operators: keys that are skipped, and why.
     pub(crate) fn install(
         &self,
-        issuer: usize,
+        issuer: IssuerId,
         jwks: &[u8],
         fetched: Duration,
     ) -> Result<Vec<String>, KeySetError> {
-        let Some(issuer) = self.list.get(issuer) else {
+        let Some(issuer) = self.get(issuer) else {
             return Ok(Vec::new());
         };
         let set = KeySet::from_json(jwks, &issuer.algorithms)?;
         let passed_over = set.passed_over().to_vec();
-        *issuer.keys.borrow_mut() = Held {
+        *issuer.keys.borrow_mut() = CachedKeys {
             set: Some(set),
             fetched,
         };
-        self.memory.borrow_mut().clear();
+        self.tokens.borrow_mut().clear();
         Ok(passed_over)
     }
 
-    /// Verifies `token`, which must be of one of the `accepted` issuers (indices). With `fetched`, keys were fetched
-    /// for this request already and are not asked for again.
+    /// Verifies `token`, which must be of one of the `accepted` issuers.
     pub(crate) fn verify(
         &self,
         token: &str,
-        accepted: &[usize],
-        fetched: bool,
-        ports: &Ports<'_>,
-    ) -> Outcome {
-        match self.try_verify(token, accepted, fetched, ports) {
-            Ok(identity) => Outcome::Verified(identity),
-            Err(VerifyError::Refuse(reason)) => Outcome::Refused(reason),
-            Err(VerifyError::NeedKeys(issuer)) => Outcome::NeedKeys(issuer),
-        }
-    }
-
-    fn try_verify(
-        &self,
-        token: &str,
-        accepted: &[usize],
-        fetched: bool,
+        accepted: &[IssuerId],
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, VerifyError> {
         let now = ports.clock.wall();
-        let fingerprint = (token.len() <= REMEMBERED_LENGTH).then(|| Sha256::digest(token.as_bytes()).into());
+        let fingerprint = (token.len() <= MAX_CACHED).then(|| Sha256::digest(token.as_bytes()).into());
         if let Some(fingerprint) = &fingerprint {
-            let known = self.memory.borrow_mut().get(fingerprint);
+            let known = self.tokens.borrow_mut().get(fingerprint);
             if let Some(known) = known.filter(|known| accepted.contains(&known.issuer)) {
-                return self.recall(&known, fingerprint, now, fetched, ports);
+                return self.accept_cached(&known, fingerprint, now, wait, ports);
             }
         }
         let unverified = Unverified::read(token)?;
-        let (index, issuer) = self.issuer_of(&unverified, accepted)?;
-        let validity = issuer.judge(&unverified, now)?;
-        let identity = issuer.verify_with_keys(index, token, unverified, fetched, ports)?;
+        let issuer = self.issuer_of(&unverified, accepted)?;
+        let validity = issuer.check_claims(&unverified, now)?;
+        let identity = issuer.verify_with_keys(token, unverified, wait, ports)?;
         let identity = Rc::new(identity);
         ports.authenticated(&issuer.label, &identity);
         if let Some(fingerprint) = fingerprint {
             let verified = Verified {
-                issuer: index,
+                issuer: issuer.id,
                 validity,
                 identity: Rc::clone(&identity),
             };
-            self.memory.borrow_mut().put(fingerprint, Rc::new(verified));
+            self.tokens.borrow_mut().put(fingerprint, Rc::new(verified));
         }
         Ok(identity)
     }
 
-    /// A token seen before: only time can have changed what it is worth, the token's own or its keys'.
-    fn recall(
+    /// Accepts a cached token again. Only time can have changed the result: the token's validity, or the keys' age.
+    fn accept_cached(
         &self,
         known: &Verified,
         fingerprint: &cache::Fingerprint,
         now: Duration,
-        fetched: bool,
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, VerifyError> {
-        let issuer = self.list.get(known.issuer).ok_or(Reason::GateFailed)?;
+        let issuer = self.get(known.issuer).ok_or(Reason::GateFailed)?;
         if !issuer.keys_usable(ports) {
-            return Err(VerifyError::need_keys(known.issuer, fetched));
+            return Err(VerifyError::need_keys(known.issuer, wait));
         }
         if let Err(reason) = known.validity.check(now, issuer.leeway) {
-            self.memory.borrow_mut().forget(fingerprint);
-            return Err(VerifyError::Refuse(reason));
+            self.tokens.borrow_mut().forget(fingerprint);
+            return Err(VerifyError::Refused(reason));
         }
         ports.authenticated(&issuer.label, &known.identity);
         Ok(Rc::clone(&known.identity))
     }
 
-    /// The accepted issuer that the token names. What it names is unverified, and only picks whose keys judge it.
-    fn issuer_of(&self, token: &Unverified, accepted: &[usize]) -> Result<(usize, &Issuer), Reason> {
+    fn get(&self, id: IssuerId) -> Option<&Issuer> {
+        self.list.get(id.index())
+    }
+
+    /// The accepted issuer that the token names. The name is unverified: it only selects whose keys verify the token.
+    fn issuer_of(&self, token: &Unverified, accepted: &[IssuerId]) -> Result<&Issuer, Reason> {
         let named = token.issuer().ok_or(Reason::TokenIssuer)?;
         accepted
             .iter()
-            .filter_map(|index| self.list.get(*index).map(|issuer| (*index, issuer)))
-            .find(|(_, issuer)| issuer.issuer == named)
+            .filter_map(|id| self.get(*id))
+            .find(|issuer| issuer.issuer == named)
             .ok_or(Reason::TokenIssuer)
     }
 }
 
-enum VerifyError {
-    Refuse(Reason),
-    NeedKeys(usize),
-}
-
 impl VerifyError {
-    /// Keys are asked for once a request; when that brought none, the request cannot be decided.
-    fn need_keys(issuer: usize, fetched: bool) -> Self {
-        if fetched {
-            Self::Refuse(Reason::KeysUnavailable)
-        } else {
-            Self::NeedKeys(issuer)
+    /// A request that has waited for keys in vain cannot be decided on.
+    fn need_keys(issuer: IssuerId, wait: KeyWait) -> Self {
+        match wait {
+            KeyWait::Allowed => Self::NeedKeys(issuer),
+            KeyWait::Over => Self::Refused(Reason::KeysUnavailable),
         }
     }
 }
 
 impl From<Reason> for VerifyError {
     fn from(reason: Reason) -> Self {
-        Self::Refuse(reason)
+        Self::Refused(reason)
     }
 }
 
 impl Issuer {
-    /// Everything that can be judged without a key; cheap, so it comes before the signature. Nothing in the token is
-    /// believed yet, it can only be refused.
-    fn judge(&self, token: &Unverified, now: Duration) -> Result<Validity, Reason> {
+    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted yet:
+    /// it can only be refused.
+    fn check_claims(&self, token: &Unverified, now: Duration) -> Result<Validity, Reason> {
         if !token.names_audience(&self.audiences) {
             return Err(Reason::TokenAudience);
         }
@@ -245,13 +239,12 @@ impl Issuer {
         Ok(validity)
     }
 
-    /// The signature; then, and only then, the identity.
+    /// Verifies the signature; then, and only then, makes the identity.
     fn verify_with_keys(
         &self,
-        index: usize,
         token: &str,
         unverified: Unverified,
-        fetched: bool,
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Identity, VerifyError> {
         let algorithm = self
@@ -260,15 +253,15 @@ impl Issuer {
             .find(|algorithm| algorithm.name() == unverified.algorithm)
             .ok_or(Reason::TokenAlgorithm)?;
         if !self.keys_usable(ports) {
-            return Err(VerifyError::need_keys(index, fetched));
+            return Err(VerifyError::need_keys(self.id, wait));
         }
-        let held = self.keys.borrow();
-        let set = held.set.as_ref().ok_or(Reason::KeysUnavailable)?;
+        let cached = self.keys.borrow();
+        let set = cached.set.as_ref().ok_or(Reason::KeysUnavailable)?;
         let keys = set.candidates(*algorithm, unverified.kid.as_deref());
         if keys.is_empty() {
-            let may_fetch = self.remote.is_some() && !fetched && unverified.kid.is_some();
+            let may_fetch = self.remote.is_some() && wait == KeyWait::Allowed && unverified.kid.is_some();
             return Err(if may_fetch {
-                VerifyError::NeedKeys(index)
+                VerifyError::NeedKeys(self.id)
             } else {
                 Reason::TokenKeyUnknown.into()
             });
@@ -280,16 +273,16 @@ impl Issuer {
     }
 
     fn keys_usable(&self, ports: &Ports<'_>) -> bool {
-        let held = self.keys.borrow();
+        let cached = self.keys.borrow();
         let Some(remote) = &self.remote else {
-            return held.set.is_some();
+            return cached.set.is_some();
         };
-        if held.set.is_none() {
+        if cached.set.is_none() {
             return false;
         }
-        let age = ports.clock.monotonic().saturating_sub(held.fetched);
+        let age = ports.clock.monotonic().saturating_sub(cached.fetched);
         if remote.schedule.is_late(age) {
-            ports.metrics.note(&Event::StaleKeys);
+            ports.observer.observe(&Observation::StaleKeys);
         }
         age <= remote.schedule.max_stale
     }
@@ -314,13 +307,13 @@ impl Issuer {
         Ok(Identity::new(
             &self.label,
             subject,
-            Method::Jwt,
+            CredentialKind::Jwt,
             roles,
             tenant,
             token.claims,
             extra,
         )
-        .telling(&self.told))
+        .exposing(&self.exposed))
     }
 }
 

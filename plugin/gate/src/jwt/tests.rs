@@ -5,7 +5,7 @@ use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 
 use crate::testing::{Fixture, admitted, refused};
-use crate::{Need, Reason, Step};
+use crate::{IssuerId, Need, Reason, Step};
 
 /// The test bed's time.
 const NOW: u64 = 1_767_225_600;
@@ -350,21 +350,21 @@ fn fetched_keys() {
     );
     let headers = [("authorization", token.as_str())];
     let wait = || match fixture.get("/", &headers) {
-        Step::Need(Need::Keys { issuer: 0 }, pending) => pending,
+        Step::Need(Need::Keys(pending)) => pending,
         other => panic!("{other:?}"),
     };
     // None held and none came.
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
     // They came.
     let pending = wait();
     fixture
         .gate()
-        .install_keys(0, jwks_of(&key).as_bytes(), fixture.monotonic())
+        .install_keys(IssuerId::new(0), jwks_of(&key).as_bytes(), fixture.monotonic())
         .unwrap();
-    admitted(&fixture.resume(pending, "/", &headers));
+    admitted(&fixture.resume_with_keys(pending, "/", &headers));
     admitted(&fixture.get("/", &headers));
     // Nonsense does not replace them.
     for nonsense in [
@@ -376,26 +376,26 @@ fn fetched_keys() {
     ] {
         fixture
             .gate()
-            .install_keys(0, nonsense.as_bytes(), fixture.monotonic())
+            .install_keys(IssuerId::new(0), nonsense.as_bytes(), fixture.monotonic())
             .unwrap_err();
     }
     // Late, then too old, for a remembered token too.
     fixture.advance(StdDuration::from_secs(1_000));
     admitted(&fixture.get("/", &headers));
-    assert!(fixture.events.0.borrow().iter().any(|e| e == "StaleKeys"));
+    assert!(fixture.observations.0.borrow().iter().any(|e| e == "StaleKeys"));
     fixture.advance(StdDuration::from_secs(3_000));
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
     // A rotation ends what the old key signed, remembered or not.
     let next = Ed25519KeyPair::generate().with_key_id("k2");
     fixture
         .gate()
-        .install_keys(0, jwks_of(&next).as_bytes(), fixture.monotonic())
+        .install_keys(IssuerId::new(0), jwks_of(&next).as_bytes(), fixture.monotonic())
         .unwrap();
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::TokenKeyUnknown
     );
 }
@@ -444,20 +444,20 @@ fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
     use super::cache::TokenCache;
     use super::{Verified, token::Validity};
     use crate::config::Expiry;
-    use crate::identity::{Identity, Method};
+    use crate::identity::{CredentialKind, Identity};
     use std::rc::Rc;
     let validity = Validity::read(&serde_json::Map::new(), Expiry::Optional).unwrap();
     let identity = Rc::new(Identity::new(
         "issuers/i",
         "a".into(),
-        Method::Jwt,
+        CredentialKind::Jwt,
         Vec::new(),
         None,
         serde_json::Map::new(),
         [],
     ));
     let verified = Rc::new(Verified {
-        issuer: 0,
+        issuer: crate::IssuerId::new(0),
         validity,
         identity,
     });

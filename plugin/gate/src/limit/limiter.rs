@@ -1,10 +1,11 @@
 //! Counting in the shared state. All limits of a request are weighed before the first is charged, so that a request that
 //! one of them refuses is charged to none.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Limit, Standing, Unavailable};
-use crate::ports::{Conflict, Event, Ports};
+use crate::ports::{Conflict, Observation, Ports};
 use crate::table::{ATTEMPTS, Bucket, Place, Seed, Table};
 
 /// Buckets of a limit's table. They never change; how many keys each may hold is for the limit to say.
@@ -19,8 +20,7 @@ pub(crate) struct Limiter {
 /// A request weighed against one limit, and not charged yet.
 #[derive(Debug)]
 pub(crate) struct Weighed {
-    /// The limit's index.
-    limit: usize,
+    limit: Rc<Limit>,
     place: Place,
     bucket: Bucket,
     now: u64,
@@ -31,16 +31,15 @@ pub(crate) struct Weighed {
 /// A request that was charged.
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
-    /// The limit's index.
-    pub(crate) limit: usize,
+    limit: Rc<Limit>,
     place: Place,
     arrival: u64,
 }
 
-/// What charging came to.
+/// The result of a charge.
 pub(crate) enum Charged {
     Done(Charge),
-    /// Another worker was quicker, and nothing is left for this request.
+    /// Another worker was faster, and the limit has nothing left for this request.
     Exceeded(Weighed),
 }
 
@@ -50,65 +49,72 @@ impl Weighed {
         self.decision.err()
     }
 
-    /// The limit's index.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
-    /// Where the key stands while the request is not charged.
-    pub(crate) fn standing(&self, limit: &Limit) -> Standing {
-        limit.standing(self.bucket.get(&self.place), self.now)
+    /// The key's state without this request.
+    pub(crate) fn standing(&self) -> Standing {
+        self.limit.standing(self.bucket.get(&self.place), self.now)
     }
 }
 
 impl Charge {
-    /// Where the key stands at `now`, on the shared clock.
-    pub(crate) fn standing(&self, limit: &Limit, now: Duration) -> Standing {
-        limit.standing(Some(self.arrival), nanos(now))
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
-    /// Where the key stood without this charge.
-    pub(crate) fn standing_before(&self, limit: &Limit, now: Duration) -> Standing {
-        let before = self.arrival.saturating_sub(limit.period());
-        limit.standing(Some(before), nanos(now))
+    /// The key's state at `now`, on the shared clock.
+    pub(crate) fn standing(&self, now: Duration) -> Standing {
+        self.limit.standing(Some(self.arrival), nanos(now))
+    }
+
+    /// The key's state at `now` without this charge.
+    pub(crate) fn standing_before(&self, now: Duration) -> Standing {
+        let before = self.arrival.saturating_sub(self.limit.period());
+        self.limit.standing(Some(before), nanos(now))
     }
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &[Limit], seed: Seed) -> Self {
-        let table = |limit: &Limit| Table::new("postern.limit", &[&limit.name], seed, BUCKETS, limit.keys);
+    pub(crate) fn new(limits: &[Rc<Limit>], seed: Seed) -> Self {
+        let table =
+            |limit: &Rc<Limit>| Table::new("postern.limit", &[&limit.name], seed, BUCKETS, limit.keys);
         Self {
             tables: limits.iter().map(table).collect(),
         }
     }
 
-    /// Weighs a request at `now`, on the shared clock, against the limit of this index; `parts` are its key's.
+    /// Weighs a request at `now`, on the shared clock, against a limit; `parts` make up the request's key.
     pub(crate) fn weigh<P: AsRef<[u8]>>(
         &self,
-        index: usize,
-        limit: &Limit,
+        limit: &Rc<Limit>,
         parts: impl Iterator<Item = P>,
         now: Duration,
         ports: &Ports<'_>,
     ) -> Result<Weighed, Unavailable> {
-        let table = self.tables.get(index).ok_or(Unavailable)?;
-        let place = table.place(&limit.identity, parts);
-        self.weigh_at(index, limit, place, nanos(now), ports)
+        let place = self.table(limit)?.place(&limit.identity, parts);
+        self.weigh_at(Rc::clone(limit), place, nanos(now), ports)
+    }
+
+    fn table(&self, limit: &Limit) -> Result<&Table, Unavailable> {
+        self.tables.get(limit.id.index()).ok_or(Unavailable)
     }
 
     fn weigh_at(
         &self,
-        index: usize,
-        limit: &Limit,
+        limit: Rc<Limit>,
         place: Place,
         now: u64,
         ports: &Ports<'_>,
     ) -> Result<Weighed, Unavailable> {
-        let table = self.tables.get(index).ok_or(Unavailable)?;
-        let bucket = table.read(ports.state, &place).map_err(|_| Unavailable)?;
+        let bucket = self
+            .table(&limit)?
+            .read(ports.state, &place)
+            .map_err(|_| Unavailable)?;
         let decision = limit.decide(bucket.get(&place), now);
         Ok(Weighed {
-            limit: index,
+            limit,
             place,
             bucket,
             now,
@@ -117,13 +123,9 @@ impl Limiter {
     }
 
     /// Charges a request that was weighed.
-    pub(crate) fn charge(
-        &self,
-        mut weighed: Weighed,
-        limit: &Limit,
-        ports: &Ports<'_>,
-    ) -> Result<Charged, Unavailable> {
-        let table = self.tables.get(weighed.limit).ok_or(Unavailable)?;
+    pub(crate) fn charge(&self, mut weighed: Weighed, ports: &Ports<'_>) -> Result<Charged, Unavailable> {
+        let limit = Rc::clone(&weighed.limit);
+        let table = self.table(&limit)?;
         for _ in 0..ATTEMPTS {
             let Ok(arrival) = weighed.decision else {
                 return Ok(Charged::Exceeded(weighed));
@@ -138,26 +140,25 @@ impl Limiter {
             match table.write(ports.state, &weighed.place, &weighed.bucket) {
                 Ok(()) => {
                     if evicted {
-                        ports.metrics.note(&Event::Evicted);
+                        ports.observer.observe(&Observation::Evicted);
                     }
                     return Ok(Charged::Done(Charge {
-                        limit: weighed.limit,
+                        limit,
                         place: weighed.place,
                         arrival,
                     }));
                 }
                 Err(Conflict) => {
-                    weighed = self.weigh_at(weighed.limit, limit, weighed.place, weighed.now, ports)?;
+                    weighed = self.weigh_at(weighed.limit, weighed.place, weighed.now, ports)?;
                 }
             }
         }
         Err(Unavailable)
     }
 
-    /// Takes a charge back, because another limit refused the request. A key that was given up meanwhile has nothing to
-    /// be taken back from.
-    pub(crate) fn refund(&self, charge: &Charge, limit: &Limit, ports: &Ports<'_>) {
-        let Some(table) = self.tables.get(charge.limit) else {
+    /// Refunds a charge, because another limit refused the request. A key that was evicted meanwhile needs no refund.
+    pub(crate) fn refund(&self, charge: &Charge, ports: &Ports<'_>) {
+        let Ok(table) = self.table(&charge.limit) else {
             return;
         };
         for _ in 0..ATTEMPTS {
@@ -167,7 +168,7 @@ impl Limiter {
             let Some(arrival) = bucket.get(&charge.place) else {
                 return;
             };
-            let before = arrival.saturating_sub(limit.period());
+            let before = arrival.saturating_sub(charge.limit.period());
             bucket.put(&charge.place, before, table.ways());
             if table.write(ports.state, &charge.place, &bucket).is_ok() {
                 return;
@@ -176,8 +177,8 @@ impl Limiter {
     }
 }
 
-/// Sets a key's arrival time. Slots whose time has passed say nothing and go. Where all others count, the one nearest to
-/// having its whole quota back is given up: true.
+/// Sets a key's arrival time. Slots whose time has passed are removed. If the bucket is still full, the key nearest to
+/// its whole quota is evicted: true.
 fn put(bucket: &mut Bucket, place: &Place, arrival: u64, now: u64, ways: usize) -> bool {
     bucket.slots().retain(|(_, due)| *due > now);
     if bucket.put(place, arrival, ways) {

@@ -14,6 +14,8 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::id::LimitId;
+
 pub(crate) use limiter::{Charge, Charged, Limiter, Weighed};
 
 /// No key needs longer to have its whole quota back, so that no arrival time overflows.
@@ -34,6 +36,7 @@ pub(crate) enum KeyPart {
 /// A limit, compiled.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    pub(crate) id: LimitId,
     pub(crate) name: String,
     pub(crate) key: Vec<KeyPart>,
     quota: Quota,
@@ -81,6 +84,7 @@ impl Limit {
     /// # Errors
     /// The field that is out of range, and why.
     pub(crate) fn new(
+        id: LimitId,
         name: String,
         key: Vec<KeyPart>,
         quota: u32,
@@ -113,6 +117,7 @@ impl Limit {
         let identity = format!("{requests}/{}/{burst}/{key:?}", window.as_nanos());
         let policy = format!("\"{name}\";q={requests};w={seconds}");
         Ok(Self {
+            id,
             name,
             key,
             quota,

@@ -1,12 +1,14 @@
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::limiter::BUCKETS;
 use super::*;
+use crate::id::LimitId;
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Conflict, Event, Metrics, Ports, PureRust, SharedState, Version};
+use crate::ports::{Clock as _, Conflict, Observation, Observer, Ports, PureRust, SharedState, Version};
 
 /// What a limit says to one request.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,9 +21,9 @@ enum Verdict {
 #[derive(Default)]
 struct Evictions(Cell<u32>);
 
-impl Metrics for Evictions {
-    fn note(&self, event: &Event<'_>) {
-        if matches!(event, Event::Evicted) {
+impl Observer for Evictions {
+    fn observe(&self, event: &Observation<'_>) {
+        if matches!(event, Observation::Evicted) {
             self.0.set(self.0.get() + 1);
         }
     }
@@ -47,32 +49,33 @@ impl<S: SharedState> Fixture<S> {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &self.evictions,
+            observer: &self.evictions,
         }
     }
 }
 
-fn limit(quota: u32, window: Duration, burst: Option<u32>) -> Limit {
-    Limit::new("l".into(), vec![KeyPart::Subject], quota, window, burst, 131_072).unwrap()
+fn limit(quota: u32, window: Duration, burst: Option<u32>) -> Rc<Limit> {
+    let key = vec![KeyPart::Subject];
+    Rc::new(Limit::new(LimitId::new(0), "l".into(), key, quota, window, burst, 131_072).unwrap())
 }
 
-fn limiter(limit: &Limit) -> Limiter {
+fn limiter(limit: &Rc<Limit>) -> Limiter {
     Limiter::new(std::slice::from_ref(limit), [1; 16])
 }
 
 fn check_parts<S: SharedState>(
     limiter: &Limiter,
-    limit: &Limit,
+    limit: &Rc<Limit>,
     parts: &[&str],
     fixture: &Fixture<S>,
 ) -> Verdict {
     let now = fixture.clock.monotonic();
-    let Ok(weighed) = limiter.weigh(0, limit, parts.iter(), now, &fixture.ports()) else {
+    let Ok(weighed) = limiter.weigh(limit, parts.iter(), now, &fixture.ports()) else {
         return Verdict::Unavailable;
     };
-    match limiter.charge(weighed, limit, &fixture.ports()) {
+    match limiter.charge(weighed, &fixture.ports()) {
         Ok(Charged::Done(charge)) => Verdict::Admitted {
-            remaining: charge.standing(limit, now).remaining,
+            remaining: charge.standing(now).remaining,
         },
         Ok(Charged::Exceeded(weighed)) => Verdict::Exceeded {
             wait: weighed.wait().unwrap(),
@@ -81,7 +84,7 @@ fn check_parts<S: SharedState>(
     }
 }
 
-fn check<S: SharedState>(limiter: &Limiter, limit: &Limit, key: &str, fixture: &Fixture<S>) -> Verdict {
+fn check<S: SharedState>(limiter: &Limiter, limit: &Rc<Limit>, key: &str, fixture: &Fixture<S>) -> Verdict {
     check_parts(limiter, limit, &[key], fixture)
 }
 
@@ -230,9 +233,9 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
     let now = fixture.clock.monotonic();
     let charge = || {
         let weighed = limiter
-            .weigh(0, &limit, ["a"].iter(), now, &fixture.ports())
+            .weigh(&limit, ["a"].iter(), now, &fixture.ports())
             .unwrap();
-        match limiter.charge(weighed, &limit, &fixture.ports()) {
+        match limiter.charge(weighed, &fixture.ports()) {
             Ok(Charged::Done(charge)) => charge,
             _ => panic!("charged"),
         }
@@ -240,8 +243,8 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
     charge();
     let second = charge();
     let third = charge();
-    limiter.refund(&second, &limit, &fixture.ports());
-    assert_eq!(third.standing_before(&limit, now).remaining, 1);
+    limiter.refund(&second, &fixture.ports());
+    assert_eq!(third.standing_before(now).remaining, 1);
     assert_eq!(
         check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 0 }
@@ -292,8 +295,18 @@ fn parts_of_a_key_cannot_run_into_each_other() {
 
 #[test]
 fn what_is_out_of_range_is_named() {
-    let new =
-        |quota, window, burst| Limit::new("l".into(), Vec::new(), quota, window, burst, 131_072).map(drop);
+    let new = |quota, window, burst| {
+        Limit::new(
+            LimitId::new(0),
+            "l".into(),
+            Vec::new(),
+            quota,
+            window,
+            burst,
+            131_072,
+        )
+        .map(drop)
+    };
     assert_eq!(new(0, Duration::from_secs(1), None).unwrap_err().0, "quota");
     assert_eq!(new(1, Duration::from_secs(1), Some(0)).unwrap_err().0, "burst");
     assert_eq!(

@@ -84,7 +84,7 @@ impl DecisionCache {
     }
 
     /// The answer under `key`, if it has not ended.
-    pub(crate) fn recall(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
+    pub(crate) fn get(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
         let now = millis(now);
         places(key).into_iter().find_map(|place| {
             let (bytes, _) = state.get(&slot_name(place))?;
@@ -94,7 +94,7 @@ impl DecisionCache {
     }
 
     /// Keeps an answer for the time it was granted for, and the parts for requests to come.
-    pub(crate) fn remember(
+    pub(crate) fn put(
         state: &dyn SharedState,
         (module, rule): (&str, &str),
         key: &Digest,

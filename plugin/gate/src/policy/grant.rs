@@ -108,7 +108,7 @@ impl Part {
 }
 
 /// What requests share if, and only if, they agree in module, rule and all of the parts. `seed` keeps outsiders from
-/// choosing requests that meet in the same place of a table; `identity` is the caller as [`told`](super::told).
+/// choosing requests that meet in the same place of a table; `identity` is the caller as [`identity_json`](super::identity_json).
 pub(crate) fn key(
     seed: &[u8; 16],
     module: &str,

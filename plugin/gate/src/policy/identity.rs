@@ -5,10 +5,10 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::identity::{Identity, Method};
+use crate::identity::{CredentialKind, Identity};
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct CallerJson<'a> {
     subject: &'a str,
     issuer: &'a str,
     method: &'static str,
@@ -20,21 +20,21 @@ struct Told<'a> {
 
 /// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Made once for each identity, and
 /// only if a policy asks.
-pub(crate) fn told(identity: &Identity) -> Rc<str> {
+pub(crate) fn identity_json(identity: &Identity) -> Rc<str> {
     let make = || {
-        let told = Told {
+        let identity_json = CallerJson {
             subject: &identity.subject,
             issuer: identity.entry(),
             method: match identity.method {
-                Method::Jwt => "jwt",
-                Method::ApiKey => "api_key",
-                Method::Signature => "signature",
+                CredentialKind::Jwt => "jwt",
+                CredentialKind::ApiKey => "api_key",
+                CredentialKind::Signature => "signature",
             },
             roles: &identity.roles,
             tenant: identity.tenant.as_deref(),
             claims: &identity.claims,
         };
-        serde_json::to_string(&told).unwrap_or_default().into()
+        serde_json::to_string(&identity_json).unwrap_or_default().into()
     };
-    Rc::clone(identity.told.get_or_init(make))
+    Rc::clone(identity.policy_json.get_or_init(make))
 }

@@ -299,7 +299,7 @@ proptest! {
     #[test]
     fn what_is_unreachable_is_exactly_what_no_request_reaches(rules in proptest::collection::vec(matches(), 1..6)) {
         let gate = gate(&rules.into_iter().map(guarded).collect::<Vec<_>>());
-        let rules = gate.rule_list();
+        let rules = gate.rules();
         let mut reached = vec![false; rules.len()];
         for (method, host, path) in requests() {
             let first = rules.iter().position(|rule| rule.matcher.matches(method.as_bytes(), host, &path));

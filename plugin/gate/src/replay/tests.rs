@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Event, Metrics, PureRust};
+use crate::ports::{Clock as _, Observation, Observer, PureRust};
 
 struct Silent;
 
-impl Metrics for Silent {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for Silent {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 struct Fixture {
@@ -36,7 +36,7 @@ impl Fixture {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &Silent,
+            observer: &Silent,
         };
         self.nonces.take(used, &ports)
     }
@@ -137,7 +137,7 @@ proptest! {
             if (NOW + now).abs_diff(timestamp) > max_skew {
                 continue;
             }
-            let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, metrics: &Silent };
+            let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, observer: &Silent };
             let name = format!("n{nonce}");
             let used = Use {
                 entry: "e", key_id: "k", nonce: &name, timestamp,

@@ -17,7 +17,7 @@ use crate::replay::{Nonces, Use};
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
-/// Bounds on what a client may choose, so that remembering it costs little.
+/// Bounds on what a client may choose, so that storing it costs little.
 const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
 pub(crate) const MAX_KEY_ID: usize = 128;
 
@@ -26,7 +26,7 @@ pub(crate) struct Keyed {
     pub(crate) headers: Headers,
     pub(crate) keys: HashMap<String, Signer>,
     pub(crate) max_skew: Duration,
-    /// How many nonces of a key are kept at the most; none if replays are allowed.
+    /// The most nonces stored for a key; `None` if replays are allowed.
     pub(crate) nonces: Option<u32>,
 }
 
@@ -71,6 +71,7 @@ impl Signer {
 
 #[derive(Debug)]
 pub(crate) struct Pending {
+    scheme: Rc<Keyed>,
     key_id: String,
     nonce: String,
     method: String,
@@ -108,7 +109,11 @@ pub fn string_to_sign(
 }
 
 impl Keyed {
-    pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
+    pub(crate) fn begin(
+        self: &Rc<Self>,
+        request: &Request<'_>,
+        ports: &Ports<'_>,
+    ) -> Option<Result<Pending, Reason>> {
         match request.credential(&self.headers.signature) {
             Single::Absent => None,
             Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
@@ -116,7 +121,12 @@ impl Keyed {
         }
     }
 
-    fn read(&self, signature: &[u8], request: &Request<'_>, ports: &Ports<'_>) -> Result<Pending, Reason> {
+    fn read(
+        self: &Rc<Self>,
+        signature: &[u8],
+        request: &Request<'_>,
+        ports: &Ports<'_>,
+    ) -> Result<Pending, Reason> {
         let text = |name: &str| match request.single(name) {
             Single::One(value) => std::str::from_utf8(value).map_err(|_| Reason::SignatureMalformed),
             Single::Absent => Err(Reason::SignatureMalformed),
@@ -144,6 +154,7 @@ impl Keyed {
         }
         self.check_skew(timestamp, ports)?;
         Ok(Pending {
+            scheme: Rc::clone(self),
             key_id: key_id.to_owned(),
             nonce: nonce.to_owned(),
             method: own(request.method())?,
@@ -162,29 +173,29 @@ impl Keyed {
             Ok(())
         }
     }
+}
+
+impl Pending {
+    pub(crate) fn body(&mut self, part: &[u8]) {
+        self.body.update(part);
+    }
 
     pub(crate) fn finish(
-        &self,
-        pending: Pending,
+        self,
         label: &str,
         used: Option<&Nonces>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
-        // Once more: a body that trickles in could outlast the memory of its nonce.
-        self.check_skew(pending.timestamp, ports)?;
+        // Again: a body that arrives slowly could outlast its nonce.
+        self.scheme.check_skew(self.timestamp, ports)?;
         let signer = self
+            .scheme
             .keys
-            .get(&pending.key_id)
+            .get(&self.key_id)
             .ok_or(Reason::SignatureKeyUnknown)?;
-        let digest: [u8; 32] = pending.body.finalize().into();
-        let text = string_to_sign(
-            &pending.method,
-            &pending.target,
-            pending.timestamp,
-            &pending.nonce,
-            &digest,
-        );
-        let given = pending.given.into();
+        let digest: [u8; 32] = self.body.finalize().into();
+        let text = string_to_sign(&self.method, &self.target, self.timestamp, &self.nonce, &digest);
+        let given = self.given.into();
         let mut matches = 0;
         for secret in &signer.secrets {
             matches += usize::from(mac(secret)?.chain_update(&text).verify(&given).is_ok());
@@ -192,24 +203,18 @@ impl Keyed {
         if matches == 0 {
             return Err(Reason::SignatureMismatch);
         }
-        // Only who holds the secret gets this far, so that nobody else can fill the memory of nonces.
-        if let Some(capacity) = self.nonces {
+        // Only holders of the secret get here, so that nobody else can fill the table of nonces.
+        if let Some(capacity) = self.scheme.nonces {
             let this = Use {
                 entry: label,
-                key_id: &pending.key_id,
-                nonce: &pending.nonce,
-                timestamp: pending.timestamp,
-                max_skew: self.max_skew,
+                key_id: &self.key_id,
+                nonce: &self.nonce,
+                timestamp: self.timestamp,
+                max_skew: self.scheme.max_skew,
                 capacity,
             };
             used.ok_or(Reason::LimitUnavailable)?.take(&this, ports)?;
         }
         Ok(Rc::clone(&signer.identity))
-    }
-}
-
-impl Pending {
-    pub(crate) fn body(&mut self, part: &[u8]) {
-        self.body.update(part);
     }
 }

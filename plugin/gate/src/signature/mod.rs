@@ -1,5 +1,5 @@
-//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). What a signature must cover is the gate's to say,
-//! never the client's; comparison is in constant time; several secrets serve during a rotation.
+//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate decides what a signature must cover, never
+//! the client; comparison is in constant time; several secrets are accepted during a rotation.
 
 mod github;
 mod keyed;
@@ -23,24 +23,26 @@ pub(crate) use keyed::{Headers, Keyed, MAX_KEY_ID, Signer};
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// A way of signing, compiled.
+/// A signature scheme, compiled.
 #[derive(Debug)]
 pub(crate) struct Scheme {
     /// `signatures/<name>`.
-    pub(crate) label: String,
+    pub(crate) label: Rc<str>,
+    /// In bytes.
     pub(crate) max_body: usize,
     pub(crate) kind: Kind,
 }
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Github(Github),
-    Keyed(Keyed),
+    Github(Rc<Github>),
+    Keyed(Rc<Keyed>),
 }
 
-/// A signature whose headers are in order and whose body is still to come.
+/// A signature whose headers are well-formed and whose body is still to come.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    label: Rc<str>,
     max_body: usize,
     received: usize,
     kind: PendingKind,
@@ -53,8 +55,8 @@ enum PendingKind {
 }
 
 impl Scheme {
-    /// Whether nonces are remembered.
-    pub(crate) fn remembers(&self) -> bool {
+    /// Whether nonces are stored to refuse replays.
+    pub(crate) fn refuses_replays(&self) -> bool {
         matches!(&self.kind, Kind::Keyed(keyed) if keyed.nonces.is_some())
     }
 
@@ -78,29 +80,12 @@ impl Scheme {
                 return Err(Reason::BodyTooLarge);
             }
             Ok(Pending {
+                label: Rc::clone(&self.label),
                 max_body: self.max_body,
                 received: 0,
                 kind,
             })
         }))
-    }
-
-    /// Judges the signature once the body is complete.
-    pub(crate) fn finish(
-        &self,
-        pending: Pending,
-        used: Option<&Nonces>,
-        ports: &Ports<'_>,
-    ) -> Result<Rc<Identity>, Reason> {
-        let identity = match (&self.kind, pending.kind) {
-            (Kind::Github(scheme), PendingKind::Github(pending)) => scheme.finish(pending),
-            (Kind::Keyed(scheme), PendingKind::Keyed(pending)) => {
-                scheme.finish(pending, &self.label, used, ports)
-            }
-            _ => Err(Reason::GateFailed),
-        }?;
-        ports.authenticated(&self.label, &identity);
-        Ok(identity)
     }
 }
 
@@ -121,13 +106,19 @@ impl Pending {
         Ok(())
     }
 
-    /// How much of the body was taken.
+    /// The bytes received so far.
     pub(crate) fn received(&self) -> usize {
         self.received
     }
 
-    pub(crate) fn max_body(&self) -> usize {
-        self.max_body
+    /// Verifies the signature once the body is complete.
+    pub(crate) fn finish(self, used: Option<&Nonces>, ports: &Ports<'_>) -> Result<Rc<Identity>, Reason> {
+        let identity = match self.kind {
+            PendingKind::Github(pending) => pending.finish(),
+            PendingKind::Keyed(pending) => pending.finish(&self.label, used, ports),
+        }?;
+        ports.authenticated(&self.label, &identity);
+        Ok(identity)
     }
 }
 

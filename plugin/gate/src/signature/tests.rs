@@ -336,19 +336,17 @@ fn no_secret_in_debug() {
 }
 
 #[test]
-fn a_body_that_trickles_in_cannot_outlast_the_memory_of_its_nonce() {
+fn a_slow_body_cannot_outlast_its_nonce() {
     use crate::{Need, Step};
     let fixture = fixture();
     let headers = Signed::default().headers(&fixture);
     let headers = as_refs(&headers);
     admitted(&fixture.post("/orders?dry=1", &headers, b"{}"));
     fixture.advance(Duration::from_secs(299));
-    let Step::Need(Need::Body { .. }, mut pending) = fixture.begin("POST", "/orders?dry=1", &headers, false)
-    else {
+    let Step::Need(Need::Body(pending)) = fixture.begin("POST", "/orders?dry=1", &headers, false) else {
         panic!("the headers are in order")
     };
     fixture.advance(Duration::from_secs(302));
-    pending.body(b"{}").unwrap();
-    let step = fixture.resume(pending, "/orders?dry=1", &headers);
+    let step = fixture.resume_with_body(pending, b"{}", "/orders?dry=1", &headers);
     assert_eq!(refused(&step).reason, Reason::SignatureSkew);
 }

@@ -14,7 +14,7 @@ fn header(key: &str, value: &str, append: Option<bool>, action: i32) -> HeaderVa
     }
 }
 
-fn answer(code: Option<i32>, response: Option<HttpResponse>) -> Answer {
+fn answer(code: Option<i32>, response: Option<HttpResponse>) -> PolicyResponse {
     let message = CheckResponse {
         status: code.map(|code| Status {
             code,
@@ -23,16 +23,16 @@ fn answer(code: Option<i32>, response: Option<HttpResponse>) -> Answer {
         http_response: response,
         dynamic_metadata: None,
     };
-    read(&message.encode_to_vec())
+    PolicyResponse::from_message(&message.encode_to_vec())
 }
 
-fn kind(answer: &Answer) -> &'static str {
+fn kind(answer: &PolicyResponse) -> &'static str {
     match answer {
-        Answer::Allow(_) => "allow",
-        Answer::Deny(Some(_)) => "deny",
-        Answer::Deny(None) => "deny, bare",
-        Answer::Failed(_) => "failed",
-        Answer::Unavailable(_) => "unavailable",
+        PolicyResponse::Allow(_) => "allow",
+        PolicyResponse::Deny(Some(_)) => "deny",
+        PolicyResponse::Deny(None) => "deny, bare",
+        PolicyResponse::Failed(_) => "failed",
+        PolicyResponse::Unavailable(_) => "unavailable",
     }
 }
 
@@ -66,9 +66,19 @@ fn only_what_clearly_allows_does() {
         );
     }
     for garbage in [&b""[..], b"\x0a", b"\xff\xff", b"<html>"] {
-        assert_eq!(kind(&read(garbage)), "failed", "{garbage:?}");
+        assert_eq!(
+            kind(&PolicyResponse::from_message(garbage)),
+            "failed",
+            "{garbage:?}"
+        );
     }
-    assert_eq!(kind(&read(&vec![0; PolicyHost::MAX_ANSWER + 1])), "failed");
+    assert_eq!(
+        kind(&PolicyResponse::from_message(&vec![
+            0;
+            PolicyHost::MAX_RESPONSE + 1
+        ])),
+        "failed"
+    );
     for (code, wanted) in [
         (14, "unavailable"),
         (4, "unavailable"),
@@ -76,7 +86,7 @@ fn only_what_clearly_allows_does() {
         (12, "failed"),
         (u32::MAX, "failed"),
     ] {
-        assert_eq!(kind(&Answer::of_status(code)), wanted, "{code}");
+        assert_eq!(kind(&PolicyResponse::from_grpc_status(code)), wanted, "{code}");
     }
 }
 
@@ -98,7 +108,7 @@ fn headers_are_appended_or_set_as_the_protocol_says() {
         response_headers_to_add: options(),
         ..OkHttpResponse::default()
     };
-    let Answer::Allow(allowance) = answer(Some(0), Some(HttpResponse::Ok(ok))) else {
+    let PolicyResponse::Allow(allowance) = answer(Some(0), Some(HttpResponse::Ok(ok))) else {
         panic!()
     };
     let actions = |changes: &[Change]| changes.iter().map(|change| change.action).collect::<Vec<_>>();
@@ -157,7 +167,7 @@ fn a_denial_stands_as_it_is() {
         (Some(302), 302),
         (Some(599), 599),
     ] {
-        let Answer::Deny(Some(reply)) = deny(code, Vec::new()) else {
+        let PolicyResponse::Deny(Some(reply)) = deny(code, Vec::new()) else {
             panic!("{code:?}")
         };
         assert_eq!((reply.status, reply.body.as_str()), (status, "no"));
@@ -172,7 +182,7 @@ fn a_denial_stands_as_it_is() {
         header("a", "4", None, 1),
         header("b", "5", None, 3),
     ];
-    let Answer::Deny(Some(reply)) = deny(None, headers) else {
+    let PolicyResponse::Deny(Some(reply)) = deny(None, headers) else {
         panic!()
     };
     let headers: Vec<_> = reply
@@ -223,7 +233,7 @@ fn a_grant_stands_in_the_metadata() {
             http_response: None,
             dynamic_metadata: Some(metadata),
         };
-        let Answer::Allow(allowance) = read(&message.encode_to_vec()) else {
+        let PolicyResponse::Allow(allowance) = PolicyResponse::from_message(&message.encode_to_vec()) else {
             panic!()
         };
         allowance.grant.map(|grant| (grant.ttl.as_millis(), grant.parts))

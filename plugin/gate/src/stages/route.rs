@@ -1,20 +1,22 @@
-//! Which rule a request is for.
+//! The first stage: which rule a request is for.
 
-use super::Gate;
+use std::rc::Rc;
+
 use crate::Reason;
 use crate::authority;
 use crate::config::Fallback;
 use crate::denial::Denial;
+use crate::gate::Gate;
 use crate::method::method;
 use crate::path::normalise;
-use crate::ports::{Event, Ports};
+use crate::ports::{Observation, Ports};
 use crate::request::{Request, Single};
 use crate::rule::Rule;
-use crate::step::{Effects, Progress, Step};
+use crate::step::{Effects, Step};
 
-/// What a `Connection` header may name: options, and headers that belong to one connection. Proxies leave the field on an
-/// upgrade, and one behind the gate that obeys it (RFC 9110, section 7.6.1) would drop whatever else it names: the
-/// headers that say who is calling.
+/// What a `Connection` header may name: options, and headers that belong to one connection. On an upgrade, proxies pass
+/// the header on, and a proxy behind the gate that obeys it (RFC 9110, section 7.6.1) would drop whatever else it
+/// names: the caller's identity headers, for one.
 const HOP: [&[u8]; 6] = [b"", b"upgrade", b"keep-alive", b"close", b"te", b"http2-settings"];
 
 fn names_hop_headers_only(request: &Request<'_>) -> bool {
@@ -28,11 +30,11 @@ fn names_hop_headers_only(request: &Request<'_>) -> bool {
 }
 
 impl Gate {
-    pub(super) fn route(&self, request: &Request<'_>) -> Result<Option<(usize, &Rule)>, Reason> {
+    pub(super) fn route(&self, request: &Request<'_>) -> Result<Option<&Rc<Rule>>, Reason> {
         let method = method(request).ok_or(Reason::MethodAmbiguous)?;
         let path = normalise(request.path()).map_err(|_| Reason::PathAmbiguous)?;
-        // Whether or not a rule looks at it: the upstream may serve several hosts all the same. A proxy may show two
-        // `Host` fields as one, joined by a comma, which no host name holds.
+        // Checked whether or not a rule matches by host: the upstream may serve several. A proxy may join two `Host`
+        // fields with a comma, which no host name contains.
         let Single::One(authority) = request.single(":authority") else {
             return Err(Reason::HostAmbiguous);
         };
@@ -43,14 +45,15 @@ impl Gate {
             return Err(Reason::ConnectionAmbiguous);
         }
         let host = authority::host(authority).map_err(|_| Reason::HostAmbiguous)?;
-        Ok(self.rules.find(method, &host, &path))
+        Ok(self.find_rule(method, &host, &path))
     }
 
+    /// Applies `default` to a request that no rule matches.
     pub(super) fn unmatched(&self, request: &Request<'_>, ports: &Ports<'_>) -> Step {
-        match self.fallback {
-            Fallback::Deny => self.deny(None, Denial::new(Reason::NoRule), Progress::default(), ports),
+        match self.fallback() {
+            Fallback::Deny => Step::Deny(Denial::unrouted(Reason::NoRule, ports)),
             Fallback::Allow => {
-                ports.metrics.note(&Event::Admitted { rule: None });
+                ports.observer.observe(&Observation::Admitted { rule: None });
                 Step::Continue(Effects {
                     strip: self.reserved_among(request.headers),
                     ..Effects::default()

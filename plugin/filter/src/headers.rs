@@ -1,4 +1,4 @@
-//! Carrying out what the gate wants changed in headers.
+//! Header changes.
 
 use postern_gate::{AppendAction, Change, Effects};
 use proxy_wasm::hostcalls;
@@ -16,8 +16,8 @@ pub(crate) fn apply(effects: &Effects) {
         }
     }
     for (name, value) in effects.identity.iter().flat_map(|identity| identity.headers()) {
-        // Nothing can stand under these names any more: what the client sent was stripped above, and a policy that
-        // sets one of them is refused.
+        // No value can exist under these names: the client's were stripped above, and a policy that sets one of them
+        // is refused.
         let _ = hostcalls::add_map_value_bytes(MapType::HttpRequestHeaders, name, value.as_bytes());
     }
 }
@@ -25,17 +25,17 @@ pub(crate) fn apply(effects: &Effects) {
 /// Sets and adds headers, in order.
 pub(crate) fn change(map: MapType, changes: &[Change]) {
     for Change { name, value, action } in changes {
-        let there = || hostcalls::get_map_value_bytes(map, name).ok().flatten().is_some();
+        let exists = || hostcalls::get_map_value_bytes(map, name).ok().flatten().is_some();
         let skipped = match action {
             AppendAction::Append | AppendAction::Overwrite => false,
-            AppendAction::AddIfAbsent => there(),
-            AppendAction::OverwriteIfExists => !there(),
+            AppendAction::AddIfAbsent => exists(),
+            AppendAction::OverwriteIfExists => !exists(),
         };
         if skipped {
             continue;
         }
         if matches!(action, AppendAction::Overwrite | AppendAction::OverwriteIfExists) {
-            // Removed and added: replacing could leave a second value where there were two.
+            // Removed and added: replacing could leave the second of two values.
             let _ = hostcalls::remove_map_value(map, name);
         }
         let _ = hostcalls::add_map_value_bytes(map, name, value);

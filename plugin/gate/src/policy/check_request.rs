@@ -1,4 +1,4 @@
-//! The question: a `CheckRequest`, as Envoy's own ext_authz filter would send it, but for what the gate adds.
+//! The `CheckRequest`, as Envoy's own ext_authz filter would send it, but for what the gate adds.
 //!
 //! Headers go into the map `headers`, values of one name joined by commas, as Envoy does it. Where that loses
 //! something (a name that repeats, a value that is not UTF-8) they stand in `header_map` besides, one by one and in
@@ -10,34 +10,34 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::Facts;
+use super::RequestDetails;
 use super::messages::{
     Address, AttributeContext, CheckRequest, HeaderMap, HeaderValue, HttpRequest, Peer, Request as Http,
     SocketAddress, Timestamp,
 };
 use crate::request::{Header, Request};
 
-/// What is asked, beside the request itself.
-pub(crate) struct Question<'a> {
+/// What the message says besides the request itself.
+pub(crate) struct CheckInput<'a> {
     pub(crate) module: &'a str,
     pub(crate) rule: &'a str,
-    /// The caller as JSON; none where the rule is open.
+    /// The caller as JSON; `None` where the rule is open.
     pub(crate) identity: Option<&'a str>,
-    /// Whether a header is kept from the policy.
+    /// Whether a header is withheld from the policy.
     pub(crate) withheld: &'a dyn Fn(&Header<'_>) -> bool,
-    /// When, since the Unix epoch.
+    /// The time since the Unix epoch.
     pub(crate) time: Duration,
-    pub(crate) facts: &'a Facts<'a>,
-    /// The rule shows the body.
-    pub(crate) shows_body: bool,
+    pub(crate) details: &'a RequestDetails<'a>,
+    /// The policy is sent the body.
+    pub(crate) sends_body: bool,
 }
 
-pub(crate) fn encode(request: &Request<'_>, question: &Question<'_>) -> Vec<u8> {
+pub(crate) fn encode(request: &Request<'_>, input: &CheckInput<'_>) -> Vec<u8> {
     let mut extensions = BTreeMap::new();
     let mut extend = |name: &str, value: &str| extensions.insert(name.to_owned(), value.to_owned());
-    extend("postern.module", question.module);
-    extend("postern.rule", question.rule);
-    if let Some(identity) = question.identity {
+    extend("postern.module", input.module);
+    extend("postern.rule", input.rule);
+    if let Some(identity) = input.identity {
         extend("postern.identity", identity);
     }
     let message = CheckRequest {
@@ -45,10 +45,10 @@ pub(crate) fn encode(request: &Request<'_>, question: &Question<'_>) -> Vec<u8> 
             source: request.source.and_then(peer),
             request: Some(Http {
                 time: Some(Timestamp {
-                    seconds: i64::try_from(question.time.as_secs()).unwrap_or(i64::MAX),
-                    nanos: i32::try_from(question.time.subsec_nanos()).unwrap_or_default(),
+                    seconds: i64::try_from(input.time.as_secs()).unwrap_or(i64::MAX),
+                    nanos: i32::try_from(input.time.subsec_nanos()).unwrap_or_default(),
                 }),
-                http: Some(http(request, question)),
+                http: Some(http(request, input)),
             }),
             context_extensions: extensions,
         }),
@@ -56,11 +56,11 @@ pub(crate) fn encode(request: &Request<'_>, question: &Question<'_>) -> Vec<u8> 
     message.encode_to_vec()
 }
 
-fn http(request: &Request<'_>, question: &Question<'_>) -> HttpRequest {
+fn http(request: &Request<'_>, input: &CheckInput<'_>) -> HttpRequest {
     let shown: Vec<Header<'_>> = request
         .headers
         .iter()
-        .filter(|header| !(question.withheld)(header))
+        .filter(|header| !(input.withheld)(header))
         .copied()
         .collect();
     let headers = merged(&shown);
@@ -68,8 +68,8 @@ fn http(request: &Request<'_>, question: &Question<'_>) -> HttpRequest {
         && shown
             .iter()
             .all(|(name, value)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok());
-    let body = question.facts.body;
-    let size = if question.shows_body || request.end_of_stream {
+    let body = input.details.body;
+    let size = if input.sends_body || request.end_of_stream {
         u64::try_from(body.len()).ok()
     } else {
         request.content_length()
@@ -82,9 +82,9 @@ fn http(request: &Request<'_>, question: &Question<'_>) -> HttpRequest {
         host: text(request.first(":authority").unwrap_or_default()),
         scheme: text(request.first(":scheme").unwrap_or_default()),
         size: size.and_then(|size| i64::try_from(size).ok()).unwrap_or(-1),
-        protocol: question.facts.protocol.unwrap_or_default().to_owned(),
+        protocol: input.details.protocol.unwrap_or_default().to_owned(),
         body: String::new(),
-        raw_body: if question.shows_body {
+        raw_body: if input.sends_body {
             body.to_vec()
         } else {
             Vec::new()

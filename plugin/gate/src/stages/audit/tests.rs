@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
-use crate::policy::{Allowance, Answer};
+use crate::policy::{Allowance, PolicyResponse};
 use crate::testing::{Fixture, admitted, refused};
-use crate::{Need, Pending, Reason, Step};
+use crate::{Need, PendingAudit, Reason, Step};
 
 fn digest(key: &str) -> String {
     use ct_codecs::{Encoder, Hex};
@@ -28,16 +28,16 @@ fn config() -> Value {
 
 const KEY: (&str, &str) = ("x-key", "one");
 
-fn waits(step: Step) -> Pending {
+fn waits(step: Step) -> PendingAudit {
     match step {
-        Step::Need(Need::Audit, pending) => pending,
-        other => panic!("does not wait for the log: {other:?}"),
+        Step::Need(Need::Audit(pending)) => pending,
+        other => panic!("does not wait for the audit log: {other:?}"),
     }
 }
 
-fn noted(fixture: &Fixture, what: &str) -> usize {
+fn observed(fixture: &Fixture, what: &str) -> usize {
     fixture
-        .events
+        .observations
         .0
         .borrow()
         .iter()
@@ -46,11 +46,11 @@ fn noted(fixture: &Fixture, what: &str) -> usize {
 }
 
 #[test]
-fn only_what_is_durable_is_released() {
+fn only_requests_whose_admission_is_durable_are_released() {
     let fixture = Fixture::new(&config());
     let pending = waits(fixture.get("/keyed", &[KEY]));
     assert_eq!(
-        noted(&fixture, "Admitted"),
+        observed(&fixture, "Admitted"),
         0,
         "not admitted before it is recorded"
     );
@@ -62,7 +62,7 @@ fn only_what_is_durable_is_released() {
         1,
         "the limit's state is kept while it waits"
     );
-    assert_eq!(noted(&fixture, "Admitted"), 1);
+    assert_eq!(observed(&fixture, "Admitted"), 1);
 
     let pending = waits(fixture.get("/keyed", &[KEY]));
     let step = fixture.recorded(pending, false);
@@ -71,11 +71,14 @@ fn only_what_is_durable_is_released() {
     assert_eq!(denial.details(), "postern:keyed:audit_unavailable");
     let names: Vec<_> = denial.headers.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["ratelimit-policy", "ratelimit", "retry-after"]);
-    assert_eq!((noted(&fixture, "Admitted"), noted(&fixture, "Refused")), (1, 1));
+    assert_eq!(
+        (observed(&fixture, "Admitted"), observed(&fixture, "Refused")),
+        (1, 1)
+    );
 }
 
 #[test]
-fn it_comes_after_everything_else() {
+fn the_admission_comes_after_every_other_stage() {
     let fixture = Fixture::new(&config());
     assert_eq!(
         refused(&fixture.get("/keyed", &[])).reason,
@@ -88,11 +91,11 @@ fn it_comes_after_everything_else() {
         refused(&fixture.get("/keyed", &[KEY])).reason,
         Reason::LimitExceeded
     );
-    let (step, _) = fixture.ask("/policy", &[], Answer::Deny(None));
+    let (step, _) = fixture.ask("/policy", &[], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     for answer in [
-        Answer::Allow(Allowance::default()),
-        Answer::Unavailable("down".into()),
+        PolicyResponse::Allow(Allowance::default()),
+        PolicyResponse::Unavailable("down".into()),
     ] {
         let (step, _) = fixture.ask("/policy", &[], answer);
         assert!(matches!(fixture.recorded(waits(step), true), Step::Continue(_)));
@@ -104,37 +107,15 @@ fn it_comes_after_everything_else() {
 }
 
 #[test]
-fn a_policy_s_changes_are_kept_while_it_waits() {
+fn a_policys_changes_are_kept_while_the_request_waits() {
     let fixture = Fixture::new(&config());
     let allowance = Allowance {
         remove: vec!["x-a".into()],
         ..Allowance::default()
     };
-    let (step, _) = fixture.ask("/policy", &[], Answer::Allow(allowance));
+    let (step, _) = fixture.ask("/policy", &[], PolicyResponse::Allow(allowance));
     let Step::Continue(effects) = fixture.recorded(waits(step), true) else {
         panic!()
     };
     assert_eq!(effects.policy.unwrap().remove, ["x-a"]);
-}
-
-#[test]
-fn a_mistake_of_the_shell_releases_nothing() {
-    let fixture = Fixture::new(&config());
-    let Step::Need(Need::Policy, pending) = fixture.get("/policy", &[]) else {
-        panic!()
-    };
-    assert_eq!(
-        refused(&fixture.recorded(pending, true)).reason,
-        Reason::GateFailed
-    );
-    let pending = waits(fixture.get("/keyed", &[KEY]));
-    assert_eq!(
-        refused(&fixture.resume(pending, "/keyed", &[KEY])).reason,
-        Reason::GateFailed
-    );
-    let pending = waits(fixture.get("/keyed", &[KEY]));
-    assert_eq!(
-        refused(&fixture.answer(pending, Answer::Deny(None))).reason,
-        Reason::GateFailed
-    );
 }

@@ -9,21 +9,21 @@ const HEAD: [Header<'_>; 4] = [
     (b":scheme", b"https"),
 ];
 
-fn ask(more: &[Header<'_>], facts: &Facts<'_>, shows_body: bool) -> HttpRequest {
+fn ask(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> HttpRequest {
     let headers: Vec<_> = HEAD.iter().chain(more).copied().collect();
     let request = Request {
         headers: &headers,
         source: Some("[2001:db8::1]:4711"),
         end_of_stream: false,
     };
-    let question = Question {
+    let question = CheckInput {
         module: "sentinel",
         rule: "sign",
         identity: Some("{\"subject\":\"s\"}"),
         withheld: &|(name, _)| *name == b"x-secret",
         time: Duration::new(1_767_225_600, 5),
-        facts,
-        shows_body,
+        details,
+        sends_body,
     };
     let message = CheckRequest::decode(encode(&request, &question).as_slice()).unwrap();
     let attributes = message.attributes.unwrap();
@@ -59,11 +59,11 @@ fn ask(more: &[Header<'_>], facts: &Facts<'_>, shows_body: bool) -> HttpRequest 
 
 #[test]
 fn a_plain_request_is_told_as_envoy_tells_it() {
-    let facts = Facts {
+    let details = RequestDetails {
         protocol: Some("HTTP/2"),
         body: b"",
     };
-    let http = ask(&[(b"x-request-id", b"r-1"), (b"x-a", b"1")], &facts, false);
+    let http = ask(&[(b"x-request-id", b"r-1"), (b"x-a", b"1")], &details, false);
     assert_eq!(
         (http.id.as_str(), http.method.as_str(), http.path.as_str()),
         ("r-1", "POST", "/a%20b?c=d")
@@ -90,7 +90,7 @@ fn what_a_map_would_lose_stands_in_a_list_too() {
         &[(&b"x-a"[..], &b"1"[..]), (b"x-b", b"2"), (b"x-a", b"3")][..],
         &[(b"x-a", b"1,3"), (b"x-b", b"\xff2")],
     ] {
-        let http = ask(more, &Facts::default(), false);
+        let http = ask(more, &RequestDetails::default(), false);
         assert_eq!(http.headers.get("x-a").map(String::as_str), Some("1,3"));
         let list = http.header_map.unwrap().headers;
         let list: Vec<_> = list
@@ -100,14 +100,18 @@ fn what_a_map_would_lose_stands_in_a_list_too() {
         let sent: Vec<_> = HEAD.iter().chain(more).copied().collect();
         assert_eq!(list, sent);
     }
-    let http = ask(&[(b"x-b", b"\xc3\xa9\xff\xfe!")], &Facts::default(), false);
+    let http = ask(
+        &[(b"x-b", b"\xc3\xa9\xff\xfe!")],
+        &RequestDetails::default(),
+        false,
+    );
     assert_eq!(http.headers.get("x-b").map(String::as_str), Some("é!!!"));
 }
 
 #[test]
 fn what_is_withheld_stands_nowhere() {
     let more: [Header<'_>; 3] = [(b"x-secret", b"1"), (b"x-a", b"1"), (b"x-a", b"2")];
-    let http = ask(&more, &Facts::default(), false);
+    let http = ask(&more, &RequestDetails::default(), false);
     assert!(!http.headers.contains_key("x-secret"));
     let list = http.header_map.unwrap().headers;
     assert!(list.iter().all(|value| value.key != "x-secret"));
@@ -115,12 +119,12 @@ fn what_is_withheld_stands_nowhere() {
 
 #[test]
 fn the_body_is_shown_byte_by_byte_or_not_at_all() {
-    let facts = Facts {
+    let details = RequestDetails {
         protocol: None,
         body: b"\xff\0",
     };
-    let http = ask(&[], &facts, true);
+    let http = ask(&[], &details, true);
     assert_eq!((http.raw_body.as_slice(), http.size), (&b"\xff\0"[..], 2));
-    let http = ask(&[(b"content-length", b"7")], &Facts::default(), false);
+    let http = ask(&[(b"content-length", b"7")], &RequestDetails::default(), false);
     assert_eq!((http.raw_body.len(), http.size), (0, 7));
 }

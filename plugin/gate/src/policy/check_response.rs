@@ -1,4 +1,4 @@
-//! The answer: a `CheckResponse`, read strictly. Whatever is unclear counts as a failure, which refuses.
+//! The `CheckResponse`, read strictly. Whatever is ambiguous counts as a failure, which refuses the request.
 
 use prost::Message;
 
@@ -7,24 +7,36 @@ use super::messages::{
     CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValueOption, HttpResponse, Kind,
     OkHttpResponse, Struct, Value,
 };
-use super::{Allowance, Answer, AppendAction, Change, PolicyHost, Reply};
+use super::{Allowance, AppendAction, Change, PolicyHost, PolicyResponse, Reply};
 
 /// gRPC statuses (and those of `google.rpc.Code`).
 const OK: i32 = 0;
 const DEADLINE_EXCEEDED: i32 = 4;
 const UNAVAILABLE: i32 = 14;
 
-/// What a message without `append` and `append_action` means, which differs between its uses.
+/// The default without `append` and `append_action`, which differs between the fields of the message.
 #[derive(Clone, Copy)]
-enum Unsaid {
+enum DefaultAction {
     Append,
     Overwrite,
 }
 
-impl Answer {
-    /// What a call without an answer means: `code` is its gRPC status.
+impl PolicyResponse {
+    /// Reads the policy host's `CheckResponse`.
     #[must_use]
-    pub fn of_status(code: u32) -> Self {
+    pub fn from_message(message: &[u8]) -> Self {
+        if message.len() > PolicyHost::MAX_RESPONSE {
+            return Self::Failed(format!("the response has {} bytes", message.len()));
+        }
+        match CheckResponse::decode(message) {
+            Ok(response) => judge(response),
+            Err(_) => Self::Failed("the response is not a CheckResponse".to_owned()),
+        }
+    }
+
+    /// The result of a call that ended without a response. `code` is its gRPC status.
+    #[must_use]
+    pub fn from_grpc_status(code: u32) -> Self {
         let why = format!("the call ended with the gRPC status {code}");
         if is_unavailable(i32::try_from(code).unwrap_or(-1)) {
             Self::Unavailable(why)
@@ -38,18 +50,7 @@ fn is_unavailable(code: i32) -> bool {
     code == UNAVAILABLE || code == DEADLINE_EXCEEDED
 }
 
-/// Reads the answer.
-pub(crate) fn read(message: &[u8]) -> Answer {
-    if message.len() > PolicyHost::MAX_ANSWER {
-        return Answer::Failed(format!("the answer has {} bytes", message.len()));
-    }
-    match CheckResponse::decode(message) {
-        Ok(response) => judge(response),
-        Err(_) => Answer::Failed("the answer is no CheckResponse".to_owned()),
-    }
-}
-
-fn judge(response: CheckResponse) -> Answer {
+fn judge(response: CheckResponse) -> PolicyResponse {
     let CheckResponse {
         status,
         http_response,
@@ -61,26 +62,26 @@ fn judge(response: CheckResponse) -> Answer {
             let code = code.unwrap_or_default();
             let why = format!("answered with an error, status {code}");
             if is_unavailable(code) {
-                Answer::Unavailable(why)
+                PolicyResponse::Unavailable(why)
             } else {
-                Answer::Failed(why)
+                PolicyResponse::Failed(why)
             }
         }
         (Some(OK) | None, Some(HttpResponse::Ok(ok))) => match allowance(ok, dynamic_metadata.as_ref()) {
-            Ok(allowance) => Answer::Allow(allowance),
-            Err(why) => Answer::Failed(why.to_owned()),
+            Ok(allowance) => PolicyResponse::Allow(allowance),
+            Err(why) => PolicyResponse::Failed(why.to_owned()),
         },
-        (Some(OK), None) => Answer::Allow(Allowance {
+        (Some(OK), None) => PolicyResponse::Allow(Allowance {
             grant: dynamic_metadata.as_ref().and_then(grant),
             ..Allowance::default()
         }),
         (Some(code), Some(HttpResponse::Denied(denied))) if code != OK => match reply(denied) {
-            Ok(reply) => Answer::Deny(Some(reply)),
-            Err(why) => Answer::Failed(why.to_owned()),
+            Ok(reply) => PolicyResponse::Deny(Some(reply)),
+            Err(why) => PolicyResponse::Failed(why.to_owned()),
         },
-        (Some(code), None) if code != OK => Answer::Deny(None),
+        (Some(code), None) if code != OK => PolicyResponse::Deny(None),
         // No status, or one that says the opposite of the response beside it.
-        _ => Answer::Failed("the answer does not say whether it allows".to_owned()),
+        _ => PolicyResponse::Failed("the answer does not say whether it allows".to_owned()),
     }
 }
 
@@ -90,13 +91,13 @@ fn allowance(ok: OkHttpResponse, metadata: Option<&Struct>) -> Result<Allowance,
         return Err("wants to change the query, which is not supported");
     }
     Ok(Allowance {
-        request: changes(ok.headers, Unsaid::Overwrite)?,
+        request: changes(ok.headers, DefaultAction::Overwrite)?,
         remove: ok
             .headers_to_remove
             .into_iter()
             .map(|name| name.to_ascii_lowercase())
             .collect(),
-        response: changes(ok.response_headers_to_add, Unsaid::Append)?,
+        response: changes(ok.response_headers_to_add, DefaultAction::Append)?,
         grant: metadata.and_then(grant),
     })
 }
@@ -111,7 +112,7 @@ fn reply(denied: DeniedHttpResponse) -> Result<Reply, &'static str> {
             .ok_or("denies with a status that is none")?,
     };
     let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
-    for change in changes(denied.headers, Unsaid::Overwrite)? {
+    for change in changes(denied.headers, DefaultAction::Overwrite)? {
         let there = headers.iter().any(|(name, _)| *name == change.name);
         match change.action {
             AppendAction::AddIfAbsent if there => continue,
@@ -130,17 +131,20 @@ fn reply(denied: DeniedHttpResponse) -> Result<Reply, &'static str> {
     })
 }
 
-fn changes(options: Vec<HeaderValueOption>, unsaid: Unsaid) -> Result<Vec<Change>, &'static str> {
-    options.into_iter().map(|option| change(option, unsaid)).collect()
+fn changes(options: Vec<HeaderValueOption>, default: DefaultAction) -> Result<Vec<Change>, &'static str> {
+    options
+        .into_iter()
+        .map(|option| change(option, default))
+        .collect()
 }
 
-fn change(option: HeaderValueOption, unsaid: Unsaid) -> Result<Change, &'static str> {
+fn change(option: HeaderValueOption, default: DefaultAction) -> Result<Change, &'static str> {
     let action = match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
         (Some(append), _) if append.value => AppendAction::Append,
         (Some(_), _) => AppendAction::Overwrite,
-        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => match unsaid {
-            Unsaid::Append => AppendAction::Append,
-            Unsaid::Overwrite => AppendAction::Overwrite,
+        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => match default {
+            DefaultAction::Append => AppendAction::Append,
+            DefaultAction::Overwrite => AppendAction::Overwrite,
         },
         (None, Ok(HeaderAppendAction::AddIfAbsent)) => AppendAction::AddIfAbsent,
         (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => AppendAction::Overwrite,

@@ -1,13 +1,13 @@
-//! Counters in the proxy's statistics, one a rule and reason.
+//! Counters in the proxy's statistics, one for each rule and reason.
 //!
-//! A request only adds to a number in the VM; what was added is handed to the proxy on the next tick. That takes a
-//! crossing out of every request's path, and statistics lag by a tick at most.
+//! A request only increments a number in the VM, and each tick passes the increments to the proxy. That saves a host
+//! call on every request's path; statistics lag by a tick at most.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use postern_gate::Reason;
-use postern_gate::ports::{Event, Metrics};
+use postern_gate::ports::{Observation, Observer};
+use postern_gate::{Reason, RuleId};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -17,11 +17,11 @@ pub(crate) struct Counters {
     rules: Vec<String>,
     /// By rule; the last one is for requests that no rule matched.
     admitted: Vec<Counter>,
-    refused: RefCell<HashMap<(Option<usize>, Reason), Counter>>,
-    /// What happens beside the decisions.
+    refused: RefCell<HashMap<(Option<RuleId>, Reason), Counter>>,
+    /// Everything but decisions.
     named: RefCell<HashMap<String, Counter>>,
-    /// Trouble with the policy host was logged since the last tick.
-    complained: Cell<bool>,
+    /// A warning was logged since the last tick.
+    warned: Cell<bool>,
 }
 
 impl Counters {
@@ -35,21 +35,21 @@ impl Counters {
             admitted,
             refused: RefCell::default(),
             named: RefCell::default(),
-            complained: Cell::new(false),
+            warned: Cell::new(false),
         }
     }
 
-    fn rule(&self, rule: Option<usize>) -> &str {
-        rule.and_then(|index| self.rules.get(index))
+    fn rule(&self, rule: Option<RuleId>) -> &str {
+        rule.and_then(|id| self.rules.get(id.index()))
             .map_or("-", String::as_str)
     }
 
-    /// Counts under a name of its own, for what happens outside a request.
+    /// Increments the counter of this name.
     pub(crate) fn count(&self, name: &str) {
         self.add(name, 1);
     }
 
-    /// Counts several under a name of its own.
+    /// Adds to the counter of this name.
     pub(crate) fn add(&self, name: &str, number: u64) {
         if number == 0 {
             return;
@@ -61,35 +61,35 @@ impl Counters {
             .add(u32::try_from(number).unwrap_or(u32::MAX));
     }
 
-    fn count_policy(&self, rule: usize, what: &str) {
+    fn count_policy(&self, rule: RuleId, what: &str) {
         self.count(&format!("postern.policy.{}.{what}", self.rule(Some(rule))));
     }
 
-    /// Logs what is wrong, once a tick at most: a client may be able to cause it.
-    pub(crate) fn complain(&self, what: impl FnOnce() -> String) {
-        if !self.complained.replace(true) {
+    /// Logs a warning, one a tick at most: clients may be able to cause them.
+    pub(crate) fn warn(&self, what: impl FnOnce() -> String) {
+        if !self.warned.replace(true) {
             log::warn!("postern: {}", what());
         }
     }
 
-    /// Hands to the proxy what was counted since the last time.
+    /// Passes to the proxy what was counted since the last call.
     pub(crate) fn flush(&self) {
-        self.complained.set(false);
+        self.warned.set(false);
         self.admitted.iter().for_each(Counter::flush);
         self.refused.borrow().values().for_each(Counter::flush);
         self.named.borrow().values().for_each(Counter::flush);
     }
 }
 
-impl Metrics for Counters {
-    fn note(&self, event: &Event<'_>) {
-        match event {
-            Event::Admitted { rule } => {
-                if let Some(counter) = self.admitted.get(rule.unwrap_or(self.rules.len())) {
+impl Observer for Counters {
+    fn observe(&self, observation: &Observation<'_>) {
+        match observation {
+            Observation::Admitted { rule } => {
+                if let Some(counter) = self.admitted.get(rule.map_or(self.rules.len(), RuleId::index)) {
                     counter.add(1);
                 }
             }
-            Event::Refused { rule, reason } => {
+            Observation::Refused { rule, reason } => {
                 let name = || format!("postern.rule.{}.{}", self.rule(*rule), reason.name());
                 let mut refused = self.refused.borrow_mut();
                 refused
@@ -97,23 +97,23 @@ impl Metrics for Counters {
                     .or_insert_with(|| Counter::new(name()))
                     .add(1);
             }
-            Event::Evicted => self.count("postern.limits.evicted"),
-            Event::StaleKeys => self.count("postern.keys.stale"),
-            Event::PolicyAsked { rule } => self.count_policy(*rule, "asked"),
-            Event::PolicyRecalled { rule } => self.count_policy(*rule, "recalled"),
-            Event::PolicyWaived { rule } => self.count_policy(*rule, "waived"),
-            Event::PolicyTrouble { rule, why } => {
-                self.complain(|| format!("the policy of rule {}: {why}", self.rule(Some(*rule))));
+            Observation::Evicted => self.count("postern.limits.evicted"),
+            Observation::StaleKeys => self.count("postern.keys.stale"),
+            Observation::PolicyCalled { rule } => self.count_policy(*rule, "asked"),
+            Observation::PolicyCached { rule } => self.count_policy(*rule, "recalled"),
+            Observation::PolicyFailedOpen { rule } => self.count_policy(*rule, "waived"),
+            Observation::PolicyError { rule, why } => {
+                self.warn(|| format!("the policy of rule {}: {why}", self.rule(Some(*rule))));
             }
-            Event::Matched { .. }
-            | Event::Authenticated { .. }
-            | Event::Authorized
-            | Event::Limited { .. } => {}
+            Observation::Matched { .. }
+            | Observation::Authenticated { .. }
+            | Observation::Authorized
+            | Observation::Limited { .. } => {}
         }
     }
 }
 
-/// One counter, made in the proxy when it first counts.
+/// One counter. The proxy creates it at the first increment.
 struct Counter {
     name: String,
     id: Cell<Option<u32>>,
@@ -133,7 +133,7 @@ impl Counter {
         self.pending.set(self.pending.get().saturating_add(number));
     }
 
-    /// What the proxy does not take is kept for the next time.
+    /// Keeps for the next call what the proxy does not accept.
     fn flush(&self) {
         if self.pending.get() == 0 {
             return;
@@ -151,7 +151,7 @@ impl Counter {
 }
 
 impl Drop for Counters {
-    /// A configuration that is replaced keeps its last counts.
+    /// Counts since the last tick are not lost with a replaced configuration.
     fn drop(&mut self) {
         self.flush();
     }

@@ -44,12 +44,12 @@ fn fixture() -> Fixture {
     Fixture::with_secrets(&config(), &[("S", "the-secret")])
 }
 
-fn allow() -> Answer {
-    Answer::Allow(Allowance::default())
+fn allow() -> PolicyResponse {
+    PolicyResponse::Allow(Allowance::default())
 }
 
-fn sets(name: &str, value: &[u8]) -> Answer {
-    Answer::Allow(Allowance {
+fn sets(name: &str, value: &[u8]) -> PolicyResponse {
+    PolicyResponse::Allow(Allowance {
         request: vec![change(name, value)],
         ..Allowance::default()
     })
@@ -63,16 +63,16 @@ fn change(name: &str, value: &[u8]) -> Change {
     }
 }
 
-fn grants(parts: &[&str]) -> Answer {
-    Answer::Allow(Allowance {
+fn grants(parts: &[&str]) -> PolicyResponse {
+    PolicyResponse::Allow(Allowance {
         request: vec![change("x-from", b"policy")],
         grant: Grant::new(1_000.0, parts.iter().copied()),
         ..Allowance::default()
     })
 }
 
-fn down() -> Answer {
-    Answer::Unavailable("down".into())
+fn down() -> PolicyResponse {
+    PolicyResponse::Unavailable("down".into())
 }
 
 const ONE: (&str, &str) = ("x-key", "one");
@@ -87,7 +87,7 @@ fn the_policy_is_asked_last() {
     let (step, asked) = fixture.ask("/role", &[ONE], allow());
     assert_eq!(admitted(&step).subject, "ci");
     assert!(asked.is_some());
-    let (step, _) = fixture.ask("/role", &[ONE], Answer::Deny(None));
+    let (step, _) = fixture.ask("/role", &[ONE], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     assert_eq!(refused(&step).status(), 403);
     assert_eq!(refused(&step).details(), "postern:role:policy_denied");
@@ -101,7 +101,7 @@ fn an_own_reply_is_passed_on() {
         body: "no".into(),
     };
     let fixture = fixture();
-    let (step, _) = fixture.ask("/kept", &[ONE], Answer::Deny(Some(reply.clone())));
+    let (step, _) = fixture.ask("/kept", &[ONE], PolicyResponse::Deny(Some(reply.clone())));
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::PolicyDenied, 451));
     assert_eq!(denial.reply.as_deref(), Some(&reply));
@@ -117,7 +117,7 @@ fn an_own_reply_is_passed_on() {
             headers,
             ..reply.clone()
         };
-        let (step, _) = fixture.ask("/kept", &[ONE], Answer::Deny(Some(reply)));
+        let (step, _) = fixture.ask("/kept", &[ONE], PolicyResponse::Deny(Some(reply)));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
 }
@@ -130,18 +130,18 @@ fn only_an_absent_host_can_be_waived() {
     assert_eq!(denial.reason, Reason::PolicyUnavailable);
     assert_eq!(denial.headers, [("retry-after", "1".into())]);
     assert!(denial.body(None).contains("\"code\":\"policy_unavailable\""));
-    fixture.events.0.borrow_mut().clear();
+    fixture.observations.0.borrow_mut().clear();
     let (step, _) = fixture.ask("/waived", &[], down());
     assert!(matches!(step, Step::Continue(_)));
-    let events = fixture.events.0.borrow().join("\n");
+    let observations = fixture.observations.0.borrow().join("\n");
     assert!(
-        events.contains("PolicyWaived { rule: 2 }") && events.contains("Admitted"),
-        "{events}"
+        observations.contains("PolicyFailedOpen { rule: RuleId(2) }") && observations.contains("Admitted"),
+        "{observations}"
     );
     for path in ["/waived", "/fresh"] {
-        let (step, _) = fixture.ask(path, &[], Answer::Failed("trapped".into()));
+        let (step, _) = fixture.ask(path, &[], PolicyResponse::Failed("trapped".into()));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{path}");
-        let (step, _) = fixture.ask(path, &[], Answer::Deny(None));
+        let (step, _) = fixture.ask(path, &[], PolicyResponse::Deny(None));
         assert_eq!(refused(&step).reason, Reason::PolicyDenied, "{path}");
     }
 }
@@ -172,7 +172,7 @@ fn a_policy_frames_no_request_and_names_no_caller() {
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{value:?}");
     }
     let response = |name: &str| {
-        Answer::Allow(Allowance {
+        PolicyResponse::Allow(Allowance {
             response: vec![change(name, b"v")],
             ..Allowance::default()
         })
@@ -182,7 +182,7 @@ fn a_policy_frames_no_request_and_names_no_caller() {
     let (step, _) = fixture.ask("/fresh", &[], response("set-cookie"));
     assert!(matches!(step, Step::Continue(_)));
     let removes = |name: &str| {
-        Answer::Allow(Allowance {
+        PolicyResponse::Allow(Allowance {
             remove: vec![name.into(), "x-b".into()],
             ..Allowance::default()
         })
@@ -249,7 +249,7 @@ fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
     }
     let step = fixture.begin("POST", "/body", &[("content-length", "9")], false);
     assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "before it comes");
-    assert!(matches!(fixture.get("/body", &[]), Step::Need(Need::Policy, _)));
+    assert!(matches!(fixture.get("/body", &[]), Step::Need(Need::Policy(_))));
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_granted_answer_serves_those_alike() {
     let parts = ["identity", "path", "header:x-a"];
     assert!(ask("/kept", &[ONE], grants(&parts)).0);
     // Denying answers show that these are not asked for.
-    let (asked, effects) = ask("/kept?other", &[ONE, ("x-b", "1")], Answer::Deny(None));
+    let (asked, effects) = ask("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
     assert!(!asked);
     assert_eq!(effects.policy.unwrap().request, [change("x-from", b"policy")]);
     assert_eq!(effects.identity.unwrap().subject, "ci");
@@ -308,9 +308,9 @@ fn a_granted_answer_serves_those_alike() {
     assert!(!ask("/kept", &[ONE], allow()).0);
     fixture.advance(Duration::from_millis(1));
     assert!(ask("/kept", &[ONE], allow()).0, "its time is over");
-    let events = fixture.events.0.borrow();
-    let count = |what: &str| events.iter().filter(|event| event.starts_with(what)).count();
-    assert_eq!((count("PolicyAsked"), count("PolicyRecalled")), (6, 2));
+    let observations = fixture.observations.0.borrow();
+    let count = |what: &str| observations.iter().filter(|seen| seen.starts_with(what)).count();
+    assert_eq!((count("PolicyCalled"), count("PolicyCached")), (6, 2));
 }
 
 #[test]
@@ -327,24 +327,5 @@ fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
     assert!(
         fixture.ask("/kept/any", &[TWO], allow()).1.is_none(),
         "no parts: for all of the rule"
-    );
-}
-
-#[test]
-fn a_shell_that_mistakes_a_request_lets_nothing_pass() {
-    let fixture = fixture();
-    let Step::Need(_, pending) = fixture.begin("POST", "/body", &[], false) else {
-        panic!()
-    };
-    assert_eq!(
-        refused(&fixture.answer(pending, allow())).reason,
-        Reason::GateFailed
-    );
-    let Step::Need(_, pending) = fixture.get("/fresh", &[]) else {
-        panic!()
-    };
-    assert_eq!(
-        refused(&fixture.resume(pending, "/fresh", &[])).reason,
-        Reason::GateFailed
     );
 }

@@ -6,29 +6,30 @@ use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValueKind, V
 
 use super::ConfigErrors;
 
-/// Whether the audit log is told of a rule's requests. Some readers of YAML take `on` and `off` for `true` and `false`,
-/// which therefore mean the same.
+/// When the audit log records a rule's requests. Some YAML parsers read `on` and `off` as `true` and `false`, which are
+/// accepted for that reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
-    /// The log holds each before it is released, or it is refused with 503.
-    Required,
-    /// It is told of each once it is answered.
-    On,
-    /// It is not told.
+pub enum AuditMode {
+    /// `off`: never.
     Off,
+    /// `on`: once they are answered.
+    AfterResponse,
+    /// `required`: once they are answered, and each admission before its release. A request whose admission is not
+    /// durable is refused with 503.
+    Required,
 }
 
-impl Deserr<ConfigErrors> for Telling {
+impl Deserr<ConfigErrors> for AuditMode {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
         location: ValuePointerRef<'_>,
     ) -> Result<Self, ConfigErrors> {
         let error = match &value {
-            Value::Boolean(true) => return Ok(Self::On),
+            Value::Boolean(true) => return Ok(Self::AfterResponse),
             Value::Boolean(false) => return Ok(Self::Off),
             Value::String(text) => match text.as_str() {
                 "required" => return Ok(Self::Required),
-                "on" => return Ok(Self::On),
+                "on" => return Ok(Self::AfterResponse),
                 "off" => return Ok(Self::Off),
                 other => ErrorKind::UnknownValue {
                     value: other,
