@@ -6,29 +6,29 @@ use postern_gate::{Allowance, Answer, Consultation, Denial, Effects, Facts, Gate
 use super::request::OwnedRequest;
 
 /// What became of a request.
-pub(super) struct Outcome {
-    pub(super) decision: Decision,
+pub(super) struct Attempt {
+    pub(super) decision: GateDecision,
     /// The issuer whose keys were asked for, by index.
     pub(super) wanted_keys: Option<usize>,
     /// The request's id, if a reply repeats it.
     pub(super) request_id: Option<String>,
 }
 
-pub(super) enum Decision {
+pub(super) enum GateDecision {
     Admitted(Effects),
     Refused(Denial),
 }
 
 /// Sends the request through the gate once.
-pub(super) fn once(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &OwnedRequest) -> Outcome {
+pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &OwnedRequest) -> Attempt {
     let headers = owned.headers();
     let request = owned.with(&headers);
     let mut wanted_keys = None;
     let mut step = gate.begin(&request, tables, ports);
     let decision = loop {
         step = match step {
-            Step::Continue(effects) => break Decision::Admitted(effects),
-            Step::Deny(denial) => break Decision::Refused(denial),
+            Step::Continue(effects) => break GateDecision::Allowed(effects),
+            Step::Deny(denial) => break GateDecision::Denied(denial),
             // As after a fetch that brought nothing new. Keys are asked for once a request.
             Step::Need(Need::Keys { issuer }, pending) => {
                 wanted_keys = Some(issuer);
@@ -56,7 +56,7 @@ pub(super) fn once(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owne
             }
         };
     };
-    Outcome {
+    Attempt {
         decision,
         wanted_keys,
         request_id: request.id().map(str::to_owned),

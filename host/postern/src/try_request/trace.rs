@@ -6,7 +6,7 @@ use postern_gate::ports::{Event, Metrics};
 
 /// What happened, kept to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(super) enum TraceEntry {
     Matched {
         rule: usize,
     },
@@ -15,7 +15,7 @@ pub(super) enum Noted {
         subject: String,
     },
     Authorized,
-    Limited(Limited),
+    Limited(LimitStatus),
     Evicted,
     /// The policy would be asked.
     PolicyAsked,
@@ -23,7 +23,7 @@ pub(super) enum Noted {
 
 /// What a limit came to.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Limited {
+pub(super) struct LimitStatus {
     pub(super) name: String,
     pub(super) quota: u32,
     pub(super) window_seconds: u64,
@@ -34,25 +34,25 @@ pub(super) struct Limited {
 
 /// Keeps the events of a request.
 #[derive(Default)]
-pub(super) struct Recorder(RefCell<Vec<Noted>>);
+pub(super) struct TraceRecorder(RefCell<Vec<TraceEntry>>);
 
-impl Recorder {
+impl TraceRecorder {
     /// What was noted since the last time.
-    pub(super) fn take(&self) -> Vec<Noted> {
+    pub(super) fn take(&self) -> Vec<TraceEntry> {
         self.0.take()
     }
 }
 
-impl Metrics for Recorder {
+impl Metrics for TraceRecorder {
     fn note(&self, event: &Event<'_>) {
-        let noted = match event {
-            Event::Matched { rule } => Noted::Matched { rule: *rule },
-            Event::Authenticated { by, subject } => Noted::Authenticated {
+        let entry = match event {
+            Event::Matched { rule } => TraceEntry::Matched { rule: *rule },
+            Event::Authenticated { by, subject } => TraceEntry::Authenticated {
                 by: (*by).to_owned(),
                 subject: (*subject).to_owned(),
             },
-            Event::Authorized => Noted::Authorized,
-            Event::Limited { report } => Noted::Limited(Limited {
+            Event::Authorized => TraceEntry::Authorized,
+            Event::Limited { report } => TraceEntry::Limited(LimitStatus {
                 name: report.name.to_owned(),
                 quota: report.quota,
                 window_seconds: report.window,
@@ -60,8 +60,8 @@ impl Metrics for Recorder {
                 reset_seconds: report.reset,
                 admitted: report.admitted,
             }),
-            Event::Evicted => Noted::Evicted,
-            Event::PolicyAsked { .. } => Noted::PolicyAsked,
+            Event::Evicted => TraceEntry::Evicted,
+            Event::PolicyAsked { .. } => TraceEntry::PolicyConsulted,
             // The step itself tells the decision, keys given by hand are never old, and no policy answers here.
             Event::StaleKeys
             | Event::PolicyRecalled { .. }
@@ -70,6 +70,6 @@ impl Metrics for Recorder {
             | Event::Admitted { .. }
             | Event::Refused { .. } => return,
         };
-        self.0.borrow_mut().push(noted);
+        self.0.borrow_mut().push(entry);
     }
 }
