@@ -110,7 +110,7 @@ impl Native {
         match self.gate.begin(&request, &self.tables, &ports) {
             Step::Continue(_) => "admitted",
             Step::Deny(denial) => denial.reason.name(),
-            Step::Need(need, _) => panic!("{need:?} is needed"),
+            Step::Need(need) => panic!("{need:?} is needed"),
         }
     }
 }

@@ -21,20 +21,20 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a file that [`open`] opens, of at most `most` bytes.
+/// Reads a file that [`open`] opens, of at most `max_len` bytes.
 ///
 /// # Errors
 /// As [`open`], and if it cannot be read or is larger.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
-    if file.metadata()?.len() > most {
-        return Err(too_large(most));
+    if file.metadata()?.len() > max_len {
+        return Err(too_large(max_len));
     }
     let mut bytes = Vec::new();
     // The file may grow while it is read.
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(too_large(most));
+    file.take(max_len.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_len {
+        return Err(too_large(max_len));
     }
     Ok(bytes)
 }
@@ -43,8 +43,8 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`], and if it is not UTF-8.
-pub fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?)
+pub fn read_to_string(path: &Path, max_len: u64) -> io::Result<String> {
+    String::from_utf8(read(path, max_len)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8 text"))
 }
 
@@ -60,10 +60,10 @@ fn regular(found: &std::fs::Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
-fn too_large(most: u64) -> io::Error {
+fn too_large(max_len: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::FileTooLarge,
-        format!("is larger than {most} bytes"),
+        format!("is larger than {max_len} bytes"),
     )
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum_server::tls_rustls::RustlsConfig;
 use postern_serve::{Connections, Shares, raise_open_files};
-use postern_signers::write_key;
+use postern_signers::format_key;
 use tokio::task::JoinSet;
 
 use crate::http::{self, AppState};
@@ -211,7 +211,7 @@ impl Proxy {
     fn announce(&self) {
         let signers = self.state.keyring.signers();
         for signer in signers.all.values() {
-            let (id, key) = (&signer.id, write_key(&signer.key));
+            let (id, key) = (&signer.id, format_key(&signer.key));
             let (current, uses) = (*id == signers.current.id, signer.uses().to_string());
             tracing::info!(signer_id = id, public_key = key, uses, current, "signer");
             if signer.uses.is_none() && !self.state.keyring.is_software() {

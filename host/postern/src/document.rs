@@ -60,7 +60,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
             path: String::new(),
             line: location.map(|l| l.line()),
             column: location.map(|l| l.column()),
-            message: without_place(&error.without_snippet().to_string()),
+            message: without_location(&error.without_snippet().to_string()),
         }
     })?;
     if value.is_null() {
@@ -70,7 +70,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
 }
 
 /// The place is told once, in front.
-fn without_place(message: &str) -> String {
+fn without_location(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     first
         .split_once(" at line ")

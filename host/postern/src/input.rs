@@ -7,21 +7,21 @@ use std::os::unix::fs::FileTypeExt as _;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The most that is read, in bytes.
-const MOST: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The text of a file, or of standard input for `-`.
 pub(crate) fn text(path: &str) -> Result<String> {
-    String::from_utf8(bytes(path)?).with_context(|| format!("{} is not UTF-8 text", name(path)))
+    String::from_utf8(bytes(path)?).with_context(|| format!("{} is not UTF-8 text", display_name(path)))
 }
 
 /// The bytes of a file, or of standard input for `-`.
 pub(crate) fn bytes(path: &str) -> Result<Vec<u8>> {
     let read = if path == "-" {
-        all(io::stdin().lock(), MOST)
+        read_limited(io::stdin().lock(), MAX_BYTES)
     } else {
-        open(path).and_then(|file| all(file, MOST))
+        open(path).and_then(|file| read_limited(file, MAX_BYTES))
     };
-    read.with_context(|| format!("cannot read {}", name(path)))
+    read.with_context(|| format!("cannot read {}", display_name(path)))
 }
 
 /// Opens a file or a pipe. Opening a device can do something, and reading it may never end.
@@ -36,14 +36,14 @@ fn open(path: &str) -> Result<File> {
     Ok(File::open(path)?)
 }
 
-/// All of it, unless it is more than `most` bytes.
-fn all(from: impl Read, most: u64) -> Result<Vec<u8>> {
+/// All of it, unless it is more than `limit` bytes.
+fn read_limited(from: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let count = from.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let count = from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     ensure!(
-        u64::try_from(count).is_ok_and(|count| count <= most),
+        u64::try_from(count).is_ok_and(|count| count <= limit),
         "it has more than {} MiB, the most that is read",
-        most >> 20
+        limit >> 20
     );
     Ok(bytes)
 }
@@ -57,7 +57,7 @@ pub(crate) fn body(data: &str) -> Result<Vec<u8>> {
 }
 
 /// What to call a file in messages.
-pub(crate) fn name(path: &str) -> &str {
+pub(crate) fn display_name(path: &str) -> &str {
     if path == "-" { "standard input" } else { path }
 }
 
@@ -67,8 +67,11 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_not_read_to_its_end() {
-        assert_eq!(all(io::repeat(7).take(1 << 20), 1 << 20).unwrap().len(), 1 << 20);
-        let error = all(io::repeat(7), 1 << 20).unwrap_err().to_string();
+        assert_eq!(
+            read_limited(io::repeat(7).take(1 << 20), 1 << 20).unwrap().len(),
+            1 << 20
+        );
+        let error = read_limited(io::repeat(7), 1 << 20).unwrap_err().to_string();
         assert!(error.contains("more than 1 MiB"), "{error}");
     }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::output::{Output, json};
-use crate::paint::Paint;
 use crate::secrets::fill_random;
+use crate::style::Style;
 use crate::text::hex;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct NewApiKey<'a> {
     id: &'a str,
     key: &'a str,
     digest: &'a str,
@@ -55,7 +55,7 @@ pub(crate) fn new(args: &Args) -> Result<Output> {
     let id = args.id.clone().unwrap_or_else(|| default_id(&digest));
     let yaml = yaml(&id, &digest, &args.roles)?;
     if args.json {
-        return Ok(Output::ok(json(&Made {
+        return Ok(Output::ok(json(&NewApiKey {
             id: &id,
             key: &key,
             digest: &digest,
@@ -63,11 +63,11 @@ pub(crate) fn new(args: &Args) -> Result<Output> {
             yaml: &yaml,
         })?));
     }
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     Ok(Output::ok(format!(
         "{}\n{key}\n\n{}\n{yaml}\n",
-        paint.strong("The key, for its holder; it is not shown again:"),
-        paint.strong("In gate.yaml, under api_keys.<name>.keys:"),
+        style.bold("The key, for its holder; it is not shown again:"),
+        style.bold("In gate.yaml, under api_keys.<name>.keys:"),
     )))
 }
 

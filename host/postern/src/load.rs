@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::document::{self, Problem};
 use crate::input;
-use crate::secrets::{self, Environment, Unset};
+use crate::secrets::{self, Environment, UnsetSecret};
 
 /// A configuration and its gate.
 pub(crate) struct Loaded {
@@ -16,9 +16,9 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) gate: Gate,
     /// Secrets that are not set, for which random bytes stand in.
-    pub(crate) unset: Vec<Problem>,
+    pub(crate) unset_secrets: Vec<Problem>,
     /// Secrets that are set and should be others.
-    pub(crate) doubtful: Vec<Problem>,
+    pub(crate) secret_warnings: Vec<Problem>,
 }
 
 /// Why there is no gate.
@@ -40,7 +40,7 @@ impl Invalid {
 }
 
 /// Reads and compiles the configuration in a file, `-` for standard input, with this process's environment.
-pub(crate) fn file(path: &str, unset: Unset) -> Result<Loaded, Invalid> {
+pub(crate) fn file(path: &str, unset: UnsetSecret) -> Result<Loaded, Invalid> {
     let text = input::text(path)
         .map_err(|error| Invalid::whole(format!("cannot be read: {}", error.root_cause())))?;
     load(&text, unset, &secrets::secret)
@@ -49,7 +49,7 @@ pub(crate) fn file(path: &str, unset: Unset) -> Result<Loaded, Invalid> {
 /// Reads and compiles a configuration.
 pub(crate) fn load(
     text: &str,
-    unset: Unset,
+    unset: UnsetSecret,
     lookup: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Loaded, Invalid> {
     let invalid = |errors: Vec<Problem>, unchecked| Invalid { errors, unchecked };
@@ -59,11 +59,11 @@ pub(crate) fn load(
         invalid(problems(&errors), Some(unchecked))
     })?;
     let environment = Environment::new(unset, lookup).map_err(|error| Invalid::whole(error.to_string()))?;
-    let mut errors = Environment::misnamed(&config);
+    let mut errors = Environment::invalid_names(&config);
     match Gate::compile(&config, &environment) {
         Ok(gate) if errors.is_empty() => Ok(Loaded {
-            unset: environment.unset(&config),
-            doubtful: environment.doubtful(&config),
+            unset_secrets: environment.unset_secrets(&config),
+            secret_warnings: environment.secret_warnings(&config),
             document,
             config,
             gate,
@@ -96,16 +96,17 @@ rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
     fn an_unset_secret_is_a_warning_or_an_error() {
         let none = |_: &str| None;
         let set = |_: &str| Some(vec![b'x'; 32]);
-        let loaded = load(WEBHOOK, Unset::StandIn, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
-        assert_eq!(loaded.unset.len(), 1);
-        assert_eq!(loaded.unset[0].path, "signatures.hook.secrets[0].env");
-        let invalid = load(WEBHOOK, Unset::Error, &none).err().unwrap();
+        let loaded =
+            load(WEBHOOK, UnsetSecret::Placeholder, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
+        assert_eq!(loaded.unset_secrets.len(), 1);
+        assert_eq!(loaded.unset_secrets[0].path, "signatures.hook.secrets[0].env");
+        let invalid = load(WEBHOOK, UnsetSecret::Error, &none).err().unwrap();
         assert_eq!(invalid.errors.len(), 1, "{invalid:?}");
         assert!(
             invalid.errors[0].message.contains("HOOK_SECRET is not set"),
             "{invalid:?}"
         );
-        assert!(load(WEBHOOK, Unset::Error, &set).is_ok_and(|loaded| loaded.unset.is_empty()));
+        assert!(load(WEBHOOK, UnsetSecret::Error, &set).is_ok_and(|loaded| loaded.unset_secrets.is_empty()));
     }
 
     #[test]
@@ -126,19 +127,20 @@ rules: [{name: hook, authenticate: {any: [signatures/hook, signatures/bots]}}]
             (shared, 0, &["signatures.hook.secrets[0].env"]),
         ] {
             let value = |name: &str| (length > 0).then(|| name.repeat(32).bytes().take(length).collect());
-            let loaded = load(text, Unset::StandIn, &value).unwrap_or_else(|invalid| panic!("{invalid:?}"));
+            let loaded =
+                load(text, UnsetSecret::Placeholder, &value).unwrap_or_else(|invalid| panic!("{invalid:?}"));
             let found: Vec<&str> = loaded
-                .doubtful
+                .secret_warnings
                 .iter()
                 .map(|problem| problem.path.as_str())
                 .collect();
-            assert_eq!(found, places, "{:?}", loaded.doubtful);
+            assert_eq!(found, places, "{:?}", loaded.secret_warnings);
         }
     }
 
     #[test]
     fn a_secret_in_the_wrong_place_is_not_repeated() {
-        for unset in [Unset::StandIn, Unset::Error] {
+        for unset in [UnsetSecret::Placeholder, UnsetSecret::Error] {
             let text = WEBHOOK.replace("HOOK_SECRET", "hunter-2");
             let invalid = load(&text, unset, &|_| None).err().unwrap();
             assert_eq!(invalid.errors.len(), 1);

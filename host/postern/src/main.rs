@@ -13,7 +13,6 @@ mod key;
 mod kms_proxy;
 mod load;
 mod output;
-mod paint;
 mod policy;
 mod private_file;
 mod render;
@@ -21,6 +20,7 @@ mod secrets;
 mod serve;
 mod sign;
 mod signer;
+mod style;
 mod target;
 mod text;
 mod time;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn compile(arguments: &[OsString]) -> ExitCode {
-    match postern_policy::compile_as_child(arguments) {
+    match postern_policy::compile_in_child(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

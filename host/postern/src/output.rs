@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 /// The exit code.
@@ -51,10 +51,10 @@ impl Output {
 
     /// What could not be done, and why.
     pub(crate) fn failure(error: &anyhow::Error) -> Self {
-        let head = Paint::stderr().bad("error:");
+        let head = Style::stderr().error("error:");
         Self {
             out: String::new(),
-            err: format!("{head} {}\n", printable(&told(error))),
+            err: format!("{head} {}\n", printable(&error_chain(error))),
             exit: Exit::Invalid,
         }
     }
@@ -82,16 +82,16 @@ pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<String> {
 }
 
 /// An error and its causes, each once: some errors repeat their cause in their own words, others leave it to the reader.
-fn told(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+fn error_chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.contains(&cause) {
+        if text.contains(&cause) {
             continue;
         }
-        if !told.is_empty() {
-            told.push_str(": ");
+        if !text.is_empty() {
+            text.push_str(": ");
         }
-        told.push_str(&cause);
+        text.push_str(&cause);
     }
-    told
+    text
 }

@@ -15,7 +15,7 @@ use crate::check;
 use crate::input;
 use crate::load;
 use crate::output::Output;
-use crate::secrets::{self, Unset};
+use crate::secrets::{self, UnsetSecret};
 use envoy::Filter;
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     file: String,
     /// What to print
     #[arg(long = "as", value_enum, default_value = "json")]
-    form: Form,
+    form: OutputForm,
     /// Where Envoy finds the filter; for --as envoy and --as ecds
     #[arg(long, value_name = "FILE", default_value = "/etc/postern/postern.wasm")]
     wasm: String,
@@ -46,7 +46,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum OutputForm {
     /// One line of JSON
     Json,
     /// An entry of Envoy's http_filters, with all that Postern needs set
@@ -57,9 +57,9 @@ enum Form {
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
     // Nothing is rendered that Envoy would refuse.
-    let loaded = match load::file(&args.file, Unset::StandIn) {
+    let loaded = match load::file(&args.file, UnsetSecret::Placeholder) {
         Ok(loaded) => loaded,
-        Err(invalid) => return check::invalid(input::name(&args.file), &invalid, false),
+        Err(invalid) => return check::invalid(input::display_name(&args.file), &invalid, false),
     };
     let json = loaded.document.to_string();
     let variables: BTreeSet<&str> = secrets::references(&loaded.config)
@@ -72,10 +72,10 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         variables: &variables,
     };
     let text = match (args.form, &args.ecds) {
-        (Form::Json, _) => format!("{json}\n"),
-        (Form::Envoy, Some(file)) => envoy::discovered(file),
-        (Form::Envoy, None) => filter.inline(),
-        (Form::Ecds, _) => filter.resource(),
+        (OutputForm::Json, _) => format!("{json}\n"),
+        (OutputForm::Envoy, Some(file)) => envoy::config_discovery(file),
+        (OutputForm::Envoy, None) => filter.inline(),
+        (OutputForm::Ecds, _) => filter.resource(),
     };
     match &args.out {
         None => Ok(Output::ok(text)),

@@ -9,32 +9,35 @@ use sha2::{Digest as _, Sha256};
 use crate::document::Problem;
 
 /// The shortest secret that every scheme accepts, and that nobody finds by trying.
-const STRONG: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 
 /// What an unset variable is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unset {
+pub(crate) enum UnsetSecret {
     /// A warning; random bytes stand in, so that nothing is accepted that should not be.
-    StandIn,
+    Placeholder,
     /// An error.
     Error,
 }
 
 /// This process's environment, as the gate looks secrets up in it.
 pub(crate) struct Environment<'a> {
-    unset: Unset,
+    unset: UnsetSecret,
     lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>,
-    stand_in: [u8; STRONG],
+    placeholder: [u8; MIN_SECRET_BYTES],
 }
 
 impl<'a> Environment<'a> {
-    pub(crate) fn new(unset: Unset, lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> anyhow::Result<Self> {
-        let mut stand_in = [0; STRONG];
-        fill_random(&mut stand_in)?;
+    pub(crate) fn new(
+        unset: UnsetSecret,
+        lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> anyhow::Result<Self> {
+        let mut placeholder = [0; MIN_SECRET_BYTES];
+        fill_random(&mut placeholder)?;
         Ok(Self {
             unset,
             lookup,
-            stand_in,
+            placeholder,
         })
     }
 
@@ -43,27 +46,27 @@ impl<'a> Environment<'a> {
     }
 
     /// Random bytes, the same for each mention of a variable and others for each other.
-    fn stand_in(&self, name: &str) -> Secret {
+    fn placeholder(&self, name: &str) -> Secret {
         let digest = Sha256::new()
-            .chain_update(self.stand_in)
+            .chain_update(self.placeholder)
             .chain_update(name)
             .finalize();
         Secret::new(digest.to_vec())
     }
 
     /// Secrets that a gate takes and that are hardly meant: short ones, and one under two entries.
-    pub(crate) fn doubtful(&self, config: &Config) -> Vec<Problem> {
+    pub(crate) fn secret_warnings(&self, config: &Config) -> Vec<Problem> {
         let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
-        let mut doubtful = Vec::new();
+        let mut secret_warnings = Vec::new();
         for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
             let value = self.value(name);
-            let length = value.as_ref().map_or(STRONG, Vec::len);
-            if length < STRONG {
+            let length = value.as_ref().map_or(MIN_SECRET_BYTES, Vec::len);
+            if length < MIN_SECRET_BYTES {
                 let message = format!(
-                    "{name} is shorter than {STRONG} bytes: whoever has seen a request can try secrets against it; use \
+                    "{name} is shorter than {MIN_SECRET_BYTES} bytes: whoever has seen a request can try secrets against it; use \
                      random bytes"
                 );
-                doubtful.push(Problem::at(path.clone(), message));
+                secret_warnings.push(Problem::at(path.clone(), message));
             }
             let holder = path
                 .rsplit_once(".secret")
@@ -75,7 +78,7 @@ impl<'a> Environment<'a> {
                     let message = format!(
                         "{name} is the secret of {other} too: what is signed for one may pass for the other"
                     );
-                    doubtful.push(Problem::at(path, message));
+                    secret_warnings.push(Problem::at(path, message));
                 }
                 Some(_) => {}
                 None => {
@@ -83,13 +86,13 @@ impl<'a> Environment<'a> {
                 }
             }
         }
-        doubtful
+        secret_warnings
     }
 
     /// What is wrong with the names alone: no gate needs to be compiled to see it.
-    pub(crate) fn misnamed(config: &Config) -> Vec<Problem> {
-        let misnamed = references(config).into_iter().filter(|(_, name)| !is_name(name));
-        misnamed
+    pub(crate) fn invalid_names(config: &Config) -> Vec<Problem> {
+        let invalid_names = references(config).into_iter().filter(|(_, name)| !is_name(name));
+        invalid_names
             .map(|(path, _)| {
                 let message = "is no name of an environment variable; put the secret into the environment and \
                                its variable's name here (what stands here is not repeated: it may be the secret)";
@@ -99,7 +102,7 @@ impl<'a> Environment<'a> {
     }
 
     /// The variables that are not set, with where they are named.
-    pub(crate) fn unset(&self, config: &Config) -> Vec<Problem> {
+    pub(crate) fn unset_secrets(&self, config: &Config) -> Vec<Problem> {
         let unset = references(config)
             .into_iter()
             .filter(|(_, name)| is_name(name) && self.value(name).is_none());
@@ -117,8 +120,8 @@ impl Secrets for Environment<'_> {
         match self.value(name) {
             Some(value) => Some(Secret::new(value)),
             // A name that is none was reported already, without repeating it.
-            None if self.unset == Unset::Error && is_name(name) => None,
-            None => Some(self.stand_in(name)),
+            None if self.unset == UnsetSecret::Error && is_name(name) => None,
+            None => Some(self.placeholder(name)),
         }
     }
 }
@@ -154,11 +157,11 @@ pub(crate) fn references(config: &Config) -> Vec<(String, &str)> {
     let signatures = config.signatures.iter().flat_map(|(name, signature)| {
         let at = format!("signatures.{name}");
         match signature {
-            Signature::Github { secrets, .. } => listed(&at, secrets),
+            Signature::Github { secrets, .. } => secret_refs(&at, secrets),
             Signature::Keyed { keys, .. } => keys
                 .iter()
                 .enumerate()
-                .flat_map(|(i, key)| listed(&format!("{at}.keys[{i}]"), &key.secrets))
+                .flat_map(|(i, key)| secret_refs(&format!("{at}.keys[{i}]"), &key.secrets))
                 .collect(),
         }
     });
@@ -169,7 +172,7 @@ pub(crate) fn references(config: &Config) -> Vec<(String, &str)> {
     issuers.chain(signatures).chain(host).collect()
 }
 
-fn listed<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)> {
+fn secret_refs<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)> {
     let numbered = secrets.iter().enumerate();
     numbered
         .map(|(i, secret)| (format!("{at}.secrets[{i}].env"), secret.env.as_str()))
@@ -196,9 +199,9 @@ mod tests {
     #[test]
     fn an_empty_variable_is_unset() {
         let lookup = |_: &str| Some(Vec::new());
-        let strict = Environment::new(Unset::Error, &lookup).unwrap();
+        let strict = Environment::new(UnsetSecret::Error, &lookup).unwrap();
         assert!(strict.secret("A").is_none());
-        let lenient = Environment::new(Unset::StandIn, &lookup).unwrap();
+        let lenient = Environment::new(UnsetSecret::Placeholder, &lookup).unwrap();
         assert!(lenient.secret("A").is_some());
     }
 }

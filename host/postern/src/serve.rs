@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let file = args.config.display().to_string();
     let settings = match Settings::read(&args.config, &secrets::variable) {
         Ok(settings) => Settings {
-            compiler: Compiler::this_program(COMPILER),
+            compiler: Compiler::current_exe(COMPILER),
             ..settings
         },
         Err(error) => return Ok(report::invalid(&file, &problems(&error))),

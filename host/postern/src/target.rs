@@ -47,7 +47,7 @@ impl Target {
     }
 
     /// The path without its query, which may hold what is not to be shown.
-    pub(crate) fn shown(&self) -> &str {
+    pub(crate) fn path_only(&self) -> &str {
         self.path.split_once('?').map_or(&self.path, |(path, _)| path)
     }
 }
@@ -96,6 +96,6 @@ mod tests {
 
     #[test]
     fn a_query_is_not_shown() {
-        assert_eq!(Target::parse("/a?token=x").unwrap().shown(), "/a");
+        assert_eq!(Target::parse("/a?token=x").unwrap().path_only(), "/a");
     }
 }

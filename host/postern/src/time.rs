@@ -8,7 +8,7 @@ pub(crate) fn now() -> Duration {
 }
 
 /// `2027-01-01T00:00:00Z`, or seconds since the Unix epoch.
-pub(crate) fn instant(text: &str) -> Result<Duration, String> {
+pub(crate) fn timestamp(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
@@ -19,7 +19,7 @@ pub(crate) fn instant(text: &str) -> Result<Duration, String> {
 }
 
 /// `90s`, `1h 30m`.
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("write 90s, 15m or 1h: {error}"))
 }
 
@@ -35,7 +35,7 @@ mod tests {
             ("tomorrow", None),
             ("-1", None),
         ] {
-            assert_eq!(instant(text).ok(), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(timestamp(text).ok(), seconds.map(Duration::from_secs), "{text}");
         }
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::WorkDir;
-use support::log::{Running, audit, dir, sql};
+use support::log::{OpenLog, audit, dir, sql};
 
 const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
 const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
@@ -82,7 +82,7 @@ fn evidence_on_a_read_only_medium_is_verified() {
     assert!(code == 0 && text.contains("request-30"), "{text}");
 
     // Taken with its write-ahead log while it was written to.
-    let running = Running::open(&dir, 31..=40);
+    let open_log = OpenLog::open(&dir, 31..=40);
     copy(&dir, "live", &["", "-wal"]);
     copy(&dir, "all", &["", "-wal", "-shm"]);
     for folder in ["live", "all"] {
@@ -94,15 +94,15 @@ fn evidence_on_a_read_only_medium_is_verified() {
         let (code, text) = read_only(&dir, folder, &["export"]);
         assert!(code == 0 && text.contains("request-40"), "{folder}: {text}");
     }
-    running.close();
+    open_log.close();
 }
 
 #[test]
 fn a_live_database_without_its_write_ahead_log_is_noticed() {
     let dir = dir();
-    let running = Running::open(&dir, 31..=40);
+    let open_log = OpenLog::open(&dir, 31..=40);
     copy(&dir, "torn", &[""]);
-    running.close();
+    open_log.close();
     let verify = |folder: &str| {
         let store = format!("sqlite:{folder}/audit.sqlite");
         dir.run(&[&["audit", "verify", "--store", &store][..], &SIGNERS].concat())
@@ -136,13 +136,13 @@ fn a_live_database_without_its_write_ahead_log_is_noticed() {
 #[test]
 fn a_backup_is_made_while_the_log_is_written_to() {
     let dir = dir();
-    let running = Running::open(&dir, 31..=40);
+    let open_log = OpenLog::open(&dir, 31..=40);
     let run = audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
     assert!(
         run.code == 0 && run.says("backup.db: 40 events; keep 40:") && run.says("whole up to event 30"),
         "{run:?}"
     );
-    running.close();
+    open_log.close();
     for left in [
         "backup.db.partial",
         "backup.db.partial.lock",

@@ -10,10 +10,10 @@ use ct_codecs::{Base64, Encoder as _};
 use postern_audit::{
     AppendError, Checkpoint, CheckpointSigner, Decision, Event, Kind, ManifestSignature, Time,
 };
-use postern_policy::{Digest, Signer, Signing as Awaited};
-use postern_signers::{Refusal as NotCounted, Status, Use, first_line};
+use postern_policy::{Digest, Signer, SigningFuture};
+use postern_signers::{SignatureError, Status, Use, first_line};
 use postern_signing::{
-    Asked, Difference, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, Testimony,
+    SignerSelection, SignerChangeKind, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, RotationSignature,
 };
 use serde_json::{Value, json};
 
@@ -153,11 +153,11 @@ impl AuditedSigner {
 
     fn still_signs(&self, signed: &SignedManifest) -> Result<(), SigningError> {
         let registry = self.signing.registry();
-        let signer = registry.get(&signed.signer_id).ok_or(NotCounted::Unknown);
+        let signer = registry.get(&signed.signer_id).ok_or(SignatureError::UnknownSigner);
         let may = signer.and_then(|signer| signer.may_sign(Use::Manifest, signed.signed_at));
-        may.map_err(|refusal| SigningError::Refused {
+        may.map_err(|reason| SigningError::Rejected {
             signer_id: signed.signer_id.clone(),
-            refusal,
+            reason,
         })
     }
 
@@ -195,8 +195,8 @@ impl AuditedSigner {
     }
 
     /// Has others sign from now on, if they are others.
-    pub(crate) fn ask(&self, asked: &Asked) -> Result<(), SettingsError> {
-        if self.signing.take(asked)? {
+    pub(crate) fn ask(&self, asked: &SignerSelection) -> Result<(), SettingsError> {
+        if self.signing.set_selection(asked)? {
             let signer = asked.signer_id.as_deref();
             tracing::info!(signer, "another signer is asked from now on");
             self.recorder.note(|| {
@@ -223,14 +223,14 @@ impl AuditedSigner {
             .filter(|(_, signer)| signer.status == Status::Retired);
         for (id, _) in retired {
             self.recorder.note(|| {
-                let mut event = self.change(id, Difference::Retired);
+                let mut event = self.change(id, SignerChangeKind::Retired);
                 event.detail.insert("found".to_owned(), "start".into());
                 event
             });
         }
     }
 
-    fn change(&self, signer: &str, what: Difference) -> Event {
+    fn change(&self, signer: &str, what: SignerChangeKind) -> Event {
         let mut event = self.recorder.event(Kind::Signer, Decision::Allowed);
         event.reason = Some(what.name().to_owned());
         event.signer_id = Some(signer.to_owned());
@@ -257,9 +257,9 @@ impl AuditedSigner {
         match self.signing.read_registry() {
             Ok(registry) => {
                 let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-                let changes = registry.map(|registry| self.signing.take_registry(registry));
+                let changes = registry.map(|registry| self.signing.replace_registry(registry));
                 for change in changes.into_iter().flatten() {
-                    let (signer, what) = (change.signer_id, change.difference);
+                    let (signer, what) = (change.signer_id, change.kind);
                     tracing::info!(signer, what = what.name(), "signers");
                     self.recorder.note(|| self.change(&signer, what));
                 }
@@ -295,11 +295,11 @@ fn document(rotation: &Rotation) -> Value {
     let mut document = serde_json::Map::new();
     let statement = String::from_utf8_lossy(&rotation.statement);
     document.insert("statement".to_owned(), statement.into());
-    for testimony in &rotation.testimony {
+    for testimony in &rotation.signatures {
         let (role, signed) = match testimony {
-            Testimony::New(signed) => ("new", signed),
-            Testimony::Old(signed) => ("old", signed),
-            Testimony::Appointed(signed) => ("by", signed),
+            RotationSignature::New(signed) => ("new", signed),
+            RotationSignature::Old(signed) => ("old", signed),
+            RotationSignature::Appointed(signed) => ("by", signed),
         };
         let signature = json!({
             "signature_b64": Base64::encode_to_string(signed.signature).unwrap_or_default(),
@@ -312,7 +312,7 @@ fn document(rotation: &Rotation) -> Value {
 
 /// Signs for policies.
 impl Signer for AuditedSigner {
-    fn sign<'a>(&'a self, caller: postern_policy::Caller<'a>, payload: &'a [u8]) -> Awaited<'a> {
+    fn sign<'a>(&'a self, caller: postern_policy::SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a> {
         Box::pin(async move {
             let caller = Caller {
                 policy: Some(caller.policy),
@@ -321,7 +321,7 @@ impl Signer for AuditedSigner {
             };
             let signed = Self::sign(self, caller, payload).await;
             let signed = signed.map_err(|refusal| refusal.code().to_owned())?;
-            Ok(postern_policy::Signed {
+            Ok(postern_policy::PayloadSignature {
                 bytes: signed.signature.to_vec(),
                 signer_id: signed.signer_id,
             })
@@ -334,7 +334,7 @@ impl Signer for AuditedSigner {
 pub(crate) struct Checkpoints(pub(crate) Signing);
 
 impl CheckpointSigner for Checkpoints {
-    fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::Signing<'a> {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::SignFuture<'a> {
         Box::pin(async move {
             // The signer must be valid when the checkpoint says that it was made: auditors judge by that.
             let checkpoint = str::from_utf8(body)
@@ -349,7 +349,7 @@ impl CheckpointSigner for Checkpoints {
             // The registry may have been read again since.
             let registry = self.0.registry();
             let signer = registry.get(&signed.signer_id).ok_or("the signer was removed")?;
-            Ok(postern_audit::Signed {
+            Ok(postern_audit::CheckpointSignature {
                 signature: signed.signature,
                 public_key: *signer.key,
                 signer_id: signed.signer_id,

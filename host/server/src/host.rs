@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum_server::tls_rustls::RustlsConfig;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use postern_audit::{Decision, Kind};
-use postern_files::within;
+use postern_files::with_deadline;
 use postern_policy::{Cache, CacheError, Digest, Engines, HostServices, LoadReport, Policies, Signer, Store};
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
@@ -278,7 +278,7 @@ impl Host {
         if let Some(signer) = &self.signer {
             // First, so that whoever is asked next is known.
             let registry = Arc::clone(signer);
-            let read = within(Path::new("signers"), SIGNERS, move || registry.reload());
+            let read = with_deadline(Path::new("signers"), SIGNERS, move || registry.reload());
             if let Err(error) = read.await {
                 signer.not_read(error.to_string());
             }
@@ -405,14 +405,14 @@ pub(crate) async fn policies(
     let instances = settings.concurrency + most + SPARE;
     let engines = Engines::new(instances, settings.memory())
         .map_err(|error| StartError::Engines(format!("{error:#}")))?
-        .compiling(settings.compiler.clone());
+        .with_compiler(settings.compiler.clone());
     let cache = match settings.cache.clone() {
         Some(directory) => {
-            let opened = within(&directory, CACHE, {
+            let opened = with_deadline(&directory, CACHE, {
                 let directory = directory.clone();
                 move || Cache::open(&directory)
             });
-            let stalled = |error: postern_files::Stalled| CacheError::Io(directory.clone(), error.into());
+            let stalled = |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
             Some(opened.await.map_err(stalled)??)
         }
         None => None,
@@ -422,7 +422,7 @@ pub(crate) async fn policies(
         // What the library says of a URL can repeat it.
         KeyValue::Redis(url) => Store::redis(url).map_err(|_| StartError::Redis)?,
     };
-    let client = postern_policy::client().map_err(|error| StartError::Client(error.to_string()))?;
+    let client = postern_policy::http_client().map_err(|error| StartError::Client(error.to_string()))?;
     let services = HostServices {
         store,
         client,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_files::within;
+use postern_files::with_deadline;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -85,7 +85,7 @@ async fn reload<R>(host: &mut Host, read: Arc<R>)
 where
     R: Fn() -> Result<Settings, String> + Send + Sync + 'static,
 {
-    let taken = match within(Path::new("settings"), READING, move || read()).await {
+    let taken = match with_deadline(Path::new("settings"), READING, move || read()).await {
         Ok(Ok(settings)) => host.reload(settings).await,
         Ok(Err(error)) => Err(error),
         Err(stalled) => Err(stalled.to_string()),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_files::within;
+use postern_files::with_deadline;
 
 use crate::audited_signer::AuditedSigner;
 
@@ -25,7 +25,7 @@ pub(crate) async fn watch(signer: Arc<AuditedSigner>, path: PathBuf) {
     let mut seen = None;
     loop {
         let (reader, file) = (Arc::clone(&signer), path.clone());
-        let looked = within(&path, LOOKING, move || {
+        let looked = with_deadline(&path, LOOKING, move || {
             let now = std::fs::metadata(&file).ok().map(|found| of(&found));
             // What is not there, or could not be read, is tried again each time, and told once.
             let same = now.is_some() && now == seen;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
-use postern_files::within;
+use postern_files::with_deadline;
 use postern_policy::{Manifest, Settings, Source};
 use tokio::sync::mpsc;
 
@@ -87,7 +87,7 @@ impl Watch {
     /// Watches the directories of the settings' files, as they are now.
     async fn follow(&self, settings: Settings) {
         let directories = Arc::clone(&self.directories);
-        let followed = within(Path::new("watched directories"), FOLLOWING, move || {
+        let followed = with_deadline(Path::new("watched directories"), FOLLOWING, move || {
             let mut directories = directories.lock().unwrap_or_else(PoisonError::into_inner);
             directories.follow(&settings);
         });

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use ed25519_compact::PublicKey;
 use toml_edit::{Datetime, DocumentMut, Item, TableLike, Value, value};
 
-use crate::{FileError, Registry, Signer, Status, Uses, is_id, write_key};
+use crate::{FileError, Registry, Signer, Status, Uses, format_key, is_signer_id};
 
 /// Why a registry is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,25 +15,25 @@ pub enum EditError {
     File(#[from] FileError),
     /// The id is taken: a signer's key never changes, or what it signed would not verify any more.
     #[error("there is a signer \"{0}\" already; a new key needs a new id")]
-    Taken(String),
+    DuplicateId(String),
     /// There is no signer of this id.
     #[error("there is no signer \"{0}\"")]
-    Unknown(String),
+    UnknownSigner(String),
     /// It is retired already.
     #[error("the signer \"{0}\" is retired already")]
-    Retired(String),
+    AlreadyRetired(String),
     /// The text cannot be an id.
     #[error("\"{0}\" is no id: it has 1 to 128 letters, digits, and . _ - : /")]
-    NoId(String),
+    InvalidId(String),
     /// A time that TOML cannot hold.
     #[error("a time between the years 1970 and 9999 is needed")]
-    Time,
+    InvalidTime,
 }
 
 /// The registry in `text` with one more active signer, for every use, at its end.
 ///
 /// # Errors
-/// As [`add_for`].
+/// As [`add_with_uses`].
 pub fn add(
     text: &str,
     id: &str,
@@ -41,7 +41,7 @@ pub fn add(
     valid_from: Option<SystemTime>,
     valid_until: Option<SystemTime>,
 ) -> Result<String, EditError> {
-    add_for(text, id, key, None, valid_from, valid_until)
+    add_with_uses(text, id, key, None, valid_from, valid_until)
 }
 
 /// The registry in `text` with one more active signer, for these uses, at its end. Without `uses` it serves every use, as
@@ -49,7 +49,7 @@ pub fn add(
 ///
 /// # Errors
 /// If the id is taken or none, the key has other uses under another id, or the text is no registry.
-pub fn add_for(
+pub fn add_with_uses(
     text: &str,
     id: &str,
     key: &PublicKey,
@@ -57,11 +57,11 @@ pub fn add_for(
     valid_from: Option<SystemTime>,
     valid_until: Option<SystemTime>,
 ) -> Result<String, EditError> {
-    if !is_id(id) {
-        return Err(EditError::NoId(id.to_owned()));
+    if !is_signer_id(id) {
+        return Err(EditError::InvalidId(id.to_owned()));
     }
     if Registry::parse(text)?.get(id).is_some() {
-        return Err(EditError::Taken(id.to_owned()));
+        return Err(EditError::DuplicateId(id.to_owned()));
     }
     // Only appended to: what its owner wrote is not even read for this.
     let mut whole = text.to_owned();
@@ -72,7 +72,7 @@ pub fn add_for(
     whole += &format!(
         "[signers.{}]\npublic_key = \"{}\"\nstatus = \"{}\"\n",
         name(id),
-        write_key(key),
+        format_key(key),
         Status::Active.name()
     );
     if let Some(uses) = uses {
@@ -135,18 +135,18 @@ fn retired(
     let registry = Registry::parse(text)?;
     let signer = registry
         .get(id)
-        .ok_or_else(|| EditError::Unknown(id.to_owned()))?;
+        .ok_or_else(|| EditError::UnknownSigner(id.to_owned()))?;
     if signer.status == Status::Retired {
-        return Err(EditError::Retired(id.to_owned()));
+        return Err(EditError::AlreadyRetired(id.to_owned()));
     }
     let mut document: DocumentMut = text
         .parse()
-        .map_err(|error: toml_edit::TomlError| FileError::Form(error.message().to_owned()))?;
+        .map_err(|error: toml_edit::TomlError| FileError::Syntax(error.message().to_owned()))?;
     let entry = document
         .get_mut("signers")
         .and_then(|signers| signers.get_mut(id))
         .and_then(Item::as_table_like_mut)
-        .ok_or_else(|| EditError::Unknown(id.to_owned()))?;
+        .ok_or_else(|| EditError::UnknownSigner(id.to_owned()))?;
     put(entry, "status", Status::Retired.name().into());
     end(entry, signer)?;
     let text = document.to_string();
@@ -169,14 +169,14 @@ fn put(entry: &mut dyn TableLike, field: &str, mut new: Value) {
 
 fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
     if moment < SystemTime::UNIX_EPOCH {
-        return Err(EditError::Time);
+        return Err(EditError::InvalidTime);
     }
     let seconds = moment
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_err(|_| EditError::Time)?
+        .map_err(|_| EditError::InvalidTime)?
         .as_secs();
     if seconds >= 253_402_300_800 {
-        return Err(EditError::Time);
+        return Err(EditError::InvalidTime);
     }
     // As exact as the times in a log: a second that is cut off would take back what was signed in it.
     let whole = moment
@@ -187,7 +187,7 @@ fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
     } else {
         humantime::format_rfc3339_micros(moment)
     };
-    written.to_string().parse().map_err(|_| EditError::Time)
+    written.to_string().parse().map_err(|_| EditError::InvalidTime)
 }
 
 #[cfg(test)]
@@ -217,8 +217,8 @@ mod tests {
                 )
             );
         }
-        let uses = Uses::read(["checkpoint", "rotation"]).ok();
-        let text = add_for("", "log", &key(), uses, None, None).unwrap();
+        let uses = Uses::parse(["checkpoint", "rotation"]).ok();
+        let text = add_with_uses("", "log", &key(), uses, None, None).unwrap();
         assert!(
             text.ends_with("\nuses = [\"checkpoint\", \"rotation\"]\n"),
             "{text}"
@@ -232,7 +232,7 @@ mod tests {
         let text = format!(
             "# ours\n\n[signers.old] # of 2025\n# its key\npublic_key = \"{0}\"\n# for now\nstatus  =  \"active\" # until spring\n\n\
              [signers.new]\npublic_key = \"{0}\"\nstatus = \"active\"\n# the end\n",
-            write_key(&key())
+            format_key(&key())
         );
         let retired = retire(&text, "old", at(1_767_225_600)).unwrap();
         let expected = text.replace(
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn registries_in_other_forms() {
-        let entry = format!("{{public_key = \"{}\", status = \"active\"}}", write_key(&key()));
+        let entry = format!("{{public_key = \"{}\", status = \"active\"}}", format_key(&key()));
         for text in [
             format!("signers = {{a = {entry}}}\n"),
             format!("[signers]\na = {entry}\n"),
@@ -298,14 +298,20 @@ mod tests {
         let gone = retire(&one, "a", at(100)).unwrap();
         assert_eq!(
             add(&one, "a", &key(), None, None),
-            Err(EditError::Taken("a".to_owned()))
+            Err(EditError::DuplicateId("a".to_owned()))
         );
         assert_eq!(
             add(&one, "a b", &key(), None, None),
-            Err(EditError::NoId("a b".to_owned()))
+            Err(EditError::InvalidId("a b".to_owned()))
         );
-        assert_eq!(retire(&one, "b", at(1)), Err(EditError::Unknown("b".to_owned())));
-        assert_eq!(retire(&gone, "a", at(1)), Err(EditError::Retired("a".to_owned())));
+        assert_eq!(
+            retire(&one, "b", at(1)),
+            Err(EditError::UnknownSigner("b".to_owned()))
+        );
+        assert_eq!(
+            retire(&gone, "a", at(1)),
+            Err(EditError::AlreadyRetired("a".to_owned()))
+        );
         assert!(matches!(
             add("[", "a", &key(), None, None),
             Err(EditError::File(_))

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use toml_edit::Datetime;
 
-use crate::{Registry, Signer, Status, Uses, is_id, parse_key};
+use crate::{Registry, Signer, Status, Uses, is_signer_id, parse_key};
 
 /// The largest registry that is read, in bytes.
-const MOST: u64 = 1 << 20;
+const MAX_SIZE: u64 = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     public_key: String,
-    status: WrittenStatus,
+    status: StatusField,
     #[serde(default)]
     uses: Option<Vec<String>>,
     #[serde(default)]
@@ -37,7 +37,7 @@ struct Entry {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WrittenStatus {
+enum StatusField {
     Active,
     Retired,
 }
@@ -47,7 +47,7 @@ enum WrittenStatus {
 pub enum FileError {
     /// It is no TOML, or has other fields than a registry.
     #[error("{0}")]
-    Form(String),
+    Syntax(String),
     /// An entry makes no sense.
     #[error("signers.{id}: {problem}")]
     Entry {
@@ -85,10 +85,10 @@ impl Registry {
     /// The first thing that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let file: File =
-            toml_edit::de::from_str(text).map_err(|error| FileError::Form(form(text, &error)))?;
+            toml_edit::de::from_str(text).map_err(|error| FileError::Syntax(syntax_error(text, &error)))?;
         let mut signers: BTreeMap<String, Signer> = BTreeMap::new();
         for (id, entry) in file.signers {
-            match signer(&id, &entry).and_then(|signer| alone(signer, &signers)) {
+            match signer(&id, &entry).and_then(|signer| check_shared_key(signer, &signers)) {
                 Ok(signer) => signers.insert(id, signer),
                 Err(problem) => return Err(FileError::Entry { id, problem }),
             };
@@ -98,7 +98,7 @@ impl Registry {
 }
 
 /// Says where and what, and does not show the line as the library would: a private key may stand there by mistake.
-fn form(text: &str, error: &toml_edit::de::Error) -> String {
+fn syntax_error(text: &str, error: &toml_edit::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     let problem = error.message().trim_end().replace('\n', ": ");
     match before {
@@ -108,11 +108,11 @@ fn form(text: &str, error: &toml_edit::de::Error) -> String {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    postern_files::read_to_string(path, MOST)
+    postern_files::read_to_string(path, MAX_SIZE)
 }
 
 /// A signer whose key has no other uses under another id: what one id signs would count as the other's.
-fn alone(signer: Signer, others: &BTreeMap<String, Signer>) -> Result<Signer, String> {
+fn check_shared_key(signer: Signer, others: &BTreeMap<String, Signer>) -> Result<Signer, String> {
     let other = others
         .iter()
         .find(|(_, other)| other.key == signer.key && other.uses() != signer.uses());
@@ -126,26 +126,26 @@ fn alone(signer: Signer, others: &BTreeMap<String, Signer>) -> Result<Signer, St
 }
 
 fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
-    if !is_id(id) {
+    if !is_signer_id(id) {
         return Err("an id has 1 to 128 letters, digits, and . _ - : /".to_owned());
     }
     let key = parse_key(&entry.public_key).map_err(|error| format!("public_key {error}"))?;
     let uses = entry.uses.as_ref().map(|names| {
-        Uses::read(names.iter().map(String::as_str)).map_err(|problem| format!("uses {problem}"))
+        Uses::parse(names.iter().map(String::as_str)).map_err(|problem| format!("uses {problem}"))
     });
     let uses = uses.transpose()?;
-    let valid_from = moment("valid_from", entry.valid_from)?;
-    let valid_until = moment("valid_until", entry.valid_until)?;
+    let valid_from = utc_time("valid_from", entry.valid_from)?;
+    let valid_until = utc_time("valid_until", entry.valid_until)?;
     if let (Some(from), Some(until)) = (valid_from, valid_until)
         && until <= from
     {
         return Err("valid_until is not after valid_from: no signature would count".to_owned());
     }
     let status = match entry.status {
-        WrittenStatus::Active => Status::Active,
-        WrittenStatus::Retired => Status::Retired,
+        StatusField::Active => Status::Active,
+        StatusField::Retired => Status::Retired,
     };
-    let retired_at = moment("retired_at", entry.retired_at)?;
+    let retired_at = utc_time("retired_at", entry.retired_at)?;
     match (status, retired_at, valid_until) {
         (Status::Active, Some(_), _) => {
             return Err(
@@ -171,7 +171,7 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
 }
 
 /// A date and time in UTC.
-fn moment(field: &str, written: Option<Datetime>) -> Result<Option<SystemTime>, String> {
+fn utc_time(field: &str, written: Option<Datetime>) -> Result<Option<SystemTime>, String> {
     let Some(written) = written else { return Ok(None) };
     humantime::parse_rfc3339(&written.to_string())
         .map(Some)

@@ -8,23 +8,23 @@ const PREFIX: &str = "ed25519:";
 /// A text that is no public key. It is not repeated: it may be the private one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no public key: write ed25519: and its 32 bytes in Base64")]
-pub struct NoKey;
+pub struct InvalidPublicKey;
 
 /// Reads a public key.
 ///
 /// # Errors
 /// If it is none, or one of the few that verify forged signatures (RFC 8032, points of small order).
-pub fn parse_key(text: &str) -> Result<PublicKey, NoKey> {
+pub fn parse_key(text: &str) -> Result<PublicKey, InvalidPublicKey> {
     text.strip_prefix(PREFIX)
         .and_then(|base64| Base64::decode_to_vec(base64, None).ok())
         .and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         .filter(|key| key.validate().is_ok())
-        .ok_or(NoKey)
+        .ok_or(InvalidPublicKey)
 }
 
 /// A public key as [`parse_key`] reads it.
 #[must_use]
-pub fn write_key(key: &PublicKey) -> String {
+pub fn format_key(key: &PublicKey) -> String {
     format!("{PREFIX}{}", Base64::encode_to_string(**key).unwrap_or_default())
 }
 
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_it_is_written() {
-        assert_eq!(write_key(&parse_key(GOOD).unwrap()), GOOD);
+        assert_eq!(format_key(&parse_key(GOOD).unwrap()), GOOD);
     }
 
     #[test]
@@ -50,7 +50,7 @@ mod tests {
             // The neutral element verifies anything.
             "ed25519:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         ] {
-            assert_eq!(parse_key(text).unwrap_err(), NoKey, "{text}");
+            assert_eq!(parse_key(text).unwrap_err(), InvalidPublicKey, "{text}");
         }
     }
 }

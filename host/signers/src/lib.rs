@@ -16,14 +16,14 @@
 
 mod edit;
 mod file;
-mod guard;
 mod key;
+mod possible_uses;
 mod registry;
 mod uses;
 
-pub use edit::{EditError, add, add_for, retire, retire_now};
+pub use edit::{EditError, add, add_with_uses, retire, retire_now};
 pub use file::{FileError, ReadError};
-pub use guard::{first_line, taken_for};
-pub use key::{NoKey, parse_key, write_key};
-pub use registry::{Refusal, Registry, Signer, Status, is_id};
+pub use key::{InvalidPublicKey, format_key, parse_key};
+pub use possible_uses::{first_line, possible_uses};
+pub use registry::{Registry, SignatureError, Signer, Status, is_signer_id};
 pub use uses::{Use, Uses};

@@ -46,10 +46,10 @@ pub struct Signer {
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SignatureError {
     /// The registry has no signer of this id.
     #[error("the registry knows no such signer")]
-    Unknown,
+    UnknownSigner,
     /// The signer is retired, and this would be a new signature.
     #[error("the signer is retired")]
     Retired,
@@ -61,23 +61,23 @@ pub enum Refusal {
     Expired,
     /// The signer signs other things.
     #[error("the signer's `uses` do not name {0}")]
-    Use(Use),
+    WrongUse(Use),
     /// It is no signature of this signer over this message.
     #[error("the signature is wrong")]
-    Wrong,
+    Invalid,
 }
 
-impl Refusal {
+impl SignatureError {
     /// Its reason code.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
-            Self::Unknown => "signer_unknown",
+            Self::UnknownSigner => "signer_unknown",
             Self::Retired => "signer_retired",
             Self::NotYetValid => "signer_not_yet_valid",
             Self::Expired => "signer_expired",
-            Self::Use(_) => "signer_use",
-            Self::Wrong => "signature_wrong",
+            Self::WrongUse(_) => "signer_use",
+            Self::Invalid => "signature_wrong",
         }
     }
 }
@@ -93,22 +93,22 @@ impl Signer {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_sign(&self, what: Use, now: SystemTime) -> Result<(), Refusal> {
+    pub fn may_sign(&self, for_use: Use, now: SystemTime) -> Result<(), SignatureError> {
         if self.status == Status::Retired {
-            return Err(Refusal::Retired);
+            return Err(SignatureError::Retired);
         }
-        self.counts(what, now)
+        self.check_validity(for_use, now)
     }
 
-    fn counts(&self, what: Use, made: SystemTime) -> Result<(), Refusal> {
-        if !self.uses().contains(what) {
-            return Err(Refusal::Use(what));
+    fn check_validity(&self, for_use: Use, made: SystemTime) -> Result<(), SignatureError> {
+        if !self.uses().contains(for_use) {
+            return Err(SignatureError::WrongUse(for_use));
         }
         if self.valid_from.is_some_and(|from| made < from) {
-            return Err(Refusal::NotYetValid);
+            return Err(SignatureError::NotYetValid);
         }
         if self.valid_until.is_some_and(|until| made >= until) {
-            return Err(Refusal::Expired);
+            return Err(SignatureError::Expired);
         }
         Ok(())
     }
@@ -119,9 +119,11 @@ impl Signer {
         self.retired_at.is_some_and(|at| made >= at)
     }
 
-    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
-        let signature = Signature::from_slice(signature).map_err(|_| Refusal::Wrong)?;
-        self.key.verify(message, &signature).map_err(|_| Refusal::Wrong)
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+        let signature = Signature::from_slice(signature).map_err(|_| SignatureError::Invalid)?;
+        self.key
+            .verify(message, &signature)
+            .map_err(|_| SignatureError::Invalid)
     }
 }
 
@@ -138,7 +140,7 @@ impl Registry {
 
     /// A registry of signers that are always valid, each for its uses: the development signer's.
     #[must_use]
-    pub fn of_keys(keys: impl IntoIterator<Item = (String, PublicKey, Uses)>) -> Self {
+    pub fn from_keys(keys: impl IntoIterator<Item = (String, PublicKey, Uses)>) -> Self {
         let signer = |key, uses| Signer {
             key,
             status: Status::Active,
@@ -175,13 +177,13 @@ impl Registry {
     pub fn verify_new(
         &self,
         id: &str,
-        what: Use,
+        for_use: Use,
         message: &[u8],
         signature: &[u8],
         now: SystemTime,
-    ) -> Result<(), Refusal> {
-        let signer = self.get(id).ok_or(Refusal::Unknown)?;
-        signer.may_sign(what, now)?;
+    ) -> Result<(), SignatureError> {
+        let signer = self.get(id).ok_or(SignatureError::UnknownSigner)?;
+        signer.may_sign(for_use, now)?;
         signer.verify(message, signature)
     }
 
@@ -193,14 +195,14 @@ impl Registry {
     pub fn verify_recorded(
         &self,
         id: &str,
-        what: Use,
+        for_use: Use,
         message: &[u8],
         signature: &[u8],
         made: SystemTime,
-    ) -> Result<(), Refusal> {
-        let signer = self.verify_unretired(id, what, message, signature, made)?;
+    ) -> Result<(), SignatureError> {
+        let signer = self.verify_ignoring_retirement(id, for_use, message, signature, made)?;
         if signer.is_retired_at(made) {
-            return Err(Refusal::Retired);
+            return Err(SignatureError::Retired);
         }
         Ok(())
     }
@@ -210,16 +212,16 @@ impl Registry {
     ///
     /// # Errors
     /// Why it does not count.
-    pub fn verify_unretired(
+    pub fn verify_ignoring_retirement(
         &self,
         id: &str,
-        what: Use,
+        for_use: Use,
         message: &[u8],
         signature: &[u8],
         made: SystemTime,
-    ) -> Result<&Signer, Refusal> {
-        let signer = self.get(id).ok_or(Refusal::Unknown)?;
-        signer.counts(what, made)?;
+    ) -> Result<&Signer, SignatureError> {
+        let signer = self.get(id).ok_or(SignatureError::UnknownSigner)?;
+        signer.check_validity(for_use, made)?;
         signer.verify(message, signature)?;
         Ok(signer)
     }
@@ -228,7 +230,7 @@ impl Registry {
 /// Whether a text can be a signer's id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`. So it fits into logs,
 /// labels and the signature lines of notes.
 #[must_use]
-pub fn is_id(text: &str) -> bool {
+pub fn is_signer_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:/".contains(&b);
     (1..=128).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -265,13 +267,55 @@ mod tests {
         let cases = [
             ("one", &b"message"[..], &good[..], 100, Ok(())),
             ("one", &b"message"[..], &good[..], 199, Ok(())),
-            ("one", &b"message"[..], &good[..], 99, Err(Refusal::NotYetValid)),
-            ("one", &b"message"[..], &good[..], 200, Err(Refusal::Expired)),
-            ("two", &b"message"[..], &good[..], 150, Err(Refusal::Unknown)),
-            ("one", &b"massage"[..], &good[..], 150, Err(Refusal::Wrong)),
-            ("one", &b"message"[..], &of_another[..], 150, Err(Refusal::Wrong)),
-            ("one", &b"message"[..], &good[..63], 150, Err(Refusal::Wrong)),
-            ("one", &b"message"[..], &b""[..], 150, Err(Refusal::Wrong)),
+            (
+                "one",
+                &b"message"[..],
+                &good[..],
+                99,
+                Err(SignatureError::NotYetValid),
+            ),
+            (
+                "one",
+                &b"message"[..],
+                &good[..],
+                200,
+                Err(SignatureError::Expired),
+            ),
+            (
+                "two",
+                &b"message"[..],
+                &good[..],
+                150,
+                Err(SignatureError::UnknownSigner),
+            ),
+            (
+                "one",
+                &b"massage"[..],
+                &good[..],
+                150,
+                Err(SignatureError::Invalid),
+            ),
+            (
+                "one",
+                &b"message"[..],
+                &of_another[..],
+                150,
+                Err(SignatureError::Invalid),
+            ),
+            (
+                "one",
+                &b"message"[..],
+                &good[..63],
+                150,
+                Err(SignatureError::Invalid),
+            ),
+            (
+                "one",
+                &b"message"[..],
+                &b""[..],
+                150,
+                Err(SignatureError::Invalid),
+            ),
         ];
         for (id, message, signature, made, expected) in cases {
             assert_eq!(
@@ -287,10 +331,10 @@ mod tests {
         }
         assert_eq!(
             retired.verify_new("one", Use::Payload, &b"message"[..], &good[..], at(150)),
-            Err(Refusal::Retired)
+            Err(SignatureError::Retired)
         );
         for other in [Use::Manifest, Use::Checkpoint, Use::Rotation] {
-            let refused = Err(Refusal::Use(other));
+            let refused = Err(SignatureError::WrongUse(other));
             assert_eq!(
                 active.verify_new("one", other, b"message", &good[..], at(150)),
                 refused
@@ -312,8 +356,8 @@ mod tests {
             ("plus+", false),
             ("línea", false),
         ] {
-            assert_eq!(is_id(text), expected, "{text}");
+            assert_eq!(is_signer_id(text), expected, "{text}");
         }
-        assert!(is_id(&"x".repeat(128)) && !is_id(&"x".repeat(129)));
+        assert!(is_signer_id(&"x".repeat(128)) && !is_signer_id(&"x".repeat(129)));
     }
 }

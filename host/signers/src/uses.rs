@@ -33,7 +33,7 @@ impl Use {
 
     /// The use of this name.
     #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
@@ -91,10 +91,10 @@ impl Uses {
     ///
     /// # Errors
     /// What is wrong, to be read after the name of the field.
-    pub fn read<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut uses = Self::NONE;
         for name in names {
-            let Some(one) = Use::of(name) else {
+            let Some(one) = Use::from_name(name) else {
                 // Not repeated: it may be a key in the wrong place.
                 return Err(
                     "names an unknown use: there are payload, manifest, checkpoint and rotation".into(),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn sets_of_uses() {
-        let two = Uses::read(["rotation", "payload"]).unwrap();
+        let two = Uses::parse(["rotation", "payload"]).unwrap();
         assert_eq!(two.to_string(), "payload, rotation");
         assert!(two.contains(Use::Payload) && !two.contains(Use::Checkpoint));
         assert!(Uses::ALL.contains_all(two) && !two.contains_all(Uses::ALL));
@@ -159,7 +159,7 @@ mod tests {
             (&["s3cret"], "unknown use"),
             (&[], "is empty"),
         ] {
-            let error = Uses::read(names.iter().copied()).unwrap_err();
+            let error = Uses::parse(names.iter().copied()).unwrap_err();
             assert!(error.contains(expected) && !error.contains("s3cret"), "{error}");
         }
     }

@@ -48,85 +48,89 @@ impl BreakerState {
 
 /// How a request ended, as far as the breaker cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum AttemptOutcome {
     /// With an answer, good or not.
-    Answered,
+    Responded,
     /// Without one.
     Failed,
     /// Its caller went away before either.
-    Abandoned,
+    Cancelled,
 }
 
-/// What a request is let pass as.
+/// What a request is allowed as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
+pub(crate) enum Permit {
     /// One of many.
-    Usual,
+    Normal,
     /// The one that tries.
     Trial,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Position {
+enum InnerState {
     /// With this many failures in a row.
     Closed(u32),
     /// Since the moment.
     Open(Instant),
     /// With one that tries.
-    Trying,
+    HalfOpen,
 }
 
 /// The breaker of a proxy.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: BreakerSettings,
-    position: Position,
+    state: InnerState,
 }
 
 impl Breaker {
     pub(crate) fn new(settings: BreakerSettings) -> Self {
         Self {
             settings,
-            position: Position::Closed(0),
+            state: InnerState::Closed(0),
         }
     }
 
     /// What it does with the next request, the time aside.
     pub(crate) fn state(&self) -> BreakerState {
-        match self.position {
-            Position::Closed(_) => BreakerState::Closed,
-            Position::Open(_) => BreakerState::Open,
-            Position::Trying => BreakerState::HalfOpen,
+        match self.state {
+            InnerState::Closed(_) => BreakerState::Closed,
+            InnerState::Open(_) => BreakerState::Open,
+            InnerState::HalfOpen => BreakerState::HalfOpen,
         }
     }
 
-    /// Lets a request pass, or not. One that passes is to be [`Self::ended`].
-    pub(crate) fn enter(&mut self, now: Instant) -> Option<Pass> {
-        match self.position {
-            Position::Closed(_) => Some(Pass::Usual),
-            Position::Open(since) if now.saturating_duration_since(since) >= self.settings.pause => {
-                self.position = Position::Trying;
-                Some(Pass::Trial)
+    /// Lets a request pass, or not. One that passes is to be [`Self::record`].
+    pub(crate) fn try_acquire(&mut self, now: Instant) -> Option<Permit> {
+        match self.state {
+            InnerState::Closed(_) => Some(Permit::Normal),
+            InnerState::Open(since) if now.saturating_duration_since(since) >= self.settings.pause => {
+                self.state = InnerState::HalfOpen;
+                Some(Permit::Trial)
             }
-            Position::Open(_) | Position::Trying => None,
+            InnerState::Open(_) | InnerState::HalfOpen => None,
         }
     }
 
     /// A request that passed has ended.
-    pub(crate) fn ended(&mut self, pass: Pass, outcome: Outcome, now: Instant) {
-        self.position = match (outcome, self.position) {
-            (Outcome::Answered, _) => Position::Closed(0),
-            (Outcome::Failed, Position::Closed(failures)) if failures + 1 < self.settings.failures => {
-                Position::Closed(failures + 1)
+    pub(crate) fn record(&mut self, permit: Permit, outcome: AttemptOutcome, now: Instant) {
+        self.state = match (outcome, self.state) {
+            (AttemptOutcome::Responded, _) => InnerState::Closed(0),
+            (AttemptOutcome::Failed, InnerState::Closed(failures))
+                if failures + 1 < self.settings.failures =>
+            {
+                InnerState::Closed(failures + 1)
             }
-            (Outcome::Failed, Position::Closed(_)) => Position::Open(now),
-            (Outcome::Failed, Position::Trying) if pass == Pass::Trial => Position::Open(now),
+            (AttemptOutcome::Failed, InnerState::Closed(_)) => InnerState::Open(now),
+            (AttemptOutcome::Failed, InnerState::HalfOpen) if permit == Permit::Trial => {
+                InnerState::Open(now)
+            }
             // It has told nothing: the next one tries, at once.
-            (Outcome::Abandoned, Position::Trying) if pass == Pass::Trial => {
-                Position::Open(now.checked_sub(self.settings.pause).unwrap_or(now))
+            (AttemptOutcome::Cancelled, InnerState::HalfOpen) if permit == Permit::Trial => {
+                InnerState::Open(now.checked_sub(self.settings.pause).unwrap_or(now))
             }
             // One of before it opened comes late: nothing new.
-            (_, position) => position,
+            (_, state) => state,
         };
     }
 }
@@ -138,8 +142,8 @@ mod tests {
 
     /// What happens, at a second; and what the breaker says then.
     enum Step {
-        Enter(u64, Option<Pass>, BreakerState),
-        End(u64, Pass, Outcome, BreakerState),
+        Enter(u64, Option<Permit>, BreakerState),
+        End(u64, Permit, AttemptOutcome, BreakerState),
     }
     use Step::{End, Enter};
 
@@ -153,11 +157,11 @@ mod tests {
         for (number, step) in steps.iter().enumerate() {
             let state = match step {
                 Enter(second, expected, state) => {
-                    assert_eq!(breaker.enter(at(second)), *expected, "step {number}");
+                    assert_eq!(breaker.try_acquire(at(second)), *expected, "step {number}");
                     state
                 }
-                End(second, pass, outcome, state) => {
-                    breaker.ended(*pass, *outcome, at(second));
+                End(second, permit, outcome, state) => {
+                    breaker.record(*permit, *outcome, at(second));
                     state
                 }
             };
@@ -165,33 +169,33 @@ mod tests {
         }
     }
 
-    const USUAL: Pass = Pass::Usual;
-    const TRIAL: Pass = Pass::Trial;
+    const NORMAL: Permit = Permit::Normal;
+    const TRIAL: Permit = Permit::Trial;
 
     #[test]
     fn it_opens_and_closes_again() {
         play(&[
-            Enter(0, Some(USUAL), Closed),
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Failed, Open),
+            Enter(0, Some(NORMAL), Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Open),
             Enter(9, None, Open),
             Enter(10, Some(TRIAL), HalfOpen),
             Enter(10, None, HalfOpen),
             Enter(99, None, HalfOpen),
-            End(99, TRIAL, Outcome::Answered, Closed),
-            Enter(99, Some(USUAL), Closed),
+            End(99, TRIAL, AttemptOutcome::Responded, Closed),
+            Enter(99, Some(NORMAL), Closed),
             // The count began anew.
-            End(99, USUAL, Outcome::Failed, Closed),
+            End(99, NORMAL, AttemptOutcome::Failed, Closed),
         ]);
     }
 
     #[test]
     fn a_trial_that_fails_opens_it_for_another_pause() {
         play(&[
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Failed, Open),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Open),
             Enter(10, Some(TRIAL), HalfOpen),
-            End(12, TRIAL, Outcome::Failed, Open),
+            End(12, TRIAL, AttemptOutcome::Failed, Open),
             Enter(21, None, Open),
             Enter(22, Some(TRIAL), HalfOpen),
         ]);
@@ -200,10 +204,10 @@ mod tests {
     #[test]
     fn a_trial_whose_caller_goes_away_makes_room_for_another() {
         play(&[
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Failed, Open),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Open),
             Enter(10, Some(TRIAL), HalfOpen),
-            End(11, TRIAL, Outcome::Abandoned, Open),
+            End(11, TRIAL, AttemptOutcome::Cancelled, Open),
             Enter(11, Some(TRIAL), HalfOpen),
         ]);
     }
@@ -211,27 +215,27 @@ mod tests {
     #[test]
     fn only_failures_in_a_row_count() {
         play(&[
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Answered, Closed),
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Abandoned, Closed),
-            End(0, USUAL, Outcome::Failed, Open),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Responded, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Cancelled, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Open),
         ]);
     }
 
     #[test]
     fn those_that_come_late() {
         play(&[
-            End(0, USUAL, Outcome::Failed, Closed),
-            End(0, USUAL, Outcome::Failed, Open),
+            End(0, NORMAL, AttemptOutcome::Failed, Closed),
+            End(0, NORMAL, AttemptOutcome::Failed, Open),
             // It began before: neither prolongs the pause nor ends the trial.
-            End(5, USUAL, Outcome::Failed, Open),
+            End(5, NORMAL, AttemptOutcome::Failed, Open),
             Enter(10, Some(TRIAL), HalfOpen),
-            End(10, USUAL, Outcome::Failed, HalfOpen),
-            End(10, USUAL, Outcome::Abandoned, HalfOpen),
+            End(10, NORMAL, AttemptOutcome::Failed, HalfOpen),
+            End(10, NORMAL, AttemptOutcome::Cancelled, HalfOpen),
             // An answer is good news, whoever brings it; what the trial says afterwards is one failure.
-            End(11, USUAL, Outcome::Answered, Closed),
-            End(12, TRIAL, Outcome::Failed, Closed),
+            End(11, NORMAL, AttemptOutcome::Responded, Closed),
+            End(12, TRIAL, AttemptOutcome::Failed, Closed),
         ]);
     }
 }

@@ -10,15 +10,15 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use url::Url;
 
-use crate::answer::{self, Answer};
+use crate::attempt_error::{AttemptError, RetryHint};
 use crate::error::{SigningError, StartError};
-use crate::fault::{Fault, RetryHint};
 use crate::metrics::Metrics;
 use crate::settings::{Auth, ProxySettings, SettingsError};
 use crate::tls;
+use crate::unverified_signature::{self, UnverifiedSignature};
 
 /// The longest pause that a proxy's `Retry-After` gets; what asks for more would not be back within the deadline.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(20))
@@ -27,7 +27,7 @@ const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
     .with_jitter();
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct SignRequestBody<'a> {
     payload_b64: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     signer_id: Option<&'a str>,
@@ -37,9 +37,9 @@ struct Question<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxyHealth {
     /// It could sign.
-    Well,
+    Healthy,
     /// It has no such endpoint.
-    Unsaid,
+    Unsupported,
 }
 
 /// Asks a proxy.
@@ -80,27 +80,27 @@ impl Client {
         &self,
         signer_id: Option<&str>,
         payload: &[u8],
-    ) -> Result<(Answer, Duration), SigningError> {
-        let question = Question {
+    ) -> Result<(UnverifiedSignature, Duration), SigningError> {
+        let request = SignRequestBody {
             payload_b64: Base64::encode_to_string(payload).map_err(|_| SigningError::PayloadTooLarge)?,
             signer_id,
         };
-        let body = serde_json::to_vec(&question).map_err(|_| SigningError::PayloadTooLarge)?;
-        let pause = |fault: &Fault, delay: Option<Duration>| match fault.again {
+        let body = serde_json::to_vec(&request).map_err(|_| SigningError::PayloadTooLarge)?;
+        let pause = |error: &AttemptError, delay: Option<Duration>| match error.retry {
             RetryHint::Never => None,
             RetryHint::Soon => delay,
-            RetryHint::After(asked) => delay.map(|delay| delay.max(asked)),
+            RetryHint::After(requested) => delay.map(|delay| delay.max(requested)),
         };
         (|| self.attempt(body.clone()))
             .retry(RETRIES)
-            .when(|fault| fault.again != RetryHint::Never)
+            .when(|error| error.retry != RetryHint::Never)
             .adjust(pause)
             .notify(|_, _| self.metrics.retried())
             .await
-            .map_err(|fault| fault.error)
+            .map_err(|error| error.error)
     }
 
-    async fn attempt(&self, body: Vec<u8>) -> Result<(Answer, Duration), Fault> {
+    async fn attempt(&self, body: Vec<u8>) -> Result<(UnverifiedSignature, Duration), AttemptError> {
         let began = Instant::now();
         let request = self
             .http
@@ -110,31 +110,32 @@ impl Client {
         let response = request
             .send()
             .await
-            .map_err(|error| Fault::of_transport(&error))?;
+            .map_err(|error| AttemptError::from_transport(&error))?;
         if response.status() != StatusCode::OK {
-            return Err(refusal(&response));
+            return Err(status_error(&response));
         }
-        let body = read(response).await?;
-        let answer = Answer::read(&body).map_err(|wrong| Fault::last(SigningError::Garbage(wrong)))?;
-        Ok((answer, began.elapsed()))
+        let body = read_body(response).await?;
+        let signature = UnverifiedSignature::parse(&body)
+            .map_err(|wrong| AttemptError::permanent(SigningError::InvalidResponse(wrong)))?;
+        Ok((signature, began.elapsed()))
     }
 
     /// Asks the proxy how it is. Sets itself no deadline.
-    pub(crate) async fn wellness(&self) -> Result<ProxyHealth, SigningError> {
+    pub(crate) async fn check_health(&self) -> Result<ProxyHealth, SigningError> {
         let response = self
             .http
             .get(self.health.clone())
             .send()
             .await
-            .map_err(|error| Fault::of_transport(&error).error)?;
+            .map_err(|error| AttemptError::from_transport(&error).error)?;
         match response.status() {
             status if status.is_success() => {
                 // Read to its end, so that the connection can be kept.
-                read(response).await.map_err(|fault| fault.error)?;
-                Ok(ProxyHealth::Well)
+                read_body(response).await.map_err(|error| error.error)?;
+                Ok(ProxyHealth::Healthy)
             }
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(ProxyHealth::Unsaid),
-            _ => Err(refusal(&response).error),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(ProxyHealth::Unsupported),
+            _ => Err(status_error(&response).error),
         }
     }
 }
@@ -145,10 +146,10 @@ fn credentials(auth: &Auth) -> Result<HeaderMap, SettingsError> {
     if let Auth::Bearer(token) = auth {
         let token = token.expose_secret();
         if token.is_empty() {
-            return Err(SettingsError::Token);
+            return Err(SettingsError::InvalidToken);
         }
         let mut value =
-            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| SettingsError::Token)?;
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| SettingsError::InvalidToken)?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
@@ -156,38 +157,40 @@ fn credentials(auth: &Auth) -> Result<HeaderMap, SettingsError> {
 }
 
 /// What a status other than 200 means.
-fn refusal(response: &Response) -> Fault {
+fn status_error(response: &Response) -> AttemptError {
     let status = response.status();
     let error = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SigningError::Unauthorized(status.as_u16()),
         _ => SigningError::Status(status.as_u16()),
     };
-    let again = match pause(response.headers()) {
+    let retry = match retry_after(response.headers()) {
         // It has said that it did not do it, and when it will.
-        Some(pause) if status == StatusCode::SERVICE_UNAVAILABLE && pause <= PATIENCE => {
+        Some(pause) if status == StatusCode::SERVICE_UNAVAILABLE && pause <= MAX_RETRY_AFTER => {
             RetryHint::After(pause)
         }
         _ => RetryHint::Never,
     };
-    Fault { error, again }
+    AttemptError { error, retry }
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3) in seconds; dates are too coarse for our deadlines.
-fn pause(headers: &HeaderMap) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
 /// The body, if it is no larger than an answer may be.
-async fn read(mut response: Response) -> Result<Vec<u8>, Fault> {
+async fn read_body(mut response: Response) -> Result<Vec<u8>, AttemptError> {
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| Fault::of_transport(&error))?
+        .map_err(|error| AttemptError::from_transport(&error))?
     {
-        if body.len() + chunk.len() > answer::MOST {
-            return Err(Fault::last(SigningError::Garbage("is larger than 64 KiB")));
+        if body.len() + chunk.len() > unverified_signature::MAX_SIZE {
+            return Err(AttemptError::permanent(SigningError::InvalidResponse(
+                "is larger than 64 KiB",
+            )));
         }
         body.extend_from_slice(&chunk);
     }

@@ -5,77 +5,77 @@ use postern_signers::{Registry, Use};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::answer::Answer;
 use crate::error::StartError;
 use crate::settings::SettingsError;
+use crate::unverified_signature::UnverifiedSignature;
 
 /// Before the secret: nothing else that is made of it has these keys.
-const DOMAIN: &[u8] = b"postern development signer v1\0";
+const DOMAIN_SEPARATOR: &[u8] = b"postern development signer v1\0";
 /// The shortest secret, in bytes.
-const SHORTEST: usize = 16;
+const MIN_SECRET_LEN: usize = 16;
 
 /// A signer for each use, as a KMS would have them. Their ids begin with `development-`.
-pub(crate) struct Development([Key; 4]);
+pub(crate) struct DevelopmentSigner([Key; 4]);
 
 struct Key {
-    what: Use,
+    for_use: Use,
     pair: KeyPair,
     id: String,
 }
 
-impl std::fmt::Debug for Development {
+impl std::fmt::Debug for DevelopmentSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids = self.0.iter().map(|key| &key.id);
         f.debug_list().entries(ids).finish()
     }
 }
 
-impl Development {
+impl DevelopmentSigner {
     /// Signers whose keys are made of the secret, the same for the same secret; or of random numbers, without one.
     pub(crate) fn new(secret: Option<&SecretString>) -> Result<Self, StartError> {
         let seed = match secret {
             Some(secret) => secret.expose_secret().as_bytes().to_vec(),
             None => random()?.to_vec(),
         };
-        if seed.len() < SHORTEST {
+        if seed.len() < MIN_SECRET_LEN {
             return Err(SettingsError::ShortSecret.into());
         }
-        Ok(Self(Use::ALL.map(|what| Key::new(what, &seed))))
+        Ok(Self(Use::ALL.map(|for_use| Key::new(for_use, &seed))))
     }
 
     /// The id of the one who signs for a use.
-    pub(crate) fn id(&self, what: Use) -> Option<&str> {
-        self.key(what).map(|key| key.id.as_str())
+    pub(crate) fn id(&self, for_use: Use) -> Option<&str> {
+        self.key(for_use).map(|key| key.id.as_str())
     }
 
     /// Each with its use.
     pub(crate) fn registry(&self) -> Registry {
         let keys = self.0.iter();
-        Registry::of_keys(keys.map(|key| (key.id.clone(), key.pair.pk, key.what.into())))
+        Registry::from_keys(keys.map(|key| (key.id.clone(), key.pair.pk, key.for_use.into())))
     }
 
     /// Signs, with the key of a use.
-    pub(crate) fn sign(&self, what: Use, message: &[u8]) -> Option<Answer> {
-        self.key(what).map(|key| Answer {
+    pub(crate) fn sign(&self, for_use: Use, message: &[u8]) -> Option<UnverifiedSignature> {
+        self.key(for_use).map(|key| UnverifiedSignature {
             signature: *key.pair.sk.sign(message, None),
             signer_id: key.id.clone(),
         })
     }
 
-    fn key(&self, what: Use) -> Option<&Key> {
-        self.0.iter().find(|key| key.what == what)
+    fn key(&self, for_use: Use) -> Option<&Key> {
+        self.0.iter().find(|key| key.for_use == for_use)
     }
 }
 
 impl Key {
-    fn new(what: Use, secret: &[u8]) -> Self {
+    fn new(for_use: Use, secret: &[u8]) -> Self {
         // The key for payloads is the one that a secret has always made.
-        let (domain, name) = match what {
+        let (domain, name) = match for_use {
             Use::Payload => (String::new(), String::new()),
-            _ => (format!("{what}\0"), format!("{what}-")),
+            _ => (format!("{for_use}\0"), format!("{for_use}-")),
         };
         let seed = Sha256::new()
-            .chain_update(DOMAIN)
+            .chain_update(DOMAIN_SEPARATOR)
             .chain_update(domain)
             .chain_update(secret)
             .finalize();
@@ -83,7 +83,7 @@ impl Key {
         let digest = Sha256::digest(*pair.pk);
         let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let id = format!("development-{name}{short}");
-        Self { what, pair, id }
+        Self { for_use, pair, id }
     }
 }
 
@@ -99,15 +99,20 @@ mod tests {
 
     #[test]
     fn one_key_for_one_secret_and_use() {
-        let of = |secret: &str| Development::new(Some(&SecretString::from(secret))).unwrap();
+        let of = |secret: &str| DevelopmentSigner::new(Some(&SecretString::from(secret))).unwrap();
         let (one, same, other) = (
             of("sixteen bytes ok"),
             of("sixteen bytes ok"),
             of("sixteen bytes no"),
         );
         assert_eq!(one.registry(), same.registry());
-        let keys = |of: &Development| -> Vec<_> { of.0.iter().map(|key| *key.pair.pk).collect() };
-        let mut all = [keys(&one), keys(&other), keys(&Development::new(None).unwrap())].concat();
+        let keys = |of: &DevelopmentSigner| -> Vec<_> { of.0.iter().map(|key| *key.pair.pk).collect() };
+        let mut all = [
+            keys(&one),
+            keys(&other),
+            keys(&DevelopmentSigner::new(None).unwrap()),
+        ]
+        .concat();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 12, "each use of each secret has a key of its own");
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_none() {
-        let error = Development::new(Some(&SecretString::from("fifteen bytes.."))).unwrap_err();
+        let error = DevelopmentSigner::new(Some(&SecretString::from("fifteen bytes.."))).unwrap_err();
         assert!(
             matches!(error, StartError::Settings(SettingsError::ShortSecret)),
             "{error}"

@@ -1,6 +1,6 @@
 //! Why there is no signature.
 
-use postern_signers::{ReadError, Refusal, Uses};
+use postern_signers::{ReadError, SignatureError, Uses};
 
 use crate::manifest::CanonicalError;
 use crate::mode::ModeError;
@@ -28,7 +28,7 @@ pub enum SigningError {
     Status(u16),
     /// Its answer is no answer.
     #[error("the signing proxy's answer {0}: see that its URL names a signing proxy")]
-    Garbage(&'static str),
+    InvalidResponse(&'static str),
     /// Another signed than the one who was asked.
     #[error(
         "\"{found}\" signed where \"{expected}\" was asked: see which key the signing proxy uses, and SIGNER_ID"
@@ -41,18 +41,18 @@ pub enum SigningError {
     },
     /// The signature does not count.
     #[error(
-        "a signature by \"{signer_id}\" is refused: {refusal}; see signers.toml and the signing proxy's key"
+        "a signature by \"{signer_id}\" is refused: {reason}; see signers.toml and the signing proxy's key"
     )]
-    Refused {
+    Rejected {
         /// Who signed, as the proxy says.
         signer_id: String,
         /// Why it does not count.
-        refusal: Refusal,
+        reason: SignatureError,
     },
     /// The proxy failed several times in a row, and is not asked for a moment.
     #[error("the signing proxy failed several times in a row and is not asked for a moment")]
     BreakerOpen,
-    /// The payload is larger than [`crate::PAYLOAD`].
+    /// The payload is larger than [`crate::MAX_PAYLOAD_SIZE`].
     #[error("the payload is larger than 1 MiB: sign its digest")]
     PayloadTooLarge,
     /// The payload could be taken for something that it must not be.
@@ -69,7 +69,7 @@ pub enum SigningError {
         "\"{new}\" cannot replace \"{old}\", whose uses it does not all have: \"{old}\" has {needed}, \"{new}\" has \
          {found}; name a signer that was added with the uses of the old one"
     )]
-    UsesMissing {
+    MissingUses {
         /// The signer to be replaced.
         old: String,
         /// The one that is to replace it.
@@ -100,15 +100,15 @@ impl SigningError {
             Self::Tls(_) => "tls",
             Self::Unauthorized(_) => "unauthorized",
             Self::Status(_) => "status",
-            Self::Garbage(_) => "garbage",
+            Self::InvalidResponse(_) => "garbage",
             Self::SignerUnexpected { .. } => "signer_unexpected",
-            Self::Refused { refusal, .. } => refusal.code(),
+            Self::Rejected { reason, .. } => reason.code(),
             Self::BreakerOpen => "breaker_open",
             Self::PayloadTooLarge => "payload_too_large",
             Self::Reserved(_) => "payload_reserved",
             Self::Manifest(_) => "manifest_invalid",
             Self::SameSigner => "same_signer",
-            Self::UsesMissing { .. } => "uses_missing",
+            Self::MissingUses { .. } => "uses_missing",
             Self::NoRotationSigner(_) => "no_rotation_signer",
             Self::Development => "development_signer",
         }
@@ -116,14 +116,14 @@ impl SigningError {
 
     /// Whether what was asked cannot be signed by anyone: the caller's to mend, and no word about the proxy.
     #[must_use]
-    pub fn is_callers(&self) -> bool {
+    pub fn is_caller_error(&self) -> bool {
         matches!(
             self,
             Self::PayloadTooLarge
                 | Self::Reserved(_)
                 | Self::Manifest(_)
                 | Self::SameSigner
-                | Self::UsesMissing { .. }
+                | Self::MissingUses { .. }
                 | Self::NoRotationSigner(_)
                 | Self::Development
         )

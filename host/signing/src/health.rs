@@ -1,4 +1,4 @@
-//! How signing went lately.
+//! The result of recent signing attempts, for health endpoints and readiness.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,95 +7,98 @@ use crate::breaker::BreakerState;
 use crate::error::SigningError;
 use crate::mode::Mode;
 
-/// For so long a signature shows that the next one will succeed too.
+/// How long a signature is taken as evidence that the next one will succeed.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// How signing is: what health endpoints tell.
+/// The state of signing, as health endpoints show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// Who signs.
+pub struct SigningState {
     pub mode: Mode,
-    /// Whether a proxy is required.
+    /// Whether a signing proxy is required.
     pub required: bool,
-    /// What the breaker does with requests.
     pub breaker: BreakerState,
-    /// Why nothing is signed, if the last attempt failed.
-    pub failing: Option<Failing>,
-    /// When something was signed last.
+    /// Set if the last attempt failed.
+    pub failure: Option<SigningFailure>,
+    /// Time of the last signature.
     pub last_signed: Option<SystemTime>,
 }
 
-impl State {
+impl SigningState {
     /// Whether the next signature is expected to succeed.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.failing.is_none() && self.breaker == BreakerState::Closed
+        self.failure.is_none() && self.breaker == BreakerState::Closed
     }
 }
 
-/// Why nothing is signed.
+/// A failure that persists: no attempt has succeeded since it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
-    /// Since when, without a success in between.
+pub struct SigningFailure {
+    /// Time of the first failed attempt after the last success.
     pub since: SystemTime,
     /// The last error. Its code is [`SigningError::code`].
     pub error: SigningError,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
-    failing: Option<Failing>,
+struct LastResults {
+    failure: Option<SigningFailure>,
     signed: Option<(Instant, SystemTime)>,
 }
 
-/// Remembers how the last attempt ended.
+/// Records the results of signing attempts.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Memory>);
+pub(crate) struct Health(Mutex<LastResults>);
 
 impl Health {
-    /// A request for a signature has ended: with one, unless there is an error.
-    pub(crate) fn ended(&self, error: Option<&SigningError>) {
+    /// Records the result of a signing request: a success if `error` is `None`.
+    pub(crate) fn record(&self, error: Option<&SigningError>) {
         match error {
-            None => self.signed(),
-            Some(error) => self.failed(error),
+            None => self.record_success(),
+            Some(error) => self.record_failure(error),
         }
     }
 
-    fn signed(&self) {
-        let mut memory = self.lock();
-        memory.failing = None;
-        memory.signed = Some((Instant::now(), SystemTime::now()));
+    fn record_success(&self) {
+        let mut results = self.lock();
+        results.failure = None;
+        results.signed = Some((Instant::now(), SystemTime::now()));
     }
 
-    pub(crate) fn failed(&self, error: &SigningError) {
-        // What is wrong with the question, or was not even asked, says nothing new.
-        if error.is_callers() || *error == SigningError::BreakerOpen {
+    pub(crate) fn record_failure(&self, error: &SigningError) {
+        // An invalid request, or one that was never sent, says nothing about the proxy.
+        if error.is_caller_error() || *error == SigningError::BreakerOpen {
             return;
         }
-        let mut memory = self.lock();
-        let since = memory
-            .failing
+        let mut results = self.lock();
+        let since = results
+            .failure
             .as_ref()
-            .map_or_else(SystemTime::now, |failing| failing.since);
-        memory.failing = Some(Failing {
+            .map_or_else(SystemTime::now, |failure| failure.since);
+        results.failure = Some(SigningFailure {
             since,
             error: error.clone(),
         });
     }
 
-    /// Whether there was a signature a moment ago, and no failure since.
+    /// Whether the last attempt failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
+    /// Whether the last attempt succeeded less than [`RECENT`] ago.
     pub(crate) fn is_fresh(&self) -> bool {
-        let memory = self.lock();
-        memory.failing.is_none() && memory.signed.is_some_and(|(at, _)| at.elapsed() < RECENT)
+        let results = self.lock();
+        results.failure.is_none() && results.signed.is_some_and(|(at, _)| at.elapsed() < RECENT)
     }
 
-    /// Why nothing is signed, and when something was last.
-    pub(crate) fn recall(&self) -> (Option<Failing>, Option<SystemTime>) {
-        let memory = self.lock();
-        (memory.failing.clone(), memory.signed.map(|(_, at)| at))
+    /// The current failure, and the time of the last signature.
+    pub(crate) fn last_results(&self) -> (Option<SigningFailure>, Option<SystemTime>) {
+        let results = self.lock();
+        (results.failure.clone(), results.signed.map(|(_, at)| at))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
+    fn lock(&self) -> MutexGuard<'_, LastResults> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

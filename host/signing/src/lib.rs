@@ -20,17 +20,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod answer;
+mod attempt_error;
 mod breaker;
 mod client;
 mod development;
 mod error;
-mod fault;
 mod health;
 mod manifest;
 mod metrics;
 mod mode;
 mod probe;
+mod probe_cache;
 mod proxy;
 mod registry;
 mod reserved;
@@ -38,14 +38,15 @@ mod rotation;
 mod settings;
 mod signing;
 mod tls;
+mod unverified_signature;
 
 pub use breaker::{BreakerSettings, BreakerState};
 pub use error::{SigningError, StartError};
-pub use health::{Failing, State};
+pub use health::{SigningFailure, SigningState};
 pub use manifest::{CanonicalError, SignedManifest, canonical};
 pub use metrics::Metrics;
 pub use mode::{Mode, ModeError};
-pub use registry::{Difference, SignerChange};
-pub use rotation::{Rotation, Testimony};
-pub use settings::{Asked, Auth, ProxySettings, Settings, SettingsError};
-pub use signing::{PAYLOAD, Signed, Signing};
+pub use registry::{SignerChange, SignerChangeKind};
+pub use rotation::{Rotation, RotationSignature};
+pub use settings::{Auth, ProxySettings, Settings, SettingsError, SignerSelection};
+pub use signing::{MAX_PAYLOAD_SIZE, Signed, Signing};

@@ -18,13 +18,13 @@ const BUCKETS: [f64; 14] = [
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSigner {
+struct SignatureLabels {
     signer: String,
     mode: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCode {
+struct FailureLabels {
     code: &'static str,
 }
 
@@ -32,8 +32,8 @@ struct OfCode {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     latency: Histogram,
-    signatures: Family<OfSigner, Counter>,
-    failures: Family<OfCode, Counter>,
+    signatures: Family<SignatureLabels, Counter>,
+    failures: Family<FailureLabels, Counter>,
     retries: Counter,
     breaker: Gauge,
 }
@@ -65,16 +65,16 @@ impl Metrics {
 
     pub(crate) fn signed(&self, signer: &str, mode: Mode, took: Duration) {
         self.latency.observe(took.as_secs_f64());
-        let of = OfSigner {
+        let labels = SignatureLabels {
             signer: signer.to_owned(),
             mode: mode.name(),
         };
-        self.signatures.get_or_create(&of).inc();
+        self.signatures.get_or_create(&labels).inc();
     }
 
     pub(crate) fn failed(&self, code: &'static str, took: Duration) {
         self.latency.observe(took.as_secs_f64());
-        self.failures.get_or_create(&OfCode { code }).inc();
+        self.failures.get_or_create(&FailureLabels { code }).inc();
     }
 
     pub(crate) fn retried(&self) {

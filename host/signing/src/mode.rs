@@ -32,11 +32,11 @@ impl Mode {
     ///
     /// # Errors
     /// Why the host must not start.
-    pub fn of(proxy: bool, required: bool, secret: bool) -> Result<Self, ModeError> {
+    pub fn resolve(proxy: bool, required: bool, secret: bool) -> Result<Self, ModeError> {
         match (proxy, required, secret) {
-            (_, true, true) => Err(ModeError::SecretWhereRequired),
-            (false, true, false) => Err(ModeError::NoProxy),
-            (true, false, true) => Err(ModeError::SecretBesideProxy),
+            (_, true, true) => Err(ModeError::SecretWithRequiredProxy),
+            (false, true, false) => Err(ModeError::MissingProxy),
+            (true, false, true) => Err(ModeError::SecretWithProxy),
             (true, _, false) => Ok(Self::Proxy),
             (false, false, _) => Ok(Self::Development),
         }
@@ -51,19 +51,19 @@ pub enum ModeError {
         "a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS) and none is named: set SIGNING_PROXY_URL or \
          KMS_ENDPOINT"
     )]
-    NoProxy,
+    MissingProxy,
     /// A development secret is set where a proxy is required.
     #[error(
         "REPOWRITER_SIGNING_SECRET is set where a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS): it \
          is for development alone; remove it"
     )]
-    SecretWhereRequired,
+    SecretWithRequiredProxy,
     /// A development secret is set beside a proxy.
     #[error(
         "both a signing proxy and REPOWRITER_SIGNING_SECRET are set: the secret would never be used, since nothing \
          stands in for the proxy; remove one of them"
     )]
-    SecretBesideProxy,
+    SecretWithProxy,
 }
 
 #[cfg(test)]
@@ -75,16 +75,16 @@ mod tests {
         let cases = [
             ((false, false, false), Ok(Mode::Development)),
             ((false, false, true), Ok(Mode::Development)),
-            ((false, true, false), Err(ModeError::NoProxy)),
-            ((false, true, true), Err(ModeError::SecretWhereRequired)),
+            ((false, true, false), Err(ModeError::MissingProxy)),
+            ((false, true, true), Err(ModeError::SecretWithRequiredProxy)),
             ((true, false, false), Ok(Mode::Proxy)),
-            ((true, false, true), Err(ModeError::SecretBesideProxy)),
+            ((true, false, true), Err(ModeError::SecretWithProxy)),
             ((true, true, false), Ok(Mode::Proxy)),
-            ((true, true, true), Err(ModeError::SecretWhereRequired)),
+            ((true, true, true), Err(ModeError::SecretWithRequiredProxy)),
         ];
         for ((proxy, required, secret), expected) in cases {
             assert_eq!(
-                Mode::of(proxy, required, secret),
+                Mode::resolve(proxy, required, secret),
                 expected,
                 "{proxy} {required} {secret}"
             );

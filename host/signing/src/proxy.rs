@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use postern_signers::Use;
 
-use crate::answer::Answer;
-use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
+use crate::breaker::{AttemptOutcome, Breaker, BreakerState, Permit};
 use crate::client::{Client, ProxyHealth};
 use crate::error::{SigningError, StartError};
 use crate::metrics::Metrics;
-use crate::settings::{Asked, ProxySettings, SettingsError};
+use crate::settings::{ProxySettings, SettingsError, SignerSelection};
+use crate::unverified_signature::UnverifiedSignature;
 
 /// How long a look at the proxy's health may take.
-const LOOK: Duration = Duration::from_secs(1);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
     client: Client,
     breaker: Mutex<Breaker>,
     /// Who must sign.
-    asked: ArcSwap<Asked>,
+    selection: ArcSwap<SignerSelection>,
     deadline: Duration,
     metrics: Metrics,
 }
@@ -32,22 +32,22 @@ impl Proxy {
         Ok(Self {
             client: Client::new(settings, metrics.clone())?,
             breaker: Mutex::new(Breaker::new(settings.breaker)),
-            asked: ArcSwap::from_pointee(settings.asked.clone()),
+            selection: ArcSwap::from_pointee(settings.selection.clone()),
             deadline: settings.deadline,
             metrics,
         })
     }
 
     /// Who must sign.
-    pub(crate) fn asked(&self) -> Arc<Asked> {
-        self.asked.load_full()
+    pub(crate) fn selection(&self) -> Arc<SignerSelection> {
+        self.selection.load_full()
     }
 
     /// Has others sign from now on; whether they are others.
-    pub(crate) fn ask(&self, asked: &Asked) -> Result<bool, SettingsError> {
-        asked.check()?;
-        let before = self.asked.swap(Arc::new(asked.clone()));
-        Ok(*before != *asked)
+    pub(crate) fn set_selection(&self, selection: &SignerSelection) -> Result<bool, SettingsError> {
+        selection.check()?;
+        let before = self.selection.swap(Arc::new(selection.clone()));
+        Ok(*before != *selection)
     }
 
     /// Has a message signed: by the signer that is named here, or else in settings for the use, or else whom the proxy
@@ -55,34 +55,34 @@ impl Proxy {
     pub(crate) async fn sign(
         &self,
         signer_id: Option<&str>,
-        what: Use,
+        for_use: Use,
         message: &[u8],
-    ) -> Result<(Answer, Duration), SigningError> {
-        let asked = self.asked();
-        let wanted = signer_id.or(asked.signer(what));
+    ) -> Result<(UnverifiedSignature, Duration), SigningError> {
+        let selection = self.selection();
+        let wanted = signer_id.or(selection.signer(for_use));
         // A proxy that is strict about the contract refuses fields that it does not know.
-        let said = wanted.filter(|_| signer_id.is_some() || asked.send_signer_id);
-        let entered = self.enter()?;
-        let result = tokio::time::timeout(self.deadline, self.client.sign(said, message))
+        let sent = wanted.filter(|_| signer_id.is_some() || selection.send_signer_id);
+        let attempt = self.begin_attempt()?;
+        let result = tokio::time::timeout(self.deadline, self.client.sign(sent, message))
             .await
             .unwrap_or(Err(SigningError::Timeout));
-        entered.end(match &result {
-            Err(error) if error.is_transport() => Outcome::Failed,
-            _ => Outcome::Answered,
+        attempt.end(match &result {
+            Err(error) if error.is_transport() => AttemptOutcome::Failed,
+            _ => AttemptOutcome::Responded,
         });
-        let (answer, took) = result?;
+        let (signature, took) = result?;
         match wanted {
-            Some(wanted) if wanted != answer.signer_id => Err(SigningError::SignerUnexpected {
+            Some(wanted) if wanted != signature.signer_id => Err(SigningError::SignerUnexpected {
                 expected: wanted.to_owned(),
-                found: answer.signer_id,
+                found: signature.signer_id,
             }),
-            _ => Ok((answer, took)),
+            _ => Ok((signature, took)),
         }
     }
 
     /// Asks the proxy how it is, breaker or not: it is not asked often, and work resumes the sooner.
-    pub(crate) async fn wellness(&self) -> Result<ProxyHealth, SigningError> {
-        tokio::time::timeout(LOOK, self.client.wellness())
+    pub(crate) async fn check_health(&self) -> Result<ProxyHealth, SigningError> {
+        tokio::time::timeout(HEALTH_TIMEOUT, self.client.check_health())
             .await
             .unwrap_or(Err(SigningError::Timeout))
     }
@@ -91,14 +91,16 @@ impl Proxy {
         self.lock().state()
     }
 
-    fn enter(&self) -> Result<Entered<'_>, SigningError> {
+    fn begin_attempt(&self) -> Result<AttemptGuard<'_>, SigningError> {
         let mut breaker = self.lock();
-        let pass = breaker.enter(Instant::now()).ok_or(SigningError::BreakerOpen)?;
+        let permit = breaker
+            .try_acquire(Instant::now())
+            .ok_or(SigningError::BreakerOpen)?;
         self.metrics.breaker(breaker.state());
-        Ok(Entered {
+        Ok(AttemptGuard {
             proxy: self,
-            pass,
-            outcome: Outcome::Abandoned,
+            permit,
+            outcome: AttemptOutcome::Cancelled,
         })
     }
 
@@ -108,22 +110,22 @@ impl Proxy {
 }
 
 /// A request that the breaker let pass. One whose caller goes away is dropped, and tells so.
-struct Entered<'a> {
+struct AttemptGuard<'a> {
     proxy: &'a Proxy,
-    pass: Pass,
-    outcome: Outcome,
+    permit: Permit,
+    outcome: AttemptOutcome,
 }
 
-impl Entered<'_> {
-    fn end(mut self, outcome: Outcome) {
+impl AttemptGuard<'_> {
+    fn end(mut self, outcome: AttemptOutcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for AttemptGuard<'_> {
     fn drop(&mut self) {
         let mut breaker = self.proxy.lock();
-        breaker.ended(self.pass, self.outcome, Instant::now());
+        breaker.record(self.permit, self.outcome, Instant::now());
         self.proxy.metrics.breaker(breaker.state());
     }
 }

@@ -24,7 +24,7 @@ impl LiveRegistry {
     }
 
     /// The development signers'.
-    pub(crate) fn fixed(registry: Registry) -> Self {
+    pub(crate) fn in_memory(registry: Registry) -> Self {
         Self {
             file: None,
             current: ArcSwap::from_pointee(registry),
@@ -36,15 +36,15 @@ impl LiveRegistry {
     }
 
     /// Reads the file again; nothing, if there is none.
-    pub(crate) fn read_again(&self) -> Result<Option<Registry>, ReadError> {
+    pub(crate) fn read_file(&self) -> Result<Option<Registry>, ReadError> {
         self.file.as_deref().map(Registry::read).transpose()
     }
 
     /// Puts another one into service at once; what changed.
-    pub(crate) fn take(&self, new: Registry) -> Vec<SignerChange> {
+    pub(crate) fn replace(&self, new: Registry) -> Vec<SignerChange> {
         let new = Arc::new(new);
         let old = self.current.swap(Arc::clone(&new));
-        differences(&old, &new)
+        signer_changes(&old, &new)
     }
 }
 
@@ -54,12 +54,12 @@ pub struct SignerChange {
     /// Whose.
     pub signer_id: String,
     /// What became of it.
-    pub difference: Difference,
+    pub kind: SignerChangeKind,
 }
 
 /// What became of a signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Difference {
+pub enum SignerChangeKind {
     /// There was none of this id.
     Added,
     /// It is retired now.
@@ -74,7 +74,7 @@ pub enum Difference {
     Changed,
 }
 
-impl Difference {
+impl SignerChangeKind {
     /// Its name in logs and audit events.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -90,34 +90,34 @@ impl Difference {
 }
 
 /// What is different, by id.
-fn differences(old: &Registry, new: &Registry) -> Vec<SignerChange> {
-    let change = |id: &str, difference| SignerChange {
+fn signer_changes(old: &Registry, new: &Registry) -> Vec<SignerChange> {
+    let change = |id: &str, kind| SignerChange {
         signer_id: id.to_owned(),
-        difference,
+        kind,
     };
     let gone = old
         .iter()
         .filter(|(id, _)| new.get(id).is_none())
-        .map(|(id, _)| change(id, Difference::Removed));
+        .map(|(id, _)| change(id, SignerChangeKind::Removed));
     let here = new.iter().filter_map(|(id, signer)| match old.get(id) {
-        None => Some(change(id, Difference::Added)),
-        Some(before) => difference(before, signer).map(|difference| change(id, difference)),
+        None => Some(change(id, SignerChangeKind::Added)),
+        Some(before) => change_kind(before, signer).map(|kind| change(id, kind)),
     });
     let mut all: Vec<_> = gone.chain(here).collect();
     all.sort_by(|a, b| a.signer_id.cmp(&b.signer_id));
     all
 }
 
-fn difference(before: &Signer, after: &Signer) -> Option<Difference> {
+fn change_kind(before: &Signer, after: &Signer) -> Option<SignerChangeKind> {
     if before == after {
         None
     } else if before.key != after.key {
-        Some(Difference::KeyChanged)
+        Some(SignerChangeKind::KeyChanged)
     } else {
         Some(match (before.status, after.status) {
-            (Status::Active, Status::Retired) => Difference::Retired,
-            (Status::Retired, Status::Active) => Difference::Reactivated,
-            _ => Difference::Changed,
+            (Status::Active, Status::Retired) => SignerChangeKind::Retired,
+            (Status::Retired, Status::Active) => SignerChangeKind::Reactivated,
+            _ => SignerChangeKind::Changed,
         })
     }
 }
@@ -158,9 +158,9 @@ mod tests {
             ("woken", A, ACTIVE),
             ("zapped", B, ACTIVE),
         ]);
-        let found: Vec<_> = differences(&old, &new)
+        let found: Vec<_> = signer_changes(&old, &new)
             .into_iter()
-            .map(|change| (change.signer_id, change.difference.name()))
+            .map(|change| (change.signer_id, change.kind.name()))
             .collect();
         let expected = [
             ("fresh", "added"),
@@ -171,6 +171,6 @@ mod tests {
             ("zapped", "key_changed"),
         ];
         assert_eq!(found, expected.map(|(id, name)| (id.to_owned(), name)));
-        assert!(differences(&new, &new).is_empty());
+        assert!(signer_changes(&new, &new).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Payloads that are not signed, because their signature could count for something else.
 
-use postern_signers::{Use, Uses, taken_for};
+use postern_signers::{Use, Uses, possible_uses};
 
 use crate::error::SigningError;
 
@@ -11,7 +11,7 @@ const DIGEST: usize = 32;
 /// statements are refused whoever signs: other programs may know less of signers' uses than this one. A digest is a
 /// payload like any other, unless its signer's signatures over digests count as those of manifests.
 pub(crate) fn check(payload: &[u8], signer: Uses) -> Result<(), SigningError> {
-    let taken = taken_for(payload);
+    let taken = possible_uses(payload);
     let what = if taken.contains(Use::Checkpoint) {
         "a checkpoint of an audit log, which only the host itself has signed"
     } else if taken.contains(Use::Rotation) {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use postern_signers::{Refusal, Registry, Signer, Use, write_key};
+use postern_signers::{Registry, SignatureError, Signer, Use, format_key};
 use serde_json::json;
 
 use crate::error::SigningError;
@@ -19,18 +19,18 @@ pub struct Rotation {
     /// The time that it says.
     pub time: SystemTime,
     /// The signatures, all of signers with the use `rotation`; at least one is not the new signer's.
-    pub testimony: Vec<Testimony>,
+    pub signatures: Vec<RotationSignature>,
 }
 
 /// A signature under a statement, and in which role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Testimony {
+pub enum RotationSignature {
     /// The new signer's.
     New(Signed),
     /// The old signer's.
     Old(Signed),
     /// That of a signer for rotations alone.
-    Appointed(Signed),
+    Delegate(Signed),
 }
 
 impl Signing {
@@ -52,37 +52,39 @@ impl Signing {
         let (before, after) = (known(&registry, old)?, known(&registry, new)?);
         may_follow(new, after, time)?;
         has_uses_of(old, before, new, after)?;
-        let appointed = self.appointed(old, new, before)?;
+        let delegate = self.delegate(old, new, before)?;
         let statement = manifest::canonical(&json!({
             "new": new,
-            "new_key": write_key(&after.key),
+            "new_key": format_key(&after.key),
             "old": old,
             "time": humantime::format_rfc3339_seconds(time).to_string(),
         }))?;
         let sign = async |id: &str| self.sign_as(Some(id), Use::Rotation, &statement, None).await;
-        let mut testimony = Vec::new();
+        let mut signatures = Vec::new();
         // The new one first: if its key is not there yet, nobody else has said anything.
         if after.uses().contains(Use::Rotation) {
-            testimony.push(Testimony::New(sign(new).await?));
+            signatures.push(RotationSignature::New(sign(new).await?));
         }
-        testimony.push(match appointed {
-            None => Testimony::Old(sign(old).await?),
-            Some(id) => Testimony::Appointed(sign(&id).await?),
+        signatures.push(match delegate {
+            None => RotationSignature::Old(sign(old).await?),
+            Some(id) => RotationSignature::Delegate(sign(&id).await?),
         });
         Ok(Rotation {
             statement,
             time,
-            testimony,
+            signatures,
         })
     }
 
     /// Who signs in the old one's place, if that one may not.
-    fn appointed(&self, old: &str, new: &str, before: &Signer) -> Result<Option<String>, SigningError> {
+    fn delegate(&self, old: &str, new: &str, before: &Signer) -> Result<Option<String>, SigningError> {
         if before.uses().contains(Use::Rotation) {
             return Ok(None);
         }
-        let asked = self.asked();
-        let named = asked.as_ref().and_then(|asked| asked.uses.get(&Use::Rotation));
+        let selection = self.selection();
+        let named = selection
+            .as_ref()
+            .and_then(|selection| selection.uses.get(&Use::Rotation));
         // One that vouches for itself vouches for nobody.
         match named.filter(|id| *id != new) {
             Some(id) => Ok(Some(id.clone())),
@@ -92,9 +94,9 @@ impl Signing {
 }
 
 fn known<'a>(registry: &'a Registry, id: &str) -> Result<&'a Signer, SigningError> {
-    registry.get(id).ok_or_else(|| SigningError::Refused {
+    registry.get(id).ok_or_else(|| SigningError::Rejected {
         signer_id: id.to_owned(),
-        refusal: Refusal::Unknown,
+        reason: SignatureError::UnknownSigner,
     })
 }
 
@@ -103,9 +105,9 @@ fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningE
     let any = signer.uses().iter().next().unwrap_or(Use::Payload);
     signer
         .may_sign(any, now)
-        .map_err(|refusal| SigningError::Refused {
+        .map_err(|reason| SigningError::Rejected {
             signer_id: id.to_owned(),
-            refusal,
+            reason,
         })
 }
 
@@ -115,7 +117,7 @@ fn has_uses_of(old: &str, before: &Signer, new: &str, after: &Signer) -> Result<
     if found.contains_all(needed) {
         return Ok(());
     }
-    Err(SigningError::UsesMissing {
+    Err(SigningError::MissingUses {
         old: old.to_owned(),
         new: new.to_owned(),
         needed,

@@ -33,7 +33,7 @@ pub struct ProxySettings {
     /// The registry of signers, `signers.toml`.
     pub registry: PathBuf,
     /// Who must sign. Can be changed while it runs.
-    pub asked: Asked,
+    pub selection: SignerSelection,
     /// How long a signature may take, retries included.
     pub deadline: Duration,
     /// How long a connection may take to be made, TLS included.
@@ -45,7 +45,7 @@ pub struct ProxySettings {
 /// Who is asked to sign. An answer of another is refused, also during a rotation: first the new signer is added to the
 /// registry, then this is changed, then the old one is retired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct SignerSelection {
     /// The one who must sign: `SIGNER_ID`. Unless given, the proxy chooses, and each active signer of the registry counts
     /// for its uses.
     pub signer_id: Option<String>,
@@ -55,7 +55,7 @@ pub struct Asked {
     pub send_signer_id: bool,
 }
 
-impl Asked {
+impl SignerSelection {
     /// The one who must sign for a use, if it is said.
     #[must_use]
     pub fn signer(&self, what: Use) -> Option<&str> {
@@ -71,12 +71,12 @@ impl Asked {
     /// The first thing that is wrong.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let ids = self.uses.values().chain(&self.signer_id);
-        if !ids.into_iter().all(|id| postern_signers::is_id(id)) {
-            return Err(SettingsError::SignerId);
+        if !ids.into_iter().all(|id| postern_signers::is_signer_id(id)) {
+            return Err(SettingsError::InvalidSignerId);
         }
         let another = self.uses.values().any(|id| Some(id) != self.signer_id.as_ref());
         if another && !self.send_signer_id {
-            return Err(SettingsError::Unnamed);
+            return Err(SettingsError::SignerIdNotSent);
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl ProxySettings {
             auth: Auth::None,
             ca_pem: None,
             registry,
-            asked: Asked::default(),
+            selection: SignerSelection::default(),
             deadline: Self::DEADLINE,
             connect: Self::CONNECT,
             breaker: BreakerSettings::default(),
@@ -126,7 +126,7 @@ pub enum Auth {
 pub enum SettingsError {
     /// The URL has another scheme, or no host.
     #[error("the signing proxy's URL is none: write https://host or https://host:port/path")]
-    Url,
+    InvalidUrl,
     /// The URL has more than a path.
     #[error("the signing proxy's URL has a user, a password, a query or a fragment: it ends with its path")]
     UrlParts,
@@ -140,21 +140,21 @@ pub enum SettingsError {
     CertificateOverHttp,
     /// The token cannot stand in a header.
     #[error("the signing proxy's token is empty, or has characters that no header may have")]
-    Token,
+    InvalidToken,
     /// No id.
     #[error(
         "a signer's id (SIGNER_ID, signing.signer, signing.uses) has 1 to 128 letters, digits, and . _ - : /"
     )]
-    SignerId,
+    InvalidSignerId,
     /// Several signers, between whom the proxy cannot choose.
     #[error(
         "signing.uses names other signers than signing.signer, and requests to the signing proxy name none: set \
          signing.send_signer_id: true, if it takes a signer_id, as `postern kms-proxy` does"
     )]
-    Unnamed,
+    SignerIdNotSent,
     /// The deadline is zero or over a minute.
     #[error("the signing proxy's deadlines are to be between 1 ms and 1 minute")]
-    Deadline,
+    InvalidDeadline,
     /// Text that holds no certificates.
     #[error("{0}: is no certificate in PEM")]
     Certificate(&'static str),
@@ -178,9 +178,9 @@ impl ProxySettings {
         let plain = match self.url.scheme() {
             "https" => false,
             "http" => true,
-            _ => return Err(SettingsError::Url),
+            _ => return Err(SettingsError::InvalidUrl),
         };
-        let host = self.url.host().ok_or(SettingsError::Url)?;
+        let host = self.url.host().ok_or(SettingsError::InvalidUrl)?;
         let credentials = !self.url.username().is_empty() || self.url.password().is_some();
         if credentials || self.url.query().is_some() || self.url.fragment().is_some() {
             return Err(SettingsError::UrlParts);
@@ -191,10 +191,10 @@ impl ProxySettings {
         if plain && matches!(self.auth, Auth::Certificate { .. }) {
             return Err(SettingsError::CertificateOverHttp);
         }
-        self.asked.check()?;
+        self.selection.check()?;
         let sensible = Duration::from_millis(1)..=Duration::from_secs(60);
         if !sensible.contains(&self.deadline) || !sensible.contains(&self.connect) {
-            return Err(SettingsError::Deadline);
+            return Err(SettingsError::InvalidDeadline);
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ mod tests {
             ("http://kms.example", Err(SettingsError::PlainHttp)),
             ("http://10.0.0.1", Err(SettingsError::PlainHttp)),
             ("http://localhost.example", Err(SettingsError::PlainHttp)),
-            ("unix:/run/kms.sock", Err(SettingsError::Url)),
+            ("unix:/run/kms.sock", Err(SettingsError::InvalidUrl)),
             ("https://me:word@kms.example", Err(SettingsError::UrlParts)),
             ("https://kms.example/?key=1", Err(SettingsError::UrlParts)),
             ("https://kms.example/#a", Err(SettingsError::UrlParts)),
@@ -265,38 +265,38 @@ mod tests {
             ),
             (
                 ProxySettings {
-                    asked: Asked {
+                    selection: SignerSelection {
                         signer_id: Some("a b".to_owned()),
-                        ..Asked::default()
+                        ..SignerSelection::default()
                     },
                     ..good.clone()
                 },
-                SettingsError::SignerId,
+                SettingsError::InvalidSignerId,
             ),
             (
                 ProxySettings {
-                    asked: Asked {
+                    selection: SignerSelection {
                         signer_id: Some("a".to_owned()),
                         uses: BTreeMap::from([(Use::Checkpoint, "b".to_owned())]),
                         send_signer_id: false,
                     },
                     ..good.clone()
                 },
-                SettingsError::Unnamed,
+                SettingsError::SignerIdNotSent,
             ),
             (
                 ProxySettings {
                     deadline: Duration::ZERO,
                     ..good.clone()
                 },
-                SettingsError::Deadline,
+                SettingsError::InvalidDeadline,
             ),
             (
                 ProxySettings {
                     connect: Duration::from_secs(61),
                     ..good.clone()
                 },
-                SettingsError::Deadline,
+                SettingsError::InvalidDeadline,
             ),
         ] {
             assert_eq!(settings.check(), Err(expected));

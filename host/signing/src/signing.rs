@@ -6,22 +6,22 @@ use std::time::{Duration, Instant, SystemTime};
 use postern_signers::{ReadError, Registry, Signer, Status, Use, Uses};
 use serde_json::Value;
 
-use crate::answer::Answer;
 use crate::breaker::BreakerState;
-use crate::development::Development;
+use crate::development::DevelopmentSigner;
 use crate::error::{SigningError, StartError};
-use crate::health::{Health, State};
+use crate::health::{Health, SigningState};
 use crate::manifest::{self, SignedManifest};
 use crate::metrics::Metrics;
 use crate::mode::{Mode, ModeError};
-use crate::probe::Probe;
+use crate::probe_cache::ProbeCache;
 use crate::proxy::Proxy;
 use crate::registry::{LiveRegistry, SignerChange};
 use crate::reserved;
-use crate::settings::{Asked, Settings, SettingsError};
+use crate::settings::{Settings, SettingsError, SignerSelection};
+use crate::unverified_signature::UnverifiedSignature;
 
 /// The largest payload, in bytes. What is larger is signed by its digest.
-pub const PAYLOAD: usize = 1 << 20;
+pub const MAX_PAYLOAD_SIZE: usize = 1 << 20;
 
 /// A signature that counts: the registry knows its signer, whose key verifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,33 +31,33 @@ pub struct Signed {
     /// Whose it is.
     pub signer_id: String,
     /// The moment at which the signer was valid: what else judges by time must take this one.
-    pub at: SystemTime,
+    pub signed_at: SystemTime,
     /// How long all of it took, verification included.
-    pub took: Duration,
+    pub elapsed: Duration,
     /// How much of it the proxy took, and the way there and back: the attempt that succeeded. Zero without a proxy.
-    pub proxy_took: Duration,
+    pub proxy_elapsed: Duration,
 }
 
 /// Who makes signatures.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum Backend {
     /// The KMS.
     Proxy(Box<Proxy>),
     /// A key of this process.
-    Development(Box<Development>),
+    Development(Box<DevelopmentSigner>),
 }
 
 /// Signs, through the KMS. A clone is the same.
 #[derive(Debug, Clone)]
-pub struct Signing(Arc<Parts>);
+pub struct Signing(Arc<Inner>);
 
 #[derive(Debug)]
-struct Parts {
-    source: Source,
+struct Inner {
+    backend: Backend,
     required: bool,
     registry: LiveRegistry,
     health: Health,
-    probe: Probe,
+    probe_cache: ProbeCache,
     metrics: Metrics,
 }
 
@@ -65,39 +65,39 @@ impl Signing {
     /// Reads the registry, and asks nobody yet.
     ///
     /// # Errors
-    /// If settings do not say who signs ([`Mode::of`]) or cannot be used, or the registry cannot be read.
+    /// If settings do not say who signs ([`Mode::resolve`]) or cannot be used, or the registry cannot be read.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        let mode = Mode::of(
+        let mode = Mode::resolve(
             settings.proxy.is_some(),
             settings.required,
             settings.development_secret.is_some(),
         )?;
         let metrics = Metrics::new();
-        let (source, registry) = match (mode, &settings.proxy) {
+        let (backend, registry) = match (mode, &settings.proxy) {
             (Mode::Proxy, Some(proxy)) => {
                 let registry = LiveRegistry::read(proxy.registry.clone())?;
-                warn(&registry.current(), &proxy.asked);
+                warn_about_signers(&registry.current(), &proxy.selection);
                 let proxy = Proxy::new(proxy, metrics.clone())?;
-                (Source::Proxy(Box::new(proxy)), registry)
+                (Backend::Proxy(Box::new(proxy)), registry)
             }
-            (Mode::Proxy, None) => return Err(ModeError::NoProxy.into()),
+            (Mode::Proxy, None) => return Err(ModeError::MissingProxy.into()),
             (Mode::Development, _) => {
-                let signer = Development::new(settings.development_secret.as_ref())?;
+                let signer = DevelopmentSigner::new(settings.development_secret.as_ref())?;
                 tracing::warn!(
                     signer_id = signer.id(Use::Payload),
                     "DEVELOPMENT SIGNER: the keys are in this process and their signatures prove nothing; set \
                      SIGNING_PROXY_URL and REQUIRE_SIGNING_PROXY=1 where they matter"
                 );
-                let registry = LiveRegistry::fixed(signer.registry());
-                (Source::Development(Box::new(signer)), registry)
+                let registry = LiveRegistry::in_memory(signer.registry());
+                (Backend::Development(Box::new(signer)), registry)
             }
         };
-        Ok(Self(Arc::new(Parts {
-            source,
+        Ok(Self(Arc::new(Inner {
+            backend,
             required: settings.required,
             registry,
             health: Health::default(),
-            probe: Probe::default(),
+            probe_cache: ProbeCache::default(),
             metrics,
         })))
     }
@@ -106,7 +106,7 @@ impl Signing {
     ///
     /// # Errors
     /// Why there is no signature that counts. Nothing else signs in the signer's place. A payload that could be taken for
-    /// something else ([`postern_signers::taken_for`]) is refused.
+    /// something else ([`postern_signers::possible_uses`]) is refused.
     pub async fn sign(&self, payload: &[u8]) -> Result<Signed, SigningError> {
         reserved::check(payload, self.payload_uses())?;
         self.sign_as(None, Use::Payload, payload, None).await
@@ -122,7 +122,7 @@ impl Signing {
         let Signed {
             signature,
             signer_id,
-            at: signed_at,
+            signed_at,
             ..
         } = self.sign_as(None, Use::Manifest, &hash, None).await?;
         Ok(SignedManifest {
@@ -148,54 +148,54 @@ impl Signing {
     pub(crate) async fn sign_as(
         &self,
         signer_id: Option<&str>,
-        what: Use,
+        for_use: Use,
         message: &[u8],
         made: Option<SystemTime>,
     ) -> Result<Signed, SigningError> {
         let began = Instant::now();
-        let result = self.verified(signer_id, what, message, made).await;
-        let took = began.elapsed();
-        if signer_id.is_none() && self.asks_the_same(what) {
-            self.0.health.ended(result.as_ref().err());
+        let result = self.sign_verified(signer_id, for_use, message, made).await;
+        let elapsed = began.elapsed();
+        if signer_id.is_none() && self.is_payload_signer(for_use) {
+            self.0.health.record(result.as_ref().err());
         }
         match result {
             Ok(mut signed) => {
-                self.0.metrics.signed(&signed.signer_id, self.mode(), took);
-                signed.took = took;
+                self.0.metrics.signed(&signed.signer_id, self.mode(), elapsed);
+                signed.elapsed = elapsed;
                 Ok(signed)
             }
             Err(error) => {
-                self.0.metrics.failed(error.code(), took);
+                self.0.metrics.failed(error.code(), elapsed);
                 Err(error)
             }
         }
     }
 
-    async fn verified(
+    async fn sign_verified(
         &self,
         signer_id: Option<&str>,
-        what: Use,
+        for_use: Use,
         message: &[u8],
         made: Option<SystemTime>,
     ) -> Result<Signed, SigningError> {
-        if message.len() > PAYLOAD {
+        if message.len() > MAX_PAYLOAD_SIZE {
             return Err(SigningError::PayloadTooLarge);
         }
-        let (answer, proxy_took) = match &self.0.source {
-            Source::Proxy(proxy) => proxy.sign(signer_id, what, message).await?,
-            Source::Development(signer) => {
-                let answer = signer.sign(what, message).ok_or(SigningError::Development)?;
-                (answer, Duration::ZERO)
+        let (response, proxy_elapsed) = match &self.0.backend {
+            Backend::Proxy(proxy) => proxy.sign(signer_id, for_use, message).await?,
+            Backend::Development(signer) => {
+                let response = signer.sign(for_use, message).ok_or(SigningError::Development)?;
+                (response, Duration::ZERO)
             }
         };
-        let Answer { signature, signer_id } = answer;
+        let UnverifiedSignature { signature, signer_id } = response;
         let registry = self.registry();
-        let at = made.unwrap_or_else(SystemTime::now);
-        match registry.verify_new(&signer_id, what, message, &signature, at) {
+        let signed_at = made.unwrap_or_else(SystemTime::now);
+        match registry.verify_new(&signer_id, for_use, message, &signature, signed_at) {
             Ok(()) => {}
-            Err(refusal) => return Err(SigningError::Refused { signer_id, refusal }),
+            Err(reason) => return Err(SigningError::Rejected { signer_id, reason }),
         }
-        if what == Use::Payload {
+        if for_use == Use::Payload {
             // Who signs is known only now, and the registry may have been read again since it was asked.
             let uses = registry.get(&signer_id).map_or(Uses::ALL, Signer::uses);
             reserved::check(message, uses)?;
@@ -203,17 +203,19 @@ impl Signing {
         Ok(Signed {
             signature,
             signer_id,
-            at,
-            took: Duration::ZERO,
-            proxy_took,
+            signed_at,
+            elapsed: Duration::ZERO,
+            proxy_elapsed,
         })
     }
 
     /// The uses of all who may come to sign a payload.
     fn payload_uses(&self) -> Uses {
         let registry = self.registry();
-        let asked = self.asked();
-        let signer = asked.as_ref().and_then(|asked| asked.signer(Use::Payload));
+        let selection = self.selection();
+        let signer = selection
+            .as_ref()
+            .and_then(|selection| selection.signer(Use::Payload));
         match signer {
             Some(id) => registry.get(id).map_or(Uses::NONE, Signer::uses),
             None => {
@@ -228,17 +230,17 @@ impl Signing {
     }
 
     /// Whether the one who signs payloads signs for this use too.
-    fn asks_the_same(&self, what: Use) -> bool {
-        self.asked()
-            .is_none_or(|asked| asked.signer(what) == asked.signer(Use::Payload))
+    fn is_payload_signer(&self, for_use: Use) -> bool {
+        self.selection()
+            .is_none_or(|selection| selection.signer(for_use) == selection.signer(Use::Payload))
     }
 
     /// Who must sign; nothing for the development signers.
     #[must_use]
-    pub fn asked(&self) -> Option<Arc<Asked>> {
-        match &self.0.source {
-            Source::Proxy(proxy) => Some(proxy.asked()),
-            Source::Development(_) => None,
+    pub fn selection(&self) -> Option<Arc<SignerSelection>> {
+        match &self.0.backend {
+            Backend::Proxy(proxy) => Some(proxy.selection()),
+            Backend::Development(_) => None,
         }
     }
 
@@ -246,40 +248,40 @@ impl Signing {
     ///
     /// # Errors
     /// If one has no valid id, or the proxy cannot know who is meant; nothing is taken then.
-    pub fn take(&self, asked: &Asked) -> Result<bool, SettingsError> {
-        match &self.0.source {
-            Source::Proxy(proxy) => {
-                let changed = proxy.ask(asked)?;
+    pub fn set_selection(&self, selection: &SignerSelection) -> Result<bool, SettingsError> {
+        match &self.0.backend {
+            Backend::Proxy(proxy) => {
+                let changed = proxy.set_selection(selection)?;
                 if changed {
-                    warn(&self.registry(), asked);
+                    warn_about_signers(&self.registry(), selection);
                 }
                 Ok(changed)
             }
-            Source::Development(_) => Ok(false),
+            Backend::Development(_) => Ok(false),
         }
     }
 
     /// Who signs.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        match self.0.source {
-            Source::Proxy(_) => Mode::Proxy,
-            Source::Development(_) => Mode::Development,
+        match self.0.backend {
+            Backend::Proxy(_) => Mode::Proxy,
+            Backend::Development(_) => Mode::Development,
         }
     }
 
     /// How signing is. Asks nobody.
     #[must_use]
-    pub fn state(&self) -> State {
-        let (failing, last_signed) = self.0.health.recall();
-        State {
+    pub fn state(&self) -> SigningState {
+        let (failure, last_signed) = self.0.health.last_results();
+        SigningState {
             mode: self.mode(),
             required: self.0.required,
-            breaker: match &self.0.source {
-                Source::Proxy(proxy) => proxy.breaker(),
-                Source::Development(_) => BreakerState::Closed,
+            breaker: match &self.0.backend {
+                Backend::Proxy(proxy) => proxy.breaker(),
+                Backend::Development(_) => BreakerState::Closed,
             },
-            failing,
+            failure,
             last_signed,
         }
     }
@@ -297,7 +299,7 @@ impl Signing {
     /// If the file cannot be read or holds no registry. The one in service stays.
     pub fn reload_registry(&self) -> Result<Vec<SignerChange>, ReadError> {
         let read = self.read_registry()?;
-        Ok(read.map_or_else(Vec::new, |registry| self.take_registry(registry)))
+        Ok(read.map_or_else(Vec::new, |registry| self.replace_registry(registry)))
     }
 
     /// Reads the registry's file again, and leaves the one in service; nothing, if there is no file. Blocks for as long as
@@ -306,12 +308,12 @@ impl Signing {
     /// # Errors
     /// If the file cannot be read or holds no registry.
     pub fn read_registry(&self) -> Result<Option<Registry>, ReadError> {
-        self.0.registry.read_again()
+        self.0.registry.read_file()
     }
 
     /// Puts a registry into service at once; what changed, by id.
-    pub fn take_registry(&self, registry: Registry) -> Vec<SignerChange> {
-        self.0.registry.take(registry)
+    pub fn replace_registry(&self, registry: Registry) -> Vec<SignerChange> {
+        self.0.registry.replace(registry)
     }
 
     /// What is counted and measured.
@@ -320,34 +322,36 @@ impl Signing {
         &self.0.metrics
     }
 
-    pub(crate) fn source(&self) -> &Source {
-        &self.0.source
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.0.backend
     }
 
     pub(crate) fn health(&self) -> &Health {
         &self.0.health
     }
 
-    pub(crate) fn last_probe(&self) -> &Probe {
-        &self.0.probe
+    pub(crate) fn probe_cache(&self) -> &ProbeCache {
+        &self.0.probe_cache
     }
 }
 
 /// Says what of the settings and the registry does not go together, or is weaker than it could be.
-fn warn(registry: &Registry, asked: &Asked) {
-    for what in Use::ALL {
-        let Some(id) = asked.signer(what) else { continue };
+fn warn_about_signers(registry: &Registry, selection: &SignerSelection) {
+    for for_use in Use::ALL {
+        let Some(id) = selection.signer(for_use) else {
+            continue;
+        };
         match registry.get(id) {
             None => tracing::warn!(
                 signer_id = id,
-                for_use = what.name(),
+                for_use = for_use.name(),
                 "the registry does not know this signer: nothing will be signed for this use"
             ),
             // A host that signs nothing of the kind need not name somebody for it.
-            Some(signer) if !signer.uses().contains(what) && asked.uses.contains_key(&what) => {
+            Some(signer) if !signer.uses().contains(for_use) && selection.uses.contains_key(&for_use) => {
                 tracing::warn!(
                     signer_id = id,
-                    for_use = what.name(),
+                    for_use = for_use.name(),
                     "the registry has other uses for this signer: nothing will be signed for this use"
                 )
             }

@@ -11,14 +11,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use postern_signing::{Asked, BreakerSettings, BreakerState, ProxySettings, Signing};
+use postern_signing::{BreakerSettings, BreakerState, ProxySettings, SignerSelection, Signing};
 use serde_json::json;
-use support::{Kms, Manner, Office, SIGNER, metrics, pair, start, verifies};
+use support::{Behaviour, Kms, RegistryDir, SIGNER, metrics, pair, start, verifies};
 
-fn by(id: &str) -> Asked {
-    Asked {
+fn by(id: &str) -> SignerSelection {
+    SignerSelection {
         signer_id: Some(id.to_owned()),
-        ..Asked::default()
+        ..SignerSelection::default()
     }
 }
 
@@ -29,7 +29,7 @@ async fn signs(signing: &Signing, what: &str) {
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(signed.signer_id, SIGNER, "{what}");
     assert!(verifies(SIGNER, b"payload", &signed.signature), "{what}");
-    assert!(signed.proxy_took <= signed.took, "{what}");
+    assert!(signed.proxy_elapsed <= signed.elapsed, "{what}");
     assert!(signing.state().is_healthy(), "{what}");
 }
 
@@ -37,7 +37,7 @@ async fn fails(signing: &Signing, code: &str, what: &str) {
     let began = Instant::now();
     let error = signing.sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), code, "{what}: {error}");
-    assert!(!error.is_callers(), "{what}");
+    assert!(!error.is_caller_error(), "{what}");
     assert!(
         !error.to_string().contains("cGF5bG9hZA") && !error.to_string().contains("s3cret"),
         "{error}"
@@ -45,7 +45,7 @@ async fn fails(signing: &Signing, code: &str, what: &str) {
     // Bounded, generously: the deadline is 0.7 s.
     assert!(began.elapsed() < Duration::from_secs(5), "{what}");
     let state = signing.state();
-    assert_eq!(state.failing.unwrap().error, error, "{what}");
+    assert_eq!(state.failure.unwrap().error, error, "{what}");
 }
 
 /// What a proxy says that is no answer.
@@ -75,11 +75,11 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_answers_badly() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
-    let mut cases: Vec<(String, Manner, &str)> = garbage()
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
+    let mut cases: Vec<(String, Behaviour, &str)> = garbage()
         .into_iter()
-        .map(|(what, body)| (what.to_owned(), Manner::Says(200, body), "garbage"))
+        .map(|(what, body)| (what.to_owned(), Behaviour::Respond(200, body), "garbage"))
         .collect();
     let statuses = [
         (201, "status"),
@@ -93,61 +93,69 @@ async fn a_proxy_that_answers_badly() {
         (503, "status"),
     ];
     let statuses =
-        statuses.map(|(status, code)| (status.to_string(), Manner::Says(status, Vec::new()), code));
+        statuses.map(|(status, code)| (status.to_string(), Behaviour::Respond(status, Vec::new()), code));
     cases.extend(statuses);
     let others = [
-        ("busy for long", Manner::Busy(9, "60"), "status"),
-        ("busy all the time", Manner::Busy(9, "0"), "status"),
-        ("hung", Manner::Hangs, "timeout"),
-        ("slow by 10 s", Manner::Slow(Duration::from_secs(10)), "timeout"),
-        ("trickling", Manner::Trickles, "timeout"),
+        ("busy for long", Behaviour::Busy(9, "60"), "status"),
+        ("busy all the time", Behaviour::Busy(9, "0"), "status"),
+        ("hung", Behaviour::Hang, "timeout"),
+        (
+            "slow by 10 s",
+            Behaviour::Delay(Duration::from_secs(10)),
+            "timeout",
+        ),
+        ("trickling", Behaviour::Trickle, "timeout"),
         (
             "a stranger",
-            Manner::Signs("stranger", "stranger"),
+            Behaviour::SignAs("stranger", "stranger"),
             "signer_unknown",
         ),
         (
             "a retired signer",
-            Manner::Signs("retired", "retired"),
+            Behaviour::SignAs("retired", "retired"),
             "signer_retired",
         ),
         (
             "a signer to come",
-            Manner::Signs("early", "early"),
+            Behaviour::SignAs("early", "early"),
             "signer_not_yet_valid",
         ),
         (
             "a signer of the past",
-            Manner::Signs("late", "late"),
+            Behaviour::SignAs("late", "late"),
             "signer_expired",
         ),
         (
             "another's key",
-            Manner::Signs("kernel-2", SIGNER),
+            Behaviour::SignAs("kernel-2", SIGNER),
             "signature_wrong",
         ),
-        ("another's payload", Manner::SignsOther, "signature_wrong"),
+        (
+            "another's payload",
+            Behaviour::SignOtherPayload,
+            "signature_wrong",
+        ),
     ];
-    cases.extend(others.map(|(what, manner, code)| (what.to_owned(), manner, code)));
+    cases.extend(others.map(|(what, behaviour, code)| (what.to_owned(), behaviour, code)));
 
     signs(&signing, "at first").await;
-    for (what, manner, code) in cases {
-        kms.behaves(manner);
+    for (what, behaviour, code) in cases {
+        kms.set_behaviour(behaviour);
         fails(&signing, code, &what).await;
-        kms.behaves(Manner::Good);
+        kms.set_behaviour(Behaviour::Correct);
         signs(&signing, &what).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_is_killed() {
-    let (office, mut kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, mut kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     signs(&signing, "at first").await;
     for round in 0..3 {
         kms.kill();
         fails(&signing, "unreachable", &format!("round {round}")).await;
-        kms.again();
+        kms.restart();
         signs(&signing, &format!("round {round}")).await;
     }
 }
@@ -155,24 +163,24 @@ async fn a_proxy_that_is_killed() {
 /// The next request finds the connection that it would use closed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_was_restarted_is_not_noticed() {
-    let (office, mut kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, mut kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     for round in 0..3 {
         signs(&signing, &format!("round {round}")).await;
         kms.kill();
-        kms.again();
+        kms.restart();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_breaker_opens_and_work_resumes_by_itself() {
-    let (office, mut kms) = (Office::new(), Kms::start());
+    let (dir, mut kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
         breaker: BreakerSettings {
             failures: 3,
             pause: Duration::from_millis(300),
         },
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     });
     kms.kill();
     for _ in 0..3 {
@@ -183,9 +191,9 @@ async fn the_breaker_opens_and_work_resumes_by_itself() {
     let error = signing.sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), "breaker_open");
     // Why it is open is not forgotten.
-    assert_eq!(signing.state().failing.unwrap().error.code(), "unreachable");
+    assert_eq!(signing.state().failure.unwrap().error.code(), "unreachable");
 
-    kms.again();
+    kms.restart();
     tokio::time::sleep(Duration::from_millis(350)).await;
     signs(&signing, "after the pause").await;
     let metrics = metrics(&signing);
@@ -208,63 +216,63 @@ async fn the_breaker_opens_and_work_resumes_by_itself() {
 /// A wrong answer shows that the proxy is there: what it does must be seen, not hidden behind the breaker.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_answers_do_not_open_the_breaker() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
-    for manner in [
-        Manner::SignsOther,
-        Manner::Says(500, Vec::new()),
-        Manner::Says(200, b"{}".to_vec()),
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
+    for behaviour in [
+        Behaviour::SignOtherPayload,
+        Behaviour::Respond(500, Vec::new()),
+        Behaviour::Respond(200, b"{}".to_vec()),
     ] {
-        kms.behaves(manner);
+        kms.set_behaviour(behaviour);
         for _ in 0..6 {
             assert_ne!(signing.sign(b"payload").await.unwrap_err().code(), "breaker_open");
         }
     }
-    assert_eq!(kms.asked(), 18, "none of them is repeated");
+    assert_eq!(kms.sign_requests(), 18, "none of them is repeated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_trial_of_a_caller_who_goes_away_blocks_nobody() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
         breaker: BreakerSettings {
             failures: 1,
             pause: Duration::from_millis(100),
         },
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     });
-    kms.behaves(Manner::Hangs);
+    kms.set_behaviour(Behaviour::Hang);
     fails(&signing, "timeout", "opens").await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     let gone = tokio::time::timeout(Duration::from_millis(100), signing.sign(b"payload")).await;
     assert!(gone.is_err());
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
     signs(&signing, "the next one tries").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_signer_of_the_settings_must_sign() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
-        asked: by(SIGNER),
-        ..office.proxy(&kms)
+        selection: by(SIGNER),
+        ..dir.proxy(&kms)
     });
     signs(&signing, "the one").await;
-    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     fails(&signing, "signer_unexpected", "another active signer").await;
     // Without the setting, it counts.
-    let any = office.signing(&kms);
+    let any = dir.signing(&kms);
     assert_eq!(any.sign(b"payload").await.unwrap().signer_id, "kernel-2");
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
     signs(&signing, "the one again").await;
     // It is asked for where settings say so, and not only waited for: a strict proxy knows no other field.
-    assert_eq!(kms.question(), json!({"payload_b64": "cGF5bG9hZA=="}));
+    assert_eq!(kms.last_request(), json!({"payload_b64": "cGF5bG9hZA=="}));
     let second = start(ProxySettings {
-        asked: Asked {
+        selection: SignerSelection {
             send_signer_id: true,
             ..by("kernel-2")
         },
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     });
     let signed = second.sign(b"payload").await.unwrap();
     assert_eq!(signed.signer_id, "kernel-2");
@@ -275,16 +283,16 @@ async fn the_signer_of_the_settings_must_sign() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_that_is_too_large_is_not_sent() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
-    let large = vec![7; postern_signing::PAYLOAD + 1];
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
+    let large = vec![7; postern_signing::MAX_PAYLOAD_SIZE + 1];
     let error = signing.sign(&large).await.unwrap_err();
     assert_eq!(
-        (error.code(), error.is_callers(), kms.asked()),
+        (error.code(), error.is_caller_error(), kms.sign_requests()),
         ("payload_too_large", true, 0)
     );
     assert!(signing.state().is_healthy());
-    let largest = &large[..postern_signing::PAYLOAD];
+    let largest = &large[..postern_signing::MAX_PAYLOAD_SIZE];
     let signed = signing.sign(largest).await.unwrap();
     assert!(verifies(SIGNER, largest, &signed.signature));
 }

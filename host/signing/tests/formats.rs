@@ -10,7 +10,7 @@
 use std::time::SystemTime;
 
 use ct_codecs::{Base64, Decoder as _};
-use postern_signers::{Registry, Use, Uses, parse_key, taken_for};
+use postern_signers::{Registry, Use, Uses, parse_key, possible_uses};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -59,7 +59,7 @@ fn signatures() {
     for case in list(&vectors["signatures"]) {
         let verdict = registry.verify_recorded(
             text(&case["signer_id"]),
-            Use::of(text(&case["use"])).unwrap(),
+            Use::from_name(text(&case["use"])).unwrap(),
             &bytes(&case["message_b64"]),
             &bytes(&case["signature_b64"]),
             time(text(&case["made"])).unwrap(),
@@ -143,7 +143,7 @@ fn rotation(document: &Value, registry: &Registry) -> Option<()> {
 fn reserved_payloads() {
     for case in list(&vectors()["reserved"]) {
         let names = case["could_be"].as_array().unwrap().iter().map(text);
-        let uses: Uses = names.map(|name| Use::of(name).unwrap()).collect();
-        assert_eq!(taken_for(&bytes(&case["payload_b64"])), uses, "{case}");
+        let uses: Uses = names.map(|name| Use::from_name(name).unwrap()).collect();
+        assert_eq!(possible_uses(&bytes(&case["payload_b64"])), uses, "{case}");
     }
 }

@@ -11,7 +11,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Kms, Manner, Office};
+use support::{Behaviour, Kms, RegistryDir};
 
 /// How long the proxy takes for each signature, as an HSM would, and its timer a millisecond more.
 const PROXY: Duration = Duration::from_millis(5);
@@ -20,16 +20,16 @@ const SIGNATURES: usize = 400;
 /// Run with `--nocapture` to see the figures. The bound is for a busy machine; the promise is 1 ms.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_adds_little() {
-    let (office, kms) = (Office::new(), Kms::start());
-    kms.behaves(Manner::Slow(PROXY));
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    kms.set_behaviour(Behaviour::Delay(PROXY));
+    let signing = dir.signing(&kms);
     signing.sign(b"warm").await.unwrap();
     let (mut inside, mut outside) = (Vec::new(), Vec::new());
     for number in 0..SIGNATURES {
         let began = Instant::now();
         let signed = signing.sign(&number.to_be_bytes()).await.unwrap();
-        outside.push(began.elapsed().saturating_sub(kms.took()));
-        inside.push(signed.took.saturating_sub(signed.proxy_took));
+        outside.push(began.elapsed().saturating_sub(kms.last_latency()));
+        inside.push(signed.elapsed.saturating_sub(signed.proxy_elapsed));
     }
     for (what, times) in [
         ("over the exchange", &mut inside),

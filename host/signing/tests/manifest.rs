@@ -131,7 +131,10 @@ async fn a_manifest_is_signed_whatever_its_spacing_and_order() {
     assert_eq!((&one.hash, &one.signature), (&other.hash, &other.signature));
     assert_eq!(one.canonical, br#"{"a":[1,"x"],"b":1}"#);
     let refused = signing.sign_manifest(&Value::from(u64::MAX)).await.unwrap_err();
-    assert_eq!((refused.code(), refused.is_callers()), ("manifest_invalid", true));
+    assert_eq!(
+        (refused.code(), refused.is_caller_error()),
+        ("manifest_invalid", true)
+    );
     // What cannot be signed says nothing about the signer.
     assert!(signing.state().is_healthy());
 }

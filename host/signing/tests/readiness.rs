@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use postern_signing::{Mode, Settings, Signing};
 use secrecy::SecretString;
-use support::{Kms, Manner, Office};
+use support::{Behaviour, Kms, RegistryDir};
 
 /// What was found counts for a second.
 async fn later() {
@@ -22,26 +22,26 @@ async fn later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_a_moment_ago_is_enough() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     signing.ready().await.unwrap();
-    assert_eq!((kms.looked(), kms.asked()), (1, 0));
+    assert_eq!((kms.health_checks(), kms.sign_requests()), (1, 0));
     signing.sign(b"payload").await.unwrap();
     later().await;
     signing.ready().await.unwrap();
-    assert_eq!((kms.looked(), kms.asked()), (1, 1));
+    assert_eq!((kms.health_checks(), kms.sign_requests()), (1, 1));
     // A failure since says otherwise.
-    kms.behaves(Manner::Hangs);
+    kms.set_behaviour(Behaviour::Hang);
     signing.sign(b"payload").await.unwrap_err();
-    kms.feels(503);
+    kms.set_health_status(503);
     assert_eq!(signing.ready().await.unwrap_err().code(), "status");
-    assert_eq!(signing.state().failing.unwrap().error.code(), "status");
+    assert_eq!(signing.state().failure.unwrap().error.code(), "status");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_ask_at_once_get_one_answer() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     let all: Vec<_> = (0..50)
         .map(|_| {
             let signing = signing.clone();
@@ -51,30 +51,30 @@ async fn many_who_ask_at_once_get_one_answer() {
     for one in all {
         one.await.unwrap().unwrap();
     }
-    assert_eq!(kms.looked(), 1);
+    assert_eq!(kms.health_checks(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_proxy_and_its_return() {
-    let (office, mut kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, mut kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     kms.kill();
     assert_eq!(signing.ready().await.unwrap_err().code(), "unreachable");
     assert!(!signing.state().is_healthy());
-    kms.again();
+    kms.restart();
     later().await;
     signing.ready().await.unwrap();
     assert!(signing.state().is_healthy());
     // It thinks itself well, and a signature shows it.
-    assert_eq!(kms.asked(), 1);
+    assert_eq!(kms.sign_requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     signing.ready().await.unwrap();
-    kms.behaves(Manner::Hangs);
+    kms.set_behaviour(Behaviour::Hang);
     signing.sign(b"payload").await.unwrap_err();
     // At once, and again: what was found before says nothing any more.
     for _ in 0..3 {
@@ -83,7 +83,7 @@ async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         later().await;
     }
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
     for _ in 0..30 {
         if signing.ready().await.is_ok() {
             return;
@@ -95,26 +95,26 @@ async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_thinks_itself_well_and_signs_wrongly() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
-    kms.behaves(Manner::SignsOther);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
+    kms.set_behaviour(Behaviour::SignOtherPayload);
     signing.sign(b"payload").await.unwrap_err();
     assert_eq!(signing.ready().await.unwrap_err().code(), "signature_wrong");
     // Nobody sends work to a host that is not ready: it finds out by itself.
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
     later().await;
     signing.ready().await.unwrap();
-    assert_eq!((signing.state().failing, kms.asked()), (None, 3));
+    assert_eq!((signing.state().failure, kms.sign_requests()), (None, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_without_a_health_endpoint_is_asked_for_a_signature() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
-    kms.feels(404);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
+    kms.set_health_status(404);
     signing.ready().await.unwrap();
-    assert_eq!(kms.asked(), 1);
-    kms.behaves(Manner::Says(500, Vec::new()));
+    assert_eq!(kms.sign_requests(), 1);
+    kms.set_behaviour(Behaviour::Respond(500, Vec::new()));
     signing.sign(b"payload").await.unwrap_err();
     later().await;
     assert_eq!(signing.ready().await.unwrap_err().code(), "status");
@@ -154,8 +154,11 @@ async fn the_development_signer() {
     let error = signing.rotate(&signed.signer_id, "next").await.unwrap_err();
     assert_eq!(error.code(), "development_signer");
     // The same secret, the same signer: restarts keep what was signed verifiable.
-    let again = Signing::start(&settings("a secret for development")).unwrap();
-    assert_eq!(again.sign(b"payload").await.unwrap().signature, signed.signature);
+    let restart = Signing::start(&settings("a secret for development")).unwrap();
+    assert_eq!(
+        restart.sign(b"payload").await.unwrap().signature,
+        signed.signature
+    );
     assert!(Signing::start(&settings("short")).is_err());
 }
 

@@ -11,45 +11,46 @@ mod support;
 
 use std::time::SystemTime;
 
-use postern_signing::{Difference, SignerChange, Testimony};
+use postern_signing::{RotationSignature, SignerChange, SignerChangeKind};
 use serde_json::Value;
-use support::{Kms, Manner, Office, SIGNER, pair, start, verifies};
+use support::{Behaviour, Kms, RegistryDir, SIGNER, pair, start, verifies};
 
-fn change(id: &str, difference: Difference) -> SignerChange {
+fn change(id: &str, kind: SignerChangeKind) -> SignerChange {
     SignerChange {
         signer_id: id.to_owned(),
-        difference,
+        kind,
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_one_signer_to_the_next() {
-    let (office, kms) = (Office::new(), Kms::start());
-    office.writes(&postern_signers::add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
-    let signing = start(office.proxy(&kms));
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    dir.write_registry(&postern_signers::add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
+    let signing = start(dir.proxy(&kms));
     let by = async || signing.sign(b"payload").await.map(|signed| signed.signer_id);
     assert_eq!(by().await.unwrap(), SIGNER);
 
     // The KMS changes before the registry knows: refused, and nothing else signs.
-    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     assert_eq!(by().await.unwrap_err().code(), "signer_unknown");
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
-    assert_eq!((error.code(), kms.asked()), ("signer_unknown", 2));
+    assert_eq!((error.code(), kms.sign_requests()), ("signer_unknown", 2));
 
     // The overlap: both count.
-    let text = std::fs::read_to_string(office.file()).unwrap();
+    let text = std::fs::read_to_string(dir.file()).unwrap();
     let both = postern_signers::add(&text, "kernel-2", &pair("kernel-2").pk, None, None).unwrap();
-    office.writes(&both);
+    dir.write_registry(&both);
     let changes = signing.reload_registry().unwrap();
-    assert_eq!(changes, [change("kernel-2", Difference::Added)]);
+    assert_eq!(changes, [change("kernel-2", SignerChangeKind::Added)]);
     assert_eq!(by().await.unwrap(), SIGNER);
-    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     assert_eq!(by().await.unwrap(), "kernel-2");
-    kms.behaves(Manner::Good);
+    kms.set_behaviour(Behaviour::Correct);
 
     let rotation = signing.rotate(SIGNER, "kernel-2").await.unwrap();
-    let [Testimony::New(by_new), Testimony::Old(by_old)] = rotation.testimony.as_slice() else {
+    let [RotationSignature::New(by_new), RotationSignature::Old(by_old)] = rotation.signatures.as_slice()
+    else {
         panic!("{rotation:?}");
     };
     assert_eq!(
@@ -64,35 +65,35 @@ async fn from_one_signer_to_the_next() {
         serde_json::json!({
             "old": SIGNER,
             "new": "kernel-2",
-            "new_key": postern_signers::write_key(&pair("kernel-2").pk),
+            "new_key": postern_signers::format_key(&pair("kernel-2").pk),
             "time": humantime::format_rfc3339_seconds(rotation.time).to_string(),
         })
     );
 
     // The end of the old one.
-    office.writes(&postern_signers::retire(&both, SIGNER, SystemTime::now()).unwrap());
+    dir.write_registry(&postern_signers::retire(&both, SIGNER, SystemTime::now()).unwrap());
     let changes = signing.reload_registry().unwrap();
-    assert_eq!(changes, [change(SIGNER, Difference::Retired)]);
+    assert_eq!(changes, [change(SIGNER, SignerChangeKind::Retired)]);
     assert_eq!(by().await.unwrap_err().code(), "signer_retired");
-    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     assert_eq!(by().await.unwrap(), "kernel-2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_registry_leaves_the_good_one_in_service() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     let good = signing.registry();
     for text in ["[signers", "[signers.a]\nstatus = \"active\"", "\0"] {
-        office.writes(text);
+        dir.write_registry(text);
         signing.reload_registry().unwrap_err();
         assert_eq!(signing.registry(), good);
     }
-    std::fs::remove_file(office.file()).unwrap();
+    std::fs::remove_file(dir.file()).unwrap();
     signing.reload_registry().unwrap_err();
     assert!(signing.sign(b"payload").await.is_ok());
     // An empty one is a registry: nobody may sign.
-    office.writes("");
+    dir.write_registry("");
     assert_eq!(signing.reload_registry().unwrap().len(), 5);
     assert_eq!(
         signing.sign(b"payload").await.unwrap_err().code(),
@@ -102,8 +103,8 @@ async fn a_bad_registry_leaves_the_good_one_in_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_rotation() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let signing = dir.signing(&kms);
     for (old, new, code, asked) in [
         (SIGNER, SIGNER, "same_signer", 0),
         (SIGNER, "stranger", "signer_unknown", 0),
@@ -113,10 +114,10 @@ async fn what_is_no_rotation() {
         // The new one has signed by then; without the other half it says nothing.
         ("late", "kernel-2", "signer_expired", 2),
     ] {
-        let before = kms.asked();
+        let before = kms.sign_requests();
         let error = signing.rotate(old, new).await.unwrap_err();
         assert_eq!(
-            (error.code(), kms.asked() - before),
+            (error.code(), kms.sign_requests() - before),
             (code, asked),
             "{old} {new}: {error}"
         );
@@ -124,7 +125,7 @@ async fn what_is_no_rotation() {
     // What is wrong with others is no word about who signs here.
     assert!(signing.state().is_healthy());
     // A proxy that takes no signer_id is found out.
-    kms.behaves(Manner::Signs(SIGNER, SIGNER));
+    kms.set_behaviour(Behaviour::SignAs(SIGNER, SIGNER));
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
     assert_eq!(error.code(), "signer_unexpected");
 }

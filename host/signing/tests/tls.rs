@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use secrecy::SecretString;
-use support::{Kms, Office, SIGNER, start, verifies};
+use support::{Kms, RegistryDir, SIGNER, start, verifies};
 
 /// A server that shows a certificate, and wants one of an authority's.
 fn server(shows: &Identity, wants: Option<&Authority>) -> ServerConfig {
@@ -122,16 +122,16 @@ async fn certificates_that_do_not_count() {
     ];
     for case in cases {
         let what = case.what;
-        let (office, kms) = (Office::new(), Kms::start_tls(case.bad));
+        let (dir, kms) = (RegistryDir::new(), Kms::start_tls(case.bad));
         let signing = start(ProxySettings {
             auth: case.auth,
             ca_pem: Some(ours.pem()),
-            ..office.proxy(&kms)
+            ..dir.proxy(&kms)
         });
         let error = signing.sign(b"payload").await.unwrap_err();
         assert_eq!(error.code(), case.code, "{what}: {error}");
-        assert_eq!(kms.asked(), 0, "{what}");
-        kms.shows(case.good);
+        assert_eq!(kms.sign_requests(), 0, "{what}");
+        kms.set_tls_config(case.good);
         let signed = signing
             .sign(b"payload")
             .await
@@ -147,17 +147,17 @@ async fn both_show_what_the_other_trusts() {
         &authority.server(Validity::Valid).unwrap(),
         Some(&authority),
     ));
-    let office = Office::new();
+    let dir = RegistryDir::new();
     let signing = start(ProxySettings {
         auth: shown(&authority.client("host", Validity::Valid).unwrap()),
         ca_pem: Some(authority.pem()),
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     });
     let signed = signing.sign(b"payload").await.unwrap();
     assert!(verifies(SIGNER, b"payload", &signed.signature));
     // The system's roots are all that counts where no CA is named, and it is none of them.
     let system = Signing::start(&Settings {
-        proxy: Some(office.proxy(&kms)),
+        proxy: Some(dir.proxy(&kms)),
         required: true,
         development_secret: None,
     });
@@ -173,14 +173,14 @@ async fn both_show_what_the_other_trusts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_tls_at_all() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let mut url = kms.url();
     url.set_scheme("https").unwrap();
     let ca_pem = Some(Authority::new("ours").unwrap().pem());
     let settings = ProxySettings {
         url,
         ca_pem,
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     };
     let error = start(settings.clone()).sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), "tls", "{error}");
@@ -199,12 +199,12 @@ async fn no_tls_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token() {
-    let (office, kms) = (Office::new(), Kms::start());
-    kms.wants("s3cret");
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    kms.require_token("s3cret");
     let with = |auth: Auth| {
         start(ProxySettings {
             auth,
-            ..office.proxy(&kms)
+            ..dir.proxy(&kms)
         })
     };
     let right = with(Auth::Bearer(SecretString::from("s3cret")));
@@ -219,7 +219,7 @@ async fn a_token() {
 
 #[test]
 fn what_does_not_start() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let authority = Authority::new("ours").unwrap();
     let (one, another) = (
         authority.client("a", Validity::Valid).unwrap(),
@@ -232,11 +232,11 @@ fn what_does_not_start() {
             certificate_pem: certificate.to_owned(),
             key_pem: SecretString::from(key.to_owned()),
         },
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     };
     let token = |token: &str| ProxySettings {
         auth: Auth::Bearer(SecretString::from(token.to_owned())),
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     };
     for (proxy, expected) in [
         (token(""), "token is empty"),
@@ -253,14 +253,14 @@ fn what_does_not_start() {
         (
             ProxySettings {
                 ca_pem: Some("s3cret".to_owned()),
-                ..office.proxy(&kms)
+                ..dir.proxy(&kms)
             },
             "the CA of the signing proxy: is no certificate",
         ),
         (
             ProxySettings {
                 registry: "/nowhere/signers.toml".into(),
-                ..office.proxy(&kms)
+                ..dir.proxy(&kms)
             },
             "the registry of signers: /nowhere/signers.toml: cannot be read",
         ),

@@ -12,10 +12,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use postern_signers::{Use, Uses, add, add_for};
-use postern_signing::{Asked, ProxySettings, Settings, Signing, Testimony};
+use postern_signers::{Use, Uses, add, add_with_uses};
+use postern_signing::{ProxySettings, RotationSignature, Settings, SignerSelection, Signing};
 use serde_json::json;
-use support::{Kms, Manner, Office, SIGNER, pair, start};
+use support::{Behaviour, Kms, RegistryDir, SIGNER, pair, start};
 
 const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 const DIGEST: &[u8; 32] = b"thirty-two bytes, as a digest is";
@@ -40,18 +40,18 @@ fn separate() -> String {
         ("root", Use::Rotation),
         ("kernel-2", Use::Payload),
     ] {
-        text = add_for(&text, id, &pair(id).pk, Some(what.into()), None, None).unwrap();
+        text = add_with_uses(&text, id, &pair(id).pk, Some(what.into()), None, None).unwrap();
     }
     text
 }
 
-fn asked() -> Asked {
+fn selection() -> SignerSelection {
     let uses = [
         (Use::Manifest, "manifests"),
         (Use::Checkpoint, "log"),
         (Use::Rotation, "root"),
     ];
-    Asked {
+    SignerSelection {
         signer_id: Some(SIGNER.to_owned()),
         uses: uses.map(|(what, id)| (what, id.to_owned())).into(),
         send_signer_id: true,
@@ -60,14 +60,14 @@ fn asked() -> Asked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_for_each_use() {
-    let (office, kms) = (Office::new(), Kms::start());
-    office.writes(&separate());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    dir.write_registry(&separate());
     let signing = start(ProxySettings {
-        asked: asked(),
-        ..office.proxy(&kms)
+        selection: selection(),
+        ..dir.proxy(&kms)
     });
     assert_eq!(signing.sign(b"payload").await.unwrap().signer_id, SIGNER);
-    assert_eq!(kms.question()["signer_id"], SIGNER);
+    assert_eq!(kms.last_request()["signer_id"], SIGNER);
     // A digest is a payload like any other, by a key that signs no manifests.
     assert_eq!(signing.sign(DIGEST).await.unwrap().signer_id, SIGNER);
     let manifest = signing.sign_manifest(&json!({"a": 1})).await.unwrap();
@@ -77,19 +77,19 @@ async fn a_key_for_each_use() {
         .await;
     assert_eq!(checkpoint.unwrap().signer_id, "log");
     for payload in reserved() {
-        let before = kms.asked();
+        let before = kms.sign_requests();
         let error = signing.sign(payload.as_bytes()).await.unwrap_err();
         assert_eq!(
-            (error.code(), error.is_callers()),
+            (error.code(), error.is_caller_error()),
             ("payload_reserved", true),
             "{payload}"
         );
-        assert_eq!(kms.asked(), before, "{payload}");
+        assert_eq!(kms.sign_requests(), before, "{payload}");
     }
     assert!(signing.state().is_healthy());
 
     // A proxy that signs with another key than the one for the use is found out.
-    kms.behaves(Manner::Signs(SIGNER, SIGNER));
+    kms.set_behaviour(Behaviour::SignAs(SIGNER, SIGNER));
     let error = signing.sign_manifest(&json!({})).await.unwrap_err();
     assert_eq!(error.code(), "signer_unexpected");
     // That says nothing of the signer of payloads.
@@ -98,9 +98,9 @@ async fn a_key_for_each_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
-    let (office, kms) = (Office::new(), Kms::start());
-    office.writes(
-        &add_for(
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    dir.write_registry(
+        &add_with_uses(
             "",
             SIGNER,
             &pair(SIGNER).pk,
@@ -110,7 +110,7 @@ async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
         )
         .unwrap(),
     );
-    let signing = office.signing(&kms);
+    let signing = dir.signing(&kms);
     signing.sign(b"payload").await.unwrap();
     let error = signing.sign_manifest(&json!({})).await.unwrap_err();
     assert_eq!(error.code(), "signer_use", "{error}");
@@ -125,16 +125,16 @@ async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
 /// be taken for.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_for_every_use() {
-    let (office, kms) = (Office::new(), Kms::start());
-    office.writes(&add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
-    let signing = office.signing(&kms);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    dir.write_registry(&add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
+    let signing = dir.signing(&kms);
     signing.sign(b"payload").await.unwrap();
     signing.sign_manifest(&json!({"a": 1})).await.unwrap();
     signing
         .sign_checkpoint(b"postern/audit\n", SystemTime::now())
         .await
         .unwrap();
-    let before = kms.asked();
+    let before = kms.sign_requests();
     for payload in reserved().iter().map(String::as_bytes).chain([&DIGEST[..]]) {
         let error = signing.sign(payload).await.unwrap_err();
         assert_eq!(
@@ -144,11 +144,11 @@ async fn one_key_for_every_use() {
             String::from_utf8_lossy(payload)
         );
     }
-    assert_eq!(kms.asked(), before);
+    assert_eq!(kms.sign_requests(), before);
 
     // Where the proxy chooses among several, the one with the most uses counts.
     let two = separate() + &add("", "all", &pair("all").pk, None, None).unwrap();
-    office.writes(&two);
+    dir.write_registry(&two);
     signing.reload_registry().unwrap();
     assert_eq!(signing.sign(DIGEST).await.unwrap_err().code(), "payload_reserved");
 }
@@ -176,11 +176,11 @@ async fn development_has_a_key_for_each_use_too() {
 /// An auditor judges a checkpoint by the time that it says; one that the signer was not valid at is not handed on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let (from, until) = (Some(now - hour), Some(now + hour));
-    office.writes(&add("", SIGNER, &pair(SIGNER).pk, from, until).unwrap());
-    let signing = office.signing(&kms);
+    dir.write_registry(&add("", SIGNER, &pair(SIGNER).pk, from, until).unwrap());
+    let signing = dir.signing(&kms);
     for (made, expected) in [
         (now, None),
         (now - 2 * hour, Some("signer_not_yet_valid")),
@@ -196,41 +196,44 @@ async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_is_signed_by_those_who_may() {
-    let (office, kms) = (Office::new(), Kms::start());
-    office.writes(&separate());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    dir.write_registry(&separate());
     let signing = start(ProxySettings {
-        asked: asked(),
-        ..office.proxy(&kms)
+        selection: selection(),
+        ..dir.proxy(&kms)
     });
     let rotation = signing.rotate(SIGNER, "kernel-2").await.unwrap();
-    let [Testimony::Appointed(signed)] = rotation.testimony.as_slice() else {
+    let [RotationSignature::Delegate(signed)] = rotation.signatures.as_slice() else {
         panic!("{rotation:?}");
     };
     assert_eq!(signed.signer_id, "root");
     assert!(support::verifies("root", &rotation.statement, &signed.signature));
 
     // Nobody vouches for itself, and where nobody may, nothing is signed.
-    office.writes(&separate().replace("[\"rotation\"]", "[\"payload\", \"rotation\"]"));
+    dir.write_registry(&separate().replace("[\"rotation\"]", "[\"payload\", \"rotation\"]"));
     signing.reload_registry().unwrap();
     let error = signing.rotate(SIGNER, "root").await.unwrap_err();
-    assert_eq!((error.code(), error.is_callers()), ("no_rotation_signer", true));
-    let without = Asked {
+    assert_eq!(
+        (error.code(), error.is_caller_error()),
+        ("no_rotation_signer", true)
+    );
+    let without = SignerSelection {
         uses: BTreeMap::new(),
-        ..asked()
+        ..selection()
     };
-    assert!(signing.take(&without).unwrap());
+    assert!(signing.set_selection(&without).unwrap());
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
     assert_eq!(error.code(), "no_rotation_signer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_replaces_a_signer_has_all_of_its_uses() {
-    let (office, kms) = (Office::new(), Kms::start());
-    let every = add_for(&separate(), "every", &pair("every").pk, None, None, None).unwrap();
-    office.writes(&every);
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
+    let every = add_with_uses(&separate(), "every", &pair("every").pk, None, None, None).unwrap();
+    dir.write_registry(&every);
     let signing = start(ProxySettings {
-        asked: asked(),
-        ..office.proxy(&kms)
+        selection: selection(),
+        ..dir.proxy(&kms)
     });
     // An entry without `uses` has all of them.
     for (old, new, needed, found) in [
@@ -246,7 +249,7 @@ async fn who_replaces_a_signer_has_all_of_its_uses() {
     ] {
         let error = signing.rotate(old, new).await.unwrap_err();
         assert_eq!(
-            (error.code(), error.is_callers(), kms.asked()),
+            (error.code(), error.is_caller_error(), kms.sign_requests()),
             ("uses_missing", true, 0),
             "{old} {new}"
         );
@@ -263,30 +266,30 @@ async fn who_replaces_a_signer_has_all_of_its_uses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_asked_changes_without_a_restart() {
-    let (office, kms) = (Office::new(), Kms::start());
+    let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
-        asked: Asked {
+        selection: SignerSelection {
             signer_id: Some(SIGNER.to_owned()),
-            ..Asked::default()
+            ..SignerSelection::default()
         },
-        ..office.proxy(&kms)
+        ..dir.proxy(&kms)
     });
     signing.sign(b"payload").await.unwrap();
-    kms.behaves(Manner::Signs("kernel-2", "kernel-2"));
+    kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     assert_eq!(
         signing.sign(b"payload").await.unwrap_err().code(),
         "signer_unexpected"
     );
-    let next = Asked {
+    let next = SignerSelection {
         signer_id: Some("kernel-2".to_owned()),
-        ..Asked::default()
+        ..SignerSelection::default()
     };
-    assert!(signing.take(&next).unwrap() && !signing.take(&next).unwrap());
+    assert!(signing.set_selection(&next).unwrap() && !signing.set_selection(&next).unwrap());
     assert_eq!(signing.sign(b"payload").await.unwrap().signer_id, "kernel-2");
-    let unnamed = Asked {
+    let unnamed = SignerSelection {
         uses: BTreeMap::from([(Use::Checkpoint, SIGNER.to_owned())]),
         ..next.clone()
     };
-    assert!(signing.take(&unnamed).is_err());
-    assert_eq!(*signing.asked().unwrap(), next, "what is wrong is not taken");
+    assert!(signing.set_selection(&unnamed).is_err());
+    assert_eq!(*signing.selection().unwrap(), next, "what is wrong is not taken");
 }

@@ -13,7 +13,7 @@ use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use postern_signers::{Use, write_key};
+use postern_signers::{Use, format_key};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
@@ -128,7 +128,7 @@ async fn signers(State(state): State<AppState>, Extension(record): Extension<Rec
     let signers = state.keyring.signers();
     let shown = signers.all.values().map(|signer| ShownSigner {
         signer_id: &signer.id,
-        public_key: write_key(&signer.key),
+        public_key: format_key(&signer.key),
         uses: signer.uses().iter().map(Use::name).collect(),
         current: signer.id == signers.current.id,
     });

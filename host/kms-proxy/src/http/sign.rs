@@ -83,7 +83,7 @@ async fn answer(state: &AppState, record: &Record, may: May, body: Body) -> Resu
         Some(id) => signers.all.get(id).ok_or(Refusal::UnknownSigner)?,
     };
     record.signer(&signer.id);
-    if !signer.uses().permit(&payload) {
+    if !signer.uses().permits(&payload) {
         return Err(Refusal::Use);
     }
     // What could not be put on record is not signed in the first place.

@@ -91,7 +91,7 @@ fn what_is_written_and_what_is_not() {
         signers,
         &[
             ("a", "key-a", None),
-            ("b", "key-b", Uses::read(["checkpoint"]).ok())
+            ("b", "key-b", Uses::parse(["checkpoint"]).ok())
         ]
         .map(|(id, label, uses)| {
             let label = label.to_owned();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
 use postern_gate::config::{ConfigErrors, Entries};
-use postern_signers::{Uses, is_id};
+use postern_signers::{Uses, is_signer_id};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
@@ -101,7 +101,7 @@ fn callers(
     let mut callers: Vec<Caller> = Vec::new();
     for (name, caller) in written.iter() {
         let at = format!("callers.{name}");
-        if !is_id(name) {
+        if !is_signer_id(name) {
             errors.add(
                 &at,
                 "must be named with 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`",
@@ -213,7 +213,7 @@ fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTre
     let mut signers = BTreeMap::new();
     for (id, signer) in written.iter() {
         let at = format!("signers.{id}");
-        if !is_id(id) {
+        if !is_signer_id(id) {
             errors.add(
                 &at,
                 "must be named with 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`",
@@ -223,7 +223,7 @@ fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTre
             errors.add(format!("{at}.label"), "must not be empty");
         }
         let names = signer.uses.as_ref().map(|names| names.iter().map(String::as_str));
-        let uses = names.map(Uses::read).transpose();
+        let uses = names.map(Uses::parse).transpose();
         let uses = uses.unwrap_or_else(|problem| {
             errors.add(format!("{at}.uses"), problem);
             None

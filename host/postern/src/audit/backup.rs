@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use postern_audit::read::Reader;
 use postern_audit::verify::{Report, TrustedReferences, verify};
-use postern_audit::{Head, Store as Target, copy};
+use postern_audit::{Head, Store, copy};
 use tokio::runtime::Runtime;
 
 use super::Format;
-use super::bar::Bar;
-use super::references::Given;
+use super::progress::ProgressBar;
+use super::references::ReferenceArgs;
 use super::report;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
 use crate::output::{Exit, Output};
 
 #[derive(Debug, clap::Args)]
@@ -31,9 +31,9 @@ use crate::output::{Exit, Output};
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     #[command(flatten)]
-    given: Given,
+    references: ReferenceArgs,
     /// Where to, a new file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -52,24 +52,24 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let runtime = store::runtime()?;
     let reader = args.store.open(&runtime, store::readers())?;
     // Once: what is added to the file outside later is of events that are not copied.
-    let against = args.given.beside(&runtime, &reader)?;
-    let found = verified(&runtime, &reader, against.clone())?;
-    if !found.is_whole() {
-        let mut output = report::output(&found, None, args.given.demands(), args.format)?;
+    let references = args.references.read_beside(&runtime, &reader)?;
+    let found = verify_log(&runtime, &reader, references.clone())?;
+    if !found.is_intact() {
+        let mut output = report::output(&found, None, args.references.requirements(), args.format)?;
         output.err = "no backup was made: keep the files of the log themselves\n".to_owned();
         return Ok(output);
     }
-    let partial = Partial::new(&args.output)?;
-    let head = copied(&runtime, &reader, &Target::Sqlite(partial.path.clone()))?;
+    let partial = PartialFile::new(&args.output)?;
+    let head = copy_log(&runtime, &reader, &Store::Sqlite(partial.path.clone()))?;
     let copy = runtime.block_on(Reader::open(&url(&partial.path)?, 2))?;
-    let again = verified(&runtime, &copy, against)?;
+    let again = verify_log(&runtime, &copy, references)?;
     drop(copy);
     if (again.size, again.hash) != (head.size, head.hash) || head.size < found.size {
         bail!("the copy is not what was copied: does the disk fail?");
     }
-    let mut output = report::output(&again, None, args.given.demands(), args.format)?;
+    let mut output = report::output(&again, None, args.references.requirements(), args.format)?;
     if output.exit != Exit::Denied {
-        partial.keep(&args.output)?;
+        partial.commit(&args.output)?;
         output.err = format!(
             "{}: {} events; keep {}:{}\n",
             args.output.display(),
@@ -82,18 +82,22 @@ pub(super) fn run(args: &Args) -> Result<Output> {
 }
 
 /// Verifies a log.
-pub(super) fn verified(runtime: &Runtime, reader: &Reader, against: TrustedReferences) -> Result<Report> {
-    let bar = Bar::known();
-    let found = runtime.block_on(verify(reader, against, store::readers(), |progress| {
-        bar.tell(progress)
+pub(super) fn verify_log(
+    runtime: &Runtime,
+    reader: &Reader,
+    references: TrustedReferences,
+) -> Result<Report> {
+    let bar = ProgressBar::bar();
+    let found = runtime.block_on(verify(reader, references, store::readers(), |progress| {
+        bar.update(progress)
     }));
     Ok(found?)
 }
 
 /// Copies a log into an empty store.
-pub(super) fn copied(runtime: &Runtime, reader: &Reader, target: &Target) -> Result<Head> {
-    let bar = Bar::known();
-    Ok(runtime.block_on(copy(reader, target, |progress| bar.tell(progress)))?)
+pub(super) fn copy_log(runtime: &Runtime, reader: &Reader, target: &Store) -> Result<Head> {
+    let bar = ProgressBar::bar();
+    Ok(runtime.block_on(copy(reader, target, |progress| bar.update(progress)))?)
 }
 
 /// How a reader names a file.
@@ -105,13 +109,13 @@ pub(super) fn url(path: &Path) -> Result<String> {
 }
 
 /// A file that is not finished: it goes away unless it is kept.
-struct Partial {
+struct PartialFile {
     path: PathBuf,
 }
 
-impl Partial {
+impl PartialFile {
     fn new(wanted: &Path) -> Result<Self> {
-        let path = with(wanted, ".partial");
+        let path = with_suffix(wanted, ".partial");
         if path.exists() {
             bail!(
                 "{} is there already: remove it, unless a backup is under way",
@@ -121,7 +125,7 @@ impl Partial {
         Ok(Self { path })
     }
 
-    fn keep(self, wanted: &Path) -> Result<()> {
+    fn commit(self, wanted: &Path) -> Result<()> {
         let cannot = || format!("cannot write {}", wanted.display());
         File::open(&self.path)
             .and_then(|file| file.sync_all())
@@ -134,10 +138,10 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         for suffix in ["", ".lock", "-wal", "-shm", "-journal"] {
-            let path = with(&self.path, suffix);
+            let path = with_suffix(&self.path, suffix);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), %error, "not removed");
@@ -148,7 +152,7 @@ impl Drop for Partial {
     }
 }
 
-fn with(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

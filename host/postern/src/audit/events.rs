@@ -1,12 +1,12 @@
 //! Events, each on a line.
 
-use postern_audit::read::Found;
+use postern_audit::read::StoredEvent;
 use postern_audit::{Hash, Record};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Format;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 #[derive(Serialize)]
@@ -18,28 +18,28 @@ struct Document<'a> {
 }
 
 /// A line for an event.
-pub(super) fn line(found: &Found, format: Format, paint: Paint) -> String {
+pub(super) fn line(found: &StoredEvent, format: Format, style: Style) -> String {
     match format {
         Format::Json => document(found),
-        Format::Text => text(found, paint),
+        Format::Text => text(found, style),
     }
 }
 
-fn document(found: &Found) -> String {
+fn document(found: &StoredEvent) -> String {
     let record = serde_json::from_str(&found.entry.payload).unwrap_or(RawValue::NULL);
     let document = Document {
         hash: found.entry.hash,
-        sound: found.sound,
+        sound: found.hash_matches,
         record,
     };
     serde_json::to_string(&document).unwrap_or_default() + "\n"
 }
 
-fn text(found: &Found, paint: Paint) -> String {
+fn text(found: &StoredEvent, style: Style) -> String {
     let seq = found.entry.seq;
     let changed = "its payload is not what was hashed; run postern audit verify";
     let Ok(record) = serde_json::from_str::<Record>(&found.entry.payload) else {
-        return format!("{seq:>8}  {}\n", paint.bad(changed));
+        return format!("{seq:>8}  {}\n", style.error(changed));
     };
     let event = &record.event;
     let mut words = vec![
@@ -48,9 +48,9 @@ fn text(found: &Found, paint: Paint) -> String {
         event.kind.name().to_owned(),
     ];
     words.extend(event.decision.map(|decision| match decision {
-        postern_audit::Decision::Allowed => paint.good(decision.name()),
-        postern_audit::Decision::Denied => paint.bad(decision.name()),
-        postern_audit::Decision::Failed => paint.warning(decision.name()),
+        postern_audit::Decision::Allowed => style.success(decision.name()),
+        postern_audit::Decision::Denied => style.error(decision.name()),
+        postern_audit::Decision::Failed => style.warning(decision.name()),
     }));
     let named = [
         ("", &event.reason),
@@ -77,8 +77,8 @@ fn text(found: &Found, paint: Paint) -> String {
     for (name, value) in &event.detail {
         words.push(format!("{}={}", one_line(name), one_line(&value.to_string())));
     }
-    if !found.sound {
-        words.push(paint.bad(changed));
+    if !found.hash_matches {
+        words.push(style.error(changed));
     }
     words.join(" ") + "\n"
 }

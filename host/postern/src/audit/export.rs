@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use postern_audit::Time;
 use postern_audit::export::{ExportError, Range, export};
 
-use super::bar::Bar;
-use super::moment;
-use super::store::{self, Store};
+use super::progress::ProgressBar;
+use super::store::{self, StoreArgs};
+use super::time_arg;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ use crate::output::Output;
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     /// Where to, a new file; standard output unless given
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -37,10 +37,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SEQ", conflicts_with = "until", value_parser = clap::value_parser!(u64).range(1..))]
     to_seq: Option<u64>,
     /// Begin with what was recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     since: Option<Time>,
     /// End before what was recorded at this time or later
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     until: Option<Time>,
 }
 
@@ -61,11 +61,11 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     if range.last.is_some_and(|last| last < range.first) {
         bail!("there is no event in that range");
     }
-    let bar = Bar::known();
+    let bar = ProgressBar::bar();
     let write = |out: &mut dyn Write| {
         let created = Time::of(SystemTime::now());
         runtime.block_on(export(&reader, range, out, created, |progress| {
-            bar.tell(progress)
+            bar.update(progress)
         }))
     };
     let written = match &args.output {

@@ -5,9 +5,9 @@ use postern_audit::{Head, Note, Time};
 use serde::Serialize;
 
 use super::Format;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
 use crate::output::{Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ use crate::text::printable;
     Nothing is verified here. What is kept elsewhere shows later that the log was not cut or replaced since.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let document = document(head, note);
     let out = match args.format {
         Format::Json => json(&document)?,
-        Format::Text => text(&document, Paint::stdout()),
+        Format::Text => text(&document, Style::stdout()),
     };
     Ok(Output {
         err: store::warning(&reader),
@@ -80,7 +80,7 @@ fn document(head: Head, note: Option<Note>) -> Document {
     }
 }
 
-fn text(document: &Document, paint: Paint) -> String {
+fn text(document: &Document, style: Style) -> String {
     let recorded = match document.recorded {
         Some(recorded) => format!("recorded    {recorded}\n"),
         None => "the log is empty\n".to_owned(),
@@ -95,5 +95,5 @@ fn text(document: &Document, paint: Paint) -> String {
         ),
         None => "checkpoint  none\n".to_owned(),
     };
-    format!("{}\n{recorded}{checkpoint}", paint.strong(&document.keep))
+    format!("{}\n{recorded}{checkpoint}", style.bold(&document.keep))
 }

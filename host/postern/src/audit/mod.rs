@@ -1,11 +1,10 @@
 //! `postern audit …`: for those who read the audit log and want to know whether it is the one that was written.
 
 mod backup;
-mod bar;
 mod events;
 mod export;
 mod head;
-mod moment;
+mod progress;
 mod query;
 mod references;
 mod replay;
@@ -13,6 +12,7 @@ mod report;
 mod restore;
 mod store;
 mod tail;
+mod time_arg;
 mod verify;
 
 use anyhow::Result;

@@ -9,10 +9,10 @@ use serde::de::value::{Error, StrDeserializer};
 
 use super::Format;
 use super::events;
-use super::moment;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
+use super::time_arg;
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::counted;
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ use crate::text::counted;
     marked; whether the log is whole is for `postern audit verify` to say.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     /// Who asked
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
@@ -44,10 +44,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KIND", value_parser = named::<Kind>)]
     kind: Option<Kind>,
     /// Recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     since: Option<Time>,
     /// Recorded before this time
-    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     until: Option<Time>,
     /// How many at most
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -67,8 +67,8 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let runtime = store::runtime()?;
     let reader = args.store.open(&runtime, 1)?;
     let found = runtime.block_on(async { reader.select(&selection(args, &reader).await?).await })?;
-    let paint = Paint::stdout();
-    let lines = found.iter().map(|found| events::line(found, args.format, paint));
+    let style = Style::stdout();
+    let lines = found.iter().map(|found| events::line(found, args.format, style));
     let mut output = Output::ok(lines.collect());
     output.err = store::warning(&reader);
     if found.len() == usize::try_from(args.limit).unwrap_or(usize::MAX) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use postern_audit::read::Reader;
-use postern_audit::verify::{Demands, KeptHead, TrustedReferences};
+use postern_audit::verify::{Requirements, TrustedHead, TrustedReferences};
 use postern_signers::Registry;
 use tokio::runtime::Runtime;
 
@@ -16,7 +16,7 @@ use crate::time;
 
 /// What nobody who changed the log could reach.
 #[derive(Debug, clap::Args)]
-pub(super) struct Given {
+pub(super) struct ReferenceArgs {
     /// The registry of signers; without it, the signatures of checkpoints are not verified
     #[arg(long, value_name = "SIGNERS.toml")]
     signers: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub(super) struct Given {
     checkpoints: Option<PathBuf>,
     /// A head that was written down, as `postern audit head` prints it; may be given several times
     #[arg(long = "head", value_name = "SIZE:HASH")]
-    heads: Vec<KeptHead>,
+    heads: Vec<TrustedHead>,
     /// The name of the log, as its checkpoints must have it
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -33,17 +33,17 @@ pub(super) struct Given {
     #[arg(long)]
     require_covered: bool,
     /// The newest signed checkpoint must not be older than this: 10m, 1h
-    #[arg(long, value_name = "AGE", value_parser = time::span)]
+    #[arg(long, value_name = "AGE", value_parser = time::duration)]
     max_age: Option<Duration>,
 }
 
 /// A host puts a checkpoint into the store first and into the file right after.
-const BEHIND: Duration = Duration::from_secs(2);
+const FILE_LAG: Duration = Duration::from_secs(2);
 
-impl Given {
+impl ReferenceArgs {
     /// What must be proven for success.
-    pub(super) fn demands(&self) -> Demands {
-        Demands {
+    pub(super) fn requirements(&self) -> Requirements {
+        Requirements {
             covered: self.require_covered,
             max_age: self.max_age,
         }
@@ -51,34 +51,40 @@ impl Given {
 
     /// All of it, for a log that may be written to meanwhile. The file outside is read before the log: what is added to it
     /// later is of events that are not looked at. The log's newest checkpoint before both: the file must have it.
-    pub(super) fn beside(&self, runtime: &Runtime, reader: &Reader) -> Result<TrustedReferences> {
+    pub(super) fn read_beside(&self, runtime: &Runtime, reader: &Reader) -> Result<TrustedReferences> {
         let stored = runtime.block_on(reader.last_note())?.map_or(0, |note| note.size);
-        let mut against = self.read()?;
-        let is_behind = |against: &TrustedReferences| against.file().is_some_and(|file| file.last() < stored);
+        let mut references = self.read()?;
+        let lags = |references: &TrustedReferences| {
+            references
+                .checkpoint_file_report()
+                .is_some_and(|file| file.last_size() < stored)
+        };
         // What is no file, such as a pipe, can be read once.
-        if is_behind(&against) && self.checkpoints.as_deref().is_some_and(Path::is_file) {
-            sleep(BEHIND);
-            against = self.read()?;
+        if lags(&references) && self.checkpoints.as_deref().is_some_and(Path::is_file) {
+            sleep(FILE_LAG);
+            references = self.read()?;
         }
-        Ok(against.stored_before(stored))
+        Ok(references.stored_checkpoint_size(stored))
     }
 
     pub(super) fn read(&self) -> Result<TrustedReferences> {
-        let mut against = TrustedReferences::nothing();
+        let mut references = TrustedReferences::none();
         if let Some(file) = &self.signers {
-            against = against.signers(Registry::read(file)?);
+            references = references.signers(Registry::read(file)?);
         }
         if let Some(origin) = &self.origin {
-            against = against.origin(origin);
+            references = references.origin(origin);
         }
         for head in &self.heads {
-            against = against.head(*head);
+            references = references.head(*head);
         }
         if let Some(path) = &self.checkpoints {
             let cannot = || format!("cannot read {}", path.display());
             let file = File::open(path).with_context(cannot)?;
-            against = against.outside(BufReader::new(file)).with_context(cannot)?;
+            references = references
+                .checkpoint_file(BufReader::new(file))
+                .with_context(cannot)?;
         }
-        Ok(against)
+        Ok(references)
     }
 }

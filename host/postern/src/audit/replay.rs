@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use postern_audit::export::replay;
 
 use super::Format;
-use super::bar::Bar;
-use super::references::Given;
+use super::progress::ProgressBar;
+use super::references::ReferenceArgs;
 use super::report;
 use crate::input;
 use crate::output::Output;
@@ -30,23 +30,23 @@ pub(crate) struct Args {
     #[arg(value_name = "LOG.jsonl", default_value = "-")]
     file: String,
     #[command(flatten)]
-    given: Given,
+    references: ReferenceArgs,
     /// How to print what was found
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
 pub(super) fn run(args: Args) -> Result<Output> {
-    let against = args.given.read()?;
+    let references = args.references.read()?;
     let input: Box<dyn BufRead> = if args.file == "-" {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(Path::new(&args.file)).with_context(|| format!("cannot read {}", args.file))?;
         Box::new(BufReader::with_capacity(1 << 20, file))
     };
-    let bar = Bar::unknown();
-    let found = replay(input, against, |done| bar.at(done));
+    let bar = ProgressBar::spinner();
+    let found = replay(input, references, |done| bar.set_position(done));
     drop(bar);
-    let (header, found) = found.with_context(|| input::name(&args.file).to_owned())?;
-    report::output(&found, Some(&header), args.given.demands(), args.format)
+    let (header, found) = found.with_context(|| input::display_name(&args.file).to_owned())?;
+    report::output(&found, Some(&header), args.references.requirements(), args.format)
 }

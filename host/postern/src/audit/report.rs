@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use anyhow::Result;
 use postern_audit::Time;
 use postern_audit::export::Header;
-use postern_audit::verify::{Demands, Problem, Report, Unproven, Verdict, Warning};
+use postern_audit::verify::{Problem, Report, Requirements, Unproven, Verdict, Warning};
 use serde::Serialize;
 
 use super::Format;
 use crate::output::{Exit, Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 #[derive(Serialize)]
@@ -25,30 +25,30 @@ struct Document<'a> {
 }
 
 /// How many things of a kind are printed.
-const MOST: usize = 10;
+const MAX_LISTED: usize = 10;
 
 pub(super) fn output(
     report: &Report,
     header: Option<&Header>,
-    demands: Demands,
+    requirements: Requirements,
     format: Format,
 ) -> Result<Output> {
     let now = Time::of(SystemTime::now());
-    let verdict = report.verdict(demands, now);
+    let verdict = report.verdict(requirements, now);
     let unproven = match verdict {
         Verdict::Tampered => Vec::new(),
-        Verdict::Proven | Verdict::Unproven => report.unproven(demands, now),
+        Verdict::Proven | Verdict::Unproven => report.unproven(requirements, now),
     };
     let out = match format {
         Format::Json => json(&Document {
-            whole: report.is_whole(),
+            whole: report.is_intact(),
             verdict,
             proven: report.proven(),
             unproven: &unproven,
             report,
             uncovered: report.uncovered(),
         })?,
-        Format::Text => text(report, &unproven, header, Paint::stdout()),
+        Format::Text => text(report, &unproven, header, Style::stdout()),
     };
     Ok(Output {
         out,
@@ -61,22 +61,22 @@ pub(super) fn output(
     })
 }
 
-fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, paint: Paint) -> String {
-    let mut lines = vec![verdict(report, unproven, paint)];
+fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, style: Style) -> String {
+    let mut lines = vec![verdict(report, unproven, style)];
     lines.extend(
         unproven
             .iter()
             .skip(1)
-            .map(|lack| format!("  also: {}", told_lack(lack))),
+            .map(|gap| format!("  also: {}", unproven_text(gap))),
     );
     let others = report.problems.iter().skip(1);
     lines.extend(
         others
             .clone()
-            .take(MOST)
-            .map(|problem| format!("  also: {}", told(problem))),
+            .take(MAX_LISTED)
+            .map(|problem| format!("  also: {}", problem_text(problem))),
     );
-    if let Some(more) = others.count().checked_sub(MOST + 1) {
+    if let Some(more) = others.count().checked_sub(MAX_LISTED + 1) {
         lines.push(format!("  and {} more", more + 1));
     }
     lines.push(format!(
@@ -86,16 +86,16 @@ fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, paint: 
     if let Some(header) = header.filter(|_| report.first > 1) {
         lines.push(format!(
             "            a part of a log: what event {} follows ({}) is taken from the export itself",
-            report.first, header.behind.hash
+            report.first, header.predecessor.hash
         ));
     }
     if let Some(origin) = &report.origin {
         lines.push(format!("log         {}", printable(origin)));
     }
-    lines.push(checkpoints(report, paint));
-    lines.extend(heads(report, paint));
-    if report.is_whole() {
-        lines.extend(end(report, paint));
+    lines.push(checkpoints(report, style));
+    lines.extend(heads(report, style));
+    if report.is_intact() {
+        lines.extend(end(report, style));
     }
     if report.kept_outside > 0 {
         lines.push(format!(
@@ -110,37 +110,37 @@ fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, paint: 
             report.torn,
             places.join(", ")
         );
-        lines.push(format!("torn        {}", paint.warning(&torn)));
+        lines.push(format!("torn        {}", style.warning(&torn)));
     }
     if report.manifests > 0 || report.manifests_gone > 0 {
-        lines.push(manifests(report, paint));
+        lines.push(manifests(report, style));
     }
     lines.extend(
         report
             .remarks
             .iter()
-            .take(MOST)
-            .map(|remark| self::remark(remark, paint)),
+            .take(MAX_LISTED)
+            .map(|remark| self::remark(remark, style)),
     );
-    if let Some(more) = report.remarked.checked_sub(MOST as u64 + 1) {
+    if let Some(more) = report.remarked.checked_sub(MAX_LISTED as u64 + 1) {
         lines.push(format!("            and {} more such events", more + 1));
     }
     lines.join("\n") + "\n"
 }
 
-fn verdict(report: &Report, unproven: &[Unproven], paint: Paint) -> String {
+fn verdict(report: &Report, unproven: &[Unproven], style: Style) -> String {
     let Some(problem) = report.first_problem() else {
         return match (unproven.first(), report.proven()) {
-            (Some(lack), _) => format!(
+            (Some(gap), _) => format!(
                 "{}, and no hash or link in it is wrong",
-                paint.warning(&format!("NOT PROVEN ({}): {}", name(lack), lack.detail))
+                style.warning(&format!("NOT PROVEN ({}): {}", code(gap), gap.detail))
             ),
             (None, Some(proven)) if proven < report.size => format!(
                 "{}; {}",
-                paint.good(&format!(
+                style.success(&format!(
                     "whole up to event {proven}: nothing up to there was changed, removed or inserted"
                 )),
-                paint.warning(&format!(
+                style.warning(&format!(
                     "{} behind it NOT proven",
                     match report.size - proven {
                         1 => "the event".to_owned(),
@@ -148,7 +148,7 @@ fn verdict(report: &Report, unproven: &[Unproven], paint: Paint) -> String {
                     }
                 ))
             ),
-            (None, _) => paint.good("whole: nothing was changed, removed or inserted"),
+            (None, _) => style.success("whole: nothing was changed, removed or inserted"),
         };
     };
     let place = match problem.seq {
@@ -157,54 +157,54 @@ fn verdict(report: &Report, unproven: &[Unproven], paint: Paint) -> String {
     };
     format!(
         "{} ({}): {}",
-        paint.bad(&place),
+        style.error(&place),
         problem.code,
         printable(&problem.detail)
     )
 }
 
-fn told(problem: &Problem) -> String {
+fn problem_text(problem: &Problem) -> String {
     printable(&problem.to_string())
 }
 
-fn told_lack(lack: &Unproven) -> String {
-    printable(&format!("{}: {}", name(lack), lack.detail))
+fn unproven_text(gap: &Unproven) -> String {
+    printable(&format!("{}: {}", code(gap), gap.detail))
 }
 
 /// As it stands in JSON.
-fn name(lack: &Unproven) -> String {
-    serde_json::to_value(lack.code)
+fn code(gap: &Unproven) -> String {
+    serde_json::to_value(gap.code)
         .ok()
         .and_then(|name| Some(name.as_str()?.to_owned()))
         .unwrap_or_default()
 }
 
-fn heads(report: &Report, paint: Paint) -> Option<String> {
+fn heads(report: &Report, style: Style) -> Option<String> {
     let matched = report.head_matched?;
     Some(format!(
         "heads       {}",
-        paint.good(&format!("what was written down of event {matched} is so"))
+        style.success(&format!("what was written down of event {matched} is so"))
     ))
 }
 
 /// What no log can show of its own end.
-fn end(report: &Report, paint: Paint) -> Option<String> {
+fn end(report: &Report, style: Style) -> Option<String> {
     if report.kept_outside > 0 {
         return None;
     }
     let not = "nothing kept elsewhere was given (--checkpoints, --head): events behind the last, cut off with their \
                checkpoints, would not show";
-    Some(format!("end         {}", paint.warning(not)))
+    Some(format!("end         {}", style.warning(not)))
 }
 
-fn checkpoints(report: &Report, paint: Paint) -> String {
+fn checkpoints(report: &Report, style: Style) -> String {
     let number = report.checkpoints;
     if !report.signatures_verified {
         let not = format!("{number}; their signatures were NOT verified: give the registry with --signers");
-        return format!("checkpoints {}", paint.warning(&not));
+        return format!("checkpoints {}", style.warning(&not));
     }
     let uncovered = match (report.covered, report.uncovered()) {
-        (None, _) => paint.warning("no signed one covers any of these events"),
+        (None, _) => style.warning("no signed one covers any of these events"),
         (Some(size), 0) => format!("signed up to event {size}, the last"),
         (Some(size), 1) => format!("signed up to event {size}; the event behind it is not covered yet"),
         (Some(size), more) => {
@@ -214,7 +214,7 @@ fn checkpoints(report: &Report, paint: Paint) -> String {
     format!("checkpoints {number}; {uncovered}")
 }
 
-fn manifests(report: &Report, paint: Paint) -> String {
+fn manifests(report: &Report, style: Style) -> String {
     let verified = if report.signatures_verified {
         ""
     } else {
@@ -222,17 +222,17 @@ fn manifests(report: &Report, paint: Paint) -> String {
     };
     let gone = match report.manifests_gone {
         0 => String::new(),
-        gone => paint.warning(&format!("; {gone} that events tell of are not in the table")),
+        gone => style.warning(&format!("; {gone} that events tell of are not in the table")),
     };
     format!("manifests   {} signatures{verified}{gone}", report.manifests)
 }
 
-fn remark(remark: &Warning, paint: Paint) -> String {
+fn remark(remark: &Warning, style: Style) -> String {
     let what = match remark.count {
         Some(count) => format!("{count} events were lost"),
         None if remark.kind.name() == "clock" => "a host's clock went back".to_owned(),
         None => "events were lost".to_owned(),
     };
     let said = format!("event {} ({}) says: {what}", remark.seq, remark.recorded);
-    format!("note        {}", paint.warning(&said))
+    format!("note        {}", style.warning(&said))
 }

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use postern_audit::read::Reader;
-use postern_audit::{Store as Target, Time, record_restored};
+use postern_audit::{Store, Time, record_restored};
 
 use super::Format;
-use super::backup::{copied, url, verified};
-use super::references::Given;
+use super::backup::{copy_log, url, verify_log};
+use super::references::ReferenceArgs;
 use super::report;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
 use crate::output::{Exit, Output};
 
 #[derive(Debug, clap::Args)]
@@ -33,9 +33,9 @@ pub(crate) struct Args {
     #[arg(value_name = "BACKUP")]
     backup: PathBuf,
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     #[command(flatten)]
-    given: Given,
+    references: ReferenceArgs,
     /// How to print what was found
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -44,22 +44,22 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args) -> Result<Output> {
     let target = args.store.target()?;
     let runtime = store::runtime()?;
-    let reader = runtime.block_on(Reader::open(&url(&args.backup)?, READERS))?;
-    let found = verified(&runtime, &reader, args.given.beside(&runtime, &reader)?)?;
-    let mut output = report::output(&found, None, args.given.demands(), args.format)?;
+    let reader = runtime.block_on(Reader::open(&url(&args.backup)?, MAX_READERS))?;
+    let found = verify_log(&runtime, &reader, args.references.read_beside(&runtime, &reader)?)?;
+    let mut output = report::output(&found, None, args.references.requirements(), args.format)?;
     if output.exit == Exit::Denied {
         output.err = "nothing was restored\n".to_owned();
         return Ok(output);
     }
-    if let Target::Sqlite(path) = &target
-        && is_there(path)
+    if let Store::Sqlite(path) = &target
+        && exists(path)
     {
         bail!(
             "{} is there already: move it and its -wal file aside, and keep them",
             path.display()
         );
     }
-    let head = copied(&runtime, &reader, &target)?;
+    let head = copy_log(&runtime, &reader, &target)?;
     if (head.size, head.hash) != (found.size, found.hash) {
         bail!("what was restored is not the backup: does the disk fail?");
     }
@@ -73,10 +73,10 @@ pub(super) fn run(args: &Args) -> Result<Output> {
 }
 
 /// How many stretches of the backup are read at a time.
-const READERS: u32 = 4;
+const MAX_READERS: u32 = 4;
 
 /// The database or what is left of one.
-fn is_there(path: &Path) -> bool {
+fn exists(path: &Path) -> bool {
     ["", "-wal", "-journal"].iter().any(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use postern_audit::read::Reader;
-use postern_audit::{Store as Target, check_postgres_url};
+use postern_audit::{Store, check_postgres_url};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 
 /// Names the store. All commands but `restore` read it and never write to it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Store {
+pub(super) struct StoreArgs {
     /// The store: sqlite:PATH, or postgres://user:password@host/database
     #[arg(
         long = "store",
@@ -27,7 +27,7 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))
 }
 
-impl Store {
+impl StoreArgs {
     fn url(&self) -> Result<&SecretString> {
         let Some(url) = &self.url else {
             bail!("say where the log is: --store sqlite:PATH or postgres://…, or AUDIT_STORE_URL");
@@ -36,14 +36,14 @@ impl Store {
     }
 
     /// As a store that is written to.
-    pub(super) fn target(&self) -> Result<Target> {
+    pub(super) fn target(&self) -> Result<Store> {
         let url = self.url()?;
         if let Some(path) = url.expose_secret().strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return Ok(Target::Sqlite(PathBuf::from(path)));
+            return Ok(Store::Sqlite(PathBuf::from(path)));
         }
         check_postgres_url(url.expose_secret())?;
-        Ok(Target::Postgres(url.clone()))
+        Ok(Store::Postgres(url.clone()))
     }
 
     /// Opens it for so many who read at a time.

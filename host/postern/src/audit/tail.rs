@@ -4,19 +4,19 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-use postern_audit::read::{Found, Reader};
+use postern_audit::read::{Reader, StoredEvent};
 use tokio::runtime::Runtime;
 
 use super::Format;
 use super::events;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 
 /// How often new events are asked for.
-const EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How many are asked for at a time.
-const PIECE: u64 = 1000;
+const BATCH: u64 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -25,7 +25,7 @@ const PIECE: u64 = 1000;
     A payload that does not have its hash is marked; whether the log is whole is for `postern audit verify` to say.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     /// How many events
     #[arg(short = 'n', long = "lines", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(..=100_000))]
     number: u32,
@@ -41,9 +41,9 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let runtime = store::runtime()?;
     let reader = args.store.open(&runtime, 1)?;
     let last = runtime.block_on(reader.last(args.number))?;
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     if !args.follow {
-        let lines = last.iter().map(|found| events::line(found, args.format, paint));
+        let lines = last.iter().map(|found| events::line(found, args.format, style));
         return Ok(Output {
             err: store::warning(&reader),
             ..Output::ok(lines.collect())
@@ -63,15 +63,15 @@ fn follow(
     runtime: &Runtime,
     reader: &Reader,
     format: Format,
-    first: Vec<Found>,
+    first: Vec<StoredEvent>,
     next: u64,
 ) -> Result<Output> {
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let (mut found, mut next) = (first, next);
     loop {
         let lines: String = found
             .iter()
-            .map(|found| events::line(found, format, paint))
+            .map(|found| events::line(found, format, style))
             .collect();
         let mut out = io::stdout().lock();
         match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
@@ -79,10 +79,10 @@ fn follow(
             written => written?,
         }
         drop(out);
-        if found.len() < usize::try_from(PIECE).unwrap_or(usize::MAX) {
-            std::thread::sleep(EVERY);
+        if found.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
+            std::thread::sleep(POLL_INTERVAL);
         }
-        found = runtime.block_on(reader.between(next, next.saturating_add(PIECE - 1)))?;
+        found = runtime.block_on(reader.between(next, next.saturating_add(BATCH - 1)))?;
         next = found.last().map_or(next, |found| found.entry.seq + 1);
     }
 }

@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use super::Format;
-use super::backup::verified;
-use super::references::Given;
+use super::backup::verify_log;
+use super::references::ReferenceArgs;
 use super::report;
-use super::store::{self, Store};
+use super::store::{self, StoreArgs};
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,9 @@ use crate::output::Output;
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    store: Store,
+    store: StoreArgs,
     #[command(flatten)]
-    given: Given,
+    references: ReferenceArgs,
     /// How to print what was found
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args) -> Result<Output> {
     let runtime = store::runtime()?;
     let reader = args.store.open(&runtime, store::readers())?;
-    let against = args.given.beside(&runtime, &reader)?;
-    let found = verified(&runtime, &reader, against)?;
-    report::output(&found, None, args.given.demands(), args.format)
+    let references = args.references.read_beside(&runtime, &reader)?;
+    let found = verify_log(&runtime, &reader, references)?;
+    report::output(&found, None, args.references.requirements(), args.format)
 }

@@ -30,17 +30,17 @@ fn stop_iteration(config: &Config) -> Option<String> {
     let body: Vec<&str> = config
         .rules
         .iter()
-        .filter(|rule| ways(rule).any(|way| way.starts_with("signatures/")) || shows_body(rule))
+        .filter(|rule| entries(rule).any(|entry| entry.starts_with("signatures/")) || shows_body(rule))
         .map(|rule| rule.name.as_str())
         .collect();
-    let keys: Vec<&str> = rules_with(config, |way| {
-        let issuer = way
+    let keys: Vec<&str> = rules_with(config, |entry| {
+        let issuer = entry
             .strip_prefix("issuers/")
             .and_then(|name| config.issuers.get(name));
         issuer.is_some_and(|issuer| issuer.jwks.as_ref().is_some_and(|jwks| jwks.uri.is_some()))
     });
-    let asks = config.rules.iter().filter(|rule| rule.policy.is_some());
-    let policy = asks.map(|rule| rule.name.as_str()).collect();
+    let consulting = config.rules.iter().filter(|rule| rule.policy.is_some());
+    let policy = consulting.map(|rule| rule.name.as_str()).collect();
     let required = config
         .rules
         .iter()
@@ -78,7 +78,7 @@ fn buffer(config: &Config) -> Option<String> {
 }
 
 fn rules_with(config: &Config, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
-    let rules = config.rules.iter().filter(|rule| ways(rule).any(&wanted));
+    let rules = config.rules.iter().filter(|rule| entries(rule).any(&wanted));
     rules.map(|rule| rule.name.as_str()).collect()
 }
 
@@ -94,8 +94,8 @@ fn clusters(config: &Config) -> Option<String> {
 /// The cluster of the policy host, which must speak HTTP/2.
 fn policy_host(config: &Config) -> Option<String> {
     let host = config.host.as_ref()?;
-    let asked = config.rules.iter().any(|rule| rule.policy.is_some());
-    let what = match (asked, config.audit.is_some()) {
+    let consulted = config.rules.iter().any(|rule| rule.policy.is_some());
+    let what = match (consulted, config.audit.is_some()) {
         (true, false) => "policies are asked",
         (true, true) => "policies are asked, and the audit log is told,",
         (false, true) => "the audit log is told",
@@ -124,7 +124,7 @@ fn join(names: &BTreeSet<&str>) -> String {
     names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
-fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
+fn entries(rule: &Rule) -> impl Iterator<Item = &str> {
     let any = rule
         .authenticate
         .iter()
@@ -136,9 +136,9 @@ fn ways(rule: &Rule) -> impl Iterator<Item = &str> {
 pub(super) fn warnings(loaded: &Loaded, now: Duration) -> Vec<Problem> {
     let config = &loaded.config;
     let mut warnings = unused(config);
-    warnings.extend(without_use(config, now));
-    let asked = config.rules.iter().any(|rule| rule.policy.is_some());
-    if config.host.is_some() && !asked && config.audit.is_none() {
+    warnings.extend(unusable_keys(config, now));
+    let consulted = config.rules.iter().any(|rule| rule.policy.is_some());
+    if config.host.is_some() && !consulted && config.audit.is_none() {
         let message =
             "is asked by no rule and told nothing: no rule has a policy, and there is no audit section";
         warnings.push(Problem::at("host", message));
@@ -152,7 +152,7 @@ pub(super) fn warnings(loaded: &Loaded, now: Duration) -> Vec<Problem> {
 }
 
 /// API keys that let nobody pass.
-fn without_use(config: &Config, now: Duration) -> Vec<Problem> {
+fn unusable_keys(config: &Config, now: Duration) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, set) in config.api_keys.iter() {
         if set.keys.is_empty() {
@@ -177,19 +177,19 @@ fn without_use(config: &Config, now: Duration) -> Vec<Problem> {
 
 /// What no rule names.
 fn unused(config: &Config) -> Vec<Problem> {
-    let used: BTreeSet<&str> = config.rules.iter().flat_map(ways).collect();
+    let used: BTreeSet<&str> = config.rules.iter().flat_map(entries).collect();
     let limits: BTreeSet<&str> = config
         .rules
         .iter()
         .flat_map(|rule| &rule.limits)
         .map(String::as_str)
         .collect();
-    let ways = [
+    let entries = [
         ("issuers", config.issuers.keys().collect::<Vec<_>>()),
         ("api_keys", config.api_keys.keys().collect()),
         ("signatures", config.signatures.keys().collect()),
     ];
-    let ways = ways.iter().flat_map(|(kind, names)| {
+    let entries = entries.iter().flat_map(|(kind, names)| {
         let used = &used;
         names
             .iter()
@@ -201,7 +201,8 @@ fn unused(config: &Config) -> Vec<Problem> {
         .keys()
         .filter(|name| !limits.contains(name.as_str()))
         .map(|name| format!("limits.{name}"));
-    ways.chain(limits)
+    entries
+        .chain(limits)
         .map(|path| Problem::at(path, "is used by no rule"))
         .collect()
 }
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     fn loaded(yaml: &str) -> Loaded {
-        crate::load::load(yaml, secrets::Unset::StandIn, &|_| None)
+        crate::load::load(yaml, secrets::UnsetSecret::Placeholder, &|_| None)
             .unwrap_or_else(|invalid| panic!("{invalid:?}"))
     }
 
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_large_body_needs_a_large_buffer() {
-        for (size, told) in [("1MiB", false), ("2MiB", true)] {
+        for (size, hinted) in [("1MiB", false), ("2MiB", true)] {
             let yaml = format!(
                 "signatures: {{s: {{scheme: github, secrets: [{{env: S}}], max_body: {size}}}}}\n\
                  rules: [{{name: a, authenticate: {{any: [signatures/s]}}}}]"
@@ -253,7 +254,7 @@ mod tests {
             let hints = hints(&config(&yaml)).join("\n");
             assert_eq!(
                 hints.contains("signatures.s takes bodies of 2097152 bytes"),
-                told,
+                hinted,
                 "{hints}"
             );
         }

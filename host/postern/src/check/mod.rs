@@ -10,8 +10,8 @@ use crate::document::Problem;
 use crate::input;
 use crate::load::{self, Loaded};
 use crate::output::{Exit, Output, json};
-use crate::paint::Paint;
-use crate::secrets::Unset;
+use crate::secrets::UnsetSecret;
+use crate::style::Style;
 use crate::time;
 
 pub(crate) use report::invalid;
@@ -35,8 +35,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let file = input::name(&args.file);
-    let unset = if args.env { Unset::Error } else { Unset::StandIn };
+    let file = input::display_name(&args.file);
+    let unset = if args.env {
+        UnsetSecret::Error
+    } else {
+        UnsetSecret::Placeholder
+    };
     match load::file(&args.file, unset) {
         Ok(loaded) => valid(file, &loaded, args.json),
         Err(invalid) => report::invalid(file, &invalid, args.json),
@@ -47,7 +51,7 @@ fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
     let warnings: Vec<Problem> = loaded
         .unset
         .iter()
-        .chain(&loaded.doubtful)
+        .chain(&loaded.secret_warnings)
         .cloned()
         .chain(hints::warnings(loaded, time::now()))
         .collect();
@@ -63,8 +67,8 @@ fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
         return Ok(Output::ok(json(&report)?));
     }
     Ok(Output {
-        out: report.valid_text(Paint::stdout()),
-        err: report.warnings_text(Paint::stderr()),
+        out: report.valid_text(Style::stdout()),
+        err: report.warnings_text(Style::stderr()),
         exit: Exit::Allowed,
     })
 }

@@ -87,11 +87,14 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             Problem::at(format!("rules[{open}]"), message)
         }
     });
-    obstructions.chain(methods(loaded)).chain(ways(loaded)).collect()
+    obstructions
+        .chain(unregistered_methods(loaded))
+        .chain(shadowed_credentials(loaded))
+        .collect()
 }
 
 /// Ways in whose credential comes in the header of an earlier one, which decides.
-fn ways(loaded: &Loaded) -> Vec<Problem> {
+fn shadowed_credentials(loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let header = |way: &str| {
         let (kind, name) = way.split_once('/')?;
@@ -105,27 +108,27 @@ fn ways(loaded: &Loaded) -> Vec<Problem> {
         }
     };
     let mut problems = Vec::new();
-    for (rule, way, any) in config.rules.iter().enumerate().flat_map(|(rule, config)| {
+    for (rule, index, any) in config.rules.iter().enumerate().flat_map(|(rule, config)| {
         let any = config
             .authenticate
             .as_ref()
             .map_or(&[][..], |authenticate| &authenticate.any);
-        (0..any.len()).map(move |way| (rule, way, any))
+        (0..any.len()).map(move |index| (rule, index, any))
     }) {
-        let (before, rest) = any.split_at(way);
-        let Some((own, own_header)) = rest.first().and_then(|own| Some((own, header(own)?))) else {
+        let (before, rest) = any.split_at(index);
+        let Some((entry, header_name)) = rest.first().and_then(|entry| Some((entry, header(entry)?))) else {
             continue;
         };
         let earlier = before
             .iter()
-            .find(|earlier| header(earlier).as_ref() == Some(&own_header));
+            .find(|earlier| header(earlier).as_ref() == Some(&header_name));
         if let Some(earlier) = earlier {
             let message = format!(
-                "{own} is never looked at: {earlier} takes the same header ({own_header}), and the first credential that \
+                "{entry} is never looked at: {earlier} takes the same header ({header_name}), and the first credential that \
                  a request carries decides; put both into one entry"
             );
             problems.push(Problem::at(
-                format!("rules[{rule}].authenticate.any[{way}]"),
+                format!("rules[{rule}].authenticate.any[{index}]"),
                 message,
             ));
         }
@@ -134,7 +137,7 @@ fn ways(loaded: &Loaded) -> Vec<Problem> {
 }
 
 /// Methods that nobody sends, most likely.
-fn methods(loaded: &Loaded) -> impl Iterator<Item = Problem> {
+fn unregistered_methods(loaded: &Loaded) -> impl Iterator<Item = Problem> {
     let rules = loaded.config.rules.iter().enumerate();
     rules.flat_map(|(rule, config)| {
         let methods = config
@@ -155,11 +158,11 @@ fn methods(loaded: &Loaded) -> impl Iterator<Item = Problem> {
 mod tests {
     use super::*;
     use crate::load;
-    use crate::secrets::Unset;
+    use crate::secrets::UnsetSecret;
 
-    fn told(yaml: &str) -> Vec<String> {
-        let loaded =
-            load::load(yaml, Unset::StandIn, &|_| None).unwrap_or_else(|invalid| panic!("{invalid:?}"));
+    fn warnings_of(yaml: &str) -> Vec<String> {
+        let loaded = load::load(yaml, UnsetSecret::Placeholder, &|_| None)
+            .unwrap_or_else(|invalid| panic!("{invalid:?}"));
         warnings(&loaded)
             .iter()
             .map(|warning| warning.in_file("g"))
@@ -196,7 +199,7 @@ mod tests {
                 &["g: rules[0].match.methods[0]: \"GTE\" is no registered method"],
             ),
         ] {
-            let found = told(&format!("{keys}{rules}"));
+            let found = warnings_of(&format!("{keys}{rules}"));
             assert_eq!(found.len(), said.len(), "{found:?}");
             for (found, said) in found.iter().zip(said) {
                 assert!(found.starts_with(said), "{found:?}");

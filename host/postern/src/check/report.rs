@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::document::Problem;
 use crate::load::Invalid;
 use crate::output::{Exit, Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 
 #[derive(Debug, Serialize)]
@@ -55,17 +55,21 @@ impl Summary {
 }
 
 impl Report<'_> {
-    pub(super) fn valid_text(&self, paint: Paint) -> String {
+    pub(super) fn valid_text(&self, style: Style) -> String {
         let summary = self.summary.as_ref().map(Summary::text).unwrap_or_default();
-        let mut text = format!("{}: {}: {summary}\n", printable(self.file), paint.good("valid"));
+        let mut text = format!(
+            "{}: {}: {summary}\n",
+            printable(self.file),
+            style.success("valid")
+        );
         for hint in self.hints {
-            text.push_str(&format!("{} {}\n", paint.strong("hint:"), printable(hint)));
+            text.push_str(&format!("{} {}\n", style.bold("hint:"), printable(hint)));
         }
         text
     }
 
-    pub(super) fn warnings_text(&self, paint: Paint) -> String {
-        lines(&paint.warning("warning:"), self.file, self.warnings)
+    pub(super) fn warnings_text(&self, style: Style) -> String {
+        lines(&style.warning("warning:"), self.file, self.warnings)
     }
 }
 
@@ -86,8 +90,8 @@ pub(crate) fn invalid(file: &str, invalid: &Invalid, as_json: bool) -> Result<Ou
             exit: Exit::Invalid,
         });
     }
-    let paint = Paint::stderr();
-    let mut err = lines(&paint.bad("error:"), file, &invalid.errors);
+    let style = Style::stderr();
+    let mut err = lines(&style.error("error:"), file, &invalid.errors);
     let count = counted(invalid.errors.len(), "error", "errors");
     match invalid.unchecked {
         Some(unchecked) => err.push_str(&format!("{count}; {unchecked}\n")),

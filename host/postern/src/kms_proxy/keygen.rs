@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use postern_kms_proxy::{settings::Token, token};
-use postern_signers::{Use, is_id, write_key};
+use postern_signers::{Use, format_key, is_signer_id};
 use serde::Serialize;
 
 use super::report;
 use crate::output::{Output, json};
-use crate::paint::Paint;
 use crate::secrets;
 use crate::signer::uses;
+use crate::style::Style;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -53,7 +53,7 @@ struct Made<'a> {
 pub(super) fn run(args: &Args) -> Result<Output> {
     let signer = args.signer.as_ref().unwrap_or(&args.label);
     ensure!(
-        is_id(signer),
+        is_signer_id(signer),
         "a signer's id has 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`: give one with --signer"
     );
     let token = match Token::read(&args.config, &secrets::variable) {
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     } else {
         token::generate(&token, &args.label).with_context(|| format!("no key made for \"{}\"", args.label))?
     };
-    let public_key = write_key(&key);
+    let public_key = format_key(&key);
     let uses = args.uses.uses();
     // JSON's quotes are YAML's too, whatever the label.
     let yaml = format!(
@@ -88,11 +88,11 @@ pub(super) fn run(args: &Args) -> Result<Output> {
             register: &register,
         })?));
     }
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     Ok(Output::ok(format!(
         "{} {public_key}\n\n{}\n{yaml}\n\n{}\n{register}\n",
-        paint.strong("The public key; the private one stays in the token:"),
-        paint.strong("In the proxy's settings:"),
-        paint.strong("For all who verify signatures:"),
+        style.bold("The public key; the private one stays in the token:"),
+        style.bold("In the proxy's settings:"),
+        style.bold("For all who verify signatures:"),
     )))
 }

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use postern_kms_proxy::{Settings, SettingsError, Signer};
-use postern_signers::write_key;
+use postern_signers::format_key;
 
 use crate::output::{Exit, Output};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 
 /// Settings that no proxy can be started from.
 pub(super) fn invalid(file: &Path, error: &SettingsError) -> Output {
-    let head = Paint::stderr().bad("error:");
+    let head = Style::stderr().error("error:");
     let problems = match error {
         SettingsError::Invalid(errors) => errors.issues().iter().map(ToString::to_string).collect(),
         SettingsError::Read(_) => vec![error.to_string()],
@@ -37,7 +37,7 @@ pub(super) fn sound(file: &Path, settings: &Settings, signers: &[Signer], curren
     let mut out = format!(
         "{}: {}: {}, for callers at {}\n",
         printable(&file.display().to_string()),
-        Paint::stdout().good("valid"),
+        Style::stdout().success("valid"),
         counted(signers.len(), "signer", "signers"),
         printable(&listen)
     );
@@ -46,7 +46,7 @@ pub(super) fn sound(file: &Path, settings: &Settings, signers: &[Signer], curren
         out.push_str(&format!(
             "  {}: {}{mark}, signs {}\n",
             printable(&signer.id),
-            write_key(&signer.key),
+            format_key(&signer.key),
             signer.uses()
         ));
     }

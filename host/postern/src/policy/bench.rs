@@ -11,13 +11,13 @@ use postern_policy::cases::Cases;
 use serde::Serialize;
 
 use super::harness::{self, Entry, Harness};
-use super::request::{self, Asked};
+use super::request::{self, RequestArgs};
 use super::run::EntryArgs;
-use super::{answer, grants, logs};
+use super::{decision, grants, logs};
 use crate::output::{Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::counted;
-use measure::{Load, Measured};
+use measure::{Benchmark, Measurements};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    asked: Asked,
+    request: RequestArgs,
     #[command(flatten)]
     entry: EntryArgs,
 }
@@ -70,20 +70,24 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
     let config = case.config.clone().or_else(|| cases.config.clone());
     let entry = Entry {
-        grants: grants::of(&module, &args.entry.grants),
+        grants: grants::for_run(&module, &args.entry.grants),
         config: config.unwrap_or_else(|| serde_json::json!({})),
         deadline: args.entry.deadline,
     };
     let policies = harness.load(&args.module, &module, entry)?;
-    let name = harness::name(&args.module);
-    let load = Load {
+    let name = harness::module_name(&args.module);
+    let benchmark = Benchmark {
         policies: &policies,
         name: &name,
         request: &case.request.to_request(),
         threads: args.threads,
     };
 
-    let first = logs::silently(|| harness.runtime.block_on(policies.decide(&name, load.request)));
+    let first = logs::suppress(|| {
+        harness
+            .runtime
+            .block_on(policies.decide(&name, benchmark.request))
+    });
     let memory = match &first {
         Ok(decided) => decided.memory,
         Err(failure) => {
@@ -91,20 +95,20 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         }
     };
     let first = first.map(|decided| decided.decision);
-    load.run(measure::WARM_UP, |_| ())?;
+    benchmark.run(measure::WARM_UP, |_| ())?;
     let time = Duration::from_secs(args.seconds);
-    let measured = load.run(time, progress(time, args.json))?;
+    let measured = benchmark.run(time, progress(time, args.json))?;
 
     let document = document(&measured, memory);
     let out = if args.json {
         json(&document)?
     } else {
-        text(args, &document, &answer::line(&first, Paint::stdout()))
+        text(args, &document, &decision::line(&first, Style::stdout()))
     };
     let err = match measured.failed {
         0 => String::new(),
         failed => {
-            let head = Paint::stderr().warning("warning:");
+            let head = Style::stderr().warning("warning:");
             let decisions = counted(usize::try_from(failed)?, "decision", "decisions");
             format!(
                 "{head} {decisions} failed, the last with: {}\n",
@@ -123,7 +127,7 @@ fn cases(args: &Args) -> Result<Cases> {
     let mut cases = match &args.cases {
         Some(file) => {
             ensure!(
-                !args.asked.is_given(),
+                !args.request.is_given(),
                 "the request comes from --cases or from flags, not from both"
             );
             let text =
@@ -139,8 +143,8 @@ fn cases(args: &Args) -> Result<Cases> {
             }
             cases
         }
-        None if args.asked.is_given() => args.asked.case()?,
-        None => request::usual()?,
+        None if args.request.is_given() => args.request.case()?,
+        None => request::typical()?,
     };
     if let Some(config) = &args.entry.config {
         let config = request::config(Some(config))?;
@@ -167,7 +171,7 @@ fn progress(time: Duration, json: bool) -> impl Fn(Duration) {
     }
 }
 
-fn document(measured: &Measured, memory: usize) -> Document {
+fn document(measured: &Measurements, memory: usize) -> Document {
     let rounded = |value: f64| (value * 100.0).round() / 100.0;
     let micros = |quantile| rounded(measured.nanos_at(quantile) as f64 / 1000.0);
     let decisions = measured.decisions();
@@ -182,13 +186,13 @@ fn document(measured: &Measured, memory: usize) -> Document {
 }
 
 fn text(args: &Args, document: &Document, decides: &str) -> String {
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let rows = [
         ("decides", decides.to_owned()),
-        ("p50", answer::time(document.p50_us)),
-        ("p99", answer::time(document.p99_us)),
-        ("p99.9", answer::time(document.p999_us)),
-        ("memory", answer::size(document.memory_bytes)),
+        ("p50", decision::time(document.p50_us)),
+        ("p99", decision::time(document.p99_us)),
+        ("p99.9", decision::time(document.p999_us)),
+        ("memory", decision::size(document.memory_bytes)),
         (
             "rate",
             format!(
@@ -203,5 +207,5 @@ fn text(args: &Args, document: &Document, decides: &str) -> String {
         .iter()
         .map(|(title, value)| format!("  {title:<8} {value}\n"))
         .collect();
-    format!("{}\n{rows}", paint.strong(&args.module.display().to_string()))
+    format!("{}\n{rows}", style.bold(&args.module.display().to_string()))
 }

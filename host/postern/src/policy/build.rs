@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use postern_policy::Module;
 
 use super::harness::Harness;
-use super::inspect::Facts;
+use super::inspect::ModuleInfo;
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 use project::Project;
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ use project::Project;
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(super) crate_: Crate,
+    pub(super) crate_: CrateArgs,
     /// Write the component here; <target>/policy/<name>.wasm unless given
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,17 +36,17 @@ pub(crate) struct Args {
 
 /// A crate to build, and how.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Crate {
+pub(crate) struct CrateArgs {
     /// The crate: its folder or its Cargo.toml
     #[arg(value_name = "CRATE", default_value = ".")]
     pub(super) path: PathBuf,
     #[command(flatten)]
-    pub(super) how: How,
+    pub(super) options: BuildOptions,
 }
 
 /// How a crate is built.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct How {
+pub(crate) struct BuildOptions {
     /// Cargo's profile: `policy` if the workspace has one, else `release`
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) struct How {
 }
 
 /// A component that was built.
-pub(super) struct Built {
+pub(super) struct BuiltComponent {
     pub(super) path: PathBuf,
     pub(super) module: Module,
 }
@@ -69,39 +69,44 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let built = build(
         &harness,
         &args.crate_.path,
-        &args.crate_.how,
+        &args.crate_.options,
         args.output.as_deref(),
     )?;
-    let facts = Facts::of(&built.path, &built.module)?;
-    Ok(Output::ok(facts.text(Paint::stdout())))
+    let info = ModuleInfo::of(&built.path, &built.module)?;
+    Ok(Output::ok(info.text(Style::stdout())))
 }
 
 /// Builds a crate, and writes the component.
-pub(super) fn build(harness: &Harness, path: &Path, how: &How, output: Option<&Path>) -> Result<Built> {
+pub(super) fn build(
+    harness: &Harness,
+    path: &Path,
+    options: &BuildOptions,
+    output: Option<&Path>,
+) -> Result<BuiltComponent> {
     let project = Project::find(path)?;
-    let target = project.flavour.target();
-    toolchain::need(target)?;
-    let profile = match (&how.profile, how.release) {
+    let target = project.kind.target();
+    toolchain::require_target(target)?;
+    let profile = match (&options.profile, options.release) {
         (Some(profile), _) => profile.clone(),
         (None, true) => "release".to_owned(),
         (None, false) => project.profile()?.to_owned(),
     };
-    let artefact = cargo::build(&project, &profile, how.target_dir.as_deref())?;
+    let artefact = cargo::build(&project, &profile, options.target_dir.as_deref())?;
     let wasm = std::fs::read(&artefact).with_context(|| format!("cannot read {}", artefact.display()))?;
-    let component = component::component(project.flavour, &wasm)?;
+    let component = component::to_component(project.kind, &wasm)?;
     let module = harness.compile(&component).with_context(|| {
         format!(
             "{} builds, and is no policy: {}",
             project.name,
-            project.flavour.hint()
+            project.kind.hint()
         )
     })?;
-    component::refuse_foreign_imports(&module)?;
+    component::reject_foreign_imports(&module)?;
 
     let path = match output {
         Some(path) => path.to_owned(),
         None => {
-            let target = how.target_dir.as_deref().unwrap_or(&project.target);
+            let target = options.target_dir.as_deref().unwrap_or(&project.target);
             target.join("policy").join(format!("{}.wasm", project.name))
         }
     };
@@ -110,5 +115,5 @@ pub(super) fn build(harness: &Harness, path: &Path, how: &How, output: Option<&P
         std::fs::create_dir_all(folder).with_context(cannot)?;
     }
     std::fs::write(&path, &component).with_context(cannot)?;
-    Ok(Built { path, module })
+    Ok(BuiltComponent { path, module })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use postern_policy::{Capability, Grants, Kind, Module};
+use postern_policy::{Capability, Grants, Module, ModuleKind};
 
 /// Something that `--grant` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<Grant, String> {
 
 /// The capability of a name.
 pub(super) fn capability(name: &str) -> Result<Capability, String> {
-    Capability::named(name).ok_or_else(|| {
+    Capability::from_name(name).ok_or_else(|| {
         let names = Capability::ALL.map(Capability::name);
         let near = names
             .iter()
@@ -48,9 +48,9 @@ fn is_host(text: &str) -> bool {
 }
 
 /// What is given, and what the module can use of that which reaches nobody else.
-pub(super) fn of(module: &Module, given: &[Grant]) -> Grants {
-    let mut grants = harmless(module);
-    for grant in given {
+pub(super) fn for_run(module: &Module, requested: &[Grant]) -> Grants {
+    let mut grants = default_grants(module);
+    for grant in requested {
         match grant {
             Grant::Capability(capability) => {
                 grants.capabilities.insert(*capability);
@@ -64,7 +64,7 @@ pub(super) fn of(module: &Module, given: &[Grant]) -> Grants {
     grants
 }
 
-fn harmless(module: &Module) -> Grants {
+fn default_grants(module: &Module) -> Grants {
     let mut grants = for_cases(module);
     grants
         .capabilities
@@ -75,8 +75,8 @@ fn harmless(module: &Module) -> Grants {
 /// What the module can use at all: what it needs to be linked, and what a `wasi:http` component is handed without
 /// importing it: its configuration in a header, and a log behind its standard output.
 pub(super) fn usable(module: &Module) -> BTreeSet<Capability> {
-    let mut usable = module.needs();
-    if module.kind() == Kind::Http {
+    let mut usable = module.required_capabilities();
+    if module.kind() == ModuleKind::Http {
         usable.extend([Capability::Config, Capability::Log]);
     }
     usable

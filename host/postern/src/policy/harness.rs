@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::COMPILER;
 
 /// Of a module's file, this much is read: more than any module may have.
-const MOST: u64 = (64 << 20) + 1;
+const MAX_MODULE_FILE_BYTES: u64 = (64 << 20) + 1;
 
 /// What runs modules, as the host has it.
 pub(super) struct Harness {
@@ -48,10 +48,10 @@ impl Harness {
             engines: Engines::new(instances, Limits::default().memory)
                 .map_err(|error| anyhow!("{error:#}"))
                 .context(cannot)?
-                .compiling(Compiler::this_program(COMPILER)),
+                .with_compiler(Compiler::current_exe(COMPILER)),
             services: HostServices {
                 store: Store::Memory,
-                client: postern_policy::client().context(cannot)?,
+                client: postern_policy::http_client().context(cannot)?,
                 signer: Some(Arc::new(TestSigner)),
             },
             // Made by itself, for it must be closed to others.
@@ -71,7 +71,7 @@ impl Harness {
         }
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_MODULE_FILE_BYTES).read_to_end(&mut bytes))
             .with_context(|| format!("cannot read {}", path.display()))?;
         self.compile(&bytes).with_context(|| path.display().to_string())
     }
@@ -81,14 +81,14 @@ impl Harness {
         Ok(Module::compile(&self.engines, Some(&self.cache), bytes)?)
     }
 
-    /// The module, ready to decide under [`name`].
+    /// The module, ready to decide under [`module_name`].
     pub(super) fn load(&self, path: &Path, module: &Module, entry: Entry) -> Result<Policies> {
         ensure!(
-            !module.needs().contains(&Capability::Http) || entry.grants.has(Capability::Http),
+            !module.required_capabilities().contains(&Capability::Http) || entry.grants.has(Capability::Http),
             "{} needs `http`; say which hosts it may ask: --grant http=api.example.com",
             path.display()
         );
-        let name = name(path);
+        let name = module_name(path);
         let settings = Settings {
             directory: std::env::current_dir().context("the working directory is gone")?,
             entries: [(
@@ -125,7 +125,7 @@ impl Harness {
 }
 
 /// What a module is called: its file's name.
-pub(super) fn name(path: &Path) -> String {
+pub(super) fn module_name(path: &Path) -> String {
     path.file_stem()
         .map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }

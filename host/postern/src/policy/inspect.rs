@@ -5,13 +5,13 @@ mod memories;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use postern_policy::{Capability, Kind, Module};
+use postern_policy::{Capability, Module, ModuleKind};
 use serde::Serialize;
 
 use super::harness::Harness;
-use super::{answer, grants};
+use super::{decision, grants};
 use crate::output::{Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 use memories::Memories;
 
@@ -32,17 +32,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let harness = Harness::new(1)?;
     let module = harness.module(&args.module)?;
-    let facts = Facts::of(&args.module, &module)?;
+    let info = ModuleInfo::of(&args.module, &module)?;
     Ok(Output::ok(if args.json {
-        json(&facts)?
+        json(&info)?
     } else {
-        facts.text(Paint::stdout())
+        info.text(Style::stdout())
     }))
 }
 
 /// What there is to know of a module.
 #[derive(Debug, Serialize)]
-pub(super) struct Facts {
+pub(super) struct ModuleInfo {
     file: String,
     /// `authorizer` or `http`.
     kind: &'static str,
@@ -60,14 +60,14 @@ pub(super) struct Facts {
     exports: Vec<String>,
 }
 
-impl Facts {
+impl ModuleInfo {
     pub(super) fn of(path: &Path, module: &Module) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let (kind, interface) = match module.kind() {
-            Kind::Authorizer => ("authorizer", "postern:policy/authorizer".to_owned()),
-            Kind::Http => ("http", http_interface(module)),
+            ModuleKind::Authorizer => ("authorizer", "postern:policy/authorizer".to_owned()),
+            ModuleKind::Http => ("http", http_interface(module)),
         };
-        let needs = module.needs();
+        let needs = module.required_capabilities();
         Ok(Self {
             file: path.display().to_string(),
             kind,
@@ -82,7 +82,7 @@ impl Facts {
         })
     }
 
-    pub(super) fn text(&self, paint: Paint) -> String {
+    pub(super) fn text(&self, style: Style) -> String {
         let needs = match self.needs.as_slice() {
             [] => "nothing".to_owned(),
             needs => needs.join(", "),
@@ -90,10 +90,10 @@ impl Facts {
         let memories = format!(
             "{}, {} at the start",
             counted(self.memories.memories, "memory", "memories"),
-            answer::size(self.memories.initial_bytes)
+            decision::size(self.memories.initial_bytes)
         );
-        let size = format!("{} ({} bytes)", answer::size(self.size), self.size);
-        let mut text = format!("{}\n", paint.strong(&printable(&self.file)));
+        let size = format!("{} ({} bytes)", decision::size(self.size), self.size);
+        let mut text = format!("{}\n", style.bold(&printable(&self.file)));
         let mut row =
             |title: &str, value: &str| text.push_str(&format!("  {title:<9} {}\n", printable(value)));
         row("kind", &format!("{} ({})", self.kind, self.interface));

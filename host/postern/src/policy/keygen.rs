@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{harness, signers};
 use crate::output::{Output, json};
-use crate::paint::Paint;
 use crate::private_file;
 use crate::secrets::fill_random;
+use crate::style::Style;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct NewManifestKey<'a> {
     file: String,
     signer: &'a str,
     public_key: &'a str,
@@ -40,7 +40,10 @@ struct Made<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    let signer = args.signer.clone().unwrap_or_else(|| harness::name(&args.file));
+    let signer = args
+        .signer
+        .clone()
+        .unwrap_or_else(|| harness::module_name(&args.file));
     ensure!(!signer.is_empty(), "--signer must not be empty");
     let mut seed = [0; Seed::BYTES];
     fill_random(&mut seed)?;
@@ -51,24 +54,24 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         _ => anyhow!("cannot write {file}: {error}"),
     })?;
 
-    let public_key = signers::written(&pair.pk);
+    let public_key = signers::format_key(&pair.pk);
     // JSON's quotes are YAML's too, whatever the name.
     let yaml = format!(
         "signers: {{{}: \"{public_key}\"}}",
         serde_json::to_string(&signer)?
     );
     if args.json {
-        return Ok(Output::ok(json(&Made {
+        return Ok(Output::ok(json(&NewManifestKey {
             file: file.to_string(),
             signer: &signer,
             public_key: &public_key,
             yaml: &yaml,
         })?));
     }
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     Ok(Output::ok(format!(
         "{} {file}\n\n{}\n{yaml}\n",
-        paint.strong("The private key, for its owner alone:"),
-        paint.strong("In the host's settings, under policies:"),
+        style.bold("The private key, for its owner alone:"),
+        style.bold("In the host's settings, under policies:"),
     )))
 }

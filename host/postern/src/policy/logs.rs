@@ -9,7 +9,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 /// The target under which the host logs what a policy writes.
@@ -17,14 +17,14 @@ const TARGET: &str = "policy";
 
 /// A line of a module.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     level: Level,
     message: String,
 }
 
 /// Runs something on this thread, and catches what modules log meanwhile.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> (T, Vec<Line>) {
-    let lines = Caught::default();
+pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
+    let lines = CaptureLayer::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     let done = tracing::subscriber::with_default(subscriber, work);
     let mut lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -32,17 +32,17 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> (T, Vec<Line>) {
 }
 
 /// Runs something on this thread without a word in any log.
-pub(super) fn silently<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn suppress<T>(work: impl FnOnce() -> T) -> T {
     tracing::subscriber::with_default(NoSubscriber::new(), work)
 }
 
 /// The lines for a terminal, each behind `indent`.
-pub(super) fn shown(lines: &[Line], indent: &str, paint: Paint) -> String {
+pub(super) fn format_lines(lines: &[LogLine], indent: &str, style: Style) -> String {
     let lines = lines.iter().map(|line| {
         let level = format!("{:<5}", line.level.as_str().to_ascii_lowercase());
         let level = match line.level {
-            Level::ERROR => paint.bad(&level),
-            Level::WARN => paint.warning(&level),
+            Level::ERROR => style.error(&level),
+            Level::WARN => style.warning(&level),
             _ => level,
         };
         format!("{indent}log {level}  {}\n", printable(&line.message))
@@ -51,26 +51,26 @@ pub(super) fn shown(lines: &[Line], indent: &str, paint: Paint) -> String {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Caught(Arc<Mutex<Vec<Line>>>);
+struct CaptureLayer(Arc<Mutex<Vec<LogLine>>>);
 
-impl<S: Subscriber> Layer<S> for Caught {
+impl<S: Subscriber> Layer<S> for CaptureLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target() != TARGET {
             return;
         }
-        let mut message = Message(String::new());
+        let mut message = MessageVisitor(String::new());
         event.record(&mut message);
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(Line {
+        lines.push(LogLine {
             level: *event.metadata().level(),
             message: message.0,
         });
     }
 }
 
-struct Message(String);
+struct MessageVisitor(String);
 
-impl Visit for Message {
+impl Visit for MessageVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.0 = format!("{value:?}");
@@ -84,11 +84,11 @@ mod tests {
 
     #[test]
     fn only_what_modules_write_is_caught() {
-        let ((), lines) = caught(|| {
+        let ((), lines) = capture(|| {
             tracing::warn!(target: "policy", policy = "a", request_id = "7", "{}", "slow");
             tracing::error!("of the host");
-            silently(|| tracing::warn!(target: "policy", "unheard"));
+            suppress(|| tracing::warn!(target: "policy", "unheard"));
         });
-        assert_eq!(shown(&lines, "  ", Paint::stderr()), "  log warn   slow\n");
+        assert_eq!(format_lines(&lines, "  ", Style::stderr()), "  log warn   slow\n");
     }
 }

@@ -1,8 +1,8 @@
 //! `postern policy …`: for those who write policy modules, and those who sign and accept them.
 
-mod answer;
 mod bench;
 mod build;
+mod decision;
 mod grants;
 mod harness;
 mod inspect;

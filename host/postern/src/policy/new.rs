@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 use sdk::Sdk;
 
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         Template::Rust => Some(Sdk::find(args.sdk.as_deref(), &folder)?),
         Template::Spin => None,
     };
-    begin(&folder)?;
+    create_folder(&folder)?;
     if sdk == Some(Sdk::Bundled) {
         bundle::unpack(&folder)?;
     }
@@ -99,18 +99,18 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         let text = text.replace("{{name}}", &args.name).replace("{{sdk}}", &sdk);
         write(&folder.join(file), &text)?;
     }
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let there = folder.display();
     Ok(Output::ok(format!(
         "{} in {there}\n\nNext:\n  cd {}\n  postern policy test           builds it, and puts cases.yaml to it\n  \
          postern policy test --watch   again whenever you save\n  cargo test                    its own tests, natively\n",
-        paint.good(&format!("Made the policy {}", args.name)),
+        style.success(&format!("Made the policy {}", args.name)),
         shell(&folder),
     )))
 }
 
 /// Makes the folder. What is in one already is somebody's work.
-fn begin(folder: &Path) -> Result<()> {
+fn create_folder(folder: &Path) -> Result<()> {
     let mut found = match std::fs::read_dir(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {

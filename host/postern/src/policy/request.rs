@@ -15,7 +15,7 @@ use crate::try_request::header;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The request")]
-pub(super) struct Asked {
+pub(super) struct RequestArgs {
     /// A request in YAML or JSON, written as in a case; `-` reads standard input. The flags below change it
     #[arg(long, value_name = "FILE")]
     request: Option<String>,
@@ -38,15 +38,15 @@ pub(super) struct Asked {
     #[arg(long)]
     rule: Option<String>,
     /// When, such as 2027-01-01T00:00:00Z; now, unless given
-    #[arg(long, value_parser = time::instant)]
+    #[arg(long, value_parser = time::timestamp)]
     time: Option<Duration>,
     #[command(flatten)]
-    caller: Caller,
+    caller: CallerArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Who is calling")]
-struct Caller {
+struct CallerArgs {
     /// The caller's subject
     #[arg(long)]
     subject: Option<String>,
@@ -70,7 +70,7 @@ fn object(text: &str) -> Result<Value, String> {
         .map_err(|_| "write a JSON object, such as {\"plan\": \"gold\"}".to_owned())
 }
 
-impl Asked {
+impl RequestArgs {
     /// Whether anything is said of the request at all.
     pub(super) fn is_given(&self) -> bool {
         let Self {
@@ -106,11 +106,11 @@ impl Asked {
             Some(file) => read(file)?,
             None => Map::new(),
         };
-        self.change(&mut request)?;
+        self.apply_to(&mut request)?;
         case(request).context("the request")
     }
 
-    fn change(&self, request: &mut Map<String, Value>) -> Result<()> {
+    fn apply_to(&self, request: &mut Map<String, Value>) -> Result<()> {
         if self.body.is_some() && self.method.is_none() && !request.contains_key("method") {
             request.insert("method".into(), "POST".into());
         }
@@ -141,13 +141,13 @@ impl Asked {
             headers(entry(request, "headers")?, header::parse(&self.headers)?);
         }
         if self.caller.is_given() {
-            self.caller.change(entry(request, "identity")?);
+            self.caller.apply_to(entry(request, "identity")?);
         }
         Ok(())
     }
 }
 
-impl Caller {
+impl CallerArgs {
     fn is_given(&self) -> bool {
         let Self {
             subject,
@@ -159,7 +159,7 @@ impl Caller {
         subject.is_some() || issuer.is_some() || !roles.is_empty() || tenant.is_some() || claims.is_some()
     }
 
-    fn change(&self, identity: &mut Map<String, Value>) {
+    fn apply_to(&self, identity: &mut Map<String, Value>) {
         let mut set = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
                 identity.insert(name.to_owned(), value);
@@ -176,9 +176,9 @@ impl Caller {
 }
 
 /// The headers given replace those of the same names, and keep their duplicates.
-fn headers(request: &mut Map<String, Value>, given: Vec<(String, String)>) {
+fn headers(request: &mut Map<String, Value>, headers: Vec<(String, String)>) {
     let mut replaced: Map<String, Value> = Map::new();
-    for (name, value) in given {
+    for (name, value) in headers {
         let values = replaced.entry(name).or_insert_with(|| json!([]));
         if let Value::Array(values) = values {
             values.push(value.into());
@@ -199,7 +199,7 @@ fn entry<'r>(request: &'r mut Map<String, Value>, name: &str) -> Result<&'r mut 
 }
 
 fn read(file: &str) -> Result<Map<String, Value>> {
-    let name = input::name(file);
+    let name = input::display_name(file);
     match document::parse(&input::text(file)?) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => bail!("{name}: write a request as an object: {{\"method\": \"GET\", \"path\": \"/\"}}"),
@@ -208,7 +208,7 @@ fn read(file: &str) -> Result<Map<String, Value>> {
 }
 
 /// Fifteen headers and a caller: what a request of a browser or a service looks like.
-pub(super) fn usual() -> Result<Cases> {
+pub(super) fn typical() -> Result<Cases> {
     let headers = [
         ("accept", "application/json"),
         ("accept-encoding", "gzip, br"),
@@ -258,7 +258,7 @@ pub(super) fn config(given: Option<&str>) -> Result<Value> {
     let (text, name) = if given.trim_start().starts_with(['{', '[']) {
         (given.to_owned(), "--config")
     } else {
-        (input::text(given)?, input::name(given))
+        (input::text(given)?, input::display_name(given))
     };
     document::parse(&text).map_err(|problem| anyhow::anyhow!("{}", problem.in_file(name)))
 }

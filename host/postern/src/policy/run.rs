@@ -7,10 +7,10 @@ use anyhow::Result;
 
 use super::grants::{self, Grant};
 use super::harness::{self, Entry, Harness};
-use super::request::{self, Asked};
-use super::{answer, logs};
+use super::request::{self, RequestArgs};
+use super::{decision, logs};
 use crate::output::{Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::time;
 
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
     #[command(flatten)]
-    asked: Asked,
+    request: RequestArgs,
     #[command(flatten)]
     entry: EntryArgs,
     /// Print one JSON document: decision, what belongs to it, took_us, memory_bytes
@@ -47,18 +47,18 @@ pub(super) struct EntryArgs {
     #[arg(long = "grant", value_name = "CAPABILITY", value_parser = grants::parse)]
     pub(super) grants: Vec<Grant>,
     /// How long the decision may take
-    #[arg(long, value_name = "SPAN", default_value = "50ms", value_parser = time::span)]
+    #[arg(long, value_name = "SPAN", default_value = "50ms", value_parser = time::duration)]
     pub(super) deadline: Duration,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let harness = Harness::new(2)?;
     let module = harness.module(&args.module)?;
-    let mut cases = args.asked.case()?;
+    let mut cases = args.request.case()?;
     let config = request::config(args.entry.config.as_deref())?;
     cases.config = Some(config.clone());
     let entry = Entry {
-        grants: grants::of(&module, &args.entry.grants),
+        grants: grants::for_run(&module, &args.entry.grants),
         config,
         deadline: args.entry.deadline,
     };
@@ -66,33 +66,33 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let Some(case) = cases.cases.first() else {
         anyhow::bail!("there is no request");
     };
-    let asked = case.request.to_request();
-    let name = harness::name(&args.module);
-    let (decided, lines) = logs::caught(|| harness.runtime.block_on(policies.decide(&name, &asked)));
-    let took = decided.as_ref().ok().map(|decided| micros(decided.took));
+    let request = case.request.to_request();
+    let name = harness::module_name(&args.module);
+    let (decided, lines) = logs::capture(|| harness.runtime.block_on(policies.decide(&name, &request)));
+    let took = decided.as_ref().ok().map(|decided| micros(decided.duration));
     let memory = decided.as_ref().ok().map(|decided| decided.memory);
-    let answer = decided.map(|decided| decided.decision);
+    let decision = decided.map(|decided| decided.decision);
 
     let out = if args.json {
-        let mut document = answer::document(&answer);
+        let mut document = decision::document(&decision);
         document.took_us = took;
         document.memory_bytes = memory;
         json(&document)?
     } else {
-        let mut text = answer::text(&answer, Paint::stdout());
+        let mut text = decision::text(&decision, Style::stdout());
         if let (Some(took), Some(memory)) = (took, memory) {
             text.push_str(&format!(
                 "\n  in {}, with {} of memory\n",
-                answer::time(took),
-                answer::size(memory)
+                decision::time(took),
+                decision::size(memory)
             ));
         }
         text
     };
     Ok(Output {
         out,
-        err: logs::shown(&lines, "", Paint::stderr()),
-        exit: answer::exit(&answer),
+        err: logs::format_lines(&lines, "", Style::stderr()),
+        exit: decision::exit(&decision),
     })
 }
 

@@ -14,9 +14,9 @@ use postern_policy::Manifest;
 use super::harness::Harness;
 use super::{grants, signers};
 use crate::output::{Exit, Output};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
-use list::{Changes, Named};
+use list::{Changes, NamedValue};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -39,14 +39,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     signer: String,
     /// List a module, or list it anew; may be given several times
-    #[arg(long, value_name = "NAME=MODULE.wasm", value_parser = list::assigned)]
+    #[arg(long, value_name = "NAME=MODULE.wasm", value_parser = list::parse_assignment)]
     add: Vec<(String, String)>,
     /// What settings may grant an added module: what it can use, unless given. NAME= only where several are added
-    #[arg(long, value_name = "[NAME=]CAPABILITY,…", value_parser = list::named)]
-    grants: Vec<Named>,
+    #[arg(long, value_name = "[NAME=]CAPABILITY,…", value_parser = list::parse_named)]
+    grants: Vec<NamedValue>,
     /// The cases of an added module: those beside it, unless given. NAME= only where several are added
-    #[arg(long, value_name = "[NAME=]FILE", value_parser = list::named)]
-    cases: Vec<Named>,
+    #[arg(long, value_name = "[NAME=]FILE", value_parser = list::parse_named)]
+    cases: Vec<NamedValue>,
     /// List a module no longer; may be given several times
     #[arg(long, value_name = "NAME")]
     remove: Vec<String>,
@@ -77,7 +77,7 @@ fn serial(before: u64) -> u64 {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     ensure!(!args.signer.is_empty(), "--signer must not be empty");
     let key = key(&args.key)?;
-    let mut manifest = read_or_begin(&args.manifest)?;
+    let mut manifest = read_or_create(&args.manifest)?;
     let before = manifest.modules.clone();
     let folder = folder(&args.manifest);
     let changes = Changes::of(args)?;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let harness = Harness::new(1)?;
     let mut warnings = Vec::new();
     for added in &changes.added {
-        let listed = list::listed(&harness, added, manifest.modules.get(&added.name), &folder)?;
+        let listed = list::list_module(&harness, added, manifest.modules.get(&added.name), &folder)?;
         if listed.cases.is_none() {
             warnings.push(format!(
                 "`{}` has no cases: a host takes it untried",
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         }
         manifest.modules.insert(added.name.clone(), listed);
     }
-    list::compare(&mut manifest, &folder, args.refresh)?;
+    list::check_digests(&mut manifest, &folder, args.refresh)?;
     ensure!(
         !manifest.modules.is_empty(),
         "the manifest would list no module: add one with --add NAME=MODULE.wasm"
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let not_after = args.not_after.clone().or_else(|| manifest.not_after.clone());
     let changed = manifest.modules != before || manifest.not_after != not_after;
     manifest.not_after = not_after;
-    manifest.lasts(SystemTime::now())?;
+    manifest.check_expiry(SystemTime::now())?;
     let ended = if !changed && !args.renew && manifest.serial > 0 {
         Vec::new()
     } else {
@@ -130,16 +130,16 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 }
 
 fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) -> Output {
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let end = match &manifest.not_after {
         Some(end) => format!(", until {}", printable(end)),
         None => String::new(),
     };
     let mut out = format!(
         "{}\n  signed by {} ({})\n  serial {}{end}\n  {}\n",
-        paint.strong(&args.manifest.display().to_string()),
+        style.bold(&args.manifest.display().to_string()),
         printable(&args.signer),
-        signers::written(&key.pk),
+        signers::format_key(&key.pk),
         manifest.serial,
         counted(manifest.modules.len(), "module", "modules")
     );
@@ -153,7 +153,7 @@ fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) 
         let line = format!("{name:<12} {}  may be granted {grants}", listed.digest);
         out.push_str(&format!("    {}\n", printable(&line)));
     }
-    let head = Paint::stderr().warning("warning:");
+    let head = Style::stderr().warning("warning:");
     let err = warnings
         .iter()
         .map(|warning| format!("{head} {warning}\n"))
@@ -177,7 +177,7 @@ fn key(file: &Path) -> Result<KeyPair> {
     })
 }
 
-fn read_or_begin(file: &Path) -> Result<Manifest> {
+fn read_or_create(file: &Path) -> Result<Manifest> {
     match std::fs::read(file) {
         Ok(text) => Manifest::parse(&text).with_context(|| file.display().to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Manifest {

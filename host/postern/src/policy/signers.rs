@@ -13,12 +13,12 @@ use crate::document;
 const PREFIX: &str = "ed25519:";
 
 /// A public key as it is written: `ed25519:` and Base64.
-pub(super) fn written(key: &PublicKey) -> String {
+pub(super) fn format_key(key: &PublicKey) -> String {
     format!("{PREFIX}{}", Base64::encode_to_string(**key).unwrap_or_default())
 }
 
 /// A public key that somebody wrote.
-fn read(text: &str) -> Result<PublicKey, String> {
+fn parse_key(text: &str) -> Result<PublicKey, String> {
     let key = text
         .strip_prefix(PREFIX)
         .and_then(|base64| Base64::decode_to_vec(base64, None).ok())
@@ -36,11 +36,11 @@ pub(super) fn parse(text: &str) -> Result<(String, PublicKey), String> {
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or("write NAME=ed25519:BASE64")?;
-    Ok((name.to_owned(), read(key)?))
+    Ok((name.to_owned(), parse_key(key)?))
 }
 
 /// The signers in a host's settings: `signers`, at the top or under `policies`.
-pub(super) fn of_settings(file: &Path) -> Result<Signers> {
+pub(super) fn from_settings(file: &Path) -> Result<Signers> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
     let settings = document::parse(&text).map_err(|problem| anyhow::anyhow!("{}", problem.in_file(&name)))?;
@@ -55,7 +55,7 @@ pub(super) fn of_settings(file: &Path) -> Result<Signers> {
         let key = key
             .as_str()
             .context("no text")
-            .and_then(|key| read(key).map_err(anyhow::Error::msg));
+            .and_then(|key| parse_key(key).map_err(anyhow::Error::msg));
         Ok((
             signer.clone(),
             key.with_context(|| format!("{name}: signers.{signer}"))?,
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_key_is_read_as_it_is_written_and_nothing_else_is_one() {
         let key = KeyPair::from_seed(Seed::new([7; 32])).pk;
-        let text = written(&key);
+        let text = format_key(&key);
         assert_eq!(parse(&format!("ann={text}")).unwrap(), ("ann".into(), key));
         for bad in [
             "ann",
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_signers_of_settings() {
-        let key = written(&KeyPair::from_seed(Seed::new([7; 32])).pk);
+        let key = format_key(&KeyPair::from_seed(Seed::new([7; 32])).pk);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("host.yaml");
         for (text, found) in [
@@ -104,7 +104,7 @@ mod tests {
             ("listen: 1".into(), Err("names no `signers`")),
         ] {
             std::fs::write(&file, &text).unwrap();
-            match (of_settings(&file), found) {
+            match (from_settings(&file), found) {
                 (Ok(signers), Ok(number)) => assert_eq!(signers.len(), number),
                 (Err(error), Err(says)) => assert!(format!("{error:#}").contains(says), "{error:#}"),
                 (found, _) => panic!("{text}: {found:?}"),

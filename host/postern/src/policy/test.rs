@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use postern_policy::cases::{self, Case, CaseReport, Cases};
 use postern_policy::{Grants, Limits, Module};
 
-use super::build::{self, How};
+use super::build::{self, BuildOptions};
 use super::harness::Harness;
-use super::logs::Line;
+use super::logs::LogLine;
 use super::{grants, logs};
 use crate::output::{Exit, Output};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
-    how: How,
+    options: BuildOptions,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
@@ -59,18 +59,18 @@ fn once(harness: &Harness, args: &Args) -> Result<Output> {
     let cases_file = cases_file(args)?;
     let cases = read(&cases_file, args.filter.as_deref())?;
     let module = if args.target.is_dir() {
-        build::build(harness, &args.target, &args.how, None)?.module
+        build::build(harness, &args.target, &args.options, None)?.module
     } else {
         harness.module(&args.target)?
     };
     let granted = grants::for_cases(&module);
     let started = Instant::now();
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let (mut out, mut failed) = (String::new(), 0);
     for case in &cases.cases {
-        let (report, lines) = try_case(harness, &module, &granted, &cases, case)?;
+        let (report, lines) = run_case(harness, &module, &granted, &cases, case)?;
         failed += usize::from(!report.passed());
-        out.push_str(&told(&report, &lines, paint));
+        out.push_str(&report_text(&report, &lines, style));
     }
     let total = cases.cases.len();
     let summary = format!(
@@ -82,9 +82,9 @@ fn once(harness: &Harness, args: &Args) -> Result<Output> {
     out.push_str(&format!(
         "\n{}\n",
         if failed == 0 {
-            paint.good(&summary)
+            style.success(&summary)
         } else {
-            paint.bad(&summary)
+            style.error(&summary)
         }
     ));
     Ok(Output {
@@ -95,13 +95,13 @@ fn once(harness: &Harness, args: &Args) -> Result<Output> {
 }
 
 /// Puts one case to a module; the report, and what the module logged.
-fn try_case(
+fn run_case(
     harness: &Harness,
     module: &Module,
     grants: &Grants,
     cases: &Cases,
     case: &Case,
-) -> Result<(CaseReport, Vec<Line>)> {
+) -> Result<(CaseReport, Vec<LogLine>)> {
     let alone = Cases {
         config: cases.config.clone(),
         cases: vec![case.clone()],
@@ -114,22 +114,22 @@ fn try_case(
         &harness.services,
         &alone,
     );
-    let (reports, lines) = logs::caught(|| harness.runtime.block_on(run));
+    let (reports, lines) = logs::capture(|| harness.runtime.block_on(run));
     let report = reports?.pop().context("the case was not run")?;
     Ok((report, lines))
 }
 
 /// How a case went, for people.
-fn told(report: &CaseReport, lines: &[Line], paint: Paint) -> String {
+fn report_text(report: &CaseReport, lines: &[LogLine], style: Style) -> String {
     let name = printable(&report.name);
     if report.passed() {
-        return format!("{} {name}\n", paint.good("✓"));
+        return format!("{} {name}\n", style.success("✓"));
     }
-    let mut text = format!("{} {}\n", paint.bad("✗"), paint.strong(&name));
+    let mut text = format!("{} {}\n", style.error("✗"), style.bold(&name));
     for difference in &report.differences {
-        text.push_str(&diff::told(difference, paint));
+        text.push_str(&diff::format(difference, style));
     }
-    text.push_str(&logs::shown(lines, "    ", paint));
+    text.push_str(&logs::format_lines(lines, "    ", style));
     text
 }
 
@@ -153,7 +153,7 @@ fn cases_file(args: &Args) -> Result<PathBuf> {
     match &args.cases {
         Some(file) => Ok(file.clone()),
         None if args.target.is_dir() => Ok(args.target.join("cases.yaml")),
-        None => beside(&args.target).with_context(|| {
+        None => cases_beside(&args.target).with_context(|| {
             let own = args.target.with_extension("cases.yaml");
             format!(
                 "there is neither {} nor a cases.yaml beside it: name the cases with --cases",
@@ -164,7 +164,7 @@ fn cases_file(args: &Args) -> Result<PathBuf> {
 }
 
 /// The cases beside a module, if there are any: its own, else those of the folder.
-pub(super) fn beside(module: &Path) -> Option<PathBuf> {
+pub(super) fn cases_beside(module: &Path) -> Option<PathBuf> {
     [
         module.with_extension("cases.yaml"),
         module.with_file_name("cases.yaml"),
@@ -174,10 +174,10 @@ pub(super) fn beside(module: &Path) -> Option<PathBuf> {
 }
 
 /// How many cases pass with these grants, or what is wrong with the first that does not.
-pub(super) fn all_pass(harness: &Harness, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
+pub(super) fn run_all(harness: &Harness, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
     let cases = Cases::parse(text)?;
     for case in &cases.cases {
-        let (report, _) = try_case(harness, module, grants, &cases, case)?;
+        let (report, _) = run_case(harness, module, grants, &cases, case)?;
         if let Some(difference) = report.differences.first() {
             bail!("the case `{}` fails: {difference}", report.name);
         }

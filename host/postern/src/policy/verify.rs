@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use ed25519_compact::PublicKey;
-use postern_policy::{Capability, Digest, Grants, Listed, ListedFile, Manifest, Signers};
+use postern_policy::{Capability, Digest, Grants, ListedFile, ListedModule, Manifest, Signers};
 use serde::Serialize;
 
 use super::harness::Harness;
 use super::{sign, signers, test};
 use crate::output::{Exit, Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ struct Document<'a> {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let name = args.manifest.display().to_string();
     let known: Signers = match &args.settings {
-        Some(file) => signers::of_settings(file)?,
+        Some(file) => signers::from_settings(file)?,
         None => args.signers.iter().cloned().collect(),
     };
     ensure!(
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         Some(Harness::new(2)?)
     };
     for (module, listed) in &manifest.modules {
-        checks.push(check(module, look_at(harness.as_ref(), &folder, listed)));
+        checks.push(check(module, check_module(harness.as_ref(), &folder, listed)));
     }
     let verified = checks.iter().all(|check| check.passed);
     let out = if args.json {
@@ -111,7 +111,7 @@ fn signature(manifest: &Manifest, known: &Signers) -> Result<String> {
 
 /// Which one it is, and that it has not ended.
 fn serial(manifest: &Manifest) -> Result<String> {
-    manifest.lasts(SystemTime::now())?;
+    manifest.check_expiry(SystemTime::now())?;
     let serial = match manifest.serial {
         0 => "none: an older manifest could take its place; `postern policy sign --renew` gives it one"
             .to_owned(),
@@ -124,19 +124,19 @@ fn serial(manifest: &Manifest) -> Result<String> {
 }
 
 /// Does with a module what the host does before it serves.
-fn look_at(harness: Option<&Harness>, folder: &Path, listed: &Listed) -> Result<String> {
-    let wasm = pinned(folder, &listed.file, listed.digest)?;
+fn check_module(harness: Option<&Harness>, folder: &Path, listed: &ListedModule) -> Result<String> {
+    let wasm = read_pinned(folder, &listed.file, listed.digest)?;
     let cases = listed
         .cases
         .as_ref()
-        .map(|ListedFile { file, digest }| pinned(folder, file, *digest));
+        .map(|ListedFile { file, digest }| read_pinned(folder, file, *digest));
     let cases = cases.transpose()?;
-    let mut told = vec![format!("{} is as listed", listed.file)];
+    let mut details = vec![format!("{} is as listed", listed.file)];
     let Some(harness) = harness else {
-        return Ok(told.remove(0));
+        return Ok(details.remove(0));
     };
     let module = harness.compile(&wasm).with_context(|| listed.file.clone())?;
-    let needs = module.needs();
+    let needs = module.required_capabilities();
     let missing: BTreeSet<_> = needs.difference(&listed.grants).copied().collect();
     if !missing.is_empty() {
         bail!(
@@ -145,7 +145,7 @@ fn look_at(harness: Option<&Harness>, folder: &Path, listed: &Listed) -> Result<
             names(&missing)
         );
     }
-    told.push(format!("needs {}", names(&needs)));
+    details.push(format!("needs {}", names(&needs)));
     let granted = Grants {
         capabilities: listed.grants.clone(),
         hosts: Vec::new(),
@@ -154,19 +154,19 @@ fn look_at(harness: Option<&Harness>, folder: &Path, listed: &Listed) -> Result<
         (Some(file), Some(text)) => {
             let text = String::from_utf8(text).with_context(|| format!("{} is not UTF-8 text", file.file))?;
             let passed =
-                test::all_pass(harness, &module, &granted, &text).with_context(|| file.file.clone())?;
-            told.push(format!(
+                test::run_all(harness, &module, &granted, &text).with_context(|| file.file.clone())?;
+            details.push(format!(
                 "{} {}",
                 counted(passed, "case", "cases"),
                 if passed == 1 { "passes" } else { "pass" }
             ));
         }
-        _ => told.push("has no cases".to_owned()),
+        _ => details.push("has no cases".to_owned()),
     }
-    Ok(told.join("; "))
+    Ok(details.join("; "))
 }
 
-fn pinned(folder: &Path, file: &str, digest: Digest) -> Result<Vec<u8>> {
+fn read_pinned(folder: &Path, file: &str, digest: Digest) -> Result<Vec<u8>> {
     let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {file}"))?;
     let found = Digest::of(&bytes);
     ensure!(found == digest, "{file} is {found}; listed is {digest}");
@@ -182,27 +182,27 @@ fn names(capabilities: &BTreeSet<Capability>) -> String {
 }
 
 fn report(name: &str, checks: &[Check], verified: bool) -> String {
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let width = checks
         .iter()
         .map(|check| check.what.chars().count())
         .max()
         .unwrap_or(0);
-    let mut text = format!("{}\n", paint.strong(name));
+    let mut text = format!("{}\n", style.bold(name));
     for Check { what, passed, detail } in checks {
         let mark = if *passed {
-            paint.good("ok")
+            style.success("ok")
         } else {
-            paint.bad("no")
+            style.error("no")
         };
         let line = format!("{what:<width$}  {detail}");
         text.push_str(&format!("  {mark}  {}\n", printable(&line)));
     }
     let bad = checks.iter().filter(|check| !check.passed).count();
     let summary = if verified {
-        paint.good("A host would take it.")
+        style.success("A host would take it.")
     } else {
-        paint.bad(&format!(
+        style.error(&format!(
             "A host would not take it: {}.",
             counted(bad, "fault", "faults")
         ))

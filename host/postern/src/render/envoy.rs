@@ -66,7 +66,7 @@ impl Filter<'_> {
 }
 
 /// An entry of `http_filters` that watches the file of [`Filter::resource`].
-pub(super) fn discovered(file: &str) -> String {
+pub(super) fn config_discovery(file: &str) -> String {
     format!(
         "- name: {NAME}
   config_discovery:
@@ -120,7 +120,7 @@ mod tests {
             ..filter
         };
         assert!(!filter.inline().contains("environment_variables"));
-        let watching = document::parse(&discovered("/it's/gate.ecds.yaml")).unwrap();
+        let watching = document::parse(&config_discovery("/it's/gate.ecds.yaml")).unwrap();
         assert_eq!(watching[0]["name"], NAME);
         let source = &watching[0]["config_discovery"]["config_source"]["path_config_source"];
         assert_eq!(source["path"], "/it's/gate.ecds.yaml");
@@ -137,7 +137,7 @@ mod tests {
         };
         assert_eq!(document::parse(&filter.resource()).unwrap(), shipped);
         let envoy = include_str!("../../../../envoy/envoy.yaml");
-        let entry: Vec<_> = discovered("{{GATE_FILE}}")
+        let entry: Vec<_> = config_discovery("{{GATE_FILE}}")
             .lines()
             .map(|line| format!("          {line}\n"))
             .collect();

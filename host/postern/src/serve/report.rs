@@ -4,12 +4,12 @@ use postern_server::{Inspection, Settings};
 
 use crate::document::Problem;
 use crate::output::{Exit, Output};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::{counted, printable};
 
 /// Settings that no host can be started from.
 pub(super) fn invalid(file: &str, problems: &[Problem]) -> Output {
-    let head = Paint::stderr().bad("error:");
+    let head = Style::stderr().error("error:");
     let mut err = String::new();
     for problem in problems {
         err.push_str(&format!("{head} {}\n", printable(&problem.in_file(file))));
@@ -24,11 +24,11 @@ pub(super) fn invalid(file: &str, problems: &[Problem]) -> Output {
 
 /// What loading everything came to.
 pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) -> Output {
-    let paint = Paint::stdout();
+    let style = Style::stdout();
     let entries = counted(found.policies.len(), "entry", "entries");
     let verdict = match found.errors.len() {
-        0 => paint.good("valid"),
-        failed => paint.bad(&format!(
+        0 => style.success("valid"),
+        failed => style.error(&format!(
             "{} cannot be served",
             counted(failed, "entry", "entries")
         )),
@@ -46,7 +46,7 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
     if let Some(signing) = &settings.signing {
         let by = match &signing.proxy {
             Some(proxy) => format!("by the KMS proxy at {}", proxy.url),
-            None => paint.bad("by a key for development"),
+            None => style.error("by a key for development"),
         };
         let required = if signing.required {
             ", which is required"
@@ -63,7 +63,7 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
         };
         out.push_str(&format!("  audit log in {}\n", printable(&store)));
     }
-    let head = Paint::stderr().bad("error:");
+    let head = Style::stderr().error("error:");
     let mut err = String::new();
     for policy in &found.policies {
         let name = printable(&policy.name);

@@ -59,7 +59,7 @@ enum Scheme {
 }
 
 #[derive(Serialize)]
-struct Signed<'a> {
+struct SignedRequest<'a> {
     method: &'a str,
     url: &'a str,
     headers: Map<String, Value>,
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     ensure!(
         target.authority.is_some(),
         "the URL must hold scheme and host, such as https://api.example{}",
-        target.shown()
+        target.path_only()
     );
     let body = args.data.as_deref().map(input::body).transpose()?;
     let default = if body.is_some() { "POST" } else { "GET" };
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         let map = headers
             .iter()
             .map(|(name, value)| (name.clone(), value.as_str().into()));
-        return Ok(Output::ok(json(&Signed {
+        return Ok(Output::ok(json(&SignedRequest {
             method,
             url: &args.url,
             headers: map.collect(),
@@ -114,33 +114,39 @@ fn headers(args: &Args, method: &str, path: &str, body: &[u8]) -> Result<Vec<Hea
         (Scheme::Keyed, Some(key_id)) => {
             let mut nonce = [0; 16];
             fill_random(&mut nonce)?;
-            let claim = Claim {
+            let params = KeyedParams {
                 prefix: &args.header_prefix.to_ascii_lowercase(),
                 key_id,
                 timestamp: time::now().as_secs(),
                 nonce: &hex(&nonce),
             };
-            keyed(&claim, &secret, method, path, body)
+            keyed(&params, &secret, method, path, body)
         }
     }
 }
 
 /// What a keyed signature tells beside itself.
-struct Claim<'a> {
+struct KeyedParams<'a> {
     prefix: &'a str,
     key_id: &'a str,
     timestamp: u64,
     nonce: &'a str,
 }
 
-fn keyed(claim: &Claim<'_>, secret: &[u8], method: &str, path: &str, body: &[u8]) -> Result<Vec<Header>> {
+fn keyed(
+    params: &KeyedParams<'_>,
+    secret: &[u8],
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Result<Vec<Header>> {
     let digest = Sha256::digest(body).into();
-    let text = string_to_sign(method, path, claim.timestamp, claim.nonce, &digest);
-    let header = |name: &str, value: String| (format!("{}{name}", claim.prefix), value);
+    let text = string_to_sign(method, path, params.timestamp, params.nonce, &digest);
+    let header = |name: &str, value: String| (format!("{}{name}", params.prefix), value);
     Ok(vec![
-        header("key-id", claim.key_id.to_owned()),
-        header("timestamp", claim.timestamp.to_string()),
-        header("nonce", claim.nonce.to_owned()),
+        header("key-id", params.key_id.to_owned()),
+        header("timestamp", params.timestamp.to_string()),
+        header("nonce", params.nonce.to_owned()),
         header("signature", hmac_sha256(secret, text.as_bytes())?),
     ])
 }
@@ -171,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_keyed_signature_covers_method_target_and_body() {
-        let claim = Claim {
+        let params = KeyedParams {
             prefix: "x-",
             key_id: "k",
             timestamp: 1_767_225_600,
             nonce: "5f1d3a7c9be04d21",
         };
-        let sign = |method, path, body: &[u8]| keyed(&claim, b"secret", method, path, body).unwrap();
+        let sign = |method, path, body: &[u8]| keyed(&params, b"secret", method, path, body).unwrap();
         let headers = sign("POST", "/v1/orders?dry=1", b"");
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["x-key-id", "x-timestamp", "x-nonce", "x-signature"]);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::registry::{self, RELOAD, moment, written};
+use super::registry::{self, RELOAD, format_time, system_time};
 use super::uses;
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::time;
 
 #[derive(Debug, clap::Args)]
@@ -27,10 +27,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     uses: uses::Args,
     /// The first moment of which its signatures count
-    #[arg(long, value_name = "TIME", value_parser = time::instant)]
+    #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     from: Option<Duration>,
     /// The first moment of which they do not any more
-    #[arg(long, value_name = "TIME", value_parser = time::instant)]
+    #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     until: Option<Duration>,
     #[command(flatten)]
     registry: registry::Args,
@@ -38,8 +38,8 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Output> {
     let key = postern_signers::parse_key(&args.key).context("KEY")?;
-    let from = args.from.map(moment).transpose()?;
-    let until = args.until.map(moment).transpose()?;
+    let from = args.from.map(system_time).transpose()?;
+    let until = args.until.map(system_time).transpose()?;
     if let (Some(from), Some(until)) = (from, until) {
         ensure!(
             from < until,
@@ -47,15 +47,16 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         );
     }
     let uses = args.uses.uses();
-    args.registry
-        .change_or_make(|text| postern_signers::add_for(text, &args.id, &key, Some(uses), from, until))?;
+    args.registry.update_or_create(|text| {
+        postern_signers::add_with_uses(text, &args.id, &key, Some(uses), from, until)
+    })?;
 
     let (id, file) = (&args.id, args.registry.name());
-    let paint = Paint::stdout();
-    let from = from.map_or_else(String::new, |from| format!(" from {}", written(from)));
-    let until = until.map_or_else(String::new, |until| format!(" until {}", written(until)));
+    let style = Style::stdout();
+    let from = from.map_or_else(String::new, |from| format!(" from {}", format_time(from)));
+    let until = until.map_or_else(String::new, |until| format!(" until {}", format_time(until)));
     Ok(Output::ok(format!(
         "{} {id} in {file}\nIts signatures count for {uses}{from}{until}. {RELOAD}\n",
-        paint.good("Added"),
+        style.success("Added"),
     )))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use ed25519_compact::PublicKey;
-use postern_signers::{parse_key, write_key};
+use postern_signers::{format_key, parse_key};
 
 use super::registry;
 use crate::output::Output;
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     Ok(Output::ok(if args.pem {
         format!("{}\n", key.to_pem().trim_end())
     } else {
-        format!("{}\n", write_key(&key))
+        format!("{}\n", format_key(&key))
     }))
 }
 

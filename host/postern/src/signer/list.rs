@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
-use postern_signers::{Registry, Signer, Status, Use, write_key};
+use postern_signers::{Registry, Signer, Status, Use, format_key};
 use serde::Serialize;
 
-use super::registry::{self, written};
+use super::registry::{self, format_time};
 use crate::output::{Output, json};
-use crate::paint::Paint;
+use crate::style::Style;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
             "{} has no signers: no signature counts\n",
             args.registry.name()
         ))),
-        Format::Text => Ok(Output::ok(table(&list.signers, Paint::stdout()))),
+        Format::Text => Ok(Output::ok(table(&list.signers, Style::stdout()))),
     }
 }
 
@@ -70,12 +70,12 @@ fn rows(registry: &Registry, now: SystemTime) -> Vec<Row> {
     let row = |(id, signer): (&str, &Signer)| Row {
         id: id.to_owned(),
         state: state(signer, now),
-        public_key: write_key(&signer.key),
+        public_key: format_key(&signer.key),
         status: signer.status.name(),
         uses: signer.uses().iter().map(Use::name).collect(),
-        valid_from: signer.valid_from.map(written),
-        valid_until: signer.valid_until.map(written),
-        retired_at: signer.retired_at.map(written),
+        valid_from: signer.valid_from.map(format_time),
+        valid_until: signer.valid_until.map(format_time),
+        retired_at: signer.retired_at.map(format_time),
     };
     registry.iter().map(row).collect()
 }
@@ -92,11 +92,11 @@ fn state(signer: &Signer, now: SystemTime) -> &'static str {
     }
 }
 
-fn table(rows: &[Row], paint: Paint) -> String {
+fn table(rows: &[Row], style: Style) -> String {
     let widest = rows.iter().map(|row| row.id.len()).max().unwrap_or_default();
     let names = |row: &Row| row.uses.join(",");
     let uses = rows.iter().map(|row| names(row).len()).max().unwrap_or_default();
-    let mut text = paint.strong(&format!(
+    let mut text = style.bold(&format!(
         "{:widest$}  {:13}  {:20}  {:20}  {:uses$}  PUBLIC KEY",
         "ID", "STATE", "FROM", "UNTIL", "USES"
     ));
@@ -104,9 +104,9 @@ fn table(rows: &[Row], paint: Paint) -> String {
     for row in rows {
         let state = format!("{:13}", row.state);
         let state = match row.state {
-            "active" => paint.good(&state),
+            "active" => style.success(&state),
             "retired" => state,
-            _ => paint.warning(&state),
+            _ => style.warning(&state),
         };
         let time = |time: Option<&String>| time.map_or("-", String::as_str).to_owned();
         text += &format!(

@@ -49,7 +49,7 @@ impl Args {
     }
 
     /// Changes the registry's text; where there is no file, that of an empty one.
-    pub(super) fn change_or_make<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
+    pub(super) fn update_or_create<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
@@ -61,7 +61,7 @@ impl Args {
     }
 
     /// Changes the registry's text.
-    pub(super) fn change<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
+    pub(super) fn update<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
@@ -112,18 +112,18 @@ fn permissions(file: &Path) -> std::io::Result<std::fs::Permissions> {
 }
 
 /// A moment that was given on the command line.
-pub(super) fn moment(since: Duration) -> Result<SystemTime> {
+pub(super) fn system_time(since: Duration) -> Result<SystemTime> {
     UNIX_EPOCH
         .checked_add(since)
         .ok_or_else(|| anyhow!("a time between the years 1970 and 9999 is needed"))
 }
 
 /// A moment as it is written.
-pub(super) fn written(moment: SystemTime) -> String {
-    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(super) fn format_time(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     if since.subsec_micros() == 0 {
-        humantime::format_rfc3339_seconds(moment).to_string()
+        humantime::format_rfc3339_seconds(time).to_string()
     } else {
-        humantime::format_rfc3339_micros(moment).to_string()
+        humantime::format_rfc3339_micros(time).to_string()
     }
 }

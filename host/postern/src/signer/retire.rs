@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 
-use super::registry::{self, RELOAD, moment, written};
+use super::registry::{self, RELOAD, format_time, system_time};
 use crate::output::Output;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::time;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     id: String,
     /// From when on none of its signatures counts, wherever it stands; unless given, it is retired now, and what it has
     /// signed counts
-    #[arg(long, value_name = "TIME", value_parser = time::instant)]
+    #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     at: Option<Duration>,
     #[command(flatten)]
     registry: registry::Args,
@@ -30,13 +30,13 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Output> {
     let now = SystemTime::now();
-    let at = args.at.map(moment).transpose()?;
+    let at = args.at.map(system_time).transpose()?;
     ensure!(
         at.is_none_or(|at| at <= now),
         "--at is in the future, and a retired signer signs no more from now on: set valid_until in {} instead",
         args.registry.name()
     );
-    args.registry.change(|text| match at {
+    args.registry.update(|text| match at {
         Some(at) => postern_signers::retire(text, &args.id, at),
         None => postern_signers::retire_now(text, &args.id, now),
     })?;
@@ -44,12 +44,12 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let registry = args.registry.read()?;
     let until = registry.get(&args.id).and_then(|signer| signer.valid_until);
     let counts = match until {
-        Some(until) if until <= now => format!("What it signed before {} still counts", written(until)),
+        Some(until) if until <= now => format!("What it signed before {} still counts", format_time(until)),
         _ => "What it has signed still counts".to_owned(),
     };
     Ok(Output::ok(format!(
         "{} {} in {}\n{counts}; nothing else does. {RELOAD}\n",
-        Paint::stdout().good("Retired"),
+        Style::stdout().success("Retired"),
         args.id,
         args.registry.name(),
     )))

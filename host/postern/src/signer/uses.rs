@@ -7,7 +7,7 @@ use postern_signers::{Use, Uses};
 pub(crate) struct Args {
     /// What its signatures count for: payload, manifest, checkpoint, rotation; several with commas. A key for each use is
     /// the safe way: what it signs cannot be taken for something else
-    #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_value = "payload", value_parser = one)]
+    #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_value = "payload", value_parser = parse_use)]
     uses: Vec<Use>,
 }
 
@@ -17,6 +17,6 @@ impl Args {
     }
 }
 
-fn one(text: &str) -> Result<Use, String> {
-    Use::of(text).ok_or_else(|| "there are payload, manifest, checkpoint and rotation".to_owned())
+fn parse_use(text: &str) -> Result<Use, String> {
+    Use::from_name(text).ok_or_else(|| "there are payload, manifest, checkpoint and rotation".to_owned())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 /// What was asked for.
-pub(super) struct Wanted<'a> {
+pub(super) struct ClaimOptions<'a> {
     pub(super) issuer: &'a str,
     pub(super) audience: &'a [String],
     pub(super) subject: &'a str,
@@ -27,23 +27,23 @@ pub(super) fn parse(text: &str) -> Result<(String, Value), String> {
 }
 
 /// The claims of the token.
-pub(super) fn build(wanted: &Wanted<'_>) -> Map<String, Value> {
-    let now = wanted.now.as_secs();
+pub(super) fn build(options: &ClaimOptions<'_>) -> Map<String, Value> {
+    let now = options.now.as_secs();
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("iss", wanted.issuer.into());
-    match wanted.audience {
+    set("iss", options.issuer.into());
+    match options.audience {
         [one] => set("aud", one.as_str().into()),
         several => set("aud", json!(several)),
     };
-    set("sub", wanted.subject.into());
+    set("sub", options.subject.into());
     set("iat", now.into());
     set("nbf", now.into());
-    set("exp", now.saturating_add(wanted.ttl.as_secs()).into());
-    if !wanted.roles.is_empty() {
-        put(&mut claims, wanted.roles_claim, json!(wanted.roles));
+    set("exp", now.saturating_add(options.ttl.as_secs()).into());
+    if !options.roles.is_empty() {
+        set_path(&mut claims, options.roles_claim, json!(options.roles));
     }
-    for (name, value) in wanted.more {
+    for (name, value) in options.more {
         if value.is_null() {
             claims.remove(name);
         } else {
@@ -54,14 +54,14 @@ pub(super) fn build(wanted: &Wanted<'_>) -> Map<String, Value> {
 }
 
 /// Sets a claim by its path. A name that is a URL has dots of its own, as the gate reads it too.
-fn put(claims: &mut Map<String, Value>, path: &str, value: Value) {
+fn set_path(claims: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.').filter(|_| !path.contains("://")) {
         None => {
             claims.insert(path.to_owned(), value);
         }
         Some((first, rest)) => {
             let mut inner = Map::new();
-            put(&mut inner, rest, value);
+            set_path(&mut inner, rest, value);
             claims.insert(first.to_owned(), Value::Object(inner));
         }
     }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn claims_as_they_were_asked_for() {
         let more = [parse("tenant=acme"), parse("level=3"), parse("nbf=null")].map(Result::unwrap);
-        let claims = build(&Wanted {
+        let claims = build(&ClaimOptions {
             issuer: "i",
             audience: &["a".into()],
             subject: "s",
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_url_is_one_name() {
         let mut claims = Map::new();
-        put(&mut claims, "https://x.example/roles", json!(["a"]));
+        set_path(&mut claims, "https://x.example/roles", json!(["a"]));
         assert_eq!(Value::Object(claims), json!({"https://x.example/roles": ["a"]}));
     }
 }

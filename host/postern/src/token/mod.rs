@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::output::{Exit, Output, json as as_json};
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::time;
-use claims::Wanted;
+use claims::ClaimOptions;
 use signing_key::{Algorithm, SigningKey};
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long = "claim", value_name = "NAME=JSON", value_parser = claims::parse)]
     claims: Vec<(String, Value)>,
     /// How long the token is valid
-    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = time::span)]
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = time::duration)]
     ttl: Duration,
     /// RS256 unless the key says otherwise
     #[arg(long, value_enum)]
@@ -78,10 +78,10 @@ struct Minted<'a> {
 
 pub(crate) fn mint(args: &Args) -> Result<Output> {
     let key = match &args.key {
-        Some(file) => store::read_or_make(file, args.algorithm)?,
+        Some(file) => store::read_or_generate(file, args.algorithm)?,
         None => SigningKey::generate(args.algorithm.unwrap_or(Algorithm::Rs256))?,
     };
-    let claims = claims::build(&Wanted {
+    let claims = claims::build(&ClaimOptions {
         issuer: &args.issuer,
         audience: &args.audience,
         subject: &args.subject,
@@ -107,7 +107,7 @@ pub(crate) fn mint(args: &Args) -> Result<Output> {
     }
     let lost = args.key.is_none() && args.jwks_out.is_none();
     let err = if lost {
-        let head = Paint::stderr().warning("warning:");
+        let head = Style::stderr().warning("warning:");
         format!(
             "{head} nobody can verify this token, its key is gone; pass --jwks-out FILE, --key FILE or --json\n"
         )

@@ -37,11 +37,11 @@ impl SigningKey {
             Algorithm::Es256 => Self::Es256(ES256KeyPair::generate()),
             Algorithm::EdDsa => Self::EdDsa(Ed25519KeyPair::generate()),
         };
-        Ok(key.identified())
+        Ok(key.with_id())
     }
 
-    /// Reads a private key, JWK or PEM, which must be one for `wanted`. Nothing of the text goes into an error.
-    pub(super) fn read(text: &str, wanted: Option<Algorithm>) -> Result<Self> {
+    /// Reads a private key, JWK or PEM, which must be one for `expected`. Nothing of the text goes into an error.
+    pub(super) fn read(text: &str, expected: Option<Algorithm>) -> Result<Self> {
         let key = if text.trim_start().starts_with('{') {
             Self::from_jwk(text)?
         } else {
@@ -51,11 +51,11 @@ impl SigningKey {
         };
         let found = key.algorithm();
         ensure!(
-            wanted.is_none_or(|wanted| wanted == found),
+            expected.is_none_or(|expected| expected == found),
             "holds a key for {}, not for the algorithm given; drop --algorithm or name another file",
             found.name()
         );
-        Ok(key.identified())
+        Ok(key.with_id())
     }
 
     fn from_jwk(text: &str) -> Result<Self> {
@@ -87,7 +87,7 @@ impl SigningKey {
     }
 
     /// The key with an id: its own, else its thumbprint (RFC 7638).
-    fn identified(self) -> Self {
+    fn with_id(self) -> Self {
         match self {
             Self::Rs256(key) if key.key_id().is_none() => {
                 let id = key.jwk_thumbprint();

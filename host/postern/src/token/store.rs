@@ -9,11 +9,11 @@ use super::signing_key::{Algorithm, SigningKey};
 use crate::private_file;
 
 /// The key in `file`, or a new one written there: as PEM if the file's name says so, else as a JWK.
-pub(super) fn read_or_make(file: &str, wanted: Option<Algorithm>) -> Result<SigningKey> {
+pub(super) fn read_or_generate(file: &str, algorithm: Option<Algorithm>) -> Result<SigningKey> {
     match std::fs::read_to_string(file) {
-        Ok(text) => SigningKey::read(&text, wanted).with_context(|| format!("the key file {file}")),
+        Ok(text) => SigningKey::read(&text, algorithm).with_context(|| format!("the key file {file}")),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = SigningKey::generate(wanted.unwrap_or(Algorithm::Rs256))?;
+            let key = SigningKey::generate(algorithm.unwrap_or(Algorithm::Rs256))?;
             let pem = Path::new(file)
                 .extension()
                 .is_some_and(|extension| extension == "pem");

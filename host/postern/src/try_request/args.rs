@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ISSUER=FILE", value_parser = jwks)]
     pub(super) jwks: Vec<(String, String)>,
     /// The time at the gate, such as 2027-01-01T00:00:00Z or 1798761600; now, unless given
-    #[arg(long, value_parser = time::instant)]
+    #[arg(long, value_parser = time::timestamp)]
     pub(super) time: Option<Duration>,
     /// Send the request N times at the same instant, to watch a limit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]

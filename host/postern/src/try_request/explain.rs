@@ -4,11 +4,11 @@ use postern_gate::Reason;
 use postern_gate::config::{Rule, AuditMode};
 use serde::Serialize;
 
-use super::advice::{self, Case, asked};
+use super::attempt::{Attempt, GateDecision};
 use super::effect::{self, Effect};
-use super::ports::{Limited, Noted};
+use super::hints::{self, HintContext, requirements};
 use super::reasons;
-use super::run::{Decision, Outcome};
+use super::trace::{LimitStatus, TraceEntry};
 use crate::load::Loaded;
 
 /// What happened to a request, and why.
@@ -23,7 +23,7 @@ pub(super) struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
     pub(super) checks: Vec<Check>,
-    pub(super) limits: Vec<Limited>,
+    pub(super) limits: Vec<LimitStatus>,
     #[serde(flatten)]
     pub(super) effect: Effect,
     pub(super) hints: Vec<String>,
@@ -51,25 +51,25 @@ pub(super) struct Explainer<'a> {
 }
 
 impl Explainer<'_> {
-    pub(super) fn explain(&self, noted: Vec<Noted>, outcome: Outcome) -> Explanation {
-        let rule = noted.iter().find_map(|noted| match noted {
-            Noted::Matched { rule } => self.loaded.config.rules.get(*rule),
+    pub(super) fn explain(&self, trace: Vec<TraceEntry>, attempt: Attempt) -> Explanation {
+        let rule = trace.iter().find_map(|entry| match entry {
+            TraceEntry::Matched { rule } => self.loaded.config.rules.get(rule.index()),
             _ => None,
         });
-        let policy = noted.contains(&Noted::PolicyAsked);
-        let subject = noted.iter().find_map(|noted| match noted {
-            Noted::Authenticated { subject, .. } => Some(subject.clone()),
+        let policy = trace.contains(&TraceEntry::PolicyConsulted);
+        let subject = trace.iter().find_map(|entry| match entry {
+            TraceEntry::Authenticated { subject, .. } => Some(subject.clone()),
             _ => None,
         });
-        let mut checks: Vec<Check> = noted.iter().filter_map(|noted| self.check(noted, rule)).collect();
-        let limits = noted.into_iter().filter_map(|noted| match noted {
-            Noted::Limited(limited) => Some(limited),
+        let mut checks: Vec<Check> = trace.iter().filter_map(|entry| self.check(entry, rule)).collect();
+        let limits = trace.into_iter().filter_map(|entry| match entry {
+            TraceEntry::Limited(limited) => Some(limited),
             _ => None,
         });
         let limits = limits.collect();
-        let reason = match &outcome.decision {
-            Decision::Admitted(_) => None,
-            Decision::Refused(denial) => Some(denial.reason),
+        let reason = match &attempt.decision {
+            GateDecision::Allowed(_) => None,
+            GateDecision::Denied(denial) => Some(denial.reason),
         };
         match reason {
             // The limit itself has said so already.
@@ -85,10 +85,10 @@ impl Explainer<'_> {
                 "required: released once the audit log holds it".to_owned(),
             ));
         }
-        let case = Case {
+        let context = HintContext {
             loaded: self.loaded,
             rule,
-            wanted_keys: outcome.wanted_keys,
+            wanted_keys: attempt.wanted_keys,
             jwks: self.jwks,
         };
         Explanation {
@@ -103,33 +103,33 @@ impl Explainer<'_> {
             checks,
             limits,
             hints: reason
-                .map(|reason| advice::advice(reason, &case))
+                .map(|reason| hints::hints(reason, &context))
                 .unwrap_or_default(),
-            effect: match outcome.decision {
-                Decision::Admitted(effects) => effect::admitted(effects),
-                Decision::Refused(denial) => effect::response(&denial, outcome.request_id.as_deref()),
+            effect: match attempt.decision {
+                GateDecision::Allowed(effects) => effect::admitted(effects),
+                GateDecision::Denied(denial) => effect::response(&denial, attempt.request_id.as_deref()),
             },
         }
     }
 
-    fn check(&self, noted: &Noted, rule: Option<&Rule>) -> Option<Check> {
-        match noted {
-            Noted::Matched { rule: index } => {
+    fn check(&self, entry: &TraceEntry, rule: Option<&Rule>) -> Option<Check> {
+        match entry {
+            TraceEntry::Matched { rule: id } => {
                 let rule = rule?;
                 let open = if rule.open { ", open to anyone" } else { "" };
-                Some(passed("rule", format!("{} (rules[{index}]){open}", rule.name)))
+                Some(passed("rule", format!("{} (rules[{}]){open}", rule.name, id.index())))
             }
-            Noted::Authenticated { by, subject } => {
+            TraceEntry::Authenticated { by, subject } => {
                 Some(passed("authenticated", format!("{subject}, by {by}")))
             }
-            Noted::Authorized => Some(passed("authorized", asked(rule?))),
-            Noted::Limited(limited) => Some(Check {
+            TraceEntry::Authorized => Some(passed("authorized", requirements(rule?))),
+            TraceEntry::Limited(limited) => Some(Check {
                 check: "limit",
                 passed: limited.admitted,
                 detail: limit(limited),
             }),
-            Noted::PolicyAsked => Some(passed("policy", would_ask(rule?)?)),
-            Noted::Evicted => None,
+            TraceEntry::PolicyConsulted => Some(passed("policy", policy_detail(rule?)?)),
+            TraceEntry::Evicted => None,
         }
     }
 }
@@ -142,7 +142,7 @@ fn passed(check: &'static str, detail: String) -> Check {
     }
 }
 
-fn would_ask(rule: &Rule) -> Option<String> {
+fn policy_detail(rule: &Rule) -> Option<String> {
     let policy = rule.policy.as_ref()?;
     let mut text = format!("would ask the policy host: module {}", policy.module);
     if let Some(body) = policy.body {
@@ -155,19 +155,19 @@ fn failed(reason: Reason) -> Check {
     Check {
         check: reasons::check(reason),
         passed: false,
-        detail: format!("{}: {}", reason.name(), reasons::sentence(reason)),
+        detail: format!("{}: {}", reason.name(), reasons::description(reason)),
     }
 }
 
-fn limit(limited: &Limited) -> String {
-    let Limited {
+fn limit(limit: &LimitStatus) -> String {
+    let LimitStatus {
         name,
         quota,
         window_seconds,
         remaining,
         reset_seconds,
         admitted,
-    } = limited;
+    } = limit;
     let state = if *admitted {
         format!("{remaining} left")
     } else {

@@ -19,7 +19,7 @@ pub(super) fn check(reason: Reason) -> &'static str {
 }
 
 /// The reason in a sentence.
-pub(super) fn sentence(reason: Reason) -> &'static str {
+pub(super) fn description(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
         R::NoRule => "no rule matches this method, host and path, and what no rule matches is refused",
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_explained_once() {
-        let mut sentences: Vec<_> = Reason::ALL.iter().map(|reason| sentence(*reason)).collect();
+        let mut sentences: Vec<_> = Reason::ALL.iter().map(|reason| description(*reason)).collect();
         sentences.sort_unstable();
         sentences.dedup();
         assert_eq!(sentences.len(), Reason::ALL.len());

@@ -7,7 +7,7 @@ use super::effect::Effect;
 use super::explain::{Check, Explanation};
 use super::request::OwnedRequest;
 use crate::output;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 #[derive(Serialize)]
@@ -28,22 +28,22 @@ pub(super) fn json(explanations: &[Explanation]) -> Result<String> {
 
 /// Each attempt in a line if there are several, and the last in full.
 pub(super) fn text(request: &OwnedRequest, explanations: &[Explanation]) -> String {
-    let paint = Paint::stdout();
-    let head = printable(&format!("{} {}", request.method, request.target.shown()));
-    let mut text = format!("{}\n\n", paint.strong(&head));
+    let style = Style::stdout();
+    let head = printable(&format!("{} {}", request.method, request.target.path_only()));
+    let mut text = format!("{}\n\n", style.bold(&head));
     if explanations.len() > 1 {
         for (number, explanation) in (1..).zip(explanations) {
-            text.push_str(&line(number, explanation, paint));
+            text.push_str(&line(number, explanation, style));
         }
-        text.push_str(&format!("\n{}\n\n", paint.strong("The last of them:")));
+        text.push_str(&format!("\n{}\n\n", style.bold("The last of them:")));
     }
     if let Some(last) = explanations.last() {
-        text.push_str(&full(last, paint));
+        text.push_str(&full(last, style));
     }
     text
 }
 
-fn line(number: usize, explanation: &Explanation, paint: Paint) -> String {
+fn line(number: usize, explanation: &Explanation, style: Style) -> String {
     let limits: Vec<&str> = explanation
         .checks
         .iter()
@@ -54,44 +54,44 @@ fn line(number: usize, explanation: &Explanation, paint: Paint) -> String {
     let detail = why.map_or_else(|| limits.join(", "), str::to_owned);
     let line = format!(
         "{number:>5}  {}  {}",
-        decision(explanation, paint),
+        style_decision(explanation, style),
         printable(&detail)
     );
     format!("{}\n", line.trim_end())
 }
 
-fn decision(explanation: &Explanation, paint: Paint) -> String {
+fn style_decision(explanation: &Explanation, style: Style) -> String {
     if explanation.allowed() {
-        paint.good(explanation.decision)
+        style.success(explanation.decision)
     } else {
-        paint.bad(&format!("{:<7}", explanation.decision))
+        style.error(&format!("{:<7}", explanation.decision))
     }
 }
 
-fn full(explanation: &Explanation, paint: Paint) -> String {
+fn full(explanation: &Explanation, style: Style) -> String {
     let mut text: String = explanation
         .checks
         .iter()
-        .map(|check| check_line(check, paint))
+        .map(|check| check_line(check, style))
         .collect();
     text.push('\n');
-    text.push_str(&effect(explanation.decision, &explanation.effect, paint));
+    text.push_str(&effect(explanation.decision, &explanation.effect, style));
     for hint in &explanation.hints {
-        text.push_str(&format!("\n{} {}\n", paint.strong("hint:"), printable(hint)));
+        text.push_str(&format!("\n{} {}\n", style.bold("hint:"), printable(hint)));
     }
     text
 }
 
-fn check_line(check: &Check, paint: Paint) -> String {
+fn check_line(check: &Check, style: Style) -> String {
     let mark = if check.passed {
-        paint.good("ok")
+        style.success("ok")
     } else {
-        paint.bad("no")
+        style.error("no")
     };
     format!("  {mark}  {:<13}  {}\n", check.check, printable(&check.detail))
 }
 
-fn effect(decision: &str, effect: &Effect, paint: Paint) -> String {
+fn effect(decision: &str, effect: &Effect, style: Style) -> String {
     match effect {
         Effect::Response {
             status,
@@ -101,7 +101,7 @@ fn effect(decision: &str, effect: &Effect, paint: Paint) -> String {
             details,
             ..
         } => {
-            let denied = paint.bad("Denied.");
+            let denied = style.error("Denied.");
             let headers = fields("", headers);
             format!(
                 "{denied} The client gets:\n\nHTTP/1.1 {status} {title}\n{headers}\n{raw}\n\n\
@@ -128,7 +128,7 @@ fn effect(decision: &str, effect: &Effect, paint: Paint) -> String {
                 .map(|(title, headers)| {
                     format!(
                         "\n{}\n{}",
-                        paint.strong(&format!("{title}:")),
+                        style.bold(&format!("{title}:")),
                         fields("  ", headers)
                     )
                 })
@@ -137,7 +137,7 @@ fn effect(decision: &str, effect: &Effect, paint: Paint) -> String {
             let decision = format!("{}{rest}.", first.to_ascii_uppercase());
             format!(
                 "{} The upstream gets the request.\n{parts}",
-                paint.good(&decision)
+                style.success(&decision)
             )
         }
     }

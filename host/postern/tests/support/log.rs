@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_audit::{
-    CheckpointSigner, Decision, Event, Hash, Kind, Log, ManifestSignature, Metrics, Settings, Signed,
-    Signing, Store, Time,
+    CheckpointSignature, CheckpointSigner, Decision, Event, Hash, Kind, Log, ManifestSignature, Metrics,
+    Settings, SignFuture, Store, Time,
 };
 use tokio::runtime::Runtime;
 
@@ -18,15 +18,15 @@ use super::{Run, WorkDir};
 
 pub(crate) const STORE: [&str; 2] = ["--store", "sqlite:audit.sqlite"];
 
-pub(crate) struct Kernel;
+pub(crate) struct KernelSigner;
 
 pub(crate) fn key(number: u8) -> KeyPair {
     KeyPair::from_seed(Seed::new([number; 32]))
 }
 
-impl CheckpointSigner for Kernel {
-    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
-        let signed = Signed {
+impl CheckpointSigner for KernelSigner {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> SignFuture<'a> {
+        let signed = CheckpointSignature {
             signer_id: "kernel".to_owned(),
             signature: *key(1).sk.sign(body, None),
             public_key: *key(1).pk,
@@ -35,10 +35,10 @@ impl CheckpointSigner for Kernel {
     }
 }
 
-struct Away;
+struct UnavailableSigner;
 
-impl CheckpointSigner for Away {
-    fn sign<'a>(&'a self, _: &'a [u8]) -> Signing<'a> {
+impl CheckpointSigner for UnavailableSigner {
+    fn sign<'a>(&'a self, _: &'a [u8]) -> SignFuture<'a> {
         Box::pin(async { Err("the KMS is away".to_owned()) })
     }
 }
@@ -66,12 +66,12 @@ pub(crate) fn event(number: u64) -> Event {
 
 /// Writes so many more events, and a checkpoint over all of them into the store and the file `checkpoints`.
 pub(crate) fn write(dir: &WorkDir, numbers: RangeInclusive<u64>) {
-    write_signed(dir, numbers, Arc::new(Kernel));
+    write_signed(dir, numbers, Arc::new(KernelSigner));
 }
 
 /// Writes so many more events, and no checkpoint: the signer is away.
 pub(crate) fn write_without_checkpoint(dir: &WorkDir, numbers: RangeInclusive<u64>) {
-    write_signed(dir, numbers, Arc::new(Away));
+    write_signed(dir, numbers, Arc::new(UnavailableSigner));
 }
 
 /// Changes the store by hand.
@@ -90,7 +90,7 @@ pub(crate) fn sql(path: &Path, statement: &str) {
 /// Puts the signature of a manifest on record.
 pub(crate) fn sign_manifest(dir: &WorkDir, manifest: &str) {
     Runtime::new().unwrap().block_on(async {
-        let log = Log::open(settings(dir), Arc::new(Kernel), Metrics::default())
+        let log = Log::open(settings(dir), Arc::new(KernelSigner), Metrics::default())
             .await
             .unwrap();
         let now = Time::of(SystemTime::now());
@@ -148,12 +148,12 @@ pub(crate) fn audit(dir: &WorkDir, command: &str, args: &[&str]) -> Run {
 }
 
 /// A log that is open and written to.
-pub(crate) struct Running {
+pub(crate) struct OpenLog {
     runtime: Runtime,
     log: Log,
 }
 
-impl Running {
+impl OpenLog {
     /// Opens the log and writes so many more events. No checkpoint is made of them.
     pub(crate) fn open(dir: &WorkDir, numbers: RangeInclusive<u64>) -> Self {
         let runtime = Runtime::new().unwrap();
@@ -163,7 +163,7 @@ impl Running {
             "postern.example/audit",
         );
         let log = runtime.block_on(async {
-            let log = Log::open(settings, Arc::new(Away), Metrics::default())
+            let log = Log::open(settings, Arc::new(UnavailableSigner), Metrics::default())
                 .await
                 .unwrap();
             for number in numbers {

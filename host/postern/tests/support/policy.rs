@@ -40,7 +40,7 @@ pub(crate) fn with_modules() -> WorkDir {
         "allow.wasm",
         modules::authorizer(logs, &format!("{says} (i32.const 0)")).expect("a module"),
     );
-    module("deny.wasm", modules::denier("no_one").expect("a module"));
+    module("deny.wasm", modules::denying_module("no_one").expect("a module"));
     module(
         "trap.wasm",
         modules::authorizer("", "unreachable").expect("a module"),

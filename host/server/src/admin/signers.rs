@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use postern_audit::Time;
-use postern_signers::{Use, write_key};
+use postern_signers::{Use, format_key};
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
@@ -43,7 +43,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
         .iter()
         .map(|(id, signer)| Listed {
             id: id.to_owned(),
-            public_key: write_key(&signer.key),
+            public_key: format_key(&signer.key),
             status: signer.status.name(),
             uses: signer.uses().iter().map(Use::name).collect(),
             valid_from: signer.valid_from.map(Time::of),
@@ -77,7 +77,7 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
         Ok(document) => json(StatusCode::OK, &document),
         Err(refusal) => {
             let status = match &refusal {
-                Refusal::Unsigned(error) if error.is_callers() => StatusCode::BAD_REQUEST,
+                Refusal::Unsigned(error) if error.is_caller_error() => StatusCode::BAD_REQUEST,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
             problem(status, refusal.code(), &refusal.to_string())

@@ -2,15 +2,15 @@
 
 use std::fmt::Debug;
 
-use postern_signing::{Asked, Auth, ProxySettings};
+use postern_signing::{Auth, ProxySettings, SignerSelection};
 use secrecy::ExposeSecret as _;
 
 use super::Settings;
 
 impl Settings {
     /// Who is asked to sign, if somebody is.
-    pub(crate) fn asked(&self) -> Option<&Asked> {
-        Some(&self.signing.as_ref()?.proxy.as_ref()?.asked)
+    pub(crate) fn asked(&self) -> Option<&SignerSelection> {
+        Some(&self.signing.as_ref()?.proxy.as_ref()?.selection)
     }
 
     /// The names of the settings that need a restart and differ. What a host takes while it runs is not among them.
@@ -44,7 +44,7 @@ fn same<T: Debug>(one: &T, other: &T) -> bool {
 fn signing(settings: &Settings) -> impl Debug {
     let signing = settings.signing.clone().map(|mut signing| {
         if let Some(proxy) = &mut signing.proxy {
-            proxy.asked = Asked::default();
+            proxy.selection = SignerSelection::default();
         }
         signing
     });

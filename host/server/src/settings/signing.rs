@@ -8,8 +8,8 @@ use std::path::Path;
 
 use deserr::Deserr;
 use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
-use postern_signers::{Use, is_id};
-use postern_signing::{Asked, Auth, Mode, ProxySettings, Settings};
+use postern_signers::{Use, is_signer_id};
+use postern_signing::{Auth, Mode, ProxySettings, Settings, SignerSelection};
 use secrecy::SecretString;
 use url::Url;
 
@@ -84,7 +84,7 @@ pub(super) fn signing(
     if !spoken_of && url.is_none() && !required && development_secret.is_none() {
         return None;
     }
-    if let Err(error) = Mode::of(url.is_some(), required, development_secret.is_some()) {
+    if let Err(error) = Mode::resolve(url.is_some(), required, development_secret.is_some()) {
         errors.add("signing", error.to_string());
     }
     let proxy = url.and_then(|url| proxy(form, url, directory, variables, errors));
@@ -132,7 +132,7 @@ fn proxy(
         .ca
         .as_ref()
         .and_then(|file| read("signing.ca", file, directory, errors));
-    settings.asked = asked(form, variables, errors);
+    settings.selection = selection(form, variables, errors);
     if let Some(deadline) = form.deadline {
         settings.deadline = deadline.0;
     }
@@ -143,7 +143,7 @@ fn proxy(
 }
 
 /// Who must sign.
-fn asked(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Asked {
+fn selection(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> SignerSelection {
     let signer_id = variables.value("SIGNER_ID").or_else(|| form.signer.clone());
     let written = [
         (Use::Payload, &form.uses.payload),
@@ -156,7 +156,7 @@ fn asked(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> A
         .filter_map(|(what, id)| Some((what, id.clone()?)))
         .collect();
     for (what, id) in &uses {
-        if !is_id(id) {
+        if !is_signer_id(id) {
             let message = "is no id of a signer: it has 1 to 128 letters, digits, and . _ - : /";
             errors.add(format!("signing.uses.{what}"), message);
         }
@@ -167,7 +167,7 @@ fn asked(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) -> A
                        beside it, if the proxy takes a signer_id, as `postern kms-proxy` does";
         errors.add("signing.uses", message);
     }
-    Asked {
+    SignerSelection {
         signer_id,
         uses,
         send_signer_id: form.send_signer_id,

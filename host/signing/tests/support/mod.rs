@@ -44,41 +44,41 @@ pub(crate) fn pair(signer: &str) -> KeyPair {
 
 /// How the proxy behaves.
 #[derive(Debug, Clone)]
-pub(crate) enum Manner {
+pub(crate) enum Behaviour {
     /// As it should.
-    Good,
+    Correct,
     /// Answers this, whatever is asked.
-    Says(u16, Vec<u8>),
+    Respond(u16, Vec<u8>),
     /// Signs with the first one's key, and says it was the second.
-    Signs(&'static str, &'static str),
+    SignAs(&'static str, &'static str),
     /// Signs something else.
-    SignsOther,
+    SignOtherPayload,
     /// Never answers.
-    Hangs,
+    Hang,
     /// Answers well, and late.
-    Slow(Duration),
+    Delay(Duration),
     /// Sends its answer a byte at a time.
-    Trickles,
+    Trickle,
     /// Cannot for the moment: so many times, with a `Retry-After`.
     Busy(usize, &'static str),
 }
 
 #[derive(Debug)]
-struct Desk {
-    manner: Mutex<Manner>,
+struct KmsState {
+    behaviour: Mutex<Behaviour>,
     token: Mutex<Option<&'static str>>,
     health: Mutex<u16>,
-    asked: AtomicUsize,
-    question: Mutex<Value>,
-    looked: AtomicUsize,
-    took: Mutex<Duration>,
+    sign_requests: AtomicUsize,
+    last_request: Mutex<Value>,
+    health_checks: AtomicUsize,
+    last_latency: Mutex<Duration>,
 }
 
 /// A KMS proxy on a thread of its own.
 pub(crate) struct Kms {
     addr: SocketAddr,
     tls: Option<RustlsConfig>,
-    desk: Arc<Desk>,
+    state: Arc<KmsState>,
     runtime: Option<Runtime>,
 }
 
@@ -92,27 +92,27 @@ impl Kms {
     }
 
     fn start_with(tls: Option<RustlsConfig>) -> Self {
-        let desk = Arc::new(Desk {
-            manner: Mutex::new(Manner::Good),
+        let state = Arc::new(KmsState {
+            behaviour: Mutex::new(Behaviour::Correct),
             token: Mutex::new(None),
             health: Mutex::new(200),
-            asked: AtomicUsize::new(0),
-            question: Mutex::default(),
-            looked: AtomicUsize::new(0),
-            took: Mutex::new(Duration::ZERO),
+            sign_requests: AtomicUsize::new(0),
+            last_request: Mutex::default(),
+            health_checks: AtomicUsize::new(0),
+            last_latency: Mutex::new(Duration::ZERO),
         });
         let mut kms = Self {
             addr: ([127, 0, 0, 1], 0).into(),
             tls,
-            desk,
+            state,
             runtime: None,
         };
-        kms.again();
+        kms.restart();
         kms
     }
 
     /// Starts it again, where it was.
-    pub(crate) fn again(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let listener = TcpListener::bind(self.addr).expect("the same port");
         listener.set_nonblocking(true).unwrap();
         self.addr = listener.local_addr().unwrap();
@@ -121,7 +121,7 @@ impl Kms {
             .enable_all()
             .build()
             .unwrap();
-        let service = routes(Arc::clone(&self.desk)).into_make_service();
+        let service = routes(Arc::clone(&self.state)).into_make_service();
         match self.tls.clone() {
             Some(tls) => {
                 let _inside = runtime.enter();
@@ -143,19 +143,19 @@ impl Kms {
         wait_until("nobody listens", || TcpStream::connect(self.addr).is_err());
     }
 
-    pub(crate) fn behaves(&self, manner: Manner) {
-        *self.desk.manner.lock().unwrap() = manner;
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
+        *self.state.behaviour.lock().unwrap() = behaviour;
     }
 
-    pub(crate) fn wants(&self, token: &'static str) {
-        *self.desk.token.lock().unwrap() = Some(token);
+    pub(crate) fn require_token(&self, token: &'static str) {
+        *self.state.token.lock().unwrap() = Some(token);
     }
 
-    pub(crate) fn feels(&self, status: u16) {
-        *self.desk.health.lock().unwrap() = status;
+    pub(crate) fn set_health_status(&self, status: u16) {
+        *self.state.health.lock().unwrap() = status;
     }
 
-    pub(crate) fn shows(&self, config: rustls::ServerConfig) {
+    pub(crate) fn set_tls_config(&self, config: rustls::ServerConfig) {
         self.tls
             .as_ref()
             .expect("TLS")
@@ -163,23 +163,23 @@ impl Kms {
     }
 
     /// How often it was asked to sign.
-    pub(crate) fn asked(&self) -> usize {
-        self.desk.asked.load(Ordering::SeqCst)
+    pub(crate) fn sign_requests(&self) -> usize {
+        self.state.sign_requests.load(Ordering::SeqCst)
     }
 
     /// What it was asked last.
-    pub(crate) fn question(&self) -> Value {
-        self.desk.question.lock().unwrap().clone()
+    pub(crate) fn last_request(&self) -> Value {
+        self.state.last_request.lock().unwrap().clone()
     }
 
     /// How often it was asked how it is.
-    pub(crate) fn looked(&self) -> usize {
-        self.desk.looked.load(Ordering::SeqCst)
+    pub(crate) fn health_checks(&self) -> usize {
+        self.state.health_checks.load(Ordering::SeqCst)
     }
 
     /// How long its last answer took it.
-    pub(crate) fn took(&self) -> Duration {
-        *self.desk.took.lock().unwrap()
+    pub(crate) fn last_latency(&self) -> Duration {
+        *self.state.last_latency.lock().unwrap()
     }
 
     pub(crate) fn url(&self) -> url::Url {
@@ -196,79 +196,87 @@ impl Drop for Kms {
     }
 }
 
-fn routes(desk: Arc<Desk>) -> Router {
+fn routes(state: Arc<KmsState>) -> Router {
     Router::new()
         .route("/sign", post(sign))
         .route("/healthz", get(health))
-        .with_state(desk)
+        .with_state(state)
 }
 
-async fn health(State(desk): State<Arc<Desk>>) -> StatusCode {
-    desk.looked.fetch_add(1, Ordering::SeqCst);
-    StatusCode::from_u16(*desk.health.lock().unwrap()).unwrap()
+async fn health(State(state): State<Arc<KmsState>>) -> StatusCode {
+    state.health_checks.fetch_add(1, Ordering::SeqCst);
+    StatusCode::from_u16(*state.health.lock().unwrap()).unwrap()
 }
 
-async fn sign(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn sign(State(state): State<Arc<KmsState>>, headers: HeaderMap, body: Bytes) -> Response {
     let began = Instant::now();
-    let response = answered(&desk, &headers, &body).await;
-    *desk.took.lock().unwrap() = began.elapsed();
+    let response = respond(&state, &headers, &body).await;
+    *state.last_latency.lock().unwrap() = began.elapsed();
     response
 }
 
-async fn answered(desk: &Desk, headers: &HeaderMap, body: &[u8]) -> Response {
-    desk.asked.fetch_add(1, Ordering::SeqCst);
+async fn respond(state: &KmsState, headers: &HeaderMap, body: &[u8]) -> Response {
+    state.sign_requests.fetch_add(1, Ordering::SeqCst);
     let shown = headers.get("authorization").map(|value| value.to_str().unwrap());
-    let wanted = desk.token.lock().unwrap().map(|token| format!("Bearer {token}"));
+    let wanted = state.token.lock().unwrap().map(|token| format!("Bearer {token}"));
     if wanted.is_some() && shown != wanted.as_deref() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     assert_eq!(headers["content-type"], "application/json");
-    let question: Value = serde_json::from_slice(body).unwrap();
-    *desk.question.lock().unwrap() = question.clone();
-    let payload = Base64::decode_to_vec(question["payload_b64"].as_str().unwrap(), None).unwrap();
-    let signer = question["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
-    let good = || answer(&signer, &signer, &payload).to_string().into_response();
-    let manner = desk.manner.lock().unwrap().clone();
-    match manner {
-        Manner::Good => good(),
-        Manner::Says(status, body) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
-        Manner::Signs(with, said) => answer(with, said, &payload).to_string().into_response(),
-        Manner::SignsOther => answer(&signer, &signer, b"other").to_string().into_response(),
-        Manner::Hangs => std::future::pending().await,
-        Manner::Slow(delay) => {
+    let last_request: Value = serde_json::from_slice(body).unwrap();
+    *state.last_request.lock().unwrap() = last_request.clone();
+    let payload = Base64::decode_to_vec(last_request["payload_b64"].as_str().unwrap(), None).unwrap();
+    let signer = last_request["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
+    let good = || {
+        signature_json(&signer, &signer, &payload)
+            .to_string()
+            .into_response()
+    };
+    let behaviour = state.behaviour.lock().unwrap().clone();
+    match behaviour {
+        Behaviour::Correct => good(),
+        Behaviour::Respond(status, body) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
+        Behaviour::SignAs(with, said) => signature_json(with, said, &payload).to_string().into_response(),
+        Behaviour::SignOtherPayload => signature_json(&signer, &signer, b"other")
+            .to_string()
+            .into_response(),
+        Behaviour::Hang => std::future::pending().await,
+        Behaviour::Delay(delay) => {
             tokio::time::sleep(delay).await;
             good()
         }
-        Manner::Trickles => {
-            let bytes = answer(&signer, &signer, &payload).to_string().into_bytes();
+        Behaviour::Trickle => {
+            let bytes = signature_json(&signer, &signer, &payload)
+                .to_string()
+                .into_bytes();
             let slowly = stream::unfold(bytes.into_iter(), async |mut left| {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Some((Ok::<_, std::io::Error>(vec![left.next()?]), left))
             });
             Body::from_stream(slowly).into_response()
         }
-        Manner::Busy(0, _) => good(),
-        Manner::Busy(times, pause) => {
-            *desk.manner.lock().unwrap() = Manner::Busy(times - 1, pause);
+        Behaviour::Busy(0, _) => good(),
+        Behaviour::Busy(times, pause) => {
+            *state.behaviour.lock().unwrap() = Behaviour::Busy(times - 1, pause);
             (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", pause)]).into_response()
         }
     }
 }
 
-pub(crate) fn answer(with: &str, said: &str, payload: &[u8]) -> Value {
+pub(crate) fn signature_json(with: &str, said: &str, payload: &[u8]) -> Value {
     let signature = pair(with).sk.sign(payload, None);
     json!({"signature_b64": Base64::encode_to_string(*signature).unwrap(), "signer_id": said, "algorithm": "Ed25519"})
 }
 
 /// A registry in a file, and settings that name it.
-pub(crate) struct Office {
+pub(crate) struct RegistryDir {
     folder: TempDir,
 }
 
-impl Office {
+impl RegistryDir {
     /// With signers in every state.
     pub(crate) fn new() -> Self {
-        let office = Self {
+        let dir = Self {
             folder: tempfile::tempdir().unwrap(),
         };
         let day = Duration::from_secs(86400);
@@ -284,15 +292,15 @@ impl Office {
             text = postern_signers::add(&text, id, &pair(id).pk, from, until).unwrap();
         }
         text = postern_signers::retire(&text, "retired", now + day).unwrap();
-        office.writes(&text);
-        office
+        dir.write_registry(&text);
+        dir
     }
 
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("signers.toml")
     }
 
-    pub(crate) fn writes(&self, text: &str) {
+    pub(crate) fn write_registry(&self, text: &str) {
         std::fs::write(self.file(), text).unwrap();
     }
 

@@ -10,10 +10,10 @@ use postern_policy::{Policies, Request};
 pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How often whoever waits is told how far it is.
-const TOLD: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is decided.
-pub(super) struct Load<'a> {
+pub(super) struct Benchmark<'a> {
     pub(super) policies: &'a Policies,
     pub(super) name: &'a str,
     pub(super) request: &'a Request,
@@ -21,7 +21,7 @@ pub(super) struct Load<'a> {
 }
 
 /// How it went.
-pub(super) struct Measured {
+pub(super) struct Measurements {
     /// Of the decisions that were made, in nanoseconds.
     times: Histogram<u64>,
     pub(super) elapsed: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Measured {
     pub(super) last_failure: Option<String>,
 }
 
-impl Measured {
+impl Measurements {
     fn new() -> Result<Self> {
         Ok(Self {
             // From a nanosecond to a minute, to one part in a thousand.
@@ -56,18 +56,18 @@ impl Measured {
     }
 }
 
-impl Load<'_> {
+impl Benchmark<'_> {
     /// Decides for so long, on all threads.
-    pub(super) fn run(&self, time: Duration, progress: impl Fn(Duration)) -> Result<Measured> {
+    pub(super) fn run(&self, time: Duration, progress: impl Fn(Duration)) -> Result<Measurements> {
         let started = Instant::now();
-        let mut all = Measured::new()?;
+        let mut all = Measurements::new()?;
         std::thread::scope(|scope| -> Result<()> {
             let threads: Vec<_> = (0..self.threads)
-                .map(|_| scope.spawn(|| self.one(started + time)))
+                .map(|_| scope.spawn(|| self.run_thread(started + time)))
                 .collect();
             while started.elapsed() < time {
                 progress(started.elapsed());
-                std::thread::sleep(TOLD.min(time.saturating_sub(started.elapsed())));
+                std::thread::sleep(PROGRESS_INTERVAL.min(time.saturating_sub(started.elapsed())));
             }
             for thread in threads {
                 let Ok(measured) = thread.join() else {
@@ -85,12 +85,12 @@ impl Load<'_> {
         Ok(all)
     }
 
-    fn one(&self, end: Instant) -> Result<Measured> {
+    fn run_thread(&self, end: Instant) -> Result<Measurements> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
-        let mut measured = Measured::new()?;
+        let mut measured = Measurements::new()?;
         runtime.block_on(async {
             loop {
                 let began = Instant::now();
@@ -99,7 +99,7 @@ impl Load<'_> {
                 }
                 match self.policies.decide(self.name, self.request).await {
                     Ok(decided) => {
-                        let nanos = u64::try_from(decided.took.as_nanos()).unwrap_or(u64::MAX);
+                        let nanos = u64::try_from(decided.duration.as_nanos()).unwrap_or(u64::MAX);
                         measured.times.saturating_record(nanos.max(1));
                     }
                     Err(failure) => {

@@ -14,7 +14,7 @@ pub(super) fn build(project: &Project, profile: &str, target_dir: Option<&Path>)
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--lib", "--message-format=json-render-diagnostics"])
-        .args(["--target", project.flavour.target(), "--profile", profile])
+        .args(["--target", project.kind.target(), "--profile", profile])
         .arg("--manifest-path")
         .arg(&project.manifest)
         .stdin(Stdio::null())

@@ -1,16 +1,16 @@
 //! From what the compiler made to a component.
 
 use anyhow::{Context, Result, anyhow, bail};
-use postern_policy::{Kind, Module};
+use postern_policy::{Module, ModuleKind};
 use wit_component::ComponentEncoder;
 
-use super::project::Flavour;
+use super::project::CrateKind;
 
 /// The component that a compiled crate is, or becomes.
-pub(super) fn component(flavour: Flavour, wasm: &[u8]) -> Result<Vec<u8>> {
-    match flavour {
-        Flavour::Spin => Ok(wasm.to_vec()),
-        Flavour::Authorizer => encode(wasm)
+pub(super) fn to_component(kind: CrateKind, wasm: &[u8]) -> Result<Vec<u8>> {
+    match kind {
+        CrateKind::Spin => Ok(wasm.to_vec()),
+        CrateKind::Authorizer => encode(wasm)
             .map_err(|error| anyhow!("{error:#}"))
             .context("no component can be made of what the compiler made"),
     }
@@ -21,8 +21,8 @@ fn encode(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
 }
 
 /// An authorizer that imports something else than the contract's capabilities would not be linked by any host.
-pub(super) fn refuse_foreign_imports(module: &Module) -> Result<()> {
-    if module.kind() != Kind::Authorizer {
+pub(super) fn reject_foreign_imports(module: &Module) -> Result<()> {
+    if module.kind() != ModuleKind::Authorizer {
         return Ok(());
     }
     let foreign: Vec<_> = module

@@ -7,14 +7,14 @@ use cargo_metadata::{CrateType, DependencyKind, MetadataCommand, Package};
 
 /// How a crate becomes a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flavour {
+pub(super) enum CrateKind {
     /// Against `postern:policy`: a core module that is made a component here.
     Authorizer,
     /// With spin-sdk: a component as cargo links it.
     Spin,
 }
 
-impl Flavour {
+impl CrateKind {
     pub(super) fn target(self) -> &'static str {
         match self {
             Self::Authorizer => "wasm32-unknown-unknown",
@@ -36,7 +36,7 @@ impl Flavour {
 pub(super) struct Project {
     pub(super) name: String,
     pub(super) manifest: PathBuf,
-    pub(super) flavour: Flavour,
+    pub(super) kind: CrateKind,
     /// Cargo's target folder, unless told otherwise.
     pub(super) target: PathBuf,
     workspace: PathBuf,
@@ -90,7 +90,11 @@ impl Project {
             .any(|dependency| dependency.name == "spin-sdk" && dependency.kind == DependencyKind::Normal);
         Ok(Self {
             name: package.name.to_string(),
-            flavour: if spin { Flavour::Spin } else { Flavour::Authorizer },
+            kind: if spin {
+                CrateKind::Spin
+            } else {
+                CrateKind::Authorizer
+            },
             target: metadata.target_directory.into_std_path_buf(),
             workspace: metadata.workspace_root.into_std_path_buf(),
             manifest,

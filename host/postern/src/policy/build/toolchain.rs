@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// Fails with the mend if there is no standard library for the target. Asks the compiler, not rustup: that is what
 /// counts, and it works without rustup.
-pub(super) fn need(target: &str) -> Result<()> {
+pub(super) fn require_target(target: &str) -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(&rustc)
         .args(["--print", "target-libdir", "--target", target])
@@ -19,7 +19,7 @@ pub(super) fn need(target: &str) -> Result<()> {
             )
         })?;
     let folder = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && holds_core(Path::new(folder.trim())) {
+    if output.status.success() && contains_core(Path::new(folder.trim())) {
         return Ok(());
     }
     bail!(
@@ -28,7 +28,7 @@ pub(super) fn need(target: &str) -> Result<()> {
     )
 }
 
-fn holds_core(folder: &Path) -> bool {
+fn contains_core(folder: &Path) -> bool {
     let Ok(files) = std::fs::read_dir(folder) else {
         return false;
     };
@@ -41,7 +41,7 @@ fn holds_core(folder: &Path) -> bool {
 mod tests {
     #[test]
     fn a_missing_target_is_told_with_its_mend() {
-        let error = super::need("wasm32-nowhere").unwrap_err().to_string();
+        let error = super::require_target("wasm32-nowhere").unwrap_err().to_string();
         assert!(error.contains("rustup target add wasm32-nowhere"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a crate may be called.
 
 /// Names that cargo or the compiler would not take, or that would stand for something else in the crate.
-const TAKEN: &[&str] = &[
+const RESERVED: &[&str] = &[
     "abstract",
     "alloc",
     "as",
@@ -79,7 +79,7 @@ pub(super) fn parse(text: &str) -> Result<String, String> {
     if !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.chars().all(part) || text.len() > 64 {
         return Err("begin with a letter, and go on with letters, digits, - and _; 64 at most".to_owned());
     }
-    if TAKEN.contains(&text) {
+    if RESERVED.contains(&text) {
         return Err("is taken, by Rust itself or by what the crate depends on".to_owned());
     }
     Ok(text.to_owned())

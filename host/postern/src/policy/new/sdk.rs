@@ -21,13 +21,13 @@ pub(super) enum Sdk {
 impl Sdk {
     /// What was asked for; else that of the checkout around the new crate or around this program; else the one that this
     /// program carries.
-    pub(super) fn find(asked: Option<&str>, folder: &Path) -> Result<Self> {
-        if let Some(asked) = asked {
-            return Self::asked(asked);
+    pub(super) fn find(requested: Option<&str>, folder: &Path) -> Result<Self> {
+        if let Some(requested) = requested {
+            return Self::parse(requested);
         }
         let folder = std::path::absolute(folder).context("the working directory is gone")?;
         if let Some(checkout) = checkout(&folder) {
-            return Ok(Self::Path(upwards(&folder, &checkout).join(IN_CHECKOUT)));
+            return Ok(Self::Path(path_up(&folder, &checkout).join(IN_CHECKOUT)));
         }
         let program = std::env::current_exe().ok();
         if let Some(checkout) = program.as_deref().and_then(checkout) {
@@ -36,25 +36,26 @@ impl Sdk {
         Ok(Self::Bundled)
     }
 
-    fn asked(asked: &str) -> Result<Self> {
-        let folder = Path::new(asked);
+    fn parse(requested: &str) -> Result<Self> {
+        let folder = Path::new(requested);
         if folder.is_dir() {
             // The SDK itself, or the checkout that it is in.
             let sdk = [folder.to_owned(), folder.join(IN_CHECKOUT)];
             let found = sdk.iter().find(|folder| is_sdk(folder));
-            let found = found.with_context(|| format!("--sdk: {asked} is not the folder of postern-sdk"))?;
+            let found =
+                found.with_context(|| format!("--sdk: {requested} is not the folder of postern-sdk"))?;
             return Ok(Self::Path(found.canonicalize()?));
         }
-        let version = asked.trim_start_matches(['=', '^', '~']);
+        let version = requested.trim_start_matches(['=', '^', '~']);
         let is_version = version.starts_with(|c: char| c.is_ascii_digit())
             && version
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
         ensure!(
             is_version,
-            "--sdk: {asked} is neither a folder nor a version such as 0.1"
+            "--sdk: {requested} is neither a folder nor a version such as 0.1"
         );
-        Ok(Self::Version(asked.to_owned()))
+        Ok(Self::Version(requested.to_owned()))
     }
 
     /// The line of the dependency.
@@ -87,7 +88,7 @@ fn is_sdk(folder: &Path) -> bool {
 }
 
 /// The way from a folder up to one around it: the checkout may be moved with all that is in it.
-fn upwards(folder: &Path, checkout: &Path) -> PathBuf {
+fn path_up(folder: &Path, checkout: &Path) -> PathBuf {
     let below = folder.strip_prefix(checkout).unwrap_or(Path::new(""));
     let names = below
         .components()
@@ -108,13 +109,13 @@ mod tests {
         );
         let checkout = here.join("../..");
         let sdk = checkout.join(IN_CHECKOUT);
-        for asked in [&checkout, &sdk] {
-            let found = Sdk::find(asked.to_str(), here).unwrap();
+        for requested in [&checkout, &sdk] {
+            let found = Sdk::find(requested.to_str(), here).unwrap();
             assert_eq!(found, Sdk::Path(sdk.canonicalize().unwrap()));
         }
-        assert_eq!(Sdk::asked("0.1").unwrap().dependency(), "\"0.1\"");
+        assert_eq!(Sdk::parse("0.1").unwrap().dependency(), "\"0.1\"");
         for bad in ["nowhere/sdk", "latest", "", env!("CARGO_MANIFEST_DIR")] {
-            assert!(Sdk::asked(bad).is_err(), "{bad}");
+            assert!(Sdk::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,18 +6,18 @@ use super::*;
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(flatten)]
-    asked: Asked,
+    request: RequestArgs,
 }
 
-fn asked(args: &[&str]) -> Result<Request> {
+fn request(args: &[&str]) -> Result<Request> {
     let cli = Cli::try_parse_from([&["x"], args].concat())?;
-    let cases = cli.asked.case()?;
+    let cases = cli.request.case()?;
     Ok(cases.cases[0].request.to_request())
 }
 
 #[test]
 fn flags_make_a_request() {
-    let request = asked(&[
+    let request = request(&[
         "--path",
         "https://a.example:8443/x?y=1",
         "-H",
@@ -60,7 +60,7 @@ fn flags_change_what_a_file_says() {
     let text = "{method: PUT, path: /a, headers: {x-a: '1', x-b: '2'}, identity: {subject: bob, roles: [R]}}";
     std::fs::write(&file, text).unwrap();
     let name = file.path().to_str().unwrap();
-    let request = asked(&["--request", name, "-H", "x-a: 3", "--subject", "ann", "-d", "x"]).unwrap();
+    let request = request(&["--request", name, "-H", "x-a: 3", "--subject", "ann", "-d", "x"]).unwrap();
     assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/a"));
     let values: Vec<_> = request.headers.iter().map(|h| &h.value[..]).collect();
     assert_eq!(values, [b"3", b"2"]);
@@ -78,16 +78,16 @@ fn what_is_no_request() {
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
-        let error = asked(&["--request", file.path().to_str().unwrap(), "-H", "a: b"]).unwrap_err();
+        let error = request(&["--request", file.path().to_str().unwrap(), "-H", "a: b"]).unwrap_err();
         assert!(format!("{error:#}").contains(says), "{text}: {error:#}");
     }
-    let error = asked(&["--request", "-", "-d", "@-"]).unwrap_err();
+    let error = request(&["--request", "-", "-d", "@-"]).unwrap_err();
     assert!(error.to_string().contains("not both"));
 }
 
 #[test]
 fn the_usual_request_is_one() {
-    let request = usual().unwrap().cases[0].request.to_request();
+    let request = typical().unwrap().cases[0].request.to_request();
     assert_eq!(request.headers.len(), 15);
     assert!(request.identity.is_some());
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use postern_policy::cases::Cases;
-use postern_policy::{Digest, Listed, ListedFile, Manifest};
+use postern_policy::{Digest, ListedFile, ListedModule, Manifest};
 
 use super::{Args, capabilities};
 use crate::policy::grants::usable;
@@ -13,24 +13,24 @@ use crate::policy::test;
 
 /// `[NAME=]VALUE`.
 #[derive(Debug, Clone)]
-pub(super) struct Named {
+pub(super) struct NamedValue {
     name: Option<String>,
     value: String,
 }
 
-pub(super) fn named(text: &str) -> Result<Named, String> {
+pub(super) fn parse_named(text: &str) -> Result<NamedValue, String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (Some(name.to_owned()), value),
         None => (None, text),
     };
-    Ok(Named {
+    Ok(NamedValue {
         name,
         value: value.to_owned(),
     })
 }
 
 /// `NAME=FILE`.
-pub(super) fn assigned(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .filter(|(name, file)| !name.is_empty() && !file.is_empty())
         .map(|(name, file)| (name.to_owned(), file.to_owned()))
@@ -39,7 +39,7 @@ pub(super) fn assigned(text: &str) -> Result<(String, String), String> {
 
 /// A module that is to be listed.
 #[derive(Debug)]
-pub(super) struct Added {
+pub(super) struct AddedModule {
     pub(super) name: String,
     file: PathBuf,
     grants: Option<String>,
@@ -49,18 +49,18 @@ pub(super) struct Added {
 /// What is asked of the list.
 #[derive(Debug)]
 pub(super) struct Changes {
-    pub(super) added: Vec<Added>,
+    pub(super) added: Vec<AddedModule>,
 }
 
 impl Changes {
     pub(super) fn of(args: &Args) -> Result<Self> {
-        let mut added: Vec<Added> = Vec::new();
+        let mut added: Vec<AddedModule> = Vec::new();
         for (name, file) in &args.add {
             ensure!(
                 !added.iter().any(|a| a.name == *name),
                 "--add names `{name}` twice"
             );
-            added.push(Added {
+            added.push(AddedModule {
                 name: name.clone(),
                 file: file.into(),
                 grants: None,
@@ -68,7 +68,7 @@ impl Changes {
             });
         }
         for given in &args.grants {
-            let module = addressee(&mut added, given, "--grants")?;
+            let module = module_for(&mut added, given, "--grants")?;
             ensure!(
                 module.grants.is_none(),
                 "--grants is given twice for `{}`",
@@ -77,7 +77,7 @@ impl Changes {
             module.grants = Some(given.value.clone());
         }
         for given in &args.cases {
-            let module = addressee(&mut added, given, "--cases")?;
+            let module = module_for(&mut added, given, "--cases")?;
             ensure!(
                 module.cases.is_none(),
                 "--cases is given twice for `{}`",
@@ -90,7 +90,11 @@ impl Changes {
 }
 
 /// The module that an option is meant for.
-fn addressee<'a>(added: &'a mut [Added], given: &Named, option: &str) -> Result<&'a mut Added> {
+fn module_for<'a>(
+    added: &'a mut [AddedModule],
+    given: &NamedValue,
+    option: &str,
+) -> Result<&'a mut AddedModule> {
     match (&given.name, added) {
         (None, [one]) => Ok(one),
         (None, _) => bail!("{option}: write NAME=… to say which of the added modules it is for"),
@@ -102,14 +106,14 @@ fn addressee<'a>(added: &'a mut [Added], given: &Named, option: &str) -> Result<
 }
 
 /// How a module stands in the manifest.
-pub(super) fn listed(
+pub(super) fn list_module(
     harness: &Harness,
-    added: &Added,
-    before: Option<&Listed>,
+    added: &AddedModule,
+    before: Option<&ListedModule>,
     folder: &Path,
-) -> Result<Listed> {
+) -> Result<ListedModule> {
     let module = harness.module(&added.file)?;
-    let needs = module.needs();
+    let needs = module.required_capabilities();
     let grants = match (&added.grants, before) {
         (Some(given), _) => capabilities(given).with_context(|| format!("--grants of `{}`", added.name))?,
         // What was granted before was somebody's decision; a new build does not widen it.
@@ -128,19 +132,19 @@ pub(super) fn listed(
     );
     let cases = match &added.cases {
         Some(file) => Some(file.clone()),
-        None => test::beside(&added.file),
+        None => test::cases_beside(&added.file),
     };
     let cases = cases.map(|file| -> Result<ListedFile> {
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         Cases::parse(&text).with_context(|| file.display().to_string())?;
         Ok(ListedFile {
-            file: seen_from(folder, &file)?,
+            file: relative_to(folder, &file)?,
             digest: Digest::of(text.as_bytes()),
         })
     });
-    Ok(Listed {
-        file: seen_from(folder, &added.file)?,
+    Ok(ListedModule {
+        file: relative_to(folder, &added.file)?,
         digest: module.digest(),
         grants,
         cases: cases.transpose()?,
@@ -148,7 +152,7 @@ pub(super) fn listed(
 }
 
 /// A file as the manifest names it.
-fn seen_from(folder: &Path, file: &Path) -> Result<String> {
+fn relative_to(folder: &Path, file: &Path) -> Result<String> {
     let canonical = |path: &Path| {
         path.canonicalize()
             .with_context(|| format!("cannot find {}", path.display()))
@@ -165,7 +169,7 @@ fn seen_from(folder: &Path, file: &Path) -> Result<String> {
 }
 
 /// Holds the files against the list; with `refresh`, the list takes their digests.
-pub(super) fn compare(manifest: &mut Manifest, folder: &Path, refresh: bool) -> Result<()> {
+pub(super) fn check_digests(manifest: &mut Manifest, folder: &Path, refresh: bool) -> Result<()> {
     let mut differ = Vec::new();
     for listed in manifest.modules.values_mut() {
         let cases = listed

@@ -4,36 +4,36 @@ use postern_policy::cases::Difference;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 /// What was expected, and what was found: a line each, or line by line where there are several.
-pub(super) fn told(difference: &Difference, paint: Paint) -> String {
+pub(super) fn format(difference: &Difference, style: Style) -> String {
     let (expected, found) = (readable(&difference.expected), readable(&difference.found));
     let what = printable(&difference.what);
     if expected.contains('\n') || found.contains('\n') {
         return format!(
             "    {what}: {} {}\n{}",
-            paint.bad("- expected"),
-            paint.good("+ found"),
-            lines(&expected, &found, paint)
+            style.error("- expected"),
+            style.success("+ found"),
+            lines(&expected, &found, style)
         );
     }
     format!(
         "    {what}\n      expected  {}\n      found     {}\n",
-        paint.good(&printable(&expected)),
-        paint.bad(&printable(&found)),
+        style.success(&printable(&expected)),
+        style.error(&printable(&found)),
     )
 }
 
-fn lines(expected: &str, found: &str, paint: Paint) -> String {
+fn lines(expected: &str, found: &str, style: Style) -> String {
     let diff = TextDiff::from_lines(expected, found);
     let lines = diff.iter_all_changes().map(|change| {
         let value = printable(change.value().trim_end_matches('\n'));
         let line = match change.tag() {
             ChangeTag::Equal => format!("  {value}"),
-            ChangeTag::Delete => paint.bad(&format!("- {value}")),
-            ChangeTag::Insert => paint.good(&format!("+ {value}")),
+            ChangeTag::Delete => style.error(&format!("- {value}")),
+            ChangeTag::Insert => style.success(&format!("+ {value}")),
         };
         format!("      {line}\n")
     });
@@ -74,7 +74,7 @@ mod tests {
             expected: expected.into(),
             found: found.into(),
         };
-        told(&difference, Paint::stderr())
+        format(&difference, Style::stderr())
     }
 
     #[test]

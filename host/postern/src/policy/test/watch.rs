@@ -9,8 +9,8 @@ use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 
 use super::{Args, cases_file, once};
 use crate::output::Output;
-use crate::paint::Paint;
 use crate::policy::harness::Harness;
+use crate::style::Style;
 
 /// An editor that saves writes more than once; so long must it be quiet.
 const QUIET: Duration = Duration::from_millis(150);
@@ -32,7 +32,7 @@ pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
             "\nWaiting for a change of {}; Ctrl-C ends.",
             args.target.display()
         );
-        eprintln!("{}", Paint::stderr().strong(&waiting));
+        eprintln!("{}", Style::stderr().bold(&waiting));
         changed(&events, &files)?;
     }
 }

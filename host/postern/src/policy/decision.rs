@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use postern_policy::{Allowance, Content, Decision, Failure, Header, Part, Refusal};
+use postern_policy::{Allowance, Decision, DenialContent, DenialResponse, Failure, Header, Part};
 use serde::Serialize;
 
 use crate::output::Exit;
-use crate::paint::Paint;
+use crate::style::Style;
 use crate::text::printable;
 
 /// What a module answered.
-pub(super) type Answer = Result<Decision, Failure>;
+pub(super) type DecisionResult = Result<Decision, Failure>;
 
 /// The exit code that scripts branch on.
-pub(super) fn exit(answer: &Answer) -> Exit {
-    match answer {
+pub(super) fn exit(result: &DecisionResult) -> Exit {
+    match result {
         Ok(Decision::Allow(_)) => Exit::Allowed,
         Ok(Decision::Deny(_)) => Exit::Denied,
         Err(_) => Exit::Invalid,
@@ -23,26 +23,26 @@ pub(super) fn exit(answer: &Answer) -> Exit {
 }
 
 /// The decision in a line: `allow`, `deny 403 role_missing`, `error deadline`.
-pub(super) fn line(answer: &Answer, paint: Paint) -> String {
-    match answer {
-        Ok(Decision::Allow(_)) => paint.good("allow"),
-        Ok(Decision::Deny(refusal)) => {
-            let code = match &refusal.content {
-                Content::Problem { code, .. } => format!(" {}", printable(code)),
-                Content::Body(_) => String::new(),
+pub(super) fn line(result: &DecisionResult, style: Style) -> String {
+    match result {
+        Ok(Decision::Allow(_)) => style.success("allow"),
+        Ok(Decision::Deny(denial)) => {
+            let code = match &denial.content {
+                DenialContent::Problem { code, .. } => format!(" {}", printable(code)),
+                DenialContent::Body(_) => String::new(),
             };
-            format!("{} {}{code}", paint.bad("deny"), refusal.status)
+            format!("{} {}{code}", style.error("deny"), denial.status)
         }
-        Err(failure) => format!("{} {}", paint.bad("error"), failure.code()),
+        Err(failure) => format!("{} {}", style.error("error"), failure.code()),
     }
 }
 
 /// The decision with all that belongs to it.
-pub(super) fn text(answer: &Answer, paint: Paint) -> String {
-    let head = line(answer, paint);
-    let rest = match answer {
+pub(super) fn text(result: &DecisionResult, style: Style) -> String {
+    let head = line(result, style);
+    let rest = match result {
         Ok(Decision::Allow(allowance)) => allowed(allowance),
-        Ok(Decision::Deny(refusal)) => refused(refusal),
+        Ok(Decision::Deny(denial)) => denied(denial),
         Err(failure) => format!("  the policy {}\n", printable(&failure.to_string())),
     };
     format!("{head}\n{rest}")
@@ -63,11 +63,11 @@ fn allowed(allowance: &Allowance) -> String {
     text
 }
 
-fn refused(refusal: &Refusal) -> String {
-    let mut text = rows("header", refusal.headers.iter().map(header));
-    match &refusal.content {
-        Content::Problem { message, .. } => text.push_str(&rows("message", [message.clone()])),
-        Content::Body(body) => {
+fn denied(denial: &DenialResponse) -> String {
+    let mut text = rows("header", denial.headers.iter().map(header));
+    match &denial.content {
+        DenialContent::Problem { message, .. } => text.push_str(&rows("message", [message.clone()])),
+        DenialContent::Body(body) => {
             text.push_str(&rows(
                 "body",
                 String::from_utf8_lossy(body).lines().map(str::to_owned),
@@ -119,7 +119,7 @@ struct Cache {
 }
 
 /// The document of an answer.
-pub(super) fn document(answer: &Answer) -> Document {
+pub(super) fn document(result: &DecisionResult) -> Document {
     let headers = |headers: &[Header]| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let pairs = headers
@@ -127,7 +127,7 @@ pub(super) fn document(answer: &Answer) -> Document {
             .map(|header| (header.name.clone(), text(&header.value)));
         Some(pairs.collect())
     };
-    match answer {
+    match result {
         Ok(Decision::Allow(allowance)) => Document {
             decision: "allow",
             headers: headers(&allowance.headers),
@@ -144,15 +144,15 @@ pub(super) fn document(answer: &Answer) -> Document {
             }),
             ..Document::default()
         },
-        Ok(Decision::Deny(refusal)) => {
-            let (code, message, body) = match &refusal.content {
-                Content::Problem { code, message } => (Some(code.clone()), Some(message.clone()), None),
-                Content::Body(body) => (None, None, Some(String::from_utf8_lossy(body).into_owned())),
+        Ok(Decision::Deny(denial)) => {
+            let (code, message, body) = match &denial.content {
+                DenialContent::Problem { code, message } => (Some(code.clone()), Some(message.clone()), None),
+                DenialContent::Body(body) => (None, None, Some(String::from_utf8_lossy(body).into_owned())),
             };
             Document {
                 decision: "deny",
-                status: Some(refusal.status),
-                headers: headers(&refusal.headers),
+                status: Some(denial.status),
+                headers: headers(&denial.headers),
                 code,
                 message,
                 body,
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn all_that_belongs_to_an_allowance_is_shown() {
-        let answer = Ok(Decision::Allow(Allowance {
+        let result = Ok(Decision::Allow(Allowance {
             headers: vec![Header {
                 name: "x-tenant".into(),
                 value: b"ac\x1bme".to_vec(),
@@ -199,12 +199,12 @@ mod tests {
                 parts: vec![Part::Path, Part::Header("x-a".into())],
             }),
         }));
-        let shown = text(&answer, Paint::stderr());
+        let shown = text(&result, Style::stderr());
         assert_eq!(
             shown,
             "allow\n  header      x-tenant: ac\\u{1b}me\n  cache       5s by path, header:x-a\n"
         );
-        let document = serde_json::to_value(document(&answer)).unwrap();
+        let document = serde_json::to_value(document(&result)).unwrap();
         assert_eq!(document["cache"]["parts"][1], "header:x-a");
         assert!(document.get("status").is_none());
     }

@@ -4,22 +4,22 @@ use std::io::IsTerminal;
 
 /// Colours text, or leaves it alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Paint(bool);
+pub(crate) struct Style(bool);
 
-impl Paint {
+impl Style {
     pub(crate) fn stdout() -> Self {
-        Self(std::io::stdout().is_terminal() && wanted())
+        Self(std::io::stdout().is_terminal() && colours_allowed())
     }
 
     pub(crate) fn stderr() -> Self {
-        Self(std::io::stderr().is_terminal() && wanted())
+        Self(std::io::stderr().is_terminal() && colours_allowed())
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
+    pub(crate) fn success(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    pub(crate) fn bad(self, text: &str) -> String {
+    pub(crate) fn error(self, text: &str) -> String {
         self.with("31", text)
     }
 
@@ -27,7 +27,7 @@ impl Paint {
         self.with("33", text)
     }
 
-    pub(crate) fn strong(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
@@ -40,7 +40,7 @@ impl Paint {
     }
 }
 
-fn wanted() -> bool {
+fn colours_allowed() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !no_color && !dumb
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn plain_text_stays_plain() {
-        assert_eq!(Paint(false).bad("x"), "x");
-        assert_eq!(Paint(true).bad("x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(Style(false).error("x"), "x");
+        assert_eq!(Style(true).error("x"), "\u{1b}[31mx\u{1b}[0m");
     }
 }

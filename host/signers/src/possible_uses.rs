@@ -20,7 +20,7 @@ const STATEMENT: [&str; 3] = ["old", "new", "new_key"];
 
 /// The uses other than [`Use::Payload`] that these bytes could be taken for.
 #[must_use]
-pub fn taken_for(payload: &[u8]) -> Uses {
+pub fn possible_uses(payload: &[u8]) -> Uses {
     let mut uses = Uses::NONE;
     if payload.len() == DIGEST {
         uses = uses.with(Use::Manifest.into());
@@ -49,8 +49,8 @@ impl Uses {
     /// Whether a key of these uses may sign this. What could be taken for something else than a payload needs that use;
     /// 32 bytes are a payload's digest as well as a manifest's.
     #[must_use]
-    pub fn permit(self, message: &[u8]) -> bool {
-        let taken = taken_for(message);
+    pub fn permits(self, message: &[u8]) -> bool {
+        let taken = possible_uses(message);
         if taken.is_empty() {
             return self.contains(Use::Payload);
         }
@@ -180,10 +180,10 @@ mod tests {
             "postern/audit\n7\nAAAA\n".to_owned(),
             format!("postern/audit\n7\n{}\n", root.replacen("a", "a\r", 1)),
         ] {
-            assert_eq!(taken_for(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
+            assert_eq!(possible_uses(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
             let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
             if text.is_ascii() {
-                assert_eq!(taken_for(&wide), Use::Checkpoint.into(), "{text:?} in UTF-16");
+                assert_eq!(possible_uses(&wide), Use::Checkpoint.into(), "{text:?} in UTF-16");
             }
         }
     }
@@ -199,9 +199,9 @@ mod tests {
             "old: a\nnew: b\nnew_key: ed25519:x\n",
             r#" [{"new":"b","new_key":"ed25519:x","old":"a"}] trailing"#,
         ] {
-            assert_eq!(taken_for(text.as_bytes()), Use::Rotation.into(), "{text}");
+            assert_eq!(possible_uses(text.as_bytes()), Use::Rotation.into(), "{text}");
             let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-            assert_eq!(taken_for(&wide), Use::Rotation.into(), "{text} in UTF-16");
+            assert_eq!(possible_uses(&wide), Use::Rotation.into(), "{text} in UTF-16");
         }
     }
 
@@ -219,9 +219,9 @@ mod tests {
             "\\u12",
             "\\u{zz",
         ] {
-            assert!(taken_for(text.as_bytes()).is_empty(), "{text:?}");
-            assert!(Uses::ALL.permit(text.as_bytes()), "{text:?}");
-            assert!(!Uses::from(Use::Checkpoint).permit(text.as_bytes()), "{text:?}");
+            assert!(possible_uses(text.as_bytes()).is_empty(), "{text:?}");
+            assert!(Uses::ALL.permits(text.as_bytes()), "{text:?}");
+            assert!(!Uses::from(Use::Checkpoint).permits(text.as_bytes()), "{text:?}");
         }
     }
 
@@ -238,10 +238,10 @@ mod tests {
             ("thirty-two bytes, as a digest is", &[Use::Payload, Use::Manifest]),
         ] {
             for one in Use::ALL {
-                let permitted = Uses::from(one).permit(message.as_bytes());
+                let permitted = Uses::from(one).permits(message.as_bytes());
                 assert_eq!(permitted, uses.contains(&one), "{one} {message}");
             }
-            assert!(Uses::ALL.permit(message.as_bytes()), "{message}");
+            assert!(Uses::ALL.permits(message.as_bytes()), "{message}");
         }
         assert_eq!(
             first_line(b"\xef\xbb\xbf\r\n postern/audit \r\n7"),

@@ -3,17 +3,18 @@
 use postern_gate::config::{Config, Rule, Signature};
 
 /// What a rule takes for a credential, and how it is sent.
-pub(super) fn ways_in(config: &Config, rule: &Rule) -> Vec<String> {
-    let ways = rule
+pub(super) fn accepted(config: &Config, rule: &Rule) -> Vec<String> {
+    let entries = rule
         .authenticate
         .iter()
         .flat_map(|authenticate| &authenticate.any);
-    ways.filter_map(|way| Some(format!("{way} ({})", carrier(config, way)?)))
+    entries
+        .filter_map(|entry| Some(format!("{entry} ({})", carrier(config, entry)?)))
         .collect()
 }
 
-fn carrier(config: &Config, way: &str) -> Option<String> {
-    let (kind, name) = way.split_once('/')?;
+fn carrier(config: &Config, entry: &str) -> Option<String> {
+    let (kind, name) = entry.split_once('/')?;
     match kind {
         "issuers" => Some("authorization: Bearer <token>".to_owned()),
         "api_keys" => Some(format!("{}: <key>", config.api_keys.get(name)?.header.0)),

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Threads that may hang at the same time.
-const MOST: usize = 32;
+const MAX_HANGING: usize = 32;
 
 /// The places with an operation that missed its deadline and still runs, and how many.
 static HANGING: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
@@ -25,20 +25,20 @@ fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
 
 /// Why there is no result.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Stalled {
+pub enum DeadlineError {
     /// It took too long.
     #[error("no answer of the file system within {0:?}: is it mounted, and does its server answer?")]
-    Late(Duration),
+    TimedOut(Duration),
     /// An earlier operation at this place took too long, and has not ended.
     #[error("an earlier operation there still hangs: is it mounted, and does its server answer?")]
-    Hangs,
+    Blocked,
     /// The system gives no thread, or the operation panicked.
     #[error("the operation could not be run")]
     Failed,
 }
 
-impl From<Stalled> for io::Error {
-    fn from(stalled: Stalled) -> Self {
+impl From<DeadlineError> for io::Error {
+    fn from(stalled: DeadlineError) -> Self {
         Self::new(io::ErrorKind::TimedOut, stalled)
     }
 }
@@ -55,15 +55,15 @@ struct Progress {
 ///
 /// # Errors
 /// If they do not end in time, or earlier ones there have not ended.
-pub async fn within<T: Send + 'static>(
+pub async fn with_deadline<T: Send + 'static>(
     place: &Path,
     limit: Duration,
     operation: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Stalled> {
+) -> Result<T, DeadlineError> {
     {
         let hanging = hanging();
-        if hanging.contains_key(place) || hanging.values().sum::<usize>() >= MOST {
-            return Err(Stalled::Hangs);
+        if hanging.contains_key(place) || hanging.values().sum::<usize>() >= MAX_HANGING {
+            return Err(DeadlineError::Blocked);
         }
     }
     let progress = Arc::new(Mutex::new(Progress::default()));
@@ -74,12 +74,12 @@ pub async fn within<T: Send + 'static>(
         .name("postern-files".into())
         .spawn(move || {
             let _inside = runtime.enter();
-            let _ended = Ended { progress: ours, at };
+            let _ended = EndGuard { progress: ours, at };
             let _ = sender.send(operation());
         })
-        .map_err(|_| Stalled::Failed)?;
+        .map_err(|_| DeadlineError::Failed)?;
     match tokio::time::timeout(limit, result).await {
-        Ok(result) => result.map_err(|_| Stalled::Failed),
+        Ok(result) => result.map_err(|_| DeadlineError::Failed),
         Err(_) => {
             let mut hanging = hanging();
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,18 +87,18 @@ pub async fn within<T: Send + 'static>(
                 progress.counted = true;
                 *hanging.entry(place.to_owned()).or_default() += 1;
             }
-            Err(Stalled::Late(limit))
+            Err(DeadlineError::TimedOut(limit))
         }
     }
 }
 
 /// Takes note of the end of an operation, however it ends.
-struct Ended {
+struct EndGuard {
     progress: Arc<Mutex<Progress>>,
     at: PathBuf,
 }
 
-impl Drop for Ended {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         // In the order in which whoever waits locks them.
         let mut hanging = hanging();
@@ -119,10 +119,10 @@ impl Drop for Ended {
 ///
 /// # Errors
 /// As [`crate::read`], and [`io::ErrorKind::TimedOut`] past the deadline.
-pub async fn read_within(path: &Path, most: u64, limit: Duration) -> io::Result<Vec<u8>> {
+pub async fn read_with_deadline(path: &Path, max_len: u64, limit: Duration) -> io::Result<Vec<u8>> {
     let place = path.parent().unwrap_or(path).to_owned();
     let path = path.to_owned();
-    within(&place, limit, move || crate::read(&path, most)).await?
+    with_deadline(&place, limit, move || crate::read(&path, max_len)).await?
 }
 
 #[cfg(test)]
@@ -136,17 +136,17 @@ mod tests {
     async fn what_hangs_is_waited_for_once_and_harms_no_other_place() {
         let limit = Duration::from_millis(100);
         let (end, hangs) = mpsc::channel::<()>();
-        let late = within(Path::new("/hangs"), limit, move || hangs.recv()).await;
-        assert_eq!(late, Err(Stalled::Late(limit)));
+        let late = with_deadline(Path::new("/hangs"), limit, move || hangs.recv()).await;
+        assert_eq!(late, Err(DeadlineError::TimedOut(limit)));
 
         let started = Instant::now();
-        let again = within(Path::new("/hangs"), Duration::from_secs(60), || ()).await;
-        assert_eq!(again, Err(Stalled::Hangs));
-        assert_eq!(within(Path::new("/well"), limit, || 1).await, Ok(1));
+        let again = with_deadline(Path::new("/hangs"), Duration::from_secs(60), || ()).await;
+        assert_eq!(again, Err(DeadlineError::Blocked));
+        assert_eq!(with_deadline(Path::new("/well"), limit, || 1).await, Ok(1));
         assert!(started.elapsed() < Duration::from_secs(30), "at once");
 
         drop(end);
-        while within(Path::new("/hangs"), limit, || ()).await.is_err() {
+        while with_deadline(Path::new("/hangs"), limit, || ()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -154,8 +154,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failure_and_leaves_nothing_behind() {
         let place = Path::new("/panics");
-        let failed = within(place, Duration::from_secs(9), || panic!("as a test")).await;
-        assert_eq!(failed, Err::<(), _>(Stalled::Failed));
-        assert_eq!(within(place, Duration::from_secs(9), || 1).await, Ok(1));
+        let failed = with_deadline(place, Duration::from_secs(9), || panic!("as a test")).await;
+        assert_eq!(failed, Err::<(), _>(DeadlineError::Failed));
+        assert_eq!(with_deadline(place, Duration::from_secs(9), || 1).await, Ok(1));
     }
 }

@@ -16,7 +16,7 @@ fn at(text: &str, now: SystemTime) -> Result<Time, String> {
         return Ok(time);
     }
     let ago: Duration =
-        time::span(text).map_err(|_| "write 2026-01-01T00:00:00Z, or 1h for an hour ago".to_owned())?;
+        time::duration(text).map_err(|_| "write 2026-01-01T00:00:00Z, or 1h for an hour ago".to_owned())?;
     now.checked_sub(ago)
         .map(Time::of)
         .ok_or_else(|| "is too long ago".to_owned())

@@ -19,17 +19,17 @@ pub(crate) enum RetryHint {
 
 /// Why one attempt failed.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct AttemptError {
     pub(crate) error: SigningError,
-    pub(crate) again: RetryHint,
+    pub(crate) retry: RetryHint,
 }
 
-impl Fault {
+impl AttemptError {
     /// One that another attempt would not mend.
-    pub(crate) fn last(error: SigningError) -> Self {
+    pub(crate) fn permanent(error: SigningError) -> Self {
         Self {
             error,
-            again: RetryHint::Never,
+            retry: RetryHint::Never,
         }
     }
 
@@ -37,12 +37,12 @@ impl Fault {
     ///
     /// Where no answer came, another attempt is safe: a signature of Ed25519 depends on the key and the payload alone, so
     /// if the proxy had signed already it signs the same once more, and nothing is signed that was not asked.
-    pub(crate) fn of_transport(error: &reqwest::Error) -> Self {
+    pub(crate) fn from_transport(error: &reqwest::Error) -> Self {
         if let Some(tls) = find::<rustls::Error>(error) {
-            return Self::last(SigningError::Tls(tls.to_string()));
+            return Self::permanent(SigningError::Tls(tls.to_string()));
         }
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
-            return Self::last(SigningError::Garbage("is no HTTP"));
+            return Self::permanent(SigningError::InvalidResponse("is no HTTP"));
         }
         let error = if error.is_timeout() {
             SigningError::Timeout
@@ -51,7 +51,7 @@ impl Fault {
         };
         Self {
             error,
-            again: RetryHint::Soon,
+            retry: RetryHint::Soon,
         }
     }
 }
