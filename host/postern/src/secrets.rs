@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use postern_gate::config::{Config, SecretRef, Signature};
+use postern_config::{NOT_A_VARIABLE, SecretRef, is_variable_name};
+use postern_gate::config::{Config, Signature};
 use postern_gate::{Secret, Secrets};
 use sha2::{Digest as _, Sha256};
 
@@ -55,7 +56,10 @@ impl<'a> Environment<'a> {
     pub(crate) fn doubtful(&self, config: &Config) -> Vec<Problem> {
         let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut doubtful = Vec::new();
-        for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
+        for (path, name) in references(config)
+            .into_iter()
+            .filter(|(_, name)| is_variable_name(name))
+        {
             let value = self.value(name);
             let length = value.as_ref().map_or(STRONG, Vec::len);
             if length < STRONG {
@@ -88,13 +92,11 @@ impl<'a> Environment<'a> {
 
     /// What is wrong with the names alone: no gate needs to be compiled to see it.
     pub(crate) fn misnamed(config: &Config) -> Vec<Problem> {
-        let misnamed = references(config).into_iter().filter(|(_, name)| !is_name(name));
+        let misnamed = references(config)
+            .into_iter()
+            .filter(|(_, name)| !is_variable_name(name));
         misnamed
-            .map(|(path, _)| {
-                let message = "is no name of an environment variable; put the secret into the environment and \
-                               its variable's name here (what stands here is not repeated: it may be the secret)";
-                Problem::at(path, message)
-            })
+            .map(|(path, _)| Problem::at(path, NOT_A_VARIABLE))
             .collect()
     }
 
@@ -102,7 +104,7 @@ impl<'a> Environment<'a> {
     pub(crate) fn unset(&self, config: &Config) -> Vec<Problem> {
         let unset = references(config)
             .into_iter()
-            .filter(|(_, name)| is_name(name) && self.value(name).is_none());
+            .filter(|(_, name)| is_variable_name(name) && self.value(name).is_none());
         unset
             .map(|(path, name)| {
                 let message = format!("{name} is not set here; set it and pass --env to check it too");
@@ -117,7 +119,7 @@ impl Secrets for Environment<'_> {
         match self.value(name) {
             Some(value) => Some(Secret::new(value)),
             // A name that is none was reported already, without repeating it.
-            None if self.unset == Unset::Error && is_name(name) => None,
+            None if self.unset == Unset::Error && is_variable_name(name) => None,
             None => Some(self.stand_in(name)),
         }
     }
@@ -137,12 +139,6 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 /// A secret in this process's environment: bytes, which need not be UTF-8, as in the filter.
 pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
-}
-
-/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
-pub(crate) fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// Every secret that is named: where, and the variable.
@@ -179,19 +175,6 @@ fn listed<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_variables() {
-        for (text, is) in [
-            ("A_1", true),
-            ("_x", true),
-            ("1A", false),
-            ("", false),
-            ("whsec+/=", false),
-        ] {
-            assert_eq!(is_name(text), is, "{text}");
-        }
-    }
 
     #[test]
     fn an_empty_variable_is_unset() {

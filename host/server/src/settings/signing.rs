@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
+use postern_config::{ConfigErrors, HumanDuration, SecretRef};
 use postern_signers::{Use, is_id};
 use postern_signing::{Asked, Auth, Mode, ProxySettings, Settings};
 use secrecy::SecretString;
