@@ -1,8 +1,8 @@
 //! From a file's text to a gate, with everything that is wrong with it.
 
+use postern_config::ConfigErrors;
 use postern_gate::Gate;
-use postern_gate::config::{self, Config, ConfigErrors};
-
+use postern_gate::config::{self, Config};
 use serde_json::Value;
 
 use crate::document::{self, Problem};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use postern_gate::config::{Config, SecretRef, Signature};
+use postern_config::{NOT_A_VARIABLE, SecretRef, is_variable_name};
+use postern_gate::config::{Config, Signature};
 use postern_gate::{Secret, Secrets};
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +59,10 @@ impl<'a> Environment<'a> {
     pub(crate) fn secret_warnings(&self, config: &Config) -> Vec<Problem> {
         let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut secret_warnings = Vec::new();
-        for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
+        for (path, name) in references(config)
+            .into_iter()
+            .filter(|(_, name)| is_variable_name(name))
+        {
             let value = self.value(name);
             let length = value.as_ref().map_or(MIN_SECRET_BYTES, Vec::len);
             if length < MIN_SECRET_BYTES {
@@ -91,13 +95,11 @@ impl<'a> Environment<'a> {
 
     /// What is wrong with the names alone: no gate needs to be compiled to see it.
     pub(crate) fn invalid_names(config: &Config) -> Vec<Problem> {
-        let invalid_names = references(config).into_iter().filter(|(_, name)| !is_name(name));
+        let invalid_names = references(config)
+            .into_iter()
+            .filter(|(_, name)| !is_variable_name(name));
         invalid_names
-            .map(|(path, _)| {
-                let message = "is no name of an environment variable; put the secret into the environment and \
-                               its variable's name here (what stands here is not repeated: it may be the secret)";
-                Problem::at(path, message)
-            })
+            .map(|(path, _)| Problem::at(path, NOT_A_VARIABLE))
             .collect()
     }
 
@@ -105,7 +107,7 @@ impl<'a> Environment<'a> {
     pub(crate) fn unset_secrets(&self, config: &Config) -> Vec<Problem> {
         let unset = references(config)
             .into_iter()
-            .filter(|(_, name)| is_name(name) && self.value(name).is_none());
+            .filter(|(_, name)| is_variable_name(name) && self.value(name).is_none());
         unset
             .map(|(path, name)| {
                 let message = format!("{name} is not set here; set it and pass --env to check it too");
@@ -120,7 +122,7 @@ impl Secrets for Environment<'_> {
         match self.value(name) {
             Some(value) => Some(Secret::new(value)),
             // A name that is none was reported already, without repeating it.
-            None if self.unset == UnsetSecret::Error && is_name(name) => None,
+            None if self.unset == UnsetSecret::Error && is_variable_name(name) => None,
             None => Some(self.placeholder(name)),
         }
     }
@@ -140,12 +142,6 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 /// A secret in this process's environment: bytes, which need not be UTF-8, as in the filter.
 pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
-}
-
-/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
-pub(crate) fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// Every secret that is named: where, and the variable.
@@ -182,19 +178,6 @@ fn secret_refs<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_variables() {
-        for (text, is) in [
-            ("A_1", true),
-            ("_x", true),
-            ("1A", false),
-            ("", false),
-            ("whsec+/=", false),
-        ] {
-            assert_eq!(is_name(text), is, "{text}");
-        }
-    }
 
     #[test]
     fn an_empty_variable_is_unset() {

@@ -12,8 +12,10 @@ mod rule;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use postern_config::{ConfigErrors, SecretRef};
+
 use crate::api_key::ApiKeys;
-use crate::config::{Config, ConfigErrors, SecretRef};
+use crate::config::Config;
 use crate::gate::{Gate, Parts};
 use crate::id::{IssuerId, LimitId, RuleId};
 use crate::jwt::Issuers;

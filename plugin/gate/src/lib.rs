@@ -28,7 +28,7 @@
 //! };
 //! assert!(matches!(decide(b"/healthz"), Step::Continue(_)));
 //! assert!(matches!(decide(b"/healthz/../admin"), Step::Deny(denial) if denial.reason.code() == "path_ambiguous"));
-//! # Ok::<(), config::ConfigErrors>(())
+//! # Ok::<(), postern_config::ConfigErrors>(())
 //! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -47,7 +47,6 @@ mod gate;
 mod header_name;
 mod id;
 mod identity;
-pub mod json;
 mod jwt;
 mod limit;
 mod method;

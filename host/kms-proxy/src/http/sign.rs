@@ -109,7 +109,7 @@ async fn answer(state: &AppState, record: &Record, may: May, body: Body) -> Resu
 async fn read(body: Body) -> Result<Question, Refusal> {
     let bytes = tokio::time::timeout(ARRIVAL, collect(body));
     let bytes = bytes.await.map_err(|_| Refusal::Slow)??;
-    postern_gate::json::object(&bytes).map_err(|_| {
+    postern_config::json::object(&bytes).map_err(|_| {
         Refusal::BadRequest(
             "the body is {\"payload_b64\": \"...\"}, with \"signer_id\" if need be, and nothing else",
         )

@@ -11,12 +11,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_gate::config::ConfigErrors;
+use postern_config::{ConfigErrors, yaml};
 use postern_signers::Uses;
 use secrecy::SecretString;
 
 pub use address::{Address, NoAddress};
 pub use schema::{Format, Level, May};
+
+/// What an empty file lacks.
+const NEEDS: &str = "\"listen\", \"token\", \"signers\" and \"current\" at least";
 
 /// The settings of a proxy, complete and sound. Keys are looked for when it starts.
 #[derive(Debug, Clone)]
@@ -161,7 +164,7 @@ impl Settings {
         mode: Mode,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(schema::parse(text)?, directory, mode, variable)
+        validate::settings(yaml::from_str(text, NEEDS)?, directory, mode, variable)
     }
 }
 
@@ -172,7 +175,11 @@ impl Token {
     /// All that is wrong with it.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let (text, directory) = text(path)?;
-        Ok(validate::only_token(schema::parse(&text)?, &directory, variable)?)
+        Ok(validate::only_token(
+            yaml::from_str(&text, NEEDS)?,
+            &directory,
+            variable,
+        )?)
     }
 }
 

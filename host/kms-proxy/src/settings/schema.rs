@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, Digest, Entries, HumanDuration};
+use postern_config::{ConfigErrors, Digest, Entries, HumanDuration};
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -141,18 +141,4 @@ impl Level {
             Self::Debug => "debug",
         }
     }
-}
-
-/// Reads a file. JSON is read as the YAML it is.
-pub(super) fn parse(text: &str) -> Result<File, ConfigErrors> {
-    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let document: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| ConfigErrors::whole(error.without_snippet().to_string()))?;
-    if document.is_null() {
-        return Err(ConfigErrors::whole(
-            "is empty; it needs \"listen\", \"token\", \"signers\" and \"current\" at least",
-        ));
-    }
-    deserr::deserialize(document)
 }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use postern_gate::config::ConfigErrors;
+use postern_config::{ConfigErrors, NOT_A_VARIABLE, is_variable_name};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -20,10 +20,8 @@ pub(super) fn in_variable(
     variable: &dyn Fn(&str) -> Option<String>,
     errors: &mut ConfigErrors,
 ) -> Option<SecretString> {
-    if !is_name(name) {
-        let message = "is no name of an environment variable; put the secret into the environment and its variable's \
-                       name here (what stands here is not repeated: it may be the secret)";
-        errors.add(at, message);
+    if !is_variable_name(name) {
+        errors.add(at, NOT_A_VARIABLE);
         return None;
     }
     // Copied once more, into a string that is wiped when it goes, and wiped here.
@@ -65,10 +63,4 @@ fn read(file: &Path) -> Result<SecretString, String> {
         "" => Err("is empty".to_owned()),
         secret => Ok(SecretString::from(secret)),
     }
-}
-
-/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
-fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }

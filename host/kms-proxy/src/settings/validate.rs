@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
-use postern_gate::config::{ConfigErrors, Entries};
+use postern_config::{ConfigErrors, Entries};
 use postern_signers::{Uses, is_signer_id};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};

@@ -66,7 +66,7 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
     let Some(signer) = &state.signer else {
         return absent();
     };
-    let Ok(Rotation { old, new }) = postern_gate::json::object(&body) else {
+    let Ok(Rotation { old, new }) = postern_config::json::object(&body) else {
         return problem(
             StatusCode::BAD_REQUEST,
             "bad_request",

@@ -7,7 +7,7 @@ use axum::response::Response;
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use percent_encoding::percent_decode_str;
 use postern_audit::{Hash, Time};
-use postern_gate::json::object;
+use postern_config::json::object;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_audit::{Checkpoint, Checkpoints, Settings, Store, check_postgres_url};
-use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
+use postern_config::{ConfigErrors, HumanDuration, SecretRef};
 use secrecy::SecretString;
 use url::Url;
 

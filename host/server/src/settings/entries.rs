@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
-use postern_gate::config::{ConfigErrors, Entries};
+use postern_config::{ConfigErrors, Entries};
 use postern_policy::{Capability, Digest, EntrySettings, Grants, Limits, Source};
 
 use super::schema::Entry;

@@ -1,6 +1,6 @@
 //! What the environment says.
 
-use postern_gate::config::{ConfigErrors, SecretRef};
+use postern_config::{ConfigErrors, NOT_A_VARIABLE, SecretRef, is_variable_name};
 use postern_policy::Digest;
 use secrecy::SecretString;
 
@@ -19,10 +19,8 @@ impl Variables<'_> {
     /// The secret that settings name.
     pub(super) fn secret(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<String> {
         let at = format!("{at}.env");
-        if !is_name(&named.env) {
-            let message = "is no name of an environment variable; put the secret into the environment and its \
-                           variable's name here (what stands here is not repeated: it may be the secret)";
-            errors.add(at, message);
+        if !is_variable_name(&named.env) {
+            errors.add(at, NOT_A_VARIABLE);
             return None;
         }
         let value = self.value(&named.env);
@@ -64,10 +62,4 @@ impl Variables<'_> {
             }
         }
     }
-}
-
-/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
-fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }

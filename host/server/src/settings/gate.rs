@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, SecretRef};
+use postern_config::{ConfigErrors, SecretRef};
 use postern_policy::Digest;
 
 use super::env::Variables;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use postern_gate::config::ConfigErrors;
+use postern_config::ConfigErrors;
 
 use super::LARGEST;
 use super::env::Variables;

@@ -17,13 +17,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_gate::config::ConfigErrors;
+use postern_config::{ConfigErrors, yaml};
 use postern_policy::{Compiler, Digest};
 
 pub use address::Address;
 pub use audit::Audit;
 pub use gate::{Gate, Tls};
 pub use schema::{Format, Level};
+
+/// What an empty file lacks.
+const NEEDS: &str = "\"listen\", and something to do: \"policies\", \"signing\" or \"audit\"";
 
 /// The largest file of settings, or one that they name, in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -133,7 +136,7 @@ impl Settings {
         directory: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(schema::parse(text)?, directory, variable)
+        validate::settings(yaml::from_str(text, NEEDS)?, directory, variable)
     }
 
     /// The largest memory that an instance may have.

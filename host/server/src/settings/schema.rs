@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
-use postern_gate::config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
+use postern_config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -216,18 +216,4 @@ impl Level {
             Self::Trace => "trace",
         }
     }
-}
-
-/// Reads a file. JSON is read as the YAML it is.
-pub(super) fn parse(text: &str) -> Result<File, ConfigErrors> {
-    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let document: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| ConfigErrors::whole(error.without_snippet().to_string()))?;
-    if document.is_null() {
-        return Err(ConfigErrors::whole(
-            "is empty; it needs \"listen\", and something to do: \"policies\", \"signing\" or \"audit\"",
-        ));
-    }
-    deserr::deserialize(document)
 }

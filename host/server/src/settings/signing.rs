@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use deserr::Deserr;
-use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
+use postern_config::{ConfigErrors, HumanDuration, SecretRef};
 use postern_signers::{Use, is_signer_id};
 use postern_signing::{Auth, Mode, ProxySettings, Settings, SignerSelection};
 use secrecy::SecretString;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
-use postern_gate::config::ConfigErrors;
+use postern_config::ConfigErrors;
 use postern_policy::{Compiler, Signers, is_exposed};
 
 use super::env::Variables;

@@ -13,11 +13,11 @@ mod trace;
 use std::rc::Rc;
 use std::time::Duration;
 
+use postern_config::json;
 use serde::Deserialize;
 
 use crate::id::RuleId;
 use crate::identity::Identity;
-use crate::json;
 
 pub use event::{AuditEvent, EventMeta, RequestOutcome};
 pub use head::Head;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use postern_config::{HeaderName, suggest};
+
 use super::{Compiler, Entries};
-use crate::config::{self, HeaderName, suggest};
+use crate::config;
 use crate::id::{IssuerId, LimitId, RuleId};
 use crate::limit::{KeyPart, Limit};
 use crate::rule::{AuthMethod, Challenge, Rule};

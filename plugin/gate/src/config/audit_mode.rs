@@ -3,8 +3,7 @@
 use std::ops::ControlFlow;
 
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValueKind, ValuePointerRef};
-
-use super::ConfigErrors;
+use postern_config::ConfigErrors;
 
 /// When the audit log records a rule's requests. Some YAML parsers read `on` and `off` as `true` and `false`, which are
 /// accepted for that reason.

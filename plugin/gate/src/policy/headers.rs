@@ -1,6 +1,6 @@
 //! Which headers a policy may change.
 
-use crate::config::HeaderName;
+use postern_config::HeaderName;
 
 /// Headers that frame a message or belong to one connection: a policy that changes them could split one request into
 /// two. `host` is among them because the request's rule was selected by it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ct_codecs::{Decoder, Hex};
 use deserr::Deserr;
 
-use super::ConfigErrors;
+use crate::ConfigErrors;
 
 /// A scalar that could not be read; the text says what is accepted.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,11 @@ impl Digest {
 pub struct HeaderName(pub String);
 
 impl HeaderName {
-    pub(crate) fn parse(text: String) -> Result<Self, ScalarError> {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// If it is empty or holds other characters than a token (RFC 9110, section 5.6.2).
+    pub fn parse(text: String) -> Result<Self, ScalarError> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if text.is_empty() || !text.bytes().all(token) {
             return Err(ScalarError(format!("\"{text}\" is not a header name")));

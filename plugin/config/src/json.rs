@@ -15,19 +15,27 @@ pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_value(Value::Object(strict_object(text)?))
 }
 
+/// Reads any document.
+///
+/// # Errors
+/// If the text is not JSON, or an object names a member twice.
+pub fn document(text: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(text).map(|Unique(document)| document)
+}
+
 /// Reads an object.
 ///
 /// # Errors
 /// If the text is not such an object.
-pub(crate) fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
-    match serde_json::from_slice(text)? {
-        Unique(Value::Object(members)) => Ok(members),
-        Unique(_) => Err(serde_json::Error::custom("not an object")),
+pub fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
+    match document(text)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(serde_json::Error::custom("not an object")),
     }
 }
 
 /// A document without duplicates.
-pub(crate) struct Unique(pub(crate) Value);
+struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -7,6 +7,12 @@ use deserr::errors::helpers::did_you_mean;
 use deserr::errors::json::value_kinds_description_json;
 use deserr::{DeserializeError, ErrorKind, IntoValue, MergeWithError, Sequence, ValuePointerRef};
 
+use crate::ScalarError;
+
+/// The message for a tag that names no variant. deserr names neither the tag nor the variants, so a schema with tagged
+/// types says more with [`ConfigErrors::reworded`].
+pub const UNKNOWN_TAG: &str = "unknown kind";
+
 /// One thing wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
@@ -26,7 +32,7 @@ impl fmt::Display for Issue {
     }
 }
 
-/// All that is wrong with a configuration, in the order of the document.
+/// Every error of a configuration, in the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConfigErrors(Vec<Issue>);
 
@@ -39,7 +45,7 @@ impl ConfigErrors {
         errors
     }
 
-    /// Notes one more error.
+    /// Adds an error.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Issue {
             path: path.into(),
@@ -47,8 +53,18 @@ impl ConfigErrors {
         });
     }
 
-    pub(crate) fn append(&mut self, others: Self) {
+    /// Adds the errors of another pass.
+    pub fn append(&mut self, others: Self) {
         self.0.extend(others.0);
+    }
+
+    /// The same errors, with `message` in place of every message that is `generic`.
+    #[must_use]
+    pub fn reworded(mut self, generic: &str, message: &str) -> Self {
+        for issue in self.0.iter_mut().filter(|issue| issue.message == generic) {
+            message.clone_into(&mut issue.message);
+        }
+        self
     }
 
     /// The errors, first to last.
@@ -57,8 +73,11 @@ impl ConfigErrors {
         &self.0
     }
 
-    /// `value` if nothing was noted, all the errors otherwise.
-    pub(crate) fn or_ok<T>(self, value: T) -> Result<T, Self> {
+    /// `value` if there are no errors.
+    ///
+    /// # Errors
+    /// All of them.
+    pub fn or_ok<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }
@@ -76,21 +95,6 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
-
-/// `; did you mean "x"?` for the nearest of the names that exist, or the names themselves.
-pub(crate) fn suggest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), *name))
-        .filter(|(distance, _)| *distance <= wanted.len().div_ceil(3).min(4))
-        .min();
-    match nearest {
-        Some((_, name)) => format!("; did you mean \"{name}\"?"),
-        None if known.is_empty() => String::from("; none is defined"),
-        None => format!("; there is: {}", known.join(", ")),
-    }
-}
 
 fn path_of(location: ValuePointerRef<'_>) -> String {
     match location {
@@ -135,10 +139,7 @@ impl DeserializeError for ConfigErrors {
             ErrorKind::BadSequenceLen { actual, expected } => {
                 format!("expected {expected} items, found {}", actual.len())
             }
-            // deserr says no more of a wrong tag, and `scheme` is the only one.
-            ErrorKind::Unexpected { msg } if msg == "Incorrect tag value" => {
-                "unknown \"scheme\": the values are github, keyed".to_owned()
-            }
+            ErrorKind::Unexpected { msg } if msg == "Incorrect tag value" => UNKNOWN_TAG.to_owned(),
             ErrorKind::Unexpected { msg } => msg,
         };
         let mut errors = so_far.unwrap_or_default();
@@ -155,12 +156,8 @@ impl MergeWithError<Self> for ConfigErrors {
     }
 }
 
-impl MergeWithError<super::scalar::ScalarError> for ConfigErrors {
-    fn merge(
-        so_far: Option<Self>,
-        other: super::scalar::ScalarError,
-        at: ValuePointerRef<'_>,
-    ) -> ControlFlow<Self, Self> {
+impl MergeWithError<ScalarError> for ConfigErrors {
+    fn merge(so_far: Option<Self>, other: ScalarError, at: ValuePointerRef<'_>) -> ControlFlow<Self, Self> {
         let mut errors = so_far.unwrap_or_default();
         errors.add(path_of(at), other.to_string());
         ControlFlow::Continue(errors)

@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Deref};
 
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Map, Value, ValueKind, ValuePointerRef};
 
-use super::ConfigErrors;
+use crate::ConfigErrors;
 
 /// Entries by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
