@@ -1,20 +1,19 @@
 //! The gate: a compiled configuration. The request's way through it is in `stages`.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::api_key::ApiKeys;
 use crate::audit::Audit;
 use crate::config::Fallback;
-use crate::header_name::folded;
+use crate::header_name::fold;
 use crate::id::{IssuerId, RuleId};
 use crate::identity::HEADER_PREFIX;
 use crate::jwt::{Issuers, KeySetError, Remote};
 use crate::limit::{KeyPart, Limit, Limiter};
 use crate::policy::{DecisionCache, PolicyHost};
 use crate::ports::SharedState;
-use crate::replay::Nonces;
+use crate::replay::NonceStore;
 use crate::request::Header;
 use crate::rule::{Rule, Rules};
 use crate::signature::Scheme;
@@ -25,7 +24,7 @@ use crate::table;
 pub struct Gate {
     parts: Parts,
     /// Names of headers that carry credentials, which no policy is sent.
-    credentials: BTreeSet<String>,
+    credentials: Vec<String>,
 }
 
 /// What a configuration compiles to.
@@ -38,7 +37,7 @@ pub(crate) struct Parts {
     pub(crate) rules: Rules,
     pub(crate) fallback: Fallback,
     /// Names of the configured identity headers.
-    pub(crate) reserved: BTreeSet<String>,
+    pub(crate) reserved: Vec<String>,
     pub(crate) policy_host: Option<PolicyHost>,
     pub(crate) audit: Option<Audit>,
 }
@@ -47,7 +46,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub struct Tables {
     pub(crate) limits: Option<Limiter>,
-    pub(crate) nonces: Option<Nonces>,
+    pub(crate) nonces: Option<NonceStore>,
     pub(crate) policies: Option<DecisionCache>,
 }
 
@@ -59,7 +58,7 @@ impl Gate {
         let reserved = parts
             .reserved
             .iter()
-            .map(|name| folded(name.as_bytes()).into_owned())
+            .map(|name| fold(name.as_bytes()).into_owned())
             .collect();
         Self {
             credentials,
@@ -80,7 +79,7 @@ impl Gate {
         let caches = |rule: &Rc<Rule>| rule.policy.as_ref().is_some_and(|policy| policy.cached);
         Tables {
             limits: seed(!limits.is_empty()).map(|seed| Limiter::new(limits, seed)),
-            nonces: seed(schemes.iter().any(|scheme| scheme.refuses_replays())).map(Nonces::new),
+            nonces: seed(schemes.iter().any(|scheme| scheme.refuses_replays())).map(NonceStore::new),
             policies: rules
                 .list()
                 .iter()
@@ -147,8 +146,8 @@ impl Gate {
     pub fn reserved_among(&self, headers: &[Header<'_>]) -> Vec<String> {
         let configured = &self.parts.reserved;
         let reserved = |name: &[u8]| {
-            let name = folded(name);
-            name.starts_with(HEADER_PREFIX) || (!configured.is_empty() && configured.contains(&*name))
+            let name = fold(name);
+            name.starts_with(HEADER_PREFIX) || configured.iter().any(|configured| *configured == *name)
         };
         let names = headers.iter().filter(|(name, _)| reserved(name));
         names
@@ -181,7 +180,7 @@ impl Gate {
         !self.issuers().list().is_empty()
     }
 
-    pub(crate) fn credential_headers(&self) -> &BTreeSet<String> {
+    pub(crate) fn credential_headers(&self) -> &[String] {
         &self.credentials
     }
 }

@@ -14,7 +14,7 @@ use crate::rule::{AuthMethod, Challenge, Rule};
 impl Compiler<'_> {
     pub(super) fn limit(&mut self, id: LimitId, name: &str, limit: &config::Limit) -> Option<Limit> {
         let at = format!("limits.{name}");
-        self.name("limits", name);
+        self.check_name("limits", name);
         if limit.key.is_empty() {
             self.errors.add(
                 format!("{at}.key"),
@@ -58,7 +58,7 @@ impl Compiler<'_> {
 
     pub(super) fn rule(&mut self, id: RuleId, rule: &config::Rule, entries: &Entries<'_>) -> Rule {
         let at = format!("rules[{}]", id.index());
-        self.name(&format!("{at}.name"), &rule.name);
+        self.check_name(&format!("{at}.name"), &rule.name);
         let matcher = rule
             .matches
             .as_ref()
@@ -79,7 +79,7 @@ impl Compiler<'_> {
             );
         }
         if let Some(authorize) = authorize {
-            self.not_empty(&format!("{at}.authorize.roles"), &authorize.roles);
+            self.check_not_empty(&format!("{at}.authorize.roles"), &authorize.roles);
         }
         let (early_limits, limits) = self.rule_limits(&at, rule, entries);
         let policy = rule
@@ -109,7 +109,7 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn rule_names(&mut self) {
+    pub(super) fn check_rule_names(&mut self) {
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, rule) in self.config.rules.iter().enumerate() {
             if let Some(earlier) = first.insert(&rule.name, index) {
@@ -215,18 +215,12 @@ impl Compiler<'_> {
         (early, late)
     }
 
-    fn resolve<T: Clone>(
-        &mut self,
-        at: &str,
-        kind: &str,
-        entries: &BTreeMap<&str, T>,
-        name: &str,
-    ) -> Option<T> {
-        let found = entries.get(name);
+    fn resolve<T: Clone>(&mut self, at: &str, kind: &str, entries: &[(&str, T)], name: &str) -> Option<T> {
+        let found = entries.iter().find(|(known, _)| *known == name);
         if found.is_none() {
-            let hint = suggest(name, entries.keys().copied());
+            let hint = suggest(name, entries.iter().map(|(known, _)| *known));
             self.errors.add(at, format!("no {kind} \"{name}\"{hint}"));
         }
-        found.cloned()
+        found.map(|(_, entry)| entry.clone())
     }
 }

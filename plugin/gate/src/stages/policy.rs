@@ -217,7 +217,7 @@ impl Gate {
                 .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
         };
         (name == "authorization" && self.reads_tokens() && bearer(value))
-            || self.credential_headers().contains(name)
+            || self.credential_headers().iter().any(|header| header == name)
             || stripped.iter().any(|stripped| stripped == name)
     }
 
