@@ -10,7 +10,7 @@ use deserr::{DeserializeError, ErrorKind, IntoValue, MergeWithError, Sequence, V
 use crate::ScalarError;
 
 /// The message for a tag that names no variant. deserr names neither the tag nor the variants, so a schema with tagged
-/// types says more with [`ConfigErrors::reworded`].
+/// types says more with [`ConfigErrors::replace_message`].
 pub const UNKNOWN_TAG: &str = "unknown kind";
 
 /// One thing wrong with a configuration.
@@ -39,7 +39,7 @@ pub struct ConfigErrors(Vec<Issue>);
 impl ConfigErrors {
     /// An error about the document as a whole.
     #[must_use]
-    pub fn whole(message: impl Into<String>) -> Self {
+    pub fn document(message: impl Into<String>) -> Self {
         let mut errors = Self::default();
         errors.add("", message);
         errors
@@ -60,7 +60,7 @@ impl ConfigErrors {
 
     /// The same errors, with `message` in place of every message that is `generic`.
     #[must_use]
-    pub fn reworded(mut self, generic: &str, message: &str) -> Self {
+    pub fn replace_message(mut self, generic: &str, message: &str) -> Self {
         for issue in self.0.iter_mut().filter(|issue| issue.message == generic) {
             message.clone_into(&mut issue.message);
         }
@@ -77,7 +77,7 @@ impl ConfigErrors {
     ///
     /// # Errors
     /// All of them.
-    pub fn or_ok<T>(self, value: T) -> Result<T, Self> {
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }

@@ -20,7 +20,7 @@ pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
 /// # Errors
 /// If the text is not JSON, or an object names a member twice.
 pub fn document(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice(text).map(|Unique(document)| document)
+    serde_json::from_slice(text).map(|UniqueKeys(document)| document)
 }
 
 /// Reads an object.
@@ -35,17 +35,17 @@ pub fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
 }
 
 /// A document without duplicates.
-struct Unique(Value);
+struct UniqueKeys(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Members).map(Self)
+        deserializer.deserialize_any(ValueVisitor).map(Self)
     }
 }
 
-struct Members;
+struct ValueVisitor;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(UniqueKeys(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
+        while let Some((name, UniqueKeys(value))) = members.next_entry::<String, _>()? {
             if map.contains_key(&name) {
                 return Err(A::Error::custom(format!("\"{name}\" stands twice in one object")));
             }

@@ -20,7 +20,7 @@ pub mod yaml;
 
 pub use entries::Entries;
 pub use error::{ConfigErrors, Issue, UNKNOWN_TAG};
-pub use null::refuse_nulls;
-pub use scalar::{ByteSize, Digest, HeaderName, HumanDuration, Narrowing, ScalarError, Timestamp};
+pub use null::reject_nulls;
+pub use scalar::{ByteSize, Digest, HeaderName, HumanDuration, NonEmptyList, ScalarError, Timestamp};
 pub use secret_ref::{NOT_A_VARIABLE, SecretRef, is_variable_name};
 pub use suggest::suggest;

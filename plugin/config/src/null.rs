@@ -10,10 +10,10 @@ use crate::ConfigErrors;
 ///
 /// # Errors
 /// Every field without a value.
-pub fn refuse_nulls(document: &Value, except: &str) -> Result<(), ConfigErrors> {
+pub fn reject_nulls(document: &Value, except: &str) -> Result<(), ConfigErrors> {
     let mut errors = ConfigErrors::default();
     search(document, "", except, &mut errors);
-    errors.or_ok(())
+    errors.into_result(())
 }
 
 fn search(value: &Value, path: &str, except: &str, errors: &mut ConfigErrors) {
@@ -44,7 +44,7 @@ mod tests {
     fn every_field_without_a_value_is_reported_with_its_path() {
         let document =
             serde_json::json!({"a": null, "b": [1, {"c": null}], "inline": {"d": null}, "e": false});
-        let errors = refuse_nulls(&document, "inline").unwrap_err();
+        let errors = reject_nulls(&document, "inline").unwrap_err();
         let paths: Vec<_> = errors.issues().iter().map(|issue| issue.path.as_str()).collect();
         assert_eq!(paths, ["a", "b[1].c"]);
     }

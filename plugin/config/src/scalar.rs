@@ -49,10 +49,10 @@ impl ByteSize {
 /// A list that names something. Empty is a list that is left out; one that is given and names nothing is an error, since
 /// what fills it in left it empty, and it would mean everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, try_from(Vec<String>) = Narrowing::parse -> ScalarError)]
-pub struct Narrowing(Vec<String>);
+#[deserr(error = ConfigErrors, try_from(Vec<String>) = NonEmptyList::parse -> ScalarError)]
+pub struct NonEmptyList(Vec<String>);
 
-impl Narrowing {
+impl NonEmptyList {
     fn parse(list: Vec<String>) -> Result<Self, ScalarError> {
         if list.is_empty() {
             return Err(ScalarError(
@@ -63,7 +63,7 @@ impl Narrowing {
     }
 }
 
-impl std::ops::Deref for Narrowing {
+impl std::ops::Deref for NonEmptyList {
     type Target = Vec<String>;
 
     fn deref(&self) -> &Vec<String> {

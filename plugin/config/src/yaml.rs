@@ -53,7 +53,7 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
     let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
         YamlError {
-            message: without_place(&error.without_snippet().to_string()),
+            message: without_location(&error.without_snippet().to_string()),
             line: location.map(|place| place.line()),
             column: location.map(|place| place.column()),
         }
@@ -73,12 +73,12 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
 /// # Errors
 /// As [`parse`], else every error of shape.
 pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, needs: &str) -> Result<T, ConfigErrors> {
-    let document = parse(text, needs).map_err(|error| ConfigErrors::whole(error.to_string()))?;
+    let document = parse(text, needs).map_err(|error| ConfigErrors::document(error.to_string()))?;
     deserr::deserialize(document)
 }
 
 /// The message alone: the place stands beside it.
-fn without_place(message: &str) -> String {
+fn without_location(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     first
         .split_once(" at line ")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern_gate::Gate;
 use postern_gate::audit::{
-    Audit, AuditEvent, DecisionContext, EventMeta, Head, Queue, RequestOutcome, single,
+    Audit, AuditEvent, DecisionContext, EventMeta, Queue, RequestHead, RequestOutcome, encode_single,
 };
 use postern_gate::ports::Clock;
 use proxy_wasm::hostcalls;
@@ -61,7 +61,7 @@ impl AuditClient {
     pub(crate) fn record(
         &self,
         engine: &Engine,
-        head: Option<&Head>,
+        head: Option<&RequestHead>,
         context: &DecisionContext,
         outcome: RequestOutcome,
         started: Duration,
@@ -69,7 +69,7 @@ impl AuditClient {
         let now = ProxyClock.monotonic();
         let mut queue = self.queue.borrow_mut();
         let Some(meta) = self.meta() else {
-            queue.lose();
+            queue.count_lost();
             return engine.counters.count("postern.audit.lost");
         };
         let latency = now.saturating_sub(started);
@@ -86,7 +86,7 @@ impl AuditClient {
     pub(crate) fn send_admission(
         &self,
         engine: &Engine,
-        head: Option<&Head>,
+        head: Option<&RequestHead>,
         context: &DecisionContext,
         trace: &Fields,
     ) -> Result<u32, String> {
@@ -97,13 +97,13 @@ impl AuditClient {
             .ok_or("the rule's requests are not recorded")?;
         let host = engine.policy_host().ok_or("no host is configured")?;
         engine.counters.add("postern.audit.sent", 1);
-        post(host, &single(&event), trace, host.timeout)
+        post(host, &encode_single(&event), trace, host.timeout)
     }
 
     /// Sends the batch that is due, if any. To be called with the root as the effective context.
     pub(crate) fn tick(&self, engine: &Engine) {
         if let Some(unsent) = UNSENT.take() {
-            let lost = self.queue.borrow_mut().adopt(unsent, ProxyClock.monotonic());
+            let lost = self.queue.borrow_mut().append(unsent, ProxyClock.monotonic());
             engine.counters.add("postern.audit.lost", lost);
         }
         self.send_batch(engine);
@@ -118,13 +118,13 @@ impl AuditClient {
             return;
         };
         engine.counters.add("postern.audit.sent", batch.events as u64);
-        if batch.again {
+        if batch.is_retry {
             engine.counters.add("postern.audit.retried", batch.events as u64);
         }
         match post(host, &batch.body, &[], host.timeout.max(BATCH_TIMEOUT)) {
             Ok(token) => self.call.set(Some(token)),
             Err(why) => {
-                self.queue.borrow_mut().failed(now);
+                self.queue.borrow_mut().fail(now);
                 engine.counters.count("postern.audit.unreachable");
                 engine.counters.warn(|| format!("the audit log: {why}"));
             }
@@ -142,10 +142,10 @@ impl AuditClient {
         let now = ProxyClock.monotonic();
         let lost = {
             let mut queue = self.queue.borrow_mut();
-            if response.confirms(queue.flying() as u64, &engine.counters) {
-                queue.acknowledged()
+            if response.confirms(queue.in_flight() as u64, &engine.counters) {
+                queue.acknowledge()
             } else {
-                queue.failed(now);
+                queue.fail(now);
                 None
             }
         };
@@ -167,7 +167,7 @@ impl Drop for AuditClient {
         UNSENT.with_borrow_mut(|unsent| match unsent {
             None => *unsent = Some(queue),
             Some(unsent) => {
-                unsent.adopt(queue, ProxyClock.monotonic());
+                unsent.append(queue, ProxyClock.monotonic());
             }
         });
     }

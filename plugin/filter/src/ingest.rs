@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_gate::PolicyHost;
-use postern_gate::audit::{Audit, durable};
+use postern_gate::audit::{Audit, durable_count};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
 
@@ -41,7 +41,7 @@ impl IngestResponse {
                 .ok()
                 .flatten()
         };
-        match durable(&status, &body.unwrap_or_default()) {
+        match durable_count(&status, &body.unwrap_or_default()) {
             Some(count) => Self::Durable(count),
             None => Self::Other(String::from_utf8_lossy(&status).into_owned()),
         }

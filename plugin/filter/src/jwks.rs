@@ -134,7 +134,7 @@ impl Drop for JwksClient {
     fn drop(&mut self) {
         for issuer in self.issuers.iter().filter(|issuer| issuer.call.is_some()) {
             let (record, version) = issuer.record();
-            let _ = SharedData.set(&issuer.record_key, &record.abandoned().encode(), version);
+            let _ = SharedData.set(&issuer.record_key, &record.abandon().encode(), version);
         }
     }
 }
@@ -294,7 +294,7 @@ impl Issuer {
     /// Records the end of this worker's fetch. Returns when the newest successful fetch began.
     fn record_end(&self, success: bool) -> Option<Duration> {
         let (record, version) = self.record();
-        let ended = record.ended(success);
+        let ended = record.finish(success);
         let _ = SharedData.set(&self.record_key, &ended.encode(), version);
         ended.fetched
     }

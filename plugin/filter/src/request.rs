@@ -1,7 +1,7 @@
 //! Reads of the current request from the proxy.
 
 use postern_gate::Request;
-use postern_gate::audit::Trace;
+use postern_gate::audit::TraceContext;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::BufferType;
 
@@ -44,7 +44,7 @@ pub(crate) fn read_body(start: usize, size: usize) -> Vec<u8> {
 
 /// The request's trace context, as headers of a call.
 pub(crate) fn trace(request: &Request<'_>) -> Fields {
-    let trace = Trace::of(request);
+    let trace = TraceContext::of(request);
     trace
         .headers()
         .map(|(name, value)| (name, value.to_owned()))

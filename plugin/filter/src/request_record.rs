@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_gate::audit::{DecisionContext, Head, RequestOutcome};
+use postern_gate::audit::{DecisionContext, RequestHead, RequestOutcome};
 use postern_gate::ports::Clock;
 use postern_gate::{Denial, Request};
 
@@ -15,7 +15,7 @@ use crate::worker::Worker;
 pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
     /// `None` if the head could not be read.
-    head: Option<Head>,
+    head: Option<RequestHead>,
     started: Duration,
     /// Set once the request is released.
     released: Option<DecisionContext>,
@@ -35,7 +35,7 @@ impl RequestRecord {
 
     /// Copies the request's head, before anything changes it.
     pub(crate) fn read(&mut self, request: &Request<'_>) {
-        self.head = Some(Head::of(request));
+        self.head = Some(RequestHead::of(request));
     }
 
     /// Sends the admission of the request. Returns the call's token.

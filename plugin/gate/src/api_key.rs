@@ -22,17 +22,17 @@ pub(crate) struct ApiKeys {
     pub(crate) label: String,
     pub(crate) header: String,
     /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
-    pub(crate) keys: DigestMap<Record>,
-    pub(crate) known_keys: KnownKeys,
+    pub(crate) keys: DigestMap<KeyEntry>,
+    pub(crate) digest_cache: DigestCache,
 }
 
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct KeyEntry {
     pub(crate) identity: Rc<Identity>,
     pub(crate) not_after: Option<Duration>,
 }
 
-impl Record {
+impl KeyEntry {
     pub(crate) fn new(identity: Identity, not_after: Option<Duration>) -> Self {
         Self {
             identity: Rc::new(identity),
@@ -50,7 +50,7 @@ impl ApiKeys {
     ) -> Option<Result<Rc<Identity>, Reason>> {
         match request.credential(&self.header) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(key) => Some(self.look_up(key, now)),
         }
     }
@@ -59,12 +59,12 @@ impl ApiKeys {
         if key.len() > MAX_KEY {
             return Err(Reason::ApiKeyUnknown);
         }
-        let tag = self.known_keys.tag(key);
-        let known = self.known_keys.digest(&tag);
+        let tag = self.digest_cache.tag(key);
+        let known = self.digest_cache.get(&tag);
         let digest = known.unwrap_or_else(|| Sha256::digest(key).into());
         let record = self.keys.get(&digest).ok_or(Reason::ApiKeyUnknown)?;
         if known.is_none() {
-            self.known_keys.remember(tag, digest);
+            self.digest_cache.put(tag, digest);
         }
         match record.not_after {
             Some(end) if now() >= end => Err(Reason::ApiKeyExpired),
@@ -79,23 +79,23 @@ impl ApiKeys {
 /// A key is known again by two SipHashes under secrets that were drawn for this process: 128 bits that nobody outside
 /// can aim at. No key is kept, and there is never more here than keys are configured.
 #[derive(Debug, Default)]
-pub(crate) struct KnownKeys {
+pub(crate) struct DigestCache {
     hashers: [RandomState; 2],
     digests: RefCell<DigestMap<[u8; 32], 16>>,
 }
 
-impl KnownKeys {
+impl DigestCache {
     fn tag(&self, key: &[u8]) -> [u8; 16] {
         let [first, second] = &self.hashers;
         let tag = u128::from(first.hash_one(key)) | u128::from(second.hash_one(key)) << 64;
         tag.to_le_bytes()
     }
 
-    fn digest(&self, tag: &[u8; 16]) -> Option<[u8; 32]> {
+    fn get(&self, tag: &[u8; 16]) -> Option<[u8; 32]> {
         self.digests.borrow().get(tag).copied()
     }
 
-    fn remember(&self, tag: [u8; 16], digest: [u8; 32]) {
+    fn put(&self, tag: [u8; 16], digest: [u8; 32]) {
         self.digests.borrow_mut().insert(tag, digest);
     }
 }

@@ -50,13 +50,13 @@ pub(crate) fn split(authority: &[u8]) -> Result<(Cow<'_, str>, Option<u16>), Amb
 /// [`Ambiguous`] if it is not made of labels of letters, digits, `-` and `_`.
 fn name(name: &str) -> Result<Cow<'_, str>, Ambiguous> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let sound = |label: &str| {
+    let valid = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len())
             && label
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    if name.len() > MAX_NAME || !name.split('.').all(sound) {
+    if name.len() > MAX_NAME || !name.split('.').all(valid) {
         return Err(Ambiguous);
     }
     Ok(if name.bytes().any(|b| b.is_ascii_uppercase()) {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map whose keys are digests and need no further hashing: SHA-256 unless said otherwise.
-pub(crate) type DigestMap<V, const N: usize = 32> = HashMap<[u8; N], V, BuildHasherDefault<FirstBytes>>;
+pub(crate) type DigestMap<V, const N: usize = 32> = HashMap<[u8; N], V, BuildHasherDefault<DigestHasher>>;
 
 /// A digest is already evenly spread and cannot be steered: its first bytes serve as the hash.
 #[derive(Default)]
-pub(crate) struct FirstBytes(u64);
+pub(crate) struct DigestHasher(u64);
 
-impl Hasher for FirstBytes {
+impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -17,7 +17,7 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 const ESCAPED_ITEM: &AsciiSet = &ESCAPED.add(b' ');
 
 /// The largest integer up to which every one has a floating-point number of its own.
-const EXACT: f64 = 9_007_199_254_740_991.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// How a caller proved who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +98,8 @@ impl Identity {
     }
 
     /// The same caller, of whom the upstream is told no more than `policy_json` and the configured claims.
-    pub(crate) fn exposing(mut self, policy_json: &[IdentityHeader]) -> Self {
-        let withheld =
-            IdentityHeader::ALL.map(|header| (!policy_json.contains(&header)).then(|| header.name()));
+    pub(crate) fn with_headers(mut self, exposed: &[IdentityHeader]) -> Self {
+        let withheld = IdentityHeader::ALL.map(|header| (!exposed.contains(&header)).then(|| header.name()));
         self.headers
             .retain(|(name, _)| !withheld.contains(&Some(name.as_str())));
         self
@@ -172,7 +171,10 @@ pub(crate) fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => {
-            let exact = !number.is_f64() || number.as_f64().is_some_and(|number| number.abs() <= EXACT);
+            let exact = !number.is_f64()
+                || number
+                    .as_f64()
+                    .is_some_and(|number| number.abs() <= MAX_EXACT_INTEGER);
             exact.then(|| number.to_string())
         }
         Value::Bool(flag) => Some(flag.to_string()),

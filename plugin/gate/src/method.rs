@@ -12,8 +12,8 @@ pub(crate) fn method<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let Single::One(method) = request.single(":method") else {
         return None;
     };
-    let sound = (1..=MAX).contains(&method.len()) && method.iter().all(|byte| is_upper_token(*byte));
-    sound.then_some(method)
+    let valid = (1..=MAX).contains(&method.len()) && method.iter().all(|byte| is_upper_token(*byte));
+    valid.then_some(method)
 }
 
 fn is_upper_token(byte: u8) -> bool {
@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn a_method_has_one_reading() {
-        for (methods, sound) in [
+        for (methods, valid) in [
             (&["GET"][..], true),
             (&["M-SEARCH"], true),
             (&["BASELINE-CONTROL"], true),
@@ -44,7 +44,7 @@ mod tests {
                 source: None,
                 end_of_stream: true,
             };
-            assert_eq!(method(&request).is_some(), sound, "{methods:?}");
+            assert_eq!(method(&request).is_some(), valid, "{methods:?}");
         }
     }
 }

@@ -34,8 +34,8 @@ pub fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     let segments = path.strip_prefix('/').ok_or(Ambiguous)?;
     // A trailing slash is an empty last segment and is allowed.
     let inner = segments.strip_suffix('/').unwrap_or(segments);
-    let sound = |segment: &str| !matches!(segment, "" | "." | "..");
-    if segments.is_empty() || inner.split('/').all(sound) {
+    let valid = |segment: &str| !matches!(segment, "" | "." | "..");
+    if segments.is_empty() || inner.split('/').all(valid) {
         Ok(path)
     } else {
         Err(Ambiguous)

@@ -25,13 +25,13 @@ const DROPPED: u64 = 0;
 
 /// The nonces of all signing keys.
 #[derive(Debug)]
-pub(crate) struct Nonces {
+pub(crate) struct NonceStore {
     seed: Seed,
 }
 
 /// A signed request's part in it.
 #[derive(Debug)]
-pub(crate) struct Use<'a> {
+pub(crate) struct NonceUse<'a> {
     /// `signatures/<name>`.
     pub(crate) entry: &'a str,
     pub(crate) key_id: &'a str,
@@ -44,7 +44,7 @@ pub(crate) struct Use<'a> {
     pub(crate) capacity: u32,
 }
 
-impl Nonces {
+impl NonceStore {
     pub(crate) fn new(seed: Seed) -> Self {
         Self { seed }
     }
@@ -53,16 +53,16 @@ impl Nonces {
     ///
     /// # Errors
     /// Why the request must not pass: the nonce was used, its timestamp is too old to know, or it cannot be kept.
-    pub(crate) fn take(&self, used: &Use<'_>, ports: &Ports<'_>) -> Result<(), Reason> {
+    pub(crate) fn record(&self, used: &NonceUse<'_>, ports: &Ports<'_>) -> Result<(), Reason> {
         let name = [used.entry, used.key_id];
         let table = Table::new("postern.nonce", &name, self.seed, BUCKETS, used.capacity);
-        let place = table.place("", [used.nonce].iter());
+        let location = table.locate("", [used.nonce].iter());
         let now = ports.clock.wall();
         for _ in 0..ATTEMPTS {
             let mut bucket = table
-                .read(ports.state, &place)
+                .read(ports.state, &location)
                 .map_err(|_| Reason::LimitUnavailable)?;
-            if bucket.get(&place).is_some() {
+            if bucket.get(&location).is_some() {
                 return Err(Reason::SignatureReplayed);
             }
             if bucket
@@ -73,13 +73,13 @@ impl Nonces {
             }
             drop_old(&mut bucket, now, used.max_skew);
             // What was dropped takes no nonce's slot.
-            let ways = table
-                .ways()
+            let slots_per_bucket = table
+                .slots_per_bucket()
                 .saturating_add(usize::from(bucket.find(DROPPED).is_some()));
-            if !bucket.put(&place, used.timestamp, ways) {
+            if !bucket.put(&location, used.timestamp, slots_per_bucket) {
                 return Err(Reason::ReplayMemoryFull);
             }
-            if table.write(ports.state, &place, &bucket).is_ok() {
+            if table.write(ports.state, &location, &bucket).is_ok() {
                 return Ok(());
             }
         }

@@ -19,7 +19,7 @@ pub struct Request<'a> {
 pub(crate) enum Single<'a> {
     Absent,
     One(&'a [u8]),
-    Several,
+    Multiple,
 }
 
 impl<'a> Request<'a> {
@@ -38,7 +38,7 @@ impl<'a> Request<'a> {
         match (values.next(), values.next()) {
             (None, _) => Single::Absent,
             (Some(one), None) => Single::One(one),
-            (Some(_), Some(_)) => Single::Several,
+            (Some(_), Some(_)) => Single::Multiple,
         }
     }
 
@@ -68,8 +68,8 @@ impl<'a> Request<'a> {
             return None;
         };
         let digits = std::str::from_utf8(value).ok()?;
-        let sound = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        sound.then(|| digits.parse().unwrap_or(u64::MAX))
+        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| digits.parse().unwrap_or(u64::MAX))
     }
 
     /// Whether the declared length of the body is over `max`.
@@ -151,7 +151,7 @@ mod tests {
             source: None,
             end_of_stream: true,
         };
-        assert_eq!(request.single("a"), Single::Several);
+        assert_eq!(request.single("a"), Single::Multiple);
         assert_eq!(request.single("b"), Single::One(b"2"));
         assert_eq!(request.single("c"), Single::Absent);
     }

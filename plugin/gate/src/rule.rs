@@ -98,7 +98,7 @@ pub(crate) struct Matcher {
 pub(crate) enum Host {
     Exact(String),
     /// Everything below a domain: holds `.example.com`.
-    Below(String),
+    Subdomains(String),
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +155,7 @@ impl Matcher {
         let host_fits = self.hosts.is_empty()
             || self.hosts.iter().any(|wanted| match wanted {
                 Host::Exact(name) => name == host,
-                Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+                Host::Subdomains(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
             });
         method_fits && host_fits && self.path.matches(path)
     }
@@ -266,7 +266,7 @@ mod tests {
             ..exact("/a/b")
         };
         let below = Matcher {
-            hosts: vec![Host::Below(".example.com".into())],
+            hosts: vec![Host::Subdomains(".example.com".into())],
             ..prefix("/h")
         };
         let rules = Rules::new(vec![

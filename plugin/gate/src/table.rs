@@ -48,12 +48,12 @@ pub(crate) struct Table {
     prefix: String,
     seed: Seed,
     buckets: u32,
-    ways: usize,
+    slots_per_bucket: usize,
 }
 
 /// Where a key stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     bucket: String,
     fingerprint: u64,
 }
@@ -81,22 +81,22 @@ impl Table {
             prefix: format!("{kind}.{:016x}.", hash.0),
             seed,
             buckets,
-            ways: ways(keys.div_ceil(buckets)) as usize,
+            slots_per_bucket: slots_per_bucket(keys.div_ceil(buckets)) as usize,
         }
     }
 
     /// How many slots a bucket may hold.
-    pub(crate) fn ways(&self) -> usize {
-        self.ways
+    pub(crate) fn slots_per_bucket(&self) -> usize {
+        self.slots_per_bucket
     }
 
     /// The place of a key in a `space` of its own, given in parts.
-    pub(crate) fn place<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Place {
+    pub(crate) fn locate<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Location {
         let (high, low) = hash(&self.seed, space, parts);
         let mut bucket = String::with_capacity(self.prefix.len().saturating_add(8));
         bucket.push_str(&self.prefix);
         let _ = write!(bucket, "{:x}", high % u64::from(self.buckets));
-        Place {
+        Location {
             bucket,
             // Zero is no key's.
             fingerprint: low.max(1),
@@ -107,8 +107,8 @@ impl Table {
     ///
     /// # Errors
     /// [`Unreadable`] if there is something else under its name.
-    pub(crate) fn read(&self, state: &dyn SharedState, place: &Place) -> Result<Bucket, Unreadable> {
-        let Some((bytes, version)) = state.get(&place.bucket) else {
+    pub(crate) fn read(&self, state: &dyn SharedState, location: &Location) -> Result<Bucket, Unreadable> {
+        let Some((bytes, version)) = state.get(&location.bucket) else {
             return Ok(Bucket {
                 slots: Vec::new(),
                 version: None,
@@ -135,7 +135,7 @@ impl Table {
     pub(crate) fn write(
         &self,
         state: &dyn SharedState,
-        place: &Place,
+        location: &Location,
         bucket: &Bucket,
     ) -> Result<(), Conflict> {
         let mut bytes = Vec::with_capacity(bucket.slots.len().saturating_mul(SLOT));
@@ -143,16 +143,16 @@ impl Table {
             bytes.extend((u128::from(*fingerprint) | (u128::from(*number) << 64)).to_le_bytes());
         }
         match bucket.version {
-            Some(version) => state.set(&place.bucket, &bytes, Some(version)),
-            None => state.create(&place.bucket, &bytes),
+            Some(version) => state.set(&location.bucket, &bytes, Some(version)),
+            None => state.create(&location.bucket, &bytes),
         }
     }
 }
 
 impl Bucket {
     /// The number of a key, if the bucket holds it.
-    pub(crate) fn get(&self, place: &Place) -> Option<u64> {
-        self.find(place.fingerprint)
+    pub(crate) fn get(&self, location: &Location) -> Option<u64> {
+        self.find(location.fingerprint)
     }
 
     pub(crate) fn find(&self, fingerprint: u64) -> Option<u64> {
@@ -160,16 +160,19 @@ impl Bucket {
         Some(found.1)
     }
 
-    /// Sets the number of a key. False if the bucket holds `ways` others.
-    pub(crate) fn put(&mut self, place: &Place, number: u64, ways: usize) -> bool {
-        let room = self.slots.len() < ways;
-        let held = self.slots.iter_mut().find(|(held, _)| *held == place.fingerprint);
+    /// Sets the number of a key. False if the bucket holds `slots_per_bucket` others.
+    pub(crate) fn put(&mut self, location: &Location, number: u64, slots_per_bucket: usize) -> bool {
+        let room = self.slots.len() < slots_per_bucket;
+        let held = self
+            .slots
+            .iter_mut()
+            .find(|(held, _)| *held == location.fingerprint);
         if let Some((_, held)) = held {
             *held = number;
             return true;
         }
         if room {
-            self.slots.push((place.fingerprint, number));
+            self.slots.push((location.fingerprint, number));
         }
         room
     }
@@ -182,7 +185,7 @@ impl Bucket {
 
 /// How many slots a bucket may hold where it gets `mean` keys on average. Keys spread by chance, and a table is to hold as
 /// many as it says: four standard deviations and a dozen more leave less than one bucket in a hundred thousand too small.
-fn ways(mean: u32) -> u32 {
+fn slots_per_bucket(mean: u32) -> u32 {
     let deviation = mean.isqrt().saturating_add(1);
     mean.saturating_add(deviation.saturating_mul(4))
         .saturating_add(12)
@@ -216,10 +219,12 @@ mod tests {
     fn two_workers_that_make_a_bucket_do_not_overwrite_each_other() {
         let state = MemoryState::default();
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let (one, two) = (table.place("", ["1"].iter()), table.place("", ["2"].iter()));
+        let (one, two) = (table.locate("", ["1"].iter()), table.locate("", ["2"].iter()));
         let mut first = table.read(&state, &one).unwrap();
         let mut second = table.read(&state, &two).unwrap();
-        assert!(first.put(&one, 7, table.ways()) && second.put(&two, 8, table.ways()));
+        assert!(
+            first.put(&one, 7, table.slots_per_bucket()) && second.put(&two, 8, table.slots_per_bucket())
+        );
         assert_eq!(table.write(&state, &one, &first), Ok(()));
         assert_eq!(table.write(&state, &two, &second), Err(Conflict));
         assert_eq!(table.read(&state, &one).unwrap().get(&one), Some(7));
@@ -229,9 +234,9 @@ mod tests {
     fn what_is_no_bucket_is_not_read_as_one() {
         let state = MemoryState::default();
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let place = table.place("", ["1"].iter());
-        state.set(&place.bucket, b"seventeen bytes..", None).unwrap();
-        assert_eq!(table.read(&state, &place).err(), Some(Unreadable));
+        let location = table.locate("", ["1"].iter());
+        state.set(&location.bucket, b"seventeen bytes..", None).unwrap();
+        assert_eq!(table.read(&state, &location).err(), Some(Unreadable));
     }
 
     #[test]
@@ -241,14 +246,14 @@ mod tests {
             let mut held = std::collections::HashMap::<String, usize>::new();
             for key in 0..keys {
                 *held
-                    .entry(table.place("", [key.to_string()].iter()).bucket)
+                    .entry(table.locate("", [key.to_string()].iter()).bucket)
                     .or_default() += 1;
             }
             let fullest = held.values().max().copied().unwrap_or_default();
             assert!(
-                fullest <= table.ways(),
+                fullest <= table.slots_per_bucket(),
                 "{keys} keys: {fullest} of {}",
-                table.ways()
+                table.slots_per_bucket()
             );
         }
     }
@@ -256,9 +261,9 @@ mod tests {
     #[test]
     fn parts_of_a_key_cannot_run_into_each_other() {
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let place = |parts: &[&str]| table.place("", parts.iter());
-        assert_ne!(place(&["ab", "c"]), place(&["a", "bc"]));
-        assert_eq!(place(&["ab", "c"]), place(&["ab", "c"]));
+        let location = |parts: &[&str]| table.locate("", parts.iter());
+        assert_ne!(location(&["ab", "c"]), location(&["a", "bc"]));
+        assert_eq!(location(&["ab", "c"]), location(&["ab", "c"]));
     }
 
     #[test]
@@ -266,11 +271,11 @@ mod tests {
         let state = MemoryState::default();
         let small = Table::new("t", &["a"], [1; 16], 4, 8);
         let large = Table::new("t", &["a"], [1; 16], 4, 8_000);
-        let place = small.place("", ["1"].iter());
-        let mut bucket = small.read(&state, &place).unwrap();
-        bucket.put(&place, 7, small.ways());
-        small.write(&state, &place, &bucket).unwrap();
-        let again = large.place("", ["1"].iter());
+        let location = small.locate("", ["1"].iter());
+        let mut bucket = small.read(&state, &location).unwrap();
+        bucket.put(&location, 7, small.slots_per_bucket());
+        small.write(&state, &location, &bucket).unwrap();
+        let again = large.locate("", ["1"].iter());
         assert_eq!(large.read(&state, &again).unwrap().get(&again), Some(7));
     }
 }

@@ -17,14 +17,14 @@ pub(crate) struct Fixture {
     tables: Tables,
     clock: ManualClock,
     state: MemoryState,
-    pub(crate) observations: Log,
+    pub(crate) observations: ObservationLog,
 }
 
 /// The observations, as text.
 #[derive(Default)]
-pub(crate) struct Log(pub(crate) RefCell<Vec<String>>);
+pub(crate) struct ObservationLog(pub(crate) RefCell<Vec<String>>);
 
-impl Observer for Log {
+impl Observer for ObservationLog {
     fn observe(&self, observation: &Observation<'_>) {
         self.0.borrow_mut().push(format!("{observation:?}"));
     }
@@ -52,7 +52,7 @@ impl Fixture {
             tables,
             clock,
             state,
-            observations: Log::default(),
+            observations: ObservationLog::default(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Fixture {
     }
 
     /// A GET, and the response of its policy if it is called. The step, and the message to the policy host.
-    pub(crate) fn ask(
+    pub(crate) fn get_with_policy(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -171,7 +171,7 @@ impl Fixture {
     }
 
     /// A POST, and the response of its policy if it is called.
-    pub(crate) fn ask_with_body(
+    pub(crate) fn post_with_policy(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -183,7 +183,7 @@ impl Fixture {
         self.consult(step, &request(&head, false), body, response)
     }
 
-    pub(crate) fn recorded(&self, pending: PendingAudit, durable: bool) -> Step {
+    pub(crate) fn resume_after_audit(&self, pending: PendingAudit, durable: bool) -> Step {
         self.gate.resume_after_audit(pending, durable, &self.ports())
     }
 

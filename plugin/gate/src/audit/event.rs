@@ -5,13 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
-use super::{DecisionContext, Head, cut};
+use super::{DecisionContext, RequestHead, truncate};
 use crate::Reason;
 use crate::config::AuditMode;
 use crate::gate::Gate;
 
 /// The most bytes of a text in the log.
-const LONGEST: usize = 256;
+const MAX_TEXT: usize = 256;
 
 /// What the shell adds to an event.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ impl<'a> AuditEvent<'a> {
         Self {
             decision: None,
             detail: None,
-            gateway: meta.gateway.map(|name| cut(name, LONGEST)),
+            gateway: meta.gateway.map(|name| truncate(name, MAX_TEXT)),
             // Version 7 begins with the time: an index of them grows at its end.
             id: Builder::from_unix_timestamp_millis(millis, &meta.random).into_uuid(),
             kind,
@@ -172,7 +172,7 @@ impl RequestOutcome {
     }
 
     /// The rule's policy was asked, or would have been.
-    fn concerns_policy(self) -> bool {
+    fn involves_policy(self) -> bool {
         match self {
             Self::Admission | Self::Released(_) => true,
             Self::Abandoned(_) => false,
@@ -192,7 +192,7 @@ impl Gate {
     #[must_use]
     pub fn event<'a>(
         &'a self,
-        head: Option<&'a Head>,
+        head: Option<&'a RequestHead>,
         context: &'a DecisionContext,
         outcome: RequestOutcome,
         latency: Option<Duration>,
@@ -210,23 +210,23 @@ impl Gate {
         };
         let caller = context.caller.as_deref();
         let policy = rule
-            .filter(|_| outcome.concerns_policy())
+            .filter(|_| outcome.involves_policy())
             .and_then(|rule| rule.policy.as_ref());
         let detail = Detail {
             authenticated_by: caller.map(|caller| caller.entry()),
             count: None,
             policy_waived: context.failed_open,
         };
-        let text = |text: &'a str| cut(text, LONGEST);
+        let text = |text: &'a str| truncate(text, MAX_TEXT);
         Some(AuditEvent {
             decision: Some(outcome.decision()),
             detail: (detail != Detail::default()).then_some(detail),
             latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
-            method: head.map(Head::method),
-            path: head.map(Head::path),
+            method: head.map(RequestHead::method),
+            path: head.map(RequestHead::path),
             policy: policy.map(|policy| policy.module.as_str()),
             reason: outcome.reason(),
-            request_id: head.and_then(Head::request_id),
+            request_id: head.and_then(RequestHead::request_id),
             rule: rule.map(|rule| rule.name.as_str()),
             status: outcome.status(),
             subject: caller.map(|caller| text(&caller.subject)),

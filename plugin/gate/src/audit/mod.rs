@@ -5,10 +5,10 @@
 //! request's headers only the method, the path and the request's id go into it, of a query only names.
 
 mod event;
-mod head;
 mod queue;
-mod target;
-mod trace;
+mod redact;
+mod request_head;
+mod trace_context;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::id::RuleId;
 use crate::identity::Identity;
 
 pub use event::{AuditEvent, EventMeta, RequestOutcome};
-pub use head::Head;
 pub use queue::{Batch, Queue};
-pub use trace::Trace;
+pub use request_head::RequestHead;
+pub use trace_context::TraceContext;
 
 /// How the log is told, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,13 +57,13 @@ pub struct DecisionContext {
 
 /// The body of a call with one event.
 #[must_use]
-pub fn single(event: &AuditEvent<'_>) -> String {
+pub fn encode_single(event: &AuditEvent<'_>) -> String {
     queue::body([event.to_json().as_str()].into_iter())
 }
 
 /// Of how many events an answer of the host says that they are durable: none, if it is no such answer.
 #[must_use]
-pub fn durable(status: &[u8], body: &[u8]) -> Option<u64> {
+pub fn durable_count(status: &[u8], body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Body {
         durable: u64,
@@ -73,7 +73,7 @@ pub fn durable(status: &[u8], body: &[u8]) -> Option<u64> {
 }
 
 /// As much of a text as a log takes, cut between two characters.
-fn cut(text: &str, most: usize) -> &str {
+fn truncate(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 

@@ -53,10 +53,10 @@ fn meta() -> EventMeta<'static> {
 /// What is told of a GET, which the upstream answers with 204 if it passes.
 fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: PolicyResponse) -> Option<Value> {
     let fields = head("GET", target, headers);
-    let head = Head::of(&request(&fields, true));
-    let (mut step, _) = fixture.ask(target, headers, answer);
+    let head = RequestHead::of(&request(&fields, true));
+    let (mut step, _) = fixture.get_with_policy(target, headers, answer);
     if let Step::Need(Need::Audit(pending)) = step {
-        step = fixture.recorded(pending, true);
+        step = fixture.resume_after_audit(pending, true);
     }
     let (context, outcome) = match step {
         Step::Continue(effects) => (effects.context, RequestOutcome::Released(Some(204))),
@@ -256,7 +256,7 @@ fn texts_are_as_short_as_the_log_wants_them() {
     assert_eq!(event["subject"], "ä".repeat(128));
     let method = "M".repeat(300);
     let fields = head(&method, "/", &[]);
-    assert_eq!(Head::of(&request(&fields, true)).method().len(), 256);
+    assert_eq!(RequestHead::of(&request(&fields, true)).method().len(), 256);
     let late = EventMeta {
         time: Duration::MAX,
         ..meta()
@@ -270,7 +270,7 @@ fn texts_are_as_short_as_the_log_wants_them() {
 
 #[test]
 fn a_call_and_its_answer() {
-    let body: Value = serde_json::from_str(&single(&AuditEvent::lost(1, &meta()))).unwrap();
+    let body: Value = serde_json::from_str(&encode_single(&AuditEvent::lost(1, &meta()))).unwrap();
     assert_eq!(body["events"].as_array().map(Vec::len), Some(1));
     for (status, answer, wanted) in [
         (&b"200"[..], &br#"{"durable": 3}"#[..], Some(3)),
@@ -282,7 +282,7 @@ fn a_call_and_its_answer() {
         (b"204", br#"{"durable": 3}"#, None),
         (b"", br#"{"durable": 3}"#, None),
     ] {
-        assert_eq!(durable(status, answer), wanted, "{status:?} {answer:?}");
+        assert_eq!(durable_count(status, answer), wanted, "{status:?} {answer:?}");
     }
     assert_eq!(Reason::AuditUnavailable.name(), "audit_unavailable");
 }

@@ -6,7 +6,7 @@ use postern_config::HeaderName;
 
 use super::Compiler;
 use crate::config;
-use crate::header_name::folded;
+use crate::header_name::fold;
 use crate::identity::HEADER_PREFIX;
 
 /// What frames the message or belongs to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section 8.2.2).
@@ -58,8 +58,8 @@ impl Compiler<'_> {
         let mut first: BTreeMap<String, &str> = BTreeMap::new();
         for header in issuer.headers.keys() {
             // What some upstream reads as one is one.
-            let name = folded(header.as_bytes()).into_owned();
-            if let Some(why) = unfit(header, &name) {
+            let name = fold(header.as_bytes()).into_owned();
+            if let Some(why) = forbidden(header, &name) {
                 self.errors.add(
                     &at,
                     format!("\"{header}\" cannot carry a claim to the upstream: {why}"),
@@ -76,7 +76,7 @@ impl Compiler<'_> {
 }
 
 /// Why a header cannot carry a claim, if it cannot.
-fn unfit(header: &str, name: &str) -> Option<&'static str> {
+fn forbidden(header: &str, name: &str) -> Option<&'static str> {
     if header.starts_with(':') {
         return Some("it is a pseudo-header of HTTP/2");
     }
@@ -130,8 +130,8 @@ mod tests {
             ("x-envoy-retry-on", false),
             ("x-original-url", false),
         ] {
-            let name = folded(header.as_bytes());
-            assert_eq!(unfit(header, &name).is_none(), fit, "{header}");
+            let name = fold(header.as_bytes());
+            assert_eq!(forbidden(header, &name).is_none(), fit, "{header}");
         }
     }
 }

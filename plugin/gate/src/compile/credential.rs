@@ -9,19 +9,19 @@ use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
 use super::claim_header::FRAMING;
-use crate::api_key::{ApiKeys, KnownKeys, Record};
+use crate::api_key::{ApiKeys, DigestCache, KeyEntry};
 use crate::config;
 use crate::digest_map::DigestMap;
 use crate::identity::{CredentialKind, Identity};
 use crate::replay::NONCES;
 use crate::secret::Secret;
-use crate::signature::{Github, Headers, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
+use crate::signature::{Github, HeaderNames, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
 
 /// An API key's id goes to the upstream in a header with each request.
 const MAX_API_KEY_ID: usize = 1024;
 
 /// The digests of what an unset variable leaves in various languages, with and without a line feed: of no key at all.
-fn nothing() -> Vec<[u8; 32]> {
+fn placeholder_digests() -> Vec<[u8; 32]> {
     const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
     let digest = |text: String| Sha256::digest(text).into();
     EMPTY
@@ -31,7 +31,7 @@ fn nothing() -> Vec<[u8; 32]> {
 }
 
 /// Whether a header's value arrives as it was sent: parsers trim spaces and refuse control characters.
-fn sent_as_it_is(text: &str) -> bool {
+fn arrives_unchanged(text: &str) -> bool {
     text.trim() == text && !text.chars().any(char::is_control)
 }
 
@@ -39,7 +39,7 @@ impl Compiler<'_> {
     pub(super) fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
         let at = format!("api_keys.{name}");
         let label = format!("api_keys/{name}");
-        self.name("api_keys", name);
+        self.check_name("api_keys", name);
         if FRAMING.contains(&set.header.0.as_str()) {
             let message = format!(
                 "\"{}\" frames the message, or belongs to one connection: no key arrives in it",
@@ -48,14 +48,14 @@ impl Compiler<'_> {
             self.errors.add(format!("{at}.header"), message);
         }
         let mut keys = DigestMap::default();
-        let nothing = nothing();
+        let placeholder_digests = placeholder_digests();
         for (i, key) in set.keys.iter().enumerate() {
             if key.id.is_empty() || key.id.len() > MAX_API_KEY_ID {
                 let message = format!("must be 1 to {MAX_API_KEY_ID} bytes");
                 self.errors.add(format!("{at}.keys[{i}].id"), message);
             }
-            self.not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
-            if nothing.contains(&key.digest.0) {
+            self.check_not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
+            if placeholder_digests.contains(&key.digest.0) {
                 let message = "is the digest of nothing, or of what stands for nothing, as an unset variable leaves it: no \
                                key at all; `postern key new` makes one";
                 self.errors.add(format!("{at}.keys[{i}].digest"), message);
@@ -67,7 +67,7 @@ impl Compiler<'_> {
                 &key.roles,
                 key.tenant.as_deref(),
             );
-            let record = Record::new(caller, key.not_after.map(|instant| instant.0));
+            let record = KeyEntry::new(caller, key.not_after.map(|instant| instant.0));
             if keys.insert(key.digest.0, record).is_some() {
                 self.errors
                     .add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
@@ -77,7 +77,7 @@ impl Compiler<'_> {
             label,
             header: set.header.0.clone(),
             keys,
-            known_keys: KnownKeys::default(),
+            digest_cache: DigestCache::default(),
         }
     }
 
@@ -100,12 +100,12 @@ impl Compiler<'_> {
             serde_json::Map::new(),
             [],
         )
-        .exposing(&self.config.identity_headers)
+        .with_headers(&self.config.identity_headers)
     }
 
     /// With one secret under two ids, who holds it can sign as either. `holders`: the keys so far, by their secrets'
     /// digests.
-    fn own_secrets(
+    fn check_secret_holders(
         &mut self,
         at: &str,
         key: &str,
@@ -132,7 +132,7 @@ impl Compiler<'_> {
     pub(super) fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
         let label = format!("signatures/{name}");
-        self.name("signatures", name);
+        self.check_name("signatures", name);
         let (kind, max_body) = match signature {
             config::Signature::Github {
                 secrets,
@@ -140,7 +140,7 @@ impl Compiler<'_> {
                 roles,
             } => {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
-                self.not_empty(&format!("{at}.roles"), roles);
+                self.check_not_empty(&format!("{at}.roles"), roles);
                 (
                     Kind::Github(Rc::new(Github::new(
                         secrets,
@@ -162,8 +162,8 @@ impl Compiler<'_> {
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
-                    self.not_empty(&format!("{at}.roles"), &key.roles);
-                    self.own_secrets(&at, &format!("keys[{i}]"), &secrets, &mut holders);
+                    self.check_not_empty(&format!("{at}.roles"), &key.roles);
+                    self.check_secret_holders(&at, &format!("keys[{i}]"), &secrets, &mut holders);
                     let caller = self.caller(
                         &label,
                         &key.id,
@@ -176,7 +176,7 @@ impl Compiler<'_> {
                         self.errors
                             .add(format!("{at}.id"), "must be given, and once only");
                     }
-                    if key.id.len() > MAX_KEY_ID || !sent_as_it_is(&key.id) {
+                    if key.id.len() > MAX_KEY_ID || !arrives_unchanged(&key.id) {
                         let message = format!(
                             "no request could name it: it must be at most {MAX_KEY_ID} bytes, without control characters \
                              and without spaces at its ends"
@@ -198,7 +198,7 @@ impl Compiler<'_> {
                         .add(format!("{at}.keys"), "must hold at least one key");
                 }
                 let keyed = Keyed {
-                    headers: Headers::new(&header_prefix.0),
+                    headers: HeaderNames::new(&header_prefix.0),
                     keys: signers,
                     max_skew: max_skew.0,
                     nonces: (*replay == config::Replay::Deny).then_some(*nonces),

@@ -14,7 +14,7 @@ const MIN_HS256_SECRET: usize = 32;
 impl Compiler<'_> {
     pub(super) fn issuer(&mut self, id: IssuerId, name: &str, issuer: &config::Issuer) -> Issuer {
         let at = format!("issuers.{name}");
-        self.name("issuers", name);
+        self.check_name("issuers", name);
         if issuer.issuer.is_empty() {
             self.errors.add(
                 format!("{at}.issuer"),
@@ -27,7 +27,7 @@ impl Compiler<'_> {
                 "must name at least one audience: without one, a token made for another service would pass",
             );
         }
-        self.not_empty(&format!("{at}.audiences"), &issuer.audiences);
+        self.check_not_empty(&format!("{at}.audiences"), &issuer.audiences);
         if issuer.algorithms.is_empty() {
             self.errors
                 .add(format!("{at}.algorithms"), "must name at least one algorithm");

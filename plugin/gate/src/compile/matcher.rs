@@ -9,7 +9,7 @@ impl Compiler<'_> {
     pub(super) fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
         for (i, method) in matches.methods.iter().enumerate() {
             let at = format!("{at}.methods[{i}]");
-            if pattern::any_method(method) {
+            if pattern::is_any_method(method) {
                 let message =
                     format!("\"{method}\" would never match: leave \"methods\" out for any, or list them");
                 self.errors.add(at, message);
@@ -62,7 +62,7 @@ impl Compiler<'_> {
             }
         };
         if below {
-            Host::Below(format!(".{host}"))
+            Host::Subdomains(format!(".{host}"))
         } else {
             Host::Exact(host.into_owned())
         }
@@ -83,7 +83,7 @@ impl Compiler<'_> {
         if path.exact.as_deref() == Some("*") {
             return compiled;
         }
-        if let Some(why) = wrong(text, path) {
+        if let Some(why) = never_matches(text, path) {
             self.errors
                 .add(at, format!("\"{text}\" would never match: {why}"));
         } else if text.contains('?') {
@@ -94,7 +94,7 @@ impl Compiler<'_> {
 }
 
 /// Why no request could match the text, if none could.
-fn wrong(text: &str, path: &config::PathMatch) -> Option<String> {
+fn never_matches(text: &str, path: &config::PathMatch) -> Option<String> {
     let braced = text.split('/').filter(|segment| segment.contains(['{', '}']));
     let placeholder = |segment: &str| {
         let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -112,7 +112,7 @@ fn wrong(text: &str, path: &config::PathMatch) -> Option<String> {
              %7B"
         ));
     }
-    if let Some(why) = pattern::foreign(text) {
+    if let Some(why) = pattern::unsupported(text) {
         return Some(why);
     }
     let plain = literal(text).replace(['{', '}'], "");

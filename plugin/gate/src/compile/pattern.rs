@@ -4,7 +4,7 @@
 /// Why a path's text is no literal path, and what to write instead; `None` for text that can be compared as it stands.
 ///
 /// A character that is meant literally is written percent-encoded: `%2A` for `*`.
-pub(super) fn foreign(text: &str) -> Option<String> {
+pub(super) fn unsupported(text: &str) -> Option<String> {
     if matches!(text, "*" | "**" | "/*" | "/**") {
         return Some("\"*\" is no pattern: leave \"path\" out for any path".to_owned());
     }
@@ -19,13 +19,13 @@ pub(super) fn foreign(text: &str) -> Option<String> {
         ));
     }
     let segments: Vec<&str> = text.split('/').skip(1).collect();
-    let mut foreign = segments.iter().filter(|segment| is_foreign(segment)).peekable();
-    foreign.peek()?;
-    let literal = |segments: &[&str]| segments.iter().all(|s| !is_foreign(s) && !s.contains(['{', '}']));
+    let mut unsupported = segments.iter().filter(|segment| is_pattern(segment)).peekable();
+    unsupported.peek()?;
+    let literal = |segments: &[&str]| segments.iter().all(|s| !is_pattern(s) && !s.contains(['{', '}']));
     let meant = match segments.split_last() {
-        Some((last, before)) if literal(before) && below(last).is_some() => {
-            let stem = below(last).unwrap_or_default();
-            let joined = joined(before, stem);
+        Some((last, before)) if literal(before) && wildcard_stem(last).is_some() => {
+            let stem = wildcard_stem(last).unwrap_or_default();
+            let joined = join_path(before, stem);
             let whole = if stem.is_empty() {
                 String::new()
             } else {
@@ -54,7 +54,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
 }
 
 /// What a method's text means elsewhere: any method.
-pub(super) fn any_method(text: &str) -> bool {
+pub(super) fn is_any_method(text: &str) -> bool {
     ["*", "ANY", "ALL"]
         .iter()
         .any(|any| text.eq_ignore_ascii_case(any))
@@ -67,21 +67,21 @@ pub(super) fn is_placeholder_name(name: &str) -> bool {
     name.bytes().all(plain) && !name.starts_with('.') && !name.ends_with('.') && !name.is_empty()
 }
 
-fn is_foreign(segment: &str) -> bool {
+fn is_pattern(segment: &str) -> bool {
     segment.contains(['*', '<', '>']) || segment.starts_with(':') || matches!(segment, "..." | "+")
 }
 
 /// What stands in front of the star in a last segment that means "all below": `*`, `**`, `...`, `admin*`.
-fn below(segment: &str) -> Option<&str> {
+fn wildcard_stem(segment: &str) -> Option<&str> {
     let stem = if segment == "..." {
         ""
     } else {
         segment.strip_suffix("**").or_else(|| segment.strip_suffix('*'))?
     };
-    (!is_foreign(stem) && !stem.contains(['{', '}'])).then_some(stem)
+    (!is_pattern(stem) && !stem.contains(['{', '}'])).then_some(stem)
 }
 
-fn joined(before: &[&str], stem: &str) -> String {
+fn join_path(before: &[&str], stem: &str) -> String {
     let mut path: String = before.iter().map(|segment| format!("/{segment}")).collect();
     if !stem.is_empty() {
         path.push('/');
@@ -95,7 +95,7 @@ fn template(segments: &[&str]) -> Option<String> {
     let mut text = String::new();
     for (i, segment) in segments.iter().enumerate() {
         text.push('/');
-        if !is_foreign(segment) {
+        if !is_pattern(segment) {
             text.push_str(segment);
             continue;
         }
@@ -157,10 +157,10 @@ mod tests {
             ("/admin$", "regular expressions"),
             ("^/admin", "regular expressions"),
         ] {
-            let found = foreign(text).unwrap_or_else(|| panic!("{text} is taken"));
+            let found = unsupported(text).unwrap_or_else(|| panic!("{text} is taken"));
             assert!(found.contains(meant), "{text}: {found}");
         }
-        assert!(foreign("/admin/*").is_some_and(|why| why.ends_with("a literal \"*\" is written %2A")));
+        assert!(unsupported("/admin/*").is_some_and(|why| why.ends_with("a literal \"*\" is written %2A")));
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             "/{id}",
             "/a!'",
         ] {
-            assert_eq!(foreign(text), None, "{text}");
+            assert_eq!(unsupported(text), None, "{text}");
         }
     }
 

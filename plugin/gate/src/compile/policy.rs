@@ -43,7 +43,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn policy(&mut self, at: &str, policy: &config::Policy) -> Policy {
-        self.name(&format!("{at}.module"), &policy.module);
+        self.check_name(&format!("{at}.module"), &policy.module);
         if self.config.host.is_none() {
             let message =
                 "needs \"host: {cluster: ...}\" at the top of the file: the cluster of who is asked";

@@ -5,7 +5,7 @@
 mod audit_mode;
 mod model;
 
-use postern_config::{ConfigErrors, UNKNOWN_TAG, json, refuse_nulls};
+use postern_config::{ConfigErrors, UNKNOWN_TAG, json, reject_nulls};
 
 pub use audit_mode::AuditMode;
 pub use model::*;
@@ -16,7 +16,7 @@ pub use model::*;
 /// Every error of shape: unknown and missing fields, wrong kinds, scalars that do not parse.
 pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
     let value = json::document(text).map_err(|e| {
-        ConfigErrors::whole(format!(
+        ConfigErrors::document(format!(
             "the plugin's configuration is not JSON: {e}; give it as a StringValue that holds JSON, as `postern render` prints it"
         ))
     })?;
@@ -29,10 +29,10 @@ pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
 /// As [`from_json`].
 pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigErrors> {
     // Key sets are documents of others.
-    refuse_nulls(&value, "inline")?;
+    reject_nulls(&value, "inline")?;
     deserr::deserialize(value).map_err(|errors: ConfigErrors| {
         // `scheme` is the only tag.
-        errors.reworded(UNKNOWN_TAG, "unknown \"scheme\": the values are github, keyed")
+        errors.replace_message(UNKNOWN_TAG, "unknown \"scheme\": the values are github, keyed")
     })
 }
 

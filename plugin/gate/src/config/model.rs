@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deserr::Deserr;
 use postern_config::{
-    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, SecretRef, Timestamp,
+    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, NonEmptyList, SecretRef, Timestamp,
 };
 use serde_json::Value;
 
@@ -404,10 +404,10 @@ pub enum OnError {
 pub struct Match {
     /// Methods; any, unless given.
     #[deserr(default)]
-    pub methods: Narrowing,
+    pub methods: NonEmptyList,
     /// Host names without port, `*.example.com` for all below a domain; any, unless given.
     #[deserr(default)]
-    pub hosts: Narrowing,
+    pub hosts: NonEmptyList,
     /// The path; any, unless given.
     #[deserr(default)]
     pub path: Option<PathMatch>,
@@ -442,7 +442,7 @@ pub struct Authenticate {
 pub struct Authorize {
     /// The caller has at least one of these roles.
     #[deserr(default)]
-    pub roles: Narrowing,
+    pub roles: NonEmptyList,
     /// Each of these claims, by path, equals the text or holds it.
     #[deserr(default)]
     pub claims: Entries<String>,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::Verified;
+use super::VerifiedToken;
 use crate::digest_map::DigestMap;
 
 /// SHA-256 of the token.
@@ -13,23 +13,23 @@ pub(crate) type Fingerprint = [u8; 32];
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     capacity: usize,
-    young: Generation,
-    old: Generation,
+    young: TokenMap,
+    old: TokenMap,
 }
 
-type Generation = DigestMap<Rc<Verified>>;
+type TokenMap = DigestMap<Rc<VerifiedToken>>;
 
 impl TokenCache {
     /// A memory of at most twice `capacity` tokens.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            young: Generation::default(),
-            old: Generation::default(),
+            young: TokenMap::default(),
+            old: TokenMap::default(),
         }
     }
 
-    pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<Verified>> {
+    pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<VerifiedToken>> {
         if let Some(found) = self.young.get(token) {
             return Some(Rc::clone(found));
         }
@@ -38,14 +38,14 @@ impl TokenCache {
         Some(found)
     }
 
-    pub(crate) fn put(&mut self, token: Fingerprint, verified: Rc<Verified>) {
+    pub(crate) fn put(&mut self, token: Fingerprint, verified: Rc<VerifiedToken>) {
         if self.young.len() >= self.capacity {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(token, verified);
     }
 
-    pub(crate) fn forget(&mut self, token: &Fingerprint) {
+    pub(crate) fn remove(&mut self, token: &Fingerprint) {
         self.young.remove(token);
         self.old.remove(token);
     }

@@ -14,14 +14,14 @@ const MEMBERS: [&str; 10] = ["kty", "crv", "x", "y", "n", "e", "alg", "use", "ke
 const MAX_KEYS: usize = 100;
 
 /// No more keys of one id are tried for a token.
-const MAX_TRIED: usize = 4;
+const MAX_CANDIDATES: usize = 4;
 
 /// The keys of one issuer, by algorithm and id.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<VerifyingKey>,
     /// Signature keys of the issuer's algorithms that cannot be used, and why.
-    passed_over: Vec<String>,
+    skipped: Vec<String>,
 }
 
 /// Why a document is no usable key set.
@@ -44,7 +44,7 @@ impl KeySet {
     pub(crate) fn single(key: VerifyingKey) -> Self {
         Self {
             keys: vec![key],
-            passed_over: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 
@@ -53,7 +53,7 @@ impl KeySet {
     pub(crate) fn from_json(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
         let document: Document =
             serde_json::from_slice(text).map_err(|e| KeySetError::Malformed(e.to_string()))?;
-        let (mut keys, mut passed_over) = (Vec::new(), Vec::new());
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for entry in document.keys.into_iter().take(MAX_KEYS) {
             let Value::Object(mut members) = entry else {
                 continue;
@@ -61,7 +61,7 @@ impl KeySet {
             // What is `null` is not said.
             members.retain(|name, value| MEMBERS.contains(&name.as_str()) && !value.is_null());
             let kid = members.get("kid").and_then(Value::as_str).map(str::to_owned);
-            let trouble = rsa_trouble(&members, algorithms);
+            let problem = rsa_problem(&members, algorithms);
             let jwk = Value::Object(members).to_string();
             let held = keys.len();
             keys.extend(
@@ -70,22 +70,22 @@ impl KeySet {
                     .filter_map(|a| VerifyingKey::from_jwk(&jwk, kid.clone(), *a)),
             );
             if keys.len() == held {
-                passed_over.extend(trouble);
+                skipped.extend(problem);
             }
         }
         if keys.is_empty() {
             let names: Vec<_> = algorithms.iter().map(|a| a.name()).collect();
-            let why = passed_over.iter().map(|why| format!("; {why}"));
+            let why = skipped.iter().map(|why| format!("; {why}"));
             return Err(KeySetError::NoneUsable(
                 std::iter::once(names.join(", ")).chain(why).collect(),
             ));
         }
-        Ok(Self { keys, passed_over })
+        Ok(Self { keys, skipped })
     }
 
     /// Signature keys of the issuer's algorithms that cannot be used, and why.
-    pub(crate) fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    pub(crate) fn skipped(&self) -> &[String] {
+        &self.skipped
     }
 
     /// The keys that a token of this `alg` and `kid` may have been signed with: those of its id, more than one if the
@@ -98,7 +98,7 @@ impl KeySet {
         };
         let named: Vec<_> = fitting()
             .filter(|key| key.kid.as_deref() == Some(kid))
-            .take(MAX_TRIED)
+            .take(MAX_CANDIDATES)
             .collect();
         if named.is_empty() {
             return only(fitting())
@@ -117,7 +117,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 
 /// Why an RSA key that is meant for one of `algorithms` cannot be used, as far as that is worth a word to operators:
 /// other exponents than 65537 and moduli over 4096 bits are sound RSA, and not taken here.
-fn rsa_trouble(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<String> {
+fn rsa_problem(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<String> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     let rsa = |algorithm: &Algorithm| algorithm.name().starts_with(['R', 'P']);
     if text("kty") != Some("RSA") || text("use") == Some("enc") || !algorithms.iter().any(rsa) {
@@ -161,7 +161,7 @@ mod tests {
         for (what, keys, kid, count) in [
             ("its own", vec![a, b], Some("a"), 1),
             ("two of one id", vec![a, b, a], Some("a"), 2),
-            ("five of one id", vec![a, a, a, a, a], Some("a"), MAX_TRIED),
+            ("five of one id", vec![a, a, a, a, a], Some("a"), MAX_CANDIDATES),
             ("of another id", vec![a], Some("b"), 0),
             ("no id, one key", vec![a], None, 1),
             ("no id, two keys", vec![a, b], None, 0),
@@ -210,7 +210,7 @@ mod tests {
         ] {
             let set = set(&n, e);
             assert!(
-                matches!(set.passed_over(), [exposed] if exposed.contains(why)),
+                matches!(set.skipped(), [exposed] if exposed.contains(why)),
                 "{set:?}"
             );
         }

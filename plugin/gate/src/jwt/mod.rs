@@ -25,17 +25,17 @@ pub use token::split_token;
 
 use cache::TokenCache;
 pub(crate) use keyset::KeySet;
-use token::{Unverified, Validity};
+use token::{UnverifiedToken, Validity};
 
 /// Tokens cached by one worker, in each of two generations.
-const CACHED: usize = 2_000;
+const CACHED_TOKENS: usize = 2_000;
 
 /// Longer tokens are verified each time rather than cached, so that the cache stays small. In bytes.
-const MAX_CACHED: usize = 4 * 1024;
+const MAX_CACHED_TOKEN: usize = 4 * 1024;
 
 /// A verified token.
 #[derive(Debug)]
-pub(crate) struct Verified {
+pub(crate) struct VerifiedToken {
     issuer: IssuerId,
     validity: Validity,
     identity: Rc<Identity>,
@@ -113,7 +113,7 @@ impl Issuers {
     pub(crate) fn new(list: Vec<Issuer>) -> Self {
         Self {
             list,
-            tokens: RefCell::new(TokenCache::new(CACHED)),
+            tokens: RefCell::new(TokenCache::new(CACHED_TOKENS)),
         }
     }
 
@@ -133,13 +133,13 @@ impl Issuers {
             return Ok(Vec::new());
         };
         let set = KeySet::from_json(jwks, &issuer.algorithms)?;
-        let passed_over = set.passed_over().to_vec();
+        let skipped = set.skipped().to_vec();
         *issuer.keys.borrow_mut() = CachedKeys {
             set: Some(set),
             fetched,
         };
         self.tokens.borrow_mut().clear();
-        Ok(passed_over)
+        Ok(skipped)
     }
 
     /// Verifies `token`, which must be of one of the `accepted` issuers.
@@ -151,21 +151,21 @@ impl Issuers {
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, VerifyError> {
         let now = ports.clock.wall();
-        let fingerprint = (token.len() <= MAX_CACHED).then(|| Sha256::digest(token.as_bytes()).into());
+        let fingerprint = (token.len() <= MAX_CACHED_TOKEN).then(|| Sha256::digest(token.as_bytes()).into());
         if let Some(fingerprint) = &fingerprint {
             let known = self.tokens.borrow_mut().get(fingerprint);
             if let Some(known) = known.filter(|known| accepted.contains(&known.issuer)) {
                 return self.accept_cached(&known, fingerprint, now, wait, ports);
             }
         }
-        let unverified = Unverified::read(token)?;
+        let unverified = UnverifiedToken::read(token)?;
         let issuer = self.issuer_of(&unverified, accepted)?;
         let validity = issuer.check_claims(&unverified, now)?;
         let identity = issuer.verify_with_keys(token, unverified, wait, ports)?;
         let identity = Rc::new(identity);
         ports.authenticated(&issuer.label, &identity);
         if let Some(fingerprint) = fingerprint {
-            let verified = Verified {
+            let verified = VerifiedToken {
                 issuer: issuer.id,
                 validity,
                 identity: Rc::clone(&identity),
@@ -178,7 +178,7 @@ impl Issuers {
     /// Accepts a cached token again. Only time can have changed the result: the token's validity, or the keys' age.
     fn accept_cached(
         &self,
-        known: &Verified,
+        known: &VerifiedToken,
         fingerprint: &cache::Fingerprint,
         now: Duration,
         wait: KeyWait,
@@ -189,7 +189,7 @@ impl Issuers {
             return Err(VerifyError::need_keys(known.issuer, wait));
         }
         if let Err(reason) = known.validity.check(now, issuer.leeway) {
-            self.tokens.borrow_mut().forget(fingerprint);
+            self.tokens.borrow_mut().remove(fingerprint);
             return Err(VerifyError::Refused(reason));
         }
         ports.authenticated(&issuer.label, &known.identity);
@@ -201,7 +201,7 @@ impl Issuers {
     }
 
     /// The accepted issuer that the token names. The name is unverified: it only selects whose keys verify the token.
-    fn issuer_of(&self, token: &Unverified, accepted: &[IssuerId]) -> Result<&Issuer, Reason> {
+    fn issuer_of(&self, token: &UnverifiedToken, accepted: &[IssuerId]) -> Result<&Issuer, Reason> {
         let named = token.issuer().ok_or(Reason::TokenIssuer)?;
         accepted
             .iter()
@@ -230,7 +230,7 @@ impl From<Reason> for VerifyError {
 impl Issuer {
     /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted yet:
     /// it can only be refused.
-    fn check_claims(&self, token: &Unverified, now: Duration) -> Result<Validity, Reason> {
+    fn check_claims(&self, token: &UnverifiedToken, now: Duration) -> Result<Validity, Reason> {
         if !token.names_audience(&self.audiences) {
             return Err(Reason::TokenAudience);
         }
@@ -243,7 +243,7 @@ impl Issuer {
     fn verify_with_keys(
         &self,
         token: &str,
-        unverified: Unverified,
+        unverified: UnverifiedToken,
         wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Identity, VerifyError> {
@@ -287,7 +287,7 @@ impl Issuer {
         age <= remote.schedule.max_stale
     }
 
-    fn identify(&self, token: Unverified) -> Result<Identity, Reason> {
+    fn identify(&self, token: UnverifiedToken) -> Result<Identity, Reason> {
         let text = |path: &str| {
             let text = token.claim(path).and_then(claim_text);
             text.filter(|text| !text.is_empty())
@@ -313,7 +313,7 @@ impl Issuer {
             token.claims,
             extra,
         )
-        .exposing(&self.exposed))
+        .with_headers(&self.exposed))
     }
 }
 

@@ -41,7 +41,7 @@ impl FetchRecord {
     pub const ENCODED: usize = 29;
 
     /// A fetch begins now.
-    fn begun(self, now: Duration) -> Self {
+    fn start(self, now: Duration) -> Self {
         Self {
             attempted: Some(now),
             pending: true,
@@ -51,7 +51,7 @@ impl FetchRecord {
 
     /// The fetch ended, with keys or without.
     #[must_use]
-    pub fn ended(self, success: bool) -> Self {
+    pub fn finish(self, success: bool) -> Self {
         if success {
             Self {
                 fetched: self.attempted,
@@ -70,7 +70,7 @@ impl FetchRecord {
 
     /// Whoever fetched will not learn how it ends: the next may begin at once.
     #[must_use]
-    pub fn abandoned(self) -> Self {
+    pub fn abandon(self) -> Self {
         Self {
             pending: false,
             ..self
@@ -124,15 +124,15 @@ impl Schedule {
         }
     }
 
-    /// Whether a fetch should begin now. `wanted`: a request named a key that is not held.
+    /// Whether a fetch should begin now. `unknown_key`: a request named a key that is not held.
     #[must_use]
-    pub fn due(&self, record: &FetchRecord, wanted: bool, now: Duration) -> bool {
-        self.begin(record, wanted, now).is_some()
+    pub fn due(&self, record: &FetchRecord, unknown_key: bool, now: Duration) -> bool {
+        self.begin(record, unknown_key, now).is_some()
     }
 
     /// The record of a fetch that begins now; `None` if none is due.
     #[must_use]
-    pub fn begin(&self, record: &FetchRecord, wanted: bool, now: Duration) -> Option<FetchRecord> {
+    pub fn begin(&self, record: &FetchRecord, unknown_key: bool, now: Duration) -> Option<FetchRecord> {
         let since = |t: Option<Duration>| t.map_or(Duration::MAX, |t| now.saturating_sub(t));
         let since_attempt = since(record.attempted);
         // A worker that took the fetch and died must not hold it for ever.
@@ -142,12 +142,12 @@ impl Schedule {
         if record.failures > 0 {
             let doubled = Duration::from_secs(1 << record.failures.saturating_sub(1).min(16));
             let over = since_attempt >= doubled.min(self.cooldown);
-            return over.then(|| record.begun(now));
+            return over.then(|| record.start(now));
         }
         if since(record.fetched) >= self.refresh {
-            return Some(record.begun(now));
+            return Some(record.start(now));
         }
-        if !wanted {
+        if !unknown_key {
             return None;
         }
         // The budget is a token bucket, kept as the time at which it is full.
@@ -158,7 +158,7 @@ impl Schedule {
         let whole = self.cooldown.saturating_mul(EARLY_FETCHES);
         (replenished.saturating_sub(now) <= whole).then(|| FetchRecord {
             replenished: Some(replenished),
-            ..record.begun(now)
+            ..record.start(now)
         })
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn keys_are_fetched_at_once_then_ahead_of_expiry() {
         let record = FetchRecord::default();
         assert!(SCHEDULE.due(&record, false, at(1)));
-        let record = record.begun(at(1));
+        let record = record.start(at(1));
         assert!(
             !SCHEDULE.due(&record, true, at(2)),
             "one worker fetches at a time"
@@ -196,32 +196,32 @@ mod tests {
             SCHEDULE.due(&record, false, at(11)),
             "the worker that fetched has died"
         );
-        let record = record.ended(true);
+        let record = record.finish(true);
         assert!(!SCHEDULE.due(&record, false, at(600)));
         assert!(SCHEDULE.due(&record, false, at(601)));
     }
 
     #[test]
     fn a_fetch_that_was_given_up_holds_up_nobody() {
-        let record = FetchRecord::default().begun(at(1)).abandoned();
+        let record = FetchRecord::default().start(at(1)).abandon();
         assert!(SCHEDULE.due(&record, false, at(1)));
         let record = FetchRecord::default()
-            .begun(at(1))
-            .ended(true)
-            .begun(at(700))
-            .abandoned();
+            .start(at(1))
+            .finish(true)
+            .start(at(700))
+            .abandon();
         assert!(SCHEDULE.due(&record, false, at(700)));
     }
 
     #[test]
     fn unknown_keys_cause_fetches_within_a_budget() {
-        let mut record = FetchRecord::default().begun(at(100)).ended(true);
+        let mut record = FetchRecord::default().start(at(100)).finish(true);
         for _ in 0..EARLY_FETCHES {
-            record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+            record = SCHEDULE.begin(&record, true, at(101)).unwrap().finish(true);
         }
         assert!(!SCHEDULE.due(&record, true, at(130)));
         assert!(!SCHEDULE.due(&record, false, at(131)));
-        record = SCHEDULE.begin(&record, true, at(131)).unwrap().ended(true);
+        record = SCHEDULE.begin(&record, true, at(131)).unwrap().finish(true);
         assert!(
             !SCHEDULE.due(&record, true, at(160)),
             "one more for each cooldown"
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn a_stranger_does_not_delay_a_rotation() {
-        let record = FetchRecord::default().begun(at(100)).ended(true);
-        let record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+        let record = FetchRecord::default().start(at(100)).finish(true);
+        let record = SCHEDULE.begin(&record, true, at(101)).unwrap().finish(true);
         assert!(SCHEDULE.due(&record, true, at(102)));
     }
 
     #[test]
     fn a_refresh_costs_nothing_of_the_budget() {
-        let record = FetchRecord::default().begun(at(100)).ended(true);
+        let record = FetchRecord::default().start(at(100)).finish(true);
         let record = SCHEDULE.begin(&record, true, at(700)).unwrap();
         assert_eq!(record.replenished, None);
     }
@@ -248,12 +248,12 @@ mod tests {
         let mut record = FetchRecord::default();
         let mut now = at(10);
         for expected in [1, 2, 4, 8, 16, 30, 30] {
-            record = record.begun(now).ended(false);
+            record = record.start(now).finish(false);
             assert!(!SCHEDULE.due(&record, true, now + at(expected) - Duration::from_millis(1)));
             now += at(expected);
             assert!(SCHEDULE.due(&record, false, now));
         }
-        assert_eq!(record.begun(now).ended(true).failures, 0);
+        assert_eq!(record.start(now).finish(true).failures, 0);
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         let record = FetchRecord {
             failures: 7,
             replenished: Some(at(9)),
-            ..FetchRecord::default().begun(at(5)).ended(true)
+            ..FetchRecord::default().start(at(5)).finish(true)
         };
         assert_eq!(FetchRecord::decode(&record.encode()), record);
         assert_eq!(record.encode().len(), FetchRecord::ENCODED);

@@ -442,7 +442,7 @@ fn published_signatures() {
 #[test]
 fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
     use super::cache::TokenCache;
-    use super::{Verified, token::Validity};
+    use super::{VerifiedToken, token::Validity};
     use crate::config::Expiry;
     use crate::identity::{CredentialKind, Identity};
     use std::rc::Rc;
@@ -456,7 +456,7 @@ fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
         serde_json::Map::new(),
         [],
     ));
-    let verified = Rc::new(Verified {
+    let verified = Rc::new(VerifiedToken {
         issuer: crate::IssuerId::new(0),
         validity,
         identity,

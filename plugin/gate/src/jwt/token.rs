@@ -17,7 +17,7 @@ pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 const STRINGS: [&str; 3] = ["iss", "sub", "jti"];
 
 /// A token's unverified contents.
-pub(crate) struct Unverified {
+pub(crate) struct UnverifiedToken {
     pub(crate) algorithm: String,
     pub(crate) kid: Option<String>,
     pub(crate) claims: Map<String, Value>,
@@ -33,7 +33,7 @@ pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
     ))
 }
 
-impl Unverified {
+impl UnverifiedToken {
     /// Reads a compact-serialised token (RFC 7515, section 7.1). One reader for every algorithm and whoever verifies the
     /// signature: what a token says must not depend on that.
     pub(crate) fn read(token: &str) -> Result<Self, Reason> {

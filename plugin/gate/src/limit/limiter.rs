@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Limit, Standing, Unavailable};
+use super::{Limit, LimitState, Unavailable};
 use crate::ports::{Conflict, Observation, Ports};
-use crate::table::{ATTEMPTS, Bucket, Place, Seed, Table};
+use crate::table::{ATTEMPTS, Bucket, Location, Seed, Table};
 
 /// Buckets of a limit's table. They never change; how many keys each may hold is for the limit to say.
 pub(super) const BUCKETS: u32 = 4_096;
@@ -19,9 +19,9 @@ pub(crate) struct Limiter {
 
 /// A request weighed against one limit, and not charged yet.
 #[derive(Debug)]
-pub(crate) struct Weighed {
+pub(crate) struct LimitCheck {
     limit: Rc<Limit>,
-    place: Place,
+    location: Location,
     bucket: Bucket,
     now: u64,
     /// The key's next arrival time, or how long to wait.
@@ -32,18 +32,18 @@ pub(crate) struct Weighed {
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
     limit: Rc<Limit>,
-    place: Place,
+    location: Location,
     arrival: u64,
 }
 
 /// The result of a charge.
-pub(crate) enum Charged {
+pub(crate) enum ChargeResult {
     Done(Charge),
     /// Another worker was faster, and the limit has nothing left for this request.
-    Exceeded(Weighed),
+    Exceeded(LimitCheck),
 }
 
-impl Weighed {
+impl LimitCheck {
     /// How long to wait, if the request is over the limit.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.decision.err()
@@ -54,8 +54,8 @@ impl Weighed {
     }
 
     /// The key's state without this request.
-    pub(crate) fn standing(&self) -> Standing {
-        self.limit.standing(self.bucket.get(&self.place), self.now)
+    pub(crate) fn state(&self) -> LimitState {
+        self.limit.state(self.bucket.get(&self.location), self.now)
     }
 }
 
@@ -65,14 +65,14 @@ impl Charge {
     }
 
     /// The key's state at `now`, on the shared clock.
-    pub(crate) fn standing(&self, now: Duration) -> Standing {
-        self.limit.standing(Some(self.arrival), nanos(now))
+    pub(crate) fn state(&self, now: Duration) -> LimitState {
+        self.limit.state(Some(self.arrival), nanos(now))
     }
 
     /// The key's state at `now` without this charge.
-    pub(crate) fn standing_before(&self, now: Duration) -> Standing {
+    pub(crate) fn state_before(&self, now: Duration) -> LimitState {
         let before = self.arrival.saturating_sub(self.limit.period());
-        self.limit.standing(Some(before), nanos(now))
+        self.limit.state(Some(before), nanos(now))
     }
 }
 
@@ -86,36 +86,36 @@ impl Limiter {
     }
 
     /// Weighs a request at `now`, on the shared clock, against a limit; `parts` make up the request's key.
-    pub(crate) fn weigh<P: AsRef<[u8]>>(
+    pub(crate) fn check<P: AsRef<[u8]>>(
         &self,
         limit: &Rc<Limit>,
         parts: impl Iterator<Item = P>,
         now: Duration,
         ports: &Ports<'_>,
-    ) -> Result<Weighed, Unavailable> {
-        let place = self.table(limit)?.place(&limit.identity, parts);
-        self.weigh_at(Rc::clone(limit), place, nanos(now), ports)
+    ) -> Result<LimitCheck, Unavailable> {
+        let location = self.table(limit)?.locate(&limit.identity, parts);
+        self.check_at(Rc::clone(limit), location, nanos(now), ports)
     }
 
     fn table(&self, limit: &Limit) -> Result<&Table, Unavailable> {
         self.tables.get(limit.id.index()).ok_or(Unavailable)
     }
 
-    fn weigh_at(
+    fn check_at(
         &self,
         limit: Rc<Limit>,
-        place: Place,
+        location: Location,
         now: u64,
         ports: &Ports<'_>,
-    ) -> Result<Weighed, Unavailable> {
+    ) -> Result<LimitCheck, Unavailable> {
         let bucket = self
             .table(&limit)?
-            .read(ports.state, &place)
+            .read(ports.state, &location)
             .map_err(|_| Unavailable)?;
-        let decision = limit.decide(bucket.get(&place), now);
-        Ok(Weighed {
+        let decision = limit.decide(bucket.get(&location), now);
+        Ok(LimitCheck {
             limit,
-            place,
+            location,
             bucket,
             now,
             decision,
@@ -123,33 +123,37 @@ impl Limiter {
     }
 
     /// Charges a request that was weighed.
-    pub(crate) fn charge(&self, mut weighed: Weighed, ports: &Ports<'_>) -> Result<Charged, Unavailable> {
-        let limit = Rc::clone(&weighed.limit);
+    pub(crate) fn charge(
+        &self,
+        mut check: LimitCheck,
+        ports: &Ports<'_>,
+    ) -> Result<ChargeResult, Unavailable> {
+        let limit = Rc::clone(&check.limit);
         let table = self.table(&limit)?;
         for _ in 0..ATTEMPTS {
-            let Ok(arrival) = weighed.decision else {
-                return Ok(Charged::Exceeded(weighed));
+            let Ok(arrival) = check.decision else {
+                return Ok(ChargeResult::Exceeded(check));
             };
             let evicted = put(
-                &mut weighed.bucket,
-                &weighed.place,
+                &mut check.bucket,
+                &check.location,
                 arrival,
-                weighed.now,
-                table.ways(),
+                check.now,
+                table.slots_per_bucket(),
             );
-            match table.write(ports.state, &weighed.place, &weighed.bucket) {
+            match table.write(ports.state, &check.location, &check.bucket) {
                 Ok(()) => {
                     if evicted {
                         ports.observer.observe(&Observation::Evicted);
                     }
-                    return Ok(Charged::Done(Charge {
+                    return Ok(ChargeResult::Done(Charge {
                         limit,
-                        place: weighed.place,
+                        location: check.location,
                         arrival,
                     }));
                 }
                 Err(Conflict) => {
-                    weighed = self.weigh_at(weighed.limit, weighed.place, weighed.now, ports)?;
+                    check = self.check_at(check.limit, check.location, check.now, ports)?;
                 }
             }
         }
@@ -162,15 +166,15 @@ impl Limiter {
             return;
         };
         for _ in 0..ATTEMPTS {
-            let Ok(mut bucket) = table.read(ports.state, &charge.place) else {
+            let Ok(mut bucket) = table.read(ports.state, &charge.location) else {
                 return;
             };
-            let Some(arrival) = bucket.get(&charge.place) else {
+            let Some(arrival) = bucket.get(&charge.location) else {
                 return;
             };
             let before = arrival.saturating_sub(charge.limit.period());
-            bucket.put(&charge.place, before, table.ways());
-            if table.write(ports.state, &charge.place, &bucket).is_ok() {
+            bucket.put(&charge.location, before, table.slots_per_bucket());
+            if table.write(ports.state, &charge.location, &bucket).is_ok() {
                 return;
             }
         }
@@ -179,9 +183,9 @@ impl Limiter {
 
 /// Sets a key's arrival time. Slots whose time has passed are removed. If the bucket is still full, the key nearest to
 /// its whole quota is evicted: true.
-fn put(bucket: &mut Bucket, place: &Place, arrival: u64, now: u64, ways: usize) -> bool {
+fn put(bucket: &mut Bucket, location: &Location, arrival: u64, now: u64, slots_per_bucket: usize) -> bool {
     bucket.slots().retain(|(_, due)| *due > now);
-    if bucket.put(place, arrival, ways) {
+    if bucket.put(location, arrival, slots_per_bucket) {
         return false;
     }
     let slots = bucket.slots();
@@ -189,7 +193,7 @@ fn put(bucket: &mut Bucket, place: &Place, arrival: u64, now: u64, ways: usize) 
     if let Some((index, _)) = nearest {
         slots.swap_remove(index);
     }
-    bucket.put(place, arrival, usize::MAX);
+    bucket.put(location, arrival, usize::MAX);
     true
 }
 

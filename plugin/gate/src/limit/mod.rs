@@ -16,7 +16,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::id::LimitId;
 
-pub(crate) use limiter::{Charge, Charged, Limiter, Weighed};
+pub(crate) use limiter::{Charge, ChargeResult, LimitCheck, Limiter};
 
 /// No key needs longer to have its whole quota back, so that no arrival time overflows.
 const MAX_REFILL: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -52,7 +52,7 @@ pub(crate) struct Limit {
 
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LimitState {
     /// So many more requests may come at once.
     pub(crate) remaining: u32,
     /// One more may come after this time; zero if the whole burst may.
@@ -65,7 +65,7 @@ pub(crate) struct Unavailable;
 
 /// What a limit came to, for headers and explanations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report<'a> {
+pub struct LimitReport<'a> {
     /// The limit's name.
     pub name: &'a str,
     /// Requests per window.
@@ -133,14 +133,14 @@ impl Limit {
     }
 
     /// What this limit came to. `admitted`: the request was within it.
-    pub(crate) fn report(&self, standing: Standing, admitted: bool) -> Report<'_> {
+    pub(crate) fn report(&self, state: LimitState, admitted: bool) -> LimitReport<'_> {
         let (quota, window) = self.stated;
-        Report {
+        LimitReport {
             name: &self.name,
             quota,
             window,
-            remaining: standing.remaining,
-            reset: whole_seconds(standing.next),
+            remaining: state.remaining,
+            reset: whole_seconds(state.next),
             admitted,
         }
     }
@@ -151,12 +151,12 @@ impl Limit {
     /// How long to wait, if the request is over the limit.
     fn decide(&self, arrival: Option<u64>, now: u64) -> Result<u64, Duration> {
         let cell = Cell::default();
-        let store = OneKey {
+        let store = SingleKeyStore {
             arrival: arrival.map(Nanos::from),
             next: &cell,
         };
         // A limiter counts from the moment it was made; made at zero, all workers count from the same origin.
-        let clock = SetClock(Cell::new(Nanos::from(0)));
+        let clock = FixedClock(Cell::new(Nanos::from(0)));
         let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.quota, store, clock);
         let now = Nanos::from(now);
         limiter.clock().0.set(now);
@@ -167,7 +167,7 @@ impl Limit {
     }
 
     /// Where a key with this theoretical arrival time stands at `now`.
-    fn standing(&self, arrival: Option<u64>, now: u64) -> Standing {
+    fn state(&self, arrival: Option<u64>, now: u64) -> LimitState {
         let (period, burst) = (self.period(), self.quota.burst_size().get());
         let used = arrival.unwrap_or(now).saturating_sub(now);
         let whole = period.saturating_mul(burst.into());
@@ -177,7 +177,7 @@ impl Limit {
         // One more is there once so much less is used.
         let missing = burst.saturating_sub(remaining).saturating_sub(1);
         let next = used.saturating_sub(period.saturating_mul(missing.into()));
-        Standing {
+        LimitState {
             remaining,
             next: Duration::from_nanos(next),
         }
@@ -194,7 +194,7 @@ pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
-impl Report<'_> {
+impl LimitReport<'_> {
     /// Appends this limit's item of `RateLimit`: what is left, and the seconds until there is more. It is written on
     /// every limited request's path, hence without the formatting machinery.
     pub(crate) fn append_state(&self, list: &mut String) {
@@ -210,12 +210,12 @@ impl Report<'_> {
 }
 
 /// governor's state store over one key that was read before, and is written after.
-struct OneKey<'a> {
+struct SingleKeyStore<'a> {
     arrival: Option<Nanos>,
     next: &'a Cell<Nanos>,
 }
 
-impl StateStore for OneKey<'_> {
+impl StateStore for SingleKeyStore<'_> {
     type Key = ();
 
     fn measure_and_replace<T, F, E>(&self, _: &(), decide: F) -> Result<T, E>
@@ -229,9 +229,9 @@ impl StateStore for OneKey<'_> {
 }
 
 /// The shared monotonic clock, read once a request.
-struct SetClock(Cell<Nanos>);
+struct FixedClock(Cell<Nanos>);
 
-impl GovernorClock for SetClock {
+impl GovernorClock for FixedClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

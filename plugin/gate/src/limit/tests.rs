@@ -70,15 +70,15 @@ fn check_parts<S: SharedState>(
     fixture: &Fixture<S>,
 ) -> Verdict {
     let now = fixture.clock.monotonic();
-    let Ok(weighed) = limiter.weigh(limit, parts.iter(), now, &fixture.ports()) else {
+    let Ok(checked) = limiter.check(limit, parts.iter(), now, &fixture.ports()) else {
         return Verdict::Unavailable;
     };
-    match limiter.charge(weighed, &fixture.ports()) {
-        Ok(Charged::Done(charge)) => Verdict::Admitted {
-            remaining: charge.standing(now).remaining,
+    match limiter.charge(checked, &fixture.ports()) {
+        Ok(ChargeResult::Done(charge)) => Verdict::Admitted {
+            remaining: charge.state(now).remaining,
         },
-        Ok(Charged::Exceeded(weighed)) => Verdict::Exceeded {
-            wait: weighed.wait().unwrap(),
+        Ok(ChargeResult::Exceeded(checked)) => Verdict::Exceeded {
+            wait: checked.wait().unwrap(),
         },
         Err(Unavailable) => Verdict::Unavailable,
     }
@@ -232,11 +232,11 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
     let limiter = limiter(&limit);
     let now = fixture.clock.monotonic();
     let charge = || {
-        let weighed = limiter
-            .weigh(&limit, ["a"].iter(), now, &fixture.ports())
+        let checked = limiter
+            .check(&limit, ["a"].iter(), now, &fixture.ports())
             .unwrap();
-        match limiter.charge(weighed, &fixture.ports()) {
-            Ok(Charged::Done(charge)) => charge,
+        match limiter.charge(checked, &fixture.ports()) {
+            Ok(ChargeResult::Done(charge)) => charge,
             _ => panic!("charged"),
         }
     };
@@ -244,7 +244,7 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
     let second = charge();
     let third = charge();
     limiter.refund(&second, &fixture.ports());
-    assert_eq!(third.standing_before(now).remaining, 1);
+    assert_eq!(third.state_before(now).remaining, 1);
     assert_eq!(
         check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 0 }
@@ -324,14 +324,14 @@ fn what_is_out_of_range_is_named() {
 fn headers_as_the_draft_has_them() {
     let limit = limit(200, Duration::from_millis(10_500), None);
     assert_eq!(limit.policy(), "\"l\";q=200;w=11");
-    let mut state = String::new();
-    let standing = |remaining, millis| Standing {
+    let mut header = String::new();
+    let state = |remaining, millis| LimitState {
         remaining,
         next: Duration::from_millis(millis),
     };
-    limit.report(standing(7, 1_000), true).append_state(&mut state);
-    limit.report(standing(0, 1_001), false).append_state(&mut state);
-    assert_eq!(state, "\"l\";r=7;t=1, \"l\";r=0;t=2");
+    limit.report(state(7, 1_000), true).append_state(&mut header);
+    limit.report(state(0, 1_001), false).append_state(&mut header);
+    assert_eq!(header, "\"l\";r=7;t=1, \"l\";r=0;t=2");
 }
 
 #[test]
@@ -339,10 +339,10 @@ fn what_is_left_and_when_there_is_more() {
     let limit = limit(5, Duration::from_secs(10), None);
     let at = |arrival_ms: u64| {
         let now = Duration::from_secs(1_000).as_nanos() as u64;
-        let standing = limit.standing(Some(now + arrival_ms * 1_000_000), now);
-        (standing.remaining, standing.next.as_millis())
+        let state = limit.state(Some(now + arrival_ms * 1_000_000), now);
+        (state.remaining, state.next.as_millis())
     };
-    for (used, standing) in [
+    for (used, expected) in [
         (0, (5, 0)),
         (1, (4, 1)),
         (1_500, (4, 1_500)),
@@ -351,7 +351,7 @@ fn what_is_left_and_when_there_is_more() {
         (9_999, (0, 1_999)),
         (10_000, (0, 2_000)),
     ] {
-        assert_eq!(at(used), standing, "{used} ms used");
+        assert_eq!(at(used), expected, "{used} ms used");
     }
 }
 

@@ -21,10 +21,10 @@ use crate::ports::{SharedState, Version};
 pub(crate) type Digest = [u8; 32];
 
 const NAME: &str = "postern.policies";
-/// Slots; a power of two. With [`MAX_ANSWER`] they hold eight megabytes at most.
+/// Slots; a power of two. With [`MAX_ENTRY`] they hold eight megabytes at most.
 const SLOTS: u16 = 4_096;
 /// Larger answers are asked for each time.
-const MAX_ANSWER: usize = 2 * 1024;
+const MAX_ENTRY: usize = 2 * 1024;
 
 /// The table, opened.
 #[derive(Debug)]
@@ -41,15 +41,15 @@ struct Slot {
     #[prost(uint64, tag = "2")]
     until: u64,
     #[prost(message, repeated, tag = "3")]
-    request: Vec<Kept>,
+    request: Vec<CachedChange>,
     #[prost(string, repeated, tag = "4")]
     remove: Vec<String>,
     #[prost(message, repeated, tag = "5")]
-    response: Vec<Kept>,
+    response: Vec<CachedChange>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Kept {
+struct CachedChange {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(bytes = "vec", tag = "2")]
@@ -67,7 +67,7 @@ impl DecisionCache {
         }
         for slot in 0..SLOTS {
             // Not empty: a value of no bytes could not be told from none.
-            let _ = state.set(&slot_name(slot), &Slot::spent().encode_to_vec(), None);
+            let _ = state.set(&slot_name(slot), &Slot::vacant().encode_to_vec(), None);
         }
         let _ = state.set(NAME, &random, None);
         Self { seed: random }
@@ -86,8 +86,8 @@ impl DecisionCache {
     /// The answer under `key`, if it has not ended.
     pub(crate) fn get(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
         let now = millis(now);
-        places(key).into_iter().find_map(|place| {
-            let (bytes, _) = state.get(&slot_name(place))?;
+        candidate_slots(key).into_iter().find_map(|index| {
+            let (bytes, _) = state.get(&slot_name(index))?;
             let slot = Slot::decode(bytes.as_slice()).ok()?;
             (slot.key == key && slot.until > now).then(|| slot.allowance())?
         })
@@ -107,7 +107,7 @@ impl DecisionCache {
             return;
         }
         let slot = Slot::new(key, millis(now.saturating_add(grant.ttl)), allowance).encode_to_vec();
-        if slot.len() > MAX_ANSWER {
+        if slot.len() > MAX_ENTRY {
             return;
         }
         let parts = Part::join(&grant.parts);
@@ -116,30 +116,30 @@ impl DecisionCache {
         if !known {
             let _ = state.set(&name, parts.as_bytes(), None);
         }
-        if let Some((place, version)) = choose(state, key, millis(now)) {
-            let _ = state.set(&slot_name(place), &slot, Some(version));
+        if let Some((index, version)) = choose_slot(state, key, millis(now)) {
+            let _ = state.set(&slot_name(index), &slot, Some(version));
         }
     }
 }
 
 /// The place for an answer: where it stands already, else the one that has ended or ends first.
-fn choose(state: &dyn SharedState, key: &Digest, now: u64) -> Option<(u16, Version)> {
-    let ranked = places(key).into_iter().filter_map(|place| {
-        let (bytes, version) = state.get(&slot_name(place))?;
-        let slot = Slot::decode(bytes.as_slice()).unwrap_or_else(|_| Slot::spent());
+fn choose_slot(state: &dyn SharedState, key: &Digest, now: u64) -> Option<(u16, Version)> {
+    let ranked = candidate_slots(key).into_iter().filter_map(|index| {
+        let (bytes, version) = state.get(&slot_name(index))?;
+        let slot = Slot::decode(bytes.as_slice()).unwrap_or_else(|_| Slot::vacant());
         let rank = match slot.until {
             _ if slot.key == key => 0,
             until if until <= now => 1,
             until => until,
         };
-        Some((rank, place, version))
+        Some((rank, index, version))
     });
     ranked
         .min_by_key(|(rank, ..)| *rank)
-        .map(|(_, place, version)| (place, version))
+        .map(|(_, index, version)| (index, version))
 }
 
-fn places(key: &Digest) -> [u16; 2] {
+fn candidate_slots(key: &Digest) -> [u16; 2] {
     let [a, b, c, d, ..] = *key;
     [[a, b], [c, d]].map(|bytes| u16::from_le_bytes(bytes) & (SLOTS - 1))
 }
@@ -158,7 +158,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Slot {
-    fn spent() -> Self {
+    fn vacant() -> Self {
         Self {
             key: vec![0],
             ..Self::default()
@@ -166,7 +166,7 @@ impl Slot {
     }
 
     fn new(key: &Digest, until: u64, allowance: &Allowance) -> Self {
-        let kept = |changes: &[Change]| changes.iter().map(Kept::new).collect();
+        let kept = |changes: &[Change]| changes.iter().map(CachedChange::new).collect();
         Self {
             key: key.to_vec(),
             until,
@@ -178,7 +178,8 @@ impl Slot {
 
     /// `None` for what this code did not write.
     fn allowance(self) -> Option<Allowance> {
-        let changes = |kept: Vec<Kept>| kept.into_iter().map(Kept::change).collect::<Option<_>>();
+        let changes =
+            |kept: Vec<CachedChange>| kept.into_iter().map(CachedChange::change).collect::<Option<_>>();
         Some(Allowance {
             request: changes(self.request)?,
             remove: self.remove,
@@ -195,7 +196,7 @@ const ACTIONS: [AppendAction; 4] = [
     AppendAction::OverwriteIfExists,
 ];
 
-impl Kept {
+impl CachedChange {
     fn new(change: &Change) -> Self {
         let action = ACTIONS.iter().position(|action| *action == change.action);
         Self {

@@ -63,7 +63,7 @@ fn http(request: &Request<'_>, input: &CheckInput<'_>) -> HttpRequest {
         .filter(|header| !(input.withheld)(header))
         .copied()
         .collect();
-    let headers = merged(&shown);
+    let headers = header_map(&shown);
     let lossless = headers.len() == shown.len()
         && shown
             .iter()
@@ -89,11 +89,11 @@ fn http(request: &Request<'_>, input: &CheckInput<'_>) -> HttpRequest {
         } else {
             Vec::new()
         },
-        header_map: (!lossless).then(|| one_by_one(&shown)),
+        header_map: (!lossless).then(|| header_list(&shown)),
     }
 }
 
-fn merged(headers: &[Header<'_>]) -> BTreeMap<String, String> {
+fn header_map(headers: &[Header<'_>]) -> BTreeMap<String, String> {
     let mut map: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in headers {
         map.entry(text(name))
@@ -106,7 +106,7 @@ fn merged(headers: &[Header<'_>]) -> BTreeMap<String, String> {
     map
 }
 
-fn one_by_one(headers: &[Header<'_>]) -> HeaderMap {
+fn header_list(headers: &[Header<'_>]) -> HeaderMap {
     let value = |(name, value): &Header<'_>| HeaderValue {
         key: text(name),
         value: String::new(),

@@ -29,7 +29,7 @@ impl PolicyResponse {
             return Self::Failed(format!("the response has {} bytes", message.len()));
         }
         match CheckResponse::decode(message) {
-            Ok(response) => judge(response),
+            Ok(response) => read(response),
             Err(_) => Self::Failed("the response is not a CheckResponse".to_owned()),
         }
     }
@@ -50,7 +50,7 @@ fn is_unavailable(code: i32) -> bool {
     code == UNAVAILABLE || code == DEADLINE_EXCEEDED
 }
 
-fn judge(response: CheckResponse) -> PolicyResponse {
+fn read(response: CheckResponse) -> PolicyResponse {
     let CheckResponse {
         status,
         http_response,

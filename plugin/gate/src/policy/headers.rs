@@ -4,7 +4,7 @@ use postern_config::HeaderName;
 
 /// Headers that frame a message or belong to one connection: a policy that changes them could split one request into
 /// two. `host` is among them because the request's rule was selected by it.
-const NEVER: [&str; 12] = [
+const FORBIDDEN: [&str; 12] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -24,7 +24,7 @@ pub(crate) fn invalid_header(name: &str, value: &[u8]) -> Option<&'static str> {
     if HeaderName::parse(name.to_owned()).is_err() {
         return Some("a header's name is invalid");
     }
-    if NEVER.contains(&name) {
+    if FORBIDDEN.contains(&name) {
         return Some("sets a header that frames or routes the request");
     }
     let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_request_is_neither_framed_nor_routed_by_a_policy() {
-        for name in NEVER {
+        for name in FORBIDDEN {
             assert!(invalid_header(name, b"x").is_some(), "{name}");
         }
         for name in ["", ":path", ":status", "a b", "a\r\nb", "a:b", "é"] {

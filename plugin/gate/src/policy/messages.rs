@@ -169,14 +169,14 @@ pub(crate) struct OkHttpResponse {
     #[prost(message, repeated, tag = "6")]
     pub(crate) response_headers_to_add: Vec<HeaderValueOption>,
     #[prost(message, repeated, tag = "7")]
-    pub(crate) query_parameters_to_set: Vec<Nothing>,
+    pub(crate) query_parameters_to_set: Vec<Empty>,
     #[prost(string, repeated, tag = "8")]
     pub(crate) query_parameters_to_remove: Vec<String>,
 }
 
 /// A message of which only its presence matters.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Nothing {}
+pub(crate) struct Empty {}
 
 /// `envoy.config.core.v3.HeaderValueOption`.
 #[derive(Clone, PartialEq, Message)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::id::RuleId;
 use crate::jwt::VerifyingKey;
-use crate::{Identity, Reason, limit::Report};
+use crate::{Identity, Reason, limit::LimitReport};
 
 /// The time.
 pub trait Clock {
@@ -87,7 +87,7 @@ pub enum Observation<'a> {
     /// A limit counted the request.
     Limited {
         /// The limit's state.
-        report: &'a Report<'a>,
+        report: &'a LimitReport<'a>,
     },
     /// A full table evicted another key that had used some of its quota.
     Evicted,

@@ -13,7 +13,7 @@ impl Observer for Silent {
 struct Fixture {
     clock: ManualClock,
     state: MemoryState,
-    nonces: Nonces,
+    nonces: NonceStore,
 }
 
 const NOW: u64 = 1_767_225_600;
@@ -23,7 +23,7 @@ impl Fixture {
         Self {
             clock: ManualClock::at(Duration::from_secs(NOW)),
             state: MemoryState::default(),
-            nonces: Nonces::new([1; 16]),
+            nonces: NonceStore::new([1; 16]),
         }
     }
 
@@ -31,14 +31,14 @@ impl Fixture {
         self.clock.wall().as_secs()
     }
 
-    fn take(&self, used: &Use<'_>) -> Result<(), Reason> {
+    fn record(&self, used: &NonceUse<'_>) -> Result<(), Reason> {
         let ports = Ports {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
             observer: &Silent,
         };
-        self.nonces.take(used, &ports)
+        self.nonces.record(used, &ports)
     }
 
     fn advance(&self, seconds: u64) {
@@ -46,8 +46,8 @@ impl Fixture {
     }
 }
 
-fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Use<'static> {
-    Use {
+fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> NonceUse<'static> {
+    NonceUse {
         entry: "signatures/bots",
         key_id,
         nonce: nonce.to_owned().leak(),
@@ -62,13 +62,13 @@ fn once_means_once_as_long_as_the_timestamp_could_pass() {
     let fixture = Fixture::new();
     // From a clock that is ahead: it could pass for twice the skew.
     let first = used("k", "n1", NOW + 300, 300);
-    assert_eq!(fixture.take(&first), Ok(()));
-    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
-    assert_eq!(fixture.take(&used("k", "n2", NOW, 300)), Ok(()));
+    assert_eq!(fixture.record(&first), Ok(()));
+    assert_eq!(fixture.record(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.record(&used("k", "n2", NOW, 300)), Ok(()));
     fixture.advance(600);
-    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.record(&first), Err(Reason::SignatureReplayed));
     assert_eq!(
-        fixture.take(&used("k", "n2", fixture.now(), 300)),
+        fixture.record(&used("k", "n2", fixture.now(), 300)),
         Err(Reason::SignatureReplayed),
         "kept while there is room and no need to drop it"
     );
@@ -77,11 +77,11 @@ fn once_means_once_as_long_as_the_timestamp_could_pass() {
 #[test]
 fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
     let fixture = Fixture::new();
-    assert_eq!(fixture.take(&used("victim", "n", NOW, 300)), Ok(()));
+    assert_eq!(fixture.record(&used("victim", "n", NOW, 300)), Ok(()));
     let mut full = 0;
     // Far more than all buckets together have slots.
     for n in 0..40_000 {
-        match fixture.take(&used("flood", &format!("n{n}"), NOW, 300)) {
+        match fixture.record(&used("flood", &format!("n{n}"), NOW, 300)) {
             Ok(()) => {}
             Err(reason) => {
                 assert_eq!(reason, Reason::ReplayMemoryFull);
@@ -91,13 +91,16 @@ fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
     }
     assert!(full > 40_000 / 3, "{full} refused");
     assert_eq!(
-        fixture.take(&used("victim", "n", NOW, 300)),
+        fixture.record(&used("victim", "n", NOW, 300)),
         Err(Reason::SignatureReplayed)
     );
-    assert_eq!(fixture.take(&used("victim", "other", NOW, 300)), Ok(()));
+    assert_eq!(fixture.record(&used("victim", "other", NOW, 300)), Ok(()));
     // Room again, once the timestamps are too old to pass.
     fixture.advance(301);
-    assert_eq!(fixture.take(&used("flood", "later", fixture.now(), 300)), Ok(()));
+    assert_eq!(
+        fixture.record(&used("flood", "later", fixture.now(), 300)),
+        Ok(())
+    );
 }
 
 #[test]
@@ -106,17 +109,17 @@ fn a_larger_skew_does_not_reopen_what_was_used() {
     let nonces: Vec<String> = (0..2_000).map(|n| format!("n{n}")).collect();
     let accepted: Vec<_> = nonces
         .iter()
-        .filter(|nonce| fixture.take(&used("k", nonce, NOW, 10)).is_ok())
+        .filter(|nonce| fixture.record(&used("k", nonce, NOW, 10)).is_ok())
         .collect();
     assert!(!accepted.is_empty());
     fixture.advance(60);
     // Others come, for which the old ones are dropped.
     for n in 0..2_000 {
-        let _ = fixture.take(&used("k", &format!("later{n}"), fixture.now(), 10));
+        let _ = fixture.record(&used("k", &format!("later{n}"), fixture.now(), 10));
     }
     for nonce in accepted {
         assert!(
-            fixture.take(&used("k", nonce, NOW, 3_600)).is_err(),
+            fixture.record(&used("k", nonce, NOW, 3_600)).is_err(),
             "{nonce} passed a second time"
         );
     }
@@ -129,7 +132,7 @@ proptest! {
         steps in proptest::collection::vec((0u8..30, 0u64..200, 0u64..100, 1u64..100), 1..300),
     ) {
         let state = MemoryState::default();
-        let nonces = Nonces::new([1; 16]);
+        let nonces = NonceStore::new([1; 16]);
         let mut passed = std::collections::BTreeSet::new();
         for (nonce, now, offset, max_skew) in steps {
             let clock = ManualClock::at(Duration::from_secs(NOW + now));
@@ -139,11 +142,11 @@ proptest! {
             }
             let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, observer: &Silent };
             let name = format!("n{nonce}");
-            let used = Use {
+            let used = NonceUse {
                 entry: "e", key_id: "k", nonce: &name, timestamp,
                 max_skew: Duration::from_secs(max_skew), capacity: 1,
             };
-            if nonces.take(&used, &ports).is_ok() {
+            if nonces.record(&used, &ports).is_ok() {
                 prop_assert!(passed.insert((nonce, timestamp)), "{nonce} of {timestamp} passed twice");
             }
         }

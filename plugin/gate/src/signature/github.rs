@@ -24,7 +24,7 @@ pub(crate) struct Github {
 pub(crate) struct Pending {
     scheme: Rc<Github>,
     macs: Vec<HmacSha256>,
-    given: [u8; 32],
+    signature: [u8; 32],
 }
 
 impl Github {
@@ -38,7 +38,7 @@ impl Github {
     pub(crate) fn begin(self: &Rc<Self>, request: &Request<'_>) -> Option<Result<Pending, Reason>> {
         match request.credential(HEADER) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(value) => Some(self.read(value)),
         }
     }
@@ -49,7 +49,7 @@ impl Github {
         Ok(Pending {
             scheme: Rc::clone(self),
             macs,
-            given: mac_from_hex(hex)?,
+            signature: mac_from_hex(hex)?,
         })
     }
 }
@@ -60,12 +60,12 @@ impl Pending {
     }
 
     pub(crate) fn finish(self) -> Result<Rc<Identity>, Reason> {
-        let given = self.given.into();
+        let signature = self.signature.into();
         // Every secret is tried, so that timing does not show which one signed.
         let matches = self
             .macs
             .into_iter()
-            .filter(|mac| mac.clone().verify(&given).is_ok())
+            .filter(|mac| mac.clone().verify(&signature).is_ok())
             .count();
         if matches > 0 {
             Ok(Rc::clone(&self.scheme.identity))

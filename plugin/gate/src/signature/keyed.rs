@@ -13,7 +13,7 @@ use super::{mac, mac_from_hex};
 use crate::Reason;
 use crate::identity::Identity;
 use crate::ports::Ports;
-use crate::replay::{Nonces, Use};
+use crate::replay::{NonceStore, NonceUse};
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
@@ -23,7 +23,7 @@ pub(crate) const MAX_KEY_ID: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Keyed {
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderNames,
     pub(crate) keys: HashMap<String, Signer>,
     pub(crate) max_skew: Duration,
     /// The most nonces stored for a key; `None` if replays are allowed.
@@ -31,14 +31,14 @@ pub(crate) struct Keyed {
 }
 
 #[derive(Debug)]
-pub(crate) struct Headers {
+pub(crate) struct HeaderNames {
     key_id: String,
     timestamp: String,
     nonce: String,
     signature: String,
 }
 
-impl Headers {
+impl HeaderNames {
     pub(crate) fn new(prefix: &str) -> Self {
         let name = |what: &str| format!("{prefix}{what}");
         Self {
@@ -77,7 +77,7 @@ pub(crate) struct Pending {
     method: String,
     target: String,
     timestamp: u64,
-    given: [u8; 32],
+    mac_bytes: [u8; 32],
     body: Sha256,
 }
 
@@ -116,7 +116,7 @@ impl Keyed {
     ) -> Option<Result<Pending, Reason>> {
         match request.credential(&self.headers.signature) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(signature) => Some(self.read(signature, request, ports)),
         }
     }
@@ -130,14 +130,14 @@ impl Keyed {
         let text = |name: &str| match request.single(name) {
             Single::One(value) => std::str::from_utf8(value).map_err(|_| Reason::SignatureMalformed),
             Single::Absent => Err(Reason::SignatureMalformed),
-            Single::Several => Err(Reason::CredentialsAmbiguous),
+            Single::Multiple => Err(Reason::CredentialsAmbiguous),
         };
-        let own = |value: &[u8]| {
+        let owned = |value: &[u8]| {
             std::str::from_utf8(value)
                 .map(str::to_owned)
                 .map_err(|_| Reason::SignatureMalformed)
         };
-        let given = mac_from_hex(signature)?;
+        let mac_bytes = mac_from_hex(signature)?;
         let nonce = text(&self.headers.nonce)?;
         let key_id = text(&self.headers.key_id)?;
         if !NONCE_LENGTH.contains(&nonce.len()) || key_id.len() > MAX_KEY_ID {
@@ -157,10 +157,10 @@ impl Keyed {
             scheme: Rc::clone(self),
             key_id: key_id.to_owned(),
             nonce: nonce.to_owned(),
-            method: own(request.method())?,
-            target: own(request.path())?,
+            method: owned(request.method())?,
+            target: owned(request.path())?,
             timestamp,
-            given,
+            mac_bytes,
             body: Sha256::new(),
         })
     }
@@ -183,7 +183,7 @@ impl Pending {
     pub(crate) fn finish(
         self,
         label: &str,
-        used: Option<&Nonces>,
+        used: Option<&NonceStore>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
         // Again: a body that arrives slowly could outlast its nonce.
@@ -195,17 +195,17 @@ impl Pending {
             .ok_or(Reason::SignatureKeyUnknown)?;
         let digest: [u8; 32] = self.body.finalize().into();
         let text = string_to_sign(&self.method, &self.target, self.timestamp, &self.nonce, &digest);
-        let given = self.given.into();
+        let mac_bytes = self.mac_bytes.into();
         let mut matches = 0;
         for secret in &signer.secrets {
-            matches += usize::from(mac(secret)?.chain_update(&text).verify(&given).is_ok());
+            matches += usize::from(mac(secret)?.chain_update(&text).verify(&mac_bytes).is_ok());
         }
         if matches == 0 {
             return Err(Reason::SignatureMismatch);
         }
         // Only holders of the secret get here, so that nobody else can fill the table of nonces.
         if let Some(capacity) = self.scheme.nonces {
-            let this = Use {
+            let this = NonceUse {
                 entry: label,
                 key_id: &self.key_id,
                 nonce: &self.nonce,
@@ -213,7 +213,7 @@ impl Pending {
                 max_skew: self.scheme.max_skew,
                 capacity,
             };
-            used.ok_or(Reason::LimitUnavailable)?.take(&this, ports)?;
+            used.ok_or(Reason::LimitUnavailable)?.record(&this, ports)?;
         }
         Ok(Rc::clone(&signer.identity))
     }

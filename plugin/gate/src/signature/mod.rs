@@ -12,14 +12,14 @@ use sha2::Sha256;
 use crate::Reason;
 use crate::identity::Identity;
 use crate::ports::Ports;
-use crate::replay::Nonces;
+use crate::replay::NonceStore;
 use crate::request::Request;
 use crate::secret::Secret;
 
 pub use keyed::string_to_sign;
 
 pub(crate) use github::Github;
-pub(crate) use keyed::{Headers, Keyed, MAX_KEY_ID, Signer};
+pub(crate) use keyed::{HeaderNames, Keyed, MAX_KEY_ID, Signer};
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -112,7 +112,7 @@ impl Pending {
     }
 
     /// Verifies the signature once the body is complete.
-    pub(crate) fn finish(self, used: Option<&Nonces>, ports: &Ports<'_>) -> Result<Rc<Identity>, Reason> {
+    pub(crate) fn finish(self, used: Option<&NonceStore>, ports: &Ports<'_>) -> Result<Rc<Identity>, Reason> {
         let identity = match self.kind {
             PendingKind::Github(pending) => pending.finish(),
             PendingKind::Keyed(pending) => pending.finish(&self.label, used, ports),

@@ -151,7 +151,7 @@ fn challenged(rule: &Rule, reason: Reason) -> Denial {
 fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
     let value = match request.credential("authorization") {
         Single::Absent => return Ok(None),
-        Single::Several => return Err(Reason::CredentialsAmbiguous),
+        Single::Multiple => return Err(Reason::CredentialsAmbiguous),
         Single::One(value) => value,
     };
     let is_bearer = |credentials: &&[u8]| {

@@ -8,7 +8,7 @@ use crate::Reason;
 use crate::denial::Denial;
 use crate::evaluation::Evaluation;
 use crate::identity::{CredentialKind, Identity};
-use crate::limit::{Charged, KeyPart, Limit, Limiter, Unavailable, Weighed, whole_seconds};
+use crate::limit::{ChargeResult, KeyPart, Limit, LimitCheck, Limiter, Unavailable, whole_seconds};
 use crate::ports::Observation;
 use crate::request::{Request, Single, address_key};
 use crate::step::Step;
@@ -32,8 +32,8 @@ impl Evaluation<'_> {
         let charged = tables.limits.as_ref().ok_or(Unavailable).and_then(|limiter| {
             let now = self.ports.clock.monotonic();
             let charged = self
-                .weigh(limiter, limits, now)
-                .and_then(|weighed| self.charge_weighed(limiter, weighed, now));
+                .check_limits(limiter, limits, now)
+                .and_then(|checks| self.charge_checked(limiter, checks, now));
             if !matches!(charged, Ok(Ok(()))) {
                 self.refund(limiter);
             }
@@ -48,7 +48,7 @@ impl Evaluation<'_> {
                 // The longest wait: sooner, at least one of them would refuse again.
                 let wait = exceeded
                     .iter()
-                    .filter_map(Weighed::wait)
+                    .filter_map(LimitCheck::wait)
                     .max()
                     .unwrap_or_default();
                 let seconds = whole_seconds(wait).to_string();
@@ -58,44 +58,44 @@ impl Evaluation<'_> {
         }
     }
 
-    fn weigh(
+    fn check_limits(
         &self,
         limiter: &Limiter,
         limits: &[Rc<Limit>],
         now: Duration,
-    ) -> Result<Vec<Weighed>, Unavailable> {
-        let weigh = |limit: &Rc<Limit>| {
+    ) -> Result<Vec<LimitCheck>, Unavailable> {
+        let check = |limit: &Rc<Limit>| {
             let parts = limit
                 .key
                 .iter()
                 .map(|part| key_part(part, self.request, self.caller()));
-            limiter.weigh(limit, parts, now, self.ports)
+            limiter.check(limit, parts, now, self.ports)
         };
-        limits.iter().map(weigh).collect()
+        limits.iter().map(check).collect()
     }
 
     /// Charges a request that every limit admits. Every limit's state, if one refuses.
-    fn charge_weighed(
+    fn charge_checked(
         &mut self,
         limiter: &Limiter,
-        weighed: Vec<Weighed>,
+        checks: Vec<LimitCheck>,
         now: Duration,
-    ) -> Result<Result<(), Vec<Weighed>>, Unavailable> {
-        if weighed.iter().any(|weighed| weighed.wait().is_some()) {
-            return Ok(Err(weighed));
+    ) -> Result<Result<(), Vec<LimitCheck>>, Unavailable> {
+        if checks.iter().any(|check| check.wait().is_some()) {
+            return Ok(Err(checks));
         }
-        let mut rest = weighed.into_iter();
+        let mut rest = checks.into_iter();
         while let Some(next) = rest.next() {
             match limiter.charge(next, self.ports)? {
-                Charged::Done(charge) => {
-                    let report = charge.limit().report(charge.standing(now), true);
+                ChargeResult::Done(charge) => {
+                    let report = charge.limit().report(charge.state(now), true);
                     self.ports
                         .observer
                         .observe(&Observation::Limited { report: &report });
                     report.append_state(&mut self.progress.rate_limit);
                     self.progress.charges.push(charge);
                 }
-                Charged::Exceeded(exceeded) => {
+                ChargeResult::Exceeded(exceeded) => {
                     return Ok(Err(std::iter::once(exceeded).chain(rest).collect()));
                 }
             }
@@ -110,18 +110,18 @@ impl Evaluation<'_> {
     }
 
     /// Reports the state of all limits of a request that was refused, and charged to none of them.
-    fn report_exceeded(&mut self, weighed: &[Weighed], now: Duration) {
+    fn report_exceeded(&mut self, checks: &[LimitCheck], now: Duration) {
         let charges = std::mem::take(&mut self.progress.charges);
         let refunded = charges
             .iter()
-            .map(|charge| (charge.limit(), charge.standing_before(now), true));
-        let rest = weighed
+            .map(|charge| (charge.limit(), charge.state_before(now), true));
+        let rest = checks
             .iter()
-            .map(|weighed| (weighed.limit(), weighed.standing(), weighed.wait().is_none()));
+            .map(|check| (check.limit(), check.state(), check.wait().is_none()));
         let mut policies = Vec::new();
         self.progress.rate_limit.clear();
-        for (limit, standing, admitted) in refunded.chain(rest) {
-            let report = limit.report(standing, admitted);
+        for (limit, state, admitted) in refunded.chain(rest) {
+            let report = limit.report(state, admitted);
             self.ports
                 .observer
                 .observe(&Observation::Limited { report: &report });
@@ -148,7 +148,7 @@ fn key_part<'a>(part: &KeyPart, request: &Request<'a>, identity: Option<&'a Iden
         KeyPart::Header(name) => match request.single(name) {
             Single::Absent => Cow::default(),
             Single::One(value) => Cow::Borrowed(value),
-            Single::Several => Cow::Owned(request.values(name).collect::<Vec<_>>().join(&b"\n"[..])),
+            Single::Multiple => Cow::Owned(request.values(name).collect::<Vec<_>>().join(&b"\n"[..])),
         },
     }
 }

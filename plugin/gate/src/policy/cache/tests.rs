@@ -109,15 +109,15 @@ fn what_others_wrote_is_no_answer() {
     let strange = Slot {
         key: key.to_vec(),
         until: u64::MAX,
-        request: vec![Kept {
+        request: vec![CachedChange {
             action: 4,
-            ..Kept::default()
+            ..CachedChange::default()
         }],
         ..Slot::default()
     };
     for bytes in [b"".to_vec(), vec![0xff; 40], strange.encode_to_vec()] {
-        for place in places(&key) {
-            state.set(&slot_name(place), &bytes, None).unwrap();
+        for slot in candidate_slots(&key) {
+            state.set(&slot_name(slot), &bytes, None).unwrap();
         }
         assert_eq!(DecisionCache::get(&state, &key, NOW), None);
     }

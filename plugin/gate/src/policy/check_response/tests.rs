@@ -1,5 +1,5 @@
 use super::super::grant::Part;
-use super::super::messages::{BoolValue, HeaderValue, HttpStatus, ListValue, Nothing, Status};
+use super::super::messages::{BoolValue, Empty, HeaderValue, HttpStatus, ListValue, Status};
 use super::*;
 
 fn header(key: &str, value: &str, append: Option<bool>, action: i32) -> HeaderValueOption {
@@ -138,7 +138,7 @@ fn headers_are_appended_or_set_as_the_protocol_says() {
 fn the_query_is_not_the_policys() {
     for ok in [
         OkHttpResponse {
-            query_parameters_to_set: vec![Nothing {}],
+            query_parameters_to_set: vec![Empty {}],
             ..OkHttpResponse::default()
         },
         OkHttpResponse {

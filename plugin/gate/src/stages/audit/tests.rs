@@ -54,7 +54,7 @@ fn only_requests_whose_admission_is_durable_are_released() {
         0,
         "not admitted before it is recorded"
     );
-    let step = fixture.recorded(pending, true);
+    let step = fixture.resume_after_audit(pending, true);
     assert_eq!(admitted(&step).subject, "ci");
     let Step::Continue(effects) = step else { panic!() };
     assert_eq!(
@@ -65,7 +65,7 @@ fn only_requests_whose_admission_is_durable_are_released() {
     assert_eq!(observed(&fixture, "Admitted"), 1);
 
     let pending = waits(fixture.get("/keyed", &[KEY]));
-    let step = fixture.recorded(pending, false);
+    let step = fixture.resume_after_audit(pending, false);
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::AuditUnavailable, 503));
     assert_eq!(denial.details(), "postern:keyed:audit_unavailable");
@@ -91,14 +91,17 @@ fn the_admission_comes_after_every_other_stage() {
         refused(&fixture.get("/keyed", &[KEY])).reason,
         Reason::LimitExceeded
     );
-    let (step, _) = fixture.ask("/policy", &[], PolicyResponse::Deny(None));
+    let (step, _) = fixture.get_with_policy("/policy", &[], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     for answer in [
         PolicyResponse::Allow(Allowance::default()),
         PolicyResponse::Unavailable("down".into()),
     ] {
-        let (step, _) = fixture.ask("/policy", &[], answer);
-        assert!(matches!(fixture.recorded(waits(step), true), Step::Continue(_)));
+        let (step, _) = fixture.get_with_policy("/policy", &[], answer);
+        assert!(matches!(
+            fixture.resume_after_audit(waits(step), true),
+            Step::Continue(_)
+        ));
     }
     let Step::Continue(effects) = fixture.get("/plain", &[]) else {
         panic!("a rule that does not require it never waits")
@@ -113,8 +116,8 @@ fn a_policys_changes_are_kept_while_the_request_waits() {
         remove: vec!["x-a".into()],
         ..Allowance::default()
     };
-    let (step, _) = fixture.ask("/policy", &[], PolicyResponse::Allow(allowance));
-    let Step::Continue(effects) = fixture.recorded(waits(step), true) else {
+    let (step, _) = fixture.get_with_policy("/policy", &[], PolicyResponse::Allow(allowance));
+    let Step::Continue(effects) = fixture.resume_after_audit(waits(step), true) else {
         panic!()
     };
     assert_eq!(effects.policy.unwrap().remove, ["x-a"]);

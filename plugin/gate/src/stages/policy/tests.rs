@@ -81,13 +81,13 @@ const TWO: (&str, &str) = ("x-key", "two");
 #[test]
 fn the_policy_is_asked_last() {
     let fixture = fixture();
-    let (step, asked) = fixture.ask("/role", &[TWO], allow());
+    let (step, asked) = fixture.get_with_policy("/role", &[TWO], allow());
     assert_eq!(refused(&step).reason, Reason::RoleMissing);
     assert!(asked.is_none(), "what the gate refuses is not put to the policy");
-    let (step, asked) = fixture.ask("/role", &[ONE], allow());
+    let (step, asked) = fixture.get_with_policy("/role", &[ONE], allow());
     assert_eq!(admitted(&step).subject, "ci");
     assert!(asked.is_some());
-    let (step, _) = fixture.ask("/role", &[ONE], PolicyResponse::Deny(None));
+    let (step, _) = fixture.get_with_policy("/role", &[ONE], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     assert_eq!(refused(&step).status(), 403);
     assert_eq!(refused(&step).details(), "postern:role:policy_denied");
@@ -101,7 +101,7 @@ fn an_own_reply_is_passed_on() {
         body: "no".into(),
     };
     let fixture = fixture();
-    let (step, _) = fixture.ask("/kept", &[ONE], PolicyResponse::Deny(Some(reply.clone())));
+    let (step, _) = fixture.get_with_policy("/kept", &[ONE], PolicyResponse::Deny(Some(reply.clone())));
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::PolicyDenied, 451));
     assert_eq!(denial.reply.as_deref(), Some(&reply));
@@ -117,7 +117,7 @@ fn an_own_reply_is_passed_on() {
             headers,
             ..reply.clone()
         };
-        let (step, _) = fixture.ask("/kept", &[ONE], PolicyResponse::Deny(Some(reply)));
+        let (step, _) = fixture.get_with_policy("/kept", &[ONE], PolicyResponse::Deny(Some(reply)));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
 }
@@ -125,13 +125,13 @@ fn an_own_reply_is_passed_on() {
 #[test]
 fn only_an_absent_host_can_be_waived() {
     let fixture = fixture();
-    let (step, _) = fixture.ask("/fresh", &[], down());
+    let (step, _) = fixture.get_with_policy("/fresh", &[], down());
     let denial = refused(&step);
     assert_eq!(denial.reason, Reason::PolicyUnavailable);
     assert_eq!(denial.headers, [("retry-after", "1".into())]);
     assert!(denial.body(None).contains("\"code\":\"policy_unavailable\""));
     fixture.observations.0.borrow_mut().clear();
-    let (step, _) = fixture.ask("/waived", &[], down());
+    let (step, _) = fixture.get_with_policy("/waived", &[], down());
     assert!(matches!(step, Step::Continue(_)));
     let observations = fixture.observations.0.borrow().join("\n");
     assert!(
@@ -139,9 +139,9 @@ fn only_an_absent_host_can_be_waived() {
         "{observations}"
     );
     for path in ["/waived", "/fresh"] {
-        let (step, _) = fixture.ask(path, &[], PolicyResponse::Failed("trapped".into()));
+        let (step, _) = fixture.get_with_policy(path, &[], PolicyResponse::Failed("trapped".into()));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{path}");
-        let (step, _) = fixture.ask(path, &[], PolicyResponse::Deny(None));
+        let (step, _) = fixture.get_with_policy(path, &[], PolicyResponse::Deny(None));
         assert_eq!(refused(&step).reason, Reason::PolicyDenied, "{path}");
     }
 }
@@ -164,11 +164,11 @@ fn a_policy_frames_no_request_and_names_no_caller() {
         "x_tenant_id",
         "x a",
     ] {
-        let (step, _) = fixture.ask("/fresh", &[], sets(name, b"v"));
+        let (step, _) = fixture.get_with_policy("/fresh", &[], sets(name, b"v"));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
     for value in [&b"a\r\nb: c"[..], b"a\nb", b"\0"] {
-        let (step, _) = fixture.ask("/fresh", &[], sets("x-a", value));
+        let (step, _) = fixture.get_with_policy("/fresh", &[], sets("x-a", value));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{value:?}");
     }
     let response = |name: &str| {
@@ -177,9 +177,9 @@ fn a_policy_frames_no_request_and_names_no_caller() {
             ..Allowance::default()
         })
     };
-    let (step, _) = fixture.ask("/fresh", &[], response("transfer-encoding"));
+    let (step, _) = fixture.get_with_policy("/fresh", &[], response("transfer-encoding"));
     assert_eq!(refused(&step).reason, Reason::PolicyFailed);
-    let (step, _) = fixture.ask("/fresh", &[], response("set-cookie"));
+    let (step, _) = fixture.get_with_policy("/fresh", &[], response("set-cookie"));
     assert!(matches!(step, Step::Continue(_)));
     let removes = |name: &str| {
         PolicyResponse::Allow(Allowance {
@@ -187,10 +187,10 @@ fn a_policy_frames_no_request_and_names_no_caller() {
             ..Allowance::default()
         })
     };
-    let (step, _) = fixture.ask("/fresh", &[], removes("content-length"));
+    let (step, _) = fixture.get_with_policy("/fresh", &[], removes("content-length"));
     assert_eq!(refused(&step).reason, Reason::PolicyFailed);
     for passed_over in ["host", ":path"] {
-        let (step, _) = fixture.ask("/fresh", &[], removes(passed_over));
+        let (step, _) = fixture.get_with_policy("/fresh", &[], removes(passed_over));
         let Step::Continue(effects) = step else { panic!() };
         assert_eq!(effects.policy.unwrap().remove, ["x-b"], "{passed_over}");
     }
@@ -207,7 +207,7 @@ fn a_policy_sees_the_caller_and_no_credential() {
         ("x_tenant-id", "victim"),
         ("x-other", "seen"),
     ];
-    let (_, question) = fixture.ask("/kept", &headers, allow());
+    let (_, question) = fixture.get_with_policy("/kept", &headers, allow());
     let question = question.unwrap();
     let text = String::from_utf8_lossy(&question);
     for hidden in ["one", "token", "sha256=", "root", "victim"] {
@@ -217,7 +217,7 @@ fn a_policy_sees_the_caller_and_no_credential() {
     let identity = "{\"subject\":\"ci\",\"issuer\":\"api_keys/a\",\"method\":\"api_key\",\"roles\":[\"r\",\"s\"],\
                     \"tenant\":\"t\",\"claims\":{}}";
     assert!(text.contains(identity), "{text}");
-    let (_, question) = fixture.ask("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
+    let (_, question) = fixture.get_with_policy("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
     let text = String::from_utf8_lossy(&question.unwrap()).into_owned();
     assert!(
         text.contains("Basic dXNlcg==") && !text.contains("postern.identity"),
@@ -233,7 +233,7 @@ fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
         ("/body", b"", None),
         ("/body", b"123456789", Some(Reason::BodyTooLarge)),
     ] {
-        let (step, question) = fixture.ask_with_body(path, &[], body, allow());
+        let (step, question) = fixture.post_with_policy(path, &[], body, allow());
         match outcome {
             None => {
                 assert!(matches!(step, Step::Continue(_)), "{step:?}");
@@ -271,7 +271,7 @@ fn a_signed_body_is_buffered_once() {
         let signature = format!("sha256={hex}");
         let headers = [("x-hub-signature-256", signature.as_str())];
         // `post` passes the body once; what follows is no second need of it.
-        let (step, question) = fixture.ask_with_body("/signed", &headers, body, allow());
+        let (step, question) = fixture.post_with_policy("/signed", &headers, body, allow());
         match outcome {
             None => assert_eq!(admitted(&step).subject, "hooks"),
             Some(reason) => assert_eq!(refused(&step).reason, reason),
@@ -283,16 +283,16 @@ fn a_signed_body_is_buffered_once() {
 #[test]
 fn a_granted_answer_serves_those_alike() {
     let fixture = fixture();
-    let ask = |path: &str, headers: &[(&str, &str)], answer| {
-        let (step, asked) = fixture.ask(path, headers, answer);
+    let get_with_policy = |path: &str, headers: &[(&str, &str)], answer| {
+        let (step, asked) = fixture.get_with_policy(path, headers, answer);
         assert!(matches!(step, Step::Continue(_)), "{step:?}");
         let Step::Continue(effects) = step else { panic!() };
         (asked.is_some(), effects)
     };
     let parts = ["identity", "path", "header:x-a"];
-    assert!(ask("/kept", &[ONE], grants(&parts)).0);
+    assert!(get_with_policy("/kept", &[ONE], grants(&parts)).0);
     // Denying answers show that these are not asked for.
-    let (asked, effects) = ask("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
+    let (asked, effects) = get_with_policy("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
     assert!(!asked);
     assert_eq!(effects.policy.unwrap().request, [change("x-from", b"policy")]);
     assert_eq!(effects.identity.unwrap().subject, "ci");
@@ -302,12 +302,12 @@ fn a_granted_answer_serves_those_alike() {
         ("/kept", &[ONE, ("x-a", "1")]),
         ("/kept", &[ONE, ("x-a", "")]),
     ] {
-        assert!(ask(path, headers, allow()).0, "{path} {headers:?}");
+        assert!(get_with_policy(path, headers, allow()).0, "{path} {headers:?}");
     }
     fixture.advance(Duration::from_millis(999));
-    assert!(!ask("/kept", &[ONE], allow()).0);
+    assert!(!get_with_policy("/kept", &[ONE], allow()).0);
     fixture.advance(Duration::from_millis(1));
-    assert!(ask("/kept", &[ONE], allow()).0, "its time is over");
+    assert!(get_with_policy("/kept", &[ONE], allow()).0, "its time is over");
     let observations = fixture.observations.0.borrow();
     let count = |what: &str| observations.iter().filter(|seen| seen.starts_with(what)).count();
     assert_eq!((count("PolicyCalled"), count("PolicyCached")), (6, 2));
@@ -317,15 +317,25 @@ fn a_granted_answer_serves_those_alike() {
 fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
     let fixture = fixture();
     for _ in 0..2 {
-        assert!(fixture.ask("/kept", &[ONE], allow()).1.is_some());
-        assert!(fixture.ask("/kept", &[ONE], grants(&["mood"])).1.is_some());
-        assert!(fixture.ask("/fresh", &[], grants(&[])).1.is_some());
-        assert!(fixture.ask_with_body("/body", &[], b"1", grants(&[])).1.is_some());
-        assert!(fixture.ask("/waived", &[], down()).1.is_some());
+        assert!(fixture.get_with_policy("/kept", &[ONE], allow()).1.is_some());
+        assert!(
+            fixture
+                .get_with_policy("/kept", &[ONE], grants(&["mood"]))
+                .1
+                .is_some()
+        );
+        assert!(fixture.get_with_policy("/fresh", &[], grants(&[])).1.is_some());
+        assert!(
+            fixture
+                .post_with_policy("/body", &[], b"1", grants(&[]))
+                .1
+                .is_some()
+        );
+        assert!(fixture.get_with_policy("/waived", &[], down()).1.is_some());
     }
-    assert!(fixture.ask("/kept", &[ONE], grants(&[])).1.is_some());
+    assert!(fixture.get_with_policy("/kept", &[ONE], grants(&[])).1.is_some());
     assert!(
-        fixture.ask("/kept/any", &[TWO], allow()).1.is_none(),
+        fixture.get_with_policy("/kept/any", &[TWO], allow()).1.is_none(),
         "no parts: for all of the rule"
     );
 }

@@ -1,35 +1,35 @@
 //! A request's target without what may be secret in it: values of the query and of path parameters, user names and
 //! passwords, fragments.
 
-use super::cut;
+use super::truncate;
 
 /// The most bytes of a path in the log.
-const LONGEST: usize = 2048;
+const MAX_PATH: usize = 2048;
 /// Longer names of a query's parameters are no names.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// The path, and of the query the names: `/orders?page&size` of `/orders?page=2&size=50`. A name that is given no value
 /// may be a value itself and is left out; so is one that does not look like a name.
-pub(super) fn shown(target: &[u8]) -> String {
+pub(super) fn redact_target(target: &[u8]) -> String {
     let target = String::from_utf8_lossy(target);
     let target = target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut shown = String::with_capacity(target.len().min(LONGEST));
+    let mut redacted = String::with_capacity(target.len().min(MAX_PATH));
     for (index, segment) in origin_form(path).split('/').enumerate() {
         if index > 0 {
-            shown.push('/');
+            redacted.push('/');
         }
-        shown.push_str(without_parameters(segment));
+        redacted.push_str(without_parameters(segment));
     }
     let mut mark = '?';
     for name in query.split('&').filter_map(name) {
-        shown.push(mark);
-        shown.push_str(name);
+        redacted.push(mark);
+        redacted.push_str(name);
         mark = '&';
     }
-    let length = cut(&shown, LONGEST).len();
-    shown.truncate(length);
-    shown
+    let length = truncate(&redacted, MAX_PATH).len();
+    redacted.truncate(length);
+    redacted
 }
 
 /// A path without scheme and authority, before which a user's name and password may stand.
@@ -56,7 +56,7 @@ fn name(parameter: &str) -> Option<&str> {
         return None;
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]".contains(&byte);
-    (!name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(plain)).then_some(name)
+    (!name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain)).then_some(name)
 }
 
 #[cfg(test)]
@@ -86,24 +86,24 @@ mod tests {
             ("", ""),
             ("/a?filter[name]=x&sort=-y", "/a?filter[name]&sort"),
         ] {
-            assert_eq!(shown(target.as_bytes()), wanted, "{target}");
+            assert_eq!(redact_target(target.as_bytes()), wanted, "{target}");
         }
     }
 
     #[test]
     fn it_is_bounded_and_text() {
-        assert_eq!(shown(b"/a\xffb"), "/a\u{fffd}b");
+        assert_eq!(redact_target(b"/a\xffb"), "/a\u{fffd}b");
         let long = format!("/a{}", "ä".repeat(2000));
-        assert_eq!(shown(long.as_bytes()).len(), LONGEST);
+        assert_eq!(redact_target(long.as_bytes()).len(), MAX_PATH);
         let long = format!("/{}", "ä".repeat(2000));
         assert_eq!(
-            shown(long.as_bytes()).len(),
-            LONGEST - 1,
+            redact_target(long.as_bytes()).len(),
+            MAX_PATH - 1,
             "cut between characters"
         );
         let names: String = (0..1000).map(|i| format!("name{i}=v&")).collect();
-        assert!(shown(format!("/a?{names}").as_bytes()).len() <= LONGEST);
-        let long = "n".repeat(LONGEST_NAME + 1);
-        assert_eq!(shown(format!("/a?{long}=v").as_bytes()), "/a");
+        assert!(redact_target(format!("/a?{names}").as_bytes()).len() <= MAX_PATH);
+        let long = "n".repeat(MAX_NAME + 1);
+        assert_eq!(redact_target(format!("/a?{long}=v").as_bytes()), "/a");
     }
 }

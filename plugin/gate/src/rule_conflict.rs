@@ -6,20 +6,20 @@
 //! rule takes that one takes the whole cell. So looking at the cells one by one is exact, and a look-up for each.
 
 mod cell;
-mod cover;
+mod path_tree;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use cell::{Cell, HostCell, PathCell};
-use cover::Cover;
+use path_tree::PathTree;
 
 use crate::Gate;
 use crate::rule::{Matcher, Rule};
 
 /// How rules stand in each other's way, by their indices.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Obstruction {
+pub enum RuleConflict {
     /// No request reaches `rule`: the rules in `by` take all that it matches.
     Unreachable {
         /// The rule without requests.
@@ -41,21 +41,21 @@ pub enum Obstruction {
 impl Gate {
     /// The rules that no request can reach, and the open rules that stand in front of what guards the same requests.
     #[must_use]
-    pub fn obstructions(&self) -> Vec<Obstruction> {
-        obstructions(self.rules())
+    pub fn rule_conflicts(&self) -> Vec<RuleConflict> {
+        conflicts(self.rules())
     }
 }
 
-fn obstructions(rules: &[Rc<Rule>]) -> Vec<Obstruction> {
+fn conflicts(rules: &[Rc<Rule>]) -> Vec<RuleConflict> {
     let mut found = Vec::new();
-    let mut cover = Cover::default();
+    let mut tree = PathTree::default();
     // By index; what is no open rule, or was named already, is none.
     let mut open: Vec<Option<&Matcher>> = vec![None; rules.len()];
-    let mut open_cover = Cover::default();
+    let mut open_tree = PathTree::default();
     for (index, rule) in rules.iter().enumerate() {
         let matcher = &rule.matcher;
-        match covered_by(&cover, matcher) {
-            Some(by) => found.push(Obstruction::Unreachable {
+        match covering_rules(&tree, matcher) {
+            Some(by) => found.push(RuleConflict::Unreachable {
                 rule: index,
                 by: by.into_iter().collect(),
             }),
@@ -63,15 +63,15 @@ fn obstructions(rules: &[Rc<Rule>]) -> Vec<Obstruction> {
                 if let Some(slot) = open.get_mut(index) {
                     *slot = Some(matcher);
                 }
-                open_cover.add_path(index, matcher);
+                open_tree.add_path(index, matcher);
             }
             None => {
                 // An open rule is named once, with the first that it stands in front of.
-                for (shadowing, example) in shadows(&open, &open_cover, &cover, matcher) {
+                for (shadowing, example) in shadows(&open, &open_tree, &tree, matcher) {
                     if let Some(slot) = open.get_mut(shadowing) {
                         *slot = None;
                     }
-                    found.push(Obstruction::Shadowed {
+                    found.push(RuleConflict::Shadowed {
                         open: shadowing,
                         guarded: index,
                         example,
@@ -79,7 +79,7 @@ fn obstructions(rules: &[Rc<Rule>]) -> Vec<Obstruction> {
                 }
             }
         }
-        cover.add(index, matcher);
+        tree.add(index, matcher);
     }
     found
 }
@@ -90,13 +90,13 @@ fn is_open(rule: &Rule) -> bool {
 }
 
 /// The rules that take each of the matcher's cells; `None` if a cell is left.
-fn covered_by(cover: &Cover<'_>, matcher: &Matcher) -> Option<BTreeSet<usize>> {
+fn covering_rules(tree: &PathTree<'_>, matcher: &Matcher) -> Option<BTreeSet<usize>> {
     let paths = PathCell::of(&matcher.path);
     let mut by = BTreeSet::new();
     for method in cell::methods(matcher) {
         for host in HostCell::of(matcher) {
             for path in &paths {
-                by.insert(cover.first(&Cell { method, host, path })?);
+                by.insert(tree.first_rule(&Cell { method, host, path })?);
             }
         }
     }
@@ -107,14 +107,14 @@ fn covered_by(cover: &Cover<'_>, matcher: &Matcher) -> Option<BTreeSet<usize>> {
 /// was put in front of it on purpose, unless both have the same.
 fn shadows<'a>(
     open: &[Option<&'a Matcher>],
-    open_paths: &Cover<'a>,
-    cover: &Cover<'a>,
+    open_tree: &PathTree<'a>,
+    tree: &PathTree<'a>,
     guarded: &'a Matcher,
 ) -> Vec<(usize, String)> {
     let paths = PathCell::of(&guarded.path);
     let mut candidates = Vec::new();
     for path in &paths {
-        open_paths.meeting(path, &mut candidates);
+        open_tree.overlapping(path, &mut candidates);
     }
     candidates.sort_unstable();
     candidates.dedup();
@@ -122,7 +122,7 @@ fn shadows<'a>(
     for index in candidates {
         // Most of many rules for many hosts end here.
         let matcher = open.get(index).copied().flatten();
-        let Some(matcher) = matcher.filter(|matcher| cell::meet(matcher, guarded)) else {
+        let Some(matcher) = matcher.filter(|matcher| cell::overlap(matcher, guarded)) else {
             continue;
         };
         let open_paths = PathCell::of(&matcher.path);
@@ -134,7 +134,7 @@ fn shadows<'a>(
         }
         let taken = open_paths
             .iter()
-            .flat_map(|open| paths.iter().filter_map(|path| open.shared(path)));
+            .flat_map(|open| paths.iter().filter_map(|path| open.intersection(path)));
         // What a rule before the open one takes is not open.
         let example = taken.filter(|path| !path.is_star()).find_map(|path| {
             cell::shared_methods(matcher, guarded)
@@ -146,7 +146,7 @@ fn shadows<'a>(
                             host,
                             path: &path,
                         };
-                        (cover.first(&cell) == Some(index)).then(|| cell.example())
+                        (tree.first_rule(&cell) == Some(index)).then(|| cell.example())
                     })
                 })
         });

@@ -30,11 +30,11 @@ fn guarded(matches: Value) -> Value {
 }
 
 fn unreachable(rules: &[Value]) -> Vec<(usize, Vec<usize>)> {
-    let found = gate(rules).obstructions().into_iter();
+    let found = gate(rules).rule_conflicts().into_iter();
     found
         .filter_map(|found| match found {
-            Obstruction::Unreachable { rule, by } => Some((rule, by)),
-            Obstruction::Shadowed { .. } => None,
+            RuleConflict::Unreachable { rule, by } => Some((rule, by)),
+            RuleConflict::Shadowed { .. } => None,
         })
         .collect()
 }
@@ -208,12 +208,12 @@ fn an_open_rule_in_front_of_a_guarded_one_is_named() {
             None,
         ),
     ] {
-        let found = gate(&rules).obstructions();
+        let found = gate(&rules).rule_conflicts();
         let examples: Vec<_> = found
             .iter()
             .filter_map(|found| match found {
-                Obstruction::Shadowed { example, .. } => Some(example.as_str()),
-                Obstruction::Unreachable { .. } => None,
+                RuleConflict::Shadowed { example, .. } => Some(example.as_str()),
+                RuleConflict::Unreachable { .. } => None,
             })
             .collect();
         assert_eq!(
@@ -231,8 +231,8 @@ fn an_open_rule_is_named_once() {
         guarded(json!({"path": {"prefix": "/a"}})),
         guarded(json!({"path": {"prefix": "/b"}})),
     ])
-    .obstructions();
-    let shadowed = Obstruction::Shadowed {
+    .rule_conflicts();
+    let shadowed = RuleConflict::Shadowed {
         open: 0,
         guarded: 1,
         example: "GET /a".to_owned(),
@@ -309,11 +309,11 @@ proptest! {
         }
         let expected: Vec<usize> = (0..rules.len()).filter(|rule| !reached[*rule]).collect();
         let found: Vec<usize> = gate
-            .obstructions()
+            .rule_conflicts()
             .iter()
             .filter_map(|found| match found {
-                Obstruction::Unreachable { rule, .. } => Some(*rule),
-                Obstruction::Shadowed { .. } => None,
+                RuleConflict::Unreachable { rule, .. } => Some(*rule),
+                RuleConflict::Shadowed { .. } => None,
             })
             .collect();
         prop_assert_eq!(found, expected);

@@ -3,26 +3,26 @@
 use crate::request::{Request, Single};
 
 /// The most that `tracestate` may have: what every vendor must take (section 3.3.1.5).
-const LONGEST_STATE: usize = 512;
+const MAX_TRACESTATE: usize = 512;
 
 /// `traceparent` and `tracestate` of a request, as far as they are of their form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trace<'a> {
+pub struct TraceContext<'a> {
     parent: Option<&'a str>,
     state: Option<&'a str>,
 }
 
-impl<'a> Trace<'a> {
+impl<'a> TraceContext<'a> {
     /// Takes it from a request.
     #[must_use]
     pub fn of(request: &Request<'a>) -> Self {
-        let Some(parent) = one(request, "traceparent").filter(|parent| is_parent(parent)) else {
+        let Some(parent) = single_value(request, "traceparent").filter(|parent| is_parent(parent)) else {
             return Self::default();
         };
         // A list may come in several fields, but then it is no single value to be passed on.
-        let state = one(request, "tracestate").filter(|state| {
+        let state = single_value(request, "tracestate").filter(|state| {
             let printable = |byte: u8| (b' '..=b'~').contains(&byte);
-            !state.is_empty() && state.len() <= LONGEST_STATE && state.bytes().all(printable)
+            !state.is_empty() && state.len() <= MAX_TRACESTATE && state.bytes().all(printable)
         });
         Self {
             parent: Some(parent),
@@ -38,10 +38,10 @@ impl<'a> Trace<'a> {
     }
 }
 
-fn one<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
+fn single_value<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
     match request.single(name) {
         Single::One(value) => std::str::from_utf8(value).ok(),
-        Single::Absent | Single::Several => None,
+        Single::Absent | Single::Multiple => None,
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
             source: None,
             end_of_stream: true,
         };
-        let trace = Trace::of(&request);
+        let trace = TraceContext::of(&request);
         trace
             .headers()
             .map(|(name, value)| (name, value.to_owned()))
@@ -112,7 +112,7 @@ mod tests {
             );
         }
         assert_eq!(passed(&[("traceparent", PARENT), ("traceparent", PARENT)]), []);
-        let long = "x".repeat(LONGEST_STATE + 1);
+        let long = "x".repeat(MAX_TRACESTATE + 1);
         for wrong in ["", "a\tb", &long] {
             assert_eq!(passed(&[("traceparent", PARENT), ("tracestate", wrong)]).len(), 1);
         }

@@ -16,7 +16,7 @@ pub(super) struct Cell<'a, 'p> {
 pub(super) enum HostCell<'a> {
     Any,
     /// All below a domain: `.example.com`.
-    Below(&'a str),
+    Subdomains(&'a str),
     Exact(&'a str),
 }
 
@@ -67,7 +67,7 @@ impl<'a> PathCell<'a> {
     }
 
     /// The paths of both, which are a cell again.
-    pub(super) fn shared(&self, other: &Self) -> Option<Self> {
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         let (short, long) = if self.segments.len() <= other.segments.len() {
             (self, other)
         } else {
@@ -99,7 +99,7 @@ pub(super) fn paths_within(narrow: &[PathCell<'_>], broad: &[PathCell<'_>]) -> b
     narrow.iter().filter(|cell| cell.tail != Tail::Star).all(|cell| {
         broad
             .iter()
-            .any(|broad| broad.shared(cell).as_ref() == Some(cell))
+            .any(|broad| broad.intersection(cell).as_ref() == Some(cell))
     })
 }
 
@@ -110,30 +110,35 @@ impl<'a> HostCell<'a> {
         }
         let hosts = matcher.hosts.iter().map(|host| match host {
             Host::Exact(name) => Self::Exact(name),
-            Host::Below(suffix) => Self::Below(suffix),
+            Host::Subdomains(suffix) => Self::Subdomains(suffix),
         });
         hosts.collect()
     }
 
     /// The cells that hold this one: itself, the domains above, any.
-    pub(super) fn wider(self) -> impl Iterator<Item = Self> {
+    pub(super) fn containing(self) -> impl Iterator<Item = Self> {
         let name = match self {
             Self::Any => "",
-            Self::Below(name) | Self::Exact(name) => name,
+            Self::Subdomains(name) | Self::Exact(name) => name,
         };
         // What stands before the dot is not empty, for a domain's own name is not below it.
         let dots = name.match_indices('.').filter(|(at, _)| *at > 0);
-        let above = dots.filter_map(move |(at, _)| name.get(at..)).map(Self::Below);
+        let above = dots
+            .filter_map(move |(at, _)| name.get(at..))
+            .map(Self::Subdomains);
         let own = (self != Self::Any).then_some(self);
         own.into_iter().chain(above).chain([Self::Any])
     }
 
     /// The hosts of both; of two cells, one holds the other or they share none.
-    fn shared(self, other: Self) -> Option<Self> {
-        if self.wider().any(|wider| wider == other) {
+    fn intersection(self, other: Self) -> Option<Self> {
+        if self.containing().any(|containing| containing == other) {
             Some(self)
         } else {
-            other.wider().any(|wider| wider == self).then_some(other)
+            other
+                .containing()
+                .any(|containing| containing == self)
+                .then_some(other)
         }
     }
 }
@@ -150,17 +155,19 @@ pub(super) fn methods(matcher: &Matcher) -> Vec<Option<&str>> {
 }
 
 /// Whether two rules share a method and a host, whatever their paths.
-pub(super) fn meet(one: &Matcher, other: &Matcher) -> bool {
+pub(super) fn overlap(one: &Matcher, other: &Matcher) -> bool {
     let methods = one.methods.is_empty()
         || other.methods.is_empty()
         || one.methods.iter().any(|method| other.methods.contains(method));
     let below = |suffix: &str, name: &str| name.len() > suffix.len() && name.ends_with(suffix);
     let hosts = |one: &Host, other: &Host| match (one, other) {
         (Host::Exact(one), Host::Exact(other)) => one == other,
-        (Host::Below(suffix), Host::Exact(name)) | (Host::Exact(name), Host::Below(suffix)) => {
+        (Host::Subdomains(suffix), Host::Exact(name)) | (Host::Exact(name), Host::Subdomains(suffix)) => {
             below(suffix, name)
         }
-        (Host::Below(one), Host::Below(other)) => one == other || below(one, other) || below(other, one),
+        (Host::Subdomains(one), Host::Subdomains(other)) => {
+            one == other || below(one, other) || below(other, one)
+        }
     };
     methods
         && (one.hosts.is_empty()
@@ -186,11 +193,14 @@ pub(super) fn shared_methods<'a>(one: &'a Matcher, other: &'a Matcher) -> Vec<Op
 /// The hosts of both.
 pub(super) fn shared_hosts<'a>(one: &'a Matcher, other: &'a Matcher) -> Vec<HostCell<'a>> {
     let others = HostCell::of(other);
-    let shared = HostCell::of(one).into_iter().flat_map(|host| {
-        let shared: Vec<_> = others.iter().filter_map(|other| host.shared(*other)).collect();
-        shared
+    let intersection = HostCell::of(one).into_iter().flat_map(|host| {
+        let intersection: Vec<_> = others
+            .iter()
+            .filter_map(|other| host.intersection(*other))
+            .collect();
+        intersection
     });
-    shared.collect()
+    intersection.collect()
 }
 
 pub(super) fn methods_within(narrow: &Matcher, broad: &Matcher) -> bool {
@@ -202,7 +212,7 @@ pub(super) fn hosts_within(narrow: &Matcher, broad: &Matcher) -> bool {
     let broad = HostCell::of(broad);
     HostCell::of(narrow)
         .into_iter()
-        .all(|host| host.wider().any(|wider| broad.contains(&wider)))
+        .all(|host| host.containing().any(|containing| broad.contains(&containing)))
 }
 
 impl Cell<'_, '_> {
@@ -211,7 +221,7 @@ impl Cell<'_, '_> {
         let host = match self.host {
             HostCell::Any => String::new(),
             HostCell::Exact(name) => name.to_owned(),
-            HostCell::Below(suffix) => format!("any{suffix}"),
+            HostCell::Subdomains(suffix) => format!("any{suffix}"),
         };
         let mut path: String = match self.path.tail {
             Tail::Star => "*".to_owned(),

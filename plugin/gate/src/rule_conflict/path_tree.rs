@@ -6,13 +6,13 @@ use super::cell::{self, Cell, HostCell, PathCell, Tail};
 use crate::rule::Matcher;
 
 /// The first rule for each method and host.
-type Takers<'a> = HashMap<(Option<&'a str>, HostCell<'a>), usize>;
+type FirstRules<'a> = HashMap<(Option<&'a str>, HostCell<'a>), usize>;
 
 /// What has been added, by path.
 #[derive(Debug, Default)]
-pub(super) struct Cover<'a> {
+pub(super) struct PathTree<'a> {
     root: Node<'a>,
-    star: Takers<'a>,
+    star: FirstRules<'a>,
     star_all: Vec<usize>,
 }
 
@@ -22,34 +22,34 @@ struct Node<'a> {
     literal: HashMap<&'a str, Node<'a>>,
     placeholder: Option<Box<Node<'a>>>,
     /// Takes the path that ends here.
-    end: Takers<'a>,
+    end: FirstRules<'a>,
     end_all: Vec<usize>,
     /// Takes all that goes on from here.
-    more: Takers<'a>,
+    more: FirstRules<'a>,
     more_all: Vec<usize>,
 }
 
-impl<'a> Cover<'a> {
+impl<'a> PathTree<'a> {
     /// Adds a rule, whose index is greater than all before.
     pub(super) fn add(&mut self, index: usize, matcher: &'a Matcher) {
         for path in PathCell::of(&matcher.path) {
-            let (takers, _) = self.takers(&path);
+            let (rules, _) = self.rules(&path);
             for method in cell::methods(matcher) {
                 for host in HostCell::of(matcher) {
-                    takers.entry((method, host)).or_insert(index);
+                    rules.entry((method, host)).or_insert(index);
                 }
             }
         }
     }
 
-    /// Adds a rule's path alone, for [`meeting`](Self::meeting).
+    /// Adds a rule's path alone, for [`overlapping`](Self::overlapping).
     pub(super) fn add_path(&mut self, index: usize, matcher: &'a Matcher) {
         for path in PathCell::of(&matcher.path) {
-            self.takers(&path).1.push(index);
+            self.rules(&path).1.push(index);
         }
     }
 
-    fn takers(&mut self, path: &PathCell<'a>) -> (&mut Takers<'a>, &mut Vec<usize>) {
+    fn rules(&mut self, path: &PathCell<'a>) -> (&mut FirstRules<'a>, &mut Vec<usize>) {
         let mut node = &mut self.root;
         for segment in &path.segments {
             node = match segment {
@@ -65,10 +65,10 @@ impl<'a> Cover<'a> {
     }
 
     /// The first rule that takes the whole cell.
-    pub(super) fn first(&self, cell: &Cell<'a, '_>) -> Option<usize> {
+    pub(super) fn first_rule(&self, cell: &Cell<'a, '_>) -> Option<usize> {
         let mut first: Option<usize> = None;
-        let mut look = |takers: &Takers<'a>| {
-            if takers.is_empty() {
+        let mut visitor = |rules: &FirstRules<'a>| {
+            if rules.is_empty() {
                 return;
             }
             let methods = [cell.method, None];
@@ -76,56 +76,56 @@ impl<'a> Cover<'a> {
             let methods = methods
                 .get(usize::from(cell.method.is_none())..)
                 .unwrap_or_default();
-            for host in cell.host.wider() {
+            for host in cell.host.containing() {
                 for method in methods {
-                    if let Some(index) = takers.get(&(*method, host)) {
+                    if let Some(index) = rules.get(&(*method, host)) {
                         first = Some(first.map_or(*index, |first| first.min(*index)));
                     }
                 }
             }
         };
-        self.visit(cell.path, &mut look);
+        self.visit(cell.path, &mut visitor);
         first
     }
 
     /// The rules, added by their path, that share a path with this cell and lie not within it by all their segments.
-    pub(super) fn meeting(&self, path: &PathCell<'a>, into: &mut Vec<usize>) {
-        self.root.meet(&path.segments, path.tail, false, into);
+    pub(super) fn overlapping(&self, path: &PathCell<'a>, into: &mut Vec<usize>) {
+        self.root.collect_overlaps(&path.segments, path.tail, false, into);
     }
 
-    fn visit(&self, path: &PathCell<'a>, look: &mut dyn FnMut(&Takers<'a>)) {
+    fn visit(&self, path: &PathCell<'a>, visitor: &mut dyn FnMut(&FirstRules<'a>)) {
         if path.is_star() {
-            look(&self.star);
+            visitor(&self.star);
         } else {
-            self.root.visit(&path.segments, path.tail, look);
+            self.root.visit(&path.segments, path.tail, visitor);
         }
     }
 }
 
 impl<'a> Node<'a> {
-    fn visit(&self, rest: &[Option<&'a str>], tail: Tail, look: &mut dyn FnMut(&Takers<'a>)) {
+    fn visit(&self, rest: &[Option<&'a str>], tail: Tail, visitor: &mut dyn FnMut(&FirstRules<'a>)) {
         let Some((segment, rest)) = rest.split_first() else {
             match tail {
-                Tail::End => look(&self.end),
-                Tail::More | Tail::Star => look(&self.more),
+                Tail::End => visitor(&self.end),
+                Tail::More | Tail::Star => visitor(&self.more),
             }
             return;
         };
-        look(&self.more);
+        visitor(&self.more);
         if let Some(next) = segment.and_then(|text| self.literal.get(text)) {
-            next.visit(rest, tail, look);
+            next.visit(rest, tail, visitor);
         }
         if let Some(next) = self.placeholder.as_deref().filter(|_| *segment != Some("")) {
-            next.visit(rest, tail, look);
+            next.visit(rest, tail, visitor);
         }
     }
 
     /// `broader`: a placeholder of these stood for a segment that the path gives.
-    fn meet(&self, rest: &[Option<&'a str>], tail: Tail, broader: bool, into: &mut Vec<usize>) {
+    fn collect_overlaps(&self, rest: &[Option<&'a str>], tail: Tail, broader: bool, into: &mut Vec<usize>) {
         let Some((segment, rest)) = rest.split_first() else {
             match tail {
                 Tail::End => into.extend(&self.end_all),
-                Tail::More if broader => self.everything(into),
+                Tail::More if broader => self.collect_all(into),
                 Tail::More => into.extend(self.more_all.iter().chain(&self.end_all)),
                 Tail::Star => {}
             }
@@ -135,25 +135,25 @@ impl<'a> Node<'a> {
         match segment {
             Some(text) => {
                 if let Some(next) = self.literal.get(text) {
-                    next.meet(rest, tail, broader, into);
+                    next.collect_overlaps(rest, tail, broader, into);
                 }
                 if let Some(next) = self.placeholder.as_deref().filter(|_| !text.is_empty()) {
-                    next.meet(rest, tail, true, into);
+                    next.collect_overlaps(rest, tail, true, into);
                 }
             }
             None => {
                 let literals = self.literal.iter().filter(|(text, _)| !text.is_empty());
                 for next in literals.map(|(_, next)| next).chain(self.placeholder.as_deref()) {
-                    next.meet(rest, tail, broader, into);
+                    next.collect_overlaps(rest, tail, broader, into);
                 }
             }
         }
     }
 
-    fn everything(&self, into: &mut Vec<usize>) {
+    fn collect_all(&self, into: &mut Vec<usize>) {
         into.extend(self.end_all.iter().chain(&self.more_all));
         for next in self.literal.values().chain(self.placeholder.as_deref()) {
-            next.everything(into);
+            next.collect_all(into);
         }
     }
 }
