@@ -182,7 +182,7 @@ rules: [{name: a, authenticate: {any: [issuers/own]}}]
             None,
             &["check", "g"],
             3,
-            "is no name of an environment variable",
+            "is not the name of an environment variable",
         ),
         (
             "a secret for a name",
@@ -190,7 +190,7 @@ rules: [{name: a, authenticate: {any: [issuers/own]}}]
             None,
             &["check", "--env", "g"],
             3,
-            "is no name of an environment variable",
+            "is not the name of an environment variable",
         ),
         (
             "a key for a digest",

@@ -1,7 +1,7 @@
 //! A section of named entries.
 //!
-//! deserr's own maps drop the errors of their entries together with the entries when errors are accumulated (0.6.4):
-//! a misspelt field would silently remove its issuer. This one reports them.
+//! When errors are accumulated, deserr's own maps (0.6.4) drop an entry with errors together with its errors: a misspelt
+//! field would silently remove its issuer. This type reports them.
 
 use std::ops::ControlFlow;
 
@@ -92,7 +92,7 @@ impl<T: Deserr<ConfigErrors>> Deserr<ConfigErrors> for Entries<T> {
         let mut errors = ConfigErrors::default();
         for (name, value) in map.into_iter() {
             match T::deserialize_from_value(value.into_value(), location.push_key(&name)) {
-                // Parsers refuse a name that stands twice.
+                // The parsers reject duplicate names.
                 Ok(entry) => {
                     let (Ok(index) | Err(index)) = entries.position(&name);
                     entries.0.insert(index, (name, entry));

@@ -1,15 +1,15 @@
-//! Fields without a value.
+//! Rejection of fields without a value.
 
 use serde_json::Value;
 
 use crate::ConfigErrors;
 
-/// Refuses fields without a value, at any depth. Such a field is not one that was left out: what should have filled it in
-/// did not, and the configuration would allow more than it reads. Members named `except` are not searched: they hold
-/// documents of others.
+/// Rejects fields without a value (`null`), at any depth. Such a field was not left out on purpose: a template failed to
+/// fill it in, and the configuration would allow more than it seems to. Members named `except` are not searched: they
+/// hold documents in other formats.
 ///
 /// # Errors
-/// Every field without a value.
+/// One error for each field without a value.
 pub fn reject_nulls(document: &Value, except: &str) -> Result<(), ConfigErrors> {
     let mut errors = ConfigErrors::default();
     search(document, "", except, &mut errors);

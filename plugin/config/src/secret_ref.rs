@@ -1,26 +1,26 @@
-//! Secrets, named by environment variables.
+//! References to secrets.
 
 use deserr::Deserr;
 
 use crate::ConfigErrors;
 
-/// A secret, named by the environment variable that holds it. Never the secret itself.
+/// The environment variable that holds a secret; never the secret itself.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct SecretRef {
-    /// The variable's name.
+    /// The name of the variable.
     pub env: String,
 }
 
-/// The error for a text in the place of a variable's name. It does not repeat the text.
-pub const NOT_A_VARIABLE: &str = "is no name of an environment variable; put the secret into the environment and its \
-                                  variable's name here (what stands here is not repeated: it may be the secret)";
+/// The error for a text that is not the name of a variable. It omits the text, which may be the secret.
+pub const NOT_A_VARIABLE: &str = "is not the name of an environment variable; put the secret into the environment and \
+                                  the variable's name here (the value is not shown: it may be the secret)";
 
-/// Whether this can name an environment variable; if not, it may be a secret in the wrong place.
+/// Whether `text` can name an environment variable. If not, it may be a misplaced secret.
 #[must_use]
 pub fn is_variable_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(allowed) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -28,15 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_variables() {
-        for (text, is) in [
+    fn variable_names() {
+        for (text, expected) in [
             ("A_1", true),
             ("_x", true),
             ("1A", false),
             ("", false),
             ("whsec+/=", false),
         ] {
-            assert_eq!(is_variable_name(text), is, "{text}");
+            assert_eq!(is_variable_name(text), expected, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! YAML, and with it JSON, read into a document.
+//! A YAML parser, which also accepts JSON.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::ConfigErrors;
 
-/// Why a text is not a document.
+/// Why a text could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlError {
-    /// What is wrong. Shows nothing of the text: a secret in the wrong place would be shown.
+    /// What is wrong, without any of the text, which may contain a misplaced secret.
     pub message: String,
-    /// The line, counted from 1, if the error has a place.
+    /// The line, counted from 1, if the error has a location.
     pub line: Option<u64>,
-    /// The column, counted from 1, if the error has a place.
+    /// The column, counted from 1, if the error has a location.
     pub column: Option<u64>,
 }
 
@@ -30,16 +30,16 @@ impl fmt::Display for YamlError {
 
 impl std::error::Error for YamlError {}
 
-/// Reads a document. JSON is read as the YAML it is, and a key that stands twice is an error in both.
+/// Parses a document. JSON is parsed as YAML, and a duplicate key is an error in both.
 ///
 /// `needs` completes the error for an empty document, "is empty; it needs ...".
 ///
 /// # Errors
-/// If the text is not YAML, names a key twice, or is empty.
+/// If the text is not YAML, has a duplicate key, or is empty.
 pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
-    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
-    // Each node takes at least a byte of the text, so that its length bounds them: the parser's own bounds are for less
-    // than a filter takes. What aliases repeat has bounds of its own.
+    // No snippets: they could show a misplaced secret. `yes` and `on` are strings, as in YAML 1.2. The parser's default
+    // limits are too low for what the filter accepts. Each node takes at least one byte, so the text's length bounds
+    // them; expanded aliases have limits of their own.
     let bytes = text.len();
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -54,8 +54,8 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
         let location = error.location();
         YamlError {
             message: without_location(&error.without_snippet().to_string()),
-            line: location.map(|place| place.line()),
-            column: location.map(|place| place.column()),
+            line: location.map(|location| location.line()),
+            column: location.map(|location| location.column()),
         }
     })?;
     if value.is_null() {
@@ -68,16 +68,16 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
     Ok(value)
 }
 
-/// Reads a document into the types of a schema. `needs` as in [`parse`].
+/// Parses a document into a schema type. `needs` is as in [`parse`].
 ///
 /// # Errors
-/// As [`parse`], else every error of shape.
+/// As [`parse`]; otherwise every error of form.
 pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, needs: &str) -> Result<T, ConfigErrors> {
     let document = parse(text, needs).map_err(|error| ConfigErrors::document(error.to_string()))?;
     deserr::deserialize(document)
 }
 
-/// The message alone: the place stands beside it.
+/// The message alone: the location is reported beside it.
 fn without_location(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     first
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read_too() {
+    fn json_is_accepted() {
         for (text, value) in [
             ("a: [1, {b: c}]", json!({"a": [1, {"b": "c"}]})),
             (
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_syntax_error() {
+    fn a_syntax_error_has_a_location() {
         for (text, line) in [
             ("a: [1\nb: 2\n", 2),
             ("a: 1\na: 2\n", 2),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_shows_nothing_of_the_file() {
+    fn a_syntax_error_shows_no_text_of_the_file() {
         let error = read("rules: []\nsecret: 'hunter2\n").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error:?}");
     }

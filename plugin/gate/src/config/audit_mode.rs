@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValueKind, ValuePointerRef};
 use postern_config::ConfigErrors;
 
-/// When the audit log records a rule's requests. Some YAML parsers read `on` and `off` as `true` and `false`, which are
-/// accepted for that reason.
+/// When the audit log records a rule's requests. `true` and `false` are accepted too, because some YAML parsers read
+/// `on` and `off` so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditMode {
-    /// `off`: never.
+    /// `off`: requests are not recorded.
     Off,
-    /// `on`: once they are answered.
+    /// `on`: requests are recorded once they are answered.
     AfterResponse,
-    /// `required`: once they are answered, and each admission before its release. A request whose admission is not
-    /// durable is refused with 503.
+    /// `required`: as `on`, and each admission is recorded before the request is released. A request whose admission is
+    /// not durable is refused with 503.
     Required,
 }
 
