@@ -55,7 +55,7 @@ fn the_digest_of_nothing_is_no_key() {
         });
         let log = Setup::new(gate).refused("the digest of nothing");
         assert!(
-            log.contains("api_keys.agents.keys[0].digest: is the digest of nothing"),
+            log.contains("api_keys.agents.keys[0].digest: is the digest of an empty value"),
             "{log}"
         );
     }

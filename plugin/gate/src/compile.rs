@@ -1,4 +1,4 @@
-//! From a configuration to a gate: names resolved, keys decoded, secrets read, every error found.
+//! Compiles a configuration into a gate: resolves names, parses keys, looks up secrets, and reports every error.
 
 mod audit;
 mod claim_header;
@@ -23,14 +23,14 @@ use crate::rule::{Rule, Rules};
 use crate::secret::{Secret, Secrets};
 use crate::signature::Scheme;
 
-/// The shortest secret that is taken. `postern check` asks for more.
+/// The shortest accepted secret, in bytes. `postern check` warns below 32.
 const MIN_SECRET: usize = 8;
 
 impl Gate {
     /// Compiles a configuration. Secrets are looked up once, here.
     ///
     /// # Errors
-    /// All errors of the configuration, each with its path.
+    /// Every error of the configuration, each with its path.
     pub fn compile(config: &Config, secrets: &dyn Secrets) -> Result<Self, ConfigErrors> {
         let mut c = Compiler {
             config,
@@ -91,7 +91,7 @@ impl Gate {
     }
 }
 
-/// The compiled entries that rules name.
+/// The compiled entries that rules refer to.
 struct Entries<'a> {
     issuers: Named<'a, IssuerId>,
     api_keys: Named<'a, Rc<ApiKeys>>,
@@ -120,14 +120,14 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn check_name(&mut self, kind: &str, name: &str) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
             let message = format!("the name \"{name}\" must be 1 to 64 letters, digits, \"-\" or \"_\"");
             self.errors.add(kind, message);
         }
     }
 
-    /// An empty item is what an unset variable leaves.
+    /// Rejects empty items: a template with an unset variable produces them.
     fn check_not_empty(&mut self, at: &str, names: &[String]) {
         for (i, name) in names.iter().enumerate() {
             if name.trim().is_empty() {
@@ -142,9 +142,9 @@ impl Compiler<'_> {
             .secret(&reference.env)
             .filter(|secret| !secret.is_empty());
         if secret.is_none() {
-            // Anything but the name of a variable may be the secret itself, and is not repeated.
-            let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-            let name = if reference.env.bytes().all(plain) {
+            // Only what looks like a variable's name is shown: anything else may be the secret itself.
+            let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            let name = if reference.env.bytes().all(allowed) {
                 reference.env.as_str()
             } else {
                 "the variable named here"
@@ -159,7 +159,7 @@ impl Compiler<'_> {
             .is_some_and(|secret| secret.expose().len() < MIN_SECRET)
         {
             let message = format!(
-                "is shorter than {MIN_SECRET} bytes: whoever has seen one request finds it by trying; use 32 random bytes"
+                "is shorter than {MIN_SECRET} bytes, and can be guessed by anyone who has seen one request; use 32 random bytes"
             );
             self.errors.add(at, message);
         }
@@ -178,7 +178,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Host and path of an http or https URI.
+/// Splits an `http` or `https` URI into authority and path; `None` for other URIs and those with a fragment.
 #[must_use]
 pub fn split_uri(uri: &str) -> Option<(&str, &str)> {
     let rest = uri

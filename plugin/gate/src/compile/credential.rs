@@ -1,4 +1,4 @@
-//! API keys and ways of signing.
+//! Compiles API keys and signature schemes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,10 +17,11 @@ use crate::replay::NONCES;
 use crate::secret::Secret;
 use crate::signature::{Github, HeaderNames, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
 
-/// An API key's id goes to the upstream in a header with each request.
+/// The longest id of an API key, in bytes: each request carries it to the upstream in a header.
 const MAX_API_KEY_ID: usize = 1024;
 
-/// The digests of what an unset variable leaves in various languages, with and without a line feed: of no key at all.
+/// The digests of what an unset variable becomes in various languages, with and without a line feed. They belong to no
+/// key.
 fn placeholder_digests() -> Vec<[u8; 32]> {
     const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
     let digest = |text: String| Sha256::digest(text).into();
@@ -30,7 +31,7 @@ fn placeholder_digests() -> Vec<[u8; 32]> {
         .collect()
 }
 
-/// Whether a header's value arrives as it was sent: parsers trim spaces and refuse control characters.
+/// Whether a header value arrives as it was sent: parsers trim spaces and reject control characters.
 fn arrives_unchanged(text: &str) -> bool {
     text.trim() == text && !text.chars().any(char::is_control)
 }
@@ -42,7 +43,7 @@ impl Compiler<'_> {
         self.check_name("api_keys", name);
         if FRAMING.contains(&set.header.0.as_str()) {
             let message = format!(
-                "\"{}\" frames the message, or belongs to one connection: no key arrives in it",
+                "\"{}\" frames the message or belongs to one connection, and cannot carry a key",
                 set.header.0
             );
             self.errors.add(format!("{at}.header"), message);
@@ -56,8 +57,8 @@ impl Compiler<'_> {
             }
             self.check_not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
             if placeholder_digests.contains(&key.digest.0) {
-                let message = "is the digest of nothing, or of what stands for nothing, as an unset variable leaves it: no \
-                               key at all; `postern key new` makes one";
+                let message = "is the digest of an empty value, or of what an unset variable becomes, such as \"null\"; \
+                               `postern key new` generates a key";
                 self.errors.add(format!("{at}.keys[{i}].digest"), message);
             }
             let caller = self.caller(
@@ -67,10 +68,12 @@ impl Compiler<'_> {
                 &key.roles,
                 key.tenant.as_deref(),
             );
-            let record = KeyEntry::new(caller, key.not_after.map(|instant| instant.0));
+            let record = KeyEntry::new(caller, key.not_after.map(|time| time.0));
             if keys.insert(key.digest.0, record).is_some() {
-                self.errors
-                    .add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
+                self.errors.add(
+                    format!("{at}.keys[{i}].digest"),
+                    "is a duplicate: another entry has the same key",
+                );
             }
         }
         ApiKeys {
@@ -81,7 +84,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A caller that the configuration itself describes.
+    /// A caller that is defined in the configuration.
     fn caller(
         &self,
         entry: &str,
@@ -103,8 +106,8 @@ impl Compiler<'_> {
         .with_headers(&self.config.identity_headers)
     }
 
-    /// With one secret under two ids, who holds it can sign as either. `holders`: the keys so far, by their secrets'
-    /// digests.
+    /// Rejects a secret that another key has too: its holder could sign as either. `holders` maps the digests of the
+    /// secrets so far to their keys.
     fn check_secret_holders(
         &mut self,
         at: &str,
@@ -116,7 +119,7 @@ impl Compiler<'_> {
             match holders.entry(Sha256::digest(secret.expose()).into()) {
                 Entry::Occupied(holder) if holder.get() != key => {
                     let message = format!(
-                        "is the secret of {} too: who holds it could sign as either; give each its own",
+                        "is the secret of {} too, so that its holder could sign as either; give each key its own secret",
                         holder.get()
                     );
                     self.errors.add(format!("{at}.secrets[{i}]"), message);
@@ -174,12 +177,12 @@ impl Compiler<'_> {
                     let signer = Signer::new(secrets, caller);
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
                         self.errors
-                            .add(format!("{at}.id"), "must be given, and once only");
+                            .add(format!("{at}.id"), "must be unique and not empty");
                     }
                     if key.id.len() > MAX_KEY_ID || !arrives_unchanged(&key.id) {
                         let message = format!(
-                            "no request could name it: it must be at most {MAX_KEY_ID} bytes, without control characters \
-                             and without spaces at its ends"
+                            "must be at most {MAX_KEY_ID} bytes, without control characters, leading or trailing spaces: no \
+                             request could carry it"
                         );
                         self.errors.add(format!("{at}.id"), message);
                     }
@@ -195,7 +198,7 @@ impl Compiler<'_> {
                 }
                 if signers.is_empty() {
                     self.errors
-                        .add(format!("{at}.keys"), "must hold at least one key");
+                        .add(format!("{at}.keys"), "must contain at least one key");
                 }
                 let keyed = Keyed {
                     headers: HeaderNames::new(&header_prefix.0),

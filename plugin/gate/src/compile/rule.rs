@@ -1,4 +1,4 @@
-//! Rules, and the limits they name.
+//! Compiles rules and limits.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ impl Compiler<'_> {
         if limit.key.is_empty() {
             self.errors.add(
                 format!("{at}.key"),
-                "must name what is counted apart: subject, api_key, address, header:<name>",
+                "must have at least one part: subject, api_key, address or header:<name>",
             );
         }
         let mut parts = Vec::new();
@@ -36,10 +36,8 @@ impl Compiler<'_> {
                 Some(part) => parts.push(part),
                 None => {
                     let hint = suggest(text, ["subject", "api_key", "address", "header:<name>"]);
-                    self.errors.add(
-                        format!("{at}.key[{i}]"),
-                        format!("nothing to count by \"{text}\"{hint}"),
-                    );
+                    self.errors
+                        .add(format!("{at}.key[{i}]"), format!("unknown part \"{text}\"{hint}"));
                 }
             }
         }
@@ -69,13 +67,13 @@ impl Compiler<'_> {
         if rule.open && authorize.is_some() {
             self.errors.add(
                 format!("{at}.authorize"),
-                "an open rule knows no caller to authorize",
+                "is not allowed in an open rule, which has no authenticated caller",
             );
         }
         if authorize.is_some_and(|authorize| authorize.roles.is_empty() && authorize.claims.is_empty()) {
             self.errors.add(
                 format!("{at}.authorize"),
-                "asks for nothing, so that every caller would pass; name roles or claims, or leave it out",
+                "requires nothing, so that every caller would pass; give roles or claims, or leave it out",
             );
         }
         if let Some(authorize) = authorize {
@@ -113,7 +111,10 @@ impl Compiler<'_> {
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, rule) in self.config.rules.iter().enumerate() {
             if let Some(earlier) = first.insert(&rule.name, index) {
-                let message = format!("\"{}\" is the name of rules[{earlier}] too", rule.name);
+                let message = format!(
+                    "\"{}\" is the name of rules[{earlier}] too; names must be unique",
+                    rule.name
+                );
                 self.errors.add(format!("rules[{index}].name"), message);
             }
         }
@@ -130,7 +131,7 @@ impl Compiler<'_> {
             (None, true) => return (Vec::new(), Vec::new()),
             (Some(_), true) => {
                 self.errors
-                    .add(at, "is open and authenticates too; drop one of the two");
+                    .add(at, "has both \"open\" and \"authenticate\"; remove one of them");
                 return (Vec::new(), Vec::new());
             }
             _ => {
@@ -156,7 +157,7 @@ impl Compiler<'_> {
                     .map(AuthMethod::Signature),
                 _ => {
                     let hint = suggest(kind, ["issuers", "api_keys", "signatures"]);
-                    self.errors.add(at, format!("\"{reference}\" is none of issuers/<name>, api_keys/<name>, signatures/<name>{hint}"));
+                    self.errors.add(at, format!("\"{reference}\" must be issuers/<name>, api_keys/<name> or signatures/<name>{hint}"));
                     None
                 }
             };
@@ -168,8 +169,7 @@ impl Compiler<'_> {
         };
         for (i, id) in issuers.iter().enumerate() {
             if issuers.iter().take(i).any(|earlier| iss(earlier) == iss(id)) {
-                let message =
-                    "two of these issuers have the same \"issuer\": a token could not tell which is meant";
+                let message = "two of these issuers have the same \"issuer\", so that a token's `iss` could not select one";
                 self.errors.add(format!("{at}.authenticate"), message);
             }
         }
@@ -192,7 +192,8 @@ impl Compiler<'_> {
                 continue;
             };
             if let Some(first) = rule.limits.iter().take(i).position(|earlier| earlier == name) {
-                let message = format!("\"{name}\" is limits[{first}] too: each request would count twice");
+                let message =
+                    format!("\"{name}\" is a duplicate of limits[{first}]: each request would count twice");
                 self.errors.add(at, message);
                 continue;
             }
@@ -207,7 +208,7 @@ impl Compiler<'_> {
                     .any(|part| part == "subject" || part == "api_key")
             {
                 let message =
-                    format!("\"{name}\" counts callers, and an open rule knows none; count by address");
+                    format!("\"{name}\" counts by caller, and an open rule has none; count by address");
                 self.errors.add(at, message);
             }
             late.extend(compiled);
