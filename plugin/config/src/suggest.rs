@@ -23,7 +23,10 @@ mod tests {
     #[test]
     fn the_nearest_name_or_all_of_them() {
         assert_eq!(suggest("sigl", ["sigil", "other"]), "; did you mean \"sigil\"?");
-        assert_eq!(suggest("x", ["sigil", "other"]), "; the defined names are: sigil, other");
+        assert_eq!(
+            suggest("x", ["sigil", "other"]),
+            "; the defined names are: sigil, other"
+        );
         assert_eq!(suggest("x", []), "; none is defined");
     }
 }

@@ -1,4 +1,4 @@
-//! API keys, known by their SHA-256 only.
+//! API keys, stored as SHA-256 digests.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +12,7 @@ use crate::digest_map::DigestMap;
 use crate::identity::Identity;
 use crate::request::{Request, Single};
 
-/// Longer values are no API keys and are not hashed.
+/// The longest API key, in bytes. Longer values are not hashed.
 const MAX_KEY: usize = 1024;
 
 /// A set of API keys, compiled.
@@ -21,7 +21,7 @@ pub(crate) struct ApiKeys {
     /// `api_keys/<name>`.
     pub(crate) label: String,
     pub(crate) header: String,
-    /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
+    /// By digest: a lookup takes the same time for every key, and a digest reveals nothing about its key.
     pub(crate) keys: DigestMap<KeyEntry>,
     pub(crate) digest_cache: DigestCache,
 }
@@ -42,7 +42,8 @@ impl KeyEntry {
 }
 
 impl ApiKeys {
-    /// The holder of the key in the request; `None` if it carries no key. `now`: time since the Unix epoch.
+    /// The holder of the request's API key; `None` if the request carries none. `now` returns the time since the Unix
+    /// epoch.
     pub(crate) fn verify(
         &self,
         request: &Request<'_>,
@@ -73,11 +74,11 @@ impl ApiKeys {
     }
 }
 
-/// The digests of configured keys that were presented, so that the next request with the same key needs no SHA-256,
-/// half of what looking a key up costs inside the VM.
+/// A cache of the digests of configured keys that were presented. The next request with the same key needs no SHA-256,
+/// which is half the cost of a lookup inside the VM.
 ///
-/// A key is known again by two SipHashes under secrets that were drawn for this process: 128 bits that nobody outside
-/// can aim at. No key is kept, and there is never more here than keys are configured.
+/// Keys are identified by two SipHashes with random secrets of this process: 128 bits for which no outsider can find a
+/// collision. Keys themselves are not stored, and the cache never has more entries than configured keys.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
     hashers: [RandomState; 2],

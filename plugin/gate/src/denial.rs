@@ -68,7 +68,7 @@ impl Denial {
         }
     }
 
-    /// A 503 of the gate's own may succeed a second later.
+    /// Adds `Retry-After` to the gate's own 503: the request may succeed a second later.
     pub(crate) fn with_retry_after(self) -> Self {
         if self.status() == 503 && self.reply.is_none() {
             self.header("retry-after", "1")
@@ -108,8 +108,8 @@ impl Denial {
         self
     }
 
-    /// The body, unless a policy made one (RFC 9457): a status, a code that scripts can branch on, and the request's id.
-    /// It says neither what was expected nor which part was wrong.
+    /// The problem document (RFC 9457), which is the body unless a policy made its own: a status, a code that scripts can
+    /// branch on, and the request's id. It does not say what was expected or which part was wrong.
     #[must_use]
     pub fn body(&self, request_id: Option<&str>) -> String {
         let status = self.reason.status();
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_clients_get_the_statuses_that_a_proxy_would_not_derive() {
+    fn grpc_clients_get_statuses_that_a_proxy_would_not_derive() {
         for (reason, status) in [
             (Reason::LimitExceeded, Some(8)),
             (Reason::BodyTooLarge, Some(8)),
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_name_of_its_own_and_a_known_status() {
+    fn every_reason_has_a_unique_name_and_a_known_status() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            // A client that gets the general sentence learns nothing of what it could do.
+            // The general sentence does not tell a client what it can do.
             let general = reason.sentence() == Reason::GateFailed.sentence();
             assert_eq!(general, reason == Reason::GateFailed, "{reason:?}");
         }

@@ -1,5 +1,5 @@
-//! Identifiers of compiled entries: positions in the gate's lists, one type for each list, so that a rule's is never
-//! taken for an issuer's.
+//! Identifiers of compiled entries: indices into the gate's lists. Each list has its own type, so that they cannot be
+//! confused.
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -12,7 +12,7 @@ macro_rules! ids {
                 Self(index)
             }
 
-            /// The position, from zero.
+            /// The index, from zero.
             #[must_use]
             pub fn index(self) -> usize {
                 self.0
@@ -22,10 +22,10 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A rule, by its position in `rules`.
+    /// A rule, by its index in `rules`.
     RuleId,
-    /// An issuer, by its position among `issuers` in the order of their names.
+    /// An issuer, by its index in `issuers` in the order of their names.
     IssuerId,
-    /// A limit, by its position among `limits` in the order of their names.
+    /// A limit, by its index in `limits` in the order of their names.
     LimitId,
 }

@@ -1,4 +1,4 @@
-//! Compiled rules: which requests each matches, and what it requires of them.
+//! Compiled rules: the requests that each matches, and what it requires of them.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::path::literal;
 use crate::policy::Policy;
 use crate::signature::Scheme;
 
-/// A rule.
+/// A compiled rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) id: RuleId,
@@ -28,7 +28,7 @@ pub(crate) struct Rule {
     pub(crate) limits: Vec<Rc<Limit>>,
     pub(crate) policy: Option<Rc<Policy>>,
     pub(crate) audit: AuditMode,
-    /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
+    /// `WWW-Authenticate` for requests without credentials and with invalid ones.
     pub(crate) challenge: Challenge,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum AuthMethod {
 }
 
 impl PartialEq for AuthMethod {
-    /// Whether both name the same entry of the configuration.
+    /// Whether both refer to the same entry of the configuration.
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Token, Self::Token) => true,
@@ -65,7 +65,7 @@ impl Challenge {
         let mut missing = Vec::new();
         let mut invalid = Vec::new();
         for method in methods {
-            let (plain, wrong) = match method {
+            let (without, with_error) = match method {
                 // RFC 6750, section 3.
                 AuthMethod::Token => (
                     "Bearer realm=\"postern\"",
@@ -74,9 +74,9 @@ impl Challenge {
                 AuthMethod::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
                 AuthMethod::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
             };
-            if !missing.contains(&plain) {
-                missing.push(plain);
-                invalid.push(wrong);
+            if !missing.contains(&without) {
+                missing.push(without);
+                invalid.push(with_error);
             }
         }
         Self {
@@ -86,7 +86,7 @@ impl Challenge {
     }
 }
 
-/// Which requests a rule is for.
+/// The requests that a rule applies to.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     pub(crate) methods: Vec<String>,
@@ -97,7 +97,7 @@ pub(crate) struct Matcher {
 #[derive(Debug)]
 pub(crate) enum Host {
     Exact(String),
-    /// Everything below a domain: holds `.example.com`.
+    /// Everything below a domain, with the leading dot: `.example.com`.
     Subdomains(String),
 }
 
@@ -117,7 +117,7 @@ pub(crate) enum Segment {
 }
 
 impl Path {
-    /// `/kernel/audit/{id}`: a placeholder stands for one whole, non-empty segment.
+    /// Parses a template such as `/kernel/audit/{id}`, where a placeholder matches one whole, non-empty segment.
     pub(crate) fn template(text: &str) -> Self {
         let segment = |s: &str| {
             if s.starts_with('{') && s.ends_with('}') {
@@ -137,13 +137,13 @@ impl Path {
                 .strip_prefix(prefix.as_str())
                 .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/')),
             Self::Template(segments) => {
-                let mut given = path.split('/').skip(1);
-                let fits = segments.iter().all(|segment| match (segment, given.next()) {
-                    (Segment::Literal(literal), Some(given)) => literal == given,
-                    (Segment::Any, Some(given)) => !given.is_empty(),
+                let mut actual = path.split('/').skip(1);
+                let fits = segments.iter().all(|segment| match (segment, actual.next()) {
+                    (Segment::Literal(literal), Some(actual)) => literal == actual,
+                    (Segment::Any, Some(actual)) => !actual.is_empty(),
                     (_, None) => false,
                 });
-                fits && given.next().is_none()
+                fits && actual.next().is_none()
             }
         }
     }
@@ -161,7 +161,7 @@ impl Matcher {
     }
 }
 
-/// All rules, indexed by exact path, so that many exact rules cost one look-up.
+/// All rules, indexed by exact path, so that many rules with exact paths cost one lookup.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     list: Vec<Rc<Rule>>,
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn path_matching() {
         let template = Path::template("/kernel/audit/{id}");
         for (pattern, path, fits) in [
             (&Path::Exact("/a".into()), "/a", true),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_in_order_wins_whatever_its_kind() {
+    fn the_first_matching_rule_wins_whatever_its_kind() {
         let exact = |path: &str| Matcher {
             path: Path::Exact(path.into()),
             ..Matcher::default()

@@ -1,4 +1,4 @@
-//! What the gate's tests share: a gate with its ports in memory, and requests in one line.
+//! Test support: a gate with its ports in memory, and requests in one line.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl Fixture {
             .resume_with_keys(pending, &request, &self.tables, &self.ports())
     }
 
-    /// A POST whose body arrives whole.
+    /// Continues a POST whose body arrives in one part.
     pub(crate) fn resume_with_body(
         &self,
         pending: PendingBody,
@@ -187,7 +187,7 @@ impl Fixture {
         self.gate.resume_after_audit(pending, durable, &self.ports())
     }
 
-    /// A request with a body, passed on in two parts as a proxy would.
+    /// A POST whose body arrives in two parts.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Step {
         let head = head("POST", path, headers);
         let request = request(&head, false);

@@ -1,4 +1,4 @@
-//! An issuer's key set (RFC 7517).
+//! An issuer's key set (RFC 7517, section 5).
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -6,31 +6,31 @@ use serde_json::{Map, Value};
 use super::VerifyingKey;
 use crate::config::Algorithm;
 
-/// The members of a JWK that verifying a signature needs; certificates and the like are left behind, since the key
-/// reader bounds a JWK's length.
+/// The members of a JWK that are needed to verify signatures. Others, such as certificates, are removed, because the JWK
+/// parser limits the length.
 const MEMBERS: [&str; 10] = ["kty", "crv", "x", "y", "n", "e", "alg", "use", "key_ops", "kid"];
 
-/// No more keys than this are read from a set.
+/// The most keys that are read from a set.
 const MAX_KEYS: usize = 100;
 
-/// No more keys of one id are tried for a token.
+/// The most keys of one id that are tried for a token.
 const MAX_CANDIDATES: usize = 4;
 
 /// The keys of one issuer, by algorithm and id.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<VerifyingKey>,
-    /// Signature keys of the issuer's algorithms that cannot be used, and why.
+    /// Signature keys for the issuer's algorithms that cannot be used, and why.
     skipped: Vec<String>,
 }
 
-/// Why a document is no usable key set.
+/// Why a document is not a usable key set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeySetError {
-    /// It is not a JSON object with a list of `keys`.
+    /// The document is not a JSON object with a list of `keys`.
     #[error("not a JSON Web Key Set: {0}")]
     Malformed(String),
-    /// No key of it can verify any of the issuer's algorithms.
+    /// No key of the set can verify any of the issuer's algorithms.
     #[error("no key in the set is a signature key for {0}")]
     NoneUsable(String),
 }
@@ -48,8 +48,8 @@ impl KeySet {
         }
     }
 
-    /// Reads a key set, keeping what can verify one of `algorithms`. A key without `alg` serves each of them that
-    /// fits its type. An entry that is no such key is passed over alone (RFC 7517, section 5).
+    /// Parses a key set. Keeps the keys that can verify one of `algorithms`; a key without `alg` is used for each of them that
+    /// fits its type. Other entries are skipped without affecting the rest (RFC 7517, section 5).
     pub(crate) fn from_json(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
         let document: Document =
             serde_json::from_slice(text).map_err(|e| KeySetError::Malformed(e.to_string()))?;
@@ -58,18 +58,18 @@ impl KeySet {
             let Value::Object(mut members) = entry else {
                 continue;
             };
-            // What is `null` is not said.
+            // Members that are `null` count as absent.
             members.retain(|name, value| MEMBERS.contains(&name.as_str()) && !value.is_null());
             let kid = members.get("kid").and_then(Value::as_str).map(str::to_owned);
             let problem = rsa_problem(&members, algorithms);
             let jwk = Value::Object(members).to_string();
-            let held = keys.len();
+            let before = keys.len();
             keys.extend(
                 algorithms
                     .iter()
                     .filter_map(|a| VerifyingKey::from_jwk(&jwk, kid.clone(), *a)),
             );
-            if keys.len() == held {
+            if keys.len() == before {
                 skipped.extend(problem);
             }
         }
@@ -83,25 +83,25 @@ impl KeySet {
         Ok(Self { keys, skipped })
     }
 
-    /// Signature keys of the issuer's algorithms that cannot be used, and why.
+    /// Signature keys for the issuer's algorithms that cannot be used, and why.
     pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
     }
 
-    /// The keys that a token of this `alg` and `kid` may have been signed with: those of its id, more than one if the
-    /// issuer gave it to several. A token without `kid` is judged by the only key of its algorithm, and by none if there
-    /// are several; so is one with a `kid`, where keys have none.
+    /// The keys that may have signed a token with this `alg` and `kid`: those of its id, which may be several if the issuer
+    /// reuses ids. For a token without `kid`, the only key of its algorithm, and none if there are several. The same
+    /// applies to a token with a `kid` if the keys have none.
     pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> Vec<&VerifyingKey> {
-        let fitting = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+        let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
         let Some(kid) = kid.filter(|_| algorithm != Algorithm::HS256) else {
-            return only(fitting()).into_iter().collect();
+            return only(of_algorithm()).into_iter().collect();
         };
-        let named: Vec<_> = fitting()
+        let named: Vec<_> = of_algorithm()
             .filter(|key| key.kid.as_deref() == Some(kid))
             .take(MAX_CANDIDATES)
             .collect();
         if named.is_empty() {
-            return only(fitting())
+            return only(of_algorithm())
                 .filter(|key| key.kid.is_none())
                 .into_iter()
                 .collect();
@@ -115,8 +115,8 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().is_none().then_some(first)
 }
 
-/// Why an RSA key that is meant for one of `algorithms` cannot be used, as far as that is worth a word to operators:
-/// other exponents than 65537 and moduli over 4096 bits are sound RSA, and not taken here.
+/// Why an RSA key for one of `algorithms` cannot be used, where operators should know: exponents other than 65537 and
+/// moduli over 4096 bits are valid RSA, but not supported here.
 fn rsa_problem(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<String> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     let rsa = |algorithm: &Algorithm| algorithm.name().starts_with(['R', 'P']);
@@ -125,14 +125,14 @@ fn rsa_problem(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option
     }
     let key = format!("the RSA key {:?}", text("kid").unwrap_or_default());
     if text("e").is_some_and(|e| e != "AQAB") {
-        return Some(format!("{key} is passed over: its exponent is not 65537"));
+        return Some(format!("{key} is skipped: its exponent is not 65537"));
     }
-    // Four characters of base64 for three bytes.
+    // A base64 character holds six bits.
     let bits = text("n")?.len().saturating_mul(6);
     if bits > 4_096 + 16 {
-        return Some(format!("{key} is passed over: its modulus has over 4096 bits"));
+        return Some(format!("{key} is skipped: its modulus has more than 4096 bits"));
     }
-    (bits < 2_048).then(|| format!("{key} is passed over: its modulus has under 2048 bits"))
+    (bits < 2_048).then(|| format!("{key} is skipped: its modulus has fewer than 2048 bits"))
 }
 
 #[cfg(test)]
@@ -155,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_a_token_may_be_signed_with() {
+    fn candidate_keys_for_a_token() {
         let (a, b, none) = (jwk(Some("a")), jwk(Some("b")), jwk(None));
         let (a, b, none) = (&a, &b, &none);
-        for (what, keys, kid, count) in [
+        for (case, keys, kid, count) in [
             ("its own", vec![a, b], Some("a"), 1),
             ("two of one id", vec![a, b, a], Some("a"), 2),
             ("five of one id", vec![a, a, a, a, a], Some("a"), MAX_CANDIDATES),
@@ -170,12 +170,12 @@ mod tests {
             ("an id, and one of two keys has none", vec![none, b], Some("a"), 0),
         ] {
             let keys: Vec<Value> = keys.into_iter().cloned().collect();
-            assert_eq!(found(&keys, kid), count, "{what}");
+            assert_eq!(found(&keys, kid), count, "{case}");
         }
     }
 
     #[test]
-    fn odd_entries_are_passed_over_alone() {
+    fn unusable_entries_are_skipped() {
         let mut stated_null = jwk(Some("a"));
         stated_null["use"] = Value::Null;
         stated_null["alg"] = Value::Null;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_rsa_key_that_is_not_taken_is_named() {
+    fn an_unsupported_rsa_key_is_reported() {
         let set = |n: &str, e: &str| {
             let rsa = json!({"kty": "RSA", "kid": "k", "n": n, "e": e});
             KeySet::from_json(
@@ -205,12 +205,12 @@ mod tests {
         };
         for (n, e, why) in [
             ("s".repeat(342), "Aw", "exponent"),
-            ("s".repeat(1_366), "AQAB", "over 4096"),
-            ("s".repeat(171), "AQAB", "under 2048"),
+            ("s".repeat(1_366), "AQAB", "more than 4096"),
+            ("s".repeat(171), "AQAB", "fewer than 2048"),
         ] {
             let set = set(&n, e);
             assert!(
-                matches!(set.skipped(), [exposed] if exposed.contains(why)),
+                matches!(set.skipped(), [warning] if warning.contains(why)),
                 "{set:?}"
             );
         }

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: the algorithm pinned by issuer and key, every claim checked, verified tokens cached.
+//! JSON Web Tokens: the issuer and the key fix the algorithm, every claim is checked, and verified tokens are cached.
 
 mod cache;
 mod key;
@@ -27,13 +27,13 @@ use cache::TokenCache;
 pub(crate) use keyset::KeySet;
 use token::{UnverifiedToken, Validity};
 
-/// Tokens cached by one worker, in each of two generations.
+/// The number of tokens that one worker caches, in each of two generations.
 const CACHED_TOKENS: usize = 2_000;
 
-/// Longer tokens are verified each time rather than cached, so that the cache stays small. In bytes.
+/// The longest token that is cached, in bytes. Longer ones are verified each time, so that the cache stays small.
 const MAX_CACHED_TOKEN: usize = 4 * 1024;
 
-/// A verified token.
+/// A token whose signature and claims were verified.
 #[derive(Debug)]
 pub(crate) struct VerifiedToken {
     issuer: IssuerId,
@@ -58,23 +58,23 @@ pub(crate) struct Issuer {
     pub(crate) default_tenant: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) exposed: Vec<IdentityHeader>,
-    /// Where the keys come from, unless they stand in the configuration.
+    /// Where the keys are fetched; `None` if they are in the configuration.
     pub(crate) remote: Option<Remote>,
     pub(crate) keys: RefCell<CachedKeys>,
 }
 
-/// Where an issuer's keys are fetched.
+/// Where and when an issuer's keys are fetched.
 #[derive(Debug, Clone)]
 pub struct Remote {
     /// The issuer's name in the configuration.
     pub name: String,
-    /// The algorithms its keys must serve, joined, in the order of their names.
+    /// The algorithms of the issuer, sorted by name and joined by `+`.
     pub algorithms: String,
     /// The key set's URI.
     pub uri: String,
-    /// The proxy's cluster for it.
+    /// The proxy's cluster for that server.
     pub cluster: String,
-    /// When it is fetched.
+    /// When the key set is fetched.
     pub schedule: Schedule,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct CachedKeys {
 pub(crate) enum KeyWait {
     /// It may.
     Allowed,
-    /// It has waited: it is decided on with the keys at hand.
+    /// No: it has waited already, and is decided on with the keys at hand.
     Over,
 }
 
@@ -121,8 +121,8 @@ impl Issuers {
         &self.list
     }
 
-    /// Puts a fetched key set into use and clears the cache of what older keys verified.
-    /// Returns warnings for operators: keys that are skipped, and why.
+    /// Puts a fetched key set into use, and clears the cache of tokens that older keys verified.
+    /// Returns warnings for operators: the keys that are skipped, and why.
     pub(crate) fn install(
         &self,
         issuer: IssuerId,
@@ -142,7 +142,7 @@ impl Issuers {
         Ok(skipped)
     }
 
-    /// Verifies `token`, which must be of one of the `accepted` issuers.
+    /// Verifies `token`, which must be from one of the `accepted` issuers.
     pub(crate) fn verify(
         &self,
         token: &str,
@@ -175,7 +175,7 @@ impl Issuers {
         Ok(identity)
     }
 
-    /// Accepts a cached token again. Only time can have changed the result: the token's validity, or the keys' age.
+    /// Accepts a cached token. Only time can have changed the result: the token's validity, or the keys' age.
     fn accept_cached(
         &self,
         known: &VerifiedToken,
@@ -212,7 +212,7 @@ impl Issuers {
 }
 
 impl VerifyError {
-    /// A request that has waited for keys in vain cannot be decided on.
+    /// Waits for keys, or refuses a request that has already waited.
     fn need_keys(issuer: IssuerId, wait: KeyWait) -> Self {
         match wait {
             KeyWait::Allowed => Self::NeedKeys(issuer),
@@ -228,8 +228,8 @@ impl From<Reason> for VerifyError {
 }
 
 impl Issuer {
-    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted yet:
-    /// it can only be refused.
+    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted yet: it
+    /// can only lead to a refusal.
     fn check_claims(&self, token: &UnverifiedToken, now: Duration) -> Result<Validity, Reason> {
         if !token.names_audience(&self.audiences) {
             return Err(Reason::TokenAudience);
@@ -239,7 +239,7 @@ impl Issuer {
         Ok(validity)
     }
 
-    /// Verifies the signature; then, and only then, makes the identity.
+    /// Verifies the signature, and only then creates the identity.
     fn verify_with_keys(
         &self,
         token: &str,

@@ -1,4 +1,4 @@
-//! GitHub's webhooks: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA-256 over the raw body
+//! GitHub webhooks: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA-256 over the raw body
 //! (GitHub Docs, "Validating webhook deliveries").
 
 use std::rc::Rc;
@@ -19,7 +19,7 @@ pub(crate) struct Github {
     identity: Rc<Identity>,
 }
 
-/// One MAC for each secret, all updated while the body passes.
+/// A signature to verify: one MAC for each secret, all updated with the body.
 #[derive(Debug)]
 pub(crate) struct Pending {
     scheme: Rc<Github>,
@@ -61,7 +61,7 @@ impl Pending {
 
     pub(crate) fn finish(self) -> Result<Rc<Identity>, Reason> {
         let signature = self.signature.into();
-        // Every secret is tried, so that timing does not show which one signed.
+        // Tries every secret, so that timing does not reveal which one signed.
         let matches = self
             .macs
             .into_iter()

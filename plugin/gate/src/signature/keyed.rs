@@ -1,5 +1,5 @@
-//! The `keyed` scheme: a key id, a timestamp and a nonce, over method, path with query, and the body's digest.
-//! docs/configuration.md shows it to clients; `postern sign-request` makes such a signature.
+//! The `keyed` scheme: a signature over the method, path with query, timestamp, nonce and body digest, with a key id.
+//! docs/configuration.md documents it for clients; `postern sign-request` creates such a signature.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,8 +17,9 @@ use crate::replay::{NonceStore, NonceUse};
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
-/// Bounds on what a client may choose, so that storing it costs little.
+/// The length of a nonce, which the client chooses, in bytes. Bounded so that it is cheap to store.
 const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+/// The longest key id, in bytes.
 pub(crate) const MAX_KEY_ID: usize = 128;
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(crate) struct Pending {
     body: Sha256,
 }
 
-/// What a client signs: five lines, each ended by `\n` but the last.
+/// The text that a client signs: five lines, separated by `\n`.
 ///
 /// ```text
 /// POST
@@ -91,8 +92,8 @@ pub(crate) struct Pending {
 /// e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 /// ```
 ///
-/// `timestamp` is in seconds since the Unix epoch, `body_sha256` the digest of the raw body, in lower-case
-/// hexadecimal also where there is none. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
+/// `timestamp` is in seconds since the Unix epoch. `body_sha256` is the digest of the raw body, also if it is empty; the
+/// text contains it in lower-case hexadecimal. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
 #[must_use]
 pub fn string_to_sign(
     method: &str,
@@ -144,7 +145,7 @@ impl Keyed {
             return Err(Reason::SignatureMalformed);
         }
         let digits = text(&self.headers.timestamp)?;
-        // `parse` would take a sign; the signed text holds the number as digits only.
+        // `parse` would accept a sign, but the signed text contains only digits.
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Reason::SignatureMalformed);
         }
@@ -183,10 +184,10 @@ impl Pending {
     pub(crate) fn finish(
         self,
         label: &str,
-        used: Option<&NonceStore>,
+        nonces: Option<&NonceStore>,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, Reason> {
-        // Again: a body that arrives slowly could outlast its nonce.
+        // Checked again: a body that arrives slowly could outlast the stored nonce.
         self.scheme.check_skew(self.timestamp, ports)?;
         let signer = self
             .scheme
@@ -203,9 +204,9 @@ impl Pending {
         if matches == 0 {
             return Err(Reason::SignatureMismatch);
         }
-        // Only holders of the secret get here, so that nobody else can fill the table of nonces.
+        // Only holders of the secret get here, so that no one else can fill the nonce table.
         if let Some(capacity) = self.scheme.nonces {
-            let this = NonceUse {
+            let nonce_use = NonceUse {
                 entry: label,
                 key_id: &self.key_id,
                 nonce: &self.nonce,
@@ -213,7 +214,9 @@ impl Pending {
                 max_skew: self.scheme.max_skew,
                 capacity,
             };
-            used.ok_or(Reason::LimitUnavailable)?.record(&this, ports)?;
+            nonces
+                .ok_or(Reason::LimitUnavailable)?
+                .record(&nonce_use, ports)?;
         }
         Ok(Rc::clone(&signer.identity))
     }

@@ -1,5 +1,5 @@
-//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate decides what a signature must cover, never
-//! the client; comparison is in constant time; several secrets are accepted during a rotation.
+//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate, never the client, defines what a signature
+//! must cover. Comparison takes constant time. Several secrets are accepted during a rotation.
 
 mod github;
 mod keyed;
@@ -28,7 +28,7 @@ type HmacSha256 = Hmac<Sha256>;
 pub(crate) struct Scheme {
     /// `signatures/<name>`.
     pub(crate) label: Rc<str>,
-    /// In bytes.
+    /// The largest accepted body, in bytes.
     pub(crate) max_body: usize,
     pub(crate) kind: Kind,
 }
@@ -39,7 +39,7 @@ pub(crate) enum Kind {
     Keyed(Rc<Keyed>),
 }
 
-/// A signature whose headers are well-formed and whose body is still to come.
+/// A signature whose headers were parsed, and whose body has not been received yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
     label: Rc<str>,
@@ -55,7 +55,7 @@ enum PendingKind {
 }
 
 impl Scheme {
-    /// Whether nonces are stored to refuse replays.
+    /// Whether the scheme stores nonces to refuse replays.
     pub(crate) fn refuses_replays(&self) -> bool {
         matches!(&self.kind, Kind::Keyed(keyed) if keyed.nonces.is_some())
     }
@@ -90,10 +90,10 @@ impl Scheme {
 }
 
 impl Pending {
-    /// Takes the next part of the body, without keeping it.
+    /// Receives the next part of the body, without storing it.
     ///
     /// # Errors
-    /// [`Reason::BodyTooLarge`] past the bound.
+    /// [`Reason::BodyTooLarge`] if the body exceeds the limit.
     pub(crate) fn body(&mut self, part: &[u8]) -> Result<(), Reason> {
         self.received = self.received.saturating_add(part.len());
         if self.received > self.max_body {
@@ -106,16 +106,20 @@ impl Pending {
         Ok(())
     }
 
-    /// The bytes received so far.
+    /// The number of bytes received so far.
     pub(crate) fn received(&self) -> usize {
         self.received
     }
 
     /// Verifies the signature once the body is complete.
-    pub(crate) fn finish(self, used: Option<&NonceStore>, ports: &Ports<'_>) -> Result<Rc<Identity>, Reason> {
+    pub(crate) fn finish(
+        self,
+        nonces: Option<&NonceStore>,
+        ports: &Ports<'_>,
+    ) -> Result<Rc<Identity>, Reason> {
         let identity = match self.kind {
             PendingKind::Github(pending) => pending.finish(),
-            PendingKind::Keyed(pending) => pending.finish(&self.label, used, ports),
+            PendingKind::Keyed(pending) => pending.finish(&self.label, nonces, ports),
         }?;
         ports.authenticated(&self.label, &identity);
         Ok(identity)
@@ -126,7 +130,7 @@ fn mac(secret: &Secret) -> Result<HmacSha256, Reason> {
     HmacSha256::new_from_slice(secret.expose()).map_err(|_| Reason::GateFailed)
 }
 
-/// 32 bytes in hexadecimal, either case.
+/// Parses 32 bytes in hexadecimal, in either case.
 fn mac_from_hex(hex: &[u8]) -> Result<[u8; 32], Reason> {
     use ct_codecs::{Decoder, Hex};
     let mut bytes = [0; 32];
