@@ -24,27 +24,27 @@ pub use queue::{Batch, Queue};
 pub use request_head::RequestHead;
 pub use trace_context::TraceContext;
 
-/// How the log is told, compiled.
+/// The audit settings, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The longest that an event waits for others to be sent with.
+    /// The longest time that an event waits to be sent in a batch with others.
     pub flush: Duration,
-    /// The most events of a worker that wait for the log; further ones are lost.
+    /// The most events that one worker queues; further ones are lost.
     pub buffer: usize,
-    /// The most events in one call.
+    /// The most events in one batch.
     pub batch: usize,
 }
 
 impl Audit {
-    /// Where the host takes events.
+    /// The path of the host's endpoint for events.
     pub const PATH: &'static str = "/v1/audit";
-    /// The media type of what is sent.
+    /// The media type of the request body.
     pub const CONTENT_TYPE: &'static str = "application/json";
     /// Larger responses are not read. In bytes.
     pub const MAX_RESPONSE: usize = 4096;
 }
 
-/// The context of a decision: what the gate keeps for its [event](crate::Gate::event).
+/// The context of a decision, for its [event](crate::Gate::event).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DecisionContext {
     /// The matched rule.
@@ -55,26 +55,26 @@ pub struct DecisionContext {
     pub(crate) failed_open: bool,
 }
 
-/// The body of a call with one event.
+/// Encodes a request body with one event.
 #[must_use]
 pub fn encode_single(event: &AuditEvent<'_>) -> String {
     queue::body([event.to_json().as_str()].into_iter())
 }
 
-/// Of how many events an answer of the host says that they are durable: none, if it is no such answer.
+/// The number of events that the host's response confirms as durable; `None` for any other response.
 #[must_use]
 pub fn durable_count(status: &[u8], body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Body {
         durable: u64,
     }
-    let answer = (status == b"200").then(|| json::object::<Body>(body));
-    Some(answer?.ok()?.durable)
+    let response = (status == b"200").then(|| json::object::<Body>(body));
+    Some(response?.ok()?.durable)
 }
 
-/// As much of a text as a log takes, cut between two characters.
-fn truncate(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+/// The longest prefix of at most `max` bytes that ends between two characters.
+fn truncate(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
 #[cfg(test)]

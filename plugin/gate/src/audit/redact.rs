@@ -1,15 +1,15 @@
-//! A request's target without what may be secret in it: values of the query and of path parameters, user names and
-//! passwords, fragments.
+//! Redaction of request targets: removes what may be secret, which is the values of query and path parameters, user names
+//! and passwords, and fragments.
 
 use super::truncate;
 
-/// The most bytes of a path in the log.
+/// The longest path in the log, in bytes.
 const MAX_PATH: usize = 2048;
-/// Longer names of a query's parameters are no names.
+/// The longest name of a query parameter, in bytes. Longer ones are removed.
 const MAX_NAME: usize = 64;
 
-/// The path, and of the query the names: `/orders?page&size` of `/orders?page=2&size=50`. A name that is given no value
-/// may be a value itself and is left out; so is one that does not look like a name.
+/// The path, and the names of query parameters: `/orders?page=2&size=50` becomes `/orders?page&size`. A name without a
+/// value is removed, because it may be a value itself; so is anything that does not look like a name.
 pub(super) fn redact_target(target: &[u8]) -> String {
     let target = String::from_utf8_lossy(target);
     let target = target.split('#').next().unwrap_or_default();
@@ -21,42 +21,42 @@ pub(super) fn redact_target(target: &[u8]) -> String {
         }
         redacted.push_str(without_parameters(segment));
     }
-    let mut mark = '?';
+    let mut separator = '?';
     for name in query.split('&').filter_map(name) {
-        redacted.push(mark);
+        redacted.push(separator);
         redacted.push_str(name);
-        mark = '&';
+        separator = '&';
     }
     let length = truncate(&redacted, MAX_PATH).len();
     redacted.truncate(length);
     redacted
 }
 
-/// A path without scheme and authority, before which a user's name and password may stand.
+/// A path without scheme and authority, which may contain a user name and password.
 fn origin_form(path: &str) -> &str {
     if path.starts_with('/') {
         return path;
     }
     match path.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"),
-        // The form of OPTIONS, or none that a path has: `user:password@host:443`.
+        // `*`, as in OPTIONS, or an authority: `user:password@host:443`.
         None => path.split('@').next_back().unwrap_or_default(),
     }
 }
 
-/// A segment up to the `;` that begins its parameters (RFC 3986, section 3.3): session ids are put there.
+/// A segment up to the `;` before its parameters (RFC 3986, section 3.3), which may be session ids.
 fn without_parameters(segment: &str) -> &str {
     segment.split_inclusive(';').next().unwrap_or_default()
 }
 
 fn name(parameter: &str) -> Option<&str> {
     let (name, value) = parameter.split_once('=')?;
-    // Base64 alone, whose padding looks like an empty value.
+    // The padding of base64 looks like an empty value.
     if value.bytes().all(|byte| byte == b'=') {
         return None;
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]".contains(&byte);
-    (!name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(plain)).then_some(name)
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]".contains(&byte);
+    (!name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(allowed)).then_some(name)
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_left_out() {
+    fn values_are_removed() {
         for (target, wanted) in [
             ("/orders", "/orders"),
             ("/orders?page=2&size=50", "/orders?page&size"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_text() {
+    fn the_result_is_bounded_and_valid_text() {
         assert_eq!(redact_target(b"/a\xffb"), "/a\u{fffd}b");
         let long = format!("/a{}", "ä".repeat(2000));
         assert_eq!(redact_target(long.as_bytes()).len(), MAX_PATH);
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(
             redact_target(long.as_bytes()).len(),
             MAX_PATH - 1,
-            "cut between characters"
+            "truncated between characters"
         );
         let names: String = (0..1000).map(|i| format!("name{i}=v&")).collect();
         assert!(redact_target(format!("/a?{names}").as_bytes()).len() <= MAX_PATH);

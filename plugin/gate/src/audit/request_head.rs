@@ -1,13 +1,13 @@
-//! What the log is told of a request's head.
+//! The part of a request that is recorded in the audit log.
 
 use super::redact::redact_target;
 use super::truncate;
 use crate::request::Request;
 
-/// The most bytes of a method.
+/// The longest method in the log, in bytes.
 const MAX_METHOD: usize = 256;
 
-/// Of a request's head what goes into the log. Taken when it comes: a policy may change it later.
+/// The recorded part of a request's head. Copied when the request arrives, because a policy may change the head later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     method: String,
@@ -16,7 +16,7 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// Takes it from a request.
+    /// Copies the recorded part of `request`.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
         let method = String::from_utf8_lossy(request.method());

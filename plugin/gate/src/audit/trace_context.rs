@@ -1,11 +1,11 @@
-//! The request's trace context (W3C Trace Context), passed on so that the host's part belongs to the same trace.
+//! The request's trace context (W3C Trace Context), which is passed on so that the host's spans belong to the same trace.
 
 use crate::request::{Request, Single};
 
-/// The most that `tracestate` may have: what every vendor must take (section 3.3.1.5).
+/// The longest `tracestate`, in bytes: the length that every vendor must propagate (section 3.3.1.5).
 const MAX_TRACESTATE: usize = 512;
 
-/// `traceparent` and `tracestate` of a request, as far as they are of their form.
+/// The valid `traceparent` and `tracestate` of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TraceContext<'a> {
     parent: Option<&'a str>,
@@ -13,13 +13,13 @@ pub struct TraceContext<'a> {
 }
 
 impl<'a> TraceContext<'a> {
-    /// Takes it from a request.
+    /// Reads the trace context of `request`.
     #[must_use]
     pub fn of(request: &Request<'a>) -> Self {
         let Some(parent) = single_value(request, "traceparent").filter(|parent| is_parent(parent)) else {
             return Self::default();
         };
-        // A list may come in several fields, but then it is no single value to be passed on.
+        // `tracestate` may be split into several fields; these are not joined.
         let state = single_value(request, "tracestate").filter(|state| {
             let printable = |byte: u8| (b' '..=b'~').contains(&byte);
             !state.is_empty() && state.len() <= MAX_TRACESTATE && state.bytes().all(printable)
@@ -30,7 +30,7 @@ impl<'a> TraceContext<'a> {
         }
     }
 
-    /// The headers.
+    /// The headers to send.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
         let parent = self.parent.map(|parent| ("traceparent", parent));
         let state = self.state.map(|state| ("tracestate", state));
@@ -45,7 +45,7 @@ fn single_value<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`; later versions may have more behind it.
+/// Whether `text` has the form `00-<32 hex>-<16 hex>-<2 hex>`; later versions may append more.
 fn is_parent(text: &str) -> bool {
     let hex = |part: Option<&str>, length: usize| {
         let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -71,7 +71,7 @@ mod tests {
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn passed(headers: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+    fn headers_sent(headers: &[(&str, &str)]) -> Vec<(&'static str, String)> {
         let headers: Vec<Header<'_>> = headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
@@ -89,8 +89,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_of_its_form() {
-        let both = passed(&[("traceparent", PARENT), ("tracestate", "a=1,b=2")]);
+    fn only_valid_headers_are_passed_on() {
+        let both = headers_sent(&[("traceparent", PARENT), ("tracestate", "a=1,b=2")]);
         assert_eq!(
             both,
             [
@@ -99,22 +99,28 @@ mod tests {
             ]
         );
         let later = format!("01{}-more", PARENT.get(2..).unwrap());
-        assert_eq!(passed(&[("traceparent", &later)]).len(), 1);
+        assert_eq!(headers_sent(&[("traceparent", &later)]).len(), 1);
         let upper = PARENT.to_uppercase();
         let more = format!("{PARENT}-more");
-        let invalid = format!("ff{}", PARENT.get(2..).unwrap());
-        let break_in = format!("{PARENT}\r\nx: y");
-        for wrong in ["", "SECRET", &upper, &more, &invalid, &break_in, "00-0-0-0"] {
+        let version_ff = format!("ff{}", PARENT.get(2..).unwrap());
+        let injection = format!("{PARENT}\r\nx: y");
+        for invalid in ["", "SECRET", &upper, &more, &version_ff, &injection, "00-0-0-0"] {
             assert_eq!(
-                passed(&[("traceparent", wrong), ("tracestate", "a=1")]),
+                headers_sent(&[("traceparent", invalid), ("tracestate", "a=1")]),
                 [],
-                "{wrong}"
+                "{invalid}"
             );
         }
-        assert_eq!(passed(&[("traceparent", PARENT), ("traceparent", PARENT)]), []);
+        assert_eq!(
+            headers_sent(&[("traceparent", PARENT), ("traceparent", PARENT)]),
+            []
+        );
         let long = "x".repeat(MAX_TRACESTATE + 1);
-        for wrong in ["", "a\tb", &long] {
-            assert_eq!(passed(&[("traceparent", PARENT), ("tracestate", wrong)]).len(), 1);
+        for invalid in ["", "a\tb", &long] {
+            assert_eq!(
+                headers_sent(&[("traceparent", PARENT), ("tracestate", invalid)]).len(),
+                1
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Counting in the shared state. All limits of a request are weighed before the first is charged, so that a request that
-//! one of them refuses is charged to none.
+//! Counts requests in the shared state. All limits of a request are checked before the first is charged, so that a
+//! request that one of them refuses is charged to none.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use super::{Limit, LimitState, Unavailable};
 use crate::ports::{Conflict, Observation, Ports};
 use crate::table::{ATTEMPTS, Bucket, Location, Seed, Table};
 
-/// Buckets of a limit's table. They never change; how many keys each may hold is for the limit to say.
+/// The number of buckets in a limit's table, which never changes. The limit's number of keys determines their size.
 pub(super) const BUCKETS: u32 = 4_096;
 
-/// Counts in one table for each limit.
+/// The limiter, with one table for each limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     tables: Vec<Table>,
 }
 
-/// A request weighed against one limit, and not charged yet.
+/// A request that was checked against one limit, and is not charged yet.
 #[derive(Debug)]
 pub(crate) struct LimitCheck {
     limit: Rc<Limit>,
@@ -28,7 +28,7 @@ pub(crate) struct LimitCheck {
     decision: Result<u64, Duration>,
 }
 
-/// A request that was charged.
+/// A request that was charged to a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
     limit: Rc<Limit>,
@@ -39,7 +39,7 @@ pub(crate) struct Charge {
 /// The result of a charge.
 pub(crate) enum ChargeResult {
     Done(Charge),
-    /// Another worker was faster, and the limit has nothing left for this request.
+    /// Another worker was faster, and the limit has no quota left for this request.
     Exceeded(LimitCheck),
 }
 
@@ -85,7 +85,7 @@ impl Limiter {
         }
     }
 
-    /// Weighs a request at `now`, on the shared clock, against a limit; `parts` make up the request's key.
+    /// Checks a request at `now`, on the shared clock, against a limit. `parts` are the parts of the request's key.
     pub(crate) fn check<P: AsRef<[u8]>>(
         &self,
         limit: &Rc<Limit>,
@@ -122,7 +122,7 @@ impl Limiter {
         })
     }
 
-    /// Charges a request that was weighed.
+    /// Charges a request that was checked.
     pub(crate) fn charge(
         &self,
         mut check: LimitCheck,
@@ -181,8 +181,8 @@ impl Limiter {
     }
 }
 
-/// Sets a key's arrival time. Slots whose time has passed are removed. If the bucket is still full, the key nearest to
-/// its whole quota is evicted: true.
+/// Sets a key's arrival time, and removes slots whose time has passed. If the bucket is still full, evicts the key that is
+/// closest to its full quota, and returns true.
 fn put(bucket: &mut Bucket, location: &Location, arrival: u64, now: u64, slots_per_bucket: usize) -> bool {
     bucket.slots().retain(|(_, due)| *due > now);
     if bucket.put(location, arrival, slots_per_bucket) {

@@ -1,13 +1,14 @@
-//! Answers that may be used again, shared by all workers: a fixed number of slots in the shared state.
+//! The cache of policy decisions, shared by all workers: a fixed number of slots in the shared state.
 //!
-//! 1. A slot is one value of the shared state: the whole key (a SHA-256), when the answer ends, and the answer.
-//! 2. An answer may stand in either of two slots, which its key picks. It takes its own, else a spent one, else the one
-//!    that ends first: that answer is asked for anew.
-//! 3. Keys are hashed with random bytes drawn when the table is made, so that nobody can aim at another's slots.
-//! 4. Slots are made once, while only one VM runs: the shared state has no create-if-absent. They are written by
-//!    compare-and-set; who loses leaves it at that.
-//! 5. Which parts of a request a policy wants compared stands beside the table, one value for each module and rule.
-//!    The last answer's list wins.
+//! 1. A slot is one value of the shared state: the whole key (a SHA-256), the time of expiry, and the decision.
+//! 2. A decision has two candidate slots, which its key selects. It is written to the slot that holds its key already,
+//!    else to an expired one, else to the one that expires first, whose decision is evicted.
+//! 3. Keys are hashed with random bytes drawn when the cache is created, so that no one can choose requests that evict
+//!    the decisions of others.
+//! 4. Slots are created once, while only one VM runs: the proxy's shared state has no create-if-absent. They are written
+//!    by compare-and-set, and a write that loses is not repeated.
+//! 5. The parts of a request that a decision depends on are stored beside the slots, one list for each module and rule.
+//!    The list of the latest decision replaces earlier ones.
 
 use std::time::Duration;
 
@@ -17,16 +18,16 @@ use super::grant::{Grant, Part};
 use super::{Allowance, AppendAction, Change};
 use crate::ports::{SharedState, Version};
 
-/// A key: SHA-256, so that no two requests share one.
+/// A cache key: a SHA-256, so that different requests do not collide.
 pub(crate) type Digest = [u8; 32];
 
 const NAME: &str = "postern.policies";
-/// Slots; a power of two. With [`MAX_ENTRY`] they hold eight megabytes at most.
+/// The number of slots, a power of two. With [`MAX_ENTRY`], the cache takes at most 8 MiB.
 const SLOTS: u16 = 4_096;
-/// Larger answers are asked for each time.
+/// The largest entry, in bytes. Larger decisions are not cached.
 const MAX_ENTRY: usize = 2 * 1024;
 
-/// The table, opened.
+/// The cache, opened.
 #[derive(Debug)]
 pub(crate) struct DecisionCache {
     seed: [u8; 16],
@@ -37,7 +38,7 @@ pub(crate) struct DecisionCache {
 struct Slot {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-    /// When it ends, in milliseconds on the shared monotonic clock.
+    /// The time of expiry, in milliseconds on the shared monotonic clock.
     #[prost(uint64, tag = "2")]
     until: u64,
     #[prost(message, repeated, tag = "3")]
@@ -59,14 +60,14 @@ struct CachedChange {
 }
 
 impl DecisionCache {
-    /// Opens the table, making it if the shared state does not hold it yet. `random` is the seed of a new one.
+    /// Opens the cache, and creates it if the shared state does not have it yet. `random` is the seed of a new cache.
     pub(crate) fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
         let held = state.get(NAME);
         if let Some(seed) = held.and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok()) {
             return Self { seed };
         }
         for slot in 0..SLOTS {
-            // Not empty: a value of no bytes could not be told from none.
+            // Not empty: an empty value could not be distinguished from a missing one.
             let _ = state.set(&slot_name(slot), &Slot::vacant().encode_to_vec(), None);
         }
         let _ = state.set(NAME, &random, None);
@@ -77,13 +78,13 @@ impl DecisionCache {
         &self.seed
     }
 
-    /// The parts that the policy wanted compared last; none if it has granted nothing yet.
+    /// The parts that the latest cached decision depends on; `None` if no decision was cached yet.
     pub(crate) fn parts(state: &dyn SharedState, module: &str, rule: &str) -> Option<Vec<Part>> {
         let (text, _) = state.get(&parts_name(module, rule))?;
         Part::list(&text)
     }
 
-    /// The answer under `key`, if it has not ended.
+    /// The decision for `key`, if it has not expired.
     pub(crate) fn get(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
         let now = millis(now);
         candidate_slots(key).into_iter().find_map(|index| {
@@ -93,7 +94,7 @@ impl DecisionCache {
         })
     }
 
-    /// Keeps an answer for the time it was granted for, and the parts for requests to come.
+    /// Caches a decision for the time that was granted, and stores the parts for later lookups.
     pub(crate) fn put(
         state: &dyn SharedState,
         (module, rule): (&str, &str),
@@ -102,7 +103,7 @@ impl DecisionCache {
         allowance: &Allowance,
         grant: &Grant,
     ) {
-        // A clock that stands still would keep answers for good.
+        // The clock does not work, and entries would never expire.
         if now.is_zero() {
             return;
         }
@@ -122,7 +123,7 @@ impl DecisionCache {
     }
 }
 
-/// The place for an answer: where it stands already, else the one that has ended or ends first.
+/// The slot for a decision: the one that holds its key, else the one that has expired or expires first.
 fn choose_slot(state: &dyn SharedState, key: &Digest, now: u64) -> Option<(u16, Version)> {
     let ranked = candidate_slots(key).into_iter().filter_map(|index| {
         let (bytes, version) = state.get(&slot_name(index))?;
@@ -148,7 +149,7 @@ fn slot_name(slot: u16) -> String {
     format!("{NAME}.{slot:03x}")
 }
 
-/// Neither a module's name nor a rule's holds a dot.
+/// Unambiguous, because names of modules and rules contain no dot.
 fn parts_name(module: &str, rule: &str) -> String {
     format!("{NAME}.parts.{module}.{rule}")
 }
@@ -166,20 +167,24 @@ impl Slot {
     }
 
     fn new(key: &Digest, until: u64, allowance: &Allowance) -> Self {
-        let kept = |changes: &[Change]| changes.iter().map(CachedChange::new).collect();
+        let cached = |changes: &[Change]| changes.iter().map(CachedChange::new).collect();
         Self {
             key: key.to_vec(),
             until,
-            request: kept(&allowance.request),
+            request: cached(&allowance.request),
             remove: allowance.remove.clone(),
-            response: kept(&allowance.response),
+            response: cached(&allowance.response),
         }
     }
 
-    /// `None` for what this code did not write.
+    /// `None` if the slot was not written by this code.
     fn allowance(self) -> Option<Allowance> {
-        let changes =
-            |kept: Vec<CachedChange>| kept.into_iter().map(CachedChange::change).collect::<Option<_>>();
+        let changes = |cached: Vec<CachedChange>| {
+            cached
+                .into_iter()
+                .map(CachedChange::change)
+                .collect::<Option<_>>()
+        };
         Some(Allowance {
             request: changes(self.request)?,
             remove: self.remove,

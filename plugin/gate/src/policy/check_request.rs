@@ -1,9 +1,9 @@
-//! The `CheckRequest`, as Envoy's own ext_authz filter would send it, but for what the gate adds.
+//! The `CheckRequest`, as Envoy's own ext_authz filter would send it, with additions by the gate.
 //!
-//! Headers go into the map `headers`, values of one name joined by commas, as Envoy does it. Where that loses
-//! something (a name that repeats, a value that is not UTF-8) they stand in `header_map` besides, one by one and in
-//! order. Never there alone: a client could otherwise hide every header from a server that reads only the map, by
-//! sending one twice.
+//! Headers are in the map `headers`, with the values of one name joined by commas, as in Envoy. If that loses information
+//! (a repeated name, a value that is not UTF-8), `header_map` lists all of them too, individually and in order. They are
+//! never in `header_map` alone: by sending a header twice, a client could hide all headers from a server that reads only
+//! `headers`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use super::messages::{
 };
 use crate::request::{Header, Request};
 
-/// What the message says besides the request itself.
+/// The contents of the message besides the request.
 pub(crate) struct CheckInput<'a> {
     pub(crate) module: &'a str,
     pub(crate) rule: &'a str,
-    /// The caller as JSON; `None` where the rule is open.
+    /// The caller as JSON; `None` if the rule is open.
     pub(crate) identity: Option<&'a str>,
     /// Whether a header is withheld from the policy.
     pub(crate) withheld: &'a dyn Fn(&Header<'_>) -> bool,
     /// The time since the Unix epoch.
     pub(crate) time: Duration,
     pub(crate) details: &'a RequestDetails<'a>,
-    /// The policy is sent the body.
+    /// Whether the policy is sent the body.
     pub(crate) sends_body: bool,
 }
 
@@ -57,15 +57,15 @@ pub(crate) fn encode(request: &Request<'_>, input: &CheckInput<'_>) -> Vec<u8> {
 }
 
 fn http(request: &Request<'_>, input: &CheckInput<'_>) -> HttpRequest {
-    let shown: Vec<Header<'_>> = request
+    let visible: Vec<Header<'_>> = request
         .headers
         .iter()
         .filter(|header| !(input.withheld)(header))
         .copied()
         .collect();
-    let headers = header_map(&shown);
-    let lossless = headers.len() == shown.len()
-        && shown
+    let headers = header_map(&visible);
+    let lossless = headers.len() == visible.len()
+        && visible
             .iter()
             .all(|(name, value)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok());
     let body = input.details.body;
@@ -89,7 +89,7 @@ fn http(request: &Request<'_>, input: &CheckInput<'_>) -> HttpRequest {
         } else {
             Vec::new()
         },
-        header_map: (!lossless).then(|| header_list(&shown)),
+        header_map: (!lossless).then(|| header_list(&visible)),
     }
 }
 
@@ -117,7 +117,7 @@ fn header_list(headers: &[Header<'_>]) -> HeaderMap {
     }
 }
 
-/// As text; what is not UTF-8 becomes `!`, as in Envoy.
+/// Converts to UTF-8. Each invalid byte becomes `!`, as in Envoy.
 fn text(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! The `CheckResponse`, read strictly. Whatever is ambiguous counts as a failure, which refuses the request.
+//! Parses the `CheckResponse`, strictly. An ambiguous response is a failure, which refuses the request.
 
 use prost::Message;
 
@@ -9,12 +9,12 @@ use super::messages::{
 };
 use super::{Allowance, AppendAction, Change, PolicyHost, PolicyResponse, Reply};
 
-/// gRPC statuses (and those of `google.rpc.Code`).
+// gRPC status codes, which are also those of `google.rpc.Code`.
 const OK: i32 = 0;
 const DEADLINE_EXCEEDED: i32 = 4;
 const UNAVAILABLE: i32 = 14;
 
-/// The default without `append` and `append_action`, which differs between the fields of the message.
+/// The action for a header without `append` and `append_action`. It differs between the fields of the message.
 #[derive(Clone, Copy)]
 enum DefaultAction {
     Append,
@@ -22,11 +22,14 @@ enum DefaultAction {
 }
 
 impl PolicyResponse {
-    /// Reads the policy host's `CheckResponse`.
+    /// Parses the policy host's `CheckResponse`.
     #[must_use]
     pub fn from_message(message: &[u8]) -> Self {
         if message.len() > PolicyHost::MAX_RESPONSE {
-            return Self::Failed(format!("the response has {} bytes", message.len()));
+            return Self::Failed(format!(
+                "the response has {} bytes, more than the limit",
+                message.len()
+            ));
         }
         match CheckResponse::decode(message) {
             Ok(response) => read(response),
@@ -60,7 +63,7 @@ fn read(response: CheckResponse) -> PolicyResponse {
     match (code, http_response) {
         (_, Some(HttpResponse::Error(_))) => {
             let code = code.unwrap_or_default();
-            let why = format!("answered with an error, status {code}");
+            let why = format!("the response is an error with status {code}");
             if is_unavailable(code) {
                 PolicyResponse::Unavailable(why)
             } else {
@@ -80,15 +83,15 @@ fn read(response: CheckResponse) -> PolicyResponse {
             Err(why) => PolicyResponse::Failed(why.to_owned()),
         },
         (Some(code), None) if code != OK => PolicyResponse::Deny(None),
-        // No status, or one that says the opposite of the response beside it.
-        _ => PolicyResponse::Failed("the answer does not say whether it allows".to_owned()),
+        // No status, or one that contradicts the HTTP response.
+        _ => PolicyResponse::Failed("the response neither allows nor denies the request".to_owned()),
     }
 }
 
 fn allowance(ok: OkHttpResponse, metadata: Option<&Struct>) -> Result<Allowance, &'static str> {
     if !ok.query_parameters_to_set.is_empty() || !ok.query_parameters_to_remove.is_empty() {
-        // A limit or another rule may have been chosen by them.
-        return Err("wants to change the query, which is not supported");
+        // The query may already have selected a limit or another rule.
+        return Err("the response changes the query, which is not supported");
     }
     Ok(Allowance {
         request: changes(ok.headers, DefaultAction::Overwrite)?,
@@ -109,14 +112,14 @@ fn reply(denied: DeniedHttpResponse) -> Result<Reply, &'static str> {
         code => u16::try_from(code)
             .ok()
             .filter(|code| (200..600).contains(code))
-            .ok_or("denies with a status that is none")?,
+            .ok_or("the status of the denial is invalid")?,
     };
     let mut headers: Vec<(String, Vec<u8>)> = Vec::new();
     for change in changes(denied.headers, DefaultAction::Overwrite)? {
-        let there = headers.iter().any(|(name, _)| *name == change.name);
+        let exists = headers.iter().any(|(name, _)| *name == change.name);
         match change.action {
-            AppendAction::AddIfAbsent if there => continue,
-            AppendAction::OverwriteIfExists if !there => continue,
+            AppendAction::AddIfAbsent if exists => continue,
+            AppendAction::OverwriteIfExists if !exists => continue,
             AppendAction::Overwrite | AppendAction::OverwriteIfExists => {
                 headers.retain(|(name, _)| *name != change.name)
             }
@@ -149,9 +152,9 @@ fn change(option: HeaderValueOption, default: DefaultAction) -> Result<Change, &
         (None, Ok(HeaderAppendAction::AddIfAbsent)) => AppendAction::AddIfAbsent,
         (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => AppendAction::Overwrite,
         (None, Ok(HeaderAppendAction::OverwriteIfExists)) => AppendAction::OverwriteIfExists,
-        (None, Err(_)) => return Err("a header's append_action is none"),
+        (None, Err(_)) => return Err("the append_action of a header is invalid"),
     };
-    let header = option.header.ok_or("a header option holds no header")?;
+    let header = option.header.ok_or("a header option has no header")?;
     Ok(Change {
         name: header.key.to_ascii_lowercase(),
         value: if header.raw_value.is_empty() {
@@ -163,7 +166,8 @@ fn change(option: HeaderValueOption, default: DefaultAction) -> Result<Change, &
     })
 }
 
-/// `{"postern": {"cache": {"ttl_ms": number, "parts": [text]}}}`; anything else grants nothing.
+/// Parses `{"postern": {"cache": {"ttl_ms": number, "parts": [text]}}}`. With any other metadata, the decision is not
+/// cached.
 fn grant(metadata: &Struct) -> Option<Grant> {
     let cache = field(field(metadata, "postern")?, "cache")?;
     let Some(Kind::Number(ttl_ms)) = cache.fields.get("ttl_ms")?.kind else {

@@ -1,4 +1,4 @@
-//! Which headers a policy may change.
+//! The headers that a policy may change.
 
 use postern_config::HeaderName;
 
@@ -19,10 +19,10 @@ const FORBIDDEN: [&str; 12] = [
     "expect",
 ];
 
-/// Why a policy may not set a header, if it may not. Names of pseudo-headers are invalid.
+/// If a policy may not set this header, the reason. Names of pseudo-headers are invalid.
 pub(crate) fn invalid_header(name: &str, value: &[u8]) -> Option<&'static str> {
     if HeaderName::parse(name.to_owned()).is_err() {
-        return Some("a header's name is invalid");
+        return Some("the name of a header is invalid");
     }
     if FORBIDDEN.contains(&name) {
         return Some("sets a header that frames or routes the request");
@@ -31,7 +31,7 @@ pub(crate) fn invalid_header(name: &str, value: &[u8]) -> Option<&'static str> {
     value
         .iter()
         .any(control)
-        .then_some("a header's value holds a control character")
+        .then_some("the value of a header contains a control character")
 }
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_neither_framed_nor_routed_by_a_policy() {
+    fn a_policy_cannot_set_framing_or_routing_headers() {
         for name in FORBIDDEN {
             assert!(invalid_header(name, b"x").is_some(), "{name}");
         }

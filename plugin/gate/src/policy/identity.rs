@@ -1,4 +1,4 @@
-//! The caller as a policy sees it.
+//! The caller as it is sent to policies.
 
 use std::rc::Rc;
 
@@ -18,11 +18,11 @@ struct CallerJson<'a> {
     claims: &'a Map<String, Value>,
 }
 
-/// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Made once for each identity, and
-/// only if a policy asks.
+/// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Created once for
+/// each identity, when a policy is first called.
 pub(crate) fn identity_json(identity: &Identity) -> Rc<str> {
-    let make = || {
-        let identity_json = CallerJson {
+    let encode = || {
+        let caller = CallerJson {
             subject: &identity.subject,
             issuer: identity.entry(),
             method: match identity.method {
@@ -34,7 +34,7 @@ pub(crate) fn identity_json(identity: &Identity) -> Rc<str> {
             tenant: identity.tenant.as_deref(),
             claims: &identity.claims,
         };
-        serde_json::to_string(&identity_json).unwrap_or_default().into()
+        serde_json::to_string(&caller).unwrap_or_default().into()
     };
-    Rc::clone(identity.policy_json.get_or_init(make))
+    Rc::clone(identity.policy_json.get_or_init(encode))
 }

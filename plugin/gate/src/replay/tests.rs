@@ -58,9 +58,9 @@ fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Non
 }
 
 #[test]
-fn once_means_once_as_long_as_the_timestamp_could_pass() {
+fn a_nonce_is_accepted_once_while_its_timestamp_is_valid() {
     let fixture = Fixture::new();
-    // From a clock that is ahead: it could pass for twice the skew.
+    // From a clock that is ahead: valid for twice the skew.
     let first = used("k", "n1", NOW + 300, 300);
     assert_eq!(fixture.record(&first), Ok(()));
     assert_eq!(fixture.record(&first), Err(Reason::SignatureReplayed));
@@ -70,12 +70,12 @@ fn once_means_once_as_long_as_the_timestamp_could_pass() {
     assert_eq!(
         fixture.record(&used("k", "n2", fixture.now(), 300)),
         Err(Reason::SignatureReplayed),
-        "kept while there is room and no need to drop it"
+        "stored while there is space"
     );
 }
 
 #[test]
-fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
+fn a_key_that_fills_its_table_is_refused_without_affecting_others() {
     let fixture = Fixture::new();
     assert_eq!(fixture.record(&used("victim", "n", NOW, 300)), Ok(()));
     let mut full = 0;
@@ -95,7 +95,7 @@ fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
         Err(Reason::SignatureReplayed)
     );
     assert_eq!(fixture.record(&used("victim", "other", NOW, 300)), Ok(()));
-    // Room again, once the timestamps are too old to pass.
+    // There is space again once the timestamps are too old.
     fixture.advance(301);
     assert_eq!(
         fixture.record(&used("flood", "later", fixture.now(), 300)),
@@ -104,7 +104,7 @@ fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
 }
 
 #[test]
-fn a_larger_skew_does_not_reopen_what_was_used() {
+fn a_larger_skew_does_not_allow_replays() {
     let fixture = Fixture::new();
     let nonces: Vec<String> = (0..2_000).map(|n| format!("n{n}")).collect();
     let accepted: Vec<_> = nonces
@@ -113,27 +113,27 @@ fn a_larger_skew_does_not_reopen_what_was_used() {
         .collect();
     assert!(!accepted.is_empty());
     fixture.advance(60);
-    // Others come, for which the old ones are dropped.
+    // New nonces, for which the old ones are dropped.
     for n in 0..2_000 {
         let _ = fixture.record(&used("k", &format!("later{n}"), fixture.now(), 10));
     }
     for nonce in accepted {
         assert!(
             fixture.record(&used("k", nonce, NOW, 3_600)).is_err(),
-            "{nonce} passed a second time"
+            "{nonce} was accepted a second time"
         );
     }
 }
 
 proptest! {
-    /// Whatever the clock does, and however the skew changes: what passed does not pass again.
+    /// No request is accepted twice, whatever the clock does and however the skew changes.
     #[test]
-    fn nothing_passes_twice(
+    fn no_request_is_accepted_twice(
         steps in proptest::collection::vec((0u8..30, 0u64..200, 0u64..100, 1u64..100), 1..300),
     ) {
         let state = MemoryState::default();
         let nonces = NonceStore::new([1; 16]);
-        let mut passed = std::collections::BTreeSet::new();
+        let mut accepted = std::collections::BTreeSet::new();
         for (nonce, now, offset, max_skew) in steps {
             let clock = ManualClock::at(Duration::from_secs(NOW + now));
             let timestamp = NOW + now + 50 - offset;
@@ -147,7 +147,7 @@ proptest! {
                 max_skew: Duration::from_secs(max_skew), capacity: 1,
             };
             if nonces.record(&used, &ports).is_ok() {
-                prop_assert!(passed.insert((nonce, timestamp)), "{nonce} of {timestamp} passed twice");
+                prop_assert!(accepted.insert((nonce, timestamp)), "{nonce} of {timestamp} was accepted twice");
             }
         }
     }

@@ -23,15 +23,15 @@ fn grant(ttl: f64) -> Grant {
 }
 
 #[test]
-fn an_answer_holds_for_its_time_and_its_key() {
+fn a_decision_is_cached_for_its_time_and_key() {
     let state = MemoryState::default();
     DecisionCache::open(&state, [1; 16]);
     let (key, other) = ([7; 32], [8; 32]);
-    let answer = allowance(b"\xff\0 bytes");
+    let decision = allowance(b"\xff\0 bytes");
     assert_eq!(DecisionCache::get(&state, &key, NOW), None);
-    DecisionCache::put(&state, NAMES, &key, NOW, &answer, &grant(500.0));
+    DecisionCache::put(&state, NAMES, &key, NOW, &decision, &grant(500.0));
     let at = |millis| NOW + Duration::from_millis(millis);
-    assert_eq!(DecisionCache::get(&state, &key, at(499)), Some(answer));
+    assert_eq!(DecisionCache::get(&state, &key, at(499)), Some(decision));
     assert_eq!(DecisionCache::get(&state, &key, at(500)), None);
     assert_eq!(DecisionCache::get(&state, &other, at(0)), None);
     let mut near = key;
@@ -39,12 +39,12 @@ fn an_answer_holds_for_its_time_and_its_key() {
     assert_eq!(
         DecisionCache::get(&state, &near, at(0)),
         None,
-        "the whole key counts"
+        "the whole key is compared"
     );
 }
 
 #[test]
-fn the_last_list_of_parts_wins() {
+fn the_latest_list_of_parts_is_used() {
     let state = MemoryState::default();
     DecisionCache::open(&state, [1; 16]);
     assert_eq!(DecisionCache::parts(&state, "module", "rule"), None);
@@ -57,7 +57,7 @@ fn the_last_list_of_parts_wins() {
 }
 
 #[test]
-fn what_is_large_or_has_no_end_is_not_kept() {
+fn large_or_endless_decisions_are_not_cached() {
     let state = MemoryState::default();
     DecisionCache::open(&state, [1; 16]);
     let key = [7; 32];
@@ -75,7 +75,7 @@ fn what_is_large_or_has_no_end_is_not_kept() {
 }
 
 #[test]
-fn the_table_does_not_grow_and_a_spent_slot_goes_first() {
+fn the_cache_does_not_grow_and_expired_slots_are_reused_first() {
     let state = MemoryState::default();
     DecisionCache::open(&state, [1; 16]);
     // All of these have the same two slots.
@@ -84,29 +84,29 @@ fn the_table_does_not_grow_and_a_spent_slot_goes_first() {
         key[..4].copy_from_slice(&[1, 0, 2, 0]);
         key
     };
-    let keep = |n, ttl| DecisionCache::put(&state, NAMES, &key(n), NOW, &allowance(&[b'0', n]), &grant(ttl));
+    let put = |n, ttl| DecisionCache::put(&state, NAMES, &key(n), NOW, &allowance(&[b'0', n]), &grant(ttl));
     let held = |n, now| DecisionCache::get(&state, &key(n), now).is_some();
-    keep(1, 500.0);
-    keep(2, 900.0);
+    put(1, 500.0);
+    put(2, 900.0);
     assert!(held(1, NOW) && held(2, NOW));
-    keep(3, 700.0);
+    put(3, 700.0);
     assert!(
         !held(1, NOW) && held(2, NOW) && held(3, NOW),
-        "the first to end goes"
+        "the first to expire is evicted"
     );
-    keep(2, 100.0);
+    put(2, 100.0);
     let later = NOW + Duration::from_millis(200);
-    assert!(!held(2, later) && held(3, later), "its own place, not the other");
+    assert!(!held(2, later) && held(3, later), "its own slot, not the other");
     DecisionCache::put(&state, NAMES, &key(4), later, &allowance(b"x"), &grant(50.0));
-    assert!(held(3, later) && held(4, later), "the spent one goes");
+    assert!(held(3, later) && held(4, later), "the expired one is replaced");
 }
 
 #[test]
-fn what_others_wrote_is_no_answer() {
+fn foreign_values_are_not_decisions() {
     let state = MemoryState::default();
     DecisionCache::open(&state, [1; 16]);
     let key = [7; 32];
-    let strange = Slot {
+    let foreign = Slot {
         key: key.to_vec(),
         until: u64::MAX,
         request: vec![CachedChange {
@@ -115,7 +115,7 @@ fn what_others_wrote_is_no_answer() {
         }],
         ..Slot::default()
     };
-    for bytes in [b"".to_vec(), vec![0xff; 40], strange.encode_to_vec()] {
+    for bytes in [b"".to_vec(), vec![0xff; 40], foreign.encode_to_vec()] {
         for slot in candidate_slots(&key) {
             state.set(&slot_name(slot), &bytes, None).unwrap();
         }
@@ -126,7 +126,7 @@ fn what_others_wrote_is_no_answer() {
 }
 
 #[test]
-fn a_table_that_is_there_is_used() {
+fn an_existing_cache_is_used() {
     let state = MemoryState::default();
     assert_eq!(DecisionCache::open(&state, [1; 16]).seed(), &[1; 16]);
     DecisionCache::put(&state, NAMES, &[7; 32], NOW, &allowance(b"x"), &grant(500.0));

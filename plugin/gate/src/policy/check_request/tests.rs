@@ -9,14 +9,14 @@ const HEAD: [Header<'_>; 4] = [
     (b":scheme", b"https"),
 ];
 
-fn ask(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> HttpRequest {
+fn check_request(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> HttpRequest {
     let headers: Vec<_> = HEAD.iter().chain(more).copied().collect();
     let request = Request {
         headers: &headers,
         source: Some("[2001:db8::1]:4711"),
         end_of_stream: false,
     };
-    let question = CheckInput {
+    let input = CheckInput {
         module: "sentinel",
         rule: "sign",
         identity: Some("{\"subject\":\"s\"}"),
@@ -25,7 +25,7 @@ fn ask(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> H
         details,
         sends_body,
     };
-    let message = CheckRequest::decode(encode(&request, &question).as_slice()).unwrap();
+    let message = CheckRequest::decode(encode(&request, &input).as_slice()).unwrap();
     let attributes = message.attributes.unwrap();
     let extensions: Vec<_> = attributes
         .context_extensions
@@ -47,10 +47,10 @@ fn ask(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> H
         .unwrap()
         .socket_address
         .unwrap();
-    let shown: SocketAddr = format!("[{}]:{}", address.address, address.port_value)
+    let sent: SocketAddr = format!("[{}]:{}", address.address, address.port_value)
         .parse()
         .unwrap();
-    assert_eq!(shown, "[2001:db8::1]:4711".parse().unwrap());
+    assert_eq!(sent, "[2001:db8::1]:4711".parse().unwrap());
     let request = attributes.request.unwrap();
     let time = request.time.unwrap();
     assert_eq!((time.seconds, time.nanos), (1_767_225_600, 5));
@@ -58,12 +58,12 @@ fn ask(more: &[Header<'_>], details: &RequestDetails<'_>, sends_body: bool) -> H
 }
 
 #[test]
-fn a_plain_request_is_told_as_envoy_tells_it() {
+fn a_plain_request_is_encoded_as_by_envoy() {
     let details = RequestDetails {
         protocol: Some("HTTP/2"),
         body: b"",
     };
-    let http = ask(&[(b"x-request-id", b"r-1"), (b"x-a", b"1")], &details, false);
+    let http = check_request(&[(b"x-request-id", b"r-1"), (b"x-a", b"1")], &details, false);
     assert_eq!(
         (http.id.as_str(), http.method.as_str(), http.path.as_str()),
         ("r-1", "POST", "/a%20b?c=d")
@@ -85,12 +85,12 @@ fn a_plain_request_is_told_as_envoy_tells_it() {
 }
 
 #[test]
-fn what_a_map_would_lose_stands_in_a_list_too() {
+fn headers_that_a_map_would_lose_are_listed_too() {
     for more in [
         &[(&b"x-a"[..], &b"1"[..]), (b"x-b", b"2"), (b"x-a", b"3")][..],
         &[(b"x-a", b"1,3"), (b"x-b", b"\xff2")],
     ] {
-        let http = ask(more, &RequestDetails::default(), false);
+        let http = check_request(more, &RequestDetails::default(), false);
         assert_eq!(http.headers.get("x-a").map(String::as_str), Some("1,3"));
         let list = http.header_map.unwrap().headers;
         let list: Vec<_> = list
@@ -100,7 +100,7 @@ fn what_a_map_would_lose_stands_in_a_list_too() {
         let sent: Vec<_> = HEAD.iter().chain(more).copied().collect();
         assert_eq!(list, sent);
     }
-    let http = ask(
+    let http = check_request(
         &[(b"x-b", b"\xc3\xa9\xff\xfe!")],
         &RequestDetails::default(),
         false,
@@ -109,22 +109,22 @@ fn what_a_map_would_lose_stands_in_a_list_too() {
 }
 
 #[test]
-fn what_is_withheld_stands_nowhere() {
+fn withheld_headers_are_not_sent() {
     let more: [Header<'_>; 3] = [(b"x-secret", b"1"), (b"x-a", b"1"), (b"x-a", b"2")];
-    let http = ask(&more, &RequestDetails::default(), false);
+    let http = check_request(&more, &RequestDetails::default(), false);
     assert!(!http.headers.contains_key("x-secret"));
     let list = http.header_map.unwrap().headers;
     assert!(list.iter().all(|value| value.key != "x-secret"));
 }
 
 #[test]
-fn the_body_is_shown_byte_by_byte_or_not_at_all() {
+fn the_body_is_sent_unchanged_or_not_at_all() {
     let details = RequestDetails {
         protocol: None,
         body: b"\xff\0",
     };
-    let http = ask(&[], &details, true);
+    let http = check_request(&[], &details, true);
     assert_eq!((http.raw_body.as_slice(), http.size), (&b"\xff\0"[..], 2));
-    let http = ask(&[(b"content-length", b"7")], &RequestDetails::default(), false);
+    let http = check_request(&[(b"content-length", b"7")], &RequestDetails::default(), false);
     assert_eq!((http.raw_body.len(), http.size), (0, 7));
 }

@@ -14,7 +14,7 @@ fn header(key: &str, value: &str, append: Option<bool>, action: i32) -> HeaderVa
     }
 }
 
-fn answer(code: Option<i32>, response: Option<HttpResponse>) -> PolicyResponse {
+fn parse(code: Option<i32>, response: Option<HttpResponse>) -> PolicyResponse {
     let message = CheckResponse {
         status: code.map(|code| Status {
             code,
@@ -26,8 +26,8 @@ fn answer(code: Option<i32>, response: Option<HttpResponse>) -> PolicyResponse {
     PolicyResponse::from_message(&message.encode_to_vec())
 }
 
-fn kind(answer: &PolicyResponse) -> &'static str {
-    match answer {
+fn kind(response: &PolicyResponse) -> &'static str {
+    match response {
         PolicyResponse::Allow(_) => "allow",
         PolicyResponse::Deny(Some(_)) => "deny",
         PolicyResponse::Deny(None) => "deny, bare",
@@ -37,7 +37,7 @@ fn kind(answer: &PolicyResponse) -> &'static str {
 }
 
 #[test]
-fn only_what_clearly_allows_does() {
+fn only_unambiguous_responses_allow() {
     let ok = || Some(HttpResponse::Ok(OkHttpResponse::default()));
     let denied = || Some(HttpResponse::Denied(DeniedHttpResponse::default()));
     let error = || Some(HttpResponse::Error(DeniedHttpResponse::default()));
@@ -60,7 +60,7 @@ fn only_what_clearly_allows_does() {
         (Some(4), error(), "unavailable"),
     ] {
         assert_eq!(
-            kind(&answer(code, response.clone())),
+            kind(&parse(code, response.clone())),
             wanted,
             "{code:?} {response:?}"
         );
@@ -91,7 +91,7 @@ fn only_what_clearly_allows_does() {
 }
 
 #[test]
-fn headers_are_appended_or_set_as_the_protocol_says() {
+fn headers_are_appended_or_set_as_the_protocol_defines() {
     let options = || {
         vec![
             header("X-Unsaid", "1", None, 0),
@@ -108,7 +108,7 @@ fn headers_are_appended_or_set_as_the_protocol_says() {
         response_headers_to_add: options(),
         ..OkHttpResponse::default()
     };
-    let PolicyResponse::Allow(allowance) = answer(Some(0), Some(HttpResponse::Ok(ok))) else {
+    let PolicyResponse::Allow(allowance) = parse(Some(0), Some(HttpResponse::Ok(ok))) else {
         panic!()
     };
     let actions = |changes: &[Change]| changes.iter().map(|change| change.action).collect::<Vec<_>>();
@@ -130,12 +130,12 @@ fn headers_are_appended_or_set_as_the_protocol_says() {
             headers: vec![broken],
             ..OkHttpResponse::default()
         };
-        assert_eq!(kind(&answer(Some(0), Some(HttpResponse::Ok(ok)))), "failed");
+        assert_eq!(kind(&parse(Some(0), Some(HttpResponse::Ok(ok)))), "failed");
     }
 }
 
 #[test]
-fn the_query_is_not_the_policys() {
+fn a_policy_cannot_change_the_query() {
     for ok in [
         OkHttpResponse {
             query_parameters_to_set: vec![Empty {}],
@@ -146,19 +146,19 @@ fn the_query_is_not_the_policys() {
             ..OkHttpResponse::default()
         },
     ] {
-        assert_eq!(kind(&answer(Some(0), Some(HttpResponse::Ok(ok)))), "failed");
+        assert_eq!(kind(&parse(Some(0), Some(HttpResponse::Ok(ok)))), "failed");
     }
 }
 
 #[test]
-fn a_denial_stands_as_it_is() {
+fn a_denial_is_passed_on_unchanged() {
     let deny = |code: Option<i32>, headers| {
         let denied = DeniedHttpResponse {
             status: code.map(|code| HttpStatus { code }),
             headers,
             body: "no".into(),
         };
-        answer(Some(7), Some(HttpResponse::Denied(denied)))
+        parse(Some(7), Some(HttpResponse::Denied(denied)))
     };
     for (code, status) in [
         (None, 403),
@@ -204,7 +204,7 @@ fn within(name: &str, inner: Value) -> Value {
 }
 
 #[test]
-fn a_grant_stands_in_the_metadata() {
+fn a_grant_is_read_from_the_metadata() {
     let parts = |parts: &[&str]| {
         let values = parts
             .iter()
