@@ -1,9 +1,10 @@
-//! Which rules no request can reach, and which open rules take requests that a later rule was written to guard.
+//! Finds conflicts in the order of the rules: rules that no request can reach, and open rules that match requests which a
+//! later rule would guard.
 //!
-//! Each rule is a set of cells, a method × a host × a path, each of which may stand for infinitely many. A cell that is
-//! covered by several earlier rules together is covered by one of them alone: methods, the names below a domain and the
-//! paths below a prefix are without end, so that each cell holds a request that no finite list names, and whichever
-//! rule takes that one takes the whole cell. So looking at the cells one by one is exact, and a look-up for each.
+//! Each rule is a set of cells: method × host × path, each of which may stand for infinitely many values. A cell that
+//! several earlier rules cover together is covered by one of them alone: there are infinitely many methods, names below a
+//! domain and paths below a prefix, so that each cell contains a request that no rule lists explicitly, and the rule that
+//! matches this request covers the whole cell. So it is exact to check the cells individually, with one lookup each.
 
 mod cell;
 mod path_tree;
@@ -17,29 +18,30 @@ use path_tree::PathTree;
 use crate::Gate;
 use crate::rule::{Matcher, Rule};
 
-/// How rules stand in each other's way, by their indices.
+/// A conflict between rules, which are given by their indices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleConflict {
-    /// No request reaches `rule`: the rules in `by` take all that it matches.
+    /// No request reaches `rule`: the rules in `by` match every request that it matches.
     Unreachable {
-        /// The rule without requests.
+        /// The unreachable rule.
         rule: usize,
-        /// The rules before it that take them.
+        /// The earlier rules that match its requests.
         by: Vec<usize>,
     },
-    /// An open rule takes requests that a later rule would authenticate or put to a policy, and is no exception to it.
+    /// An open rule matches requests that a later rule would authenticate or check with a policy, and is not an exception
+    /// to that rule.
     Shadowed {
         /// The open rule.
         open: usize,
-        /// The first of those that would have guarded the requests.
+        /// The first rule that would have guarded the requests.
         guarded: usize,
-        /// A request that passes, as `GET example.com/admin`.
+        /// A request that the open rule admits, such as `GET example.com/admin`.
         example: String,
     },
 }
 
 impl Gate {
-    /// The rules that no request can reach, and the open rules that stand in front of what guards the same requests.
+    /// The rules that no request can reach, and the open rules before rules that guard the same requests.
     #[must_use]
     pub fn rule_conflicts(&self) -> Vec<RuleConflict> {
         conflicts(self.rules())
@@ -49,7 +51,7 @@ impl Gate {
 fn conflicts(rules: &[Rc<Rule>]) -> Vec<RuleConflict> {
     let mut found = Vec::new();
     let mut tree = PathTree::default();
-    // By index; what is no open rule, or was named already, is none.
+    // By index; `None` for rules that are not open or were already reported.
     let mut open: Vec<Option<&Matcher>> = vec![None; rules.len()];
     let mut open_tree = PathTree::default();
     for (index, rule) in rules.iter().enumerate() {
@@ -66,7 +68,7 @@ fn conflicts(rules: &[Rc<Rule>]) -> Vec<RuleConflict> {
                 open_tree.add_path(index, matcher);
             }
             None => {
-                // An open rule is named once, with the first that it stands in front of.
+                // An open rule is reported once, with the first rule that it shadows.
                 for (shadowing, example) in shadows(&open, &open_tree, &tree, matcher) {
                     if let Some(slot) = open.get_mut(shadowing) {
                         *slot = None;
@@ -84,12 +86,12 @@ fn conflicts(rules: &[Rc<Rule>]) -> Vec<RuleConflict> {
     found
 }
 
-/// Lets pass whoever comes: no credential, no policy.
+/// Whether the rule admits every request: it requires no credential and has no policy.
 fn is_open(rule: &Rule) -> bool {
     rule.authenticate.is_empty() && rule.policy.is_none()
 }
 
-/// The rules that take each of the matcher's cells; `None` if a cell is left.
+/// The rules that cover the matcher's cells; `None` if a cell is not covered.
 fn covering_rules(tree: &PathTree<'_>, matcher: &Matcher) -> Option<BTreeSet<usize>> {
     let paths = PathCell::of(&matcher.path);
     let mut by = BTreeSet::new();
@@ -103,8 +105,8 @@ fn covering_rules(tree: &PathTree<'_>, matcher: &Matcher) -> Option<BTreeSet<usi
     Some(by)
 }
 
-/// The open rules that share requests with this one and are no exceptions to it: a path within that of a later rule
-/// was put in front of it on purpose, unless both have the same.
+/// The open rules that match some of this rule's requests and are not exceptions to it, each with an example. An open rule
+/// whose path is within that of a later rule was put before it on purpose, unless both have the same path.
 fn shadows<'a>(
     open: &[Option<&'a Matcher>],
     open_tree: &PathTree<'a>,
@@ -120,7 +122,7 @@ fn shadows<'a>(
     candidates.dedup();
     let mut found = Vec::new();
     for index in candidates {
-        // Most of many rules for many hosts end here.
+        // With many rules for many hosts, most are skipped here.
         let matcher = open.get(index).copied().flatten();
         let Some(matcher) = matcher.filter(|matcher| cell::overlap(matcher, guarded)) else {
             continue;
@@ -135,7 +137,7 @@ fn shadows<'a>(
         let taken = open_paths
             .iter()
             .flat_map(|open| paths.iter().filter_map(|path| open.intersection(path)));
-        // What a rule before the open one takes is not open.
+        // An example must reach the open rule: earlier rules may match first.
         let example = taken.filter(|path| !path.is_star()).find_map(|path| {
             cell::shared_methods(matcher, guarded)
                 .into_iter()

@@ -1,8 +1,8 @@
-//! What the audit log of the policy host is told: one event for each decision, as JSON, and when it is sent.
+//! Events for the policy host's audit log: one for each decision, as JSON, and the queue that batches them.
 //!
-//! The gate says what there is to tell; the shell carries it to the host, `POST` to [`PATH`](Audit::PATH) with a body
-//! that [`Queue::begin`] or [`single`] makes, and reads the answer with [`durable`]. No event holds a secret: of a
-//! request's headers only the method, the path and the request's id go into it, of a query only names.
+//! The gate creates the events. The shell sends them to the host, by `POST` to [`PATH`](Audit::PATH) with a body from
+//! [`Queue::begin`] or [`encode_single`], and parses the response with [`durable_count`]. Events contain no secrets: of a
+//! request, only the method, the path, the request's id and the names of query parameters.
 
 mod event;
 mod queue;

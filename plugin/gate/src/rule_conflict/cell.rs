@@ -1,8 +1,8 @@
-//! The cells of a rule: a method × a host × a path.
+//! The cells of a rule: method × host × path.
 
 use crate::rule::{Host, Matcher, Path, Segment};
 
-/// The requests of one method, host and path, where each may stand for all of its kind.
+/// The requests with one method, host and path, each of which may stand for many.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cell<'a, 'p> {
     /// `None` for any.
@@ -11,36 +11,36 @@ pub(super) struct Cell<'a, 'p> {
     pub(super) path: &'p PathCell<'a>,
 }
 
-/// Hosts.
+/// A set of hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum HostCell<'a> {
     Any,
-    /// All below a domain: `.example.com`.
+    /// Everything below a domain, with the leading dot: `.example.com`.
     Subdomains(&'a str),
     Exact(&'a str),
 }
 
-/// Paths, by their segments: what stands between the slashes.
+/// A set of paths, by their segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathCell<'a> {
-    /// The segments that are given; `None` for any that is not empty.
+    /// The first segments; `None` for any non-empty segment.
     pub(super) segments: Vec<Option<&'a str>>,
     pub(super) tail: Tail,
 }
 
-/// What follows a path's segments.
+/// What follows the first segments of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
     /// Nothing.
     End,
-    /// A slash and whatever comes then.
+    /// A slash and any text.
     More,
     /// The one path that does not begin with a slash: `*`.
     Star,
 }
 
 impl<'a> PathCell<'a> {
-    /// The cells of a path. A prefix is what it names and all below, two cells that other rules may take apart.
+    /// The cells of a path. A prefix is two cells, the path itself and everything below, which different rules may cover.
     pub(super) fn of(path: &'a Path) -> Vec<Self> {
         let cell = |segments, tail| Self { segments, tail };
         let literal = |text: &'a str| text.split('/').skip(1).map(Some).collect::<Vec<_>>();
@@ -66,7 +66,7 @@ impl<'a> PathCell<'a> {
         self.tail == Tail::Star
     }
 
-    /// The paths of both, which are a cell again.
+    /// The intersection of two cells, which is a cell too.
     pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         let (short, long) = if self.segments.len() <= other.segments.len() {
             (self, other)
@@ -94,7 +94,7 @@ impl<'a> PathCell<'a> {
     }
 }
 
-/// Whether all paths of `narrow` are paths of `broad`; of the path `*` nothing is said.
+/// Whether all paths of `narrow` are paths of `broad`. Ignores the path `*`.
 pub(super) fn paths_within(narrow: &[PathCell<'_>], broad: &[PathCell<'_>]) -> bool {
     narrow.iter().filter(|cell| cell.tail != Tail::Star).all(|cell| {
         broad
@@ -115,13 +115,13 @@ impl<'a> HostCell<'a> {
         hosts.collect()
     }
 
-    /// The cells that hold this one: itself, the domains above, any.
+    /// The cells that contain this one: itself, the domains above, any.
     pub(super) fn containing(self) -> impl Iterator<Item = Self> {
         let name = match self {
             Self::Any => "",
             Self::Subdomains(name) | Self::Exact(name) => name,
         };
-        // What stands before the dot is not empty, for a domain's own name is not below it.
+        // Not at position 0: a domain itself is not below the domain.
         let dots = name.match_indices('.').filter(|(at, _)| *at > 0);
         let above = dots
             .filter_map(move |(at, _)| name.get(at..))
@@ -130,7 +130,7 @@ impl<'a> HostCell<'a> {
         own.into_iter().chain(above).chain([Self::Any])
     }
 
-    /// The hosts of both; of two cells, one holds the other or they share none.
+    /// The intersection of two cells: one contains the other, or they are disjoint.
     fn intersection(self, other: Self) -> Option<Self> {
         if self.containing().any(|containing| containing == other) {
             Some(self)
@@ -178,7 +178,7 @@ pub(super) fn overlap(one: &Matcher, other: &Matcher) -> bool {
                 .any(|one| other.hosts.iter().any(|other| hosts(one, other))))
 }
 
-/// The methods of both.
+/// The methods that both rules match.
 pub(super) fn shared_methods<'a>(one: &'a Matcher, other: &'a Matcher) -> Vec<Option<&'a str>> {
     match (one.methods.is_empty(), other.methods.is_empty()) {
         (true, _) => methods(other),
@@ -190,7 +190,7 @@ pub(super) fn shared_methods<'a>(one: &'a Matcher, other: &'a Matcher) -> Vec<Op
     }
 }
 
-/// The hosts of both.
+/// The hosts that both rules match.
 pub(super) fn shared_hosts<'a>(one: &'a Matcher, other: &'a Matcher) -> Vec<HostCell<'a>> {
     let others = HostCell::of(other);
     let intersection = HostCell::of(one).into_iter().flat_map(|host| {
@@ -216,7 +216,7 @@ pub(super) fn hosts_within(narrow: &Matcher, broad: &Matcher) -> bool {
 }
 
 impl Cell<'_, '_> {
-    /// A request of the cell, as people write it.
+    /// An example of a request in the cell.
     pub(super) fn example(&self) -> String {
         let host = match self.host {
             HostCell::Any => String::new(),

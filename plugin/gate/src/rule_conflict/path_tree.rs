@@ -1,14 +1,14 @@
-//! What rules take between them, as a tree of path segments.
+//! An index of rules as a tree of path segments.
 
 use std::collections::HashMap;
 
 use super::cell::{self, Cell, HostCell, PathCell, Tail};
 use crate::rule::Matcher;
 
-/// The first rule for each method and host.
+/// The first rule for each method and host; `None` is any method.
 type FirstRules<'a> = HashMap<(Option<&'a str>, HostCell<'a>), usize>;
 
-/// What has been added, by path.
+/// The rules that were added, by path.
 #[derive(Debug, Default)]
 pub(super) struct PathTree<'a> {
     root: Node<'a>,
@@ -16,21 +16,21 @@ pub(super) struct PathTree<'a> {
     star_all: Vec<usize>,
 }
 
-/// What begins with the same segments.
+/// The rules whose paths begin with the same segments.
 #[derive(Debug, Default)]
 struct Node<'a> {
     literal: HashMap<&'a str, Node<'a>>,
     placeholder: Option<Box<Node<'a>>>,
-    /// Takes the path that ends here.
+    /// Rules for the path that ends here.
     end: FirstRules<'a>,
     end_all: Vec<usize>,
-    /// Takes all that goes on from here.
+    /// Rules for all paths below.
     more: FirstRules<'a>,
     more_all: Vec<usize>,
 }
 
 impl<'a> PathTree<'a> {
-    /// Adds a rule, whose index is greater than all before.
+    /// Adds a rule. Its index must be greater than those before.
     pub(super) fn add(&mut self, index: usize, matcher: &'a Matcher) {
         for path in PathCell::of(&matcher.path) {
             let (rules, _) = self.rules(&path);
@@ -42,7 +42,7 @@ impl<'a> PathTree<'a> {
         }
     }
 
-    /// Adds a rule's path alone, for [`overlapping`](Self::overlapping).
+    /// Adds only the path of a rule, for [`overlapping`](Self::overlapping).
     pub(super) fn add_path(&mut self, index: usize, matcher: &'a Matcher) {
         for path in PathCell::of(&matcher.path) {
             self.rules(&path).1.push(index);
@@ -64,7 +64,7 @@ impl<'a> PathTree<'a> {
         }
     }
 
-    /// The first rule that takes the whole cell.
+    /// The first rule that covers the whole cell.
     pub(super) fn first_rule(&self, cell: &Cell<'a, '_>) -> Option<usize> {
         let mut first: Option<usize> = None;
         let mut visitor = |rules: &FirstRules<'a>| {
@@ -72,7 +72,7 @@ impl<'a> PathTree<'a> {
                 return;
             }
             let methods = [cell.method, None];
-            // A cell of any method is looked for once.
+            // A cell for any method is looked up once.
             let methods = methods
                 .get(usize::from(cell.method.is_none())..)
                 .unwrap_or_default();
@@ -88,7 +88,8 @@ impl<'a> PathTree<'a> {
         first
     }
 
-    /// The rules, added by their path, that share a path with this cell and lie not within it by all their segments.
+    /// Collects the rules, added by [`add_path`](Self::add_path), that share a path with this cell and are not within it by
+    /// all their segments.
     pub(super) fn overlapping(&self, path: &PathCell<'a>, into: &mut Vec<usize>) {
         self.root.collect_overlaps(&path.segments, path.tail, false, into);
     }
@@ -120,7 +121,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// `broader`: a placeholder of these stood for a segment that the path gives.
+    /// `broader`: a placeholder in the tree matched a literal segment of the path.
     fn collect_overlaps(&self, rest: &[Option<&'a str>], tail: Tail, broader: bool, into: &mut Vec<usize>) {
         let Some((segment, rest)) = rest.split_first() else {
             match tail {

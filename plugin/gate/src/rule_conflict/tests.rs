@@ -40,7 +40,7 @@ fn unreachable(rules: &[Value]) -> Vec<(usize, Vec<usize>)> {
 }
 
 #[test]
-fn rules_that_others_take_together_are_unreachable() {
+fn rules_that_others_cover_together_are_unreachable() {
     let prefix = |prefix: &str| json!({"path": {"prefix": prefix}});
     for (name, rules, expected) in [
         ("a catch-all", vec![json!({}), prefix("/a")], vec![(1, vec![0])]),
@@ -123,7 +123,7 @@ fn rules_that_others_take_together_are_unreachable() {
 }
 
 #[test]
-fn an_open_rule_in_front_of_a_guarded_one_is_named() {
+fn an_open_rule_before_a_guarded_one_is_reported() {
     let get = |path: &str| json!({"methods": ["GET"], "path": {"prefix": path}});
     let prefix = |path: &str| json!({"path": {"prefix": path}});
     let template = |path: &str| json!({"path": {"template": path}});
@@ -225,7 +225,7 @@ fn an_open_rule_in_front_of_a_guarded_one_is_named() {
 }
 
 #[test]
-fn an_open_rule_is_named_once() {
+fn an_open_rule_is_reported_once() {
     let found = gate(&[
         open(json!({"methods": ["GET"]})),
         guarded(json!({"path": {"prefix": "/a"}})),
@@ -240,7 +240,7 @@ fn an_open_rule_is_named_once() {
     assert_eq!(found, [shadowed]);
 }
 
-/// Matches made of so few names that they meet often.
+/// Matches with so few names that they often overlap.
 fn matches() -> impl Strategy<Value = Value> {
     let methods = proptest::sample::subsequence(vec!["GET", "PUT"], 0..=2);
     let hosts = proptest::sample::subsequence(vec!["t", "x.t", "*.t", "*.x.t"], 0..=2);
@@ -271,7 +271,7 @@ fn matches() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Requests with each name that [`matches`] knows and with one that it does not.
+/// Requests with each name that [`matches`] uses, and with one that it does not.
 fn requests() -> Vec<(&'static str, &'static str, String)> {
     let names = ["a", "b", "c", "new"];
     let mut paths = vec!["*".to_owned(), "/".to_owned()];
@@ -295,9 +295,9 @@ fn requests() -> Vec<(&'static str, &'static str, String)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Against every request of a world that is small enough to try them all.
+    /// Compared with all requests of a set that is small enough to try each.
     #[test]
-    fn what_is_unreachable_is_exactly_what_no_request_reaches(rules in proptest::collection::vec(matches(), 1..6)) {
+    fn exactly_the_rules_that_no_request_reaches_are_unreachable(rules in proptest::collection::vec(matches(), 1..6)) {
         let gate = gate(&rules.into_iter().map(guarded).collect::<Vec<_>>());
         let rules = gate.rules();
         let mut reached = vec![false; rules.len()];

@@ -6,7 +6,7 @@ use crate::ports::SharedState as _;
 use crate::testing::{Fixture, admitted, refused};
 use crate::{Reason, Step};
 
-/// Digests of the keys `alpha`, `beta` and `gone`.
+/// The digest of an API key, as in a configuration.
 fn digest(key: &str) -> String {
     use ct_codecs::{Encoder, Hex};
     use sha2::{Digest, Sha256};
@@ -71,9 +71,9 @@ fn api_keys() {
     );
 }
 
-/// Whatever a configuration may hold for it, a header without a value proves nothing, and stands in no other's way.
+/// An empty header authenticates no one, and does not keep another credential from being used.
 #[test]
-fn an_empty_credential_is_no_credential() {
+fn an_empty_credential_counts_as_absent() {
     let fixture = Fixture::with_secrets(
         &json!({
             "issuers": {"idp": {
@@ -118,7 +118,7 @@ fn an_empty_credential_is_no_credential() {
 }
 
 #[test]
-fn the_first_credential_of_the_list_decides() {
+fn the_first_credential_in_the_list_decides() {
     let fixture = fixture();
     let alpha = ("x-api-key", "alpha");
     assert_eq!(admitted(&fixture.get("/both", &[alpha])).subject, "alpha");
@@ -130,22 +130,22 @@ fn the_first_credential_of_the_list_decides() {
     assert_eq!(
         refused(&step).reason,
         Reason::ApiKeyUnknown,
-        "a good key does not mend a wrong one"
+        "a valid key does not make up for an invalid one"
     );
 }
 
 #[test]
 fn identity_headers_of_the_client_are_stripped_everywhere() {
     let fixture = fixture();
-    let smuggled = [
+    let injected = [
         ("x-postern-subject", "root"),
         ("x_postern_roles", "Admin"),
         ("x-postern_tenant", "t2"),
         ("x.postern!subject", "root"),
         ("x-other", "kept"),
     ];
-    let with_key: Vec<_> = smuggled.into_iter().chain([("x-api-key", "alpha")]).collect();
-    for (path, headers) in [("/healthz", &smuggled[..]), ("/ops", &with_key)] {
+    let with_key: Vec<_> = injected.into_iter().chain([("x-api-key", "alpha")]).collect();
+    for (path, headers) in [("/healthz", &injected[..]), ("/ops", &with_key)] {
         let Step::Continue(effects) = fixture.get(path, headers) else {
             panic!("{path}")
         };
@@ -163,7 +163,7 @@ fn identity_headers_of_the_client_are_stripped_everywhere() {
 }
 
 #[test]
-fn what_can_be_read_two_ways_is_refused_on_every_route() {
+fn ambiguous_requests_are_refused_on_every_route() {
     let fixture = fixture();
     for path in [
         "/healthz/../ops",
@@ -179,13 +179,13 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
         );
     }
     for headers in [&[("host", "other.example")], &[(":authority", "other.example")]] {
-        // One more than the test bed sends anyway.
+        // In addition to the one that the fixture sends.
         assert_eq!(
             refused(&fixture.get("/healthz", headers)).reason,
             Reason::HostAmbiguous
         );
     }
-    for (value, sound) in [
+    for (value, valid) in [
         ("Upgrade", true),
         ("keep-alive, Upgrade", true),
         ("Upgrade, HTTP2-Settings", true),
@@ -196,9 +196,9 @@ fn what_can_be_read_two_ways_is_refused_on_every_route() {
     ] {
         let step = fixture.get("/healthz", &[("connection", value), ("upgrade", "websocket")]);
         match step {
-            Step::Continue(_) => assert!(sound, "{value}"),
+            Step::Continue(_) => assert!(valid, "{value}"),
             step => assert_eq!(
-                (refused(&step).reason, sound),
+                (refused(&step).reason, valid),
                 (Reason::ConnectionAmbiguous, false),
                 "{value}"
             ),
@@ -269,7 +269,7 @@ fn keys_of_a_limit_are_counted_together() {
 }
 
 #[test]
-fn refusals_say_what_the_client_needs_and_no_more() {
+fn denials_contain_only_what_the_client_needs() {
     let fixture = fixture();
     let step = fixture.get("/both", &[]);
     let denial = refused(&step);
@@ -297,7 +297,7 @@ fn hosts_are_compared_without_port_and_case() {
 }
 
 #[test]
-fn default_allow_lets_pass_and_strips() {
+fn default_allow_admits_and_strips() {
     let fixture = Fixture::new(&json!({"rules": [], "default": "allow"}));
     let Step::Continue(effects) = fixture.get("/x", &[("x-postern-subject", "root")]) else {
         panic!()
@@ -307,8 +307,8 @@ fn default_allow_lets_pass_and_strips() {
 }
 
 #[test]
-fn the_upstream_is_told_what_is_configured() {
-    for (told, names) in [
+fn the_configured_identity_headers_are_set() {
+    for (configured, names) in [
         (json!(["subject"]), &["x-postern-subject"][..]),
         (
             json!(["tenant", "roles"]),
@@ -317,7 +317,7 @@ fn the_upstream_is_told_what_is_configured() {
         (json!([]), &[]),
     ] {
         let fixture = Fixture::new(&json!({
-            "identity_headers": told,
+            "identity_headers": configured,
             "api_keys": {"a": {"keys": [{"id": "ci", "digest": digest("k"), "roles": ["r"], "tenant": "t"}]}},
             "rules": [{"name": "all", "authenticate": {"any": ["api_keys/a"]}}],
         }));
@@ -358,7 +358,7 @@ fn configured_claim_headers_are_reserved_in_both_spellings() {
 }
 
 #[test]
-fn callers_of_two_entries_with_one_name_are_counted_apart() {
+fn callers_with_the_same_name_in_two_entries_are_counted_separately() {
     let fixture = Fixture::new(&json!({
         "api_keys": {
             "a": {"keys": [{"id": "ci", "digest": digest("one")}]},
@@ -381,7 +381,7 @@ fn header<'a>(step: &'a Step, name: &str) -> &'a str {
     found.map_or("", |(_, value)| value)
 }
 
-/// A request that one limit refuses is charged to none, whether that limit counts before the caller is known or after.
+/// A request that one limit refuses is charged to none, whether that limit is checked before authentication or after.
 #[test]
 fn limits_of_a_rule_are_all_or_nothing() {
     let fixture = Fixture::new(&json!({
@@ -410,9 +410,9 @@ fn limits_of_a_rule_are_all_or_nothing() {
     }
 }
 
-/// A request that cannot be counted by all limits is counted by none.
+/// A request that one limit cannot count is charged to none.
 #[test]
-fn a_table_that_cannot_be_read_costs_no_other_limit() {
+fn an_unreadable_table_does_not_charge_other_limits() {
     let fixture = Fixture::new(&json!({
         "limits": {
             "address": {"quota": 3, "window": "1d", "key": ["address"]},
@@ -431,7 +431,7 @@ fn a_table_that_cannot_be_read_costs_no_other_limit() {
     let before = fixture.state().names();
     assert_eq!(reason("/both"), None);
     for name in fixture.state().names().difference(&before) {
-        fixture.state().set(name, b"no bucket", None).unwrap();
+        fixture.state().set(name, b"not a bucket", None).unwrap();
     }
     for _ in 0..5 {
         assert_eq!(reason("/both"), Some(Reason::LimitUnavailable));
@@ -465,7 +465,7 @@ fn two_tokens_in_one_header_are_refused_in_either_order() {
 }
 
 #[test]
-fn retry_after_is_true_for_every_limit() {
+fn retry_after_is_the_longest_wait_of_all_limits() {
     let fixture = Fixture::new(&json!({
         "api_keys": {"agents": {"keys": [{"id": "alpha", "digest": digest("alpha")}]}},
         "limits": {

@@ -28,7 +28,7 @@ fn config() -> Value {
 
 const KEY: (&str, &str) = ("x-key", "one");
 
-fn waits(step: Step) -> PendingAudit {
+fn pending_audit(step: Step) -> PendingAudit {
     match step {
         Step::Need(Need::Audit(pending)) => pending,
         other => panic!("does not wait for the audit log: {other:?}"),
@@ -48,7 +48,7 @@ fn observed(fixture: &Fixture, what: &str) -> usize {
 #[test]
 fn only_requests_whose_admission_is_durable_are_released() {
     let fixture = Fixture::new(&config());
-    let pending = waits(fixture.get("/keyed", &[KEY]));
+    let pending = pending_audit(fixture.get("/keyed", &[KEY]));
     assert_eq!(
         observed(&fixture, "Admitted"),
         0,
@@ -64,7 +64,7 @@ fn only_requests_whose_admission_is_durable_are_released() {
     );
     assert_eq!(observed(&fixture, "Admitted"), 1);
 
-    let pending = waits(fixture.get("/keyed", &[KEY]));
+    let pending = pending_audit(fixture.get("/keyed", &[KEY]));
     let step = fixture.resume_after_audit(pending, false);
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::AuditUnavailable, 503));
@@ -78,14 +78,14 @@ fn only_requests_whose_admission_is_durable_are_released() {
 }
 
 #[test]
-fn the_admission_comes_after_every_other_stage() {
+fn the_admission_is_recorded_after_every_other_stage() {
     let fixture = Fixture::new(&config());
     assert_eq!(
         refused(&fixture.get("/keyed", &[])).reason,
         Reason::CredentialsMissing
     );
     for _ in 0..2 {
-        let _ = waits(fixture.get("/keyed", &[KEY]));
+        let _ = pending_audit(fixture.get("/keyed", &[KEY]));
     }
     assert_eq!(
         refused(&fixture.get("/keyed", &[KEY])).reason,
@@ -93,13 +93,13 @@ fn the_admission_comes_after_every_other_stage() {
     );
     let (step, _) = fixture.get_with_policy("/policy", &[], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
-    for answer in [
+    for response in [
         PolicyResponse::Allow(Allowance::default()),
         PolicyResponse::Unavailable("down".into()),
     ] {
-        let (step, _) = fixture.get_with_policy("/policy", &[], answer);
+        let (step, _) = fixture.get_with_policy("/policy", &[], response);
         assert!(matches!(
-            fixture.resume_after_audit(waits(step), true),
+            fixture.resume_after_audit(pending_audit(step), true),
             Step::Continue(_)
         ));
     }
@@ -110,14 +110,14 @@ fn the_admission_comes_after_every_other_stage() {
 }
 
 #[test]
-fn a_policys_changes_are_kept_while_the_request_waits() {
+fn the_changes_of_a_policy_survive_the_wait() {
     let fixture = Fixture::new(&config());
     let allowance = Allowance {
         remove: vec!["x-a".into()],
         ..Allowance::default()
     };
     let (step, _) = fixture.get_with_policy("/policy", &[], PolicyResponse::Allow(allowance));
-    let Step::Continue(effects) = fixture.resume_after_audit(waits(step), true) else {
+    let Step::Continue(effects) = fixture.resume_after_audit(pending_audit(step), true) else {
         panic!()
     };
     assert_eq!(effects.policy.unwrap().remove, ["x-a"]);

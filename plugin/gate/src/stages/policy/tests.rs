@@ -79,14 +79,17 @@ const ONE: (&str, &str) = ("x-key", "one");
 const TWO: (&str, &str) = ("x-key", "two");
 
 #[test]
-fn the_policy_is_asked_last() {
+fn the_policy_is_called_last() {
     let fixture = fixture();
-    let (step, asked) = fixture.get_with_policy("/role", &[TWO], allow());
+    let (step, called) = fixture.get_with_policy("/role", &[TWO], allow());
     assert_eq!(refused(&step).reason, Reason::RoleMissing);
-    assert!(asked.is_none(), "what the gate refuses is not put to the policy");
-    let (step, asked) = fixture.get_with_policy("/role", &[ONE], allow());
+    assert!(
+        called.is_none(),
+        "the policy is not called for requests that the gate refuses"
+    );
+    let (step, called) = fixture.get_with_policy("/role", &[ONE], allow());
     assert_eq!(admitted(&step).subject, "ci");
-    assert!(asked.is_some());
+    assert!(called.is_some());
     let (step, _) = fixture.get_with_policy("/role", &[ONE], PolicyResponse::Deny(None));
     assert_eq!(refused(&step).reason, Reason::PolicyDenied);
     assert_eq!(refused(&step).status(), 403);
@@ -94,7 +97,7 @@ fn the_policy_is_asked_last() {
 }
 
 #[test]
-fn an_own_reply_is_passed_on() {
+fn the_response_of_a_policy_is_passed_on() {
     let reply = Reply {
         status: 451,
         headers: vec![("x-why".into(), b"\xff".to_vec())],
@@ -109,7 +112,7 @@ fn an_own_reply_is_passed_on() {
     assert_eq!(
         names,
         ["ratelimit-policy", "ratelimit"],
-        "limits are told besides"
+        "limits are reported too"
     );
     for (name, value) in [("content-length", "0"), (":status", "200"), ("x-a", "a\r\nb: c")] {
         let headers = vec![(name.to_owned(), value.as_bytes().to_vec())];
@@ -123,7 +126,7 @@ fn an_own_reply_is_passed_on() {
 }
 
 #[test]
-fn only_an_absent_host_can_be_waived() {
+fn only_an_unreachable_host_can_be_waived() {
     let fixture = fixture();
     let (step, _) = fixture.get_with_policy("/fresh", &[], down());
     let denial = refused(&step);
@@ -147,7 +150,7 @@ fn only_an_absent_host_can_be_waived() {
 }
 
 #[test]
-fn a_policy_frames_no_request_and_names_no_caller() {
+fn a_policy_cannot_set_framing_or_identity_headers() {
     let fixture = fixture();
     for name in [
         ":path",
@@ -189,15 +192,15 @@ fn a_policy_frames_no_request_and_names_no_caller() {
     };
     let (step, _) = fixture.get_with_policy("/fresh", &[], removes("content-length"));
     assert_eq!(refused(&step).reason, Reason::PolicyFailed);
-    for passed_over in ["host", ":path"] {
-        let (step, _) = fixture.get_with_policy("/fresh", &[], removes(passed_over));
+    for ignored in ["host", ":path"] {
+        let (step, _) = fixture.get_with_policy("/fresh", &[], removes(ignored));
         let Step::Continue(effects) = step else { panic!() };
-        assert_eq!(effects.policy.unwrap().remove, ["x-b"], "{passed_over}");
+        assert_eq!(effects.policy.unwrap().remove, ["x-b"], "{ignored}");
     }
 }
 
 #[test]
-fn a_policy_sees_the_caller_and_no_credential() {
+fn a_policy_gets_the_caller_and_no_credentials() {
     let fixture = fixture();
     let headers = [
         ONE,
@@ -207,9 +210,9 @@ fn a_policy_sees_the_caller_and_no_credential() {
         ("x_tenant-id", "victim"),
         ("x-other", "seen"),
     ];
-    let (_, question) = fixture.get_with_policy("/kept", &headers, allow());
-    let question = question.unwrap();
-    let text = String::from_utf8_lossy(&question);
+    let (_, message) = fixture.get_with_policy("/kept", &headers, allow());
+    let message = message.unwrap();
+    let text = String::from_utf8_lossy(&message);
     for hidden in ["one", "token", "sha256=", "root", "victim"] {
         assert!(!text.contains(hidden), "{hidden}: {text}");
     }
@@ -217,8 +220,8 @@ fn a_policy_sees_the_caller_and_no_credential() {
     let identity = "{\"subject\":\"ci\",\"issuer\":\"api_keys/a\",\"method\":\"api_key\",\"roles\":[\"r\",\"s\"],\
                     \"tenant\":\"t\",\"claims\":{}}";
     assert!(text.contains(identity), "{text}");
-    let (_, question) = fixture.get_with_policy("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
-    let text = String::from_utf8_lossy(&question.unwrap()).into_owned();
+    let (_, message) = fixture.get_with_policy("/fresh", &[("authorization", "Basic dXNlcg==")], allow());
+    let text = String::from_utf8_lossy(&message.unwrap()).into_owned();
     assert!(
         text.contains("Basic dXNlcg==") && !text.contains("postern.identity"),
         "{text}"
@@ -226,29 +229,33 @@ fn a_policy_sees_the_caller_and_no_credential() {
 }
 
 #[test]
-fn a_body_is_shown_once_it_is_whole_and_not_too_large() {
+fn a_body_is_sent_once_it_is_complete_and_not_too_large() {
     let fixture = fixture();
     for (path, body, outcome) in [
         ("/body", &b"\0\xff 45678"[..], None),
         ("/body", b"", None),
         ("/body", b"123456789", Some(Reason::BodyTooLarge)),
     ] {
-        let (step, question) = fixture.post_with_policy(path, &[], body, allow());
+        let (step, message) = fixture.post_with_policy(path, &[], body, allow());
         match outcome {
             None => {
                 assert!(matches!(step, Step::Continue(_)), "{step:?}");
-                let question = crate::policy::CheckRequest::decode(question.unwrap().as_slice()).unwrap();
-                let http = question.attributes.unwrap().request.unwrap().http.unwrap();
+                let message = crate::policy::CheckRequest::decode(message.unwrap().as_slice()).unwrap();
+                let http = message.attributes.unwrap().request.unwrap().http.unwrap();
                 assert_eq!(http.raw_body, body);
             }
             Some(reason) => {
                 assert_eq!(refused(&step).reason, reason);
-                assert!(question.is_none());
+                assert!(message.is_none());
             }
         }
     }
     let step = fixture.begin("POST", "/body", &[("content-length", "9")], false);
-    assert_eq!(refused(&step).reason, Reason::BodyTooLarge, "before it comes");
+    assert_eq!(
+        refused(&step).reason,
+        Reason::BodyTooLarge,
+        "before it is received"
+    );
     assert!(matches!(fixture.get("/body", &[]), Step::Need(Need::Policy(_))));
 }
 
@@ -270,30 +277,30 @@ fn a_signed_body_is_buffered_once() {
             .collect();
         let signature = format!("sha256={hex}");
         let headers = [("x-hub-signature-256", signature.as_str())];
-        // `post` passes the body once; what follows is no second need of it.
-        let (step, question) = fixture.post_with_policy("/signed", &headers, body, allow());
+        // `post` passes the body once; the policy must not require it again.
+        let (step, message) = fixture.post_with_policy("/signed", &headers, body, allow());
         match outcome {
             None => assert_eq!(admitted(&step).subject, "hooks"),
             Some(reason) => assert_eq!(refused(&step).reason, reason),
         }
-        assert_eq!(question.is_some(), outcome.is_none());
+        assert_eq!(message.is_some(), outcome.is_none());
     }
 }
 
 #[test]
-fn a_granted_answer_serves_those_alike() {
+fn a_cached_decision_is_used_for_equal_requests() {
     let fixture = fixture();
-    let get_with_policy = |path: &str, headers: &[(&str, &str)], answer| {
-        let (step, asked) = fixture.get_with_policy(path, headers, answer);
+    let get_with_policy = |path: &str, headers: &[(&str, &str)], response| {
+        let (step, called) = fixture.get_with_policy(path, headers, response);
         assert!(matches!(step, Step::Continue(_)), "{step:?}");
         let Step::Continue(effects) = step else { panic!() };
-        (asked.is_some(), effects)
+        (called.is_some(), effects)
     };
     let parts = ["identity", "path", "header:x-a"];
     assert!(get_with_policy("/kept", &[ONE], grants(&parts)).0);
-    // Denying answers show that these are not asked for.
-    let (asked, effects) = get_with_policy("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
-    assert!(!asked);
+    // The response would deny: that the request is admitted shows that the policy was not called.
+    let (called, effects) = get_with_policy("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
+    assert!(!called);
     assert_eq!(effects.policy.unwrap().request, [change("x-from", b"policy")]);
     assert_eq!(effects.identity.unwrap().subject, "ci");
     for (path, headers) in [
@@ -307,14 +314,19 @@ fn a_granted_answer_serves_those_alike() {
     fixture.advance(Duration::from_millis(999));
     assert!(!get_with_policy("/kept", &[ONE], allow()).0);
     fixture.advance(Duration::from_millis(1));
-    assert!(get_with_policy("/kept", &[ONE], allow()).0, "its time is over");
+    assert!(get_with_policy("/kept", &[ONE], allow()).0, "expired");
     let observations = fixture.observations.0.borrow();
-    let count = |what: &str| observations.iter().filter(|seen| seen.starts_with(what)).count();
+    let count = |what: &str| {
+        observations
+            .iter()
+            .filter(|observation| observation.starts_with(what))
+            .count()
+    };
     assert_eq!((count("PolicyCalled"), count("PolicyCached")), (6, 2));
 }
 
 #[test]
-fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
+fn decisions_that_may_not_be_cached_call_the_policy_each_time() {
     let fixture = fixture();
     for _ in 0..2 {
         assert!(fixture.get_with_policy("/kept", &[ONE], allow()).1.is_some());
@@ -336,6 +348,6 @@ fn what_is_not_granted_or_not_to_be_kept_is_asked_each_time() {
     assert!(fixture.get_with_policy("/kept", &[ONE], grants(&[])).1.is_some());
     assert!(
         fixture.get_with_policy("/kept/any", &[TWO], allow()).1.is_none(),
-        "no parts: for all of the rule"
+        "no parts: for all requests of the rule"
     );
 }
