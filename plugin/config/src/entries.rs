@@ -1,7 +1,7 @@
 //! A section of named entries.
 //!
-//! When errors are accumulated, deserr's own maps (0.6.4) drop an entry with errors together with its errors: a misspelt
-//! field would silently remove its issuer. This type reports them.
+//! When errors are accumulated, deserr's own maps (0.6.4) drop an entry with errors together with its errors: a
+//! misspelt field would silently remove its issuer. This type reports them.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,8 @@ use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Map, Value, ValueKi
 
 use crate::ConfigErrors;
 
-/// Entries in the order of their names. A sorted list: there are few, and each kind of map costs the filter kilobytes.
+/// Entries in the order of their names. A sorted list: there are few, and each kind of map costs the filter
+/// kilobytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T>(Vec<(String, T)>);
 

@@ -1,6 +1,6 @@
-//! A JSON parser that rejects duplicate members, at any depth. serde_json silently keeps the last of them, other parsers
-//! the first (RFC 8259, section 4: the behaviour is unpredictable). A token could then mean one thing to the gate and
-//! another to the upstream, and a configuration one thing to its author and another to the gate.
+//! A JSON parser that rejects duplicate members, at any depth. serde_json silently keeps the last of them, other
+//! parsers the first (RFC 8259, section 4: the behaviour is unpredictable). A token could then mean one thing to the
+//! gate and another to the upstream, and a configuration one thing to its author and another to the gate.
 
 use std::fmt;
 

@@ -1,10 +1,11 @@
 //! Shared pieces of the configuration schemas, which report all errors at once.
 //!
-//! A configuration file is read in two passes: the types of a schema check its form ([`Deserr`](deserr::Deserr)), then
-//! the crate that uses it checks its meaning. Each pass reports every error that it finds ([`ConfigErrors`]), with its path
-//! and the fix, and never the value of a secret. This crate provides what the schemas share: sections of named entries
-//! ([`Entries`]), scalars such as durations and sizes, secrets by the name of their environment variable ([`SecretRef`]),
-//! suggestions for misspelt names ([`suggest`]), and JSON and YAML parsers that reject duplicate members.
+//! A configuration file is read in two passes: the types of a schema check its form ([`Deserr`](deserr::Deserr)),
+//! then the crate that uses it checks its meaning. Each pass reports every error that it finds ([`ConfigErrors`]),
+//! with its path and the fix, and never the value of a secret. This crate provides what the schemas share: sections
+//! of named entries ([`Entries`]), scalars such as durations and sizes, secrets by the name of their environment
+//! variable ([`SecretRef`]), suggestions for misspelt names ([`suggest`]), and JSON and YAML parsers that reject
+//! duplicate members.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

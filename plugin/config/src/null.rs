@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::ConfigErrors;
 
-/// Rejects fields without a value (`null`), at any depth. Such a field was not left out on purpose: a template failed to
-/// fill it in, and the configuration would allow more than it seems to. Members named `except` are not searched: they
-/// hold documents in other formats.
+/// Rejects fields without a value (`null`), at any depth. Such a field was not left out on purpose: a template failed
+/// to fill it in, and the configuration would allow more than it seems to. Members named `except` are not searched:
+/// they hold documents in other formats.
 ///
 /// # Errors
 /// One error for each field without a value.

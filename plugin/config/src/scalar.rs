@@ -46,8 +46,8 @@ impl ByteSize {
     }
 }
 
-/// A list that restricts something, and may be left out. An empty list is an error: it is probably a template that was
-/// not filled in, and it would mean "any".
+/// A list that restricts something, and may be left out. An empty list is an error: it is probably a template that
+/// was not filled in, and it would mean "any".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, try_from(Vec<String>) = NonEmptyList::parse -> ScalarError)]
 pub struct NonEmptyList(Vec<String>);

@@ -37,9 +37,9 @@ impl std::error::Error for YamlError {}
 /// # Errors
 /// If the text is not YAML, has a duplicate key, or is empty.
 pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
-    // No snippets: they could show a misplaced secret. `yes` and `on` are strings, as in YAML 1.2. The parser's default
-    // limits are too low for what the filter accepts. Each node takes at least one byte, so the text's length bounds
-    // them; expanded aliases have limits of their own.
+    // No snippets: they could show a misplaced secret. `yes` and `on` are strings, as in YAML 1.2. The parser's
+    // default limits are too low for what the filter accepts. Each node takes at least one byte, so the text's length
+    // bounds them; expanded aliases have limits of their own.
     let bytes = text.len();
     let options = serde_saphyr::options! {
         with_snippet: false,

@@ -74,11 +74,11 @@ impl ApiKeys {
     }
 }
 
-/// A cache of the digests of configured keys that were presented. The next request with the same key needs no SHA-256,
-/// which is half the cost of a lookup inside the VM.
+/// A cache of the digests of configured keys that were presented. The next request with the same key needs no
+/// SHA-256, which is half the cost of a lookup inside the VM.
 ///
-/// Keys are identified by two SipHashes with random secrets of this process: 128 bits for which no outsider can find a
-/// collision. Keys themselves are not stored, and the cache never has more entries than configured keys.
+/// Keys are identified by two SipHashes with random secrets of this process: 128 bits for which no outsider can find
+/// a collision. Keys themselves are not stored, and the cache never has more entries than configured keys.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
     hashers: [RandomState; 2],

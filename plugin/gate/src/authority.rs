@@ -17,13 +17,13 @@ pub(crate) fn host(authority: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     split(authority).map(|(host, _)| host)
 }
 
-/// The host of an authority, and its port if it has one. The host is a name in lower case without a trailing dot, or an
-/// IPv6 address in brackets in its canonical form (RFC 5952).
+/// The host of an authority, and its port if it has one. The host is a name in lower case without a trailing dot, or
+/// an IPv6 address in brackets in its canonical form (RFC 5952).
 ///
 /// # Errors
 /// [`Ambiguous`] for everything else: user information, a port that is not a number up to 65535, an empty label, and
-/// characters that RFC 3986 allows but host names do not contain (escapes and sub-delimiters), because servers differ in
-/// where they cut such a name.
+/// characters that RFC 3986 allows but host names do not contain (escapes and sub-delimiters), because servers differ
+/// in where they cut such a name.
 pub(crate) fn split(authority: &[u8]) -> Result<(Cow<'_, str>, Option<u16>), Ambiguous> {
     let authority = std::str::from_utf8(authority).map_err(|_| Ambiguous)?;
     let (host, port) = match authority.strip_prefix('[') {

@@ -90,8 +90,8 @@ impl Denial {
             .map_or(self.reason.status(), |reply| reply.status)
     }
 
-    /// The gRPC status, where it differs from the one that a proxy derives from the HTTP status: a limit would otherwise
-    /// look like an outage, and a client error like a server error.
+    /// The gRPC status, where it differs from the one that a proxy derives from the HTTP status: a limit would
+    /// otherwise look like an outage, and a client error like a server error.
     #[must_use]
     pub fn grpc_status(&self) -> Option<i32> {
         const INVALID_ARGUMENT: i32 = 3;
@@ -108,8 +108,8 @@ impl Denial {
         self
     }
 
-    /// The problem document (RFC 9457), which is the body unless a policy made its own: a status, a code that scripts can
-    /// branch on, and the request's id. It does not say what was expected or which part was wrong.
+    /// The problem document (RFC 9457), which is the body unless a policy made its own: a status, a code that scripts
+    /// can branch on, and the request's id. It does not say what was expected or which part was wrong.
     #[must_use]
     pub fn body(&self, request_id: Option<&str>) -> String {
         let status = self.reason.status();

@@ -128,8 +128,8 @@ impl Progress {
     }
 }
 
-/// `RateLimit` goes with every response. `RateLimit-Policy` goes with denials alone: it never changes, the draft leaves
-/// its frequency to the server, and a second header on each response costs 2 % of the proxy's time.
+/// `RateLimit` goes with every response. `RateLimit-Policy` goes with denials alone: it never changes, the draft
+/// leaves its frequency to the server, and a second header on each response costs 2 % of the proxy's time.
 fn rate_limit(state: String) -> Option<(&'static str, String)> {
     (!state.is_empty()).then_some(("ratelimit", state))
 }

@@ -66,8 +66,8 @@ impl Gate {
         }
     }
 
-    /// Opens the tables that this gate uses, and creates those that the shared state does not have yet. Call it before
-    /// any other worker uses them; `random` seeds the hash of a new table.
+    /// Opens the tables that this gate uses, and creates those that the shared state does not have yet. Call it
+    /// before any other worker uses them; `random` seeds the hash of a new table.
     pub fn open_tables(&self, state: &dyn SharedState, random: [u8; 16]) -> Tables {
         let Parts {
             limits,
@@ -93,7 +93,8 @@ impl Gate {
         self.rules().iter().map(|rule| rule.name.as_str())
     }
 
-    /// Whether a limit counts by the client's address: only then is [`Request::source`](crate::Request::source) needed.
+    /// Whether a limit counts by the client's address: only then is [`Request::source`](crate::Request::source)
+    /// needed.
     #[must_use]
     pub fn needs_source(&self) -> bool {
         let mut limits = self.parts.limits.iter();
@@ -140,8 +141,8 @@ impl Gate {
         self.parts.audit.as_ref()
     }
 
-    /// The identity headers among these headers or trailers of a client, in every spelling that an upstream may take for
-    /// one of them.
+    /// The identity headers among these headers or trailers of a client, in every spelling that an upstream may take
+    /// for one of them.
     #[must_use]
     pub fn reserved_among(&self, headers: &[Header<'_>]) -> Vec<String> {
         let configured = &self.parts.reserved;

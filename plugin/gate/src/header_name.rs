@@ -1,13 +1,13 @@
 //! Header names as upstreams read them.
 //!
-//! Servers that pass headers in environment variables or similar names (CGI, RFC 3875, section 4.1.18) keep only letters
-//! and digits: nginx and others replace `-` by `_`, lighttpd every other character, PHP dots. To these,
+//! Servers that pass headers in environment variables or similar names (CGI, RFC 3875, section 4.1.18) keep only
+//! letters and digits: nginx and others replace `-` by `_`, lighttpd every other character, PHP dots. To these,
 //! `x.postern.subject` is the same as `x-postern-subject`.
 
 use std::borrow::Cow;
 
-/// The name in lower case, with `-` for every character except letters and digits: names that any upstream may confuse
-/// have the same result.
+/// The name in lower case, with `-` for every character except letters and digits: names that any upstream may
+/// confuse have the same result.
 pub(crate) fn fold(name: &[u8]) -> Cow<'_, str> {
     let unchanged = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
     if name.iter().all(unchanged)

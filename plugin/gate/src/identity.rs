@@ -65,8 +65,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// `entry` is the configuration entry that authenticated the caller: `issuers/<name>` and so on. `extra_headers` are
-    /// already escaped.
+    /// `entry` is the configuration entry that authenticated the caller: `issuers/<name>` and so on. `extra_headers`
+    /// are already escaped.
     pub(crate) fn new(
         entry: &str,
         subject: String,
@@ -107,8 +107,8 @@ impl Identity {
         self
     }
 
-    /// The headers that identify the caller to the upstream. Values are UTF-8. Control characters, commas, percent signs,
-    /// non-ASCII characters, leading and trailing spaces, and spaces in items of a list are percent-encoded.
+    /// The headers that identify the caller to the upstream. Values are UTF-8. Control characters, commas, percent
+    /// signs, non-ASCII characters, leading and trailing spaces, and spaces in items of a list are percent-encoded.
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers

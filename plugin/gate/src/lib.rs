@@ -1,10 +1,11 @@
 //! Postern's decisions.
 //!
-//! [`config`] reads a configuration, [`Gate::compile`] compiles it, and the gate decides on requests. It knows nothing
-//! of proxies, reads no clock and does no I/O: what it needs, it requests in [`Step`]s and through [`ports`]. The
-//! proxy-wasm filter carries out its steps; tests and `postern try` run the same gate natively.
+//! [`config`] reads a configuration, [`Gate::compile`] compiles it, and the gate decides on requests. It knows
+//! nothing of proxies, reads no clock and does no I/O: what it needs, it requests in [`Step`]s and through [`ports`].
+//! The proxy-wasm filter carries out its steps; tests and `postern try` run the same gate natively.
 //!
-//! A request's way can be followed in `stages`: route, limits by address, authenticate, authorize, limits, policy, audit.
+//! A request's way can be followed in `stages`: route, limits by address, authenticate, authorize, limits, policy,
+//! audit.
 //!
 //! ```
 //! use postern_gate::ports::memory::{ManualClock, MemoryState};

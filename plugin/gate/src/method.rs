@@ -1,13 +1,13 @@
-//! Method validation. Methods are case-sensitive (RFC 9110, section 9.1), but some servers treat `post` as `POST`, and
-//! would serve a request to which no rule for `POST` was applied.
+//! Method validation. Methods are case-sensitive (RFC 9110, section 9.1), but some servers treat `post` as `POST`,
+//! and would serve a request to which no rule for `POST` was applied.
 
 use crate::request::{Request, Single};
 
 /// The longest accepted method, in bytes. Every registered method is shorter.
 const MAX: usize = 64;
 
-/// The request's method: a token (RFC 9110, section 5.6.2) without lower-case letters, which no registered method has.
-/// `None` if it is missing, duplicate or invalid.
+/// The request's method: a token (RFC 9110, section 5.6.2) without lower-case letters, which no registered method
+/// has. `None` if it is missing, duplicate or invalid.
 pub(crate) fn method<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let Single::One(method) = request.single(":method") else {
         return None;

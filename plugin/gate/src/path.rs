@@ -68,8 +68,8 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
     Ok(decoded)
 }
 
-/// Decodes the escapes of characters that are special in path patterns, such as `%2A` for `*`, so that a configuration
-/// can contain them literally. A [normalised](normalise) path contains them unescaped.
+/// Decodes the escapes of characters that are special in path patterns, such as `%2A` for `*`, so that a
+/// configuration can contain them literally. A [normalised](normalise) path contains them unescaped.
 pub(crate) fn literal(text: &str) -> Cow<'_, str> {
     const PATTERN: &[u8] = b"*<>[]|^$+:{}";
     if !text.contains('%') {

@@ -1,5 +1,5 @@
-//! Requests that wait. There is a type for each wait, and each is accepted by one continuation, so that the wrong
-//! answer to a wait does not compile.
+//! Requests that wait. Each wait has its own type, which only one continuation accepts, so that resuming with the
+//! wrong result does not compile.
 
 use std::rc::Rc;
 
@@ -48,14 +48,14 @@ pub struct PendingAudit {
     pub(crate) allowance: Option<Box<Allowance>>,
 }
 
-/// What every waiting request keeps.
+/// The state that every waiting request has.
 #[derive(Debug)]
 pub(crate) struct Suspended {
     pub(crate) rule: Rc<Rule>,
     pub(crate) progress: Progress,
 }
 
-/// What the stages so far have settled.
+/// The results of the stages so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Identity headers that the client sent.
@@ -74,12 +74,12 @@ pub(crate) struct Progress {
     pub(crate) failed_open: bool,
 }
 
-/// What a body is received for.
+/// The purpose for which a body is received.
 #[derive(Debug)]
 pub(crate) enum BodyReader {
     /// A signature that covers it.
     Signature(Box<signature::Pending>),
-    /// A policy that it is sent to; the shell holds it.
+    /// A policy that it is sent to. The shell buffers it.
     Policy { max: usize, received: usize },
 }
 
@@ -132,7 +132,8 @@ impl PendingKeys {
 }
 
 impl PendingPolicy {
-    /// Whether the policy is sent the body: then [`RequestDetails::body`](crate::RequestDetails::body) holds all of it.
+    /// Whether the policy is sent the body: then [`RequestDetails::body`](crate::RequestDetails::body) holds all of
+    /// it.
     #[must_use]
     pub fn sends_body(&self) -> bool {
         self.policy.body.is_some()

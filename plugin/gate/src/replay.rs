@@ -1,12 +1,14 @@
-//! Replay protection: stores the nonces of signed requests, so that each request is accepted once while its timestamp is
-//! valid.
+//! Replay protection: stores the nonces of signed requests, so that each request is accepted once while its timestamp
+//! is valid.
 //!
-//! Each signing key has its own table, which only holders of its secret can fill, so that this does not affect other keys.
+//! Each signing key has its own table, which only holders of its secret can fill, so that this does not affect other
+//! keys.
 //!
-//! 1. A nonce is stored with its timestamp, in seconds since the Unix epoch, until that timestamp is too old to be valid.
-//! 2. A bucket stores the latest timestamp of the nonces that it dropped. A request whose timestamp is not later may have
-//!    been accepted before, and is refused. So no request is accepted twice, whatever the clock does, and even if a new
-//!    configuration changes the skew.
+//! 1. A nonce is stored with its timestamp, in seconds since the Unix epoch, until that timestamp is too old to be
+//!    valid.
+//! 2. A bucket stores the latest timestamp of the nonces that it dropped. A request whose timestamp is not later may
+//!    have been accepted before, and is refused. So no request is accepted twice, whatever the clock does, and even
+//!    if a new configuration changes the skew.
 //! 3. A bucket that is full of nonces that could be replayed drops none: the request is refused.
 
 use std::time::Duration;
@@ -15,7 +17,8 @@ use crate::Reason;
 use crate::ports::Ports;
 use crate::table::{ATTEMPTS, Bucket, Seed, Table};
 
-/// The number of buckets in a key's table, which never changes. The configured number of nonces determines their size.
+/// The number of buckets in a key's table, which never changes. The configured number of nonces determines their
+/// size.
 const BUCKETS: u32 = 1_024;
 
 /// The configurable range of the number of nonces that are stored for one key.
@@ -53,8 +56,8 @@ impl NonceStore {
     /// Records the use of a nonce.
     ///
     /// # Errors
-    /// The reason to refuse the request: the nonce was used, its timestamp is not later than those of dropped nonces, or it
-    /// cannot be stored.
+    /// The reason to refuse the request: the nonce was used, its timestamp is not later than those of dropped nonces,
+    /// or it cannot be stored.
     pub(crate) fn record(&self, used: &NonceUse<'_>, ports: &Ports<'_>) -> Result<(), Reason> {
         let name = [used.entry, used.key_id];
         let table = Table::new("postern.nonce", &name, self.seed, BUCKETS, used.capacity);

@@ -1,10 +1,11 @@
-//! Finds conflicts in the order of the rules: rules that no request can reach, and open rules that match requests which a
-//! later rule would guard.
+//! Finds conflicts in the order of the rules: rules that no request can reach, and open rules that match requests
+//! which a later rule would guard.
 //!
 //! Each rule is a set of cells: method × host × path, each of which may stand for infinitely many values. A cell that
-//! several earlier rules cover together is covered by one of them alone: there are infinitely many methods, names below a
-//! domain and paths below a prefix, so that each cell contains a request that no rule lists explicitly, and the rule that
-//! matches this request covers the whole cell. So it is exact to check the cells individually, with one lookup each.
+//! several earlier rules cover together is covered by one of them alone: there are infinitely many methods, names
+//! below a domain and paths below a prefix, so that each cell contains a request that no rule lists explicitly, and
+//! the rule that matches this request covers the whole cell. So it is exact to check the cells individually, with one
+//! lookup each.
 
 mod cell;
 mod path_tree;
@@ -28,8 +29,8 @@ pub enum RuleConflict {
         /// The earlier rules that match its requests.
         by: Vec<usize>,
     },
-    /// An open rule matches requests that a later rule would authenticate or check with a policy, and is not an exception
-    /// to that rule.
+    /// An open rule matches requests that a later rule would authenticate or check with a policy, and is not an
+    /// exception to that rule.
     Shadowed {
         /// The open rule.
         open: usize,
@@ -105,8 +106,8 @@ fn covering_rules(tree: &PathTree<'_>, matcher: &Matcher) -> Option<BTreeSet<usi
     Some(by)
 }
 
-/// The open rules that match some of this rule's requests and are not exceptions to it, each with an example. An open rule
-/// whose path is within that of a later rule was put before it on purpose, unless both have the same path.
+/// The open rules that match some of this rule's requests and are not exceptions to it, each with an example. An open
+/// rule whose path is within that of a later rule was put before it on purpose, unless both have the same path.
 fn shadows<'a>(
     open: &[Option<&'a Matcher>],
     open_tree: &PathTree<'a>,

@@ -1,12 +1,13 @@
 //! Hash tables in the shared state: a number for each of many keys, in bounded memory whatever the keys.
 //!
-//! A table is set-associative, like a processor's cache. The keyed hash of a key selects a bucket. A bucket is one value of
-//! the shared state, with a bounded number of slots of 16 bytes: a fingerprint of the key, and a number. A request takes
-//! one read and one compare-and-set, whatever the number of keys.
+//! A table is set-associative, like a processor's cache. The keyed hash of a key selects a bucket. A bucket is one
+//! value of the shared state, with a bounded number of slots of 16 bytes: a fingerprint of the key, and a number. A
+//! request takes one read and one compare-and-set, whatever the number of keys.
 //!
 //! 1. Each limit and each signing key has its own table, so that filling one does not affect others.
-//! 2. A bucket is created when it is first written, and contains only slots in use. So a table that is hardly used takes
-//!    little memory. The number of slots per bucket may change without losing entries; the number of buckets may not.
+//! 2. A bucket is created when it is first written, and contains only slots in use. So a table that is hardly used
+//!    takes little memory. The number of slots per bucket may change without losing entries; the number of buckets
+//!    may not.
 //! 3. The hash is keyed by random bytes, drawn when the first table is opened, so that no one can choose keys that
 //!    collide. Each part of a key is hashed with its length, so that different parts have different hashes.
 //! 4. The user of a table decides what happens if a bucket is full: a limit evicts a key, the nonce store refuses the
@@ -32,8 +33,8 @@ pub(crate) const ATTEMPTS: usize = 1_000;
 /// The secret key of the hash, shared by all users of the shared state.
 pub(crate) type Seed = [u8; 16];
 
-/// The seed in the shared state, which is set to `random` if there is none yet. `None` if the shared state cannot store
-/// it.
+/// The seed in the shared state, which is set to `random` if there is none yet. `None` if the shared state cannot
+/// store it.
 pub(crate) fn seed(state: &dyn SharedState, random: Seed) -> Option<Seed> {
     let stored = || state.get(SEED).and_then(|(bytes, _)| Seed::try_from(bytes).ok());
     if let Some(seed) = stored() {
@@ -75,7 +76,8 @@ pub(crate) type Slot = (u64, u64);
 pub(crate) struct Unreadable;
 
 impl Table {
-    /// The table named `kind` and `name`, for `keys` keys in `buckets` buckets. The number of buckets must not change.
+    /// The table named `kind` and `name`, for `keys` keys in `buckets` buckets. The number of buckets must not
+    /// change.
     pub(crate) fn new(kind: &str, name: &[&str], seed: Seed, buckets: u32, keys: u32) -> Self {
         let hash = hash(&seed, kind, name.iter());
         let buckets = buckets.max(1);
@@ -185,9 +187,9 @@ impl Bucket {
     }
 }
 
-/// The number of slots for a bucket that gets `mean` keys on average. Keys are distributed randomly, and a table must have
-/// space for its stated number: with four standard deviations and twelve slots more, less than one bucket in 100 000 is
-/// too small.
+/// The number of slots for a bucket that gets `mean` keys on average. Keys are distributed randomly, and a table must
+/// have space for its stated number: with four standard deviations and twelve slots more, less than one bucket in 100
+/// 000 is too small.
 fn slots_per_bucket(mean: u32) -> u32 {
     let deviation = mean.isqrt().saturating_add(1);
     mean.saturating_add(deviation.saturating_mul(4))

@@ -33,8 +33,8 @@ pub enum RequestOutcome {
     Released(Option<u16>),
     /// It was refused for this reason, with this status.
     Refused(Reason, u16),
-    /// It ended before a decision, for example because the client disconnected or another filter responded. The status of
-    /// the response, if there was one.
+    /// It ended before a decision, for example because the client disconnected or another filter responded. The
+    /// status of the response, if there was one.
     Abandoned(Option<u16>),
 }
 
@@ -189,7 +189,8 @@ impl RequestOutcome {
 }
 
 impl Gate {
-    /// The event of a request; `None` if it is not recorded. `latency` is the time from the request's arrival to its end.
+    /// The event of a request; `None` if it is not recorded. `latency` is the time from the request's arrival to its
+    /// end.
     #[must_use]
     pub fn event<'a>(
         &'a self,

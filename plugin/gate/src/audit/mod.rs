@@ -1,8 +1,8 @@
 //! Events for the policy host's audit log: one for each decision, as JSON, and the queue that batches them.
 //!
 //! The gate creates the events. The shell sends them to the host, by `POST` to [`PATH`](Audit::PATH) with a body from
-//! [`Queue::begin`] or [`encode_single`], and parses the response with [`durable_count`]. Events contain no secrets: of a
-//! request, only the method, the path, the request's id and the names of query parameters.
+//! [`Queue::begin`] or [`encode_single`], and parses the response with [`durable_count`]. Events contain no secrets:
+//! of a request, only the method, the path, the request's id and the names of query parameters.
 
 mod event;
 mod queue;

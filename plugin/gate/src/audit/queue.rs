@@ -102,8 +102,8 @@ impl Queue {
         })
     }
 
-    /// Removes the batch in flight, whose events are durable. Returns the number of events lost since the last batch, if
-    /// any; the caller records it as the next event.
+    /// Removes the batch in flight, whose events are durable. Returns the number of events lost since the last batch,
+    /// if any; the caller records it as the next event.
     pub fn acknowledge(&mut self) -> Option<u64> {
         self.events.drain(..self.in_flight.min(self.events.len()));
         self.in_flight = 0;
@@ -135,8 +135,8 @@ impl Queue {
         self.events.is_empty()
     }
 
-    /// Appends all events of `other`, including its batch in flight, whose response cannot be received any more. Returns the
-    /// number of events that did not fit.
+    /// Appends all events of `other`, including its batch in flight, whose response cannot be received any more.
+    /// Returns the number of events that did not fit.
     pub fn append(&mut self, other: Self, now: Duration) -> u64 {
         self.lost = self.lost.saturating_add(other.lost);
         let before = self.lost;

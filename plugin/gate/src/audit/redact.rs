@@ -1,5 +1,5 @@
-//! Redaction of request targets: removes what may be secret, which is the values of query and path parameters, user names
-//! and passwords, and fragments.
+//! Redaction of request targets: removes what may be secret, which is the values of query and path parameters, user
+//! names and passwords, and fragments.
 
 use super::truncate;
 
@@ -8,8 +8,8 @@ const MAX_PATH: usize = 2048;
 /// The longest name of a query parameter, in bytes. Longer ones are removed.
 const MAX_NAME: usize = 64;
 
-/// The path, and the names of query parameters: `/orders?page=2&size=50` becomes `/orders?page&size`. A name without a
-/// value is removed, because it may be a value itself; so is anything that does not look like a name.
+/// The path, and the names of query parameters: `/orders?page=2&size=50` becomes `/orders?page&size`. A name without
+/// a value is removed, because it may be a value itself; so is anything that does not look like a name.
 pub(super) fn redact_target(target: &[u8]) -> String {
     let target = String::from_utf8_lossy(target);
     let target = target.split('#').next().unwrap_or_default();

@@ -7,7 +7,8 @@ use crate::request::Request;
 /// The longest method in the log, in bytes.
 const MAX_METHOD: usize = 256;
 
-/// The recorded part of a request's head. Copied when the request arrives, because a policy may change the head later.
+/// The recorded part of a request's head. Copied when the request arrives, because a policy may change the head
+/// later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     method: String,

@@ -1,4 +1,5 @@
-//! The request's trace context (W3C Trace Context), which is passed on so that the host's spans belong to the same trace.
+//! The request's trace context (W3C Trace Context), which is passed on so that the host's spans belong to the same
+//! trace.
 
 use crate::request::{Request, Single};
 

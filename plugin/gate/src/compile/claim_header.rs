@@ -9,7 +9,8 @@ use crate::config;
 use crate::header_name::fold;
 use crate::identity::HEADER_PREFIX;
 
-/// Headers that frame the message or belong to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section 8.2.2).
+/// Headers that frame the message or belong to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section
+/// 8.2.2).
 pub(super) const FRAMING: [&str; 14] = [
     "connection",
     "content-encoding",

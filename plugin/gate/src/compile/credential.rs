@@ -20,8 +20,8 @@ use crate::signature::{Github, HeaderNames, Keyed, Kind, MAX_KEY_ID, Scheme, Sig
 /// The longest id of an API key, in bytes: each request carries it to the upstream in a header.
 const MAX_API_KEY_ID: usize = 1024;
 
-/// The digests of what an unset variable becomes in various languages, with and without a line feed. They belong to no
-/// key.
+/// The digests of what an unset variable becomes in various languages, with and without a line feed. They belong to
+/// no key.
 fn placeholder_digests() -> Vec<[u8; 32]> {
     const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
     let digest = |text: String| Sha256::digest(text).into();

@@ -1,4 +1,5 @@
-//! Compiles a rule's `match`. A pattern that could never match is an error, because a weaker rule would apply instead.
+//! Compiles a rule's `match`. A pattern that could never match is an error, because a weaker rule would apply
+//! instead.
 
 use super::{Compiler, pattern};
 use crate::path::{literal, normalise};

@@ -1,8 +1,8 @@
-//! Detects patterns of other routers, which are not supported. As literal text they would match no request, and a weaker
-//! rule would apply instead. They are rejected, and the error suggests the intended spelling.
+//! Detects patterns of other routers, which are not supported. As literal text they would match no request, and a
+//! weaker rule would apply instead. They are rejected, and the error suggests the intended spelling.
 
-/// If `text` is a pattern of another router, why it is not supported and what to write instead. A literal character is
-/// written percent-encoded: `%2A` for `*`.
+/// If `text` is a pattern of another router, why it is not supported and what to write instead. A literal character
+/// is written percent-encoded: `%2A` for `*`.
 pub(super) fn unsupported(text: &str) -> Option<String> {
     if matches!(text, "*" | "**" | "/*" | "/**") {
         return Some("\"*\" is not a pattern; leave \"path\" out to match any path".to_owned());
@@ -59,8 +59,8 @@ pub(super) fn is_any_method(text: &str) -> bool {
         .any(|any| text.eq_ignore_ascii_case(any))
 }
 
-/// Whether a placeholder's name is valid. Rejects the syntax of other routers: `{path=**}`, `{id:[0-9]+}`, `{rest...}`,
-/// `{*rest}`, `{id?}`.
+/// Whether a placeholder's name is valid. Rejects the syntax of other routers: `{path=**}`, `{id:[0-9]+}`,
+/// `{rest...}`, `{*rest}`, `{id?}`.
 pub(super) fn is_placeholder_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
     name.bytes().all(allowed) && !name.starts_with('.') && !name.ends_with('.') && !name.is_empty()

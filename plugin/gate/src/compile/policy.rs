@@ -31,8 +31,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// The value of `authorization`. The token has the form of RFC 6750, section 2.1. An invalid one is not shown in the
-    /// error: it is a secret.
+    /// The value of `authorization`. The token has the form of RFC 6750, section 2.1. An invalid one is not shown in
+    /// the error: it is a secret.
     fn authorization(&mut self, token: &SecretRef) -> Option<Secret> {
         let secret = self.secret("host.token", token)?;
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);

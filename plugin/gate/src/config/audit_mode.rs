@@ -13,8 +13,8 @@ pub enum AuditMode {
     Off,
     /// `on`: requests are recorded once they are answered.
     AfterResponse,
-    /// `required`: as `on`, and each admission is recorded before the request is released. A request whose admission is
-    /// not durable is refused with 503.
+    /// `required`: as `on`, and each admission is recorded before the request is released. A request whose admission
+    /// is not durable is refused with 503.
     Required,
 }
 

@@ -37,8 +37,8 @@ pub struct Config {
     /// Records every decision in the host's audit log; `None` if decisions are not recorded.
     #[deserr(default)]
     pub audit: Option<Audit>,
-    /// The `x-postern-*` headers that are set on the request to the upstream; all by default. Client-sent headers of these
-    /// names are stripped whether they are set or not.
+    /// The `x-postern-*` headers that are set on the request to the upstream; all by default. Client-sent headers of
+    /// these names are stripped whether they are set or not.
     #[deserr(default = IdentityHeader::ALL.to_vec())]
     pub identity_headers: Vec<IdentityHeader>,
 }
@@ -209,8 +209,8 @@ pub struct Jwks {
     /// The time between two regular fetches.
     #[deserr(default = HumanDuration(Duration::from_secs(600)))]
     pub refresh: HumanDuration,
-    /// Bounds the fetches that unknown keys cause: ten at once, then one per `cooldown`. Also the longest time between
-    /// retries after failures.
+    /// Bounds the fetches that unknown keys cause: ten at once, then one per `cooldown`. Also the longest time
+    /// between retries after failures.
     #[deserr(default = HumanDuration(Duration::from_secs(30)))]
     pub cooldown: HumanDuration,
     /// How long a key set is used if no newer one can be fetched.
@@ -278,8 +278,8 @@ pub enum Signature {
         /// Whether a nonce is accepted a second time.
         #[deserr(default = Replay::Deny)]
         replay: Replay,
-        /// The most nonces that are stored for one key. Beyond that, the key's requests are refused until stored nonces
-        /// are too old to be replayed.
+        /// The most nonces that are stored for one key. Beyond that, the key's requests are refused until stored
+        /// nonces are too old to be replayed.
         #[deserr(default = 131_072)]
         nonces: u32,
         /// The largest body accepted.
@@ -325,8 +325,8 @@ pub struct Limit {
     /// Requests that are admitted at once; the quota by default.
     #[deserr(default)]
     pub burst: Option<u32>,
-    /// The parts of the key: `subject`, `api_key`, `address`, `header:<name>`. Requests that differ in one of them are
-    /// counted separately.
+    /// The parts of the key: `subject`, `api_key`, `address`, `header:<name>`. Requests that differ in one of them
+    /// are counted separately.
     pub key: Vec<String>,
     /// The most keys that are counted at once. Beyond that, the key closest to its full quota is evicted, and starts
     /// again with a full quota.

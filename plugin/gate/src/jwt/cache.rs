@@ -9,8 +9,8 @@ use crate::digest_map::DigestMap;
 /// The SHA-256 of a token.
 pub(crate) type Fingerprint = [u8; 32];
 
-/// A bounded cache of two generations. When the young generation is full, it replaces the old one, which is dropped. A hit
-/// in the old generation moves the token to the young one. So tokens in use stay, and eviction needs no search.
+/// A bounded cache of two generations. When the young generation is full, it replaces the old one, which is dropped.
+/// A hit in the old generation moves the token to the young one. So tokens in use stay, and eviction needs no search.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     capacity: usize,

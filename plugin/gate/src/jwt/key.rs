@@ -30,8 +30,8 @@ enum Material {
 }
 
 impl VerifyingKey {
-    /// Parses a JWK (RFC 7517) for `algorithm`. `None` if it is not a valid signature key for that algorithm: another type,
-    /// curve, `use` or `alg`, an RSA modulus under 2048 bits, a point that is not on the curve.
+    /// Parses a JWK (RFC 7517) for `algorithm`. `None` if it is not a valid signature key for that algorithm: another
+    /// type, curve, `use` or `alg`, an RSA modulus under 2048 bits, a point that is not on the curve.
     #[must_use]
     pub fn from_jwk(jwk: &str, kid: Option<String>, algorithm: Algorithm) -> Option<Self> {
         let (material, spki) = match algorithm {
@@ -97,8 +97,8 @@ impl VerifyingKey {
         self.spki.as_deref()
     }
 
-    /// Verifies the signature of a compact-serialised token in pure Rust, over its bytes as they are. The gate itself reads
-    /// the token's contents, in the same way for every verifier.
+    /// Verifies the signature of a compact-serialised token in pure Rust, over its bytes as they are. The gate itself
+    /// reads the token's contents, in the same way for every verifier.
     ///
     /// # Errors
     /// [`BadSignature`] if the token was not signed by this key with this key's algorithm.

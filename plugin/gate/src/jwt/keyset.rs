@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::VerifyingKey;
 use crate::config::Algorithm;
 
-/// The members of a JWK that are needed to verify signatures. Others, such as certificates, are removed, because the JWK
-/// parser limits the length.
+/// The members of a JWK that are needed to verify signatures. Others, such as certificates, are removed, because the
+/// JWK parser limits the length.
 const MEMBERS: [&str; 10] = ["kty", "crv", "x", "y", "n", "e", "alg", "use", "key_ops", "kid"];
 
 /// The most keys that are read from a set.
@@ -48,8 +48,8 @@ impl KeySet {
         }
     }
 
-    /// Parses a key set. Keeps the keys that can verify one of `algorithms`; a key without `alg` is used for each of them that
-    /// fits its type. Other entries are skipped without affecting the rest (RFC 7517, section 5).
+    /// Parses a key set. Keeps the keys that can verify one of `algorithms`; a key without `alg` is used for each of
+    /// them that fits its type. Other entries are skipped without affecting the rest (RFC 7517, section 5).
     pub(crate) fn from_json(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
         let document: Document =
             serde_json::from_slice(text).map_err(|e| KeySetError::Malformed(e.to_string()))?;
@@ -88,9 +88,9 @@ impl KeySet {
         &self.skipped
     }
 
-    /// The keys that may have signed a token with this `alg` and `kid`: those of its id, which may be several if the issuer
-    /// reuses ids. For a token without `kid`, the only key of its algorithm, and none if there are several. The same
-    /// applies to a token with a `kid` if the keys have none.
+    /// The keys that may have signed a token with this `alg` and `kid`: those of its id, which may be several if the
+    /// issuer reuses ids. For a token without `kid`, the only key of its algorithm, and none if there are several.
+    /// The same applies to a token with a `kid` if the keys have none.
     pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> Vec<&VerifyingKey> {
         let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
         let Some(kid) = kid.filter(|_| algorithm != Algorithm::HS256) else {

@@ -228,8 +228,8 @@ impl From<Reason> for VerifyError {
 }
 
 impl Issuer {
-    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted yet: it
-    /// can only lead to a refusal.
+    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted
+    /// yet: it can only lead to a refusal.
     fn check_claims(&self, token: &UnverifiedToken, now: Duration) -> Result<Validity, Reason> {
         if !token.names_audience(&self.audiences) {
             return Err(Reason::TokenAudience);

@@ -1,13 +1,13 @@
-//! When an issuer's keys are fetched: before they expire, with backoff after failures, early for unknown keys within a
-//! budget, and by one worker of the proxy at a time.
+//! When an issuer's keys are fetched: before they expire, with backoff after failures, early for unknown keys within
+//! a budget, and by one worker of the proxy at a time.
 
 use std::time::Duration;
 
 use crate::config::Jwks;
 
-/// The budget of early fetches that unknown keys can cause; each `cooldown` that passes returns one. Anyone can name an
-/// unknown key, so the budget bounds the load on the identity provider. It is greater than one so that a stranger, or an
-/// old token, does not use up the fetch that the next rotation needs.
+/// The budget of early fetches that unknown keys can cause; each `cooldown` that passes returns one. Anyone can name
+/// an unknown key, so the budget bounds the load on the identity provider. It is greater than one so that a stranger,
+/// or an old token, does not use up the fetch that the next rotation needs.
 pub(crate) const EARLY_FETCHES: u32 = 10;
 
 /// When an issuer's keys are refreshed.

@@ -400,8 +400,8 @@ fn fetched_keys_are_used_until_they_are_too_old() {
     );
 }
 
-/// RFC 7515, appendix A.2 (RS256) and A.3 (ES256); RFC 8037, appendix A.4 (EdDSA): their signatures verify, and with a
-/// changed payload they do not.
+/// RFC 7515, appendix A.2 (RS256) and A.3 (ES256); RFC 8037, appendix A.4 (EdDSA): their signatures verify, and with
+/// a changed payload they do not.
 #[test]
 fn published_signatures_verify() {
     use crate::VerifyingKey;

@@ -34,8 +34,8 @@ pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
 }
 
 impl UnverifiedToken {
-    /// Parses a compact-serialised token (RFC 7515, section 7.1), in the same way for every algorithm and every verifier: the
-    /// contents of a token must not depend on these.
+    /// Parses a compact-serialised token (RFC 7515, section 7.1), in the same way for every algorithm and every
+    /// verifier: the contents of a token must not depend on these.
     pub(crate) fn read(token: &str) -> Result<Self, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::TokenTooLarge);

@@ -181,8 +181,8 @@ impl Limiter {
     }
 }
 
-/// Sets a key's arrival time, and removes slots whose time has passed. If the bucket is still full, evicts the key that is
-/// closest to its full quota, and returns true.
+/// Sets a key's arrival time, and removes slots whose time has passed. If the bucket is still full, evicts the key
+/// that is closest to its full quota, and returns true.
 fn put(bucket: &mut Bucket, location: &Location, arrival: u64, now: u64, slots_per_bucket: usize) -> bool {
     bucket.slots().retain(|(_, due)| *due > now);
     if bucket.put(location, arrival, slots_per_bucket) {

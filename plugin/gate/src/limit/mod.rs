@@ -145,8 +145,8 @@ impl Limit {
         }
     }
 
-    /// Decides, by GCRA, on a request at `now`, on the shared clock. `arrival` is the key's theoretical arrival time. Returns
-    /// the next one.
+    /// Decides, by GCRA, on a request at `now`, on the shared clock. `arrival` is the key's theoretical arrival time.
+    /// Returns the next one.
     ///
     /// # Errors
     /// How long to wait, if the request is over the limit.
@@ -196,8 +196,8 @@ pub(crate) fn whole_seconds(time: Duration) -> u64 {
 }
 
 impl LimitReport<'_> {
-    /// Appends this limit's item of `RateLimit`: the remaining requests, and the seconds until there are more. Every limited
-    /// request does this, so that it avoids `format!`.
+    /// Appends this limit's item of `RateLimit`: the remaining requests, and the seconds until there are more. Every
+    /// limited request does this, so that it avoids `format!`.
     pub(crate) fn append_state(&self, list: &mut String) {
         let mut digits = itoa::Buffer::new();
         list.reserve(self.name.len().saturating_add(40));

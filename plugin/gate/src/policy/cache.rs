@@ -1,14 +1,14 @@
 //! The cache of policy decisions, shared by all workers: a fixed number of slots in the shared state.
 //!
 //! 1. A slot is one value of the shared state: the whole key (a SHA-256), the time of expiry, and the decision.
-//! 2. A decision has two candidate slots, which its key selects. It is written to the slot that holds its key already,
-//!    else to an expired one, else to the one that expires first, whose decision is evicted.
-//! 3. Keys are hashed with random bytes drawn when the cache is created, so that no one can choose requests that evict
-//!    the decisions of others.
-//! 4. Slots are created once, while only one VM runs: the proxy's shared state has no create-if-absent. They are written
-//!    by compare-and-set, and a write that loses is not repeated.
-//! 5. The parts of a request that a decision depends on are stored beside the slots, one list for each module and rule.
-//!    The list of the latest decision replaces earlier ones.
+//! 2. A decision has two candidate slots, which its key selects. It is written to the slot that holds its key
+//!    already, else to an expired one, else to the one that expires first, whose decision is evicted.
+//! 3. Keys are hashed with random bytes drawn when the cache is created, so that no one can choose requests that
+//!    evict the decisions of others.
+//! 4. Slots are created once, while only one VM runs: the proxy's shared state has no create-if-absent. They are
+//!    written by compare-and-set, and a write that loses is not repeated.
+//! 5. The parts of a request that a decision depends on are stored beside the slots, one list for each module and
+//!    rule. The list of the latest decision replaces earlier ones.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The `CheckRequest`, as Envoy's own ext_authz filter would send it, with additions by the gate.
 //!
-//! Headers are in the map `headers`, with the values of one name joined by commas, as in Envoy. If that loses information
-//! (a repeated name, a value that is not UTF-8), `header_map` lists all of them too, individually and in order. They are
-//! never in `header_map` alone: by sending a header twice, a client could hide all headers from a server that reads only
-//! `headers`.
+//! Headers are in the map `headers`, with the values of one name joined by commas, as in Envoy. If that loses
+//! information (a repeated name, a value that is not UTF-8), `header_map` lists all of them too, individually and in
+//! order. They are never in `header_map` alone: by sending a header twice, a client could hide all headers from a
+//! server that reads only `headers`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -92,8 +92,8 @@ impl Part {
         }
     }
 
-    /// Joins a list into one text, which is never empty, and which [`list`](Self::list) parses. The name of a part contains
-    /// no line feed.
+    /// Joins a list into one text, which is never empty, and which [`list`](Self::list) parses. The name of a part
+    /// contains no line feed.
     pub(super) fn join(parts: &[Self]) -> String {
         let mut text = String::from("parts\n");
         for part in parts {
@@ -109,9 +109,9 @@ impl Part {
     }
 }
 
-/// The cache key, which is equal for two requests if, and only if, they are equal in module, rule and all of the parts.
-/// The random `seed` keeps outsiders from choosing requests that share a slot of the cache. `identity` is the caller as
-/// [`identity_json`](super::identity_json).
+/// The cache key, which is equal for two requests if, and only if, they are equal in module, rule and all of the
+/// parts. The random `seed` keeps outsiders from choosing requests that share a slot of the cache. `identity` is the
+/// caller as [`identity_json`](super::identity_json).
 pub(crate) fn key(
     seed: &[u8; 16],
     module: &str,

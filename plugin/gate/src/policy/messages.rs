@@ -1,5 +1,5 @@
-//! The messages of `envoy.service.auth.v3.Authorization/Check`: the fields of Envoy's published protocol that are sent or
-//! read here, under their numbers. Other fields are ignored when a message is decoded.
+//! The messages of `envoy.service.auth.v3.Authorization/Check`: the fields of Envoy's published protocol that are
+//! sent or read here, under their numbers. Other fields are ignored when a message is decoded.
 
 use std::collections::BTreeMap;
 

@@ -38,7 +38,7 @@ pub(crate) struct Policy {
 pub struct PolicyHost {
     /// The proxy's cluster for it.
     pub cluster: String,
-    /// The longest that a call may take.
+    /// The longest time that a call may take.
     pub timeout: Duration,
     /// `Bearer <token>`, which authenticates the gate to the host.
     pub(crate) authorization: Option<Secret>,
@@ -60,7 +60,7 @@ impl PolicyHost {
     }
 }
 
-/// What the shell knows of a request besides its head.
+/// Details of a request that are not in its head. The shell provides them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestDetails<'a> {
     /// `HTTP/1.1`, `HTTP/2` and so on.
@@ -69,16 +69,16 @@ pub struct RequestDetails<'a> {
     pub body: &'a [u8],
 }
 
-/// The response of a policy, or the reason why there is none.
+/// The response of a policy, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyResponse {
-    /// The request may pass.
+    /// The request is allowed, with these changes.
     Allow(Allowance),
-    /// It may not. Without a reply, the client gets a problem document.
+    /// The request is denied. Without a reply, the client gets a problem document.
     Deny(Option<Reply>),
-    /// The policy could not decide, or its response is invalid; and why.
+    /// The policy could not decide, or its response is invalid. Holds the error.
     Failed(String),
-    /// The host could not be reached in time; and why.
+    /// The host could not be reached in time. Holds the error.
     Unavailable(String),
 }
 
@@ -102,11 +102,11 @@ pub struct Change {
     pub name: String,
     /// Any bytes but control characters.
     pub value: Vec<u8>,
-    /// What happens to existing values.
+    /// How existing values are treated.
     pub action: AppendAction,
 }
 
-/// What happens to a header's existing values (`HeaderValueOption.HeaderAppendAction`).
+/// How a header change treats existing values (`HeaderValueOption.HeaderAppendAction`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendAction {
     /// They stay, and the new value is added.

@@ -30,8 +30,8 @@ pub trait SharedState {
     /// The value under `key` and its version.
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)>;
 
-    /// Replaces the value under `key` if its version still is `expected`; writes it outright where `expected` is `None`,
-    /// which overwrites whatever another worker wrote in the meantime.
+    /// Replaces the value under `key` if its version still is `expected`; writes it unconditionally if `expected` is
+    /// `None`, which overwrites what another worker wrote in the meantime.
     ///
     /// # Errors
     /// [`Conflict`] if the version changed.
@@ -44,7 +44,7 @@ pub trait SharedState {
     fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
 }
 
-/// The token's signature is not the key's.
+/// The token's signature was not made by the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
@@ -140,7 +140,7 @@ pub trait Observer {
 pub struct Ports<'a> {
     /// Wall and monotonic time.
     pub clock: &'a dyn Clock,
-    /// What all workers share.
+    /// The state that all workers share.
     pub state: &'a dyn SharedState,
     /// Verifies token signatures.
     pub verifier: &'a dyn Verifier,

@@ -40,7 +40,8 @@ pub(super) enum Tail {
 }
 
 impl<'a> PathCell<'a> {
-    /// The cells of a path. A prefix is two cells, the path itself and everything below, which different rules may cover.
+    /// The cells of a path. A prefix is two cells, the path itself and everything below, which different rules may
+    /// cover.
     pub(super) fn of(path: &'a Path) -> Vec<Self> {
         let cell = |segments, tail| Self { segments, tail };
         let literal = |text: &'a str| text.split('/').skip(1).map(Some).collect::<Vec<_>>();

@@ -88,8 +88,8 @@ impl<'a> PathTree<'a> {
         first
     }
 
-    /// Collects the rules, added by [`add_path`](Self::add_path), that share a path with this cell and are not within it by
-    /// all their segments.
+    /// Collects the rules, added by [`add_path`](Self::add_path), that share a path with this cell and are not within
+    /// it by all their segments.
     pub(super) fn overlapping(&self, path: &PathCell<'a>, into: &mut Vec<usize>) {
         self.root.collect_overlaps(&path.segments, path.tail, false, into);
     }

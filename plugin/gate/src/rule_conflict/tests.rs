@@ -52,12 +52,12 @@ fn rules_that_others_cover_together_are_unreachable() {
         ("below", vec![prefix("/a"), prefix("/a/b")], vec![(1, vec![0])]),
         ("beside", vec![prefix("/a"), prefix("/ab")], vec![]),
         (
-            "what is below is not it",
+            "a prefix with a slash does not match the path itself",
             vec![prefix("/a/"), prefix("/a")],
             vec![],
         ),
         (
-            "a path and what is below",
+            "a path and everything below",
             vec![prefix("/a/"), json!({"path": {"exact": "/a"}}), prefix("/a")],
             vec![(2, vec![0, 1])],
         ),

@@ -92,8 +92,8 @@ pub(crate) struct Pending {
 /// e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 /// ```
 ///
-/// `timestamp` is in seconds since the Unix epoch. `body_sha256` is the digest of the raw body, also if it is empty; the
-/// text contains it in lower-case hexadecimal. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
+/// `timestamp` is in seconds since the Unix epoch. `body_sha256` is the digest of the raw body, also if it is empty;
+/// the text contains it in lower-case hexadecimal. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
 #[must_use]
 pub fn string_to_sign(
     method: &str,

@@ -1,5 +1,5 @@
-//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate, never the client, defines what a signature
-//! must cover. Comparison takes constant time. Several secrets are accepted during a rotation.
+//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate, never the client, defines what a
+//! signature must cover. Comparison takes constant time. Several secrets are accepted during a rotation.
 
 mod github;
 mod keyed;

@@ -57,8 +57,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The first method whose credential the request carries decides. A second credential cannot make up for an invalid
-    /// one.
+    /// The first method whose credential the request carries decides. A second credential cannot make up for an
+    /// invalid one.
     fn check_credentials(&self, wait: KeyWait) -> Result<Authentication, Reason> {
         if self.rule.authenticate.is_empty() {
             return Ok(Authentication::Caller(None));
@@ -115,8 +115,8 @@ impl Evaluation<'_> {
 }
 
 impl Gate {
-    /// Continues a request after newer keys were installed, or when there were none: it is then decided on with the keys
-    /// at hand. `request` is the same as before.
+    /// Continues a request after newer keys were installed, or when there were none: it is then decided on with the
+    /// keys at hand. `request` is the same as before.
     pub fn resume_with_keys(
         &self,
         pending: PendingKeys,
@@ -146,8 +146,8 @@ fn challenged(rule: &Rule, reason: Reason) -> Denial {
     }
 }
 
-/// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a proxy
-/// joined them, are refused.
+/// The bearer token (RFC 6750, section 2.1). Two `Authorization` headers, or one that holds two values because a
+/// proxy joined them, are refused.
 fn bearer<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Reason> {
     let value = match request.credential("authorization") {
         Single::Absent => return Ok(None),

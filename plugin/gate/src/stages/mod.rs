@@ -1,6 +1,7 @@
 //! The stages that a request passes, in this order. What is cheap and needs no call comes first.
 //!
-//! 1. [`route`]: refuses methods, paths, hosts and `Connection` headers that can be read in two ways, and finds the rule.
+//! 1. [`route`]: refuses methods, paths, hosts and `Connection` headers that can be read in two ways, and finds the
+//!    rule.
 //! 2. [`limits`], those by address alone: they need no caller.
 //! 3. [`authenticate`]: verifies the credential. May wait for keys, or for the body that a signature covers.
 //! 4. [`authorize`]: checks roles and claims.

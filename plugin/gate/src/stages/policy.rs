@@ -1,5 +1,5 @@
-//! The sixth stage: the rule's policy. The gate makes the request to the policy host and judges the response; the shell
-//! carries both.
+//! The sixth stage: the rule's policy. The gate makes the request to the policy host and judges the response; the
+//! shell carries both.
 
 use crate::Reason;
 use crate::denial::Denial;
@@ -14,7 +14,7 @@ use crate::ports::{Observation, Ports};
 use crate::request::{Header, Request};
 use crate::step::{Need, Step};
 
-/// What consulting a policy begins with.
+/// The start of consulting a policy.
 #[derive(Debug)]
 pub enum Consultation {
     /// A cached decision.
@@ -60,7 +60,7 @@ impl Evaluation<'_> {
     }
 
     /// Checks the response of the policy host.
-    fn judge(&mut self, policy: &Policy, response: PolicyResponse) -> Result<Allowance, Denial> {
+    fn apply_response(&mut self, policy: &Policy, response: PolicyResponse) -> Result<Allowance, Denial> {
         match response {
             PolicyResponse::Allow(allowance) => match self.gate.invalid_change(&allowance) {
                 None => Ok(allowance),
@@ -144,8 +144,8 @@ impl Evaluation<'_> {
 }
 
 impl Gate {
-    /// Consults a request's policy: the decision is in the cache, or takes a call to the policy host. `request` is the
-    /// same as before, this time with its `source`.
+    /// Consults a request's policy: the decision is in the cache, or takes a call to the policy host. `request` is
+    /// the same as before, this time with its `source`.
     pub fn consult(
         &self,
         pending: PendingPolicy,
@@ -194,7 +194,7 @@ impl Gate {
     ) -> Step {
         let PendingResponse { suspended, policy } = pending;
         let mut evaluation = Evaluation::resume(suspended, self, request, tables, ports);
-        match evaluation.judge(&policy, response) {
+        match evaluation.apply_response(&policy, response) {
             Ok(allowance) => {
                 evaluation.cache(&policy, &allowance);
                 evaluation.allowed_by_policy(allowance)
@@ -203,8 +203,8 @@ impl Gate {
         }
     }
 
-    /// Whether a header is withheld from policies: it carries a credential that the gate checks, or an identity header
-    /// that the client sent.
+    /// Whether a header is withheld from policies: it carries a credential that the gate checks, or an identity
+    /// header that the client sent.
     fn withholds(&self, (name, value): &Header<'_>, stripped: &[String]) -> bool {
         let Ok(name) = std::str::from_utf8(name) else {
             return false;

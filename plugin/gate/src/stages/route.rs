@@ -14,9 +14,9 @@ use crate::request::{Request, Single};
 use crate::rule::Rule;
 use crate::step::{Effects, Step};
 
-/// What a `Connection` header may name: options, and headers that belong to one connection. On an upgrade, proxies pass
-/// the header on, and a proxy behind the gate that obeys it (RFC 9110, section 7.6.1) would drop whatever else it
-/// names: the caller's identity headers, for one.
+/// What a `Connection` header may name: options, and headers that belong to one connection. On an upgrade, proxies
+/// pass the header on, and a proxy behind the gate that obeys it (RFC 9110, section 7.6.1) would drop whatever else
+/// it names: the caller's identity headers, for one.
 const HOP: [&[u8]; 6] = [b"", b"upgrade", b"keep-alive", b"close", b"te", b"http2-settings"];
 
 fn names_hop_headers_only(request: &Request<'_>) -> bool {

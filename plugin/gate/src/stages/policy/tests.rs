@@ -26,7 +26,7 @@ fn config() -> Value {
         "rules": [
             {"name": "role", "match": {"path": {"exact": "/role"}}, "authenticate": {"any": ["api_keys/a"]},
              "authorize": {"roles": ["s"]}, "policy": {"module": "m"}},
-            {"name": "kept", "match": {"path": {"prefix": "/kept"}}, "authenticate": {"any": ["api_keys/a"]},
+            {"name": "cached", "match": {"path": {"prefix": "/cached"}}, "authenticate": {"any": ["api_keys/a"]},
              "limits": ["l"], "policy": {"module": "m"}},
             {"name": "waived", "match": {"path": {"exact": "/waived"}}, "open": true,
              "policy": {"module": "m", "on_error": "allow"}},
@@ -104,7 +104,7 @@ fn the_response_of_a_policy_is_passed_on() {
         body: "no".into(),
     };
     let fixture = fixture();
-    let (step, _) = fixture.get_with_policy("/kept", &[ONE], PolicyResponse::Deny(Some(reply.clone())));
+    let (step, _) = fixture.get_with_policy("/cached", &[ONE], PolicyResponse::Deny(Some(reply.clone())));
     let denial = refused(&step);
     assert_eq!((denial.reason, denial.status()), (Reason::PolicyDenied, 451));
     assert_eq!(denial.reply.as_deref(), Some(&reply));
@@ -120,7 +120,7 @@ fn the_response_of_a_policy_is_passed_on() {
             headers,
             ..reply.clone()
         };
-        let (step, _) = fixture.get_with_policy("/kept", &[ONE], PolicyResponse::Deny(Some(reply)));
+        let (step, _) = fixture.get_with_policy("/cached", &[ONE], PolicyResponse::Deny(Some(reply)));
         assert_eq!(refused(&step).reason, Reason::PolicyFailed, "{name}");
     }
 }
@@ -210,7 +210,7 @@ fn a_policy_gets_the_caller_and_no_credentials() {
         ("x_tenant-id", "victim"),
         ("x-other", "seen"),
     ];
-    let (_, message) = fixture.get_with_policy("/kept", &headers, allow());
+    let (_, message) = fixture.get_with_policy("/cached", &headers, allow());
     let message = message.unwrap();
     let text = String::from_utf8_lossy(&message);
     for hidden in ["one", "token", "sha256=", "root", "victim"] {
@@ -297,24 +297,25 @@ fn a_cached_decision_is_used_for_equal_requests() {
         (called.is_some(), effects)
     };
     let parts = ["identity", "path", "header:x-a"];
-    assert!(get_with_policy("/kept", &[ONE], grants(&parts)).0);
+    assert!(get_with_policy("/cached", &[ONE], grants(&parts)).0);
     // The response would deny: that the request is admitted shows that the policy was not called.
-    let (called, effects) = get_with_policy("/kept?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
+    let (called, effects) =
+        get_with_policy("/cached?other", &[ONE, ("x-b", "1")], PolicyResponse::Deny(None));
     assert!(!called);
     assert_eq!(effects.policy.unwrap().request, [change("x-from", b"policy")]);
     assert_eq!(effects.identity.unwrap().subject, "ci");
     for (path, headers) in [
-        ("/kept/x", &[ONE][..]),
-        ("/kept", &[TWO]),
-        ("/kept", &[ONE, ("x-a", "1")]),
-        ("/kept", &[ONE, ("x-a", "")]),
+        ("/cached/x", &[ONE][..]),
+        ("/cached", &[TWO]),
+        ("/cached", &[ONE, ("x-a", "1")]),
+        ("/cached", &[ONE, ("x-a", "")]),
     ] {
         assert!(get_with_policy(path, headers, allow()).0, "{path} {headers:?}");
     }
     fixture.advance(Duration::from_millis(999));
-    assert!(!get_with_policy("/kept", &[ONE], allow()).0);
+    assert!(!get_with_policy("/cached", &[ONE], allow()).0);
     fixture.advance(Duration::from_millis(1));
-    assert!(get_with_policy("/kept", &[ONE], allow()).0, "expired");
+    assert!(get_with_policy("/cached", &[ONE], allow()).0, "expired");
     let observations = fixture.observations.0.borrow();
     let count = |what: &str| {
         observations
@@ -329,10 +330,10 @@ fn a_cached_decision_is_used_for_equal_requests() {
 fn decisions_that_may_not_be_cached_call_the_policy_each_time() {
     let fixture = fixture();
     for _ in 0..2 {
-        assert!(fixture.get_with_policy("/kept", &[ONE], allow()).1.is_some());
+        assert!(fixture.get_with_policy("/cached", &[ONE], allow()).1.is_some());
         assert!(
             fixture
-                .get_with_policy("/kept", &[ONE], grants(&["mood"]))
+                .get_with_policy("/cached", &[ONE], grants(&["mood"]))
                 .1
                 .is_some()
         );
@@ -345,9 +346,17 @@ fn decisions_that_may_not_be_cached_call_the_policy_each_time() {
         );
         assert!(fixture.get_with_policy("/waived", &[], down()).1.is_some());
     }
-    assert!(fixture.get_with_policy("/kept", &[ONE], grants(&[])).1.is_some());
     assert!(
-        fixture.get_with_policy("/kept/any", &[TWO], allow()).1.is_none(),
+        fixture
+            .get_with_policy("/cached", &[ONE], grants(&[]))
+            .1
+            .is_some()
+    );
+    assert!(
+        fixture
+            .get_with_policy("/cached/any", &[TWO], allow())
+            .1
+            .is_none(),
         "no parts: for all requests of the rule"
     );
 }
