@@ -10,25 +10,25 @@ use wasmparser::{
     ComponentTypeDeclaration, ComponentTypeRef, Encoding, Instance, InstanceTypeDeclaration, Parser, Payload,
 };
 
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 
 /// The largest component, in bytes.
-pub(crate) const SIZE: usize = 64 << 20;
+pub(crate) const MAX_SIZE: usize = 64 << 20;
 /// How deep components may stand in each other.
-const DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 /// Components and core modules, wherever they stand.
-const PARTS: u64 = 512;
+const MAX_COMPONENTS: u64 = 512;
 /// Core instances of an instance of the whole, those of inner components counted as often as these are instantiated:
 /// what the pool has room for.
-const CORE_INSTANCES: u64 = 2 * MEMORIES as u64;
+const MAX_CORE_INSTANCES: u64 = 2 * MAX_MEMORIES as u64;
 /// Component instances, counted likewise.
-const INSTANCES: u64 = 1024;
+const MAX_INSTANCES: u64 = 1024;
 /// Types, imports, exports, aliases, instances and canonical functions of all components, as they are written.
-const ITEMS: u64 = 200_000;
+const MAX_ITEMS: u64 = 200_000;
 /// Functions of all core modules.
-const FUNCTIONS: u64 = 200_000;
+const MAX_FUNCTIONS: u64 = 200_000;
 /// The largest body of a function, in bytes: the compiler's work grows faster than it.
-const BODY: usize = 2 << 20;
+const MAX_FUNCTION_BODY: usize = 2 << 20;
 
 /// Why bytes are not even shown to the compiler.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -37,18 +37,18 @@ pub(crate) enum BoundsError {
     #[error("{0}")]
     Invalid(String),
     /// More of something than a policy may have.
-    #[error("{found} {what}; a policy may have {most}")]
+    #[error("{found} {what}; a policy may have {limit}")]
     TooMany {
         /// What there is too much of.
         what: &'static str,
         /// How many there are, or more.
         found: u64,
         /// How many there may be.
-        most: u64,
+        limit: u64,
     },
     /// Components that are handed about as values: what they come to cannot be counted.
     #[error("imports, exports or hands over components, which policies cannot: link them into one")]
-    Values,
+    ComponentValue,
 }
 
 impl From<wasmparser::BinaryReaderError> for BoundsError {
@@ -59,24 +59,24 @@ impl From<wasmparser::BinaryReaderError> for BoundsError {
 
 /// What one instance of a component comes to.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cost {
+struct InstanceCount {
     core: u64,
     instances: u64,
 }
 
 /// A component that is being read.
 #[derive(Debug, Default)]
-struct Scope {
+struct ComponentScope {
     /// Its component index space.
-    components: Vec<Cost>,
-    cost: Cost,
+    components: Vec<InstanceCount>,
+    cost: InstanceCount,
 }
 
 /// What is being read: components, and core modules, which have nothing to count instances of.
 #[derive(Debug, Default)]
-struct Reading {
-    scopes: Vec<Option<Scope>>,
-    parts: u64,
+struct BoundsChecker {
+    scopes: Vec<Option<ComponentScope>>,
+    components_read: u64,
     items: u64,
     functions: u64,
 }
@@ -86,32 +86,32 @@ struct Reading {
 /// # Errors
 /// The first that it exceeds, or why it cannot be read.
 pub(crate) fn check(wasm: &[u8]) -> Result<(), BoundsError> {
-    at_most("bytes", wasm.len() as u64, SIZE as u64)?;
-    let mut reading = Reading::default();
+    check_limit("bytes", wasm.len() as u64, MAX_SIZE as u64)?;
+    let mut checker = BoundsChecker::default();
     for payload in Parser::new(0).parse_all(wasm) {
-        reading.take(payload?)?;
+        checker.read_payload(payload?)?;
     }
     Ok(())
 }
 
-fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), BoundsError> {
-    if found > most {
-        return Err(BoundsError::TooMany { what, found, most });
+fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), BoundsError> {
+    if found > limit {
+        return Err(BoundsError::TooMany { what, found, limit });
     }
     Ok(())
 }
 
-impl Reading {
-    fn take(&mut self, payload: Payload<'_>) -> Result<(), BoundsError> {
+impl BoundsChecker {
+    fn read_payload(&mut self, payload: Payload<'_>) -> Result<(), BoundsError> {
         match payload {
             Payload::Version { encoding, .. } => {
-                self.parts += 1;
-                at_most("components and modules", self.parts, PARTS)?;
+                self.components_read += 1;
+                check_limit("components and modules", self.components_read, MAX_COMPONENTS)?;
                 self.scopes.push(match encoding {
-                    Encoding::Component => Some(Scope::default()),
+                    Encoding::Component => Some(ComponentScope::default()),
                     Encoding::Module => None,
                 });
-                at_most("levels of nesting", self.scopes.len() as u64, DEPTH as u64)?;
+                check_limit("levels of nesting", self.scopes.len() as u64, MAX_DEPTH as u64)?;
             }
             Payload::End(_) => {
                 let ended = self.scopes.pop().flatten();
@@ -121,16 +121,20 @@ impl Reading {
             }
             Payload::FunctionSection(section) => {
                 self.functions += u64::from(section.count());
-                at_most("functions", self.functions, FUNCTIONS)?;
+                check_limit("functions", self.functions, MAX_FUNCTIONS)?;
             }
             Payload::CodeSectionEntry(body) => {
-                at_most("bytes in a function", body.range().len() as u64, BODY as u64)?;
+                check_limit(
+                    "bytes in a function",
+                    body.range().len() as u64,
+                    MAX_FUNCTION_BODY as u64,
+                )?;
             }
             Payload::InstanceSection(section) => {
                 self.items(section.count())?;
                 for instance in section {
                     if matches!(instance?, Instance::Instantiate { .. }) {
-                        self.instantiate(Cost {
+                        self.instantiate(InstanceCount {
                             core: 1,
                             instances: 0,
                         })?;
@@ -153,7 +157,7 @@ impl Reading {
                 self.items(section.count())?;
                 for import in section {
                     if matches!(import?.ty, ComponentTypeRef::Component(_)) {
-                        return Err(BoundsError::Values);
+                        return Err(BoundsError::ComponentValue);
                     }
                 }
             }
@@ -161,7 +165,7 @@ impl Reading {
                 self.items(section.count())?;
                 for export in section {
                     if export?.kind == ComponentExternalKind::Component {
-                        return Err(BoundsError::Values);
+                        return Err(BoundsError::ComponentValue);
                     }
                 }
             }
@@ -182,20 +186,20 @@ impl Reading {
 
     fn items(&mut self, count: u32) -> Result<(), BoundsError> {
         self.items += u64::from(count);
-        at_most("types, imports, exports and instances", self.items, ITEMS)
+        check_limit("types, imports, exports and instances", self.items, MAX_ITEMS)
     }
 
-    fn scope(&mut self) -> Result<&mut Scope, BoundsError> {
+    fn scope(&mut self) -> Result<&mut ComponentScope, BoundsError> {
         let scope = self.scopes.last_mut().and_then(Option::as_mut);
         scope.ok_or_else(|| BoundsError::Invalid("a component's section in a core module".into()))
     }
 
-    fn instantiate(&mut self, of: Cost) -> Result<(), BoundsError> {
+    fn instantiate(&mut self, of: InstanceCount) -> Result<(), BoundsError> {
         let cost = &mut self.scope()?.cost;
         cost.core = cost.core.saturating_add(of.core);
         cost.instances = cost.instances.saturating_add(of.instances);
-        at_most("instances of core modules", cost.core, CORE_INSTANCES)?;
-        at_most("instances of components", cost.instances, INSTANCES)
+        check_limit("instances of core modules", cost.core, MAX_CORE_INSTANCES)?;
+        check_limit("instances of components", cost.instances, MAX_INSTANCES)
     }
 
     fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), BoundsError> {
@@ -208,10 +212,10 @@ impl Reading {
                     .iter()
                     .any(|arg| arg.kind == ComponentExternalKind::Component)
                 {
-                    return Err(BoundsError::Values);
+                    return Err(BoundsError::ComponentValue);
                 }
                 let of = component(self.scope()?, *component_index)?;
-                self.instantiate(Cost {
+                self.instantiate(InstanceCount {
                     core: of.core,
                     instances: of.instances.saturating_add(1),
                 })
@@ -222,7 +226,7 @@ impl Reading {
                     .iter()
                     .any(|export| export.kind == ComponentExternalKind::Component)
                 {
-                    return Err(BoundsError::Values);
+                    return Err(BoundsError::ComponentValue);
                 }
                 Ok(())
             }
@@ -248,7 +252,7 @@ impl Reading {
             ComponentAlias::InstanceExport {
                 kind: ComponentExternalKind::Component,
                 ..
-            } => Err(BoundsError::Values),
+            } => Err(BoundsError::ComponentValue),
             _ => Ok(()),
         }
     }
@@ -279,7 +283,7 @@ impl Reading {
     }
 }
 
-fn component(scope: &Scope, index: u32) -> Result<Cost, BoundsError> {
+fn component(scope: &ComponentScope, index: u32) -> Result<InstanceCount, BoundsError> {
     usize::try_from(index)
         .ok()
         .and_then(|index| scope.components.get(index).copied())
@@ -300,7 +304,7 @@ mod tests {
 
     /// Two to the power of the levels instances of a core module.
     fn doubling(levels: usize) -> String {
-        modules::doubling(levels, &format!("{MODULE} (core instance (instantiate $m))"))
+        modules::nested_instances(levels, &format!("{MODULE} (core instance (instantiate $m))"))
     }
 
     #[test]
@@ -320,7 +324,7 @@ mod tests {
             );
         }
         // Without a core module in them.
-        let empty = modules::doubling(30, MODULE);
+        let empty = modules::nested_instances(30, MODULE);
         let error = of(&empty).unwrap_err();
         assert!(
             matches!(
@@ -366,7 +370,7 @@ mod tests {
             "(component (component $c) (component $d (import \"c\" (component))) \
              (instance (instantiate $d (with \"c\" (component $c)))))",
         ] {
-            assert_eq!(of(text), Err(BoundsError::Values), "{text}");
+            assert_eq!(of(text), Err(BoundsError::ComponentValue), "{text}");
         }
     }
 

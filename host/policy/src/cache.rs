@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use crate::Digest;
 
 /// The largest compiled module that is kept, in bytes.
-const LARGEST: u64 = 1 << 30;
+const MAX_SIZE: u64 = 1 << 30;
 
 /// A directory of compiled modules.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub enum CacheError {
     #[error(
         "{0} must belong to the user that runs this program and be closed to others (chmod 700): compiled code is run as it is found there"
     )]
-    Open(PathBuf),
+    Permissions(PathBuf),
 }
 
 impl Cache {
@@ -50,10 +50,10 @@ impl Cache {
             .map_err(io)?;
         let found = fs::symlink_metadata(directory).map_err(io)?;
         // A file of our own tells who we are without asking the system for it.
-        let ours = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-        let us = ours.as_file().metadata().map_err(io)?.uid();
-        if !found.is_dir() || found.uid() != us || found.permissions().mode() & 0o077 != 0 {
-            return Err(CacheError::Open(directory.to_owned()));
+        let probe = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+        let our_uid = probe.as_file().metadata().map_err(io)?.uid();
+        if !found.is_dir() || found.uid() != our_uid || found.permissions().mode() & 0o077 != 0 {
+            return Err(CacheError::Permissions(directory.to_owned()));
         }
         Ok(Self {
             directory: directory.to_owned(),
@@ -64,7 +64,7 @@ impl Cache {
     ///
     /// # Errors
     /// What the compiler says of the module. A file that cannot be read or written costs time, not the module.
-    pub(crate) fn compiled<E>(
+    pub(crate) fn get_or_compile<E>(
         &self,
         engine: &Engine,
         digest: Digest,
@@ -89,7 +89,7 @@ impl Cache {
     /// Written aside and renamed, so that a file that is there is whole.
     fn write(&self, path: &Path, key: &Key, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(key.seal(code).as_bytes())?;
+        file.write_all(key.file_digest(code).as_bytes())?;
         file.write_all(code)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -99,22 +99,22 @@ impl Cache {
 
 /// The code in a file, if the file is there and its seal is that of the key.
 fn read(path: &Path, key: &Key) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = match postern_files::read(path, LARGEST) {
+    let mut bytes = match postern_files::read(path, MAX_SIZE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (seal, code) = bytes
-        .split_at_checked(SEAL)
+    let (file_digest, code) = bytes
+        .split_at_checked(DIGEST_LEN)
         .ok_or_else(|| io::Error::other("it is cut short"))?;
-    if key.seal(code).as_bytes() != seal {
+    if key.file_digest(code).as_bytes() != file_digest {
         return Err(io::Error::other("it is not what was written for this module"));
     }
-    Ok(Some(bytes.split_off(SEAL)))
+    Ok(Some(bytes.split_off(DIGEST_LEN)))
 }
 
 /// Length of a file's seal: a digest in hexadecimal.
-const SEAL: usize = 64;
+const DIGEST_LEN: usize = 64;
 
 /// What code was compiled from: the module, and what it depends on besides: wasmtime's version, the CPU's features, the
 /// engine's settings.
@@ -138,7 +138,7 @@ impl Key {
     }
 
     /// Binds code to what it was compiled from: under another module's name it is not used.
-    fn seal(&self, code: &[u8]) -> String {
+    fn file_digest(&self, code: &[u8]) -> String {
         let key = format!("postern compiled module v2\n{}\n", self.file());
         Digest::of_parts([key.as_bytes(), code]).hex()
     }
@@ -158,7 +158,7 @@ mod tests {
         let digest = Digest::of(b"a module");
         let compile = || Ok::<_, ()>(b"its code".to_vec());
         let key = Key::of(&engine, digest);
-        cache.compiled(&engine, digest, compile).unwrap();
+        cache.get_or_compile(&engine, digest, compile).unwrap();
         let files = || -> Vec<_> {
             fs::read_dir(&directory)
                 .unwrap()
@@ -167,7 +167,7 @@ mod tests {
         };
         let [file] = <[PathBuf; 1]>::try_from(files()).unwrap();
         assert_eq!(read(&file, &key).unwrap().unwrap(), b"its code");
-        let kept = cache.compiled(&engine, digest, || Err(())).unwrap();
+        let kept = cache.get_or_compile(&engine, digest, || Err(())).unwrap();
         assert_eq!(kept, b"its code", "not compiled again");
 
         let whole = fs::read(&file).unwrap();
@@ -176,7 +176,7 @@ mod tests {
         for damaged in [&changed[..], &whole[..20], &whole[..whole.len() - 1], b""] {
             fs::write(&file, damaged).unwrap();
             assert!(read(&file, &key).is_err());
-            cache.compiled(&engine, digest, compile).unwrap();
+            cache.get_or_compile(&engine, digest, compile).unwrap();
             assert_eq!(fs::read(&file).unwrap(), whole, "made anew");
         }
         assert_eq!(files().len(), 1, "no temporary file stays");
@@ -193,6 +193,9 @@ mod tests {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         Cache::open(directory.path()).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(Cache::open(directory.path()), Err(CacheError::Open(_))));
+        assert!(matches!(
+            Cache::open(directory.path()),
+            Err(CacheError::Permissions(_))
+        ));
     }
 }

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::Store;
 use crate::capability::signer::TestSigner;
-use crate::policy::{Entry, HostServices, Policy};
+use crate::entry::Entry;
+use crate::policy::{HostServices, Policy};
 use crate::{Engines, Grants, Limits, Module};
 
 pub use check::Difference;
@@ -83,7 +84,7 @@ fn entry(
             ..limits
         },
         store: Store::Memory,
-        shelf: Arc::default(),
+        memory_store: Arc::default(),
         client: services.client.clone(),
         // Nothing is really signed for a test.
         signer: Some(Arc::new(TestSigner)),

@@ -18,20 +18,20 @@ use crate::bounds::{self, BoundsError};
 use crate::engine;
 
 /// Memory that a child may take, in bytes.
-const MEMORY: u64 = 512 << 20;
+const MAX_MEMORY: u64 = 512 << 20;
 /// How long a child may take.
-const TIME: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Processor time that a child may take, in seconds, on all its threads together.
-const PROCESSOR: u64 = 120;
+const MAX_CPU_SECONDS: u64 = 120;
 /// Threads of a child that compile.
 const THREADS: &str = "2";
 /// The largest compiled component, in bytes.
-pub(crate) const COMPILED: u64 = 1 << 30;
+pub(crate) const MAX_COMPILED: u64 = 1 << 30;
 /// Of what a child says on its standard error, this much is read.
-const WORDS: u64 = 4 << 10;
+const MAX_STDERR: u64 = 4 << 10;
 
 /// The option of a child that compiles for components that the concurrency of the component model is on for.
-const CONCURRENT: &str = "--concurrent";
+const CONCURRENT_FLAG: &str = "--concurrent";
 
 /// Where components are compiled.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +39,7 @@ pub enum Compiler {
     /// In this process: nothing but bounds on the component holds what it takes.
     #[default]
     InProcess,
-    /// In a child: the program, called with these arguments, calls [`compile_as_child`] with those that follow.
+    /// In a child: the program, called with these arguments, calls [`compile_in_child`] with those that follow.
     Child {
         /// The program.
         program: PathBuf,
@@ -55,10 +55,10 @@ pub(crate) enum CompileError {
     Bounds(#[from] BoundsError),
     #[error("not a WebAssembly component that can be compiled: {0}")]
     Compiler(String),
-    #[error("compiling it takes more than {} s", TIME.as_secs())]
-    Time,
-    #[error("compiling it takes more than {mib} MiB of memory, or another bound of the compiler's process: {words}", mib = MEMORY >> 20)]
-    Memory { words: String },
+    #[error("compiling it takes more than {} s", TIMEOUT.as_secs())]
+    Timeout,
+    #[error("compiling it takes more than {mib} MiB of memory, or another bound of the compiler's process: {message}", mib = MAX_MEMORY >> 20)]
+    Memory { message: String },
     #[error("the compiler cannot be run: {0}")]
     Io(#[from] io::Error),
 }
@@ -66,7 +66,7 @@ pub(crate) enum CompileError {
 impl Compiler {
     /// A child that is this same program, called with one argument.
     #[must_use]
-    pub fn this_program(argument: &str) -> Self {
+    pub fn current_exe(argument: &str) -> Self {
         Self::Child {
             // This program as it is running, though its file may have been replaced meanwhile.
             program: Path::new("/proc/self/exe").to_owned(),
@@ -90,11 +90,11 @@ impl Compiler {
                 let mut command = Command::new(program);
                 command
                     .args(arguments)
-                    .args(concurrent.then_some(CONCURRENT))
+                    .args(concurrent.then_some(CONCURRENT_FLAG))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", THREADS)
                     .current_dir("/");
-                in_child(command, wasm)
+                run_child(command, wasm)
             }
         }
     }
@@ -107,22 +107,22 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
 }
 
 /// Ends a child when dropped.
-struct Running(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn in_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+fn run_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let mut child = Running(child);
+    let mut child = KillOnDrop(child);
     let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
         return Err(io::Error::other("no pipes").into());
@@ -133,46 +133,46 @@ fn in_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError> 
             // One that refuses it need not read all of it.
             let _ = stdin.write_all(wasm);
         });
-        let words = scope.spawn(move || {
-            let mut words = Vec::new();
-            let _ = stderr.take(WORDS).read_to_end(&mut words);
-            String::from_utf8_lossy(&words).trim().to_owned()
+        let message = scope.spawn(move || {
+            let mut message = Vec::new();
+            let _ = stderr.take(MAX_STDERR).read_to_end(&mut message);
+            String::from_utf8_lossy(&message).trim().to_owned()
         });
         let (sender, compiled) = mpsc::channel();
         scope.spawn(move || {
             let mut bytes = Vec::new();
-            let read = stdout.take(COMPILED + 1).read_to_end(&mut bytes);
+            let read = stdout.take(MAX_COMPILED + 1).read_to_end(&mut bytes);
             let _ = sender.send(read.map(|_| bytes));
         });
-        let compiled = compiled.recv_timeout(TIME);
+        let compiled = compiled.recv_timeout(TIMEOUT);
         let Ok(compiled) = compiled else {
             let _ = child.0.kill();
-            return Err(CompileError::Time);
+            return Err(CompileError::Timeout);
         };
         let compiled = compiled?;
-        if compiled.len() as u64 > COMPILED {
+        if compiled.len() as u64 > MAX_COMPILED {
             let _ = child.0.kill();
             return Err(CompileError::Memory {
-                words: "its code is too large".into(),
+                message: "its code is too large".into(),
             });
         }
         let status = child.0.wait()?;
         if status.success() {
             return Ok(compiled);
         }
-        let words = words.join().unwrap_or_default();
-        Err(failure(status, words))
+        let message = message.join().unwrap_or_default();
+        Err(failure(status, message))
     })
 }
 
 /// The status of a child that refuses a component, and says why.
-const REFUSED: i32 = 1;
+const EXIT_REJECTED: i32 = 1;
 
-fn failure(status: ExitStatus, words: String) -> CompileError {
+fn failure(status: ExitStatus, message: String) -> CompileError {
     match status.code() {
-        Some(REFUSED) => CompileError::Compiler(words),
+        Some(EXIT_REJECTED) => CompileError::Compiler(message),
         _ => CompileError::Memory {
-            words: match words.lines().next() {
+            message: match message.lines().next() {
                 Some(line) => line.chars().take(200).collect(),
                 None => status.to_string(),
             },
@@ -184,24 +184,24 @@ fn failure(status: ExitStatus, words: String) -> CompileError {
 ///
 /// # Errors
 /// Why it cannot be compiled; to be printed on standard error, with the exit code 1.
-pub fn compile_as_child(arguments: &[OsString]) -> Result<(), String> {
+pub fn compile_in_child(arguments: &[OsString]) -> Result<(), String> {
     let concurrent = match arguments {
         [] => false,
-        [option] if option == CONCURRENT => true,
+        [option] if option == CONCURRENT_FLAG => true,
         _ => return Err("this is the compiler of policy modules, which the host calls by itself".into()),
     };
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    bound_process().map_err(|error| words(&error))?;
+    let message = |error: &dyn std::fmt::Display| error.to_string();
+    limit_process().map_err(|error| message(&error))?;
     let mut wasm = Vec::new();
-    let most = bounds::SIZE as u64 + 1;
+    let limit = bounds::MAX_SIZE as u64 + 1;
     io::stdin()
         .lock()
-        .take(most)
+        .take(limit)
         .read_to_end(&mut wasm)
-        .map_err(|error| words(&error))?;
-    bounds::check(&wasm).map_err(|error| words(&error))?;
+        .map_err(|error| message(&error))?;
+    bounds::check(&wasm).map_err(|error| message(&error))?;
     let mut config = Config::new();
-    engine::code(&mut config, concurrent);
+    engine::configure_codegen(&mut config, concurrent);
     let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let compiled = engine
         .precompile_component(&wasm)
@@ -209,17 +209,17 @@ pub fn compile_as_child(arguments: &[OsString]) -> Result<(), String> {
     io::stdout()
         .lock()
         .write_all(&compiled)
-        .map_err(|error| words(&error))
+        .map_err(|error| message(&error))
 }
 
-fn bound_process() -> io::Result<()> {
+fn limit_process() -> io::Result<()> {
     // It ends with the thread that waits for it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    for (resource, most) in [
+    for (resource, limit) in [
         // Memory that is written to; address space, which the threads' stacks and allocators take more of, as well.
-        (Resource::Data, MEMORY),
-        (Resource::As, 8 * MEMORY),
-        (Resource::Cpu, PROCESSOR),
+        (Resource::Data, MAX_MEMORY),
+        (Resource::As, 8 * MAX_MEMORY),
+        (Resource::Cpu, MAX_CPU_SECONDS),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
         (Resource::Nofile, 64),
@@ -227,8 +227,8 @@ fn bound_process() -> io::Result<()> {
         setrlimit(
             resource,
             Rlimit {
-                current: Some(most),
-                maximum: Some(most),
+                current: Some(limit),
+                maximum: Some(limit),
             },
         )?;
     }

@@ -7,9 +7,9 @@ use crate::Failure;
 use crate::bindings::{self, Allowance, Header, Part};
 
 /// Headers of one answer, at most.
-const HEADERS: usize = 64;
+const MAX_HEADERS: usize = 64;
 /// Bytes of one answer, at most.
-const SIZE: usize = 64 << 10;
+const MAX_SIZE: usize = 64 << 10;
 
 /// A policy's answer.
 #[derive(Debug, Clone)]
@@ -17,23 +17,23 @@ pub enum Decision {
     /// The request may pass.
     Allow(Allowance),
     /// The request may not pass.
-    Deny(Refusal),
+    Deny(DenialResponse),
 }
 
 /// What the client is answered.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct DenialResponse {
     /// The status, 300 to 599.
     pub status: u16,
     /// Headers of the response.
     pub headers: Vec<Header>,
     /// What it says.
-    pub content: Content,
+    pub content: DenialContent,
 }
 
 /// What a refusal says.
 #[derive(Debug, Clone)]
-pub enum Content {
+pub enum DenialContent {
     /// A problem, for the host to put into words (RFC 9457).
     Problem {
         /// A word for programs.
@@ -51,32 +51,32 @@ impl Decision {
     /// # Errors
     /// [`Failure::Reply`] for what could not be carried out: headers that are none, a status out of range, a code
     /// that is no word, more than a response should hold. The module's own [`Failure`] if it could not decide.
-    pub(crate) fn of(answer: Result<bindings::Decision, bindings::Error>) -> Result<Self, Failure> {
-        match answer {
+    pub(crate) fn from_module(result: Result<bindings::Decision, bindings::Error>) -> Result<Self, Failure> {
+        match result {
             Ok(bindings::Decision::Allow(allowance)) => {
-                headers(&allowance.headers)?;
+                check_headers(&allowance.headers)?;
                 let size: usize = allowance
                     .obligations
                     .iter()
                     .map(|o| o.name.len() + o.value.len())
                     .sum();
-                if allowance.obligations.len() > HEADERS || size > SIZE {
+                if allowance.obligations.len() > MAX_HEADERS || size > MAX_SIZE {
                     return Err(Failure::Reply("too many obligations".into()));
                 }
-                if allowance.obligations.iter().any(|o| !is_word(&o.name)) {
+                if allowance.obligations.iter().any(|o| !is_identifier(&o.name)) {
                     return Err(Failure::Reply(
                         "the name of an obligation is no lower-case word".into(),
                     ));
                 }
                 if let Some(grant) = &allowance.cache {
-                    parts(&grant.parts)?;
+                    check_parts(&grant.parts)?;
                 }
                 Ok(Self::Allow(allowance))
             }
             Ok(bindings::Decision::Deny(denial)) => {
-                status(denial.status)?;
-                headers(&denial.headers)?;
-                if !is_word(&denial.code) {
+                check_status(denial.status)?;
+                check_headers(&denial.headers)?;
+                if !is_identifier(&denial.code) {
                     return Err(Failure::Reply(
                         "the code of a denial is no lower-case word".into(),
                     ));
@@ -86,23 +86,23 @@ impl Decision {
                         "the message of a denial is longer than 1024 bytes".into(),
                     ));
                 }
-                Ok(Self::Deny(Refusal {
+                Ok(Self::Deny(DenialResponse {
                     status: denial.status,
                     headers: denial.headers,
-                    content: Content::Problem {
+                    content: DenialContent::Problem {
                         code: denial.code,
                         message: denial.message,
                     },
                 }))
             }
-            Err(bindings::Error::Misconfigured(text)) => Err(Failure::Misconfigured(shorten(text))),
-            Err(bindings::Error::Unavailable(text)) => Err(Failure::Unavailable(shorten(text))),
-            Err(bindings::Error::Failed(text)) => Err(Failure::Failed(shorten(text))),
+            Err(bindings::Error::Misconfigured(text)) => Err(Failure::Misconfigured(truncate(text))),
+            Err(bindings::Error::Unavailable(text)) => Err(Failure::Unavailable(truncate(text))),
+            Err(bindings::Error::Failed(text)) => Err(Failure::Failed(truncate(text))),
         }
     }
 }
 
-pub(crate) fn status(status: u16) -> Result<(), Failure> {
+pub(crate) fn check_status(status: u16) -> Result<(), Failure> {
     if (300..=599).contains(&status) {
         Ok(())
     } else {
@@ -112,9 +112,9 @@ pub(crate) fn status(status: u16) -> Result<(), Failure> {
 
 /// Whether headers can be set on a request or response. The framing of the message, the connection and the host are
 /// not a policy's, and neither are the headers by which the gate tells the upstream who is calling.
-pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
+pub(crate) fn check_headers(headers: &[Header]) -> Result<(), Failure> {
     let size: usize = headers.iter().map(|h| h.name.len() + h.value.len()).sum();
-    if headers.len() > HEADERS || size > SIZE {
+    if headers.len() > MAX_HEADERS || size > MAX_SIZE {
         return Err(Failure::Reply("more headers than an answer may have".into()));
     }
     for Header { name, value } in headers {
@@ -127,7 +127,7 @@ pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
                 name.escape_debug()
             )));
         }
-        if reserved(name) {
+        if is_reserved(name) {
             return Err(Failure::Reply(format!(
                 "header `{name}` is not a policy's to set"
             )));
@@ -136,7 +136,7 @@ pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn reserved(name: &str) -> bool {
+fn is_reserved(name: &str) -> bool {
     const FRAMING: [&str; 10] = [
         "connection",
         "content-length",
@@ -152,7 +152,7 @@ fn reserved(name: &str) -> bool {
     FRAMING.contains(&name) || name.starts_with("x-postern-") || name.starts_with("x-envoy-")
 }
 
-fn parts(parts: &[Part]) -> Result<(), Failure> {
+fn check_parts(parts: &[Part]) -> Result<(), Failure> {
     if parts.len() > 32 {
         return Err(Failure::Reply("a cache grant of more than 32 parts".into()));
     }
@@ -168,7 +168,7 @@ fn parts(parts: &[Part]) -> Result<(), Failure> {
 }
 
 /// Lower-case letters, digits and underscores, 64 at most.
-fn is_word(text: &str) -> bool {
+fn is_identifier(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()
@@ -176,7 +176,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// A module's own words, bounded for logs.
-fn shorten(mut text: String) -> String {
+fn truncate(mut text: String) -> String {
     let end = text.char_indices().map(|(at, _)| at).find(|&at| at >= 512);
     if let Some(end) = end {
         text.truncate(end);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn deny(status: u16, code: &str, headers: Vec<Header>) -> Result<Decision, Failure> {
-        Decision::of(Ok(bindings::Decision::Deny(Denial {
+        Decision::from_module(Ok(bindings::Decision::Deny(Denial {
             status,
             code: code.into(),
             message: "no".into(),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn allow(headers: Vec<Header>, obligation: &str, part: &str) -> Result<Decision, Failure> {
-        Decision::of(Ok(bindings::Decision::Allow(Allowance {
+        Decision::from_module(Ok(bindings::Decision::Allow(Allowance {
             headers,
             obligations: vec![Obligation {
                 name: obligation.into(),
@@ -257,13 +257,13 @@ mod tests {
         }
         assert!(allow(vec![], "o", "X-Upper").is_err());
         assert!(allow(vec![header("x-a", b""); 65], "o", "x").is_err());
-        assert!(allow(vec![header("x-a", &[b'a'; SIZE])], "o", "x").is_err());
+        assert!(allow(vec![header("x-a", &[b'a'; MAX_SIZE])], "o", "x").is_err());
     }
 
     #[test]
     fn a_modules_words_are_bounded() {
         let long = "é".repeat(10_000);
-        let Err(Failure::Failed(text)) = Decision::of(Err(bindings::Error::Failed(long))) else {
+        let Err(Failure::Failed(text)) = Decision::from_module(Err(bindings::Error::Failed(long))) else {
             panic!("a failure")
         };
         assert!(text.len() < 600 && text.ends_with('…'));

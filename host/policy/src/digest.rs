@@ -48,17 +48,17 @@ impl fmt::Debug for Digest {
 /// Text that is no digest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a digest: write `sha256:` and 64 hexadecimal digits, as `sha256sum` prints them")]
-pub struct NotADigest;
+pub struct ParseDigestError;
 
 impl FromStr for Digest {
-    type Err = NotADigest;
+    type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let hex = text.strip_prefix("sha256:").ok_or(NotADigest)?;
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        let hex = text.strip_prefix("sha256:").ok_or(ParseDigestError)?;
         let mut bytes = [0; 32];
         match Hex::decode(&mut bytes, hex, None) {
             Ok(decoded) if decoded.len() == 32 => Ok(Self(bytes)),
-            _ => Err(NotADigest),
+            _ => Err(ParseDigestError),
         }
     }
 }
@@ -95,7 +95,7 @@ mod tests {
             &format!("{text}00"),
             "sha256:zz",
         ] {
-            assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
+            assert_eq!(bad.parse::<Digest>(), Err(ParseDigestError), "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::Compiler;
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 use crate::scheduler::Scheduler;
 
 /// How often a running module is looked at: it is stopped at most this much after its deadline, and other work gets
@@ -55,7 +55,7 @@ impl Engines {
 impl Engines {
     /// The same, with modules compiled elsewhere.
     #[must_use]
-    pub fn compiling(self, compiler: Compiler) -> Self {
+    pub fn with_compiler(self, compiler: Compiler) -> Self {
         Self { compiler, ..self }
     }
 }
@@ -66,15 +66,15 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     pool.total_component_instances(count);
     // The slots of all instances that may run at once, each as large as it may be: a module with many memories must
     // not take the slot of another request.
-    pool.max_core_instances_per_component(2 * MEMORIES);
-    pool.total_core_instances(count.saturating_mul(2 * MEMORIES));
-    pool.max_memories_per_component(MEMORIES);
-    pool.total_memories(count.saturating_mul(MEMORIES));
-    pool.max_tables_per_component(2 * MEMORIES);
-    pool.total_tables(count.saturating_mul(2 * MEMORIES));
+    pool.max_core_instances_per_component(2 * MAX_MEMORIES);
+    pool.total_core_instances(count.saturating_mul(2 * MAX_MEMORIES));
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.total_memories(count.saturating_mul(MAX_MEMORIES));
+    pool.max_tables_per_component(2 * MAX_MEMORIES);
+    pool.total_tables(count.saturating_mul(2 * MAX_MEMORIES));
     // A core module may use the memories of its component as it likes.
-    pool.max_memories_per_module(MEMORIES);
-    pool.max_tables_per_module(2 * MEMORIES);
+    pool.max_memories_per_module(MAX_MEMORIES);
+    pool.max_tables_per_module(2 * MAX_MEMORIES);
     pool.table_elements(20_000);
     pool.total_stacks(count);
     pool.max_memory_size(memory);
@@ -89,12 +89,12 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     // A fresh instance is a copy-on-write mapping of the module's initial memory.
     config.memory_init_cow(true);
-    code(&mut config, concurrent);
+    configure_codegen(&mut config, concurrent);
     config
 }
 
 /// The settings that the compiled code depends on.
-pub(crate) fn code(config: &mut Config, concurrent: bool) {
+pub(crate) fn configure_codegen(config: &mut Config, concurrent: bool) {
     config.epoch_interruption(true);
     // Part of nothing that a policy needs; what is not there cannot be attacked.
     config.wasm_memory64(false);
@@ -114,11 +114,11 @@ struct Ticker {
 impl Ticker {
     fn start(engines: [Engine; 2]) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("postern-epoch".into())
             .spawn(move || {
-                while !told.load(Ordering::Relaxed) {
+                while !stopped.load(Ordering::Relaxed) {
                     std::thread::sleep(TICK);
                     for engine in &engines {
                         engine.increment_epoch();

@@ -57,7 +57,7 @@ impl Failure {
 
     /// Whether the module was stopped, rather than answered.
     #[must_use]
-    pub fn is_stop(&self) -> bool {
+    pub fn was_stopped(&self) -> bool {
         matches!(
             self,
             Self::Deadline(_) | Self::Memory(_) | Self::Trap(_) | Self::Log(_)
@@ -65,7 +65,7 @@ impl Failure {
     }
 
     /// What ended a call, of the error that wasmtime gives back.
-    pub(crate) fn of(error: &wasmtime::Error) -> Self {
+    pub(crate) fn from_error(error: &wasmtime::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();
         }

@@ -48,7 +48,7 @@ impl Capability {
 
     /// The capability of a name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|capability| capability.name() == name)
     }
 }
@@ -72,7 +72,7 @@ impl Grants {
 
     /// Whether a URL's host, with its port if it names one, may be asked.
     #[must_use]
-    pub fn reaches(&self, host: &str, port: Option<u16>) -> bool {
+    pub fn allows_host(&self, host: &str, port: Option<u16>) -> bool {
         self.has(Capability::Http)
             && self
                 .hosts
@@ -107,14 +107,14 @@ mod tests {
             ("127.0.0.1", Some(8081), false),
             ("127.0.0.1", None, false),
         ] {
-            assert_eq!(grants.reaches(host, port), reached, "{host} {port:?}");
+            assert_eq!(grants.allows_host(host, port), reached, "{host} {port:?}");
         }
         let without = Grants {
             hosts: grants.hosts.clone(),
             ..Grants::default()
         };
         assert!(
-            !without.reaches("api.example.com", None),
+            !without.allows_host("api.example.com", None),
             "hosts alone grant nothing"
         );
     }

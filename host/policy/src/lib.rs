@@ -17,6 +17,7 @@ mod compiler;
 mod decision;
 mod digest;
 mod engine;
+mod entry;
 mod failure;
 mod grants;
 mod limits;
@@ -28,19 +29,19 @@ mod scheduler;
 
 pub use bindings::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use cache::{Cache, CacheError};
-pub use capability::http::{HttpClient, client};
-pub use capability::keyvalue::{Store, is_exposed};
-pub use capability::signer::{Caller, Signature as Signed, Signer, Signing, TestSigner};
-pub use compiler::{Compiler, compile_as_child};
-pub use decision::{Content, Decision, Refusal};
-pub use digest::{Digest, NotADigest};
+pub use capability::http::{HttpClient, http_client};
+pub use capability::keyvalue::{Store, is_insecure};
+pub use capability::signer::{PayloadSignature, Signer, SigningContext, SigningFuture, TestSigner};
+pub use compiler::{Compiler, compile_in_child};
+pub use decision::{Decision, DenialContent, DenialResponse};
+pub use digest::{Digest, ParseDigestError};
 pub use engine::Engines;
 pub use failure::Failure;
 pub use grants::{Capability, Grants};
 pub use limits::Limits;
-pub use manifest::{Listed, ListedFile, Manifest, ManifestError, Signature, Signers};
-pub use module::{Kind, Module, ModuleError};
-pub use policy::{HostServices, LinkError, Outcome, Policy};
+pub use manifest::{ListedFile, ListedModule, Manifest, ManifestError, Signature, Signers};
+pub use module::{Module, ModuleError, ModuleKind};
+pub use policy::{Evaluation, HostServices, LinkError, Policy};
 pub use registry::{
-    Change, Decided, EntrySettings, LoadError, LoadReport, Policies, PolicyStatus, Settings, Source,
+    Change, EntrySettings, LoadError, LoadReport, Policies, PolicyDecision, PolicyStatus, Settings, Source,
 };

@@ -34,18 +34,18 @@ impl Default for Limits {
 }
 
 /// Lines that a policy may log for one request.
-pub(crate) const LOG_LINES: usize = 100;
+pub(crate) const MAX_LOG_LINES: usize = 100;
 /// Bytes that a policy may log for one request.
-pub(crate) const LOG_BYTES: usize = 16 << 10;
+pub(crate) const MAX_LOG_BYTES: usize = 16 << 10;
 /// Bytes that a policy may hand to the host in one call, its decision among them.
-pub(crate) const HANDED_OVER: usize = 1 << 20;
+pub(crate) const MAX_HOSTCALL_BYTES: usize = 1 << 20;
 /// Memories of one component: what the pool has room for.
-pub(crate) const MEMORIES: u32 = 8;
+pub(crate) const MAX_MEMORIES: u32 = 8;
 
 /// Bounds a store in time, and in what its module hands over. The engine's epochs look at it: before its deadline it
 /// gives others their turn on the thread, after it it ends.
-pub(crate) fn bound<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: Duration) {
-    store.set_hostcall_fuel(HANDED_OVER);
+pub(crate) fn apply<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: Duration) {
+    store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() < deadline {
             Ok(UpdateDeadline::Yield(1))
@@ -58,12 +58,12 @@ pub(crate) fn bound<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: 
 
 /// Sums what all memories and tables of a store take: a component can have many, so that a limit for each is none.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct MemoryMeter {
     limit: usize,
     used: usize,
 }
 
-impl Meter {
+impl MemoryMeter {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, used: 0 }
     }
@@ -72,7 +72,7 @@ impl Meter {
         self.used
     }
 
-    fn take(
+    fn grow(
         &mut self,
         from: usize,
         to: usize,
@@ -94,14 +94,14 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for MemoryMeter {
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(current, desired, maximum, 1)
+        self.grow(current, desired, maximum, 1)
     }
 
     fn table_growing(
@@ -110,6 +110,6 @@ impl ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(current, desired, maximum, size_of::<usize>())
+        self.grow(current, desired, maximum, size_of::<usize>())
     }
 }

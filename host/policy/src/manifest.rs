@@ -19,7 +19,7 @@ use crate::grants::Capability;
 /// What a signature is over, before the canonical form: a signature made for something else is none of a manifest.
 const CONTEXT: &[u8] = b"postern policy manifest v1\n";
 /// The largest serial: the canonical form has numbers as JSON has them, of 53 bits.
-const MOST: u64 = (1 << 53) - 1;
+const MAX_SERIAL: u64 = (1 << 53) - 1;
 
 /// The signed list of modules.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,8 +35,8 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
     /// The modules, by name.
-    #[serde(deserialize_with = "once_each")]
-    pub modules: BTreeMap<String, Listed>,
+    #[serde(deserialize_with = "unique_modules")]
+    pub modules: BTreeMap<String, ListedModule>,
     /// Who vouches for it.
     #[serde(default)]
     pub signatures: Vec<Signature>,
@@ -47,10 +47,12 @@ fn is_zero(serial: &u64) -> bool {
 }
 
 /// Modules by name. Of two with one name, readers would see the one or the other.
-fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Listed>, D::Error> {
+fn unique_modules<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, ListedModule>, D::Error> {
     struct Modules;
     impl<'de> Visitor<'de> for Modules {
-        type Value = BTreeMap<String, Listed>;
+        type Value = BTreeMap<String, ListedModule>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("modules by name")
@@ -58,7 +60,7 @@ fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut modules = BTreeMap::new();
-            while let Some((name, listed)) = map.next_entry::<String, Listed>()? {
+            while let Some((name, listed)) = map.next_entry::<String, ListedModule>()? {
                 if modules.contains_key(&name) {
                     let name = name.escape_debug();
                     return Err(A::Error::custom(format!("the module `{name}` is listed twice")));
@@ -74,7 +76,7 @@ fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
 /// A module of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listed {
+pub struct ListedModule {
     /// Its file, seen from the manifest's directory.
     pub file: String,
     /// The digest of the file.
@@ -115,19 +117,19 @@ pub type Signers = BTreeMap<String, PublicKey>;
 pub enum ManifestError {
     /// It is no manifest.
     #[error("not a manifest: {0}")]
-    Form(#[from] serde_json::Error),
+    Parse(#[from] serde_json::Error),
     /// It is of a version that this program does not know.
     #[error("version {0}; this program knows version 1")]
     Version(u32),
     /// Its serial is larger than JSON's numbers can tell apart.
-    #[error("serial {0}: at most {MOST}")]
+    #[error("serial {0}: at most {MAX_SERIAL}")]
     Serial(u64),
     /// Its end is no time.
     #[error("not_after: `{0}` is no time: write 2027-01-31T00:00:00Z")]
-    End(String),
+    InvalidExpiry(String),
     /// It has ended.
     #[error("it ended at {0}: sign it anew with a later `--not-after`")]
-    Ended(String),
+    Expired(String),
     /// There is nobody whose signature would count.
     #[error(
         "there are no signers in the settings: name the public keys of those who may sign, under `signers`"
@@ -143,7 +145,7 @@ pub enum ManifestError {
     #[error(
         "the signature of `{0}` is wrong: the manifest was changed after it was signed, or another key was used"
     )]
-    Wrong(String),
+    InvalidSignature(String),
 }
 
 impl Manifest {
@@ -156,10 +158,10 @@ impl Manifest {
         if manifest.version != 1 {
             return Err(ManifestError::Version(manifest.version));
         }
-        if manifest.serial > MOST {
+        if manifest.serial > MAX_SERIAL {
             return Err(ManifestError::Serial(manifest.serial));
         }
-        manifest.end()?;
+        manifest.expiry()?;
         Ok(manifest)
     }
 
@@ -167,9 +169,10 @@ impl Manifest {
     ///
     /// # Errors
     /// If it says something else than a time.
-    fn end(&self) -> Result<Option<SystemTime>, ManifestError> {
+    fn expiry(&self) -> Result<Option<SystemTime>, ManifestError> {
         let end = self.not_after.as_deref().map(|text| {
-            humantime::parse_rfc3339(text).map_err(|_| ManifestError::End(text.escape_debug().to_string()))
+            humantime::parse_rfc3339(text)
+                .map_err(|_| ManifestError::InvalidExpiry(text.escape_debug().to_string()))
         });
         end.transpose()
     }
@@ -178,9 +181,11 @@ impl Manifest {
     ///
     /// # Errors
     /// If it has.
-    pub fn lasts(&self, now: SystemTime) -> Result<(), ManifestError> {
-        match self.end()? {
-            Some(end) if end <= now => Err(ManifestError::Ended(self.not_after.clone().unwrap_or_default())),
+    pub fn check_expiry(&self, now: SystemTime) -> Result<(), ManifestError> {
+        match self.expiry()? {
+            Some(end) if end <= now => {
+                Err(ManifestError::Expired(self.not_after.clone().unwrap_or_default()))
+            }
             _ => Ok(()),
         }
     }
@@ -206,19 +211,19 @@ impl Manifest {
             return Err(ManifestError::Unsigned);
         }
         let message = self.message()?;
-        let mut good = Vec::new();
+        let mut verified = Vec::new();
         for Signature { signer, signature } in &self.signatures {
             let Some(key) = signers.get(signer) else { continue };
-            let verified = Base64::decode_to_vec(signature, None)
+            let is_valid = Base64::decode_to_vec(signature, None)
                 .ok()
                 .and_then(|bytes| Ed25519::from_slice(&bytes).ok())
                 .is_some_and(|signature| key.verify(&message, &signature).is_ok());
-            if !verified {
-                return Err(ManifestError::Wrong(signer.clone()));
+            if !is_valid {
+                return Err(ManifestError::InvalidSignature(signer.clone()));
             }
-            good.push(signer.clone());
+            verified.push(signer.clone());
         }
-        if good.is_empty() {
+        if verified.is_empty() {
             let named: Vec<_> = self
                 .signatures
                 .iter()
@@ -226,7 +231,7 @@ impl Manifest {
                 .collect();
             return Err(ManifestError::UnknownSigners(named.join(", ")));
         }
-        Ok(good)
+        Ok(verified)
     }
 
     /// Adds a signature, or renews the one of the same signer.
@@ -301,7 +306,7 @@ mod tests {
             assert_ne!(changed, text);
             let result = Manifest::parse(changed.as_bytes()).unwrap().verify(&known);
             assert!(
-                matches!(result, Err(ManifestError::Wrong(_))),
+                matches!(result, Err(ManifestError::InvalidSignature(_))),
                 "{from}: {result:?}"
             );
         }
@@ -314,7 +319,7 @@ mod tests {
         assert!(matches!(signed.verify(&known), Err(ManifestError::Unsigned)));
         signed.sign("ann", &key(9).sk).unwrap();
         assert!(
-            matches!(signed.verify(&known), Err(ManifestError::Wrong(_))),
+            matches!(signed.verify(&known), Err(ManifestError::InvalidSignature(_))),
             "another key under her name"
         );
         signed.sign("ann", &key(1).sk).unwrap();
@@ -330,7 +335,10 @@ mod tests {
         for signature in ["", "AAAA", "not base64!"] {
             let mut broken = signed.clone();
             broken.signatures[0].signature = signature.into();
-            assert!(matches!(broken.verify(&known), Err(ManifestError::Wrong(_))));
+            assert!(matches!(
+                broken.verify(&known),
+                Err(ManifestError::InvalidSignature(_))
+            ));
         }
         for text in [
             "",
@@ -370,8 +378,8 @@ mod tests {
         signed.verify(&known).unwrap();
         let end = humantime::parse_rfc3339("2027-01-31T00:00:00Z").unwrap();
         let second = std::time::Duration::from_secs(1);
-        signed.lasts(end - second).unwrap();
-        assert!(matches!(signed.lasts(end), Err(ManifestError::Ended(_))));
+        signed.check_expiry(end - second).unwrap();
+        assert!(matches!(signed.check_expiry(end), Err(ManifestError::Expired(_))));
         for changed in [
             Manifest {
                 serial: 8,
@@ -387,7 +395,7 @@ mod tests {
             },
         ] {
             assert!(
-                matches!(changed.verify(&known), Err(ManifestError::Wrong(_))),
+                matches!(changed.verify(&known), Err(ManifestError::InvalidSignature(_))),
                 "{changed:?}"
             );
             assert_ne!(changed.digest().unwrap(), signed.digest().unwrap());

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use wasmtime::component::Component;
 
 use crate::grants::Capability;
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 use crate::{Cache, Digest, Engines};
 
 /// How a module is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ModuleKind {
     /// It exports `authorize`, of the world `postern:policy/authorizer`.
     Authorizer,
     /// It exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`.
@@ -22,7 +22,7 @@ pub enum Kind {
 pub struct Module {
     digest: Digest,
     size: usize,
-    kind: Kind,
+    kind: ModuleKind,
     imports: Vec<String>,
     exports: Vec<String>,
     pub(crate) component: Component,
@@ -57,7 +57,7 @@ pub enum ModuleError {
     )]
     NoPolicy(String),
     /// It has more memories than there is room for.
-    #[error("has {found} memories; a policy may have {MEMORIES}")]
+    #[error("has {found} memories; a policy may have {MAX_MEMORIES}")]
     Memories {
         /// How many.
         found: u32,
@@ -81,7 +81,7 @@ impl Module {
             let concurrent = wasmtime::Engine::same(engine, &engines.wasi);
             let compile = || engines.compiler.compile(engine, concurrent, wasm);
             let code = match cache {
-                Some(cache) => cache.compiled(engine, digest, compile),
+                Some(cache) => cache.get_or_compile(engine, digest, compile),
                 None => compile(),
             }
             .map_err(|error| ModuleError::Compile(error.to_string()))?;
@@ -95,25 +95,25 @@ impl Module {
         };
         // Which engine it needs is told by its exports, which are known once it is parsed: a `wasi:http` component
         // names the interface in plain text, and if it turns out to be something else nothing is lost but time.
-        let guess = if contains(wasm, b"wasi:http/") {
+        let likely_engine = if contains(wasm, b"wasi:http/") {
             &engines.wasi
         } else {
             &engines.plain
         };
-        let component = component_for(guess)?;
+        let component = component_for(likely_engine)?;
         let (imports, exports) = names(&component);
-        let kind = kind_of(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
+        let kind = detect_kind(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
         let engine = match kind {
-            Kind::Authorizer => &engines.plain,
-            Kind::Http => &engines.wasi,
+            ModuleKind::Authorizer => &engines.plain,
+            ModuleKind::Http => &engines.wasi,
         };
-        let component = if wasmtime::Engine::same(engine, guess) {
+        let component = if wasmtime::Engine::same(engine, likely_engine) {
             component
         } else {
             component_for(engine)?
         };
         if let Some(resources) = component.resources_required()
-            && resources.num_memories > MEMORIES
+            && resources.num_memories > MAX_MEMORIES
         {
             return Err(ModuleError::Memories {
                 found: resources.num_memories,
@@ -143,7 +143,7 @@ impl Module {
 
     /// How it is asked.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ModuleKind {
         self.kind
     }
 
@@ -161,12 +161,12 @@ impl Module {
 
     /// The capabilities that it imports, and needs to be granted.
     #[must_use]
-    pub fn needs(&self) -> BTreeSet<Capability> {
+    pub fn required_capabilities(&self) -> BTreeSet<Capability> {
         self.imports
             .iter()
             .filter_map(|import| {
                 let name = import.strip_prefix("postern:policy/")?;
-                Capability::named(name.split_once('@').map_or(name, |(name, _)| name))
+                Capability::from_name(name.split_once('@').map_or(name, |(name, _)| name))
             })
             .chain(
                 self.imports
@@ -193,12 +193,12 @@ fn names(component: &Component) -> (Vec<String>, Vec<String>) {
     (imports, exports)
 }
 
-fn kind_of(exports: &[String]) -> Option<Kind> {
+fn detect_kind(exports: &[String]) -> Option<ModuleKind> {
     let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
     if exports.iter().any(|name| name == "authorize") {
-        Some(Kind::Authorizer)
+        Some(ModuleKind::Authorizer)
     } else if exported("wasi:http/incoming-handler@0.2.") || exported("wasi:http/handler@0.3.") {
-        Some(Kind::Http)
+        Some(ModuleKind::Http)
     } else {
         None
     }

@@ -8,16 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::value::RawValue;
-
 use crate::bindings::Request;
 use crate::capability::http::HttpClient;
 use crate::capability::keyvalue::{MemoryStore, Store};
 use crate::capability::signer::Signer;
-use crate::grants::{Capability, Grants};
-use crate::limits::Limits;
-use crate::module::{Kind, Module};
-use crate::scheduler::Lane;
+use crate::entry::Entry;
+use crate::grants::Capability;
+use crate::module::{Module, ModuleKind};
+use crate::scheduler::Flow;
 use crate::{Decision, Digest, Engines, Failure};
 
 use admission_queue::AdmissionQueue;
@@ -33,25 +31,13 @@ pub struct HostServices {
     pub signer: Option<Arc<dyn Signer>>,
 }
 
-/// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) grants: Grants,
-    pub(crate) config: Box<RawValue>,
-    pub(crate) limits: Limits,
-    pub(crate) store: Store,
-    pub(crate) shelf: Arc<MemoryStore>,
-    pub(crate) client: HttpClient,
-    pub(crate) signer: Option<Arc<dyn Signer>>,
-}
-
 /// A module that is ready to decide.
 pub struct Policy {
     entry: Arc<Entry>,
     module: Module,
     runner: Runner,
     queue: AdmissionQueue,
-    lane: Lane,
+    flow: Flow,
 }
 
 impl std::fmt::Debug for Policy {
@@ -89,7 +75,7 @@ fn list(capabilities: &BTreeSet<Capability>) -> String {
 
 /// A decision, and what it took.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct Evaluation {
     /// The decision.
     pub decision: Decision,
     /// Bytes of memory that the instance had at its end.
@@ -102,7 +88,7 @@ impl Policy {
     /// # Errors
     /// If it imports what is not granted or not there.
     pub(crate) fn link(engines: &Engines, entry: Arc<Entry>, module: Module) -> Result<Self, LinkError> {
-        let needs = module.needs();
+        let needs = module.required_capabilities();
         let missing: BTreeSet<_> = needs.difference(&entry.grants.capabilities).copied().collect();
         if !missing.is_empty() {
             return Err(LinkError::NotGranted(missing));
@@ -112,19 +98,19 @@ impl Policy {
         }
         let link = |error: wasmtime::Error| LinkError::Link(format!("{error:#}"));
         let runner = match module.kind() {
-            Kind::Authorizer => {
+            ModuleKind::Authorizer => {
                 Runner::Authorizer(authorizer::Runner::new(engines, &entry.grants, &module).map_err(link)?)
             }
-            Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
+            ModuleKind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
         let queue = AdmissionQueue::new(entry.limits.concurrency, entry.limits.queue);
-        let lane = engines.scheduler.lane(entry.limits.weight);
+        let flow = engines.scheduler.flow(entry.limits.weight);
         Ok(Self {
             entry,
             module,
             runner,
             queue,
-            lane,
+            flow,
         })
     }
 
@@ -135,8 +121,8 @@ impl Policy {
     }
 
     /// What the entry keeps in memory.
-    pub(crate) fn shelf(&self) -> &Arc<MemoryStore> {
-        &self.entry.shelf
+    pub(crate) fn memory_store(&self) -> &Arc<MemoryStore> {
+        &self.entry.memory_store
     }
 
     /// The module's digest.
@@ -149,11 +135,11 @@ impl Policy {
     ///
     /// # Errors
     /// Why there is no decision. The deadline holds for the wait for a turn and for the decision together.
-    pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
+    pub async fn decide(&self, request: &Request) -> Result<Evaluation, Failure> {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
         let _turn = self.queue.enter(deadline).await?;
-        let decided = self.lane.run(async {
+        let decided = self.flow.run(async {
             match &self.runner {
                 Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
                 Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,

@@ -28,14 +28,14 @@ pub struct Policies {
     engines: Engines,
     cache: Option<Cache>,
     services: HostServices,
-    serving: ArcSwap<HashMap<String, Arc<Serving>>>,
+    serving: ArcSwap<HashMap<String, Arc<ActivePolicy>>>,
     /// What is loaded from.
     settings: ArcSwap<Settings>,
     /// One load at a time. Nobody else waits for it: a load takes as long as files and the compiler take.
     loading: tokio::sync::Mutex<()>,
     serials: Arc<Serials>,
     /// Whether a manifest that is taken is remembered.
-    remember: bool,
+    record_serials: bool,
     /// What stands in the way of entries that are not as their files say.
     faults: RwLock<BTreeMap<String, Fault>>,
 }
@@ -47,12 +47,12 @@ impl std::fmt::Debug for Policies {
 }
 
 /// A policy that serves.
-struct Serving {
+struct ActivePolicy {
     policy: Policy,
     signers: Vec<String>,
     since: SystemTime,
     /// What it was made from, to tell a change.
-    made_from: load::MadeFrom,
+    inputs: load::PolicyInputs,
     /// Counted over all modules of the entry.
     stats: Arc<Stats>,
 }
@@ -66,13 +66,13 @@ struct Fault {
 
 /// A decision, and who made it.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct PolicyDecision {
     /// The decision.
     pub decision: Decision,
     /// The module that made it.
     pub digest: Digest,
     /// How long it took.
-    pub took: Duration,
+    pub duration: Duration,
     /// Bytes of memory that the instance had in the end.
     pub memory: usize,
 }
@@ -123,16 +123,16 @@ impl Policies {
             settings: ArcSwap::from_pointee(settings),
             loading: tokio::sync::Mutex::default(),
             serials: Arc::default(),
-            remember: true,
+            record_serials: true,
             faults: RwLock::default(),
         }
     }
 
     /// The same, to be tried and not to serve: the serials of manifests are looked at and not remembered.
     #[must_use]
-    pub fn only_tried(self) -> Self {
+    pub fn without_recording_serials(self) -> Self {
         Self {
-            remember: false,
+            record_serials: false,
             ..self
         }
     }
@@ -140,13 +140,13 @@ impl Policies {
     /// Loads what the files hold now: verifies, compiles, runs each module's cases, and only then swaps it in. An
     /// entry that fails in any of it keeps what it serves.
     pub async fn load(&self) -> LoadReport {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         self.load_from(&self.settings.load_full()).await
     }
 
     /// Takes other settings and loads from them.
     pub async fn replace(&self, new: Settings) -> LoadReport {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         let new = Arc::new(new);
         self.settings.store(Arc::clone(&new));
         self.load_from(&new).await
@@ -156,11 +156,11 @@ impl Policies {
         let before = self.serving.load_full();
         let mut report = LoadReport::default();
         let mut table = HashMap::new();
-        let verified = load::verified(&self.serials, settings, self.remember).await;
+        let verified = load::verified_manifest(&self.serials, settings, self.record_serials).await;
         for (name, entry) in &settings.entries {
             let old = before.get(name);
             let loaded = match &verified {
-                Ok(verified) => load::entry(self, settings, verified, name, entry, old).await,
+                Ok(verified) => load::load_entry(self, settings, verified, name, entry, old).await,
                 Err(error) => Err(error.clone()),
             };
             let result = match loaded {
@@ -190,7 +190,7 @@ impl Policies {
             report.entries.insert(name.clone(), Ok(Change::Removed));
         }
         self.serving.store(Arc::new(table));
-        self.note_faults(
+        self.record_faults(
             report
                 .errors()
                 .map(|(name, error)| (name.to_owned(), error.to_string()))
@@ -202,22 +202,22 @@ impl Policies {
     /// Looks whether the files still hold what is served, without loading anything: a module or manifest that was
     /// changed behind the host's back is told in the status of its entry, while what was verified serves on.
     pub async fn verify(&self) -> BTreeMap<String, LoadError> {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         let settings = self.settings.load_full();
         let serving = self.serving.load_full();
         let mut found = BTreeMap::new();
-        let verified = load::verified(&self.serials, &settings, false).await;
+        let verified = load::verified_manifest(&self.serials, &settings, false).await;
         for (name, entry) in &settings.entries {
             let digest = serving.get(name).map(|serving| serving.policy.digest());
             let result = match &verified {
-                Ok(verified) => load::unchanged(&settings, verified, name, entry, digest).await,
+                Ok(verified) => load::check_unchanged(&settings, verified, name, entry, digest).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = result {
                 found.insert(name.clone(), error);
             }
         }
-        self.note_faults(
+        self.record_faults(
             found
                 .iter()
                 .map(|(name, error)| (name.clone(), error.to_string()))
@@ -226,7 +226,7 @@ impl Policies {
         found
     }
 
-    fn note_faults(&self, found: BTreeMap<String, String>) {
+    fn record_faults(&self, found: BTreeMap<String, String>) {
         let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
         *faults = found
@@ -245,19 +245,19 @@ impl Policies {
     ///
     /// # Errors
     /// Why there is no decision.
-    pub async fn decide(&self, name: &str, request: &Request) -> Result<Decided, Failure> {
+    pub async fn decide(&self, name: &str, request: &Request) -> Result<PolicyDecision, Failure> {
         let serving = self.serving.load().get(name).cloned();
         let serving = serving.ok_or_else(|| Failure::NotLoaded(name.to_owned()))?;
         let started = Instant::now();
-        let outcome = serving.policy.decide(request).await;
-        let took = started.elapsed();
-        serving.stats.note(&outcome, took);
-        let outcome = outcome?;
-        Ok(Decided {
-            decision: outcome.decision,
+        let evaluation = serving.policy.decide(request).await;
+        let duration = started.elapsed();
+        serving.stats.record(&evaluation, duration);
+        let evaluation = evaluation?;
+        Ok(PolicyDecision {
+            decision: evaluation.decision,
             digest: serving.policy.digest(),
-            took,
-            memory: outcome.memory,
+            duration,
+            memory: evaluation.memory,
         })
     }
 

@@ -12,7 +12,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use postern_policy::{Capability, Failure, Grants, Limits, Policies};
-use support::{denier, entry, host, module, quantile, request, settings};
+use support::{denying_module, entry, host, module, quantile, request, settings};
 
 /// How long after its deadline a module may still run.
 const SLACK: Duration = Duration::from_millis(20);
@@ -96,7 +96,7 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
 /// A host with a good module, and one under each hostile name.
 async fn mixed(directory: &std::path::Path) -> Policies {
     let mut entries = vec![("good", entry("good.wasm"))];
-    std::fs::write(directory.join("good.wasm"), denier("good")).unwrap();
+    std::fs::write(directory.join("good.wasm"), denying_module("good")).unwrap();
     for (name, fields, authorize, _) in HOSTILE {
         let file = format!("{}.wasm", name.replace([' ', ','], "_"));
         std::fs::write(directory.join(&file), module(fields, authorize)).unwrap();
@@ -230,7 +230,7 @@ async fn times(host: &Policies, during: Duration) -> Vec<Duration> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("good.wasm"), denier("good")).unwrap();
+    std::fs::write(directory.path().join("good.wasm"), denying_module("good")).unwrap();
     let spins = module("", "(loop (br 0)) unreachable");
     std::fs::write(directory.path().join("spins.wasm"), spins).unwrap();
     let entries = [("good", entry("good.wasm")), ("spins", entry("spins.wasm"))];

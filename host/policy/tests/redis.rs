@@ -87,7 +87,7 @@ async fn host(folder: &Path, redis: &Redis) -> Policies {
     let entries = [("one", slow.clone()), ("two", slow)];
     let services = HostServices {
         store: Store::redis(&redis.url()).unwrap(),
-        client: postern_policy::client().unwrap(),
+        client: postern_policy::http_client().unwrap(),
         signer: None,
     };
     let engines = Engines::new(4, Limits::default().memory).unwrap();
@@ -121,7 +121,7 @@ async fn values_are_kept_in_redis_by_entry() {
     let port = redis.port;
     drop(redis);
     let failure = a.decide("one", &request()).await.unwrap_err();
-    assert!(failure.is_stop(), "{failure}");
+    assert!(failure.was_stopped(), "{failure}");
     let redis = Redis::start(port, folder.path());
     redis.client().await;
     let deadline = Instant::now() + Duration::from_secs(20);

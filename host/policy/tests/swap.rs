@@ -17,17 +17,17 @@ use std::time::Duration;
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{
-    Capability, Change, Content, Decision, Digest, EntrySettings, Failure, Listed, ListedFile, Manifest,
-    Policies, Settings, Source,
+    Capability, Change, Decision, DenialContent, Digest, EntrySettings, Failure, ListedFile, ListedModule,
+    Manifest, Policies, Settings, Source,
 };
-use support::{denier, entry, host, module, request, settings};
+use support::{denying_module, entry, host, module, request, settings};
 
 /// The code that the module under this name denies with: its version.
 async fn version(host: &Policies, name: &str) -> Result<String, Failure> {
     match host.decide(name, &request()).await?.decision {
         Decision::Deny(refusal) => match refusal.content {
-            Content::Problem { code, .. } => Ok(code),
-            Content::Body(_) => panic!("a problem"),
+            DenialContent::Problem { code, .. } => Ok(code),
+            DenialContent::Body(_) => panic!("a problem"),
         },
         Decision::Allow(_) => panic!("a denial"),
     }
@@ -43,7 +43,7 @@ fn install(directory: &Path, name: &str, bytes: &[u8]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_every_decision_is_of_one_version_or_the_other() {
     let directory = tempfile::tempdir().unwrap();
-    install(directory.path(), "p.wasm", &denier("version_0"));
+    install(directory.path(), "p.wasm", &denying_module("version_0"));
     let host = Arc::new(host(settings(directory.path(), [("p", entry("p.wasm"))])));
     assert_eq!(host.load().await.errors().count(), 0);
 
@@ -66,7 +66,7 @@ async fn under_load_every_decision_is_of_one_version_or_the_other() {
     for i in 1..=20 {
         let (before, after) = (format!("version_{}", i - 1), format!("version_{i}"));
         assert_eq!(version(&host, "p").await.unwrap(), before);
-        install(directory.path(), "p.wasm", &denier(&after));
+        install(directory.path(), "p.wasm", &denying_module(&after));
         let report = host.load().await;
         assert!(
             matches!(report.entries["p"], Ok(Change::Swapped { .. })),
@@ -95,10 +95,10 @@ const CASES: &str = "cases: [{name: it denies, expect: {deny: {code: good}}}]";
 
 /// A directory with a signed module, and settings that name it.
 fn signed(directory: &Path) -> Settings {
-    let wasm = denier("good");
+    let wasm = denying_module("good");
     install(directory, "p.wasm", &wasm);
     install(directory, "p.cases.yaml", CASES.as_bytes());
-    let listed = Listed {
+    let listed = ListedModule {
         file: "p.wasm".into(),
         digest: Digest::of(&wasm),
         grants: [Capability::Config].into(),
@@ -117,7 +117,7 @@ fn signed(directory: &Path) -> Settings {
     manifest.sign("ann", &signer().sk).unwrap();
     write(directory, &manifest);
     let mut entry = entry("");
-    entry.source = Source::Listed("p".into());
+    entry.source = Source::Manifest("p".into());
     entry.grants.capabilities = [Capability::Config].into();
     Settings {
         manifest: Some("manifest.json".into()),
@@ -136,7 +136,7 @@ fn read(directory: &Path) -> Manifest {
 }
 
 /// Changes the manifest and signs it anew.
-fn resign(directory: &Path, change: impl FnOnce(&mut Listed)) {
+fn resign(directory: &Path, change: impl FnOnce(&mut ListedModule)) {
     let mut manifest = read(directory);
     change(manifest.modules.get_mut("p").unwrap());
     manifest.sign("ann", &signer().sk).unwrap();
@@ -155,7 +155,7 @@ type Tampering = (&'static str, fn(&Path), &'static str, &'static str);
 const TAMPERINGS: [Tampering; 15] = [
     (
         "another module",
-        |d| install(d, "p.wasm", &denier("evil")),
+        |d| install(d, "p.wasm", &denying_module("evil")),
         "digest",
         "should be",
     ),
@@ -271,7 +271,7 @@ const TAMPERINGS: [Tampering; 15] = [
     ),
     (
         "a module that fails its cases, signed",
-        |d| list(d, &denier("other")),
+        |d| list(d, &denying_module("other")),
         "cases",
         "good",
     ),
@@ -323,7 +323,7 @@ async fn the_timers_look_tells_what_changed_behind_the_hosts_back() {
     let host = host(signed(directory.path()));
     host.load().await;
     let sound = std::fs::read(directory.path().join("p.wasm")).unwrap();
-    install(directory.path(), "p.wasm", &denier("evil"));
+    install(directory.path(), "p.wasm", &denying_module("evil"));
     assert_eq!(host.verify().await["p"].kind, "digest");
     assert!(host.status()[0].fault.is_some());
     install(directory.path(), "p.wasm", &sound);
@@ -341,7 +341,7 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
         settings.entries.insert("p".into(), entry);
         settings
     };
-    let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Listed("q".into());
+    let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Manifest("q".into());
     let file: fn(&mut Settings, &mut EntrySettings) =
         |_, entry| entry.source = support::entry("p.wasm").source;
     for (what, change, kind) in [
@@ -368,7 +368,7 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
 async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["a.wasm", "b.wasm"] {
-        install(directory.path(), name, &denier("one"));
+        install(directory.path(), name, &denying_module("one"));
     }
     let host = host(settings(
         directory.path(),
@@ -376,7 +376,7 @@ async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
     ));
     host.load().await;
     install(directory.path(), "a.wasm", b"nonsense");
-    install(directory.path(), "b.wasm", &denier("two"));
+    install(directory.path(), "b.wasm", &denying_module("two"));
     let report = host.load().await;
     assert!(report.entries["a"].is_err());
     assert!(matches!(report.entries["b"], Ok(Change::Swapped { .. })));

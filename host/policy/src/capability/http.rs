@@ -18,7 +18,7 @@ use crate::grants::Grants;
 use super::State;
 
 /// The largest response that is read, in bytes.
-pub(crate) const RESPONSE: usize = 1 << 20;
+pub(crate) const MAX_RESPONSE_BODY: usize = 1 << 20;
 
 /// What policies ask other hosts with: HTTP/1.1, over TLS or not, connections kept. Redirects are not followed, and
 /// proxies of the environment not used: both would lead to hosts that are not granted.
@@ -29,7 +29,7 @@ pub struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 ///
 /// # Errors
 /// If TLS cannot be set up.
-pub fn client() -> Result<HttpClient, rustls::Error> {
+pub fn http_client() -> Result<HttpClient, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider));
     let builder = match builder {
@@ -52,7 +52,7 @@ pub fn client() -> Result<HttpClient, rustls::Error> {
 }
 
 /// The URL, if it may be asked.
-pub(crate) fn granted(grants: &Grants, url: &str) -> Result<Uri, Error> {
+pub(crate) fn check_url(grants: &Grants, url: &str) -> Result<Uri, Error> {
     let invalid = |why: &str| Error::Invalid(format!("url: {why}"));
     let uri: Uri = url.parse().map_err(|_| invalid("it is none"))?;
     let default = match uri.scheme_str() {
@@ -66,8 +66,8 @@ pub(crate) fn granted(grants: &Grants, url: &str) -> Result<Uri, Error> {
     }
     let port = uri.port_u16().unwrap_or(default);
     // The grant `host` is for the default ports, the grant `host:443` for that one, however the URL writes it.
-    let plain = port == default && grants.reaches(authority.host(), None);
-    if plain || grants.reaches(authority.host(), Some(port)) {
+    let plain = port == default && grants.allows_host(authority.host(), None);
+    if plain || grants.allows_host(authority.host(), Some(port)) {
         Ok(uri)
     } else {
         Err(Error::NotGranted(authority.host().to_owned()))
@@ -90,7 +90,9 @@ pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> 
             value: value.as_bytes().to_vec(),
         })
         .collect();
-    let body = Limited::new(response.into_body(), RESPONSE).collect().await;
+    let body = Limited::new(response.into_body(), MAX_RESPONSE_BODY)
+        .collect()
+        .await;
     let body = body.map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
             Error::TooLarge
@@ -106,7 +108,7 @@ pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> 
 }
 
 fn build(grants: &Grants, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Error> {
-    let uri = granted(grants, &outgoing.url)?;
+    let uri = check_url(grants, &outgoing.url)?;
     let mut request = Request::new(Full::new(outgoing.body.into()));
     *request.uri_mut() = uri;
     *request.method_mut() =
@@ -115,7 +117,7 @@ fn build(grants: &Grants, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Er
         let header =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid("header name".into()))?;
         // The host is the granted one, and the length is the body's: not the policy's to say.
-        if framing(&header) {
+        if is_framing_header(&header) {
             return Err(Error::Invalid(format!(
                 "header `{header}` is not a policy's to set"
             )));
@@ -128,7 +130,7 @@ fn build(grants: &Grants, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Er
 }
 
 /// Whether a header is the client's to set, not the policy's.
-pub(crate) fn framing(name: &HeaderName) -> bool {
+pub(crate) fn is_framing_header(name: &HeaderName) -> bool {
     use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE].contains(name)
 }
@@ -159,7 +161,7 @@ mod tests {
             "https://API.example.com:443/",
             "https://other.example/",
         ] {
-            assert!(granted(&grants, url).is_ok(), "{url}");
+            assert!(check_url(&grants, url).is_ok(), "{url}");
         }
         for url in [
             "https://api.example.com:8443/",
@@ -171,7 +173,7 @@ mod tests {
             "//api.example.com/",
             "",
         ] {
-            assert!(granted(&grants, url).is_err(), "{url}");
+            assert!(check_url(&grants, url).is_err(), "{url}");
         }
     }
 }

@@ -15,11 +15,11 @@ pub(crate) use memory_store::MemoryStore;
 use super::State;
 
 /// The longest key, in bytes.
-const KEY: usize = 512;
+const MAX_KEY: usize = 512;
 /// The largest value, in bytes.
-const VALUE: usize = 64 << 10;
+const MAX_VALUE: usize = 64 << 10;
 /// What one entry may keep in memory, in bytes: keys and values, and what keeping each of them costs.
-const KEPT: usize = 8 << 20;
+const MAX_STORED: usize = 8 << 20;
 
 /// Where values are kept.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Store {
 ///
 /// # Errors
 /// If it is no URL of Redis.
-pub fn is_exposed(url: &str) -> Result<bool, redis::RedisError> {
+pub fn is_insecure(url: &str) -> Result<bool, redis::RedisError> {
     use redis::ConnectionAddr;
     let client = redis::Client::open(url)?;
     let on_this_machine = |host: &str| {
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-fn number(bytes: &[u8]) -> Result<i64, Error> {
+fn parse_counter(bytes: &[u8]) -> Result<i64, Error> {
     std::str::from_utf8(bytes)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -83,16 +83,16 @@ fn overflow() -> Error {
     Error::Unavailable("the counter would overflow".into())
 }
 
-fn bounded(key: &str, value: &[u8]) -> Result<(), Error> {
-    if key.len() > KEY {
+fn check_size(key: &str, value: &[u8]) -> Result<(), Error> {
+    if key.len() > MAX_KEY {
         return Err(Error::TooLarge(format!(
-            "a key of {} bytes; {KEY} are allowed",
+            "a key of {} bytes; {MAX_KEY} are allowed",
             key.len()
         )));
     }
-    if value.len() > VALUE {
+    if value.len() > MAX_VALUE {
         return Err(Error::TooLarge(format!(
-            "a value of {} bytes; {VALUE} are allowed",
+            "a value of {} bytes; {MAX_VALUE} are allowed",
             value.len()
         )));
     }
@@ -120,7 +120,7 @@ impl State {
 impl keyvalue::Host for State {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         Ok(match &self.entry.store {
-            Store::Memory => Ok(self.entry.shelf.get(&key)),
+            Store::Memory => Ok(self.entry.memory_store.get(&key)),
             Store::Redis(redis) => redis.clone().get(self.redis_key(&key)).await.map_err(unavailable),
         })
     }
@@ -131,13 +131,13 @@ impl keyvalue::Host for State {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        if let Err(error) = bounded(&key, &value) {
+        if let Err(error) = check_size(&key, &value) {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
             Store::Memory => {
                 let ttl = ttl_ms.map(Duration::from_millis);
-                self.entry.shelf.set(&key, value, ttl)
+                self.entry.memory_store.set(&key, value, ttl)
             }
             Store::Redis(redis) => {
                 let (mut redis, key) = (redis.clone(), self.redis_key(&key));
@@ -153,7 +153,7 @@ impl keyvalue::Host for State {
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
         Ok(match &self.entry.store {
             Store::Memory => {
-                self.entry.shelf.delete(&key);
+                self.entry.memory_store.delete(&key);
                 Ok(())
             }
             Store::Redis(redis) => redis.clone().del(self.redis_key(&key)).await.map_err(unavailable),
@@ -166,13 +166,13 @@ impl keyvalue::Host for State {
         by: i64,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<i64, Error>> {
-        if let Err(error) = bounded(&key, b"") {
+        if let Err(error) = check_size(&key, b"") {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
             Store::Memory => self
                 .entry
-                .shelf
+                .memory_store
                 .increment(&key, by, ttl_ms.map(Duration::from_millis)),
             Store::Redis(redis) => redis::cmd("EVAL")
                 .arg(INCREMENT)
@@ -189,7 +189,7 @@ impl keyvalue::Host for State {
 
 #[cfg(test)]
 mod tests {
-    use super::is_exposed;
+    use super::is_insecure;
 
     #[test]
     fn only_this_machine_is_asked_without_tls() {
@@ -202,7 +202,7 @@ mod tests {
             "rediss://localhost/#insecure",
             "redis+unix:///run/redis.sock",
         ] {
-            assert!(!is_exposed(url).unwrap(), "{url}");
+            assert!(!is_insecure(url).unwrap(), "{url}");
         }
         for url in [
             "redis://db.example.com",
@@ -211,8 +211,8 @@ mod tests {
             "redis://127.0.0.1.example.com",
             "rediss://db.example.com/#insecure",
         ] {
-            assert!(is_exposed(url).unwrap(), "{url}");
+            assert!(is_insecure(url).unwrap(), "{url}");
         }
-        assert!(is_exposed("http://localhost").is_err());
+        assert!(is_insecure("http://localhost").is_err());
     }
 }

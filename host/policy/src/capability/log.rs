@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::bindings::log::{self, Level};
-use crate::limits::{LOG_BYTES, LOG_LINES};
+use crate::limits::{MAX_LOG_BYTES, MAX_LOG_LINES};
 
 use super::State;
 
@@ -16,8 +16,8 @@ pub(crate) struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            lines: LOG_LINES,
-            bytes: LOG_BYTES,
+            lines: MAX_LOG_LINES,
+            bytes: MAX_LOG_BYTES,
         }
     }
 }
@@ -37,7 +37,7 @@ impl Budget {
     /// # Errors
     /// [`Failure::Log`] past the bound.
     pub(crate) fn take_line(&mut self) -> Result<(), Failure> {
-        self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(LOG_LINES))?;
+        self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(MAX_LOG_LINES))?;
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl Budget {
     /// # Errors
     /// [`Failure::Log`] past the bound.
     pub(crate) fn take_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(LOG_BYTES))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(MAX_LOG_BYTES))?;
         Ok(())
     }
 }

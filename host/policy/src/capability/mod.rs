@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bindings::{clock, config};
-use crate::limits::Meter;
-use crate::policy::Entry;
+use crate::entry::Entry;
+use crate::limits::MemoryMeter;
 
 /// What belongs to one decision of a `postern:policy` module.
 pub(crate) struct State {
     pub(crate) entry: Arc<Entry>,
     pub(crate) request_id: String,
-    pub(crate) meter: Meter,
+    pub(crate) meter: MemoryMeter,
     pub(crate) log: log::Budget,
     pub(crate) signatures: signer::Budget,
 }

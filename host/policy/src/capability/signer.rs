@@ -12,13 +12,13 @@ use crate::bindings::signer::{self, Error};
 use super::State;
 
 /// The largest payload, in bytes.
-const PAYLOAD: usize = 64 << 10;
+const MAX_PAYLOAD: usize = 64 << 10;
 /// What one decision may have signed.
-const SIGNATURES: usize = 4;
+const MAX_SIGNATURES: usize = 4;
 
 /// Who has it signed, for the record.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
+pub struct SigningContext<'a> {
     /// The policy's entry.
     pub policy: &'a str,
     /// The request that it decides on.
@@ -27,7 +27,7 @@ pub struct Caller<'a> {
 
 /// A signature, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signature {
+pub struct PayloadSignature {
     /// The signature: of Ed25519, 64 bytes.
     pub bytes: Vec<u8>,
     /// The signer's id.
@@ -35,12 +35,12 @@ pub struct Signature {
 }
 
 /// An answer that is waited for: a signature, or a reason code.
-pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Signature, String>> + Send + 'a>>;
+pub type SigningFuture<'a> = Pin<Box<dyn Future<Output = Result<PayloadSignature, String>> + Send + 'a>>;
 
 /// Signs for policies.
 pub trait Signer: fmt::Debug + Send + Sync {
     /// Has a payload signed, and the signature on record, before it is handed out.
-    fn sign<'a>(&'a self, caller: Caller<'a>, payload: &'a [u8]) -> Signing<'a>;
+    fn sign<'a>(&'a self, caller: SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a>;
 }
 
 /// Signs with a key that everybody knows, under the id `rehearsal`: for the cases of modules, and for policies that are
@@ -49,12 +49,12 @@ pub trait Signer: fmt::Debug + Send + Sync {
 pub struct TestSigner;
 
 impl Signer for TestSigner {
-    fn sign<'a>(&'a self, _: Caller<'a>, payload: &'a [u8]) -> Signing<'a> {
-        if !Uses::from(Use::Payload).permit(payload) {
+    fn sign<'a>(&'a self, _: SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a> {
+        if !Uses::from(Use::Payload).permits(payload) {
             return Box::pin(std::future::ready(Err("payload_reserved".to_owned())));
         }
         let key = KeyPair::from_seed(Seed::new([1; 32])).sk;
-        let signature = Signature {
+        let signature = PayloadSignature {
             bytes: key.sign(payload, None).to_vec(),
             signer_id: "rehearsal".to_owned(),
         };
@@ -68,29 +68,29 @@ pub(crate) struct Budget(usize);
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(SIGNATURES)
+        Self(MAX_SIGNATURES)
     }
 }
 
 impl signer::Host for State {
     async fn sign(&mut self, payload: Vec<u8>) -> wasmtime::Result<Result<signer::Signature, Error>> {
-        let refused = |reason: &str| Ok(Err(Error::Unavailable(reason.to_owned())));
-        if payload.len() > PAYLOAD {
-            return refused("payload_too_large");
+        let unavailable = |reason: &str| Ok(Err(Error::Unavailable(reason.to_owned())));
+        if payload.len() > MAX_PAYLOAD {
+            return unavailable("payload_too_large");
         }
-        let Some(left) = self.signatures.0.checked_sub(1) else {
-            return refused("too_many_signatures");
+        let Some(remaining) = self.signatures.0.checked_sub(1) else {
+            return unavailable("too_many_signatures");
         };
-        self.signatures.0 = left;
-        let Some(with) = self.entry.signer.as_ref() else {
-            return refused("signing_unavailable");
+        self.signatures.0 = remaining;
+        let Some(key_service) = self.entry.signer.as_ref() else {
+            return unavailable("signing_unavailable");
         };
-        let caller = Caller {
+        let caller = SigningContext {
             policy: &self.entry.name,
             request_id: &self.request_id,
         };
-        Ok(match with.sign(caller, &payload).await {
-            Ok(Signature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
+        Ok(match key_service.sign(caller, &payload).await {
+            Ok(PayloadSignature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
             Err(reason) => Err(Error::Unavailable(reason)),
         })
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rehearsal_signs_what_a_host_would() {
-        let caller = Caller {
+        let caller = SigningContext {
             policy: "p",
             request_id: "r",
         };

@@ -25,7 +25,7 @@ pub struct Cases {
 pub enum CasesError {
     /// It is not of the form.
     #[error("{0}")]
-    Form(String),
+    Parse(String),
     /// It holds none: nothing would be shown.
     #[error("there is no case in it")]
     Empty,
@@ -38,7 +38,7 @@ impl Cases {
     /// What is wrong, and where.
     pub fn parse(text: &str) -> Result<Self, CasesError> {
         let cases: Self =
-            serde_saphyr::from_str(text).map_err(|error| CasesError::Form(error.to_string()))?;
+            serde_saphyr::from_str(text).map_err(|error| CasesError::Parse(error.to_string()))?;
         if cases.cases.is_empty() {
             return Err(CasesError::Empty);
         }
@@ -165,7 +165,7 @@ pub struct CaseRequest {
     /// The client's address.
     pub source_address: Option<String>,
     /// When, as RFC 3339 has it.
-    #[serde(deserialize_with = "instant")]
+    #[serde(deserialize_with = "time")]
     pub time: Option<SystemTime>,
     /// Who is calling.
     pub identity: Option<CaseIdentity>,
@@ -241,7 +241,7 @@ fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D
     })
 }
 
-fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     use serde::de::Error as _;
     Option::<String>::deserialize(deserializer)?
         .map(|text| {

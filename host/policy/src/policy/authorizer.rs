@@ -9,11 +9,13 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::bindings::{self, AuthorizerPre, Request};
 use crate::capability::State;
 use crate::grants::{Capability, Grants};
-use crate::limits::{self, Meter};
+use crate::limits::{self, MemoryMeter};
 use crate::module::Module;
 use crate::{Decision, Engines, Failure};
 
-use super::{Entry, Outcome};
+use crate::entry::Entry;
+
+use super::Evaluation;
 
 pub(super) struct Runner {
     pre: AuthorizerPre<State>,
@@ -51,28 +53,28 @@ impl Runner {
         entry: &Arc<Entry>,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Evaluation, Failure> {
         let limit = entry.limits.deadline;
         let mut store = Store::new(
             self.pre.engine(),
             State {
                 entry: Arc::clone(entry),
                 request_id: request.id.clone(),
-                meter: Meter::new(entry.limits.memory),
+                meter: MemoryMeter::new(entry.limits.memory),
                 log: crate::capability::log::Budget::default(),
                 signatures: crate::capability::signer::Budget::default(),
             },
         );
         store.limiter(|state| &mut state.meter);
-        limits::bound(&mut store, deadline, limit);
+        limits::apply(&mut store, deadline, limit);
 
         let call = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.call_authorize(&mut store, request).await
         };
         let answer = call.await;
-        let decision = Decision::of(answer.map_err(|error| Failure::of(&error))?)?;
-        Ok(Outcome {
+        let decision = Decision::from_module(answer.map_err(|error| Failure::from_error(&error))?)?;
+        Ok(Evaluation {
             decision,
             memory: store.data().meter.used(),
         })

@@ -8,18 +8,18 @@ use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::MemoryStore;
 use crate::cases::{self, Cases};
+use crate::entry::Entry;
 use crate::grants::Capability;
-use crate::manifest::{Listed, Manifest};
-use crate::policy::Entry;
+use crate::manifest::{ListedModule, Manifest};
 use crate::{Digest, Module, Policy};
 
-use super::serials::{Seen, Serials};
-use super::{EntrySettings, Policies, Serving, Settings, Source, Stats};
+use super::serials::{ManifestSerial, Serials};
+use super::{ActivePolicy, EntrySettings, Policies, Settings, Source, Stats};
 
 /// The largest module, manifest or file of cases that is read, in bytes.
-const LARGEST: u64 = 64 << 20;
+const MAX_FILE: u64 = 64 << 20;
 /// How long reading one of them may take.
-const READING: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an entry is not loaded.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -57,10 +57,10 @@ pub(super) struct VerifiedManifest {
 
 /// The manifest of the settings, verified; none, if the settings name none. If it is to be loaded by, its serial is
 /// remembered.
-pub(super) async fn verified(
+pub(super) async fn verified_manifest(
     serials: &Arc<Serials>,
     settings: &Settings,
-    remember: bool,
+    record_serial: bool,
 ) -> Result<Option<VerifiedManifest>, LoadError> {
     let Some(path) = &settings.manifest else {
         return Ok(None);
@@ -69,18 +69,18 @@ pub(super) async fn verified(
     let error = |error: crate::ManifestError| LoadError::at("manifest", &path, error);
     let manifest = Manifest::parse(&read(&path).await?).map_err(error)?;
     let signers = manifest.verify(&settings.signers).map_err(error)?;
-    manifest.lasts(SystemTime::now()).map_err(error)?;
-    let new = Seen {
+    manifest.check_expiry(SystemTime::now()).map_err(error)?;
+    let new = ManifestSerial {
         serial: manifest.serial,
         digest: manifest.digest().map_err(error)?,
     };
     let (serials, state, of) = (Arc::clone(serials), settings.state.clone(), path.clone());
-    let place = state.clone().unwrap_or_default();
-    postern_files::within(&place, READING, move || {
-        serials.take(state.as_deref(), &of, new, remember)
+    let directory = state.clone().unwrap_or_default();
+    postern_files::with_deadline(&directory, READ_TIMEOUT, move || {
+        serials.accept(state.as_deref(), &of, new, record_serial)
     })
     .await
-    .map_err(|stalled| LoadError::at("serial", &path, stalled))?
+    .map_err(|timeout| LoadError::at("serial", &path, timeout))?
     .map_err(|error| LoadError::at("serial", &path, error))?;
     Ok(Some(VerifiedManifest {
         manifest,
@@ -91,7 +91,7 @@ pub(super) async fn verified(
 
 /// What a policy was made from; another is made only if this differs.
 #[derive(Clone, PartialEq)]
-pub(super) struct MadeFrom {
+pub(super) struct PolicyInputs {
     digest: Digest,
     cases: Option<Digest>,
     config: serde_json::Value,
@@ -115,7 +115,7 @@ fn sources<'a>(
     entry: &EntrySettings,
 ) -> Result<Sources<'a>, LoadError> {
     match &entry.source {
-        Source::Listed(listed) => {
+        Source::Manifest(listed) => {
             let Some(verified) = verified else {
                 return Err(LoadError::new(
                     "unlisted",
@@ -130,7 +130,7 @@ fn sources<'a>(
                     format!("the manifest lists no module `{listed}`"),
                 ));
             };
-            within(found, name, entry)?;
+            check_grants(found, name, entry)?;
             Ok(Sources {
                 module: verified.directory.join(&found.file),
                 digest: Some(found.digest),
@@ -160,27 +160,27 @@ fn sources<'a>(
 }
 
 /// Settings grant no more than those who signed the manifest meant to.
-fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
-    let over: Vec<_> = entry
+fn check_grants(listed: &ListedModule, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
+    let excess: Vec<_> = entry
         .grants
         .capabilities
         .difference(&listed.grants)
         .map(|capability: &Capability| format!("`{}`", capability.name()))
         .collect();
-    if over.is_empty() {
+    if excess.is_empty() {
         Ok(())
     } else {
-        let over = over.join(", ");
+        let excess = excess.join(", ");
         Err(LoadError::new(
             "grants",
             name,
-            format!("the settings grant {over}, and the manifest does not"),
+            format!("the settings grant {excess}, and the manifest does not"),
         ))
     }
 }
 
 /// Whether the files still are what is served.
-pub(super) async fn unchanged(
+pub(super) async fn check_unchanged(
     settings: &Settings,
     verified: &Option<VerifiedManifest>,
     name: &str,
@@ -188,9 +188,9 @@ pub(super) async fn unchanged(
     served: Option<Digest>,
 ) -> Result<(), LoadError> {
     let sources = sources(settings, verified.as_ref(), name, entry)?;
-    let found = Digest::of(&pinned(&sources.module, sources.digest).await?);
+    let found = Digest::of(&read_pinned(&sources.module, sources.digest).await?);
     if let Some((path, digest)) = &sources.cases {
-        pinned(path, *digest).await?;
+        read_pinned(path, *digest).await?;
     }
     match served {
         Some(served) if served == found => Ok(()),
@@ -204,21 +204,21 @@ pub(super) async fn unchanged(
 }
 
 /// The policy that an entry's files make; nothing, if it is the one that serves.
-pub(super) async fn entry(
+pub(super) async fn load_entry(
     policies: &Policies,
     settings: &Settings,
     verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
-    old: Option<&Arc<Serving>>,
-) -> Result<Option<Serving>, LoadError> {
+    old: Option<&Arc<ActivePolicy>>,
+) -> Result<Option<ActivePolicy>, LoadError> {
     let sources = sources(settings, verified.as_ref(), name, entry)?;
-    let wasm = pinned(&sources.module, sources.digest).await?;
+    let wasm = read_pinned(&sources.module, sources.digest).await?;
     let cases = match &sources.cases {
-        Some((path, digest)) => Some((path, pinned(path, *digest).await?)),
+        Some((path, digest)) => Some((path, read_pinned(path, *digest).await?)),
         None => None,
     };
-    let made_from = MadeFrom {
+    let inputs = PolicyInputs {
         digest: Digest::of(&wasm),
         cases: cases.as_ref().map(|(_, text)| Digest::of(text)),
         config: entry.config.clone(),
@@ -226,7 +226,7 @@ pub(super) async fn entry(
         limits: entry.limits,
         signers: sources.signers.to_vec(),
     };
-    if old.is_some_and(|old| old.made_from == made_from) {
+    if old.is_some_and(|old| old.inputs == inputs) {
         return Ok(None);
     }
 
@@ -245,25 +245,27 @@ pub(super) async fn entry(
             .map_err(|error| LoadError::new("module", name, error))?,
         limits: entry.limits,
         store: policies.services.store.clone(),
-        shelf: old.map_or_else(Arc::<MemoryStore>::default, |old| Arc::clone(old.policy.shelf())),
+        memory_store: old.map_or_else(Arc::<MemoryStore>::default, |old| {
+            Arc::clone(old.policy.memory_store())
+        }),
         client: policies.services.client.clone(),
         signer: policies.services.signer.clone(),
     });
     let link = |error: crate::LinkError| LoadError::new("link", name, error);
     let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;
     if let Some((path, text)) = cases {
-        try_cases(policies, &policy, entry, path, &text).await?;
+        run_cases(policies, &policy, entry, path, &text).await?;
     }
-    Ok(Some(Serving {
+    Ok(Some(ActivePolicy {
         policy,
         signers: sources.signers.to_vec(),
         since: SystemTime::now(),
-        made_from,
+        inputs,
         stats: old.map_or_else(Arc::<Stats>::default, |old| Arc::clone(&old.stats)),
     }))
 }
 
-async fn try_cases(
+async fn run_cases(
     policies: &Policies,
     policy: &Policy,
     entry: &EntrySettings,
@@ -273,13 +275,13 @@ async fn try_cases(
     let error = |reason: String| LoadError::at("cases", path, reason);
     let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
     let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
-    let (engines, around) = (&policies.engines, &policies.services);
+    let (engines, services) = (&policies.engines, &policies.services);
     let reports = cases::run(
         engines,
         policy.module(),
         &entry.grants,
         entry.limits,
-        around,
+        services,
         &cases,
     )
     .await
@@ -305,7 +307,7 @@ async fn try_cases(
 }
 
 /// A file, if it is what it should be.
-async fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
+async fn read_pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path).await?;
     let found = Digest::of(&bytes);
     match digest {
@@ -319,7 +321,7 @@ async fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadErro
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    postern_files::read_within(path, LARGEST, READING)
+    postern_files::read_with_deadline(path, MAX_FILE, READ_TIMEOUT)
         .await
         .map_err(|reason| LoadError::at("read", path, reason))
 }

@@ -42,7 +42,7 @@ pub struct EntrySettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A module of the manifest, by name.
-    Listed(String),
+    Manifest(String),
     /// A file, unsigned.
     File {
         /// The component.

@@ -7,49 +7,49 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::module::Kind;
-use crate::policy::Outcome;
+use crate::module::ModuleKind;
+use crate::policy::Evaluation;
 use crate::{Decision, Digest, Failure};
 
-use super::{Fault, Serving};
+use super::{ActivePolicy, Fault};
 
 /// What an entry has decided since the host began, whichever module served it.
 #[derive(Default)]
 pub(super) struct Stats {
-    counts: Mutex<Counts>,
+    counts: Mutex<Counters>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct Counters {
     allowed: u64,
     denied: u64,
     failed: BTreeMap<&'static str, u64>,
     stopped: u64,
     /// In microseconds: policies answer in fewer than a millisecond has room for.
-    took: Option<Histogram<u64>>,
+    latency: Option<Histogram<u64>>,
     last_failure: Option<(SystemTime, String)>,
 }
 
 impl Stats {
-    pub(super) fn note(&self, outcome: &Result<Outcome, Failure>, took: Duration) {
+    pub(super) fn record(&self, result: &Result<Evaluation, Failure>, latency: Duration) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(outcome) => match outcome.decision {
+        match result {
+            Ok(result) => match result.decision {
                 Decision::Allow(_) => counts.allowed += 1,
                 Decision::Deny(_) => counts.denied += 1,
             },
             Err(failure) => {
                 *counts.failed.entry(failure.code()).or_default() += 1;
-                counts.stopped += u64::from(failure.is_stop());
+                counts.stopped += u64::from(failure.was_stopped());
                 counts.last_failure = Some((SystemTime::now(), failure.to_string()));
             }
         }
-        if counts.took.is_none() {
+        if counts.latency.is_none() {
             // Two digits from a microsecond to a minute: 20 KiB.
-            counts.took = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
+            counts.latency = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
         }
-        if let Some(histogram) = &mut counts.took {
-            histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+        if let Some(histogram) = &mut counts.latency {
+            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
         }
     }
 }
@@ -84,14 +84,14 @@ pub struct PolicyStatus {
     /// 99 of 100 took no longer.
     pub p99_us: Option<u64>,
     /// The last failure, and when.
-    pub last_failure: Option<Told>,
+    pub last_failure: Option<TimedReason>,
     /// Why it does not serve what its files say.
-    pub fault: Option<Told>,
+    pub fault: Option<TimedReason>,
 }
 
 /// Something that happened, and when.
 #[derive(Debug, Clone, Serialize)]
-pub struct Told {
+pub struct TimedReason {
     /// When, as RFC 3339 has it.
     pub at: String,
     /// What.
@@ -103,7 +103,7 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 impl PolicyStatus {
-    pub(super) fn of(serving: Option<&Serving>, fault: Option<&Fault>, name: String) -> Self {
+    pub(super) fn of(active: Option<&ActivePolicy>, fault: Option<&Fault>, name: String) -> Self {
         let mut status = Self {
             name,
             digest: None,
@@ -119,22 +119,22 @@ impl PolicyStatus {
             p50_us: None,
             p99_us: None,
             last_failure: None,
-            fault: fault.map(|fault| Told {
+            fault: fault.map(|fault| TimedReason {
                 at: rfc3339(fault.since),
                 reason: fault.reason.clone(),
             }),
         };
-        if let Some(serving) = serving {
-            let module = serving.policy.module();
+        if let Some(active) = active {
+            let module = active.policy.module();
             status.digest = Some(module.digest());
             status.kind = Some(match module.kind() {
-                Kind::Authorizer => "authorizer",
-                Kind::Http => "http",
+                ModuleKind::Authorizer => "authorizer",
+                ModuleKind::Http => "http",
             });
             status.size = Some(module.size());
-            status.signers.clone_from(&serving.signers);
-            status.since = Some(rfc3339(serving.since));
-            status.count(&serving.stats);
+            status.signers.clone_from(&active.signers);
+            status.since = Some(rfc3339(active.since));
+            status.count(&active.stats);
         }
         status
     }
@@ -146,11 +146,11 @@ impl PolicyStatus {
         self.failed.clone_from(&counts.failed);
         self.traps = counts.stopped;
         self.calls = self.allowed + self.denied + self.failed.values().sum::<u64>();
-        if let Some(histogram) = &counts.took {
+        if let Some(histogram) = &counts.latency {
             self.p50_us = Some(histogram.value_at_quantile(0.5));
             self.p99_us = Some(histogram.value_at_quantile(0.99));
         }
-        self.last_failure = counts.last_failure.as_ref().map(|(at, reason)| Told {
+        self.last_failure = counts.last_failure.as_ref().map(|(at, reason)| TimedReason {
             at: rfc3339(*at),
             reason: reason.clone(),
         });

@@ -17,8 +17,8 @@ pub fn module(fields: &str, authorize: &str) -> Vec<u8> {
 }
 
 /// A module that denies everything with this code.
-pub fn denier(code: &str) -> Vec<u8> {
-    modules::denier(code).unwrap()
+pub fn denying_module(code: &str) -> Vec<u8> {
+    modules::denying_module(code).unwrap()
 }
 
 /// Fields and instructions that deny with this code.
@@ -97,7 +97,7 @@ pub fn settings(
 pub fn host(settings: Settings) -> Policies {
     let services = HostServices {
         store: Store::Memory,
-        client: postern_policy::client().unwrap(),
+        client: postern_policy::http_client().unwrap(),
         signer: None,
     };
     // As many as all entries together may run, as a host's settings have it.

@@ -13,7 +13,7 @@ use crate::bindings::log::Level;
 use crate::capability::log::{self, Budget};
 use crate::grants::Capability;
 
-use super::super::Entry;
+use crate::entry::Entry;
 
 /// Standard output or standard error of one decision: logged by lines if the entry is granted `log`, dropped otherwise.
 /// Either way bounded.
@@ -32,25 +32,25 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Lines {
     /// A line whose end has not come.
-    begun: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Lines {
     /// The lines that these bytes end.
     fn take(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut ended = Vec::new();
+        let mut complete = Vec::new();
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
-            self.begun.extend_from_slice(piece);
+            self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                ended.extend(self.rest());
+                complete.extend(self.flush());
             }
         }
-        ended
+        complete
     }
 
     /// What has begun, as a line; none, if it is blank.
-    fn rest(&mut self) -> Option<String> {
-        let line = std::mem::take(&mut self.begun);
+    fn flush(&mut self) -> Option<String> {
+        let line = std::mem::take(&mut self.partial);
         let line = line.trim_ascii_end();
         (!line.is_empty()).then(|| String::from_utf8_lossy(line).into_owned())
     }
@@ -73,8 +73,8 @@ pub(super) fn pair(entry: &Arc<Entry>, request_id: &str) -> (Output, Output) {
 impl Stream {
     fn print(&mut self, text: &[u8]) -> io::Result<()> {
         self.with_budget(|budget| budget.take_bytes(text.len()))?;
-        let ended = self.lines.take(text);
-        ended.iter().try_for_each(|line| self.write(line))
+        let complete = self.lines.take(text);
+        complete.iter().try_for_each(|line| self.write(line))
     }
 
     fn write(&self, line: &str) -> io::Result<()> {
@@ -94,7 +94,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // The last line needs no end. Past the bound, it is one too many.
-        let _ = self.lines.rest().map(|line| self.write(&line));
+        let _ = self.lines.flush().map(|line| self.write(&line));
     }
 }
 
@@ -143,10 +143,10 @@ mod tests {
             .iter()
             .flat_map(|byte| lines.take(&[*byte]))
             .collect();
-        found.extend(lines.rest());
+        found.extend(lines.flush());
         assert_eq!(found, ["one", "two, caf\u{e9}", "three"]);
         assert_eq!(lines.take(b"four\nfi"), ["four"]);
         assert_eq!(lines.take(b"ve\n \nsix\n"), ["five", "six"]);
-        assert_eq!(lines.rest(), None);
+        assert_eq!(lines.flush(), None);
     }
 }

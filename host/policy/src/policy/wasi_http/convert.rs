@@ -4,24 +4,24 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
 use crate::bindings::{Allowance, Header, Identity, Request};
-use crate::decision::{self, Content, Refusal};
+use crate::decision::{self, DenialContent, DenialResponse};
 use crate::grants::Capability;
 use crate::{Decision, Failure};
 
-use super::super::Entry;
+use crate::entry::Entry;
 
 /// The largest body of a response, in bytes.
-pub(super) const RESPONSE: usize = 64 << 10;
+pub(super) const MAX_RESPONSE_BODY: usize = 64 << 10;
 
 /// The headers of this prefix are the host's to set; what a client sends under them is not passed on.
-const TRUSTED: &str = "x-postern-";
+const TRUSTED_PREFIX: &str = "x-postern-";
 /// A header `x-postern-set-<name>` of an allowing response becomes the upstream's `<name>`.
-const SET: &str = "x-postern-set-";
+const SET_PREFIX: &str = "x-postern-set-";
 
 /// The request that the component sees: the client's, and what the gate knows of it in headers of our own.
-pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<Bytes>, Failure> {
+pub(super) fn to_http_request(entry: &Entry, request: &Request) -> Result<http::Request<Bytes>, Failure> {
     // A request that HTTP's own types cannot hold is nothing that a `wasi:http` component could be asked about.
-    let odd = |what: &str| {
+    let unsupported = |what: &str| {
         Failure::Failed(format!(
             "the request's {what} cannot be put to a wasi:http component"
         ))
@@ -35,10 +35,10 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
         .authority(request.authority.as_str())
         .path_and_query(target)
         .build()
-        .map_err(|_| odd("URL"))?;
+        .map_err(|_| unsupported("URL"))?;
     let body = Bytes::from(request.body.clone().unwrap_or_default());
     let mut built = http::Request::new(body);
-    *built.method_mut() = request.method.parse().map_err(|_| odd("method"))?;
+    *built.method_mut() = request.method.parse().map_err(|_| unsupported("method"))?;
     *built.uri_mut() = uri;
     let headers = built.headers_mut();
     for Header { name, value } in &request.headers {
@@ -53,14 +53,17 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
                 | "transfer-encoding"
                 | "upgrade"
         );
-        if framing || name.starts_with(TRUSTED) {
+        if framing || name.starts_with(TRUSTED_PREFIX) {
             continue;
         }
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd("header"))?;
-        headers.append(name, HeaderValue::from_bytes(value).map_err(|_| odd("header"))?);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsupported("header"))?;
+        headers.append(
+            name,
+            HeaderValue::from_bytes(value).map_err(|_| unsupported("header"))?,
+        );
     }
     let mut set = |name: &'static str, value: &str| -> Result<(), Failure> {
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| odd("identity"))?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unsupported("identity"))?;
         headers.insert(HeaderName::from_static(name), value);
         Ok(())
     };
@@ -87,7 +90,7 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
         set("x-postern-method", method)?;
         // A role with a comma would be read as two.
         if roles.iter().any(|role| role.contains(',')) {
-            return Err(odd("roles"));
+            return Err(unsupported("roles"));
         }
         set("x-postern-roles", &roles.join(","))?;
         set("x-postern-claims", claims)?;
@@ -99,7 +102,7 @@ pub(super) fn request(entry: &Entry, request: &Request) -> Result<http::Request<
 }
 
 /// What a response means: 2xx lets the request pass, anything else is the refusal as it stands.
-pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Failure> {
+pub(super) fn to_decision(response: http::Response<Bytes>) -> Result<Decision, Failure> {
     let (head, body) = response.into_parts();
     let headers = head.headers.iter().map(|(name, value)| Header {
         name: name.as_str().to_owned(),
@@ -108,11 +111,11 @@ pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Fail
     if head.status.is_success() {
         let headers: Vec<_> = headers
             .filter_map(|Header { name, value }| {
-                let name = name.strip_prefix(SET)?.to_owned();
+                let name = name.strip_prefix(SET_PREFIX)?.to_owned();
                 Some(Header { name, value })
             })
             .collect();
-        decision::headers(&headers)?;
+        decision::check_headers(&headers)?;
         return Ok(Decision::Allow(Allowance {
             headers,
             obligations: Vec::new(),
@@ -122,7 +125,7 @@ pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Fail
     if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.is_informational() {
         return Err(Failure::Reply(format!("a refusal with status {}", head.status)));
     }
-    decision::status(head.status.as_u16())?;
+    decision::check_status(head.status.as_u16())?;
     // The length is told anew by whoever sends the refusal on.
     let headers: Vec<_> = headers
         .filter(|header| {
@@ -132,10 +135,10 @@ pub(super) fn decision(response: http::Response<Bytes>) -> Result<Decision, Fail
             )
         })
         .collect();
-    decision::headers(&headers)?;
-    Ok(Decision::Deny(Refusal {
+    decision::check_headers(&headers)?;
+    Ok(Decision::Deny(DenialResponse {
         status: head.status.as_u16(),
         headers,
-        content: Content::Body(body),
+        content: DenialContent::Body(body),
     }))
 }
