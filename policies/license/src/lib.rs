@@ -19,9 +19,9 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
 
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     let invalid = || deny(403, "license_invalid", "The licence is not valid.");
-    let token = presented(&config.source, request)?;
+    let token = license_token(&config.source, request)?;
     let license = License::verify(token, &config.key).map_err(|_| invalid())?;
-    if config.require_expiry && !license.ends() {
+    if config.require_expiry && !license.has_expiry() {
         return Err(invalid());
     }
     #[expect(
@@ -29,10 +29,10 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
         reason = "a double tells milliseconds apart for 285,000 years"
     )]
     let now = request.time as f64 / 1000.0;
-    let left = match license.validity(now, config.leeway_seconds.into()) {
-        Validity::Holds(left) => left,
+    let remaining = match license.validity(now, config.leeway_seconds.into()) {
+        Validity::Valid(remaining) => remaining,
         Validity::Expired => return Err(deny(403, "license_expired", "The licence has expired.")),
-        Validity::NotYet => {
+        Validity::NotYetValid => {
             return Err(deny(
                 403,
                 "license_not_yet_valid",
@@ -40,16 +40,16 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
             ));
         }
     };
-    for needed in config.features.iter().filter(|needed| needed.is_for(request)) {
-        if !license.features.contains(&needed.feature) {
-            let message = format!("The licence does not include {}.", needed.feature);
+    for rule in config.features.iter().filter(|rule| rule.applies_to(request)) {
+        if !license.features.contains(&rule.feature) {
+            let message = format!("The licence does not include {}.", rule.feature);
             return Err(deny(403, "feature_missing", message));
         }
     }
-    Ok(cached(allowance(license), left, config).into())
+    Ok(with_cache_grant(allowance(license), remaining, config).into())
 }
 
-fn presented<'a>(source: &'a Source, request: &'a Request) -> Result<&'a str, Denial> {
+fn license_token<'a>(source: &'a Source, request: &'a Request) -> Result<&'a str, Denial> {
     let token = match source {
         Source::Config(token) => token.as_str(),
         Source::Header(name) => {
@@ -73,15 +73,15 @@ fn allowance(license: License) -> Allowance {
 }
 
 /// An answer is kept no longer than the licence holds.
-fn cached(allowance: Allowance, left: Option<f64>, config: &Config) -> Allowance {
+fn with_cache_grant(allowance: Allowance, remaining: Option<f64>, config: &Config) -> Allowance {
     if config.cache_ms == 0 {
         return allowance;
     }
     let wanted = Duration::from_millis(config.cache_ms.into());
     // A licence that ends beyond what a Duration holds ends later than any cache.
-    let ttl = left
+    let ttl = remaining
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(wanted, |left| left.min(wanted));
+        .map_or(wanted, |remaining| remaining.min(wanted));
     let mut parts = Vec::new();
     if !config.features.is_empty() {
         parts.extend([Part::Method, Part::Path]);

@@ -42,7 +42,7 @@ fn config(license: &str) -> Value {
     })
 }
 
-fn answer(config: &Value, request: RequestBuilder) -> Result<Allowance, String> {
+fn evaluate(config: &Value, request: RequestBuilder) -> Result<Allowance, String> {
     match Host::new().config(config).call(authorize, &request.build()) {
         Ok(Decision::Allow(allowance)) => Ok(allowance),
         Ok(Decision::Deny(denial)) => Err(format!("{} {}", denial.status, denial.code)),
@@ -51,14 +51,14 @@ fn answer(config: &Value, request: RequestBuilder) -> Result<Allowance, String> 
 }
 
 /// The code, or nothing if the licence holds.
-fn refusal(token: &str) -> String {
+fn denial_code(token: &str) -> String {
     let sent = request().path("/v1/agents/7").time(NOW * 1000);
-    answer(&config(token), sent).err().unwrap_or_default()
+    evaluate(&config(token), sent).err().unwrap_or_default()
 }
 
 #[test]
 fn a_licence_that_holds_lets_pass_and_is_named() {
-    let allowance = answer(
+    let allowance = evaluate(
         &config(&license(&claims())),
         request().path("/v1/agents/7").time(NOW * 1000),
     )
@@ -99,7 +99,7 @@ fn claims_decide() {
     ] {
         let mut changed = claims();
         changed[claim] = value.clone();
-        assert_eq!(refusal(&license(&changed)), expected, "{claim} {value}");
+        assert_eq!(denial_code(&license(&changed)), expected, "{claim} {value}");
     }
 }
 
@@ -167,7 +167,7 @@ fn only_the_vendors_signature_counts() {
             "403 license_invalid",
         ),
     ] {
-        assert_eq!(refusal(&token), expected, "{token}");
+        assert_eq!(denial_code(&token), expected, "{token}");
     }
 }
 
@@ -182,7 +182,7 @@ fn features_are_asked_of_the_paths_that_need_them() {
     ] {
         let sent = request().method(method).path(path).time(NOW * 1000);
         assert_eq!(
-            answer(&config, sent).err().unwrap_or_default(),
+            evaluate(&config, sent).err().unwrap_or_default(),
             expected,
             "{method} {path}"
         );
@@ -199,7 +199,7 @@ fn a_client_can_bring_its_licence() {
         let sent = values.iter().fold(request().time(NOW * 1000), |request, value| {
             request.header("x-license", *value)
         });
-        answer(&config, sent).err().unwrap_or_default()
+        evaluate(&config, sent).err().unwrap_or_default()
     };
     assert_eq!(with(&[good.as_bytes()]), "");
     assert_eq!(with(&[]), "403 license_missing");
@@ -213,7 +213,7 @@ fn an_answer_is_kept_no_longer_than_the_licence_holds() {
     let mut config = config(&license(&claims()));
     config["cache_ms"] = json!(60_000);
     let ttl = |time: u64| {
-        let allowance = answer(&config, request().time(time)).unwrap();
+        let allowance = evaluate(&config, request().time(time)).unwrap();
         let grant = allowance.cache.unwrap();
         assert_eq!(grant.parts, [Part::Method, Part::Path]);
         grant.ttl_ms
@@ -225,11 +225,11 @@ fn an_answer_is_kept_no_longer_than_the_licence_holds() {
     endless.as_object_mut().unwrap().remove("exp");
     forever["license"] = json!(license(&endless));
     assert_eq!(
-        answer(&forever, request().time(NOW * 1000)).unwrap_err(),
+        evaluate(&forever, request().time(NOW * 1000)).unwrap_err(),
         "403 license_invalid"
     );
     forever["require_expiry"] = json!(false);
-    let allowance = answer(&forever, request().time(NOW * 1000)).unwrap();
+    let allowance = evaluate(&forever, request().time(NOW * 1000)).unwrap();
     assert_eq!(allowance.cache.unwrap().ttl_ms, 60_000);
 }
 
@@ -240,7 +240,7 @@ fn a_configuration_in_doubt_is_refused_without_showing_the_licence() {
     let with = |change: &dyn Fn(&mut Value)| {
         let mut config = base.clone();
         change(&mut config);
-        let refused = answer(&config, request().time(NOW * 1000)).unwrap_err();
+        let refused = evaluate(&config, request().time(NOW * 1000)).unwrap_err();
         assert!(
             refused.contains("Misconfigured") && !refused.contains(&s3cret),
             "{refused}"
@@ -258,6 +258,6 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(token in "[a-zA-Z0-9_.=-]{1,80}|\\PC{1,40}") {
         prop_assume!(!token.trim().is_empty());
-        prop_assert_eq!(refusal(&token), "403 license_invalid");
+        prop_assert_eq!(denial_code(&token), "403 license_invalid");
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct PlanGate {
 
 impl PlanGate {
     /// A prefix ends at the end of a segment: `/v1/export` is not the prefix of `/v1/exports`.
-    pub(crate) fn is_for(&self, method: &str, path: &str) -> bool {
+    pub(crate) fn applies_to(&self, method: &str, path: &str) -> bool {
         let method_fits = match &self.methods {
             None => true,
             Some(methods) => methods.iter().any(|one| one == method),

@@ -4,11 +4,11 @@
 //! begin with `x-postern-`. A response of 2xx lets the request pass; any other is the refusal as the client gets it.
 
 mod config;
-mod decide;
+mod decision;
 mod window;
 
 // Natively there is no host to serve, and no need to build spin-sdk.
 #[cfg(target_family = "wasm")]
 mod service;
 
-pub use decide::{Misconfigured, Question, Verdict, decide};
+pub use decision::{ConfigError, Decision, PolicyInput, decide};

@@ -5,12 +5,12 @@
 
 mod approval;
 mod config;
-mod exact;
+mod exact_numbers;
 
 use postern_sdk::{Decision, Denial, Error, Request, deny, json};
 use serde_json::Value;
 
-use config::{Config, When};
+use config::{Condition, Config};
 
 postern_sdk::policy!(authorize);
 
@@ -32,7 +32,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     if !applies {
         return Ok(Decision::allow().into());
     }
-    if !exact::numbers_are_exact(body) {
+    if !exact_numbers::numbers_are_exact(body) {
         return Err(body_invalid());
     }
     let canonical = serde_json_canonicalizer::to_vec(&document).map_err(|_| body_invalid())?;
@@ -60,7 +60,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
 
 /// Whether the body is one that needs approvals. Where it does not say so in a plain word, the upstream could still
 /// take it for one.
-fn applies(when: &When, document: &Value) -> Result<bool, Denial> {
+fn applies(when: &Condition, document: &Value) -> Result<bool, Denial> {
     match document.pointer(&when.at) {
         Some(Value::String(word)) => Ok(when.values.contains(word)),
         _ => Err(body_invalid()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_sdk::{Decision, Error, Part, Request, config_text, deny, parse_config};
 
-use config::{Access, Config, Otherwise};
+use config::{Access, Config, DefaultAction};
 
 postern_sdk::policy!(authorize);
 
@@ -27,8 +27,8 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
         Some(Access::Open) => true,
         Some(Access::Roles(roles)) => roles.iter().any(|role| request.has_role(&role.0)),
         None => match config.default {
-            Otherwise::Allow => true,
-            Otherwise::Deny => {
+            DefaultAction::Allow => true,
+            DefaultAction::Deny => {
                 return Ok(deny(403, "no_rule", "Nobody may do this.").into());
             }
         },

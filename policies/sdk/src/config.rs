@@ -27,12 +27,12 @@ pub fn config_text() -> String {
 /// # Errors
 /// As [`config`].
 pub fn parse_config<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|_| fault::<T>(text))
+    serde_json::from_str(text).map_err(|_| locate_error::<T>(text))
 }
 
 /// Reads the text once more to learn where the fault is, which only a broken configuration needs to pay for.
 #[cold]
-fn fault<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
+fn locate_error<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
     let mut reader = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Ok(_) => Error::Misconfigured("the configuration is not one JSON document".into()),
@@ -45,8 +45,8 @@ fn fault<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
 }
 
 /// serde's messages quote the value they complain of, which may be a secret.
-fn describe(path: &str, message: &str, of_data: bool) -> String {
-    if !of_data {
+fn describe(path: &str, message: &str, is_data: bool) -> String {
+    if !is_data {
         return "the configuration is not JSON".into();
     }
     let message = message
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_fault_has_its_path_and_not_its_value() {
-        for (text, fault) in [
+        for (text, expected) in [
             (r#"{"name": "x", "limits": [{"max": 1}]}"#, ""),
             (r#"{}"#, "missing field `name`"),
             (r#"{"name": 7}"#, "name: expected a borrowed string"),
@@ -123,7 +123,7 @@ mod tests {
                 Err(Error::Misconfigured(why)) => why,
                 Err(other) => panic!("{other}"),
             };
-            assert_eq!(found, fault, "{text}");
+            assert_eq!(found, expected, "{text}");
         }
     }
 

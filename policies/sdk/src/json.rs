@@ -7,32 +7,32 @@ use serde_json::{Map, Number, Value};
 
 /// The bytes are not JSON, nest too deep, or name a member of an object twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invalid;
+pub struct InvalidJson;
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not JSON, or not in one reading only")
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for InvalidJson {}
 
 /// Reads a JSON document. Of a member that is there twice some parsers take the first, others the last: what a policy
 /// approves would not be what the upstream does. So it is refused.
 ///
 /// # Errors
-/// [`Invalid`], without any of the content.
-pub fn parse(bytes: &[u8]) -> Result<Value, Invalid> {
-    serde_json::from_slice::<Unique>(bytes)
+/// [`InvalidJson`], without any of the content.
+pub fn parse(bytes: &[u8]) -> Result<Value, InvalidJson> {
+    serde_json::from_slice::<UniqueValue>(bytes)
         .map(|unique| unique.0)
-        .map_err(|_| Invalid)
+        .map_err(|_| InvalidJson)
 }
 
-struct Unique(Value);
+struct UniqueValue(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        UniqueKeys.deserialize(deserializer).map(Unique)
+        UniqueKeys.deserialize(deserializer).map(UniqueValue)
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
             br#"[{"x": {"a": 1, "b": 2, "a": 3}}]"#,
             deep.as_bytes(),
         ] {
-            assert_eq!(parse(text), Err(Invalid), "{}", String::from_utf8_lossy(text));
+            assert_eq!(parse(text), Err(InvalidJson), "{}", String::from_utf8_lossy(text));
         }
     }
 

@@ -39,19 +39,19 @@ impl<S: AsRef<str>> Template<S> {
     #[must_use]
     #[inline]
     pub fn matches(&self, path: &str) -> bool {
-        self.walk(path, |_, _| ())
+        self.match_segments(path, |_, _| ())
     }
 
     /// What stands in the path where `{name}` is in the template, if the path has this form.
     #[must_use]
     pub fn capture<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
         let mut captured = None;
-        let fits = self.walk(path, |found, value| {
+        let matches = self.match_segments(path, |found, value| {
             if found == name {
                 captured = Some(value);
             }
         });
-        captured.filter(|_| fits)
+        captured.filter(|_| matches)
     }
 
     /// Whether there is a `{name}`.
@@ -64,28 +64,28 @@ impl<S: AsRef<str>> Template<S> {
             .any(|found| found.strip_suffix("..").unwrap_or(found) == name)
     }
 
-    fn walk<'p>(&self, path: &'p str, mut found: impl FnMut(&str, &'p str)) -> bool {
+    fn match_segments<'p>(&self, path: &'p str, mut found: impl FnMut(&str, &'p str)) -> bool {
         let template = self.0.as_ref().strip_prefix('/');
         let (Some(mut template), Some(mut path)) = (template, path.strip_prefix('/')) else {
             return false;
         };
         loop {
-            let (wanted, more_wanted) = cut(template);
-            let (given, more_given) = cut(path);
-            match placeholder(wanted) {
+            let (expected, expected_rest) = split_segment(template);
+            let (actual, actual_rest) = split_segment(path);
+            match placeholder(expected) {
                 Some(name) => match name.strip_suffix("..") {
                     Some(name) => {
                         found(name, path);
                         return true;
                     }
-                    None if given.is_empty() => return false,
-                    None => found(name, given),
+                    None if actual.is_empty() => return false,
+                    None => found(name, actual),
                 },
-                None if wanted == given => (),
+                None if expected == actual => (),
                 None => return false,
             }
-            match (more_wanted, more_given) {
-                (Some(wanted), Some(given)) => (template, path) = (wanted, given),
+            match (expected_rest, actual_rest) {
+                (Some(expected), Some(actual)) => (template, path) = (expected, actual),
                 (None, None) => return true,
                 _ => return false,
             }
@@ -93,7 +93,7 @@ impl<S: AsRef<str>> Template<S> {
     }
 }
 
-fn cut(path: &str) -> (&str, Option<&str>) {
+fn split_segment(path: &str) -> (&str, Option<&str>) {
     match path.split_once('/') {
         Some((segment, rest)) => (segment, Some(rest)),
         None => (path, None),
@@ -110,7 +110,7 @@ fn check(text: &str) -> Result<(), TemplateError> {
             .ok_or(TemplateError("a path template must begin with `/`"))?,
     );
     while let Some(template) = rest {
-        let (segment, more) = cut(template);
+        let (segment, more) = split_segment(template);
         rest = more;
         match placeholder(segment) {
             Some(name) => {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn matching() {
-        for (template, path, fits) in [
+        for (template, path, matches) in [
             ("/", "/", true),
             ("/", "/a", false),
             ("/a", "/a", true),
@@ -176,7 +176,7 @@ mod tests {
         ] {
             assert_eq!(
                 Template::new(template).unwrap().matches(path),
-                fits,
+                matches,
                 "{template} {path}"
             );
         }

@@ -12,12 +12,12 @@ pub(crate) struct Config {
     pub(crate) rules: Vec<Rule>,
     /// What becomes of a request that no rule is for.
     #[serde(default)]
-    pub(crate) otherwise: Otherwise,
+    pub(crate) otherwise: DefaultAction,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Otherwise {
+pub(crate) enum DefaultAction {
     Allow,
     #[default]
     Deny,
@@ -71,7 +71,7 @@ pub(crate) struct AllowList {
 }
 
 impl Rule {
-    pub(crate) fn is_for(&self, request: &Request) -> bool {
+    pub(crate) fn applies_to(&self, request: &Request) -> bool {
         let method_fits = match &self.methods {
             None => true,
             Some(methods) => methods.contains(&request.method),

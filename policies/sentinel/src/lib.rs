@@ -8,8 +8,8 @@ mod pointer;
 
 use postern_sdk::{Decision, Denial, Error, Request, deny, json};
 
-use check::Fault;
-use config::{Config, Otherwise};
+use check::Violation;
+use config::{Config, DefaultAction};
 
 postern_sdk::policy!(authorize);
 
@@ -19,11 +19,15 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
 }
 
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
-    let rules: Vec<_> = config.rules.iter().filter(|rule| rule.is_for(request)).collect();
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .filter(|rule| rule.applies_to(request))
+        .collect();
     if rules.is_empty() {
         return match config.otherwise {
-            Otherwise::Allow => Ok(Decision::allow().into()),
-            Otherwise::Deny => Err(deny(403, "no_rule", "Nothing of this kind may pass.")),
+            DefaultAction::Allow => Ok(Decision::allow().into()),
+            DefaultAction::Deny => Err(deny(403, "no_rule", "Nothing of this kind may pass.")),
         };
     }
     let body = request.body.as_deref().unwrap_or_default();
@@ -39,7 +43,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     })?;
     let mut satisfied = Vec::with_capacity(rules.len());
     for rule in rules {
-        check::check(rule, &document).map_err(|fault| refusal(fault, &rule.name))?;
+        check::check(rule, &document).map_err(|violation| denial(violation, &rule.name))?;
         satisfied.push(rule.name.as_str());
     }
     Ok(Decision::allow()
@@ -47,13 +51,13 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
         .into())
 }
 
-fn refusal(fault: Fault, rule: &str) -> Denial {
-    let code = match fault {
-        Fault::Missing => "field_missing",
-        Fault::Kind => "field_invalid",
-        Fault::Limit => "limit_exceeded",
-        Fault::Denied => "value_denied",
-        Fault::NotAllowed => "value_not_allowed",
+fn denial(violation: Violation, rule: &str) -> Denial {
+    let code = match violation {
+        Violation::Missing => "field_missing",
+        Violation::WrongType => "field_invalid",
+        Violation::OutOfRange => "limit_exceeded",
+        Violation::Denied => "value_denied",
+        Violation::NotAllowed => "value_not_allowed",
     };
     deny(403, code, format!("The rule {rule} is not satisfied."))
 }
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_configuration_in_doubt_is_refused() {
-        for (config, fault) in [
+        for (config, expected) in [
             (json!({}), "missing field `rules`"),
             (
                 json!({"rules": [{"path": "/"}]}),
@@ -180,7 +184,7 @@ mod tests {
                 .config(&config)
                 .call(authorize, &request().build())
                 .unwrap_err();
-            assert_eq!(error, Error::Misconfigured(fault.into()));
+            assert_eq!(error, Error::Misconfigured(expected.into()));
         }
     }
 }

@@ -12,11 +12,11 @@ pub(crate) struct Config {
     /// The header that names it, if one does.
     pub(crate) header: Option<String>,
     /// Whether a request must name a tenant.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub(crate) required: bool,
     /// Where the caller's own tenant stands in the token's claims, instead of the identity's.
     pub(crate) claim: Option<Pointer>,
-    pub(crate) default_tenant: Option<Name>,
+    pub(crate) default_tenant: Option<TenantName>,
     /// Roles that may cross.
     #[serde(default)]
     pub(crate) operators: Vec<String>,
@@ -37,9 +37,9 @@ pub(crate) struct Pointer(pub(crate) String);
 /// A tenant's name, in one spelling only.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Name(String);
+pub(crate) struct TenantName(String);
 
-impl Name {
+impl TenantName {
     /// Letters, digits, `-`, `_`, `.` and `~`: what means the same in a path, a header and a claim, whoever decodes
     /// it.
     pub(crate) fn new(text: &str) -> Option<Self> {
@@ -52,7 +52,7 @@ impl Name {
     }
 }
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for TenantName {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -84,6 +84,6 @@ impl TryFrom<Template> for TenantPath {
     }
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }

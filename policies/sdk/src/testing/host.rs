@@ -9,8 +9,8 @@ use crate::http::{self, Incoming, Outgoing};
 use crate::signer::{self, Signature};
 use crate::{Level, Request};
 
-type Answer = Box<dyn Fn(&Outgoing) -> Result<Incoming, http::Error>>;
-type Sign = Box<dyn Fn(&[u8]) -> Result<Signature, signer::Error>>;
+type HttpHandler = Box<dyn Fn(&Outgoing) -> Result<Incoming, http::Error>>;
+type SignHandler = Box<dyn Fn(&[u8]) -> Result<Signature, signer::Error>>;
 
 /// A host in memory. What it is not told to have, it answers as a host would that cannot be reached.
 #[derive(Default)]
@@ -21,15 +21,15 @@ pub(super) struct State {
     pub(super) config: RefCell<Option<String>>,
     pub(super) now: Cell<u64>,
     pub(super) logs: RefCell<Vec<(Level, String)>>,
-    pub(super) values: RefCell<HashMap<String, Stored>>,
-    pub(super) http: RefCell<Option<Answer>>,
-    pub(super) signer: RefCell<Option<Sign>>,
+    pub(super) values: RefCell<HashMap<String, StoredValue>>,
+    pub(super) http: RefCell<Option<HttpHandler>>,
+    pub(super) signer: RefCell<Option<SignHandler>>,
 }
 
-pub(super) struct Stored {
+pub(super) struct StoredValue {
     pub(super) bytes: Vec<u8>,
     /// When it is forgotten, if ever.
-    pub(super) until: Option<u64>,
+    pub(super) expires_at: Option<u64>,
 }
 
 thread_local! {
@@ -69,24 +69,24 @@ impl Host {
 
     /// Answers requests to other hosts.
     #[must_use]
-    pub fn http(self, answer: impl Fn(&Outgoing) -> Result<Incoming, http::Error> + 'static) -> Self {
-        self.0.http.replace(Some(Box::new(answer)));
+    pub fn http(self, handler: impl Fn(&Outgoing) -> Result<Incoming, http::Error> + 'static) -> Self {
+        self.0.http.replace(Some(Box::new(handler)));
         self
     }
 
     /// Signs.
     #[must_use]
-    pub fn signer(self, sign: impl Fn(&[u8]) -> Result<Signature, signer::Error> + 'static) -> Self {
-        self.0.signer.replace(Some(Box::new(sign)));
+    pub fn signer(self, handler: impl Fn(&[u8]) -> Result<Signature, signer::Error> + 'static) -> Self {
+        self.0.signer.replace(Some(Box::new(handler)));
         self
     }
 
     /// Stores a value before the policy runs.
     #[must_use]
     pub fn value(self, key: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        let stored = Stored {
+        let stored = StoredValue {
             bytes: bytes.into(),
-            until: None,
+            expires_at: None,
         };
         self.0.values.borrow_mut().insert(key.into(), stored);
         self
@@ -129,11 +129,11 @@ impl State {
     pub(super) fn stored(&self, key: &str) -> Option<Vec<u8>> {
         let values = self.values.borrow();
         let stored = values.get(key)?;
-        let alive = stored.until.is_none_or(|until| self.now.get() < until);
-        alive.then(|| stored.bytes.clone())
+        let is_live = stored.expires_at.is_none_or(|time| self.now.get() < time);
+        is_live.then(|| stored.bytes.clone())
     }
 
-    pub(super) fn until(&self, ttl_ms: Option<u64>) -> Option<u64> {
+    pub(super) fn expiry(&self, ttl_ms: Option<u64>) -> Option<u64> {
         ttl_ms.map(|ttl| self.now.get().saturating_add(ttl))
     }
 }

@@ -9,7 +9,7 @@ use crate::window::Window;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct PolicyInput<'a> {
     /// The entry's configuration, JSON.
     pub config: &'a str,
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -26,11 +26,11 @@ pub struct Question<'a> {
 
 /// The answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// The request may pass, and the upstream sees this header.
     Allow(Option<(String, String)>),
     /// It may not.
-    Refuse {
+    Deny {
         /// The status of the response.
         status: u16,
         /// For how many seconds at least it will not.
@@ -42,46 +42,43 @@ pub enum Verdict {
 
 /// The entry's configuration makes no sense. It says where, and no value.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Misconfigured(String);
+pub struct ConfigError(String);
 
-impl fmt::Display for Misconfigured {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration makes no sense, {}", self.0)
     }
 }
 
-impl std::error::Error for Misconfigured {}
+impl std::error::Error for ConfigError {}
 
 /// Decides.
 ///
 /// # Errors
-/// [`Misconfigured`] if the configuration cannot be read.
-pub fn decide(question: &Question<'_>) -> Result<Verdict, Misconfigured> {
+/// [`ConfigError`] if the configuration cannot be read.
+pub fn decide(input: &PolicyInput<'_>) -> Result<Decision, ConfigError> {
     // serde's own message would quote what stands there.
-    let config: Config = serde_json::from_str(question.config)
-        .map_err(|error| Misconfigured(format!("line {}, column {}", error.line(), error.column())))?;
-    if let Some(refusal) = maintenance(&config, question) {
-        return Ok(refusal);
+    let config: Config = serde_json::from_str(input.config)
+        .map_err(|error| ConfigError(format!("line {}, column {}", error.line(), error.column())))?;
+    if let Some(denial) = maintenance(&config, input) {
+        return Ok(denial);
     }
     Ok(config
         .plans
         .as_ref()
-        .map_or(Verdict::Allow(None), |plans| plan(plans, question)))
+        .map_or(Decision::Allow(None), |plans| plan(plans, input)))
 }
 
-fn maintenance(config: &Config, question: &Question<'_>) -> Option<Verdict> {
-    let open = |window: &Window| window.left(question.time);
+fn maintenance(config: &Config, input: &PolicyInput<'_>) -> Option<Decision> {
+    let open = |window: &Window| window.remaining(input.time);
     // Of windows that overlap, the last to close.
     let window = config
         .windows
         .iter()
         .filter(|window| open(window).is_some())
         .max_by_key(|window| open(window))?;
-    let exempt = config
-        .exempt_methods
-        .iter()
-        .any(|method| method == question.method)
-        || question
+    let exempt = config.exempt_methods.iter().any(|method| method == input.method)
+        || input
             .roles
             .split(',')
             .any(|role| config.exempt_roles.iter().any(|exempt| exempt == role.trim()));
@@ -92,45 +89,45 @@ fn maintenance(config: &Config, question: &Question<'_>) -> Option<Verdict> {
         .message
         .as_deref()
         .unwrap_or("The service is under maintenance.");
-    Some(Verdict::Refuse {
+    Some(Decision::Deny {
         status: 503,
-        retry_after: open(window).map(|left| left.div_ceil(1000)),
+        retry_after: open(window).map(|remaining| remaining.div_ceil(1000)),
         problem: problem("Service Unavailable", 503, "maintenance", message),
     })
 }
 
-fn plan(plans: &Plans, question: &Question<'_>) -> Verdict {
-    let refuse = |code, message| Verdict::Refuse {
+fn plan(plans: &Plans, input: &PolicyInput<'_>) -> Decision {
+    let deny = |code, message| Decision::Deny {
         status: 403,
         retry_after: None,
         problem: problem("Forbidden", 403, code, message),
     };
-    let claims: Value = match question.claims {
+    let claims: Value = match input.claims {
         "" => json!({}),
         text => match serde_json::from_str(text) {
             Ok(claims) => claims,
-            Err(_) => return refuse("plan_invalid", "The caller's plan cannot be read."),
+            Err(_) => return deny("plan_invalid", "The caller's plan cannot be read."),
         },
     };
     let plan = match claims.pointer(&plans.claim) {
         Some(Value::String(plan)) => Some(plan),
         None | Some(Value::Null) => plans.default.as_ref(),
         // Whatever the issuer means by it, it does not mean the default.
-        Some(_) => return refuse("plan_invalid", "The caller's plan cannot be read."),
+        Some(_) => return deny("plan_invalid", "The caller's plan cannot be read."),
     };
-    let lacking = plans
+    let not_included = plans
         .gates
         .iter()
-        .filter(|gate| gate.is_for(question.method, question.path))
+        .filter(|gate| gate.applies_to(input.method, input.path))
         .any(|gate| plan.is_none_or(|plan| !gate.plans.contains(plan)));
-    if lacking {
-        return refuse("plan_missing", "The caller's plan does not include this.");
+    if not_included {
+        return deny("plan_missing", "The caller's plan does not include this.");
     }
     if plan.is_some_and(|plan| plan.chars().any(char::is_control)) {
         // No value of a header.
-        return refuse("plan_invalid", "The caller's plan cannot be read.");
+        return deny("plan_invalid", "The caller's plan cannot be read.");
     }
-    Verdict::Allow(plans.set_header.clone().zip(plan.cloned()))
+    Decision::Allow(plans.set_header.clone().zip(plan.cloned()))
 }
 
 fn problem(title: &str, status: u16, code: &str, detail: &str) -> String {
@@ -163,8 +160,8 @@ mod tests {
         .to_string()
     }
 
-    fn ask(config: &str, change: impl FnOnce(&mut Question<'_>)) -> Result<Verdict, Misconfigured> {
-        let mut question = Question {
+    fn evaluate(config: &str, change: impl FnOnce(&mut PolicyInput<'_>)) -> Result<Decision, ConfigError> {
+        let mut input = PolicyInput {
             config,
             time: SUNDAY + 3_600_000,
             method: "POST",
@@ -172,17 +169,17 @@ mod tests {
             roles: "",
             claims: "",
         };
-        change(&mut question);
-        decide(&question)
+        change(&mut input);
+        decide(&input)
     }
 
     /// Status, code and `Retry-After`, or the plan that the upstream is told.
-    fn answer(change: impl FnOnce(&mut Question<'_>)) -> String {
-        match ask(&config(), change).unwrap() {
-            Verdict::Allow(header) => header
+    fn summary(change: impl FnOnce(&mut PolicyInput<'_>)) -> String {
+        match evaluate(&config(), change).unwrap() {
+            Decision::Allow(header) => header
                 .map(|(name, plan)| format!("{name}: {plan}"))
                 .unwrap_or_default(),
-            Verdict::Refuse {
+            Decision::Deny {
                 status,
                 retry_after,
                 problem,
@@ -196,24 +193,30 @@ mod tests {
 
     #[test]
     fn a_window_closes_the_service() {
-        assert_eq!(answer(|q| q.time = SUNDAY), "503 maintenance Some(1800)");
-        assert_eq!(answer(|q| q.time = SUNDAY + 500), "503 maintenance Some(1800)");
+        assert_eq!(summary(|input| input.time = SUNDAY), "503 maintenance Some(1800)");
         assert_eq!(
-            answer(|q| q.time = SUNDAY + 600_000),
+            summary(|input| input.time = SUNDAY + 500),
+            "503 maintenance Some(1800)"
+        );
+        assert_eq!(
+            summary(|input| input.time = SUNDAY + 600_000),
             "503 maintenance Some(3000)"
         );
-        assert_eq!(answer(|q| q.time = SUNDAY + 3_599_999), "503 maintenance Some(1)");
-        assert_eq!(answer(|q| q.time = SUNDAY + 3_600_000), "x-plan: free");
-        assert_eq!(answer(|q| q.time = SUNDAY - 1), "x-plan: free");
+        assert_eq!(
+            summary(|input| input.time = SUNDAY + 3_599_999),
+            "503 maintenance Some(1)"
+        );
+        assert_eq!(summary(|input| input.time = SUNDAY + 3_600_000), "x-plan: free");
+        assert_eq!(summary(|input| input.time = SUNDAY - 1), "x-plan: free");
     }
 
     #[test]
     fn some_may_come_in() {
         let during = |roles, method| {
-            answer(|q| {
-                q.time = SUNDAY;
-                q.roles = roles;
-                q.method = method;
+            summary(|input| {
+                input.time = SUNDAY;
+                input.roles = roles;
+                input.method = method;
             })
         };
         let closed = "503 maintenance Some(1800)";
@@ -240,9 +243,9 @@ mod tests {
             ("/v1/orders", r#"{"plan": "a\r\nx: y"}"#, "403 plan_invalid None"),
             ("/v1/orders", "no JSON", "403 plan_invalid None"),
         ] {
-            let found = answer(|q| {
-                q.path = path;
-                q.claims = claims;
+            let found = summary(|input| {
+                input.path = path;
+                input.claims = claims;
             });
             assert_eq!(found, expected, "{path} {claims}");
         }
@@ -250,14 +253,14 @@ mod tests {
 
     #[test]
     fn the_operators_words_reach_people() {
-        let Ok(Verdict::Refuse { problem, .. }) = ask(&config(), |q| q.time = SUNDAY) else {
+        let Ok(Decision::Deny { problem, .. }) = evaluate(&config(), |input| input.time = SUNDAY) else {
             panic!("not refused");
         };
         assert_eq!(
             problem,
             r#"{"code":"maintenance","detail":"Every week.","status":503,"title":"Service Unavailable","type":"about:blank"}"#
         );
-        assert_eq!(ask("{}", |_| ()), Ok(Verdict::Allow(None)));
+        assert_eq!(evaluate("{}", |_| ()), Ok(Decision::Allow(None)));
     }
 
     #[test]
@@ -273,7 +276,7 @@ mod tests {
             r#"{"plans": {"claim": "/plan", "set_header": "x plan"}}"#,
             r#"{"plans": {"claim": "/plan", "gates": [{"prefix": "/"}]}}"#,
         ] {
-            let error = ask(config, |_| ()).unwrap_err().to_string();
+            let error = evaluate(config, |_| ()).unwrap_err().to_string();
             assert!(
                 error.contains("line 1, column") || config.is_empty(),
                 "{config}: {error}"

@@ -44,8 +44,8 @@ fn is_exact(number: &str) -> bool {
     let Ok(double) = number.parse::<f64>() else {
         return false;
     };
-    let written = decimal(number);
-    double.is_finite() && written.is_some() && written == decimal(&format!("{double:e}"))
+    let exact = decimal(number);
+    double.is_finite() && exact.is_some() && exact == decimal(&format!("{double:e}"))
 }
 
 /// A number's sign, its digits without zeros at either end, and the power of ten of the last one.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (number, exact) in [
+        for (number, expected) in [
             ("0", true),
             ("-0", true),
             ("-0.0e7", true),
@@ -106,9 +106,9 @@ mod tests {
             ("1e-400", false),
             ("0e99999999999999999999", false),
         ] {
-            assert_eq!(is_exact(number), exact, "{number}");
+            assert_eq!(is_exact(number), expected, "{number}");
             let inside = format!(r#"{{"a": [true, {number}], "b": "x"}}"#);
-            assert_eq!(numbers_are_exact(inside.as_bytes()), exact, "{inside}");
+            assert_eq!(numbers_are_exact(inside.as_bytes()), expected, "{inside}");
         }
     }
 
