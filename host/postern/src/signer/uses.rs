@@ -1,12 +1,12 @@
-//! `--use`: what a signer's signatures count for.
+//! The `--use` argument: what a signer's signatures are trusted for.
 
 use postern_signers::{Use, Uses};
 
-/// What the signatures are for.
+/// The uses of a signer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What its signatures count for: payload, manifest, checkpoint, rotation; several with commas. A key for each use is
-    /// the safe way: what it signs cannot be taken for something else
+    /// What its signatures are trusted for: payload, manifest, checkpoint, rotation; separated by commas. Give each use
+    /// its own key, so that a signature made for one use is never accepted for another
     #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_value = "payload", value_parser = parse_use)]
     uses: Vec<Use>,
 }
@@ -18,5 +18,6 @@ impl Args {
 }
 
 fn parse_use(text: &str) -> Result<Use, String> {
-    Use::from_name(text).ok_or_else(|| "there are payload, manifest, checkpoint and rotation".to_owned())
+    Use::from_name(text)
+        .ok_or_else(|| "unknown use: the uses are payload, manifest, checkpoint and rotation".to_owned())
 }

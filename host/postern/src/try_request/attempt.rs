@@ -1,16 +1,16 @@
-//! Carrying out the gate's steps, as the filter does.
+//! Drives the gate's steps as the filter does.
 
 use postern_gate::ports::Ports;
 use postern_gate::{Allowance, Answer, Consultation, Denial, Effects, Facts, Gate, Need, Step, Tables};
 
 use super::request::OwnedRequest;
 
-/// What became of a request.
+/// The result of running a request through the gate.
 pub(super) struct Attempt {
     pub(super) decision: GateDecision,
-    /// The issuer whose keys were asked for, by index.
+    /// The index of the issuer whose keys the gate requested.
     pub(super) wanted_keys: Option<usize>,
-    /// The request's id, if a reply repeats it.
+    /// The request's id, which the body of a denial contains.
     pub(super) request_id: Option<String>,
 }
 
@@ -19,7 +19,7 @@ pub(super) enum GateDecision {
     Refused(Denial),
 }
 
-/// Sends the request through the gate once.
+/// Runs the request through the gate once.
 pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &OwnedRequest) -> Attempt {
     let headers = owned.headers();
     let request = owned.with(&headers);
@@ -29,7 +29,7 @@ pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owned
         step = match step {
             Step::Continue(effects) => break GateDecision::Allowed(effects),
             Step::Deny(denial) => break GateDecision::Denied(denial),
-            // As after a fetch that brought nothing new. Keys are asked for once a request.
+            // As after a fetch without new keys. Keys are requested once per request.
             Step::Need(Need::Keys { issuer }, pending) => {
                 wanted_keys = Some(issuer);
                 gate.resume(pending, &request, tables, ports)
@@ -38,9 +38,9 @@ pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owned
                 Ok(()) => gate.resume(pending, &request, tables, ports),
                 Err(denial) => Step::Deny(gate.refuse(pending, denial, ports)),
             },
-            // As if the log held it.
+            // As if the audit log had recorded it.
             Step::Need(Need::Audit, pending) => gate.recorded(pending, true, ports),
-            // As if the policy had allowed it as it is: who reads the account is told that it has not been asked.
+            // As if the policy had allowed it unchanged. The explanation says that it was not consulted.
             Step::Need(Need::Policy, pending) => {
                 let facts = Facts {
                     protocol: None,

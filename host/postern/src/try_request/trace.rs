@@ -1,10 +1,10 @@
-//! What the gate tells of a request's way.
+//! Records what the gate reports about a request.
 
 use std::cell::RefCell;
 
 use postern_gate::ports::{Event, Metrics};
 
-/// What happened, kept to be told.
+/// An event that the gate reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TraceEntry {
     Matched {
@@ -17,11 +17,11 @@ pub(super) enum TraceEntry {
     Authorized,
     Limited(LimitStatus),
     Evicted,
-    /// The policy would be asked.
+    /// The policy would be consulted.
     PolicyAsked,
 }
 
-/// What a limit came to.
+/// The state of a limit after a request.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(super) struct LimitStatus {
     pub(super) name: String,
@@ -32,12 +32,12 @@ pub(super) struct LimitStatus {
     pub(super) admitted: bool,
 }
 
-/// Keeps the events of a request.
+/// Records the events of a request.
 #[derive(Default)]
 pub(super) struct TraceRecorder(RefCell<Vec<TraceEntry>>);
 
 impl TraceRecorder {
-    /// What was noted since the last time.
+    /// Takes the entries recorded since the last call.
     pub(super) fn take(&self) -> Vec<TraceEntry> {
         self.0.take()
     }
@@ -62,7 +62,7 @@ impl Metrics for TraceRecorder {
             }),
             Event::Evicted => TraceEntry::Evicted,
             Event::PolicyAsked { .. } => TraceEntry::PolicyConsulted,
-            // The step itself tells the decision, keys given by hand are never old, and no policy answers here.
+            // The step carries the decision, keys given with `--jwks` never go stale, and no policy is called here.
             Event::StaleKeys
             | Event::PolicyRecalled { .. }
             | Event::PolicyWaived { .. }
