@@ -1,12 +1,12 @@
-//! From YAML, and with it JSON, to a document.
+//! Parses YAML and JSON documents, and describes problems in them.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// One thing wrong with a file, or worth knowing about it.
+/// An error or a warning about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
-    /// Where, as a path such as `rules[3].match`; empty for the whole file.
+    /// The location, as a path such as `rules[3].match`; empty for the whole file.
     pub(crate) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<u64>,
@@ -25,7 +25,7 @@ impl Problem {
         }
     }
 
-    /// `file:line:column: path: message`, without what is not known.
+    /// `file:line:column: path: message`; unknown parts are left out.
     pub(crate) fn in_file(&self, file: &str) -> String {
         let mut text = file.to_owned();
         for number in self.line.iter().chain(&self.column) {
@@ -39,11 +39,11 @@ impl Problem {
     }
 }
 
-/// Reads a document. JSON is read as the YAML it is, so that a key that stands twice is an error there too.
+/// Parses a document. JSON is parsed as YAML, of which it is a subset, so that a duplicate key is an error in both.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
-    // No snippets: a secret in the wrong place would be shown. `yes` and `on` are text, as other readers have them.
-    // Each node takes at least a byte of the text, so that its length bounds them: the parser's own bounds are for less
-    // than a filter takes. What aliases repeat has bounds of its own.
+    // No snippets: they could print a misplaced secret. `yes` and `on` are strings, as in other parsers.
+    // Each node takes at least one byte, so the length of the text bounds their number; the parser's default budget is
+    // below what the filter accepts. The expansion of aliases keeps its own bounds.
     let bytes = text.len();
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -64,12 +64,12 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
         }
     })?;
     if value.is_null() {
-        return Err(Problem::at("", "is empty; it needs \"rules\" at least"));
+        return Err(Problem::at("", "is empty; at least \"rules\" is required"));
     }
     Ok(value)
 }
 
-/// The place is told once, in front.
+/// Drops the location from the parser's message: [`Problem::in_file`] prints it in front.
 fn without_location(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     first
@@ -84,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn json_is_read_too() {
+    fn json_is_parsed_as_yaml() {
         for (text, value) in [
             ("a: [1, {b: c}]", json!({"a": [1, {"b": "c"}]})),
             (
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_syntax_error() {
+    fn a_syntax_error_carries_its_location() {
         for (text, line) in [
             ("a: [1\nb: 2\n", 2),
             ("a: 1\na: 2\n", 2),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_shows_nothing_of_the_file() {
+    fn a_syntax_error_does_not_print_the_file() {
         let problem = parse("rules: []\nsecret: 'hunter2\n").unwrap_err();
         assert!(!problem.message.contains("hunter2"), "{problem:?}");
     }

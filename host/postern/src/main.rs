@@ -1,7 +1,6 @@
-//! `postern`: checks a `gate.yaml`, tries requests against it, makes keys, tokens and signatures.
+//! The `postern` program: the operators' commands, the policy host and the KMS proxy.
 //!
-//! Each command works on what it read and returns what is to be printed ([`output::Output`]); reading and printing
-//! stand at the edges.
+//! Each command returns what it prints ([`output::Output`]); input is read and output is printed at the edges.
 #![forbid(unsafe_code)]
 
 mod audit;
@@ -34,7 +33,7 @@ use clap::Parser;
 
 use output::{Exit, Output};
 
-/// How this program calls itself to compile a policy module, in a process that is bounded.
+/// The hidden command with which this program runs itself to compile a policy module in a resource-limited process.
 const COMPILER: &str = "compile-policy-module";
 
 fn main() -> ExitCode {
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
     }
     let output = match cli::Cli::try_parse() {
         Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
-        // Help and version are no failure; clap colours what it prints by the same rules as we do.
+        // Help and version are not failures. clap applies the same colour rules to its own output.
         Err(usage) => {
             let _ = usage.print();
             let exit = if usage.use_stderr() {

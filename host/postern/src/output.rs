@@ -1,4 +1,4 @@
-//! What a command has to say, and the exit code that scripts branch on.
+//! The output of a command, and the exit code that scripts branch on.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,16 +8,16 @@ use serde::Serialize;
 use crate::style::Style;
 use crate::text::printable;
 
-/// The exit code.
+/// The exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Valid, made, or admitted.
+    /// 0: success.
     Allowed,
-    /// The gate refuses the request.
+    /// 2: a request is denied, a check or a test fails, or a log was tampered with.
     Denied,
-    /// Bad configuration, unreadable file, bad usage.
+    /// 3: bad configuration, unreadable file or bad usage.
     Invalid,
-    /// Nothing wrong was found, and nothing proves that all is well.
+    /// 4: an audit log shows no error, but nothing proves that it is intact.
     Unproven,
 }
 
@@ -32,7 +32,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a command prints, and how it ends.
+/// What a command prints, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) out: String,
@@ -49,7 +49,7 @@ impl Output {
         }
     }
 
-    /// What could not be done, and why.
+    /// The output of a failed command: the error and its causes.
     pub(crate) fn failure(error: &anyhow::Error) -> Self {
         let head = Style::stderr().error("error:");
         Self {
@@ -59,7 +59,7 @@ impl Output {
         }
     }
 
-    /// A reader that has gone, as in `postern ... | head -1`, is no failure.
+    /// Prints both streams. A closed pipe, as in `postern ... | head -1`, is not an error.
     pub(crate) fn print(&self) -> ExitCode {
         let _ = io::stderr().write_all(self.err.as_bytes());
         let mut stdout = io::stdout();
@@ -76,12 +76,12 @@ impl Output {
     }
 }
 
-/// A document for `--json`.
+/// Formats the document of `--json`.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
-/// An error and its causes, each once: some errors repeat their cause in their own words, others leave it to the reader.
+/// The error and its causes, each once: some errors include the text of their cause, others do not.
 fn error_chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

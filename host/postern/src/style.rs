@@ -1,8 +1,8 @@
-//! Colours, for people at a terminal who have not said otherwise (no-color.org).
+//! Terminal colours; off with `NO_COLOR` (no-color.org) or `TERM=dumb`, and where the stream is not a terminal.
 
 use std::io::IsTerminal;
 
-/// Colours text, or leaves it alone.
+/// Colours text if enabled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style(bool);
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_text_stays_plain() {
+    fn text_is_coloured_only_if_enabled() {
         assert_eq!(Style(false).error("x"), "x");
         assert_eq!(Style(true).error("x"), "\u{1b}[31mx\u{1b}[0m");
     }

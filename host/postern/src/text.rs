@@ -1,8 +1,8 @@
-//! Text for terminals, shells and files.
+//! Formats text for terminals, shells and files.
 
 use std::fmt::Write as _;
 
-/// The text with control characters written out: what comes from a token or a file cannot drive the terminal.
+/// Escapes control characters except line feeds, so that text from a token or a file cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut safe, c| {
@@ -15,7 +15,7 @@ pub(crate) fn printable(text: &str) -> String {
         })
 }
 
-/// One word for a POSIX shell.
+/// Quotes the text as one word for a POSIX shell.
 pub(crate) fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_for_the_shell_stays_one_word() {
+    fn quoted_text_is_one_word_for_the_shell() {
         for (text, quoted) in [
             ("a b", "'a b'"),
             ("it's $HOME `x`", r"'it'\''s $HOME `x`'"),
@@ -52,12 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_drives_the_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[2Jb\tc"), r"a\u{1b}[2Jb\tc");
     }
 
     #[test]
-    fn numbers_and_nouns() {
+    fn nouns_agree_with_their_number() {
         assert_eq!(counted(1, "key", "keys"), "1 key");
         assert_eq!(counted(0, "key", "keys"), "0 keys");
         assert_eq!(hex(&[0, 255]), "00ff");
