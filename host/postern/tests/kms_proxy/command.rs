@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use postern_signers::parse_key;
-use postern_testbed::kms_proxy::{Caller, Error, KmsProxy};
+use postern_testbed::kms_proxy::{Error, KmsClient, KmsProxy};
 use postern_testbed::softhsm;
 use serde_json::{Value, json};
 
@@ -140,7 +140,7 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
         log.contains("\"WARN\"") && log.contains("DEVELOPMENT: signing with a key in this process's memory"),
         "{log}"
     );
-    let caller = Caller::new(&proxy).unwrap();
+    let caller = KmsClient::new(&proxy).unwrap();
     let reply = caller.sign(b"payload", None).await.unwrap();
     let first = reply.field("signer_id").unwrap();
     assert!(first.starts_with("development-"), "{first}");
@@ -161,7 +161,11 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
     for _ in 0..2 {
         proxy.kill();
         proxy.restart().unwrap();
-        let reply = Caller::new(&proxy).unwrap().sign(b"payload", None).await.unwrap();
+        let reply = KmsClient::new(&proxy)
+            .unwrap()
+            .sign(b"payload", None)
+            .await
+            .unwrap();
         ids.push(reply.field("signer_id").unwrap());
     }
     assert!(ids[0] != ids[1] && ids[1] == ids[2], "{ids:?}");

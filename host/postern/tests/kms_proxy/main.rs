@@ -23,21 +23,21 @@ use std::time::{Duration, Instant};
 use ct_codecs::{Base64, Decoder as _};
 use ed25519_compact::Signature;
 use postern_signers::parse_key;
-use postern_testbed::kms_proxy::{Caller, KmsProxy, Reply};
+use postern_testbed::kms_proxy::{KmsClient, KmsProxy, KmsResponse};
 
 fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_postern").into()
 }
 
 /// A proxy for these signers, the first of which is current, and a caller of it.
-fn proxy(signers: &[&str]) -> (KmsProxy, Caller) {
+fn proxy(signers: &[&str]) -> (KmsProxy, KmsClient) {
     let proxy = KmsProxy::start(binary(), signers).unwrap_or_else(|error| panic!("{error}"));
-    let caller = Caller::new(&proxy).unwrap();
+    let caller = KmsClient::new(&proxy).unwrap();
     (proxy, caller)
 }
 
 /// Whether the answer is this signer's signature of the payload.
-fn is_signed_by(proxy: &KmsProxy, signer: &str, payload: &[u8], reply: &Reply) -> bool {
+fn is_signed_by(proxy: &KmsProxy, signer: &str, payload: &[u8], reply: &KmsResponse) -> bool {
     let key = parse_key(&proxy.public_key(signer).unwrap()).unwrap();
     let bytes = Base64::decode_to_vec(reply.field("signature_b64").unwrap(), None).unwrap();
     reply.field("signer_id").as_deref() == Some(signer)

@@ -7,7 +7,7 @@ use std::process::Command;
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use serde_json::json;
 
-use super::{Caller, KmsProxy, audit, binary, proxy};
+use super::{KmsClient, KmsProxy, audit, binary, proxy};
 
 /// A SubjectPublicKeyInfo of Ed25519 up to its key (RFC 8410, section 4).
 const SPKI: [u8; 12] = [
@@ -103,7 +103,11 @@ async fn an_imported_key_signs_and_is_warned_of() {
     proxy.configure(&proxy.settings(&["imported"])).unwrap();
     proxy.restart().unwrap();
     assert!(proxy.log().contains("was not made in the token"));
-    let reply = Caller::new(&proxy).unwrap().sign(b"payload", None).await.unwrap();
+    let reply = KmsClient::new(&proxy)
+        .unwrap()
+        .sign(b"payload", None)
+        .await
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let key = proxy.public_key("imported").unwrap();
     assert!(verifies(
@@ -120,8 +124,8 @@ async fn each_request_leaves_a_line_and_no_secret() {
     let payload = b"a-payload-that-nobody-else-may-read";
     for (caller, code) in [
         (caller.clone(), 200),
-        (caller.showing(None), 401),
-        (caller.showing(Some("a-token-that-nobody-knows")), 401),
+        (caller.with_token(None), 401),
+        (caller.with_token(Some("a-token-that-nobody-knows")), 401),
     ] {
         assert_eq!(caller.sign(payload, None).await.unwrap().status, code);
     }

@@ -15,8 +15,8 @@ async fn each_refusal_has_its_status_and_code() {
     let base64 = |size: usize| Base64::encode_to_string(vec![0; size]).unwrap();
     let question = |payload: &str| json!({"payload_b64": payload}).to_string();
     let fits = question(&base64(1 << 20));
-    let no_token = caller.showing(None);
-    let wrong = caller.showing(Some(&format!("{TOKEN}x")));
+    let no_token = caller.with_token(None);
+    let wrong = caller.with_token(Some(&format!("{TOKEN}x")));
     for (who, path, body, status, code) in [
         (&caller, "/sign", question("aGk="), 200, ""),
         (&caller, "/sign", fits, 200, ""),
@@ -113,9 +113,9 @@ async fn who_may_only_read_cannot_sign() {
     let mut settings = proxy.settings(&["a"]);
     settings["callers"]["prometheus"] = json!({"env": "READ_TOKEN", "may": "read"});
     proxy.configure(&settings).unwrap();
-    proxy.variable("READ_TOKEN", "a-token-that-only-reads");
+    proxy.env("READ_TOKEN", "a-token-that-only-reads");
     proxy.restart().unwrap();
-    let reader = caller.showing(Some("a-token-that-only-reads"));
+    let reader = caller.with_token(Some("a-token-that-only-reads"));
     for path in ["/signers", "/metrics"] {
         assert_eq!(reader.get(path).await.unwrap().status, 200, "{path}");
     }

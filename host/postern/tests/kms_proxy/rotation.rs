@@ -109,9 +109,9 @@ async fn settings_that_are_wrong_are_not_taken() {
 async fn callers_come_and_go() {
     let (mut proxy, caller) = proxy(&["a"]);
     proxy.kill();
-    proxy.variable("NEXT_TOKEN", "the-token-that-comes-next");
+    proxy.env("NEXT_TOKEN", "the-token-that-comes-next");
     proxy.restart().unwrap();
-    let next = caller.showing(Some("the-token-that-comes-next"));
+    let next = caller.with_token(Some("the-token-that-comes-next"));
     assert_eq!(next.sign(b"payload", None).await.unwrap().status, 401);
     let mut settings = proxy.settings(&["a"]);
     settings["callers"] = json!({"next": {"env": "NEXT_TOKEN"}});
@@ -121,6 +121,6 @@ async fn callers_come_and_go() {
         next.sign(b"payload", None).await.unwrap().status == 200
     })
     .await;
-    let old = caller.showing(Some(TOKEN));
+    let old = caller.with_token(Some(TOKEN));
     assert_eq!(old.sign(b"payload", None).await.unwrap().status, 401);
 }

@@ -9,7 +9,7 @@ use postern_testbed::kms_proxy::{Error, KmsProxy};
 use postern_testbed::softhsm;
 use serde_json::{Value, json};
 
-use super::{Caller, audit, binary, is_signed_by};
+use super::{KmsClient, audit, binary, is_signed_by};
 
 /// The exit code and the log of a proxy that does not start with these settings.
 fn refused(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
@@ -68,7 +68,11 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
     }
     proxy.configure(&good).unwrap();
     proxy.restart().unwrap();
-    let reply = Caller::new(&proxy).unwrap().sign(b"payload", None).await.unwrap();
+    let reply = KmsClient::new(&proxy)
+        .unwrap()
+        .sign(b"payload", None)
+        .await
+        .unwrap();
     assert!(is_signed_by(&proxy, "a", b"payload", &reply));
 }
 
@@ -84,7 +88,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
     drop(UnixListener::bind(&socket).unwrap());
     proxy.restart().unwrap();
     assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o660);
-    let reply = Caller::at_socket(&proxy, "kms.sock")
+    let reply = KmsClient::at_socket(&proxy, "kms.sock")
         .unwrap()
         .sign(b"payload", None)
         .await
@@ -104,7 +108,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
 #[test]
 fn a_wrong_pin_is_told_and_not_tried_again() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
-    proxy.variable("KMS_PROXY_PIN", "not-the-pin");
+    proxy.env("KMS_PROXY_PIN", "not-the-pin");
     let settings = proxy.settings(&["a"]);
     let started = Instant::now();
     let (code, log) = refused(&mut proxy, &settings);
@@ -116,7 +120,7 @@ fn a_wrong_pin_is_told_and_not_tried_again() {
     assert_eq!(log.matches("PinIncorrect").count(), 1, "{log}");
     assert!(!log.contains("not-the-pin") && started.elapsed() < Duration::from_secs(10));
 
-    proxy.variable("KMS_PROXY_PIN", softhsm::PIN);
+    proxy.env("KMS_PROXY_PIN", softhsm::PIN);
     proxy.restart().unwrap();
 }
 
@@ -158,7 +162,7 @@ fn two_tokens_of_one_label_are_told_apart_by_serial() {
 #[test]
 fn it_leaves_no_core_dump() {
     let proxy = KmsProxy::start(binary(), &["a"]).unwrap();
-    let limits = fs::read_to_string(format!("/proc/{}/limits", proxy.id().unwrap())).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", proxy.pid().unwrap())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size"));
     let words: Vec<_> = core.unwrap().split_whitespace().collect();
     assert_eq!(words[4..6], ["0", "0"], "{limits}");

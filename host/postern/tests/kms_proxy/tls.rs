@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ct_codecs::{Base64, Decoder as _, Encoder as _, Hex};
 use postern_testbed::certificates::{Authority, Identity, Validity};
-use postern_testbed::kms_proxy::{Caller, KmsProxy, TOKEN};
+use postern_testbed::kms_proxy::{KmsClient, KmsProxy, TOKEN};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +58,7 @@ async fn a_caller_is_known_by_its_certificate() {
         clients,
     } = mutual(&json!({}));
     let host = clients.client("host", Validity::Valid).unwrap();
-    let caller = Caller::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
+    let caller = KmsClient::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
     let reply = caller.sign(b"payload", None).await.unwrap();
     assert!(is_signed_by(&proxy, "a", b"payload", &reply), "{reply:?}");
     let who = format!("certificate sha256:{}", digest(&host));
@@ -80,7 +80,7 @@ async fn a_caller_is_known_by_its_certificate() {
             Some(authority.client("host", Validity::Valid).unwrap()),
         ),
     ] {
-        let caller = Caller::with_tls(&proxy, &authority.pem(), identity.as_ref()).unwrap();
+        let caller = KmsClient::with_tls(&proxy, &authority.pem(), identity.as_ref()).unwrap();
         for path in ["/healthz", "/signers"] {
             assert!(caller.get(path).await.is_err(), "{why} {path}");
         }
@@ -88,7 +88,7 @@ async fn a_caller_is_known_by_its_certificate() {
     }
     assert_eq!(audit(&proxy).len(), 1, "no request passed");
     // Without TLS there is no answer either.
-    assert!(Caller::new(&proxy).unwrap().get("/healthz").await.is_err());
+    assert!(KmsClient::new(&proxy).unwrap().get("/healthz").await.is_err());
 }
 
 #[tokio::test]
@@ -99,15 +99,15 @@ async fn with_tokens_too_both_are_needed() {
         clients,
     } = mutual(&json!({"gate": {"env": "KMS_PROXY_TOKEN"}}));
     let host = clients.client("host", Validity::Valid).unwrap();
-    let caller = Caller::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
+    let caller = KmsClient::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 401);
-    let with_token = caller.showing(Some(TOKEN));
+    let with_token = caller.with_token(Some(TOKEN));
     assert_eq!(with_token.sign(b"payload", None).await.unwrap().status, 200);
     let who = format!("gate (certificate sha256:{})", digest(&host));
     assert_eq!(audit(&proxy).last().unwrap()["caller"], who);
-    let nobody = Caller::with_tls(&proxy, &authority.pem(), None)
+    let nobody = KmsClient::with_tls(&proxy, &authority.pem(), None)
         .unwrap()
-        .showing(Some(TOKEN));
+        .with_token(Some(TOKEN));
     assert!(nobody.sign(b"payload", None).await.is_err());
 }
 
@@ -119,7 +119,7 @@ async fn certificates_are_renewed_without_a_restart() {
         clients,
     } = mutual(&json!({}));
     let host = clients.client("host", Validity::Valid).unwrap();
-    let caller = |authority: &Authority| Caller::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
+    let caller = |authority: &Authority| KmsClient::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
     assert_eq!(
         caller(&authority).sign(b"payload", None).await.unwrap().status,
         200

@@ -1,9 +1,9 @@
-//! The policy host behind the filter, and behind Envoy's own `ext_authz`: modules that ship decide on real requests.
+//! The policy host with the shipped modules, behind the filter and behind Envoy's own `ext_authz` filter.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Fixture, Setup, Version, client};
+use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
 use postern_testbed::modules;
 use postern_testbed::policy_host::{self, PolicyHost};
@@ -21,7 +21,7 @@ use postern_testbed::sample_api::SampleApi;
 use postern_testbed::tokens;
 use serde_json::{Value, json};
 
-/// The modules that ship, copied into the host's folder.
+/// Copies shipped modules to the folder of the host.
 fn shipped(names: &'static [&'static str]) -> impl FnOnce(&Path) -> io::Result<()> {
     move |folder| {
         for name in names {
@@ -42,7 +42,7 @@ fn start(policies: &Value, prepare: impl FnOnce(&Path) -> io::Result<()>) -> Pol
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Roles by method and path, as the Kernel of a governed system has them.
+/// An `rbac` entry with roles by method and path.
 fn rbac() -> Value {
     json!({
         "file": "rbac.wasm", "grants": ["config"],
@@ -62,7 +62,7 @@ fn gate(rules: &[Value]) -> Value {
     gate["issuers"]["demo"]["tenant_claim"] = "tenant".into();
     gate["host"] = json!({"cluster": "postern_host", "timeout": "1s"});
     gate["rules"] = json!(rules);
-    // Nothing is signed here, and no secret is passed on.
+    // No request is signed here, and no secret is passed to the VM.
     gate["signatures"] = json!({});
     gate
 }
@@ -103,7 +103,7 @@ async fn modules_decide_on_the_identity_the_path_and_the_body() {
         ),
         ("GET", "/kernel/audit/7", "Auditor", "acme", 200, None),
         ("GET", "/kernel/other", "SuperAdmin", "acme", 403, Some("no_rule")),
-        // Escapes are read before the module sees the path, as the upstream may read them.
+        // The path is percent-decoded for the module, as the upstream may decode it.
         (
             "POST",
             "/kernel/%64ivision",
@@ -122,21 +122,21 @@ async fn modules_decide_on_the_identity_the_path_and_the_body() {
             Some("tenant_mismatch"),
         ),
     ] {
-        let call = Call::new(method, path).bearer(&token(&fixture.idp, role, tenant));
+        let request = Request::new(method, path).bearer(&token(&fixture.idp, role, tenant));
         let case = format!("{method} {path} as {role} of {tenant}");
-        call.send(&http, &fixture).await.expect(status, code, &case);
+        request.send(&http, &fixture).await.expect(status, code, &case);
     }
-    let reached = fixture.api.requests();
+    let received = fixture.api.requests();
     assert_eq!(
-        reached.last().unwrap().header("x-tenant"),
+        received.last().unwrap().header("x-tenant"),
         Some("acme"),
-        "{reached:?}"
+        "{received:?}"
     );
-    fixture.assert_sound("policies");
+    fixture.assert_healthy("policies");
 }
 
 #[tokio::test]
-async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
+async fn a_module_reads_the_body_and_a_spin_module_writes_its_own_response() {
     let policies = json!({"entries": {
         "sentinel": {"file": "sentinel.wasm", "grants": ["config"], "config": {"rules": [
             {"name": "budget", "methods": ["POST"], "path": "/kernel/allocate", "require": ["/team"],
@@ -172,31 +172,31 @@ async fn a_module_reads_the_body_and_one_of_spin_answers_for_itself() {
         ("/kernel/allocate", "not JSON", 400, Some("body_invalid")),
         ("/closed", "", 503, Some("maintenance")),
     ] {
-        let call = Call::post(path, body).bearer(&operator);
+        let request = Request::post(path, body).bearer(&operator);
         let case = format!("{path} with {body}");
-        let answer = call.send(&http, &fixture).await;
-        answer.expect(status, code, &case);
+        let response = request.send(&http, &fixture).await;
+        response.expect(status, code, &case);
         assert_eq!(
-            answer.header("retry-after").is_some(),
+            response.header("retry-after").is_some(),
             path == "/closed",
-            "{case}: as the module answered"
+            "{case}: the header of the module"
         );
     }
-    let exempt = Call::post("/closed", "").bearer(&admin);
+    let exempt = Request::post("/closed", "").bearer(&admin);
     exempt
         .send(&http, &fixture)
         .await
         .expect(200, None, "an exempt role");
-    let large = Call::post("/kernel/allocate", vec![b' '; 5000]).bearer(&operator);
+    let large = Request::post("/kernel/allocate", vec![b' '; 5000]).bearer(&operator);
     large
         .send(&http, &fixture)
         .await
         .expect(413, Some("body_too_large"), "5 KiB");
-    fixture.assert_sound("body");
+    fixture.assert_healthy("body");
 }
 
-/// Envoy's own filter, in place of ours: what a route says of the policy is in its context extensions.
-const EXT_AUTHZ: &str = r#"          http_filters:
+/// Envoy's own filter in place of Postern's. The context extensions of the route name the policy.
+const EXT_AUTHZ_FILTER: &str = r#"          http_filters:
           - name: envoy.filters.http.ext_authz
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
@@ -212,10 +212,10 @@ const EXT_AUTHZ: &str = r#"          http_filters:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
 "#;
 
-fn without_our_filter(text: &str) -> String {
+fn with_ext_authz_filter(text: &str) -> String {
     let (before, rest) = text.split_once("          http_filters:\n").unwrap();
     let (_, after) = rest.split_once("  clusters:\n").unwrap();
-    let text = format!("{before}{EXT_AUTHZ}  clusters:\n{after}");
+    let text = format!("{before}{EXT_AUTHZ_FILTER}  clusters:\n{after}");
     let route = "                route: {cluster: api}\n";
     assert!(text.contains(route));
     text.replace(
@@ -240,7 +240,7 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
     let mut host = host(&policies, &["sentinel"]);
     let setup = Setup::new(postern_e2e::gate_yaml()).policy_host(host.addr());
     let (idp, api) = (IdentityProvider::start().unwrap(), SampleApi::start().unwrap());
-    let bootstrap = without_our_filter(&setup.bootstrap(&idp, &api));
+    let bootstrap = with_ext_authz_filter(&setup.bootstrap(&idp, &api));
     assert!(!bootstrap.contains("postern.wasm"));
     let envoy = setup
         .envoy(bootstrap)
@@ -248,8 +248,8 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
         .unwrap_or_else(|error| panic!("{error}"));
     let http = client(Version::Http1);
     let post = async |path: &str, body: &str| {
-        let call = Call::post(path, body).header("x-postern-subject", "forged");
-        call.send_to(&http, &envoy.url("")).await.unwrap()
+        let request = Request::post(path, body).header("x-postern-subject", "forged");
+        request.send_to(&http, &envoy.url("")).await.unwrap()
     };
     post("/kernel/allocate", r#"{"cpus": 8}"#)
         .await
@@ -259,10 +259,10 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
         .expect(403, Some("limit_exceeded"), "above");
     post("/kernel//allocate", "{}")
         .await
-        .expect(400, Some("path_ambiguous"), "two readings");
+        .expect(400, Some("path_ambiguous"), "an ambiguous path");
     assert_eq!(api.count(), 1);
 
-    // A module that fails is an error to Envoy, not a decision.
+    // To Envoy a failed module is an error, not a decision.
     host.install("sentinel.wasm", &modules::authorizer("", "unreachable").unwrap())
         .unwrap();
     host.admin("POST", "/v1/policies/reload").unwrap();
@@ -275,122 +275,132 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
     assert_eq!(post("/kernel/allocate", "{}").await.status, 503, "no host");
 }
 
-/// Callers that go on until they are told to stop: 500 requests a second together.
+/// Concurrent clients with 500 requests per second in total.
 struct Load {
     stop: Arc<AtomicBool>,
-    callers: Vec<tokio::task::JoinHandle<BTreeMap<String, usize>>>,
+    clients: Vec<tokio::task::JoinHandle<BTreeMap<String, usize>>>,
 }
 
-const CALLERS: u32 = 10;
+const CLIENTS: u32 = 10;
 const PER_SECOND: u32 = 500;
 
 impl Load {
     fn start(fixture: &Fixture, path: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let callers = (0..CALLERS).map(|_| {
+        let clients = (0..CLIENTS).map(|_| {
             let (stop, url) = (Arc::clone(&stop), fixture.envoy.url(""));
             tokio::spawn(async move {
-                let (http, call) = (client(Version::Http1), Call::get(path));
-                let mut ticks = tokio::time::interval(Duration::from_secs(1) * CALLERS / PER_SECOND);
-                let mut answers = BTreeMap::new();
+                let (http, request) = (client(Version::Http1), Request::get(path));
+                let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS / PER_SECOND);
+                let mut responses = BTreeMap::new();
                 while !stop.load(Ordering::Relaxed) {
                     ticks.tick().await;
-                    let answer = match call.send_to(&http, &url).await {
-                        Ok(answer) => answer.code().unwrap_or_else(|| answer.status.to_string()),
+                    let response = match request.send_to(&http, &url).await {
+                        Ok(response) => response.code().unwrap_or_else(|| response.status.to_string()),
                         Err(error) => format!("{error:?}"),
                     };
-                    *answers.entry(answer).or_default() += 1;
+                    *responses.entry(response).or_default() += 1;
                 }
-                answers
+                responses
             })
         });
-        let callers = callers.collect();
-        Self { stop, callers }
+        let clients = clients.collect();
+        Self { stop, clients }
     }
 
-    /// Every answer that came, and how often.
+    /// Stops the clients and counts the responses by code, or status without one.
     async fn stop(self) -> BTreeMap<String, usize> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = BTreeMap::new();
-        for caller in self.callers {
-            for (answer, count) in caller.await.unwrap() {
-                *all.entry(answer).or_default() += count;
+        for client in self.clients {
+            for (response, count) in client.await.unwrap() {
+                *all.entry(response).or_default() += count;
             }
         }
         all
     }
 }
 
-fn open(path: &str) -> Value {
+fn gate_with_policy(path: &str) -> Value {
     gate(&[json!({"name": "p", "match": {"path": {"exact": path}}, "open": true, "policy": {"module": "p"}})])
 }
 
-fn one_module(code: &str) -> PolicyHost {
+fn host_with_denying_module(code: &str) -> PolicyHost {
     let policies = json!({"watch": false, "entries": {"p": {"file": "p.wasm"}}});
-    let module = modules::denier(code).unwrap();
+    let module = modules::denying_module(code).unwrap();
     start(&policies, |folder| std::fs::write(folder.join("p.wasm"), module))
 }
 
-/// How long the modules are swapped under load: `POSTERN_SWAP_SECONDS`, 8 seconds unless set.
+/// How long modules are swapped under load: `POSTERN_SWAP_SECONDS`, 8 s by default.
 fn swap_seconds() -> u64 {
     std::env::var("POSTERN_SWAP_SECONDS").map_or(8, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modules_swapped_every_second_under_load_lose_no_request() {
-    let host = one_module("version_0");
-    let fixture = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
+    let host = host_with_denying_module("version_0");
+    let fixture = Setup::new(gate_with_policy("/p"))
+        .workers(2)
+        .policy_host(host.addr())
+        .start();
     let load = Load::start(&fixture, "/p");
     let (http, swaps) = (client(Version::Http1), swap_seconds());
-    // The first version answers some as well.
+    // The first version decides some requests too.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let began = Instant::now();
+    let started = Instant::now();
     for i in 1..=swaps {
-        host.install("p.wasm", &modules::denier(&format!("version_{i}")).unwrap())
-            .unwrap();
+        host.install(
+            "p.wasm",
+            &modules::denying_module(&format!("version_{i}")).unwrap(),
+        )
+        .unwrap();
         host.admin("POST", "/v1/policies/reload").unwrap();
-        // Once the reload is answered, every decision is of the new one.
-        let answer = Call::get("/p").send(&http, &fixture).await;
-        answer.expect(403, Some(&format!("version_{i}")), "after the swap");
-        tokio::time::sleep((began + Duration::from_secs(i)).saturating_duration_since(Instant::now())).await;
+        // After the response to the reload, every decision is by the new version.
+        let response = Request::get("/p").send(&http, &fixture).await;
+        response.expect(403, Some(&format!("version_{i}")), "after the swap");
+        tokio::time::sleep((started + Duration::from_secs(i)).saturating_duration_since(Instant::now()))
+            .await;
     }
-    let answers = load.stop().await;
-    println!("{swaps} swaps under load: {answers:?}");
-    let known = |answer: &String| {
-        answer
+    let responses = load.stop().await;
+    println!("{swaps} swaps under load: {responses:?}");
+    let known = |response: &String| {
+        response
             .strip_prefix("version_")
             .is_some_and(|n| n.parse::<u64>().is_ok())
     };
     assert!(
-        answers.keys().all(known),
-        "no failed request, and no third kind of answer: {answers:?}"
+        responses.keys().all(known),
+        "only decisions of a version: {responses:?}"
     );
     assert_eq!(
-        answers.len() as u64,
+        responses.len() as u64,
         swaps + 1,
-        "each version decided: {answers:?}"
+        "each version decided: {responses:?}"
     );
-    fixture.assert_sound("swaps");
+    fixture.assert_healthy("swaps");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_killed_under_load_is_missed_and_found_again() {
-    let mut host = one_module("decided");
-    let fixture = Setup::new(open("/p")).workers(2).policy_host(host.addr()).start();
+async fn the_filter_recovers_from_kills_of_the_host_under_load() {
+    let mut host = host_with_denying_module("decided");
+    let fixture = Setup::new(gate_with_policy("/p"))
+        .workers(2)
+        .policy_host(host.addr())
+        .start();
     let load = Load::start(&fixture, "/p");
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         host.kill();
         tokio::time::sleep(Duration::from_millis(500)).await;
         host.restart().unwrap_or_else(|error| panic!("{error}"));
-        Call::get("/p")
+        Request::get("/p")
             .send(&client(Version::Http1), &fixture)
             .await
             .expect(403, Some("decided"), "back");
     }
-    let answers = load.stop().await;
-    println!("three kills under load: {answers:?}");
-    let kinds: Vec<_> = answers.keys().map(String::as_str).collect();
-    assert_eq!(kinds, ["decided", "policy_unavailable"], "{answers:?}");
-    fixture.assert_sound("kills");
+    let responses = load.stop().await;
+    println!("three kills under load: {responses:?}");
+    let kinds: Vec<_> = responses.keys().map(String::as_str).collect();
+    assert_eq!(kinds, ["decided", "policy_unavailable"], "{responses:?}");
+    fixture.assert_healthy("kills");
 }

@@ -1,11 +1,11 @@
-//! A host that the gate reads in one way and a server behind it in another passes the rules of the first host and is
-//! served as the second.
+//! A host name that the gate and the upstream read differently would pass the rules of one HTTP host and be served by
+//! another.
 
-use postern_e2e::{Connection, Fixture, Http2, Setup};
+use postern_e2e::{Fixture, Http1Connection, Http2Stream, Setup};
 use postern_testbed::sign;
 use serde_json::json;
 
-/// Written so, some server takes each of these for `admin.example.com`, or for a host below `wild.example.com`.
+/// Some servers read each of these as `admin.example.com`, or as a subdomain of `wild.example.com`.
 const AMBIGUOUS: [&str; 27] = [
     "admin.example.com:abc",
     "admin.example.com:80:80",
@@ -50,43 +50,43 @@ fn start() -> Fixture {
     Setup::new(gate).start()
 }
 
-/// Status over HTTP/1.1, and whether the answer is the gate's.
+/// The status over HTTP/1.1, and the code if the response is a denial of the gate.
 async fn http1(fixture: &Fixture, authority: &str) -> (u16, Option<String>) {
-    let mut connection = Connection::open(fixture.envoy.addr()).await;
+    let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
     let request = format!("GET /orders HTTP/1.1\r\nhost: {authority}\r\n\r\n");
     connection.write(request.as_bytes()).await;
-    let answer = connection.answer().await.expect("an answer");
-    (answer.status, answer.code())
+    let response = connection.read_response().await.expect("a response");
+    (response.status, response.code())
 }
 
 #[tokio::test]
-async fn a_host_that_two_servers_read_differently_is_refused() {
+async fn an_ambiguous_host_is_refused() {
     let fixture = start();
     for authority in AMBIGUOUS {
         let (status, _) = http1(&fixture, authority).await;
         assert_eq!(status, 400, "HTTP/1.1, {authority:?}");
-        let body = Http2::get(fixture.envoy.addr(), authority, "/orders")
+        let body = Http2Stream::get(fixture.envoy.addr(), authority, "/orders")
             .await
-            .body_unless_refused()
+            .try_body()
             .await;
-        // Envoy closes the connection on what it refuses itself.
+        // Envoy closes the connection when it refuses a request itself.
         let refused =
             body.is_none_or(|body| body.is_empty() || body.windows(14).any(|w| w == b"host_ambiguous"));
         assert!(refused, "HTTP/2, {authority:?}");
     }
-    assert_eq!(fixture.api.requests().len(), 0, "some reached the API");
+    assert_eq!(fixture.api.requests().len(), 0, "a request reached the API");
     for authority in [
         "admin.example.com:abc",
         ".wild.example.com",
         "admin.example.com;x",
     ] {
-        let wanted = (400, Some("host_ambiguous".to_owned()));
-        assert_eq!(http1(&fixture, authority).await, wanted, "{authority}");
+        let expected = (400, Some("host_ambiguous".to_owned()));
+        assert_eq!(http1(&fixture, authority).await, expected, "{authority}");
     }
 }
 
 #[tokio::test]
-async fn every_spelling_of_a_host_meets_its_rule() {
+async fn every_spelling_of_a_host_matches_its_rule() {
     let fixture = start();
     for authority in [
         "admin.example.com",

@@ -1,8 +1,8 @@
-//! One caller who fills a table that others are counted in, or one key whose nonces push out another's.
+//! One caller must not evict the rate limit counts or nonces of others by filling a shared table.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postern_e2e::{Answer, Call, Connection, Fixture, Setup, Version, client};
+use postern_e2e::{Fixture, Http1Connection, Request, Response, Setup, Version, client};
 use postern_testbed::sign;
 use serde_json::{Value, json};
 
@@ -39,17 +39,17 @@ fn setup(nonces: u32, max_skew: &str) -> Setup {
 const LOUD: &str = "the-secret-of-the-loud-one-000000";
 const QUIET: &str = "the-secret-of-the-quiet-one-00000";
 
-/// Sends GETs with these header lines, pipelined, and reads the answers.
-async fn pipelined(fixture: &Fixture, requests: &[String]) -> Vec<Answer> {
-    let mut answers = Vec::new();
+/// Sends these requests, 50 per connection, and reads the responses.
+async fn send_all(fixture: &Fixture, requests: &[String]) -> Vec<Response> {
+    let mut responses = Vec::new();
     for batch in requests.chunks(50) {
-        let mut connection = Connection::open(fixture.envoy.addr()).await;
+        let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
         for request in batch {
             connection.write(request.as_bytes()).await;
-            answers.push(connection.answer().await.expect("an answer"));
+            responses.push(connection.read_response().await.expect("a response"));
         }
     }
-    answers
+    responses
 }
 
 fn signed(key: &str, secret: &str, nonce: &str, timestamp: u64) -> String {
@@ -66,57 +66,57 @@ fn now() -> u64 {
 }
 
 #[tokio::test]
-async fn a_flood_of_one_limit_resets_nobody_elses_count() {
+async fn a_flood_of_one_limit_resets_no_other_count() {
     let fixture = setup(1_024, "300s").start();
     let client = client(Version::Http1);
-    let victim = Call::get("/direct/gated").api_key("victim");
+    let victim = Request::get("/direct/gated").api_key("victim");
     for _ in 0..5 {
         victim
             .send(&client, &fixture)
             .await
             .expect(200, None, "within the quota");
     }
-    // More keys than all buckets of the flooded limit have slots.
+    // More keys than the flooded limit has slots.
     let flood: Vec<String> = (0..90_000)
         .map(|n| format!("GET /direct/open HTTP/1.1\r\nhost: a\r\nx-client: {n}\r\n\r\n"))
         .collect();
-    for answer in pipelined(&fixture, &flood).await {
-        answer.expect(200, None, "each of the flood is new");
+    for response in send_all(&fixture, &flood).await {
+        response.expect(200, None, "the first request of each key");
     }
     for _ in 0..20 {
-        let answer = victim.send(&client, &fixture).await;
-        answer.expect(429, Some("limit_exceeded"), "the count is kept");
+        let response = victim.send(&client, &fixture).await;
+        response.expect(429, Some("limit_exceeded"), "the count is kept");
     }
-    fixture.assert_sound("a flood");
+    fixture.assert_healthy("a flood");
 }
 
 #[tokio::test]
-async fn one_key_that_fills_its_memory_of_nonces_reopens_no_other() {
+async fn a_key_that_fills_its_nonce_table_permits_no_replay_of_others() {
     let fixture = setup(1_024, "300s").start();
     let used = signed("quiet", QUIET, "nonce-of-quiet", now());
-    let first = pipelined(&fixture, std::slice::from_ref(&used)).await;
+    let first = send_all(&fixture, std::slice::from_ref(&used)).await;
     first[0].expect(200, None, "the first use");
     let flood: Vec<String> = (0..30_000)
         .map(|n| signed("loud", LOUD, &format!("flood-nonce-{n}"), now()))
         .collect();
-    let answers = pipelined(&fixture, &flood).await;
-    let full = answers
+    let responses = send_all(&fixture, &flood).await;
+    let full = responses
         .iter()
-        .filter(|answer| answer.verdict() == (503, Some("replay_memory_full".to_owned())))
+        .filter(|response| response.status_and_code() == (503, Some("replay_memory_full".to_owned())))
         .count();
-    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    let passed = responses.iter().filter(|response| response.status == 200).count();
     assert_eq!(passed + full, flood.len());
-    assert!(full > 1_000, "{full} refused because the memory is full");
-    // What passed does not pass again, and the other key is untouched.
-    for (request, answer) in flood.iter().zip(&answers).take(200) {
-        if answer.status == 200 {
-            let again = pipelined(&fixture, std::slice::from_ref(request)).await;
+    assert!(full > 1_000, "{full} refused because the table is full");
+    // Admitted requests cannot be replayed, and the other key is unaffected.
+    for (request, response) in flood.iter().zip(&responses).take(200) {
+        if response.status == 200 {
+            let again = send_all(&fixture, std::slice::from_ref(request)).await;
             again[0].expect(401, Some("signature_invalid"), "a replay by the loud key");
         }
     }
-    let again = pipelined(&fixture, &[used, signed("quiet", QUIET, "another-nonce", now())]).await;
+    let again = send_all(&fixture, &[used, signed("quiet", QUIET, "another-nonce", now())]).await;
     again[0].expect(401, Some("signature_invalid"), "a replay by the quiet key");
     again[1].expect(200, None, "a new nonce of the quiet key");
     fixture.expect_count("signed.replay_memory_full", full as u64);
-    fixture.assert_sound("nonces");
+    fixture.assert_healthy("nonces");
 }

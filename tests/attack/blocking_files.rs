@@ -1,4 +1,4 @@
-//! Files that never answer: a FIFO where a module should be, in a host that serves.
+//! Reads that never complete: a FIFO in place of a module, and a request without an end.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,28 +14,28 @@ fn fifo(host: &PolicyHost, name: &str) {
 }
 
 #[test]
-fn a_fifo_stalls_neither_reloads_nor_the_end() {
+fn a_fifo_blocks_neither_reloads_nor_the_shutdown() {
     let entries = json!({"entries": {"a": {"file": "a.wasm"}, "b": {"file": "b.wasm"}}});
     let mut host = PolicyHost::start(binary().unwrap(), &entries, |folder| {
         for name in ["a.wasm", "b.wasm"] {
-            std::fs::write(folder.join(name), modules::denier("first").unwrap())?;
+            std::fs::write(folder.join(name), modules::denying_module("first").unwrap())?;
         }
         Ok(())
     })
     .unwrap();
     fifo(&host, "a.wasm");
-    host.install("b.wasm", &modules::denier("second").unwrap())
+    host.install("b.wasm", &modules::denying_module("second").unwrap())
         .unwrap();
     let started = Instant::now();
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
     assert!(
-        refused.contains("422") && refused.contains("is no regular file"),
+        refused.contains("422") && refused.contains("is not a regular file"),
         "{refused}"
     );
-    assert!(host.admin("GET", "/readyz").is_ok(), "both serve");
-    assert!(host.log().contains("\"swapped\""), "the other one is loaded");
+    assert!(host.admin("GET", "/readyz").is_ok(), "both entries serve");
+    assert!(host.log().contains("\"swapped\""), "the other entry is loaded");
 
-    // The settings themselves, by SIGHUP, and then the end.
+    // A reload of the settings by SIGHUP, then the shutdown.
     let settings = host.folder().join("host.yaml");
     std::fs::rename(&settings, host.folder().join("aside.yaml")).unwrap();
     fifo(&host, "host.yaml");
@@ -50,7 +50,7 @@ fn a_fifo_stalls_neither_reloads_nor_the_end() {
 }
 
 #[test]
-fn a_request_that_never_ends_does_not_keep_a_host_from_its_end() {
+fn an_incomplete_request_does_not_block_the_shutdown() {
     use std::io::Write as _;
     let settings = json!({"signing": {}, "audit": {"store": "sqlite:audit.db"}, "listen": [],
         "gate": {"token": {"env": "TOKEN"}}});

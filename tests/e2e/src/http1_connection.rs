@@ -1,4 +1,4 @@
-//! HTTP/1.1 written byte by byte, for what no client library sends.
+//! HTTP/1.1 written byte by byte, for requests that no client library sends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,24 +8,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::Answer;
+use crate::Response;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection that carries one request after another.
+/// A connection for sequential requests.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Http1Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
-impl Connection {
-    /// Connects.
+impl Http1Connection {
     pub async fn open(addr: SocketAddr) -> Self {
         Self::over(TcpStream::connect(addr).await.unwrap())
     }
 
-    /// Connects from an address of this machine.
+    /// Connects from this local address.
     pub async fn open_from(local: IpAddr, addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(local, 0)).unwrap();
@@ -40,47 +39,47 @@ impl Connection {
         }
     }
 
-    /// Sends bytes. That the other side has closed is no error: its answer counts.
+    /// Sends bytes. An error is ignored: a server may respond and close before it has read them all.
     pub async fn write(&mut self, bytes: &[u8]) {
-        let _ = timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap();
+        let _ = timeout(READ_TIMEOUT, self.stream.write_all(bytes)).await.unwrap();
     }
 
-    async fn more(&mut self) -> bool {
+    async fn read_more(&mut self) -> bool {
         let mut part = [0; 16 * 1024];
-        let read = timeout(PATIENCE, self.stream.read(&mut part))
+        let read = timeout(READ_TIMEOUT, self.stream.read(&mut part))
             .await
-            .unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}"));
+            .unwrap_or_else(|_| panic!("no response within {READ_TIMEOUT:?}"));
         let count = read.unwrap_or(0);
         self.received.extend_from_slice(&part[..count]);
         count > 0
     }
 
-    /// Reads one response, by its content-length or its chunks. `None` if the connection ends before one.
-    pub async fn answer(&mut self) -> Option<Answer> {
+    /// Reads a response with a `content-length` or in chunks. `None` if the connection ends before its headers do.
+    pub async fn read_response(&mut self) -> Option<Response> {
         let end = loop {
             match find(&self.received, b"\r\n\r\n") {
                 Some(end) => break end,
-                None if self.more().await => {}
+                None if self.read_more().await => {}
                 None => return None,
             }
         };
         let head = self.received.drain(..end + 4).collect::<Vec<u8>>();
         let (status, headers) = parse(&head[..end]);
-        let mut answer = Answer {
+        let mut response = Response {
             status,
             headers,
             body: Vec::new(),
         };
-        if answer.header("transfer-encoding") == Some("chunked") {
+        if response.header("transfer-encoding") == Some("chunked") {
             while let Some(chunk) = self.chunk().await.filter(|chunk| !chunk.is_empty()) {
-                answer.body.extend(chunk);
+                response.body.extend(chunk);
             }
-        } else if let Some(length) = answer.header("content-length") {
+        } else if let Some(length) = response.header("content-length") {
             let length: usize = length.parse().unwrap();
-            while self.received.len() < length && self.more().await {}
-            answer.body = self.received.drain(..length.min(self.received.len())).collect();
+            while self.received.len() < length && self.read_more().await {}
+            response.body = self.received.drain(..length.min(self.received.len())).collect();
         }
-        Some(answer)
+        Some(response)
     }
 
     async fn chunk(&mut self) -> Option<Vec<u8>> {
@@ -93,20 +92,23 @@ impl Connection {
                     return Some(bytes[line + 2..line + 2 + size].to_vec());
                 }
             }
-            if !self.more().await {
+            if !self.read_more().await {
                 return None;
             }
         }
     }
 }
 
-/// Sends a request as it stands on a connection of its own and reads the answer, which must come.
-pub async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
-    let mut connection = Connection::open(addr).await;
+/// Sends these bytes on a new connection and reads the response.
+///
+/// # Panics
+/// If there is no response.
+pub async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> Response {
+    let mut connection = Http1Connection::open(addr).await;
     connection.write(request.as_ref()).await;
     let shown = String::from_utf8_lossy(&request.as_ref()[..request.as_ref().len().min(200)]).into_owned();
-    let answer = connection.answer().await;
-    answer.unwrap_or_else(|| panic!("no answer to {shown:?}"))
+    let response = connection.read_response().await;
+    response.unwrap_or_else(|| panic!("no response to {shown:?}"))
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -1,4 +1,4 @@
-//! Tokens as issuers, careless libraries and attackers make them, one after another from a fixed seed.
+//! Pseudo-random tokens with a fixed seed, as issuers, incorrect libraries and attackers produce them.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use jwt_simple::prelude::RS256KeyPair;
@@ -10,8 +10,8 @@ use superboring::pkey::PKey;
 use superboring::rsa::{Padding, Rsa};
 use superboring::sign::Signer as RsaSigner;
 
-/// Keys of every kind.
-pub(crate) struct Signers {
+/// One key per kind of algorithm.
+pub(crate) struct KeyPairs {
     secret: String,
     rsa: Vec<u8>,
     p256: p256::ecdsa::SigningKey,
@@ -22,7 +22,7 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     Base64UrlSafeNoPadding::encode_to_string(bytes).unwrap()
 }
 
-impl Signers {
+impl KeyPairs {
     pub(crate) fn new(secret: &str) -> Self {
         Self {
             secret: secret.to_owned(),
@@ -68,15 +68,15 @@ impl Signers {
     }
 }
 
-/// Makes tokens: the same ones for the same keys and time.
-pub(crate) struct Generator<'a> {
-    signers: &'a Signers,
+/// Generates the same sequence of tokens for the same keys and time.
+pub(crate) struct TokenGenerator<'a> {
+    signers: &'a KeyPairs,
     now: i64,
     state: u64,
 }
 
-impl<'a> Generator<'a> {
-    pub(crate) fn new(signers: &'a Signers, now: i64) -> Self {
+impl<'a> TokenGenerator<'a> {
+    pub(crate) fn new(signers: &'a KeyPairs, now: i64) -> Self {
         Self {
             signers,
             now,
@@ -84,7 +84,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// xorshift64*: what comes need not be unguessable.
+    /// xorshift64*; the numbers need not be unpredictable.
     fn below(&mut self, bound: usize) -> usize {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
@@ -92,12 +92,12 @@ impl<'a> Generator<'a> {
         (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
     }
 
-    fn pick<'b>(&mut self, of: &[&'b str]) -> &'b str {
-        of[self.below(of.len())]
+    fn pick<'b>(&mut self, choices: &[&'b str]) -> &'b str {
+        choices[self.below(choices.len())]
     }
 
-    /// The usual, seven times of eight; else one of the others.
-    fn mostly<'b>(&mut self, usual: &'b str, others: &[&'b str]) -> &'b str {
+    /// `usual` in 15 of 16 cases, else one of the others.
+    fn usually<'b>(&mut self, usual: &'b str, others: &[&'b str]) -> &'b str {
         if self.below(16) < 15 {
             usual
         } else {
@@ -106,7 +106,7 @@ impl<'a> Generator<'a> {
     }
 
     pub(crate) fn token(&mut self) -> String {
-        // RSA signatures take a hundred times as long to make.
+        // RSA signatures are rare because they take a hundred times as long.
         let alg = match self.below(100) {
             0..=2 => "RS256",
             3 => "PS256",
@@ -137,7 +137,7 @@ impl<'a> Generator<'a> {
     }
 
     fn header(&mut self, alg: &str) -> String {
-        let own = format!("\"{alg}\"");
+        let expected = format!("\"{alg}\"");
         let kid = match alg {
             "RS256" => "\"rs\"",
             "PS256" => "\"ps\"",
@@ -146,8 +146,8 @@ impl<'a> Generator<'a> {
             _ => "\"any\"",
         };
         let named = self
-            .mostly(
-                &own,
+            .usually(
+                &expected,
                 &[
                     "\"none\"",
                     "\"RS256\"",
@@ -159,8 +159,8 @@ impl<'a> Generator<'a> {
                 ],
             )
             .to_owned();
-        let kid = self.mostly(kid, &["\"other\"", "7", "null", "\"\"", "[\"es\"]"]);
-        let extra = self.mostly(
+        let kid = self.usually(kid, &["\"other\"", "7", "null", "\"\"", "[\"es\"]"]);
+        let extra = self.usually(
             "",
             &[
                 ",\"typ\":\"JWT\"",
@@ -200,13 +200,13 @@ impl<'a> Generator<'a> {
     }
 
     fn claims(&mut self, alg: &str) -> String {
-        let own = if alg == "HS256" {
+        let issuer = if alg == "HS256" {
             "\"https://shared.example\""
         } else {
             "\"https://keyed.example\""
         };
-        let iss = self.mostly(
-            own,
+        let iss = self.usually(
+            issuer,
             &[
                 "\"https://keyed.example\"",
                 "\"https://shared.example\"",
@@ -216,7 +216,7 @@ impl<'a> Generator<'a> {
                 "[\"https://keyed.example\"]",
             ],
         );
-        let aud = self.mostly(
+        let aud = self.usually(
             "\"api\"",
             &[
                 "[\"x\",\"api2\"]",
@@ -230,7 +230,7 @@ impl<'a> Generator<'a> {
                 "[[\"api\"]]",
             ],
         );
-        let sub = self.mostly(
+        let sub = self.usually(
             "\"alice\"",
             &[
                 "12345",
@@ -250,7 +250,7 @@ impl<'a> Generator<'a> {
         );
         let (later, before) = ((self.now + 7_200).to_string(), (self.now - 7_200).to_string());
         let exp = self
-            .mostly(
+            .usually(
                 &later,
                 &[
                     &before,

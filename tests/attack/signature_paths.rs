@@ -1,10 +1,11 @@
-//! A verdict on a token that depends on its algorithm, or on who verifies the signature: what one path refuses, another
-//! admits. Natively, in the VM with the proxy's cryptography and in the VM without it, every token must come to the same.
+//! The decision on a token must not depend on which code verifies the signature: natively, in the VM with the proxy's
+//! cryptography and in the VM without it, every token gets the same decision. Nor may it depend on the algorithm, or one
+//! algorithm would admit what another refuses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_e2e::{Fixture, Setup, Streams};
+use postern_e2e::{Fixture, Http2Connection, Setup};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
 use postern_gate::ports::{Event, Metrics, Ports, PureRust};
 use postern_gate::{Gate, Request, Secret, Step, Tables, config};
@@ -13,14 +14,14 @@ use postern_testbed::keys::KeySet;
 use postern_testbed::tokens;
 use serde_json::{Value, json};
 
-use crate::generated::{Generator, Signers};
+use crate::token_generator::{KeyPairs, TokenGenerator};
 
 const TOKENS: usize = 100_000;
 /// Tokens on one connection.
 const STREAMS: usize = 200;
 const SECRET: &str = "a-shared-secret-of-thirty-two-bytes!";
 
-/// What the proxy lets the filter call: everything but the foreign functions, so that all is verified in the VM.
+/// Lets the filter call everything except the proxy's foreign functions, so that it verifies all signatures in the VM.
 const NO_FOREIGN_FUNCTIONS: &str = "capability_restriction_config: {allowed_capabilities: { \
                   proxy_log: {}, proxy_get_current_time_nanoseconds: {}, proxy_set_tick_period_milliseconds: {}, \
                   proxy_get_buffer_bytes: {}, proxy_get_header_map_pairs: {}, proxy_get_header_map_value: {}, \
@@ -36,21 +37,21 @@ const NO_FOREIGN_FUNCTIONS: &str = "capability_restriction_config: {allowed_capa
                   proxy_on_request_trailers: {}, proxy_on_response_headers: {}, proxy_on_http_call_response: {}, \
                   proxy_on_grpc_receive: {}, proxy_on_grpc_close: {}}}";
 
-fn gate(signers: &Signers) -> Value {
+fn gate(keys: &KeyPairs) -> Value {
     let common = json!({"audiences": ["api", "api2"], "headers": {"X-Plan": "plan"}});
-    let issuer = |own: Value| {
+    let issuer = |members: Value| {
         let mut issuer = common.clone();
         issuer
             .as_object_mut()
             .unwrap()
-            .extend(own.as_object().unwrap().clone());
+            .extend(members.as_object().unwrap().clone());
         issuer
     };
     json!({
         "issuers": {
             "keyed": issuer(json!({
                 "issuer": "https://keyed.example", "algorithms": ["RS256", "PS256", "ES256", "EdDSA"],
-                "jwks": {"inline": signers.jwks()},
+                "jwks": {"inline": keys.jwks()},
             })),
             "shared": issuer(json!({
                 "issuer": "https://shared.example", "algorithms": ["HS256"], "secret": {"env": "SHARED_SECRET"},
@@ -60,21 +61,21 @@ fn gate(signers: &Signers) -> Value {
     })
 }
 
-struct Silent;
+struct NoMetrics;
 
-impl Metrics for Silent {
+impl Metrics for NoMetrics {
     fn note(&self, _: &Event<'_>) {}
 }
 
-/// The gate, natively.
-struct Native {
+/// The gate as native code.
+struct NativeGate {
     gate: Gate,
     tables: Tables,
     clock: ManualClock,
     state: MemoryState,
 }
 
-impl Native {
+impl NativeGate {
     fn new(config: &Value) -> Self {
         let text = config.to_string();
         let config = config::from_json(text.as_bytes()).unwrap();
@@ -88,7 +89,7 @@ impl Native {
         }
     }
 
-    fn verdict(&self, token: &str) -> &'static str {
+    fn decide(&self, token: &str) -> &'static str {
         let bearer = format!("Bearer {token}");
         let headers = [
             (&b":method"[..], &b"GET"[..]),
@@ -100,7 +101,7 @@ impl Native {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &Silent,
+            metrics: &NoMetrics,
         };
         let request = Request {
             headers: &headers,
@@ -115,46 +116,49 @@ impl Native {
     }
 }
 
-async fn agrees(fixture: &Fixture, made: &[String], verdicts: &[&str]) {
-    for (made, verdicts) in made.chunks(STREAMS).zip(verdicts.chunks(STREAMS)) {
-        let mut streams = Streams::open(fixture.envoy.addr()).await;
-        streams.get("/direct/x", made).await;
-        let answers = streams.verdicts().await;
-        for ((token, verdict), admitted) in made.iter().zip(verdicts).zip(answers) {
-            assert_eq!(*verdict == "admitted", admitted, "natively {verdict}: {token}");
+async fn assert_same_decisions(fixture: &Fixture, tokens: &[String], decisions: &[&str]) {
+    for (tokens, decisions) in tokens.chunks(STREAMS).zip(decisions.chunks(STREAMS)) {
+        let mut streams = Http2Connection::open(fixture.envoy.addr()).await;
+        streams.get("/direct/x", tokens).await;
+        let responses = streams.admitted_each().await;
+        for ((token, decision), admitted) in tokens.iter().zip(decisions).zip(responses) {
+            assert_eq!(*decision == "admitted", admitted, "natively {decision}: {token}");
         }
     }
     let mut counts = BTreeMap::new();
-    for verdict in verdicts {
-        *counts.entry(format!("all.{verdict}")).or_insert(0) += 1;
+    for decision in decisions {
+        *counts.entry(format!("all.{decision}")).or_insert(0) += 1;
     }
     for (name, count) in &counts {
         fixture.expect_count(name, *count);
     }
-    assert_eq!(fixture.decisions(), counts);
-    fixture.assert_sound("tokens");
+    assert_eq!(fixture.decision_counts(), counts);
+    fixture.assert_healthy("tokens");
 }
 
 #[tokio::test]
-async fn every_token_comes_to_the_same_whoever_verifies_it() {
-    let signers = Signers::new(SECRET);
-    let gate = gate(&signers);
-    let native = Native::new(&gate);
-    let mut generator = Generator::new(&signers, tokens::now());
-    let made: Vec<String> = (0..TOKENS).map(|_| generator.token()).collect();
-    let verdicts: Vec<&str> = made.iter().map(|token| native.verdict(token)).collect();
-    let admitted = verdicts.iter().filter(|verdict| **verdict == "admitted").count();
+async fn every_token_gets_the_same_decision_whoever_verifies_it() {
+    let keys = KeyPairs::new(SECRET);
+    let gate = gate(&keys);
+    let native = NativeGate::new(&gate);
+    let mut generator = TokenGenerator::new(&keys, tokens::now());
+    let generated: Vec<String> = (0..TOKENS).map(|_| generator.token()).collect();
+    let decisions: Vec<&str> = generated.iter().map(|token| native.decide(token)).collect();
+    let admitted = decisions
+        .iter()
+        .filter(|decision| **decision == "admitted")
+        .count();
     assert!(
         admitted > TOKENS / 20 && admitted < TOKENS / 2,
-        "{admitted} admitted: neither side is tested well"
+        "{admitted} admitted: too few tokens on one side"
     );
     let setup = Setup::new(gate).workers(2).env("SHARED_SECRET", SECRET);
     let by_proxy = setup.clone().start();
     assert!(by_proxy.envoy.log().contains("are verified by the proxy"));
-    agrees(&by_proxy, &made, &verdicts).await;
+    assert_same_decisions(&by_proxy, &generated, &decisions).await;
     drop(by_proxy);
     let in_vm = setup
-        .change(
+        .replace(
             "vm_config:\n",
             format!("{NO_FOREIGN_FUNCTIONS}\n      vm_config:\n"),
         )
@@ -165,10 +169,10 @@ async fn every_token_comes_to_the_same_whoever_verifies_it() {
             .log()
             .contains("all signatures are verified in the VM")
     );
-    agrees(&in_vm, &made, &verdicts).await;
+    assert_same_decisions(&in_vm, &generated, &decisions).await;
 }
 
-/// What was admitted by one algorithm and refused by another, one by one.
+/// Claims that one algorithm once accepted and another refused.
 #[tokio::test]
 async fn claims_of_another_type_are_refused_for_every_algorithm() {
     let keys = KeySet::generate().unwrap();
@@ -182,8 +186,8 @@ async fn claims_of_another_type_are_refused_for_every_algorithm() {
     .start();
     let mut refused = 0;
     for alg in Alg::ALL {
-        let good = tokens::claims("i", "a", "alice", 3600);
-        let mut tokens = vec![keys.mint(alg, &good)];
+        let valid = tokens::claims("i", "a", "alice", 3600);
+        let mut tokens = vec![keys.mint(alg, &valid)];
         for (name, value) in [
             ("sub", json!(12345)),
             ("sub", json!(true)),
@@ -192,15 +196,15 @@ async fn claims_of_another_type_are_refused_for_every_algorithm() {
             ("aud", json!(["a", 7])),
             ("iss", json!(["i"])),
         ] {
-            let mut claims = good.clone();
+            let mut claims = valid.clone();
             claims[name] = value;
             tokens.push(keys.mint(alg, &claims));
         }
-        let mut streams = Streams::open(fixture.envoy.addr()).await;
+        let mut streams = Http2Connection::open(fixture.envoy.addr()).await;
         streams.get("/direct/x", &tokens).await;
-        let verdicts = streams.verdicts().await;
-        let wanted: Vec<bool> = (0..tokens.len()).map(|n| n == 0).collect();
-        assert_eq!(verdicts, wanted, "{}", alg.name());
+        let decisions = streams.admitted_each().await;
+        let expected: Vec<bool> = (0..tokens.len()).map(|n| n == 0).collect();
+        assert_eq!(decisions, expected, "{}", alg.name());
         refused += tokens.len() as u64 - 1;
     }
     fixture.expect_count("all.token_malformed", refused);

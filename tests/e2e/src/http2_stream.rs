@@ -1,4 +1,4 @@
-//! HTTP/2 written frame by frame (RFC 9113), for bodies in chosen pieces and for trailers.
+//! HTTP/2 written frame by frame (RFC 9113), to control the DATA frames, trailers and pseudo-header fields of a request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,22 +15,22 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const STREAM: u32 = 1;
 
-/// A connection for one request.
+/// A request on a connection of its own.
 #[derive(Debug)]
-pub struct Http2(TcpStream);
+pub struct Http2Stream(TcpStream);
 
-impl Http2 {
-    /// Connects and begins a POST with these header fields; its body is to follow.
+impl Http2Stream {
+    /// Connects and sends the HEADERS of a POST, without ending the stream.
     pub async fn post(addr: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Self {
         Self::begin(addr, END_HEADERS, "POST", &addr.to_string(), path, fields).await
     }
 
-    /// Connects and sends a GET for this authority, whatever it holds.
+    /// Connects and sends a GET with this `:authority`, valid or not.
     pub async fn get(addr: SocketAddr, authority: &str, path: &str) -> Self {
         Self::request(addr, "GET", authority, path).await
     }
 
-    /// Connects and sends a request without body, whatever its method.
+    /// Connects and sends a request without a body. The method may be invalid.
     pub async fn request(addr: SocketAddr, method: &str, authority: &str, path: &str) -> Self {
         Self::begin(addr, END_HEADERS | END_STREAM, method, authority, path, &[]).await
     }
@@ -62,13 +62,13 @@ impl Http2 {
         this
     }
 
-    /// Sends a part of the body.
+    /// Sends a DATA frame; `last` ends the stream.
     pub async fn data(&mut self, part: &[u8], last: bool) {
         self.frame(DATA, if last { END_STREAM } else { 0 }, STREAM, part)
             .await;
     }
 
-    /// Ends the request with trailers.
+    /// Sends trailers and ends the stream.
     pub async fn trailers(&mut self, fields: &[(&str, &str)]) {
         self.frame(HEADERS, END_HEADERS | END_STREAM, STREAM, &block(fields.iter()))
             .await;
@@ -79,20 +79,23 @@ impl Http2 {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// The body of the response. (Header fields are compressed, and both the API and the filter say what a test needs
-    /// to know in the body.)
+    /// The body of the response. Its header fields are compressed and are not decoded: the bodies of the API and of
+    /// denials suffice for tests.
+    ///
+    /// # Panics
+    /// If the server resets the stream or closes the connection.
     pub async fn body(self) -> Vec<u8> {
-        self.body_unless_refused().await.expect("an answer")
+        self.try_body().await.expect("a response")
     }
 
-    /// The same; `None` if the server reset the stream or closed the connection.
-    pub async fn body_unless_refused(mut self) -> Option<Vec<u8>> {
+    /// The body of the response; `None` if the server resets the stream or closes the connection.
+    pub async fn try_body(mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
-        let patience = Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         loop {
             let mut head = [0; 9];
-            let read = timeout(patience, self.0.read_exact(&mut head)).await;
-            if read.expect("an answer in time").is_err() {
+            let read = timeout(limit, self.0.read_exact(&mut head)).await;
+            if read.expect("a response within 20 s").is_err() {
                 return None;
             }
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
@@ -112,7 +115,7 @@ impl Http2 {
     }
 }
 
-/// A request without body: one HEADERS frame that ends its stream.
+/// A request without a body: one HEADERS frame that ends its stream.
 #[must_use]
 pub fn headers_frame(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(fields.iter()))
@@ -139,7 +142,7 @@ fn block<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
     block
 }
 
-/// A string's length: an integer with a prefix of seven bits (RFC 7541, section 5.1).
+/// The length of a string: an integer with a prefix of seven bits (RFC 7541, section 5.1).
 fn length(length: usize, block: &mut Vec<u8>) {
     const PREFIX: usize = 127;
     if length < PREFIX {

@@ -1,4 +1,4 @@
-//! Requests through reqwest.
+//! Requests and responses through reqwest.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::Fixture;
 
-/// The version of HTTP a client speaks.
+/// The HTTP version of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Http1,
     Http2,
 }
 
-/// A client with connections of its own.
+/// A client with its own connection pool.
 #[must_use]
 pub fn client(version: Version) -> reqwest::Client {
     let builder = postern_testbed::http::builder().timeout(Duration::from_secs(20));
@@ -27,15 +27,15 @@ pub fn client(version: Version) -> reqwest::Client {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct Request {
     method: String,
     path: String,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Call {
-    /// A request without body.
+impl Request {
+    /// A request without a body.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         Self {
@@ -61,14 +61,14 @@ impl Call {
         }
     }
 
-    /// The same with another method.
+    /// Replaces the method.
     #[must_use]
     pub fn method(mut self, method: &str) -> Self {
         self.method = method.to_owned();
         self
     }
 
-    /// Adds a header; one that is there already stays.
+    /// Adds a header, beside those of the same name.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -89,11 +89,11 @@ impl Call {
         self.header("x-api-key", key)
     }
 
-    /// Sends it to the server at `base`, a URL without path.
+    /// Sends it to the server at `base`, a URL without a path.
     ///
     /// # Errors
-    /// If no answer came.
-    pub async fn send_to(&self, client: &reqwest::Client, base: &str) -> reqwest::Result<Answer> {
+    /// If there is no response.
+    pub async fn send_to(&self, client: &reqwest::Client, base: &str) -> reqwest::Result<Response> {
         let method = self.method.parse().unwrap();
         let mut request = client
             .request(method, format!("{base}{}", self.path))
@@ -102,42 +102,48 @@ impl Call {
             request = request.body(self.body.clone());
         }
         let response = request.send().await?;
-        Ok(Answer {
+        Ok(Response {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.bytes().await?.to_vec(),
         })
     }
 
-    /// Sends it through a bed's Envoy; an answer must come.
-    pub async fn send(&self, client: &reqwest::Client, fixture: &Fixture) -> Answer {
-        let answer = self.send_to(client, &fixture.envoy.url("")).await;
-        answer.unwrap_or_else(|error| panic!("{} {}: no answer: {error:?}", self.method, self.path))
+    /// Sends it to the Envoy of a fixture.
+    ///
+    /// # Panics
+    /// If there is no response.
+    pub async fn send(&self, client: &reqwest::Client, fixture: &Fixture) -> Response {
+        let response = self.send_to(client, &fixture.envoy.url("")).await;
+        response.unwrap_or_else(|error| panic!("{} {}: no response: {error:?}", self.method, self.path))
     }
 }
 
-/// An answer, from the API or in its place.
+/// A response of the API, the gate or Envoy.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status.
+pub struct Response {
     pub status: u16,
-    /// The header fields.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// A header's value, if it came once.
+impl Response {
+    /// A header's value.
+    ///
+    /// # Panics
+    /// If the header occurs more than once.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?;
-        assert!(values.next().is_none(), "{name} came twice: {self:?}");
+        assert!(values.next().is_none(), "{name} occurs more than once: {self:?}");
         Some(value.to_str().unwrap())
     }
 
-    /// The `code` of problem details (RFC 9457), which must be well-formed; `None` for any other media type.
+    /// The `code` of the problem details (RFC 9457); `None` for any other media type.
+    ///
+    /// # Panics
+    /// If the problem details are malformed.
     #[must_use]
     pub fn code(&self) -> Option<String> {
         if self.header("content-type") != Some("application/problem+json") {
@@ -150,21 +156,26 @@ impl Answer {
         Some(problem["code"].as_str().unwrap().to_owned())
     }
 
-    /// Status and code at once, for comparing.
+    /// The status and [`code`](Self::code), for comparisons.
     #[must_use]
-    pub fn verdict(&self) -> (u16, Option<String>) {
+    pub fn status_and_code(&self) -> (u16, Option<String>) {
         (self.status, self.code())
     }
 
     /// # Panics
-    /// Unless the answer is this refusal, or an answer of the API if there is no code.
+    /// Unless the response has this status, and is a denial with this code or, without one, no denial.
     pub fn expect(&self, status: u16, code: Option<&str>, case: &str) {
-        let wanted = (status, code.map(str::to_owned));
+        let expected = (status, code.map(str::to_owned));
         let body = String::from_utf8_lossy(&self.body);
-        assert_eq!(self.verdict(), wanted, "{case}: {:?} {body}", self.headers);
+        assert_eq!(
+            self.status_and_code(),
+            expected,
+            "{case}: {:?} {body}",
+            self.headers
+        );
     }
 
-    /// All of the answer as text, for looking for what should not be in it.
+    /// Headers and body as text, to search for what they must not contain.
     #[must_use]
     pub fn text(&self) -> String {
         format!("{:?} {}", self.headers, String::from_utf8_lossy(&self.body))

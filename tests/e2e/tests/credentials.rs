@@ -1,22 +1,22 @@
-//! Every kind of caller, over both versions of HTTP: what it is answered, whether it reached the API, and as whom.
+//! Every kind of credential over both HTTP versions: the response, and the identity with which a request reaches the API.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
-use postern_e2e::{Call, Fixture, Setup, Version, client, gate_yaml};
+use postern_e2e::{Fixture, Request, Setup, Version, client, gate_yaml};
 use postern_testbed::idp::Alg;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
 
-const SECRET: &str = "a-webhook-secret-of-the-demo-test";
+const SECRET: &str = "a-webhook-secret-of-this-test";
 const BODY: &str = r#"{"action":"opened","number":1}"#;
 const BEARER: &str = "Bearer realm=\"postern\", ApiKey realm=\"postern\"";
 const BEARER_WRONG: &str = "Bearer realm=\"postern\", error=\"invalid_token\", ApiKey realm=\"postern\"";
 const SIGNATURE: &str = "Signature realm=\"postern\"";
 
-/// The shipped gate, with keys that somebody has, a tenant and a claim for the upstream.
+/// The shipped gate, with known API keys, tenants and a claim header.
 fn gate() -> Value {
     let mut gate = gate_yaml();
     gate["api_keys"]["agents"]["keys"] = json!([
@@ -30,10 +30,10 @@ fn gate() -> Value {
     gate
 }
 
-enum Then {
-    /// It reached the API with these identity headers and no others.
-    Passes(Vec<(&'static str, &'static str)>),
-    /// It was refused: status, code and `WWW-Authenticate`.
+enum Expected {
+    /// It reaches the API with exactly these identity headers.
+    Admitted(Vec<(&'static str, &'static str)>),
+    /// It is refused with this status, code and `WWW-Authenticate`.
     Refused(u16, &'static str, Option<&'static str>),
 }
 
@@ -44,15 +44,15 @@ fn token(fixture: &Fixture, audience: &str, ttl: i64, extra: &Value) -> String {
     fixture.idp.mint(Alg::Rs256, &claims)
 }
 
-fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)> {
-    use Then::{Passes, Refused};
+fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Request, Expected)> {
+    use Expected::{Admitted, Refused};
     let user =
         json!({"realm_access": {"roles": ["User", "a,b"]}, "email": "alice@example.com", "tenant": "acme"});
     let admin = json!({"realm_access": {"roles": ["Admin"]}});
-    let good = token(fixture, "orders", 3600, &user);
-    let orders = || Call::get("/orders/7");
+    let valid = token(fixture, "orders", 3600, &user);
+    let orders = || Request::get("/orders/7");
     let webhook = |body: &str| {
-        Call::post("/webhooks/github", body).header("x-hub-signature-256", sign::github(SECRET, BODY))
+        Request::post("/webhooks/github", body).header("x-hub-signature-256", sign::github(SECRET, BODY))
     };
     let by_key = || match key {
         "key-one" => vec![
@@ -64,16 +64,16 @@ fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)
         _ => vec![("x-postern-subject", "cd"), ("x-postern-method", "api-key")],
     };
     let mut cases = vec![
-        ("open to all", Call::get("/healthz"), Passes(vec![])),
+        ("an open rule", Request::get("/healthz"), Admitted(vec![])),
         (
             "no credentials",
             orders(),
             Refused(401, "credentials_missing", Some(BEARER)),
         ),
         (
-            "a good token",
-            orders().bearer(&good),
-            Passes(vec![
+            "a valid token",
+            orders().bearer(&valid),
+            Admitted(vec![
                 ("x-postern-subject", "alice"),
                 ("x-postern-method", "jwt"),
                 ("x-postern-roles", "User,a%2Cb"),
@@ -93,23 +93,23 @@ fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)
         ),
         (
             "a tampered token",
-            orders().bearer(&tokens::tamper(&good)),
+            orders().bearer(&tokens::tamper(&valid)),
             Refused(401, "token_invalid", Some(BEARER_WRONG)),
         ),
         (
-            "a wrong token beside a good key",
-            orders().bearer(&tokens::tamper(&good)).api_key(key),
+            "a tampered token beside a valid key",
+            orders().bearer(&tokens::tamper(&valid)).api_key(key),
             Refused(401, "token_invalid", Some(BEARER_WRONG)),
         ),
         (
             "a token without the role",
-            Call::get("/admin/users").bearer(&good),
+            Request::get("/admin/users").bearer(&valid),
             Refused(403, "role_missing", None),
         ),
         (
             "a token with the role",
-            Call::get("/admin/users").bearer(&token(fixture, "orders", 3600, &admin)),
-            Passes(vec![
+            Request::get("/admin/users").bearer(&token(fixture, "orders", 3600, &admin)),
+            Admitted(vec![
                 ("x-postern-subject", "alice"),
                 ("x-postern-method", "jwt"),
                 ("x-postern-roles", "Admin"),
@@ -117,18 +117,18 @@ fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)
             ]),
         ),
         (
-            "a key where only tokens are taken",
-            Call::get("/admin/users").api_key(key),
+            "a key where only tokens are accepted",
+            Request::get("/admin/users").api_key(key),
             Refused(401, "credentials_missing", Some("Bearer realm=\"postern\"")),
         ),
-        ("a good API key", orders().api_key(key), Passes(by_key())),
+        ("a valid API key", orders().api_key(key), Admitted(by_key())),
         (
             "an unknown API key",
             orders().api_key(&format!("{key}0")),
             Refused(401, "key_invalid", Some(BEARER_WRONG)),
         ),
         (
-            "an API key past its end",
+            "an expired API key",
             orders().api_key("key-old"),
             Refused(401, "key_invalid", Some(BEARER_WRONG)),
         ),
@@ -140,53 +140,53 @@ fn cases(fixture: &Fixture, key: &'static str) -> Vec<(&'static str, Call, Then)
         (
             "a signed webhook",
             webhook(BODY),
-            Passes(vec![
+            Admitted(vec![
                 ("x-postern-subject", "github"),
                 ("x-postern-method", "signature"),
             ]),
         ),
         (
-            "the same, one byte changed",
+            "a signed webhook with one byte changed",
             webhook(&BODY.replace('1', "2")),
             Refused(401, "signature_invalid", Some(SIGNATURE)),
         ),
         (
             "an unsigned webhook",
-            Call::post("/webhooks/github", BODY),
+            Request::post("/webhooks/github", BODY),
             Refused(401, "credentials_missing", Some(SIGNATURE)),
         ),
         (
-            "a path in no rule",
-            Call::get("/internal").bearer(&good),
+            "a path without a rule",
+            Request::get("/internal").bearer(&valid),
             Refused(403, "no_rule", None),
         ),
         (
-            "a path that only begins like one in a rule",
-            Call::get("/orders-old").bearer(&good),
+            "a path that shares only a string prefix with a rule",
+            Request::get("/orders-old").bearer(&valid),
             Refused(403, "no_rule", None),
         ),
         (
-            "a method in no rule",
-            Call::new("DELETE", "/orders/7").bearer(&good),
+            "a method without a rule",
+            Request::new("DELETE", "/orders/7").bearer(&valid),
             Refused(403, "no_rule", None),
         ),
     ];
     for _ in 0..5 {
         cases.push((
             "within the quota",
-            Call::get("/limited").api_key(key),
-            Passes(by_key()),
+            Request::get("/limited").api_key(key),
+            Admitted(by_key()),
         ));
     }
     cases.push((
         "beyond the quota",
-        Call::get("/limited").api_key(key),
+        Request::get("/limited").api_key(key),
         Refused(429, "limit_exceeded", None),
     ));
     cases
 }
 
-/// Identity headers among those that arrived.
+/// The identity headers among these, sorted.
 fn identity(headers: &[(String, String)]) -> Vec<(&str, &str)> {
     let mut found: Vec<_> = headers
         .iter()
@@ -198,36 +198,36 @@ fn identity(headers: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn every_kind_of_caller() {
+async fn every_kind_of_credential_is_admitted_or_refused() {
     let fixture = Setup::new(gate())
         .workers(2)
         .env("GITHUB_WEBHOOK_SECRET", SECRET)
         .start();
     for (version, key) in [(Version::Http1, "key-one"), (Version::Http2, "key-two")] {
         let client = client(version);
-        for (name, call, then) in cases(&fixture, key) {
+        for (name, request, expected) in cases(&fixture, key) {
             let case = format!("{version:?}, {name}");
             fixture.api.reset();
-            let answer = call.send(&client, &fixture).await;
-            let seen = fixture.api.requests();
-            match then {
-                Then::Passes(mut expected) => {
-                    answer.expect(200, None, &case);
-                    expected.sort_unstable();
-                    assert_eq!(seen.len(), 1, "{case}");
-                    assert_eq!(identity(&seen[0].headers), expected, "{case}");
+            let response = request.send(&client, &fixture).await;
+            let received = fixture.api.requests();
+            match expected {
+                Expected::Admitted(mut headers) => {
+                    response.expect(200, None, &case);
+                    headers.sort_unstable();
+                    assert_eq!(received.len(), 1, "{case}");
+                    assert_eq!(identity(&received[0].headers), headers, "{case}");
                 }
-                Then::Refused(status, code, challenge) => {
-                    answer.expect(status, Some(code), &case);
-                    assert_eq!(answer.header("www-authenticate"), challenge, "{case}");
-                    assert_eq!(seen, [], "{case}: it reached the API");
+                Expected::Refused(status, code, challenge) => {
+                    response.expect(status, Some(code), &case);
+                    assert_eq!(response.header("www-authenticate"), challenge, "{case}");
+                    assert_eq!(received, [], "{case}: it reached the API");
                     if status == 429 {
-                        assert!(answer.header("retry-after").is_some(), "{case}");
-                        assert!(answer.header("ratelimit").is_some(), "{case}");
+                        assert!(response.header("retry-after").is_some(), "{case}");
+                        assert!(response.header("ratelimit").is_some(), "{case}");
                     }
                 }
             }
         }
     }
-    fixture.assert_sound("demo");
+    fixture.assert_healthy("credentials");
 }
