@@ -202,7 +202,7 @@ fn checkpoints(report: &Report, style: Style) -> String {
     if !report.signatures_verified {
         let warning =
             format!("{number}; their signatures were NOT verified: pass the registry with --signers");
-        return format!("checkpoints {}", style.warning(&not));
+        return format!("checkpoints {}", style.warning(&warning));
     }
     let uncovered = match (report.covered, report.uncovered()) {
         (None, _) => style.warning("no signed checkpoint covers any of these events"),

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
 fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
     let warnings: Vec<Problem> = loaded
-        .unset
+        .unset_secrets
         .iter()
         .chain(&loaded.secret_warnings)
         .cloned()

@@ -15,8 +15,8 @@ pub(super) struct Attempt {
 }
 
 pub(super) enum GateDecision {
-    Admitted(Effects),
-    Refused(Denial),
+    Allowed(Effects),
+    Denied(Denial),
 }
 
 /// Runs the request through the gate once.

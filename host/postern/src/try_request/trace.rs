@@ -18,7 +18,7 @@ pub(super) enum TraceEntry {
     Limited(LimitStatus),
     Evicted,
     /// The policy would be consulted.
-    PolicyAsked,
+    PolicyConsulted,
 }
 
 /// The state of a limit after a request.
