@@ -223,7 +223,7 @@ fn an_export_is_verified_elsewhere() {
     );
     assert!(run.code == 2 && run.says("(payload_changed)"), "{run:?}");
     let run = dir.run_with(&["audit", "replay"], b"hello");
-    assert!(run.code == 3 && run.says("this is no export"), "{run:?}");
+    assert!(run.code == 3 && run.says("not an export"), "{run:?}");
 }
 
 #[test]

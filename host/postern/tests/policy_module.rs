@@ -177,7 +177,7 @@ fn a_run_without_cases_is_an_error() {
             "cannot read absent.yaml",
         ),
         (&["allow.wasm", "--cases", "misspelt.yaml"], "alow"),
-        (&["allow.wasm", "--cases", "none.yaml"], "no case in it"),
+        (&["allow.wasm", "--cases", "none.yaml"], "it has no cases"),
         (
             &["allow.wasm", "--cases", "one.yaml", "--filter", "some"],
             "no case has \"some\"",

@@ -138,7 +138,7 @@ fn a_rejected_change_leaves_the_file_as_it_was() {
     let before = read(&dir);
     for (args, says) in [
         (&["add", "a", OTHER][..], "signer \"a\" already exists"),
-        (&["add", "a b", OTHER], "is no id"),
+        (&["add", "a b", OTHER], "is not a valid id"),
         (&["add", "b", "s3cret"], "KEY: is not a public key"),
         (
             &["add", "b", OTHER, "--use", "sign"],
@@ -146,7 +146,7 @@ fn a_rejected_change_leaves_the_file_as_it_was() {
         ),
         (
             &["add", "b", KEY, "--use", "checkpoint"],
-            "has the key of \"a\" and other uses",
+            "has the key of \"a\" but other uses",
         ),
         (
             &["add", "b", OTHER, "--from", "2", "--until", "2"],
