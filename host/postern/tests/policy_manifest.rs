@@ -183,7 +183,10 @@ fn an_invalid_change_is_not_signed() {
             &["--add", "a=deny.wasm", "--cases", "b=deny.cases.yaml"],
             "no module `b` is added",
         ),
-        (&["--add", "a=deny.wasm", "--cases", "bad.yaml"], "it has no cases"),
+        (
+            &["--add", "a=deny.wasm", "--cases", "bad.yaml"],
+            "it has no cases",
+        ),
         (&["--add", "a=deny.wasm", "--add", "a=allow.wasm"], "twice"),
         (&["--remove", "a"], "lists no module `a`"),
         (&["--key", "text.pem"], "cannot be used multiple times"),
