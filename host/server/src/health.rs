@@ -77,7 +77,7 @@ impl Health {
             report.parts.insert("signing", fault);
         }
         let faults = [
-            ("checkpoints", self.recorder.checkpoint_fault()),
+            ("checkpoints", self.recorder.checkpoint_error()),
             ("signers", self.signer.as_ref().and_then(|signer| signer.unread())),
             ("license", self.license_fault(SystemTime::now())),
         ];

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_audit::{Log, Post};
+use postern_audit::{Log, PostTarget};
 use postern_signing::Signing;
 
 use crate::audited_signer::{AuditedSigner, Checkpoints};
@@ -52,7 +52,7 @@ async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log
     let mut settings = audit.log.clone();
     if let Some(url) = &audit.url {
         let client = tls::client().map_err(StartError::Client)?;
-        settings.checkpoints.post = Some(Post {
+        settings.checkpoints.post = Some(PostTarget {
             client,
             url: url.clone(),
             timeout: POSTING,

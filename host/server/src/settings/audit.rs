@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
-use postern_audit::{Checkpoint, Checkpoints, Settings, Store, check_postgres_url};
+use postern_audit::{Checkpoint, CheckpointSettings, Settings, Store, check_postgres_url};
 use postern_gate::config::{ConfigErrors, HumanDuration, SecretRef};
 use secrecy::SecretString;
 use url::Url;
@@ -164,11 +164,11 @@ pub(super) fn audit(
         });
     let name = form.name.clone().unwrap_or_else(hostname);
     let mut log = Settings::new(store?, name, form.origin.clone());
-    log.checkpoints = Checkpoints {
+    log.checkpoints = CheckpointSettings {
         every_events: form.checkpoints.every,
         every: form.checkpoints.after.0,
         file: form.checkpoints.file.as_ref().map(|file| directory.join(file)),
-        ..Checkpoints::default()
+        ..CheckpointSettings::default()
     };
     (log.buffer, log.batch, log.deadline) = (form.buffer, form.batch, form.deadline.0);
     Some(Audit { log, url })

@@ -414,7 +414,7 @@ fn an_audit_store_beyond_this_machine_wants_tls() {
         ("postgres://u:hunter2@db/a?sslmode=prefer", Some("without TLS")),
         (
             "postgres://u:hunter2@db/a?sslpassword=hunter2",
-            Some("a parameter that is not known"),
+            Some("an unknown parameter"),
         ),
         ("mysql://u:hunter2@db/a", Some("no URL of Postgres")),
     ] {

@@ -1,4 +1,4 @@
-//! Asking a store for events.
+//! Reading events from a store.
 
 use postern_audit::read::{ReadError, Reader, Selection};
 use postern_audit::{Decision, Event, Kind, PostgresUrlError};
@@ -20,7 +20,7 @@ fn events_are_selected() {
     };
     let of = |selection: Selection| -> Vec<u64> {
         let found = stored.runtime.block_on(reader.select(&selection)).unwrap();
-        assert!(found.iter().all(|found| found.sound));
+        assert!(found.iter().all(|found| found.hash_matches));
         found.iter().map(|found| found.entry.seq).collect()
     };
     assert_eq!(of(all.clone()), (1..=31).collect::<Vec<_>>());
@@ -84,7 +84,7 @@ fn events_are_selected() {
 }
 
 #[test]
-fn places_are_found_by_time() {
+fn events_are_found_by_time() {
     let stored = Log::new(30).store();
     let reader = stored.reader();
     let since = |time| stored.runtime.block_on(reader.first_since(time)).unwrap();
@@ -109,24 +109,24 @@ fn places_are_found_by_time() {
 }
 
 #[test]
-fn a_payload_that_was_changed_is_marked() {
+fn a_changed_payload_is_marked() {
     let mut log = Log::new(3);
     let row = log.row(2);
     row.payload = row.payload.replace("edge-1", "edge-2");
     let stored = log.store();
     let reader = stored.reader();
-    let sound: Vec<_> = stored
+    let hash_matches: Vec<_> = stored
         .runtime
         .block_on(reader.last(3))
         .unwrap()
         .iter()
-        .map(|found| found.sound)
+        .map(|found| found.hash_matches)
         .collect();
-    assert_eq!(sound, [true, false, true]);
+    assert_eq!(hash_matches, [true, false, true]);
 }
 
 #[test]
-fn what_is_no_log() {
+fn a_store_without_a_log_is_rejected() {
     let stored = Log::new(1).store();
     let empty = stored.path.with_file_name("empty");
     let text = stored.path.with_file_name("text");
@@ -135,7 +135,7 @@ fn what_is_no_log() {
     let open = |url: String| stored.runtime.block_on(Reader::open(&url, 1)).unwrap_err();
     assert!(matches!(
         open("mysql://user:hunter2@host/x".to_owned()),
-        ReadError::Url
+        ReadError::InvalidUrl
     ));
     assert!(matches!(
         open("postgres://user:hunter2@host:x/y".to_owned()),
@@ -143,7 +143,7 @@ fn what_is_no_log() {
     ));
     assert!(matches!(
         open(format!("sqlite:{}-not", stored.path.display())),
-        ReadError::NoFile(_)
+        ReadError::FileNotFound(_)
     ));
     assert!(matches!(
         open(format!("sqlite:{}", empty.display())),
@@ -161,7 +161,7 @@ fn what_is_no_log() {
     }
 }
 
-/// Nothing is written, not even by opening.
+/// Not even opening writes.
 #[test]
 fn reading_changes_nothing() {
     let stored = Log::new(30).store();

@@ -1,4 +1,4 @@
-//! A log that a host writes to while it is verified.
+//! Verifying a log while a host writes to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,8 +7,8 @@ use std::time::Duration;
 use postern_audit::read::Reader;
 use postern_audit::verify::verify;
 use postern_audit::{
-    CheckpointSigner, Clock, Decision, Event, Hash, Kind, Log, ManifestSignature, Metrics, Settings, Signed,
-    Signing, Store, Time,
+    CheckpointSignature, CheckpointSigner, Clock, Decision, Event, Hash, Kind, Log, ManifestSignature,
+    Metrics, Settings, SignFuture, Store, Time,
 };
 
 use crate::support::{ALL, ORIGIN, found, key, replayed, signed};
@@ -16,18 +16,18 @@ use crate::support::{ALL, ORIGIN, found, key, replayed, signed};
 struct Kernel;
 
 impl CheckpointSigner for Kernel {
-    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
-        let signed = Signed {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> SignFuture<'a> {
+        let signature = CheckpointSignature {
             signer_id: "kernel".to_owned(),
             signature: *key(1).sk.sign(body, None),
             public_key: *key(1).pk,
         };
-        Box::pin(async { Ok(signed) })
+        Box::pin(async { Ok(signature) })
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_whole_at_any_moment() {
+async fn a_log_is_intact_at_any_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.sqlite");
     let outside = folder.path().join("checkpoints");
@@ -51,13 +51,13 @@ async fn it_is_whole_at_any_moment() {
     let reader = Reader::open(&format!("sqlite:{}", path.display()), 2)
         .await
         .unwrap();
-    let kept = || {
+    let external = || {
         let file = std::fs::read(&outside).unwrap_or_default();
-        signed().outside(file.as_slice()).unwrap()
+        signed().checkpoint_file(file.as_slice()).unwrap()
     };
     let mut last = 0;
     for _ in 0..20 {
-        let report = verify(&reader, kept(), 2, |_| {}).await.unwrap();
+        let report = verify(&reader, external(), 2, |_| {}).await.unwrap();
         assert_eq!(found(&report), None, "{report:?}");
         assert!(report.size >= last);
         last = report.size;
@@ -72,14 +72,13 @@ async fn it_is_whole_at_any_moment() {
     stop.store(true, Ordering::Release);
     writer.await.unwrap();
     log.close().await;
-    let report = verify(&reader, kept(), 2, |_| {}).await.unwrap();
+    let report = verify(&reader, external(), 2, |_| {}).await.unwrap();
     assert_eq!((found(&report), report.uncovered()), (None, 0), "{report:?}");
     assert!(report.kept_outside > 1 && report.size > last, "{report:?}");
 }
 
-/// However the clock of a host is set, what it writes is whole to whoever verifies it.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
+async fn a_log_is_intact_although_the_clock_was_set_back() {
     const MINUTE: u64 = 60_000_000;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.sqlite");
@@ -100,7 +99,7 @@ async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
         }
         panic!("no checkpoint over {size} events");
     };
-    // A checkpoint is made some time after what it covers, and the clock set back after that.
+    // A checkpoint is made some time after the events it covers, and the clock is set back after that.
     log.append(Event::new(Kind::Host, Time::EPOCH)).await.unwrap();
     covered(1).await;
     now.fetch_add(10 * MINUTE, Ordering::AcqRel);
@@ -110,7 +109,7 @@ async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
         now.fetch_sub(back, Ordering::AcqRel);
         let signed_at = Time::from_micros(now.load(Ordering::Acquire));
         // The second time, the clock is set between the signature and the event.
-        let told = Time::from_micros(signed_at.micros() + back);
+        let time = Time::from_micros(signed_at.micros() + back);
         let manifest_hash = Hash::of(&back.to_be_bytes());
         let signature = ManifestSignature {
             manifest_hash,
@@ -118,7 +117,7 @@ async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
             signer_id: "kernel".to_owned(),
             signed_at,
         };
-        let mut event = Event::new(Kind::ManifestSignature, told);
+        let mut event = Event::new(Kind::ManifestSignature, time);
         event.decision = Some(Decision::Allowed);
         event.signer_id = Some("kernel".to_owned());
         event
@@ -136,9 +135,9 @@ async fn an_honest_log_is_whole_though_the_clock_was_set_back() {
     assert_eq!((report.manifests, report.remarked), (3, 2), "{report:?}");
 }
 
-/// A checkpoint as old as its events, beside one that was made long after them.
+/// The second checkpoint is made right after its events, but the first long after its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_checkpoint_is_much_older_than_the_one_before() {
+async fn no_checkpoint_is_older_than_the_one_before() {
     const MINUTE: u64 = 60_000_000;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.sqlite");
