@@ -1,9 +1,9 @@
-//! What a component may be made of, looked at before the compiler sees it.
+//! Limits on a component's structure, checked before compilation.
 //!
-//! A component of a few kilobytes can ask for more instances than any machine has room for: each level of nesting that
-//! instantiates the one below twice doubles them, and the compiler writes out each of them. So they are counted first,
-//! in one pass over the bytes, with what else the compiler's work grows with. What passes is validated by the compiler
-//! itself, in a process of its own: see [`crate::compiler`].
+//! A component of a few kilobytes can require more instances than fit into memory: each level of nesting that
+//! instantiates the level below twice doubles them, and the compiler emits code for each. This module counts them, and
+//! whatever else drives the cost of compilation, in one pass over the bytes. The compiler then validates the component
+//! in its own process: see [`crate::compiler`].
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
@@ -12,42 +12,44 @@ use wasmparser::{
 
 use crate::limits::MAX_MEMORIES;
 
-/// The largest component, in bytes.
+/// Maximum size of a component, in bytes.
 pub(crate) const MAX_SIZE: usize = 64 << 20;
-/// How deep components may stand in each other.
+/// Maximum nesting depth of components and modules.
 const MAX_DEPTH: usize = 16;
-/// Components and core modules, wherever they stand.
+/// Maximum number of components and core modules, at any depth.
 const MAX_COMPONENTS: u64 = 512;
-/// Core instances of an instance of the whole, those of inner components counted as often as these are instantiated:
-/// what the pool has room for.
+/// Maximum core instances per instance of the outermost component. Core instances of an inner component count once per
+/// instantiation. The instance pool is sized for this number.
 const MAX_CORE_INSTANCES: u64 = 2 * MAX_MEMORIES as u64;
-/// Component instances, counted likewise.
+/// Maximum component instances, counted in the same way.
 const MAX_INSTANCES: u64 = 1024;
-/// Types, imports, exports, aliases, instances and canonical functions of all components, as they are written.
+/// Maximum types, imports, exports, aliases, instances and canonical functions in the binaries of all components.
 const MAX_ITEMS: u64 = 200_000;
-/// Functions of all core modules.
+/// Maximum functions of all core modules.
 const MAX_FUNCTIONS: u64 = 200_000;
-/// The largest body of a function, in bytes: the compiler's work grows faster than it.
+/// Maximum size of a function body, in bytes: compile time grows faster than linearly with it.
 const MAX_FUNCTION_BODY: usize = 2 << 20;
 
-/// Why bytes are not even shown to the compiler.
+/// A component was rejected before compilation.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum BoundsError {
-    /// They are no component.
+    /// The bytes are not a valid component.
     #[error("{0}")]
     Invalid(String),
-    /// More of something than a policy may have.
-    #[error("{found} {what}; a policy may have {limit}")]
+    /// A count exceeds its limit.
+    #[error("{found} {what}; the limit is {limit}")]
     TooMany {
-        /// What there is too much of.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How many there are, or more.
+        /// The count at which reading stopped.
         found: u64,
-        /// How many there may be.
+        /// The maximum.
         limit: u64,
     },
-    /// Components that are handed about as values: what they come to cannot be counted.
-    #[error("imports, exports or hands over components, which policies cannot: link them into one")]
+    /// Components are passed as values, so their instances cannot be counted.
+    #[error(
+        "imports, exports or passes components as values, which is not supported: compose them into one component"
+    )]
     ComponentValue,
 }
 
@@ -57,22 +59,22 @@ impl From<wasmparser::BinaryReaderError> for BoundsError {
     }
 }
 
-/// What one instance of a component comes to.
+/// Number of instances created by instantiating a component once.
 #[derive(Debug, Clone, Copy, Default)]
 struct InstanceCount {
     core: u64,
     instances: u64,
 }
 
-/// A component that is being read.
+/// A component being read.
 #[derive(Debug, Default)]
 struct ComponentScope {
     /// Its component index space.
     components: Vec<InstanceCount>,
-    cost: InstanceCount,
+    count: InstanceCount,
 }
 
-/// What is being read: components, and core modules, which have nothing to count instances of.
+/// Reading state. `None` on the stack is a core module, which instantiates nothing.
 #[derive(Debug, Default)]
 struct BoundsChecker {
     scopes: Vec<Option<ComponentScope>>,
@@ -81,10 +83,10 @@ struct BoundsChecker {
     functions: u64,
 }
 
-/// Checks that a component is within bounds.
+/// Checks a component against the limits.
 ///
 /// # Errors
-/// The first that it exceeds, or why it cannot be read.
+/// The first limit exceeded, or the reason the bytes cannot be read.
 pub(crate) fn check(wasm: &[u8]) -> Result<(), BoundsError> {
     check_limit("bytes", wasm.len() as u64, MAX_SIZE as u64)?;
     let mut checker = BoundsChecker::default();
@@ -116,7 +118,7 @@ impl BoundsChecker {
             Payload::End(_) => {
                 let ended = self.scopes.pop().flatten();
                 if let (Some(inner), Some(Some(outer))) = (ended, self.scopes.last_mut()) {
-                    outer.components.push(inner.cost);
+                    outer.components.push(inner.count);
                 }
             }
             Payload::FunctionSection(section) => {
@@ -131,7 +133,7 @@ impl BoundsChecker {
                 )?;
             }
             Payload::InstanceSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for instance in section {
                     if matches!(instance?, Instance::Instantiate { .. }) {
                         self.instantiate(InstanceCount {
@@ -142,19 +144,19 @@ impl BoundsChecker {
                 }
             }
             Payload::ComponentInstanceSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for instance in section {
                     self.instance(&instance?)?;
                 }
             }
             Payload::ComponentAliasSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for alias in section {
                     self.alias(&alias?)?;
                 }
             }
             Payload::ComponentImportSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for import in section {
                     if matches!(import?.ty, ComponentTypeRef::Component(_)) {
                         return Err(BoundsError::ComponentValue);
@@ -162,7 +164,7 @@ impl BoundsChecker {
                 }
             }
             Payload::ComponentExportSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for export in section {
                     if export?.kind == ComponentExternalKind::Component {
                         return Err(BoundsError::ComponentValue);
@@ -171,35 +173,35 @@ impl BoundsChecker {
             }
             Payload::ComponentTypeSection(section) => {
                 for ty in section {
-                    self.ty(&ty?)?;
+                    self.count_type(&ty?)?;
                 }
             }
-            Payload::CoreTypeSection(section) => self.items(section.count())?,
-            Payload::ComponentCanonicalSection(section) => self.items(section.count())?,
-            Payload::TypeSection(section) => self.items(section.count())?,
-            Payload::ImportSection(section) => self.items(section.count())?,
-            Payload::ExportSection(section) => self.items(section.count())?,
+            Payload::CoreTypeSection(section) => self.count_items(section.count())?,
+            Payload::ComponentCanonicalSection(section) => self.count_items(section.count())?,
+            Payload::TypeSection(section) => self.count_items(section.count())?,
+            Payload::ImportSection(section) => self.count_items(section.count())?,
+            Payload::ExportSection(section) => self.count_items(section.count())?,
             _ => {}
         }
         Ok(())
     }
 
-    fn items(&mut self, count: u32) -> Result<(), BoundsError> {
+    fn count_items(&mut self, count: u32) -> Result<(), BoundsError> {
         self.items += u64::from(count);
         check_limit("types, imports, exports and instances", self.items, MAX_ITEMS)
     }
 
     fn scope(&mut self) -> Result<&mut ComponentScope, BoundsError> {
         let scope = self.scopes.last_mut().and_then(Option::as_mut);
-        scope.ok_or_else(|| BoundsError::Invalid("a component's section in a core module".into()))
+        scope.ok_or_else(|| BoundsError::Invalid("a component section in a core module".into()))
     }
 
-    fn instantiate(&mut self, of: InstanceCount) -> Result<(), BoundsError> {
-        let cost = &mut self.scope()?.cost;
-        cost.core = cost.core.saturating_add(of.core);
-        cost.instances = cost.instances.saturating_add(of.instances);
-        check_limit("instances of core modules", cost.core, MAX_CORE_INSTANCES)?;
-        check_limit("instances of components", cost.instances, MAX_INSTANCES)
+    fn instantiate(&mut self, added: InstanceCount) -> Result<(), BoundsError> {
+        let total = &mut self.scope()?.count;
+        total.core = total.core.saturating_add(added.core);
+        total.instances = total.instances.saturating_add(added.instances);
+        check_limit("instances of core modules", total.core, MAX_CORE_INSTANCES)?;
+        check_limit("instances of components", total.instances, MAX_INSTANCES)
     }
 
     fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), BoundsError> {
@@ -214,14 +216,14 @@ impl BoundsChecker {
                 {
                     return Err(BoundsError::ComponentValue);
                 }
-                let of = component(self.scope()?, *component_index)?;
+                let inner = component(self.scope()?, *component_index)?;
                 self.instantiate(InstanceCount {
-                    core: of.core,
-                    instances: of.instances.saturating_add(1),
+                    core: inner.core,
+                    instances: inner.instances.saturating_add(1),
                 })
             }
             ComponentInstance::FromExports(exports) => {
-                self.items(u32::try_from(exports.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(exports.len()).unwrap_or(u32::MAX))?;
                 if exports
                     .iter()
                     .any(|export| export.kind == ComponentExternalKind::Component)
@@ -244,9 +246,11 @@ impl BoundsChecker {
                     .ok()
                     .and_then(|count| self.scopes.len().checked_sub(count.saturating_add(1)))
                     .and_then(|at| self.scopes.get(at)?.as_ref())
-                    .ok_or_else(|| BoundsError::Invalid("an alias of what is not there".into()))?;
-                let of = component(outer, *index)?;
-                self.scope()?.components.push(of);
+                    .ok_or_else(|| {
+                        BoundsError::Invalid("an alias to a component index out of bounds".into())
+                    })?;
+                let aliased = component(outer, *index)?;
+                self.scope()?.components.push(aliased);
                 Ok(())
             }
             ComponentAlias::InstanceExport {
@@ -257,23 +261,23 @@ impl BoundsChecker {
         }
     }
 
-    /// The reader bounds how deep types may be.
-    fn ty(&mut self, ty: &ComponentType<'_>) -> Result<(), BoundsError> {
-        self.items(1)?;
+    /// Recursion is bounded: the parser limits the nesting of types.
+    fn count_type(&mut self, ty: &ComponentType<'_>) -> Result<(), BoundsError> {
+        self.count_items(1)?;
         match ty {
             ComponentType::Component(declarations) => {
-                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
                 for declaration in declarations {
                     if let ComponentTypeDeclaration::Type(ty) = declaration {
-                        self.ty(ty)?;
+                        self.count_type(ty)?;
                     }
                 }
             }
             ComponentType::Instance(declarations) => {
-                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
                 for declaration in declarations {
                     if let InstanceTypeDeclaration::Type(ty) = declaration {
-                        self.ty(ty)?;
+                        self.count_type(ty)?;
                     }
                 }
             }
@@ -287,7 +291,7 @@ fn component(scope: &ComponentScope, index: u32) -> Result<InstanceCount, Bounds
     usize::try_from(index)
         .ok()
         .and_then(|index| scope.components.get(index).copied())
-        .ok_or_else(|| BoundsError::Invalid("instantiates a component that is not there".into()))
+        .ok_or_else(|| BoundsError::Invalid("instantiates a component index out of bounds".into()))
 }
 
 #[cfg(test)]
@@ -296,22 +300,22 @@ mod tests {
 
     use super::*;
 
-    fn of(text: &str) -> Result<(), BoundsError> {
+    fn check_text(text: &str) -> Result<(), BoundsError> {
         check(&wat::parse_str(text).unwrap())
     }
 
     const MODULE: &str = "(core module $m)";
 
-    /// Two to the power of the levels instances of a core module.
+    /// A component with 2^levels instances of a core module.
     fn doubling(levels: usize) -> String {
         modules::nested_instances(levels, &format!("{MODULE} (core instance (instantiate $m))"))
     }
 
     #[test]
-    fn instances_count_as_often_as_they_are_made() {
-        of(&doubling(4)).unwrap();
+    fn instances_count_once_per_instantiation() {
+        check_text(&doubling(4)).unwrap();
         for levels in [5, 30, 60] {
-            let error = of(&doubling(levels)).unwrap_err();
+            let error = check_text(&doubling(levels)).unwrap_err();
             assert!(
                 matches!(
                     error,
@@ -323,9 +327,9 @@ mod tests {
                 "{error}"
             );
         }
-        // Without a core module in them.
+        // Without core instances.
         let empty = modules::nested_instances(30, MODULE);
-        let error = of(&empty).unwrap_err();
+        let error = check_text(&empty).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -337,7 +341,7 @@ mod tests {
             "{error}"
         );
         let deep = "(component ".repeat(20) + &")".repeat(20);
-        let error = of(&deep).unwrap_err();
+        let error = check_text(&deep).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -349,7 +353,7 @@ mod tests {
             "{error}"
         );
         let many = format!("(component {})", "(component)".repeat(600));
-        let error = of(&many).unwrap_err();
+        let error = check_text(&many).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -363,19 +367,19 @@ mod tests {
     }
 
     #[test]
-    fn components_as_values_are_refused() {
+    fn components_as_values_are_rejected() {
         for text in [
             "(component (import \"c\" (component)))",
             "(component (component $c) (export \"c\" (component $c)))",
             "(component (component $c) (component $d (import \"c\" (component))) \
              (instance (instantiate $d (with \"c\" (component $c)))))",
         ] {
-            assert_eq!(of(text), Err(BoundsError::ComponentValue), "{text}");
+            assert_eq!(check_text(text), Err(BoundsError::ComponentValue), "{text}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn invalid_bytes_are_rejected() {
         for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\x04\x08"] {
             assert!(matches!(check(bytes), Err(BoundsError::Invalid(_))), "{bytes:?}");
         }

@@ -1,8 +1,8 @@
-//! Compiled modules on disk, so that a restart does not compile them again.
+//! A disk cache of compiled modules, so that a restart does not recompile them.
 //!
-//! What is read back is executed as it stands: the directory is made by us, closed to others, and a file in it is
-//! used only if it carries the digest of its own bytes under the key it was asked for. Someone who can write there as
-//! our user could as well replace this program.
+//! Cached code is executed as read. The directory is therefore created by this process and closed to other users, and a
+//! file is used only if it starts with the digest of its code and key. Anyone who can write there as this user could
+//! also replace this program.
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,7 +14,7 @@ use wasmtime::Engine;
 
 use crate::Digest;
 
-/// The largest compiled module that is kept, in bytes.
+/// Maximum size of a cached module, in bytes.
 const MAX_SIZE: u64 = 1 << 30;
 
 /// A directory of compiled modules.
@@ -23,24 +23,24 @@ pub struct Cache {
     directory: PathBuf,
 }
 
-/// Why a directory cannot be used for compiled modules.
+/// A directory cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or looked at.
+    /// It cannot be created or inspected.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
-    /// Others may write there.
+    /// It belongs to another user, or its mode lets other users in.
     #[error(
-        "{0} must belong to the user that runs this program and be closed to others (chmod 700): compiled code is run as it is found there"
+        "{0} must belong to the user that runs this program and be closed to others (chmod 700): compiled code is executed from there"
     )]
     Permissions(PathBuf),
 }
 
 impl Cache {
-    /// Uses a directory, made with mode 0700 if it is not there.
+    /// Opens a cache directory; creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made, is another user's, or lets others in.
+    /// If it cannot be created, belongs to another user, or its mode lets other users in.
     pub fn open(directory: &Path) -> Result<Self, CacheError> {
         let io = |error| CacheError::Io(directory.to_owned(), error);
         DirBuilder::new()
@@ -49,7 +49,7 @@ impl Cache {
             .create(directory)
             .map_err(io)?;
         let found = fs::symlink_metadata(directory).map_err(io)?;
-        // A file of our own tells who we are without asking the system for it.
+        // The owner of a new file is this process's user.
         let probe = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
         let our_uid = probe.as_file().metadata().map_err(io)?.uid();
         if !found.is_dir() || found.uid() != our_uid || found.permissions().mode() & 0o077 != 0 {
@@ -60,10 +60,10 @@ impl Cache {
         })
     }
 
-    /// The compiled form of a module: read if it is there, made and kept otherwise.
+    /// Returns a module's compiled code from the cache, or compiles and caches it.
     ///
     /// # Errors
-    /// What the compiler says of the module. A file that cannot be read or written costs time, not the module.
+    /// The error of `compile`. A file that cannot be read or written is logged and the module is compiled.
     pub(crate) fn get_or_compile<E>(
         &self,
         engine: &Engine,
@@ -76,17 +76,17 @@ impl Cache {
             Ok(Some(code)) => return Ok(code),
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "compiled module not usable; compiling anew")
+                tracing::warn!(path = %path.display(), %error, "cached module is unusable; compiling it again")
             }
         }
         let code = compile()?;
         if let Err(error) = self.write(&path, &key, &code) {
-            tracing::warn!(path = %path.display(), %error, "compiled module not kept");
+            tracing::warn!(path = %path.display(), %error, "compiled module could not be cached");
         }
         Ok(code)
     }
 
-    /// Written aside and renamed, so that a file that is there is whole.
+    /// Writes to a temporary file and renames it, so that cached files are always complete.
     fn write(&self, path: &Path, key: &Key, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(key.file_digest(code).as_bytes())?;
@@ -97,7 +97,7 @@ impl Cache {
     }
 }
 
-/// The code in a file, if the file is there and its seal is that of the key.
+/// Reads the code from a file and verifies its digest. `None` if there is no file.
 fn read(path: &Path, key: &Key) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = match postern_files::read(path, MAX_SIZE) {
         Ok(bytes) => bytes,
@@ -106,18 +106,18 @@ fn read(path: &Path, key: &Key) -> io::Result<Option<Vec<u8>>> {
     };
     let (file_digest, code) = bytes
         .split_at_checked(DIGEST_LEN)
-        .ok_or_else(|| io::Error::other("it is cut short"))?;
+        .ok_or_else(|| io::Error::other("the file is truncated"))?;
     if key.file_digest(code).as_bytes() != file_digest {
-        return Err(io::Error::other("it is not what was written for this module"));
+        return Err(io::Error::other("the digest does not match the module"));
     }
     Ok(Some(bytes.split_off(DIGEST_LEN)))
 }
 
-/// Length of a file's seal: a digest in hexadecimal.
+/// Length of the digest at the start of a file, in hexadecimal digits.
 const DIGEST_LEN: usize = 64;
 
-/// What code was compiled from: the module, and what it depends on besides: wasmtime's version, the CPU's features, the
-/// engine's settings.
+/// What compiled code depends on: the module, and wasmtime's version, CPU features and engine settings, which wasmtime
+/// hashes.
 struct Key {
     module: Digest,
     compiler: u64,
@@ -137,7 +137,7 @@ impl Key {
         format!("{}-{:016x}.cwasm", self.module.hex(), self.compiler)
     }
 
-    /// Binds code to what it was compiled from: under another module's name it is not used.
+    /// Digest over key and code: code stored under another module's name is rejected.
     fn file_digest(&self, code: &[u8]) -> String {
         let key = format!("postern compiled module v2\n{}\n", self.file());
         Digest::of_parts([key.as_bytes(), code]).hex()
@@ -150,7 +150,7 @@ mod tests {
     use crate::Engines;
 
     #[test]
-    fn a_compiled_module_is_kept_and_a_damaged_one_is_made_anew() {
+    fn a_compiled_module_is_cached_and_a_damaged_one_is_recompiled() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path().join("compiled");
         let cache = Cache::open(&directory).unwrap();
@@ -167,8 +167,8 @@ mod tests {
         };
         let [file] = <[PathBuf; 1]>::try_from(files()).unwrap();
         assert_eq!(read(&file, &key).unwrap().unwrap(), b"its code");
-        let kept = cache.get_or_compile(&engine, digest, || Err(())).unwrap();
-        assert_eq!(kept, b"its code", "not compiled again");
+        let cached = cache.get_or_compile(&engine, digest, || Err(())).unwrap();
+        assert_eq!(cached, b"its code", "not recompiled");
 
         let whole = fs::read(&file).unwrap();
         let mut changed = whole.clone();
@@ -177,18 +177,18 @@ mod tests {
             fs::write(&file, damaged).unwrap();
             assert!(read(&file, &key).is_err());
             cache.get_or_compile(&engine, digest, compile).unwrap();
-            assert_eq!(fs::read(&file).unwrap(), whole, "made anew");
+            assert_eq!(fs::read(&file).unwrap(), whole, "recompiled");
         }
-        assert_eq!(files().len(), 1, "no temporary file stays");
+        assert_eq!(files().len(), 1, "no temporary file is left");
 
-        // Code of another module in its place.
+        // Code stored under another module's name.
         let other = Key::of(&engine, Digest::of(b"another module"));
         fs::rename(&file, directory.join(other.file())).unwrap();
         assert!(read(&directory.join(other.file()), &other).is_err());
     }
 
     #[test]
-    fn a_directory_that_lets_others_in_is_refused() {
+    fn a_directory_open_to_other_users_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         Cache::open(directory.path()).unwrap();

@@ -1,8 +1,8 @@
-//! Compiles components, in a process of its own where there is a program for it.
+//! Compiles components, in a child process where one is configured.
 //!
-//! Whoever writes a component decides what compiling it takes. Bounds on what it is made of ([`crate::bounds`]) rule out
-//! what is known to explode; the rest is held by the system: the child may take so much memory and so much time, and
-//! what goes wrong in it — an allocation that fails, a stack that ends — ends it alone.
+//! The author of a component controls what compiling it costs. The limits of [`crate::bounds`] exclude the known
+//! explosive inputs. For the rest, the child process runs under the system's limits on memory and time: a failed
+//! allocation or a stack overflow ends the child alone.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -17,64 +17,64 @@ use wasmtime::{Config, Engine};
 use crate::bounds::{self, BoundsError};
 use crate::engine;
 
-/// Memory that a child may take, in bytes.
+/// Memory limit of a child, in bytes.
 const MAX_MEMORY: u64 = 512 << 20;
-/// How long a child may take.
+/// Wall-time limit of a child.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Processor time that a child may take, in seconds, on all its threads together.
+/// CPU-time limit of a child over all its threads, in seconds.
 const MAX_CPU_SECONDS: u64 = 120;
-/// Threads of a child that compile.
+/// Compiler threads of a child.
 const THREADS: &str = "2";
-/// The largest compiled component, in bytes.
+/// Maximum size of a compiled component, in bytes.
 pub(crate) const MAX_COMPILED: u64 = 1 << 30;
-/// Of what a child says on its standard error, this much is read.
+/// Maximum bytes read from a child's standard error.
 const MAX_STDERR: u64 = 4 << 10;
 
-/// The option of a child that compiles for components that the concurrency of the component model is on for.
+/// Tells the child to compile with component-model concurrency on.
 const CONCURRENT_FLAG: &str = "--concurrent";
 
 /// Where components are compiled.
 #[derive(Debug, Clone, Default)]
 pub enum Compiler {
-    /// In this process: nothing but bounds on the component holds what it takes.
+    /// In this process: the cost is limited only by [`crate::bounds`].
     #[default]
     InProcess,
-    /// In a child: the program, called with these arguments, calls [`compile_in_child`] with those that follow.
+    /// In a child process, which passes the arguments that follow its own to [`compile_in_child`].
     Child {
-        /// The program.
+        /// Path of the program.
         program: PathBuf,
-        /// Its arguments before ours.
+        /// Arguments that select the compiler in that program.
         arguments: Vec<OsString>,
     },
 }
 
-/// Why a component is not compiled.
+/// Compiling a component failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     #[error(transparent)]
     Bounds(#[from] BoundsError),
-    #[error("not a WebAssembly component that can be compiled: {0}")]
+    #[error("not a WebAssembly component that the compiler accepts: {0}")]
     Compiler(String),
-    #[error("compiling it takes more than {} s", TIMEOUT.as_secs())]
+    #[error("compiling the component took more than {} s", TIMEOUT.as_secs())]
     Timeout,
-    #[error("compiling it takes more than {mib} MiB of memory, or another bound of the compiler's process: {message}", mib = MAX_MEMORY >> 20)]
+    #[error("compiling the component took more than {mib} MiB of memory, or exceeded another limit of the compiler process: {message}", mib = MAX_MEMORY >> 20)]
     Memory { message: String },
-    #[error("the compiler cannot be run: {0}")]
+    #[error("cannot run the compiler process: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Compiler {
-    /// A child that is this same program, called with one argument.
+    /// A child process of the current executable, selected by one argument.
     #[must_use]
     pub fn current_exe(argument: &str) -> Self {
         Self::Child {
-            // This program as it is running, though its file may have been replaced meanwhile.
+            // The running executable, even if its file has been replaced.
             program: Path::new("/proc/self/exe").to_owned(),
             arguments: vec![argument.into()],
         }
     }
 
-    /// The compiled form of a component for an engine. Blocks for as long as it takes.
+    /// Compiles a component for an engine. Blocking.
     pub(crate) fn compile(
         &self,
         engine: &Engine,
@@ -106,7 +106,7 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
         .map_err(|error| CompileError::Compiler(format!("{error:#}")))
 }
 
-/// Ends a child when dropped.
+/// Kills and reaps the child when dropped.
 struct KillOnDrop(Child);
 
 impl Drop for KillOnDrop {
@@ -128,9 +128,9 @@ fn run_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError>
         return Err(io::Error::other("no pipes").into());
     };
     std::thread::scope(|scope| {
-        // Killed, it closes its ends, and all three threads end.
+        // Killing the child closes its pipes, which ends all three threads.
         scope.spawn(move || {
-            // One that refuses it need not read all of it.
+            // A child that rejects the component may stop reading early.
             let _ = stdin.write_all(wasm);
         });
         let message = scope.spawn(move || {
@@ -153,7 +153,7 @@ fn run_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError>
         if compiled.len() as u64 > MAX_COMPILED {
             let _ = child.0.kill();
             return Err(CompileError::Memory {
-                message: "its code is too large".into(),
+                message: "the compiled code is too large".into(),
             });
         }
         let status = child.0.wait()?;
@@ -165,7 +165,7 @@ fn run_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError>
     })
 }
 
-/// The status of a child that refuses a component, and says why.
+/// Exit code of a child that rejects a component; the reason is on its standard error.
 const EXIT_REJECTED: i32 = 1;
 
 fn failure(status: ExitStatus, message: String) -> CompileError {
@@ -180,26 +180,29 @@ fn failure(status: ExitStatus, message: String) -> CompileError {
     }
 }
 
-/// The child: bounds itself, reads a component from standard input, and writes it compiled to standard output.
+/// Runs the child process: limits itself, reads a component from standard input and writes the compiled code to standard
+/// output.
 ///
 /// # Errors
-/// Why it cannot be compiled; to be printed on standard error, with the exit code 1.
+/// The reason the component cannot be compiled. Callers print it on standard error and exit with code 1.
 pub fn compile_in_child(arguments: &[OsString]) -> Result<(), String> {
     let concurrent = match arguments {
         [] => false,
         [option] if option == CONCURRENT_FLAG => true,
-        _ => return Err("this is the compiler of policy modules, which the host calls by itself".into()),
+        _ => {
+            return Err("this command compiles policy modules for the host; it is not for direct use".into());
+        }
     };
-    let message = |error: &dyn std::fmt::Display| error.to_string();
-    limit_process().map_err(|error| message(&error))?;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    limit_process().map_err(|error| text(&error))?;
     let mut wasm = Vec::new();
     let limit = bounds::MAX_SIZE as u64 + 1;
     io::stdin()
         .lock()
         .take(limit)
         .read_to_end(&mut wasm)
-        .map_err(|error| message(&error))?;
-    bounds::check(&wasm).map_err(|error| message(&error))?;
+        .map_err(|error| text(&error))?;
+    bounds::check(&wasm).map_err(|error| text(&error))?;
     let mut config = Config::new();
     engine::configure_codegen(&mut config, concurrent);
     let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
@@ -209,14 +212,14 @@ pub fn compile_in_child(arguments: &[OsString]) -> Result<(), String> {
     io::stdout()
         .lock()
         .write_all(&compiled)
-        .map_err(|error| message(&error))
+        .map_err(|error| text(&error))
 }
 
 fn limit_process() -> io::Result<()> {
-    // It ends with the thread that waits for it.
+    // The child ends with the thread that started it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     for (resource, limit) in [
-        // Memory that is written to; address space, which the threads' stacks and allocators take more of, as well.
+        // `Data` counts writable memory. Address space needs more room: thread stacks and allocators reserve it.
         (Resource::Data, MAX_MEMORY),
         (Resource::As, 8 * MAX_MEMORY),
         (Resource::Cpu, MAX_CPU_SECONDS),
@@ -232,7 +235,7 @@ fn limit_process() -> io::Result<()> {
             },
         )?;
     }
-    // Whoever serves goes first.
+    // Serving requests has priority.
     nice(10)?;
     Ok(())
 }

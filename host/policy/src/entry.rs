@@ -1,4 +1,4 @@
-//! An entry of the host's settings, as its policies run under it.
+//! A policy entry of the host's settings.
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use crate::capability::signer::Signer;
 use crate::grants::Grants;
 use crate::limits::Limits;
 
-/// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
+/// An entry of the host's settings: the capabilities, limits and services of its policies.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) grants: Grants,
     pub(crate) config: Box<RawValue>,
     pub(crate) limits: Limits,
     pub(crate) store: Store,
+    /// Shared by all policies of the entry, so that values survive a swap.
     pub(crate) memory_store: Arc<MemoryStore>,
     pub(crate) client: HttpClient,
     pub(crate) signer: Option<Arc<dyn Signer>>,

@@ -1,10 +1,11 @@
-//! Policy modules: loaded, verified, bounded, run and swapped.
+//! Loads, verifies, limits, runs and swaps policy modules.
 //!
-//! A [`Module`] is a WebAssembly component that was compiled here. Under an entry of the host's settings, which grants
-//! it what it may use and bounds it, it becomes a [`Policy`] and decides on requests, each in a fresh instance.
-//! [`Policies`] holds the policies of a host by name, and swaps them while they serve.
+//! A [`Module`] is a WebAssembly component compiled by this host. Linked under an entry of the host's settings, which
+//! sets its capabilities and limits, it becomes a [`Policy`]. A policy evaluates each request in a fresh instance.
+//! [`Policies`] holds the policies of a host by name and swaps them without interrupting requests.
 //!
-//! Whatever a module does — loop, recurse, eat memory, answer nonsense — ends as a [`Failure`] of that one decision.
+//! A module that loops, recurses, exhausts memory or returns malformed data only fails its own decision, with a
+//! [`Failure`].
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,9 @@
-//! Whose module runs next.
+//! Fair scheduling of CPU time between entries (start-time fair queueing).
 //!
-//! A runtime lets tasks run in the order in which they became ready, so that an entry with sixty-four modules that spin
-//! has sixty-four turns to another's one. Here turns go to entries: as many modules run at once as there are cores, and
-//! when one stops, because it is done, waits, or has had its time, the entry that had the least time for its weight is
-//! next (start-time fair queueing). One poll of a decision is one turn; the engine's epochs end it after a tick.
+//! The async runtime polls tasks in the order in which they become ready, so an entry with 64 spinning modules would get
+//! 64 times the CPU time of an entry with one. Here each entry is a flow. There are as many slots as cores, and a
+//! decision needs a slot for each poll. A slot is released when the module returns, waits, or is interrupted by the
+//! engine's epoch after a tick. It then goes to the waiting flow with the least CPU time in proportion to its weight.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -11,35 +11,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A turn of a module that computes: about what an epoch lets it have.
+/// Slot time from which a module counts as CPU-bound; about half an epoch interval.
 const LONG_SLOT: Duration = Duration::from_micros(500);
 
-/// Hands out turns.
+/// Grants slots to flows.
 #[derive(Debug)]
 pub(crate) struct Scheduler(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Turns that nobody has. None, while anyone waits.
+    /// Unused slots; 0 while any decision waits.
     free_slots: usize,
-    /// The share, in nanoseconds, of whoever had the last turn when it began: who was idle starts there.
+    /// Virtual time, in nanoseconds, of the flow that was granted the last slot. An idle flow resumes from here.
     virtual_clock: u64,
     flows: BTreeMap<u64, FlowState>,
-    /// Lanes in which someone waits, by the share they had.
+    /// Flows with waiting tickets, ordered by virtual time.
     order: BTreeSet<(u64, u64)>,
-    /// Tickets whose turn it is.
+    /// Tickets that were granted a slot and have not used it yet.
     granted: BTreeSet<u64>,
-    next: u64,
+    last_id: u64,
 }
 
-/// A lane's share so far, and who waits in it.
+/// A flow's virtual time and waiting tickets.
 #[derive(Debug, Default)]
 struct FlowState {
     virtual_time: u64,
     tickets: VecDeque<(u64, Waker)>,
 }
 
-/// The turns of one entry.
+/// An entry's share of the scheduler.
 #[derive(Debug)]
 pub(crate) struct Flow {
     scheduler: Arc<Scheduler>,
@@ -48,7 +48,7 @@ pub(crate) struct Flow {
 }
 
 impl Scheduler {
-    /// So many turns at once.
+    /// Creates a scheduler with this number of slots, at least one.
     pub(crate) fn new(slots: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             free_slots: slots.max(1),
@@ -56,11 +56,11 @@ impl Scheduler {
             flows: BTreeMap::new(),
             order: BTreeSet::new(),
             granted: BTreeSet::new(),
-            next: 0,
+            last_id: 0,
         })))
     }
 
-    /// A lane that gets `weight` times what one of weight 1 gets.
+    /// Adds a flow that gets `weight` times the CPU time of a flow with weight 1 under contention.
     pub(crate) fn flow(self: &Arc<Self>, weight: u32) -> Flow {
         let mut state = self.state();
         let id = state.next_id();
@@ -79,13 +79,13 @@ impl Scheduler {
 
 impl State {
     fn next_id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.last_id += 1;
+        self.last_id
     }
 
-    /// A turn for a lane, if one is free; else a ticket.
+    /// Takes a free slot, or queues and returns a ticket.
     fn acquire(&mut self, flow: u64, waker: &Waker) -> Option<u64> {
-        let (virtual_clock, ticket) = (self.virtual_clock, self.next + 1);
+        let (virtual_clock, ticket) = (self.virtual_clock, self.last_id + 1);
         let flow_state = self.flows.get_mut(&flow)?;
         if flow_state.tickets.is_empty() {
             flow_state.virtual_time = flow_state.virtual_time.max(virtual_clock);
@@ -97,12 +97,12 @@ impl State {
             return None;
         }
         flow_state.tickets.push_back((ticket, waker.clone()));
-        self.next = ticket;
+        self.last_id = ticket;
         self.order.insert((virtual_time, flow));
         Some(ticket)
     }
 
-    /// Whether it is a ticket's turn; else its owner waits on.
+    /// Whether a ticket was granted a slot, and takes the slot. Otherwise updates the waker.
     fn take_granted(&mut self, flow: u64, ticket: u64, waker: &Waker) -> bool {
         if self.granted.remove(&ticket) {
             return true;
@@ -116,7 +116,7 @@ impl State {
         false
     }
 
-    /// A lane's turn ends after so long; the next one's begins.
+    /// Releases a slot, charges the flow for its use in virtual time, and grants the slot to the next ticket.
     fn release(&mut self, flow: u64, used: u64) -> Option<Waker> {
         if let Some(flow_state) = self.flows.get_mut(&flow) {
             let queued = self.order.remove(&(flow_state.virtual_time, flow));
@@ -128,7 +128,7 @@ impl State {
         self.grant_next()
     }
 
-    /// Gives a turn to whoever is next.
+    /// Grants a slot to the next ticket, if any is waiting.
     fn grant_next(&mut self) -> Option<Waker> {
         let Some((virtual_time, flow)) = self.order.pop_first() else {
             self.free_slots += 1;
@@ -144,7 +144,7 @@ impl State {
         Some(waker)
     }
 
-    /// A ticket is given back.
+    /// Cancels a ticket.
     fn cancel(&mut self, flow: u64, ticket: u64) -> Option<Waker> {
         if self.granted.remove(&ticket) {
             return self.grant_next();
@@ -166,7 +166,7 @@ impl Drop for Flow {
 }
 
 impl Flow {
-    /// Polls a future in turns only.
+    /// Runs a future, holding a slot during each poll.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let mut waiter = SlotWaiter {
@@ -181,7 +181,7 @@ impl Flow {
     }
 }
 
-/// The turns of one decision.
+/// Acquires a slot for each poll of one decision.
 struct SlotWaiter<'a> {
     flow: &'a Flow,
     ticket: Option<u64>,
@@ -212,8 +212,8 @@ impl SlotWaiter<'_> {
         let elapsed = slot.started.elapsed();
         drop(slot);
         if elapsed >= LONG_SLOT {
-            // Threads that became runnable meanwhile, to receive a request or to poll whoever has the next turn, would else
-            // wait for the end of this one's time slice: some milliseconds.
+            // Threads that became runnable meanwhile, to receive a request or to poll the next decision, would otherwise
+            // wait some milliseconds for the end of this thread's time slice.
             std::thread::yield_now();
         }
         polled
@@ -229,7 +229,7 @@ impl Drop for SlotWaiter<'_> {
     }
 }
 
-/// A turn; given back when dropped, also by a panic.
+/// A slot in use; released when dropped, also by a panic.
 struct Slot<'a> {
     flow: &'a Flow,
     started: Instant,
@@ -239,7 +239,7 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let used = self.flow.virtual_time(self.started.elapsed());
         let next = self.flow.scheduler.state().release(self.flow.id, used);
-        // Outside the lock: it may be polled at once.
+        // Outside the lock: the woken task may be polled at once.
         next.inspect(Waker::wake_by_ref);
     }
 }
@@ -254,18 +254,18 @@ mod tests {
         Waker::noop().clone()
     }
 
-    /// What each lane gets of 1,000 turns of the same length, when so many want one all the time.
+    /// Distribution of 1,000 slots of equal length over flows of a given weight and number of waiting decisions.
     fn shares(flows: &[(u32, usize)]) -> Vec<u64> {
         let scheduler = Scheduler::new(1);
         let flows: Vec<_> = flows
             .iter()
-            .map(|(weight, wanting)| (scheduler.flow(*weight), *wanting))
+            .map(|(weight, waiting)| (scheduler.flow(*weight), *waiting))
             .collect();
         let blocker = scheduler.flow(1);
         assert_eq!(scheduler.state().acquire(blocker.id, &waker()), None);
         let mut owners = HashMap::new();
-        for (flow, wanting) in &flows {
-            for _ in 0..*wanting {
+        for (flow, waiting) in &flows {
+            for _ in 0..*waiting {
                 let ticket = scheduler.state().acquire(flow.id, &waker()).unwrap();
                 owners.insert(ticket, flow.id);
             }
@@ -278,7 +278,7 @@ mod tests {
             let (flow, _) = flows.iter().find(|(flow, _)| flow.id == owner).unwrap();
             assert!(scheduler.state().take_granted(owner, ticket, &waker()));
             *slots.entry(owner).or_default() += 1;
-            // It wants to go on, as a module that spins: it stands in line before it gives its turn back.
+            // Like a spinning module, it queues again before it releases its slot.
             let again = scheduler.state().acquire(owner, &waker()).unwrap();
             owners.insert(again, owner);
             scheduler
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_go_to_entries_by_their_weights_however_many_want_one() {
+    fn slots_are_shared_by_weight_however_many_decisions_wait() {
         assert_eq!(shares(&[(1, 64), (1, 1)]), [500, 500]);
         let [light, heavy] = shares(&[(1, 64), (3, 1)])[..] else {
             panic!("two")
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_idle_is_next_and_has_saved_nothing() {
+    fn an_idle_flow_goes_next_and_has_no_accumulated_credit() {
         let scheduler = Scheduler::new(1);
         let (busy, idle) = (scheduler.flow(1), scheduler.flow(1));
         assert_eq!(scheduler.state().acquire(busy.id, &waker()), None);
@@ -318,7 +318,7 @@ mod tests {
         scheduler.state().release(idle.id, 5000);
         assert!(
             scheduler.state().take_granted(busy.id, more, &waker()),
-            "one after the other"
+            "flows alternate"
         );
         scheduler.state().release(busy.id, 1);
         assert!(scheduler.state().take_granted(idle.id, waiting, &waker()));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_turn_is_lost_by_those_who_leave() {
+    async fn cancelled_decisions_lose_no_slots() {
         let scheduler = Scheduler::new(2);
         let flows: Vec<_> = (1..=3).map(|weight| Arc::new(scheduler.flow(weight))).collect();
         let mut tasks = Vec::new();
@@ -341,7 +341,7 @@ mod tests {
                     if i % 5 == 0 {
                         std::future::pending::<()>().await;
                     }
-                    assert!(i % 11 != 0, "a panic gives its turn back");
+                    assert!(i % 11 != 0, "a panic releases its slot");
                 });
                 let _ = tokio::time::timeout(Duration::from_millis(20), work).await;
             }));

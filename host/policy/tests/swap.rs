@@ -1,4 +1,4 @@
-//! Modules are swapped while they serve; what is wrong with a new one is told, and the old one serves on.
+//! Policies are swapped while they serve. A new module that fails to load is reported, and the old one stays active.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ use support::{denying_module, entry, host, module, request, settings};
 /// The code that the module under this name denies with: its version.
 async fn version(host: &Policies, name: &str) -> Result<String, Failure> {
     match host.decide(name, &request()).await?.decision {
-        Decision::Deny(refusal) => match refusal.content {
+        Decision::Deny(denial) => match denial.content {
             DenialContent::Problem { code, .. } => Ok(code),
             DenialContent::Body(_) => panic!("a problem"),
         },
@@ -33,11 +33,11 @@ async fn version(host: &Policies, name: &str) -> Result<String, Failure> {
     }
 }
 
-/// Puts a file in place as an installer does: whole, or not at all.
+/// Installs a file atomically.
 fn install(directory: &Path, name: &str, bytes: &[u8]) {
-    let aside = directory.join(format!("{name}.new"));
-    std::fs::write(&aside, bytes).unwrap();
-    std::fs::rename(aside, directory.join(name)).unwrap();
+    let temporary = directory.join(format!("{name}.new"));
+    std::fs::write(&temporary, bytes).unwrap();
+    std::fs::rename(temporary, directory.join(name)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -93,7 +93,7 @@ fn signer() -> KeyPair {
 
 const CASES: &str = "cases: [{name: it denies, expect: {deny: {code: good}}}]";
 
-/// A directory with a signed module, and settings that name it.
+/// Writes a signed module to a directory and returns settings that name it.
 fn signed(directory: &Path) -> Settings {
     let wasm = denying_module("good");
     install(directory, "p.wasm", &wasm);
@@ -135,7 +135,7 @@ fn read(directory: &Path) -> Manifest {
     Manifest::parse(&std::fs::read(directory.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// Changes the manifest and signs it anew.
+/// Changes the manifest and signs it again.
 fn resign(directory: &Path, change: impl FnOnce(&mut ListedModule)) {
     let mut manifest = read(directory);
     change(manifest.modules.get_mut("p").unwrap());
@@ -143,13 +143,13 @@ fn resign(directory: &Path, change: impl FnOnce(&mut ListedModule)) {
     write(directory, &manifest);
 }
 
-/// Lists another module in place of the one that is there, signed.
+/// Replaces the module and signs the manifest that lists it.
 fn list(directory: &Path, wasm: &[u8]) {
     install(directory, "p.wasm", wasm);
     resign(directory, |listed| listed.digest = Digest::of(wasm));
 }
 
-/// What was done to the files, how, the kind of the error, and words that tell of it.
+/// Description, change to the files, expected kind of the error, and part of its text.
 type Tampering = (&'static str, fn(&Path), &'static str, &'static str);
 
 const TAMPERINGS: [Tampering; 15] = [
@@ -200,17 +200,17 @@ const TAMPERINGS: [Tampering; 15] = [
             write(d, &manifest);
         },
         "manifest",
-        "wrong",
+        "is invalid",
     ),
     (
-        "a manifest signed by a stranger",
+        "a manifest signed by an unknown signer",
         |d| {
             let mut manifest = read(d);
             manifest.signatures[0].signer = "eve".into();
             write(d, &manifest);
         },
         "manifest",
-        "nobody whom the settings name",
+        "not signed by a trusted signer",
     ),
     (
         "a manifest changed after it was signed",
@@ -225,7 +225,7 @@ const TAMPERINGS: [Tampering; 15] = [
             write(d, &manifest);
         },
         "manifest",
-        "wrong",
+        "is invalid",
     ),
     (
         "a truncated manifest",
@@ -278,11 +278,11 @@ const TAMPERINGS: [Tampering; 15] = [
 ];
 
 #[tokio::test]
-async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
-    for (what, tamper, kind, says) in TAMPERINGS {
+async fn tampered_files_are_rejected_and_the_loaded_policy_stays_active() {
+    for (what, tamper, kind, text) in TAMPERINGS {
         let directory = tempfile::tempdir().unwrap();
         let host = host(signed(directory.path()));
-        assert_eq!(host.load().await.errors().count(), 0, "sound at first");
+        assert_eq!(host.load().await.errors().count(), 0, "the signed files load");
         assert!(host.verify().await.is_empty());
         assert_eq!(host.status()[0].signers, ["ann"]);
 
@@ -290,13 +290,13 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
         let report = host.load().await;
         let (_, error) = report.errors().next().unwrap_or_else(|| panic!("{what}: loaded"));
         assert_eq!(error.kind, kind, "{what}: {error}");
-        assert!(error.to_string().contains(says), "{what}: {error}");
+        assert!(error.to_string().contains(text), "{what}: {error}");
         assert_eq!(
             version(&host, "p").await.unwrap(),
             "good",
-            "{what}: the old one serves on"
+            "{what}: the old policy stays active"
         );
-        assert!(host.faults()["p"].contains(says), "{what}");
+        assert!(host.faults()["p"].contains(text), "{what}");
 
         let fresh = support::host(signed_settings(directory.path()));
         assert_eq!(
@@ -308,7 +308,7 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
     }
 }
 
-/// The settings of [`signed`], the files left as they are.
+/// The settings of [`signed`], without writing files to the directory.
 fn signed_settings(directory: &Path) -> Settings {
     let elsewhere = tempfile::tempdir().unwrap();
     Settings {
@@ -318,21 +318,21 @@ fn signed_settings(directory: &Path) -> Settings {
 }
 
 #[tokio::test]
-async fn the_timers_look_tells_what_changed_behind_the_hosts_back() {
+async fn verification_reports_files_changed_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let host = host(signed(directory.path()));
     host.load().await;
-    let sound = std::fs::read(directory.path().join("p.wasm")).unwrap();
+    let original = std::fs::read(directory.path().join("p.wasm")).unwrap();
     install(directory.path(), "p.wasm", &denying_module("evil"));
     assert_eq!(host.verify().await["p"].kind, "digest");
     assert!(host.status()[0].fault.is_some());
-    install(directory.path(), "p.wasm", &sound);
+    install(directory.path(), "p.wasm", &original);
     assert!(host.verify().await.is_empty());
-    assert!(host.status()[0].fault.is_none(), "mended");
+    assert!(host.status()[0].fault.is_none(), "restored");
 }
 
 #[tokio::test]
-async fn settings_that_ask_for_more_than_is_signed_are_refused() {
+async fn settings_beyond_the_signed_manifest_are_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let with = |change: fn(&mut Settings, &mut EntrySettings)| {
         let mut settings = signed(directory.path());
@@ -365,7 +365,7 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
 }
 
 #[tokio::test]
-async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
+async fn one_failing_entry_does_not_block_swaps_of_others() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["a.wasm", "b.wasm"] {
         install(directory.path(), name, &denying_module("one"));

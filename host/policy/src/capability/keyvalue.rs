@@ -1,4 +1,4 @@
-//! Values that outlive a request: in memory, or in Redis where several hosts share them.
+//! The `keyvalue` capability: values that outlive a request, in memory or shared by several hosts in Redis.
 
 mod memory_store;
 
@@ -14,17 +14,17 @@ pub(crate) use memory_store::MemoryStore;
 
 use super::State;
 
-/// The longest key, in bytes.
+/// Maximum size of a key, in bytes.
 const MAX_KEY: usize = 512;
-/// The largest value, in bytes.
+/// Maximum size of a value, in bytes.
 const MAX_VALUE: usize = 64 << 10;
-/// What one entry may keep in memory, in bytes: keys and values, and what keeping each of them costs.
+/// Maximum size of one entry's in-memory store, in bytes: keys, values and the overhead of each.
 const MAX_STORED: usize = 8 << 20;
 
-/// Where values are kept.
+/// The backend of the `keyvalue` capability.
 #[derive(Clone)]
 pub enum Store {
-    /// In this process: lost when it ends, seen by no other host. Each entry gets a shelf of its own.
+    /// In this process: lost at exit and not shared with other hosts. Each entry has a store of its own.
     Memory,
     /// In Redis, under `postern:kv:<entry>:<key>`.
     Redis(ConnectionManager),
@@ -39,11 +39,11 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Whether a URL of Redis leads over a network without TLS, or with TLS that verifies nothing: whoever is on the way
-/// reads and changes what policies decide by.
+/// Whether connections to this Redis URL leave the machine without TLS, or with TLS that verifies no certificate.
+/// Anyone on the network path could then read and change the data that policies decide on.
 ///
 /// # Errors
-/// If it is no URL of Redis.
+/// If the Redis URL is invalid.
 pub fn is_insecure(url: &str) -> Result<bool, redis::RedisError> {
     use redis::ConnectionAddr;
     let client = redis::Client::open(url)?;
@@ -60,10 +60,11 @@ pub fn is_insecure(url: &str) -> Result<bool, redis::RedisError> {
 }
 
 impl Store {
-    /// A store in Redis.
+    /// A store in Redis. It connects on first use, and again after a failure, so that an unreachable server is not an
+    /// error here.
     ///
     /// # Errors
-    /// If the URL is none of Redis. A server that does not answer is no error: it is asked again when it is needed.
+    /// If the Redis URL is invalid.
     pub fn redis(url: &str) -> Result<Self, redis::RedisError> {
         let settings = redis::aio::ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
@@ -76,7 +77,7 @@ fn parse_counter(bytes: &[u8]) -> Result<i64, Error> {
     std::str::from_utf8(bytes)
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Error::Unavailable("the value under this key is no counter".into()))
+        .ok_or_else(|| Error::Unavailable("the value of this key is not a counter".into()))
 }
 
 fn overflow() -> Error {
@@ -86,26 +87,26 @@ fn overflow() -> Error {
 fn check_size(key: &str, value: &[u8]) -> Result<(), Error> {
     if key.len() > MAX_KEY {
         return Err(Error::TooLarge(format!(
-            "a key of {} bytes; {MAX_KEY} are allowed",
+            "the key has {} bytes; the limit is {MAX_KEY}",
             key.len()
         )));
     }
     if value.len() > MAX_VALUE {
         return Err(Error::TooLarge(format!(
-            "a value of {} bytes; {MAX_VALUE} are allowed",
+            "the value has {} bytes; the limit is {MAX_VALUE}",
             value.len()
         )));
     }
     Ok(())
 }
 
-/// Redis' own words may name its address, never its password.
+/// Logs the error and hides it from the policy. Redis errors may contain the address, but never the password.
 fn unavailable(error: redis::RedisError) -> Error {
-    tracing::warn!(%error, "key-value store");
-    Error::Unavailable("the key-value store did not answer".into())
+    tracing::warn!(%error, "the key-value store failed");
+    Error::Unavailable("the key-value store is unavailable".into())
 }
 
-/// Adds, and starts the life of a new key in the same step: a key without its end would never be forgotten.
+/// Adds to a counter and sets the expiry of a new key atomically: a key left without expiry would never be removed.
 const INCREMENT: &str = r"
 local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
 if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -192,7 +193,7 @@ mod tests {
     use super::is_insecure;
 
     #[test]
-    fn only_this_machine_is_asked_without_tls() {
+    fn redis_without_tls_is_secure_only_on_this_machine() {
         for url in [
             "redis://localhost",
             "redis://:secret@127.0.0.1:6380/1",

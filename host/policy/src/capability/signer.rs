@@ -1,4 +1,4 @@
-//! Signatures by the KMS, for policies that are granted them.
+//! The `signer` capability: signatures by the host's KMS key.
 
 use std::fmt;
 use std::future::Future;
@@ -11,40 +11,40 @@ use crate::bindings::signer::{self, Error};
 
 use super::State;
 
-/// The largest payload, in bytes.
+/// Maximum size of a payload, in bytes.
 const MAX_PAYLOAD: usize = 64 << 10;
-/// What one decision may have signed.
+/// Maximum signatures per decision.
 const MAX_SIGNATURES: usize = 4;
 
-/// Who has it signed, for the record.
+/// The policy and request that a signature is for, for the audit log.
 #[derive(Debug, Clone, Copy)]
 pub struct SigningContext<'a> {
-    /// The policy's entry.
+    /// Name of the policy's entry.
     pub policy: &'a str,
-    /// The request that it decides on.
+    /// Id of the request being evaluated.
     pub request_id: &'a str,
 }
 
-/// A signature, and whose it is.
+/// A signature over a policy's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadSignature {
-    /// The signature: of Ed25519, 64 bytes.
+    /// The signature bytes; 64 for Ed25519.
     pub bytes: Vec<u8>,
-    /// The signer's id.
+    /// Id of the signer that made it.
     pub signer_id: String,
 }
 
-/// An answer that is waited for: a signature, or a reason code.
+/// A pending signature; fails with a reason code.
 pub type SigningFuture<'a> = Pin<Box<dyn Future<Output = Result<PayloadSignature, String>> + Send + 'a>>;
 
-/// Signs for policies.
+/// The backend of the `signer` capability.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// Has a payload signed, and the signature on record, before it is handed out.
+    /// Signs a payload. The signature must be in the audit log before it is returned.
     fn sign<'a>(&'a self, caller: SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a>;
 }
 
-/// Signs with a key that everybody knows, under the id `rehearsal`: for the cases of modules, and for policies that are
-/// tried outside a host. It refuses the payloads that a host refuses.
+/// Signs with a publicly known key under the id `rehearsal`, for test cases and for running policies outside a host. It
+/// rejects the same payloads as a host.
 #[derive(Debug, Clone, Copy)]
 pub struct TestSigner;
 
@@ -62,7 +62,7 @@ impl Signer for TestSigner {
     }
 }
 
-/// What a policy may still have signed for a request.
+/// Signatures that a policy may still request in a decision.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_rehearsal_signs_what_a_host_would() {
+    async fn the_test_signer_rejects_what_a_host_rejects() {
         let caller = SigningContext {
             policy: "p",
             request_id: "r",

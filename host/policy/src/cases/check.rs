@@ -1,4 +1,4 @@
-//! What was expected against what was answered.
+//! Compares decisions with expectations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use crate::decision::{Decision, DenialContent};
 
 use super::schema::{Expect, ExpectAllow, ExpectDeny, OneOrMany};
 
-/// One thing that differed.
+/// One property of a decision that is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What: `decision`, `status`, `header x-a` and so on.
+    /// The property: `decision`, `status`, `header x-a` and so on.
     pub what: String,
-    /// What was expected.
+    /// The expected value.
     pub expected: String,
-    /// What came.
+    /// The actual value.
     pub found: String,
 }
 
@@ -46,7 +46,7 @@ impl Differences {
     }
 }
 
-/// All that differs.
+/// Every difference between a result and its expectation.
 pub(super) fn differences(expect: &Expect, result: &Result<Decision, Failure>) -> Vec<Difference> {
     let mut differences = Differences::default();
     match (expect, result) {
@@ -65,21 +65,21 @@ pub(super) fn differences(expect: &Expect, result: &Result<Decision, Failure>) -
             differences.0.push(Difference {
                 what: "decision".into(),
                 expected,
-                found: name(result),
+                found: summary(result),
             });
         }
     }
     differences.0
 }
 
-fn name(result: &Result<Decision, Failure>) -> String {
+fn summary(result: &Result<Decision, Failure>) -> String {
     match result {
         Ok(Decision::Allow(_)) => "allow".into(),
-        Ok(Decision::Deny(refusal)) => match &refusal.content {
+        Ok(Decision::Deny(denial)) => match &denial.content {
             DenialContent::Problem { code, message } => {
-                format!("deny ({code}, {}: {message})", refusal.status)
+                format!("deny ({code}, {}: {message})", denial.status)
             }
-            DenialContent::Body(_) => format!("deny ({})", refusal.status),
+            DenialContent::Body(_) => format!("deny ({})", denial.status),
         },
         Err(failure) => format!("error ({}: {failure})", failure.code()),
     }

@@ -23,26 +23,26 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(engines: &Engines, grants: &Grants, module: &Module) -> wasmtime::Result<Self> {
-        type Own = HasSelf<State>;
+        type Data = HasSelf<State>;
         let mut linker = Linker::<State>::new(&engines.plain);
-        bindings::postern::policy::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        bindings::postern::policy::types::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         if grants.has(Capability::Config) {
-            bindings::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::config::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Log) {
-            bindings::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::log::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Clock) {
-            bindings::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::clock::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Keyvalue) {
-            bindings::keyvalue::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::keyvalue::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Http) {
-            bindings::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::http::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Signer) {
-            bindings::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::signer::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
         Ok(Self { pre })
@@ -72,8 +72,8 @@ impl Runner {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.call_authorize(&mut store, request).await
         };
-        let answer = call.await;
-        let decision = Decision::from_module(answer.map_err(|error| Failure::from_error(&error))?)?;
+        let result = call.await;
+        let decision = Decision::from_module(result.map_err(|error| Failure::from_error(&error))?)?;
         Ok(Evaluation {
             decision,
             memory: store.data().meter.used(),

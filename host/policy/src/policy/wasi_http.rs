@@ -1,4 +1,4 @@
-//! `wasi:http` components: the request in, and a response that lets it pass or is the refusal.
+//! Modules that export `wasi:http`: a 2xx response allows the request, any other response is the denial.
 
 mod convert;
 mod hooks;
@@ -27,7 +27,7 @@ use crate::entry::Entry;
 use super::Evaluation;
 use hooks::Hooks;
 
-/// What belongs to one decision of a `wasi:http` component.
+/// Store data of one decision of a `wasi:http` component.
 struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -62,8 +62,8 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) fn new(engines: &Engines, module: &Module) -> wasmtime::Result<Self> {
         let mut linker = Linker::<State>::new(&engines.wasi);
-        // All of WASI is linked and nothing of it opens a door: the context below has no files, no environment, no
-        // arguments, no sockets. Requests go through `Hooks`, to the granted hosts alone.
+        // All of WASI is linked, but the context below grants no files, environment, arguments or sockets. Outgoing
+        // requests go through `Hooks`, which allows only the granted hosts.
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -130,17 +130,18 @@ impl Runner {
     }
 }
 
-/// What ended a call. A component has no other word for a configuration that makes no sense than this of HTTP's.
+/// Classifies an error. `ConfigurationError` of `wasi:http` is the only way a component can report an invalid
+/// configuration.
 fn failure(error: &wasmtime::Error) -> Failure {
     use p3::bindings::http::types::ErrorCode;
     match error.downcast_ref::<ErrorCode>() {
-        Some(ErrorCode::ConfigurationError) => Failure::Misconfigured("its own log may say where".into()),
+        Some(ErrorCode::ConfigurationError) => Failure::Misconfigured("see its log for the location".into()),
         Some(code) => Failure::Failed(format!("{code:?}")),
         None => Failure::from_error(error),
     }
 }
 
-/// Runs the component until its response is there, body and all.
+/// Runs the component until its response is complete, including the body.
 async fn call(
     pre: &ProxyPre<State>,
     store: &mut Store<State>,
@@ -156,8 +157,8 @@ async fn call(
     let proxy = pre.instantiate_async(&mut *store).await?;
     let (tx, rx) = oneshot::channel();
     let prepared = Prepared::new(store.as_context_mut(), &proxy, request, State::http, tx)?;
-    // The component writes its response while it runs, and in 0.2 nothing else in its store goes on while it waits for a
-    // reader: so it is read by a task of its own, which ends with this call.
+    // The component writes its response while it runs. With `wasi:http` 0.2 nothing else in its store makes progress
+    // while it waits for a reader, so a separate task reads the response. The task ends with this call.
     let (send_response, response) = oneshot::channel();
     let (send_error, mut early_error) = oneshot::channel();
     let mut reader_task = JoinSet::new();
@@ -166,14 +167,14 @@ async fn call(
             let response = rx.await.map_err(|_| Failure::Reply("no response".into()))??;
             collect(response).await
         };
-        // Nobody waits for it any more, if it cannot be sent.
+        // Sending fails only if the receiver is gone.
         match collected.await {
             Ok(response) => drop(send_response.send(response)),
             Err(error) => drop(send_error.send(error)),
         }
     });
     let run = store.run_concurrent(async |accessor| {
-        // The deadline is kept from outside, so the request never expires in here.
+        // The caller enforces the deadline.
         let run = prepared.run(accessor, std::future::pending());
         let (ran, response) = tokio::join!(run, response);
         ran?;
@@ -181,7 +182,7 @@ async fn call(
     });
     tokio::select! {
         biased;
-        // It ends the component too, which would wait for someone to read the rest.
+        // This also stops the component, which would otherwise wait for a reader of the rest.
         Ok(error) = &mut early_error => Err(error),
         run = run => run?,
     }
@@ -191,11 +192,12 @@ async fn collect(response: http::Response<WasiBody>) -> wasmtime::Result<http::R
     let (head, mut body) = response.into_parts();
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Reply(format!("the response's body: {error:?}")))?;
+        let frame =
+            frame.map_err(|error| Failure::Reply(format!("reading the response body failed: {error:?}")))?;
         if let Ok(data) = frame.into_data() {
             if bytes.len() + data.len() > convert::MAX_RESPONSE_BODY {
                 return Err(Failure::Reply(format!(
-                    "a response of more than {} bytes",
+                    "the response body is larger than {} bytes",
                     convert::MAX_RESPONSE_BODY
                 ))
                 .into());

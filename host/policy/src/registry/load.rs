@@ -1,4 +1,4 @@
-//! From files to a policy that may serve: verified, compiled, linked, and tried on its cases.
+//! Loads an entry's policy from files: verify, compile, link and run its cases.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::{Digest, Module, Policy};
 use super::serials::{ManifestSerial, Serials};
 use super::{ActivePolicy, EntrySettings, Policies, Settings, Source, Stats};
 
-/// The largest module, manifest or file of cases that is read, in bytes.
+/// Maximum size of a module, manifest or cases file, in bytes.
 const MAX_FILE: u64 = 64 << 20;
-/// How long reading one of them may take.
+/// Time limit for reading one of them.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why an entry is not loaded.
+/// An entry failed to load.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{place}: {reason}")]
 pub struct LoadError {
-    /// In one word, for metrics and the audit record: `read`, `manifest`, `serial`, `unlisted`, `unsigned`, `digest`,
+    /// A stable code for metrics and audit events: `read`, `manifest`, `serial`, `unlisted`, `unsigned`, `digest`,
     /// `grants`, `module`, `link`, `cases`.
     pub kind: &'static str,
-    /// The file or the entry.
+    /// Path of the file, or name of the entry.
     pub place: String,
-    /// What is wrong, and the mend.
+    /// What is wrong, and the fix where there is one.
     pub reason: String,
 }
 
@@ -48,15 +48,14 @@ impl LoadError {
     }
 }
 
-/// A manifest that someone who counts vouches for.
+/// A manifest signed by a trusted signer.
 pub(super) struct VerifiedManifest {
     manifest: Manifest,
     signers: Vec<String>,
     directory: PathBuf,
 }
 
-/// The manifest of the settings, verified; none, if the settings name none. If it is to be loaded by, its serial is
-/// remembered.
+/// Reads and verifies the manifest; `None` if the settings name none. With `record_serial`, its serial is recorded.
 pub(super) async fn verified_manifest(
     serials: &Arc<Serials>,
     settings: &Settings,
@@ -89,7 +88,7 @@ pub(super) async fn verified_manifest(
     }))
 }
 
-/// What a policy was made from; another is made only if this differs.
+/// What a policy is built from. An entry is rebuilt only if this changes.
 #[derive(Clone, PartialEq)]
 pub(super) struct PolicyInputs {
     digest: Digest,
@@ -100,7 +99,7 @@ pub(super) struct PolicyInputs {
     signers: Vec<String>,
 }
 
-/// What an entry is to be made from.
+/// The files of an entry.
 struct Sources<'a> {
     module: PathBuf,
     digest: Option<Digest>,
@@ -120,14 +119,14 @@ fn sources<'a>(
                 return Err(LoadError::new(
                     "unlisted",
                     name,
-                    format!("names the module `{listed}` of a manifest, and the settings name no manifest"),
+                    format!("names the module `{listed}` of a manifest, but the settings have no manifest"),
                 ));
             };
             let Some(found) = verified.manifest.modules.get(listed) else {
                 return Err(LoadError::new(
                     "unlisted",
                     name,
-                    format!("the manifest lists no module `{listed}`"),
+                    format!("the manifest does not list a module `{listed}`"),
                 ));
             };
             check_grants(found, name, entry)?;
@@ -144,7 +143,7 @@ fn sources<'a>(
         Source::File { .. } if settings.strict => Err(LoadError::new(
             "unsigned",
             name,
-            "TAMPER_STRICT refuses a module that is not in a signed manifest: name it with `module` instead of `file`",
+            "TAMPER_STRICT requires modules from a signed manifest: use `module` instead of `file`",
         )),
         Source::File {
             module,
@@ -159,7 +158,7 @@ fn sources<'a>(
     }
 }
 
-/// Settings grant no more than those who signed the manifest meant to.
+/// Checks that the settings grant no more than the signed manifest allows.
 fn check_grants(listed: &ListedModule, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
     let excess: Vec<_> = entry
         .grants
@@ -174,36 +173,36 @@ fn check_grants(listed: &ListedModule, name: &str, entry: &EntrySettings) -> Res
         Err(LoadError::new(
             "grants",
             name,
-            format!("the settings grant {excess}, and the manifest does not"),
+            format!("the settings grant {excess}, which the manifest does not allow"),
         ))
     }
 }
 
-/// Whether the files still are what is served.
+/// Checks that an entry's files still match the active policy.
 pub(super) async fn check_unchanged(
     settings: &Settings,
     verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
-    served: Option<Digest>,
+    active: Option<Digest>,
 ) -> Result<(), LoadError> {
     let sources = sources(settings, verified.as_ref(), name, entry)?;
     let found = Digest::of(&read_pinned(&sources.module, sources.digest).await?);
     if let Some((path, digest)) = &sources.cases {
         read_pinned(path, *digest).await?;
     }
-    match served {
-        Some(served) if served == found => Ok(()),
-        Some(served) => Err(LoadError::at(
+    match active {
+        Some(active) if active == found => Ok(()),
+        Some(active) => Err(LoadError::at(
             "digest",
             &sources.module,
-            format!("is {found}; what is served is {served}"),
+            format!("has the digest {found}, but the active module has {active}"),
         )),
-        None => Err(LoadError::new("read", name, "is not loaded")),
+        None => Err(LoadError::new("read", name, "no policy is loaded")),
     }
 }
 
-/// The policy that an entry's files make; nothing, if it is the one that serves.
+/// Builds the policy of an entry from its files. `None` if nothing changed.
 pub(super) async fn load_entry(
     policies: &Policies,
     settings: &Settings,
@@ -232,13 +231,13 @@ pub(super) async fn load_entry(
 
     let module = {
         let (engines, cache) = (policies.engines.clone(), policies.cache.clone());
-        // The compiler works for a while: not on a thread that serves.
+        // Compilation is slow and must not block a thread that serves requests.
         tokio::task::spawn_blocking(move || Module::compile(&engines, cache.as_ref(), &wasm))
             .await
-            .map_err(|_| LoadError::at("module", &sources.module, "the compiler ended without a result"))?
+            .map_err(|_| LoadError::at("module", &sources.module, "the compiler thread panicked"))?
             .map_err(|error| LoadError::at("module", &sources.module, error))?
     };
-    let runs = Arc::new(Entry {
+    let new_entry = Arc::new(Entry {
         name: name.to_owned(),
         grants: entry.grants.clone(),
         config: RawValue::from_string(entry.config.to_string())
@@ -252,7 +251,7 @@ pub(super) async fn load_entry(
         signer: policies.services.signer.clone(),
     });
     let link = |error: crate::LinkError| LoadError::new("link", name, error);
-    let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;
+    let policy = Policy::link(&policies.engines, new_entry, module).map_err(link)?;
     if let Some((path, text)) = cases {
         run_cases(policies, &policy, entry, path, &text).await?;
     }
@@ -273,7 +272,7 @@ async fn run_cases(
     text: &[u8],
 ) -> Result<(), LoadError> {
     let error = |reason: String| LoadError::at("cases", path, reason);
-    let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
+    let text = std::str::from_utf8(text).map_err(|_| error("the file is not UTF-8".into()))?;
     let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
     let (engines, services) = (&policies.engines, &policies.services);
     let reports = cases::run(
@@ -306,7 +305,7 @@ async fn run_cases(
     }
 }
 
-/// A file, if it is what it should be.
+/// Reads a file and checks its digest, if one is given.
 async fn read_pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path).await?;
     let found = Digest::of(&bytes);
@@ -314,7 +313,7 @@ async fn read_pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, Loa
         Some(expected) if expected != found => Err(LoadError::at(
             "digest",
             path,
-            format!("is {found}; it should be {expected}"),
+            format!("has the digest {found}; it should be {expected}"),
         )),
         _ => Ok(bytes),
     }

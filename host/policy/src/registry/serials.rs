@@ -1,8 +1,8 @@
-//! The serials of manifests that were taken.
+//! Rollback protection: the highest accepted serial of each manifest.
 //!
-//! A signature says who vouches for a manifest, not that it is their last word: whoever can write to the manifest's
-//! directory can put an older one there, signed as it is, with the modules that it lists. So the host remembers the
-//! highest serial that it has taken, in a file of its own, and takes none below.
+//! A valid signature does not prove that a manifest is the latest one. Anyone who can write to the manifest's directory
+//! can install an older signed manifest with its modules. The host therefore records the highest serial it has accepted,
+//! in a state file, and rejects lower ones.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
@@ -15,46 +15,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// The file in the directory of the host's state.
+/// Name of the state file in the state directory.
 const FILE: &str = "manifest-serials.json";
-/// The largest such file, in bytes.
+/// Maximum size of the state file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The last manifest that was taken from a path.
+/// The last manifest accepted from a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ManifestSerial {
     pub(super) serial: u64,
-    /// What it said: one serial stands for one manifest.
+    /// Digest of its signed contents: a serial identifies one manifest.
     pub(super) digest: Digest,
 }
 
-/// By the manifest's path.
+/// Accepted serials by manifest path.
 type SerialMap = BTreeMap<PathBuf, ManifestSerial>;
 
-/// What was taken since the host started: what there is without a file.
+/// Serials accepted since the host started. Without a state file there is no other record.
 #[derive(Debug, Default)]
 pub(super) struct Serials(Mutex<SerialMap>);
 
-/// Why a manifest is not taken.
+/// A manifest is rejected because of its serial.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SerialError {
     #[error(
-        "has the serial {serial}, and this host has taken {accepted}: an older manifest is not taken again. To go back to what it \
-         lists, sign it anew: postern policy sign --renew"
+        "has the serial {serial}, and this host has accepted {accepted}: an older manifest is rejected. To return to the \
+         modules it lists, sign it again with a new serial: postern policy sign --renew"
     )]
     Older { serial: u64, accepted: u64 },
     #[error(
-        "has the serial {0} of another manifest that this host has taken: sign it anew: postern policy sign --renew"
+        "has the serial {0} of a different manifest that this host has accepted: sign it with a new serial: postern policy sign --renew"
     )]
     Reused(u64),
-    #[error("its serial cannot be held against those that were taken: {}: {error}; see policies.state", file.display())]
+    #[error("its serial cannot be checked: {}: {error}; see policies.state", file.display())]
     StateFile { file: PathBuf, error: io::Error },
 }
 
 impl Serials {
-    /// Takes a manifest, or only looks whether it would be, if nothing is to be remembered. Reads and writes a file:
-    /// not for a thread that serves.
+    /// Checks the serial of a manifest and, with `record`, records it. Blocking file I/O: do not call it on a thread that
+    /// serves requests.
     pub(super) fn accept(
         &self,
         state: Option<&Path>,
@@ -85,7 +85,7 @@ impl Serials {
         if in_memory.insert(manifest.to_owned(), new) != Some(new) && new.serial == 0 {
             tracing::warn!(
                 manifest = %manifest.display(),
-                "the manifest has no serial: an older one could take its place unnoticed; `postern policy sign` gives it one"
+                "the manifest has no serial, so replacing it with an older one would go unnoticed; sign it again with `postern policy sign` to add one"
             );
         }
         Ok(())
@@ -115,7 +115,9 @@ fn check_newer(accepted: ManifestSerial, new: ManifestSerial) -> Result<(), Seri
 fn read(file: &Path) -> io::Result<SerialMap> {
     let directory = file.parent().unwrap_or(file);
     if std::fs::metadata(directory).is_ok_and(|found| found.permissions().mode() & 0o022 != 0) {
-        return Err(io::Error::other("others can write to its directory (chmod go-w)"));
+        return Err(io::Error::other(
+            "its directory is writable by other users (run chmod go-w on it)",
+        ));
     }
     match postern_files::read(file, MAX_FILE) {
         Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
@@ -124,7 +126,7 @@ fn read(file: &Path) -> io::Result<SerialMap> {
     }
 }
 
-/// Written aside and renamed, and durable before anything is loaded by it.
+/// Writes to a temporary file and renames it. The state is durable before anything is loaded from the manifest.
 fn write(directory: &Path, file: &Path, on_disk: &SerialMap) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut new = tempfile::NamedTempFile::new_in(directory)?;
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_serial_goes_below_one_that_was_taken_by_an_earlier_process() {
+    fn a_serial_below_one_accepted_by_an_earlier_process_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let path = Path::new("/etc/postern/manifest.json");
@@ -165,12 +167,12 @@ mod tests {
                 assert!(accept(&process, old).is_err(), "{old:?}");
             }
         }
-        // What is only looked at is not remembered.
+        // A check alone records nothing.
         let next = Serials::default();
         next.accept(Some(&state), path, accepted(9, b"nine"), false)
             .unwrap();
         accept(&next, accepted(8, b"eight")).unwrap();
-        // Each manifest has its own.
+        // Serials are recorded per manifest.
         let other = Path::new("/etc/other/manifest.json");
         next.accept(Some(&state), other, accepted(1, b"one"), true)
             .unwrap();
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_a_process_remembers() {
+    fn without_a_state_file_serials_are_kept_in_memory() {
         let serials = Serials::default();
         let path = Path::new("/etc/postern/manifest.json");
         serials.accept(None, path, accepted(7, b"seven"), true).unwrap();

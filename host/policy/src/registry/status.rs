@@ -1,4 +1,4 @@
-//! How policies fare.
+//! Status and statistics of policies.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::{Decision, Digest, Failure};
 
 use super::{ActivePolicy, Fault};
 
-/// What an entry has decided since the host began, whichever module served it.
+/// Decision counts of an entry since the host started, across swaps.
 #[derive(Default)]
 pub(super) struct Stats {
     counts: Mutex<Counters>,
@@ -25,7 +25,7 @@ struct Counters {
     denied: u64,
     failed: BTreeMap<&'static str, u64>,
     stopped: u64,
-    /// In microseconds: policies answer in fewer than a millisecond has room for.
+    /// In microseconds, because most decisions take less than a millisecond.
     latency: Option<Histogram<u64>>,
     last_failure: Option<(SystemTime, String)>,
 }
@@ -34,7 +34,7 @@ impl Stats {
     pub(super) fn record(&self, result: &Result<Evaluation, Failure>, latency: Duration) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
-            Ok(result) => match result.decision {
+            Ok(evaluation) => match evaluation.decision {
                 Decision::Allow(_) => counts.allowed += 1,
                 Decision::Deny(_) => counts.denied += 1,
             },
@@ -45,7 +45,7 @@ impl Stats {
             }
         }
         if counts.latency.is_none() {
-            // Two digits from a microsecond to a minute: 20 KiB.
+            // Two significant digits from one microsecond to one minute take 20 KiB.
             counts.latency = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
         }
         if let Some(histogram) = &mut counts.latency {
@@ -54,47 +54,47 @@ impl Stats {
     }
 }
 
-/// An entry, as operators see it.
+/// The status of an entry, as operators see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PolicyStatus {
-    /// The entry's name.
+    /// Name of the entry.
     pub name: String,
-    /// The module that serves; none, if none could be loaded.
+    /// Digest of the active module; `None` if no module could be loaded.
     pub digest: Option<Digest>,
-    /// `authorizer` or `http`.
+    /// The module's interface: `authorizer` or `http`.
     pub kind: Option<&'static str>,
-    /// Its size in bytes.
+    /// Size of the component, in bytes.
     pub size: Option<usize>,
-    /// Who signed the manifest that lists it; nobody, if it is served unsigned.
+    /// Trusted signers of the manifest that lists it; empty for an unsigned module.
     pub signers: Vec<String>,
-    /// Since when it serves, as RFC 3339 has it.
+    /// Time at which it was loaded, in RFC 3339.
     pub since: Option<String>,
-    /// Decisions, failures among them.
+    /// All evaluations, including failures.
     pub calls: u64,
-    /// Requests that it let pass.
+    /// Allowed requests.
     pub allowed: u64,
-    /// Requests that it refused.
+    /// Denied requests.
     pub denied: u64,
-    /// Requests that it did not decide, by the reason.
+    /// Failures by code.
     pub failed: BTreeMap<&'static str, u64>,
-    /// How often it was stopped: out of time, memory or log, or trapped.
+    /// Failures in which the host stopped the module: deadline, memory, log or trap.
     pub traps: u64,
-    /// Half of the decisions took no longer, in microseconds.
+    /// Median decision time, in microseconds.
     pub p50_us: Option<u64>,
-    /// 99 of 100 took no longer.
+    /// 99th percentile of the decision time, in microseconds.
     pub p99_us: Option<u64>,
-    /// The last failure, and when.
+    /// The last failure.
     pub last_failure: Option<TimedReason>,
-    /// Why it does not serve what its files say.
+    /// The reason the active policy does not match its files, if it does not.
     pub fault: Option<TimedReason>,
 }
 
-/// Something that happened, and when.
+/// An error with its time.
 #[derive(Debug, Clone, Serialize)]
 pub struct TimedReason {
-    /// When, as RFC 3339 has it.
+    /// Time in RFC 3339.
     pub at: String,
-    /// What.
+    /// The error text.
     pub reason: String,
 }
 

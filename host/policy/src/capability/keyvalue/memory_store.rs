@@ -1,4 +1,4 @@
-//! The in-memory store of one entry: bounded, and never searched from end to end.
+//! The in-memory store of one entry: bounded in size, without linear scans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use super::{MAX_STORED, overflow, parse_counter};
 use crate::bindings::keyvalue::Error;
 
-/// What a value costs beside the bytes of its key and its own: its places in the map and among the ends, and what the
-/// allocator adds to each of its allocations.
+/// Bytes that an entry costs in addition to its key and value: its nodes in the two trees and the allocator's overhead.
 const OVERHEAD: usize = 256;
-/// How many values that have ended are removed with each change, beside those whose room is needed. More than one, so
-/// that they become fewer while new ones come.
+/// Expired values removed with each change, in addition to those removed to make room. More than one, so that their
+/// number shrinks while new values are added.
 const EVICTIONS_PER_CHANGE: usize = 4;
 
-/// What one entry keeps in memory. A lock is never held for longer than a few look-ups take: every decision of the entry
-/// wants it.
+/// The values of one entry. The lock is held only for a few look-ups, because every decision of the entry contends for
+/// it.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     entries: Mutex<Entries>,
@@ -23,9 +22,9 @@ pub(crate) struct MemoryStore {
 
 #[derive(Default)]
 struct Entries {
-    /// A tree: a hash table would move all of its values at once when it grows.
+    /// A tree, because a growing hash table would move all of its values at once.
     values: BTreeMap<Arc<str>, Value>,
-    /// The ends of those that have one, the next first.
+    /// Expiry times of the values that have one, in order.
     expiries: BTreeSet<(Instant, Arc<str>)>,
     cost: usize,
 }
@@ -56,7 +55,7 @@ impl Entries {
         }
     }
 
-    /// Removes the value whose end is the longest past, if one has ended.
+    /// Removes the value that expired first, if any has expired.
     fn evict_expired(&mut self, now: Instant) -> bool {
         let Some((_, key)) = self.expiries.first().filter(|(expires_at, _)| *expires_at <= now) else {
             return false;
@@ -78,7 +77,7 @@ impl Entries {
         while over(self) {
             if !self.evict_expired(now) {
                 return Err(Error::TooLarge(format!(
-                    "the store of this policy is full: {MAX_STORED} bytes, of which each value costs {OVERHEAD} beside its own"
+                    "the key-value store of this policy is full: its limit is {MAX_STORED} bytes, where each value costs {OVERHEAD} bytes of overhead"
                 )));
             }
         }
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shelf_is_bounded_and_forgets_what_has_ended() {
+    fn a_store_is_bounded_and_removes_expired_values() {
         let mut entries = Entries::default();
         let now = Instant::now();
         let soon = now + Duration::from_secs(1);
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn short_keys_cost_what_they_take() {
+    fn short_keys_are_charged_their_overhead() {
         let mut entries = Entries::default();
         let now = Instant::now();
         let mut stored = 0_usize;
@@ -187,17 +186,20 @@ mod tests {
         assert!(stored <= MAX_STORED / OVERHEAD, "{stored}");
         assert!(
             entries.set("0", value(0, None), now).is_ok(),
-            "one that is there is replaced"
+            "an existing value is replaced"
         );
         assert!(entries.set("0", value(MAX_VALUE, None), now).is_err());
-        assert!(entries.get("0", now).is_some(), "what cannot be replaced stays");
+        assert!(
+            entries.get("0", now).is_some(),
+            "a failed replacement keeps the old value"
+        );
     }
 
     #[test]
-    fn a_full_shelf_answers_as_quickly_as_an_empty_one() {
+    fn a_full_store_is_as_fast_as_an_empty_one() {
         let mut entries = Entries::default();
         let now = Instant::now();
-        // All of them have an end that is far away: none of them makes room.
+        // None of the values expires soon: none can be evicted to make room.
         let expires_at = Some(now + Duration::from_secs(3600));
         let mut stored = 0_usize;
         while entries
@@ -214,7 +216,7 @@ mod tests {
                     .is_err()
             );
         }
-        // Searching all of them takes a millisecond each time.
+        // A linear scan would take a millisecond each time.
         assert!(
             started.elapsed() < Duration::from_secs(2),
             "{:?}",
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_counts_from_nothing_and_keeps_its_end() {
+    fn a_counter_starts_at_zero_and_keeps_its_expiry() {
         let store = MemoryStore::default();
         let minute = Some(Duration::from_secs(60));
         assert_eq!(store.increment("n", 2, minute).unwrap(), 2);

@@ -1,4 +1,4 @@
-//! A request to a gate as a request to a component, and a component's response as a decision.
+//! Converts a policy request into an HTTP request to the component, and its response into a decision.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
@@ -10,22 +10,19 @@ use crate::{Decision, Failure};
 
 use crate::entry::Entry;
 
-/// The largest body of a response, in bytes.
+/// Maximum size of a response body, in bytes.
 pub(super) const MAX_RESPONSE_BODY: usize = 64 << 10;
 
-/// The headers of this prefix are the host's to set; what a client sends under them is not passed on.
+/// Prefix of headers that the host sets. Client-sent headers with this prefix are removed.
 const TRUSTED_PREFIX: &str = "x-postern-";
-/// A header `x-postern-set-<name>` of an allowing response becomes the upstream's `<name>`.
+/// A header `x-postern-set-<name>` of a 2xx response sets the header `<name>` for the upstream.
 const SET_PREFIX: &str = "x-postern-set-";
 
-/// The request that the component sees: the client's, and what the gate knows of it in headers of our own.
+/// The client's request, with the caller's identity and the decision's context in `x-postern-` headers.
 pub(super) fn to_http_request(entry: &Entry, request: &Request) -> Result<http::Request<Bytes>, Failure> {
-    // A request that HTTP's own types cannot hold is nothing that a `wasi:http` component could be asked about.
-    let unsupported = |what: &str| {
-        Failure::Failed(format!(
-            "the request's {what} cannot be put to a wasi:http component"
-        ))
-    };
+    // A `wasi:http` component cannot receive a request that HTTP types cannot represent.
+    let unsupported =
+        |what: &str| Failure::Failed(format!("the request's {what} cannot be represented in wasi:http"));
     let target = match &request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.clone(),
@@ -88,7 +85,7 @@ pub(super) fn to_http_request(entry: &Entry, request: &Request) -> Result<http::
         set("x-postern-subject", subject)?;
         set("x-postern-issuer", issuer)?;
         set("x-postern-method", method)?;
-        // A role with a comma would be read as two.
+        // The component would read a role with a comma as two roles.
         if roles.iter().any(|role| role.contains(',')) {
             return Err(unsupported("roles"));
         }
@@ -101,7 +98,7 @@ pub(super) fn to_http_request(entry: &Entry, request: &Request) -> Result<http::
     Ok(built)
 }
 
-/// What a response means: 2xx lets the request pass, anything else is the refusal as it stands.
+/// The decision of a response: 2xx allows the request, any other response is returned to the client as the denial.
 pub(super) fn to_decision(response: http::Response<Bytes>) -> Result<Decision, Failure> {
     let (head, body) = response.into_parts();
     let headers = head.headers.iter().map(|(name, value)| Header {
@@ -123,10 +120,13 @@ pub(super) fn to_decision(response: http::Response<Bytes>) -> Result<Decision, F
         }));
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.is_informational() {
-        return Err(Failure::Reply(format!("a refusal with status {}", head.status)));
+        return Err(Failure::Reply(format!(
+            "denial status {} is not in 300 to 599",
+            head.status.as_u16()
+        )));
     }
     decision::check_status(head.status.as_u16())?;
-    // The length is told anew by whoever sends the refusal on.
+    // Whoever sends the denial sets the framing headers.
     let headers: Vec<_> = headers
         .filter(|header| {
             !matches!(

@@ -1,4 +1,4 @@
-//! Outgoing requests of a component: to the granted hosts, with the client of all policies.
+//! Outgoing requests of a component: to granted HTTP hosts only, with the client shared by all policies.
 
 use std::sync::Arc;
 

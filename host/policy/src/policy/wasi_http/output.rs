@@ -1,4 +1,4 @@
-//! What a component prints, as lines of the host's log.
+//! Writes a component's standard output and standard error to the host's log.
 
 use std::io;
 use std::pin::Pin;
@@ -15,28 +15,28 @@ use crate::grants::Capability;
 
 use crate::entry::Entry;
 
-/// Standard output or standard error of one decision: logged by lines if the entry is granted `log`, dropped otherwise.
-/// Either way bounded.
+/// Standard output or standard error of one decision. Logged line by line if the entry is granted `log`, otherwise
+/// discarded. Limited in either case.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Mutex<Stream>>);
 
 struct Stream {
     entry: Arc<Entry>,
     request_id: String,
-    /// Of both streams together.
+    /// Shared by both streams.
     budget: Arc<Mutex<Budget>>,
     lines: Lines,
 }
 
-/// Bytes as lines. A component writes when it likes: a line in pieces, or many lines at once.
+/// Splits written bytes into lines. One write may contain part of a line or many lines.
 #[derive(Debug, Default)]
 struct Lines {
-    /// A line whose end has not come.
+    /// The line that is not terminated yet.
     partial: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines that these bytes end.
+    /// Appends bytes and returns the lines completed by them.
     fn take(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut complete = Vec::new();
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
@@ -48,7 +48,7 @@ impl Lines {
         complete
     }
 
-    /// What has begun, as a line; none, if it is blank.
+    /// Ends the partial line. `None` if it is blank.
     fn flush(&mut self) -> Option<String> {
         let line = std::mem::take(&mut self.partial);
         let line = line.trim_ascii_end();
@@ -56,7 +56,7 @@ impl Lines {
     }
 }
 
-/// Standard output and standard error.
+/// Creates standard output and standard error, which share a budget.
 pub(super) fn pair(entry: &Arc<Entry>, request_id: &str) -> (Output, Output) {
     let budget = Arc::<Mutex<Budget>>::default();
     let stream = || {
@@ -93,7 +93,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // The last line needs no end. Past the bound, it is one too many.
+        // The last line may lack a line feed. Over the limit it is discarded.
         let _ = self.lines.flush().map(|line| self.write(&line));
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_those_of_the_text_and_not_of_its_writes() {
+    fn lines_are_independent_of_write_boundaries() {
         let mut lines = Lines::default();
         let text = "one\r\n\ntwo, caf\u{e9}\nthree";
         let mut found: Vec<_> = text
