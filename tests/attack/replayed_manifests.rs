@@ -71,7 +71,7 @@ fn an_older_manifest_is_rejected_until_it_is_signed_again() {
     }
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
     assert!(
-        refused.contains("an older manifest is not taken again"),
+        refused.contains("an older manifest is rejected"),
         "{refused}"
     );
     assert_eq!(served_digest(&host), current);
@@ -81,7 +81,7 @@ fn an_older_manifest_is_rejected_until_it_is_signed_again() {
     assert!(
         host.restart_not_ready()
             .unwrap()
-            .contains("an older manifest is not taken again")
+            .contains("an older manifest is rejected")
     );
     host.kill();
 
