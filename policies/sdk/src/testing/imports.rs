@@ -1,5 +1,5 @@
-//! What the generated bindings import from a host, with the same names and types, from the [`Host`](super::Host) in
-//! memory.
+//! The host functions that the generated bindings import, with the same names and types, backed by the in-memory
+//! [`Host`](super::Host).
 
 pub(crate) mod config {
     use crate::testing::host::current;
@@ -49,7 +49,7 @@ pub(crate) mod keyvalue {
         Ok(())
     }
 
-    /// Counters are kept as decimal text.
+    /// Counters are stored as decimal text.
     pub(crate) fn increment(key: &str, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
         let host = current();
         let stored = host.stored(key);
@@ -58,7 +58,7 @@ pub(crate) mod keyvalue {
             Some(bytes) => str::from_utf8(bytes)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
-                .ok_or_else(|| Error::Unavailable(format!("{key} is no counter")))?
+                .ok_or_else(|| Error::Unavailable(format!("{key} is not a counter")))?
                 .saturating_add(by),
         };
         let mut values = host.values.borrow_mut();
@@ -91,7 +91,7 @@ pub(crate) mod signer {
     pub(crate) fn sign(payload: &[u8]) -> Result<Signature, Error> {
         match &*current().signer.borrow() {
             Some(sign) => sign(payload),
-            None => Err(Error::Unavailable("there is no signer".into())),
+            None => Err(Error::Unavailable("no signer is configured".into())),
         }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     use crate::{Error, Header, Level, clock, http, keyvalue, signer};
 
     #[test]
-    fn values_are_forgotten_in_time() {
+    fn values_expire() {
         let host = Host::new().now(1_000).value("kept", "x");
         let run = |policy: fn()| host.call(|_| policy(), &request().build());
         run(|| {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_lacks_is_an_error_and_not_a_panic() {
+    fn missing_capabilities_are_errors() {
         let request = http::Outgoing::new("GET", "https://other.example/").header("accept", "*/*");
         assert_eq!(clock::now(), 0);
         let error = http::send(&request).unwrap_err();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_log_lines() {
+    fn handlers_and_log_lines() {
         let host = Host::new()
             .http(|request| {
                 assert_eq!(request.headers, [Header::new("accept", "*/*")]);
