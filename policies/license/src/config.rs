@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use ed25519_compact::PublicKey;
@@ -16,15 +16,15 @@ pub(crate) struct Config {
     pub(crate) cache_ms: u32,
 }
 
-/// Where the licence comes from.
+/// The source of the licence.
 pub(crate) enum Source {
-    /// The operator's own: the value of `LICENSE_KEY`.
+    /// The operator's licence, from `LICENSE_KEY`.
     Config(String),
-    /// The client's, in the header of this name.
+    /// The client's licence, in this request header.
     Header(String),
 }
 
-/// A feature that certain requests need.
+/// The feature required by matching requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FeatureRule {
@@ -72,7 +72,7 @@ impl TryFrom<String> for Ed25519Key {
             bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         };
         key.map(Self)
-            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+            .ok_or("an Ed25519 public key must be 32 bytes in base64url, or PEM")
     }
 }
 
@@ -83,7 +83,7 @@ impl TryFrom<RawConfig> for Config {
         let source = match (raw.license, raw.header) {
             (Some(license), None) => Source::Config(license),
             (None, Some(header)) => Source::Header(header.to_ascii_lowercase()),
-            _ => return Err("either `license` or `header` is needed, and not both"),
+            _ => return Err("set either `license` or `header`, not both"),
         };
         Ok(Self {
             key: raw.public_key.0,

@@ -26,7 +26,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     }
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a double tells milliseconds apart for 285,000 years"
+        reason = "a double has millisecond precision for 285,000 years"
     )]
     let now = request.time as f64 / 1000.0;
     let remaining = match license.validity(now, config.leeway_seconds.into()) {
@@ -54,12 +54,12 @@ fn license_token<'a>(source: &'a Source, request: &'a Request) -> Result<&'a str
         Source::Config(token) => token.as_str(),
         Source::Header(name) => {
             let value = request.single_header(name)?.unwrap_or_default();
-            // What is not text is no licence either.
+            // A value that is not UTF-8 fails verification.
             str::from_utf8(value).unwrap_or("?")
         }
     };
     match token.trim() {
-        "" => Err(deny(403, "license_missing", "There is no licence.")),
+        "" => Err(deny(403, "license_missing", "A licence is required.")),
         token => Ok(token),
     }
 }
@@ -72,16 +72,16 @@ fn allowance(license: License) -> Allowance {
     }
 }
 
-/// An answer is kept no longer than the licence holds.
+/// Adds the cache grant. It ends no later than the licence.
 fn with_cache_grant(allowance: Allowance, remaining: Option<f64>, config: &Config) -> Allowance {
     if config.cache_ms == 0 {
         return allowance;
     }
-    let wanted = Duration::from_millis(config.cache_ms.into());
-    // A licence that ends beyond what a Duration holds ends later than any cache.
+    let configured = Duration::from_millis(config.cache_ms.into());
+    // An expiry that overflows `Duration` is later than any cache lifetime.
     let ttl = remaining
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(wanted, |remaining| remaining.min(wanted));
+        .map_or(configured, |remaining| remaining.min(configured));
     let mut parts = Vec::new();
     if !config.features.is_empty() {
         parts.extend([Part::Method, Part::Path]);

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Number;
 
-/// Longer ones are not looked at.
+/// Maximum length of a token, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
 
-/// What a licence says. It exists only after its signature was verified.
+/// A licence. Exists only after its signature has been verified.
 #[derive(Debug, Deserialize)]
 pub(crate) struct License {
     #[serde(rename = "sub")]
@@ -23,14 +23,14 @@ pub(crate) struct License {
     pub(crate) seats: Option<u64>,
 }
 
-/// It is no licence, or the key has not signed it.
+/// The token is malformed, or not signed by the key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidLicense;
 
-/// Whether a licence holds at a time.
+/// Validity of a licence at a given time.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Validity {
-    /// For so many seconds yet; for ever, if it has no end.
+    /// Valid for this many more seconds, leeway included; `None` without expiry.
     Valid(Option<f64>),
     Expired,
     NotYetValid,
@@ -39,7 +39,7 @@ pub(crate) enum Validity {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    /// Something that a reader must understand. There is nothing that this one does.
+    /// Critical extensions, which a verifier must understand. This one supports none.
     crit: Option<IgnoredAny>,
 }
 
@@ -61,7 +61,7 @@ impl License {
         self.expires.is_some()
     }
 
-    /// `now` and `leeway` in seconds. Dates can have fractions (RFC 7519, section 2).
+    /// `now` and `leeway` are in seconds. Dates may have fractions (RFC 7519, section 2).
     pub(crate) fn validity(&self, now: f64, leeway: f64) -> Validity {
         let seconds = |date: &Option<Number>| date.as_ref().and_then(Number::as_f64);
         if seconds(&self.not_before).is_some_and(|begins| now < begins - leeway) {
@@ -74,12 +74,12 @@ impl License {
     }
 }
 
-/// The payload of a token that the key has signed.
+/// Verifies a token and returns its payload.
 fn verify_signature(token: &str, key: &PublicKey) -> Result<Vec<u8>, InvalidLicense> {
     let (signed, signature) = token.rsplit_once('.').ok_or(InvalidLicense)?;
     let (header, payload) = signed.split_once('.').ok_or(InvalidLicense)?;
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| InvalidLicense)?;
-    // The algorithm is the configuration's choice and never the token's.
+    // The configuration determines the algorithm, never the token.
     if header.alg != "EdDSA" || header.crit.is_some() {
         return Err(InvalidLicense);
     }

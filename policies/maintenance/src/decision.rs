@@ -1,4 +1,4 @@
-//! The decision, which knows nothing of how it is asked.
+//! The decision, independent of the transport.
 
 use std::fmt;
 
@@ -7,57 +7,57 @@ use serde_json::{Value, json};
 use crate::config::{Config, Plans};
 use crate::window::Window;
 
-/// What is asked.
+/// The request and configuration to decide on.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicyInput<'a> {
-    /// The entry's configuration, JSON.
+    /// The policy's configuration, as JSON.
     pub config: &'a str,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub time: u64,
-    /// The request's method.
+    /// HTTP method.
     pub method: &'a str,
-    /// Its path, without the query.
+    /// Path without the query.
     pub path: &'a str,
-    /// The caller's roles, with commas between them.
+    /// The caller's roles, comma-separated.
     pub roles: &'a str,
-    /// The claims of the caller's token, JSON.
+    /// The claims of the caller's token, as JSON; empty without a token.
     pub claims: &'a str,
 }
 
-/// The answer.
+/// A decision.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The request may pass, and the upstream sees this header.
+    /// The request is allowed, with this header, name and value, for the upstream.
     Allow(Option<(String, String)>),
-    /// It may not.
+    /// The request is denied.
     Deny {
-        /// The status of the response.
+        /// HTTP status of the response.
         status: u16,
-        /// For how many seconds at least it will not.
+        /// Seconds for the `retry-after` header.
         retry_after: Option<u64>,
         /// A problem document (RFC 9457).
         problem: String,
     },
 }
 
-/// The entry's configuration makes no sense. It says where, and no value.
+/// The configuration is invalid. Contains the position, but no value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration makes no sense, {}", self.0)
+        write!(f, "invalid configuration at {}", self.0)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
-/// Decides.
+/// Decides on a request.
 ///
 /// # Errors
-/// [`ConfigError`] if the configuration cannot be read.
+/// [`ConfigError`] if the configuration is invalid.
 pub fn decide(input: &PolicyInput<'_>) -> Result<Decision, ConfigError> {
-    // serde's own message would quote what stands there.
+    // serde's message would quote the value.
     let config: Config = serde_json::from_str(input.config)
         .map_err(|error| ConfigError(format!("line {}, column {}", error.line(), error.column())))?;
     if let Some(denial) = maintenance(&config, input) {
@@ -71,7 +71,7 @@ pub fn decide(input: &PolicyInput<'_>) -> Result<Decision, ConfigError> {
 
 fn maintenance(config: &Config, input: &PolicyInput<'_>) -> Option<Decision> {
     let open = |window: &Window| window.remaining(input.time);
-    // Of windows that overlap, the last to close.
+    // Of overlapping windows, use the one that ends last.
     let window = config
         .windows
         .iter()
@@ -106,14 +106,14 @@ fn plan(plans: &Plans, input: &PolicyInput<'_>) -> Decision {
         "" => json!({}),
         text => match serde_json::from_str(text) {
             Ok(claims) => claims,
-            Err(_) => return deny("plan_invalid", "The caller's plan cannot be read."),
+            Err(_) => return deny("plan_invalid", "The caller's plan is invalid."),
         },
     };
     let plan = match claims.pointer(&plans.claim) {
         Some(Value::String(plan)) => Some(plan),
         None | Some(Value::Null) => plans.default.as_ref(),
-        // Whatever the issuer means by it, it does not mean the default.
-        Some(_) => return deny("plan_invalid", "The caller's plan cannot be read."),
+        // A claim of another type must not fall back to the default.
+        Some(_) => return deny("plan_invalid", "The caller's plan is invalid."),
     };
     let not_included = plans
         .gates
@@ -124,8 +124,8 @@ fn plan(plans: &Plans, input: &PolicyInput<'_>) -> Decision {
         return deny("plan_missing", "The caller's plan does not include this.");
     }
     if plan.is_some_and(|plan| plan.chars().any(char::is_control)) {
-        // No value of a header.
-        return deny("plan_invalid", "The caller's plan cannot be read.");
+        // Not valid in a header value.
+        return deny("plan_invalid", "The caller's plan is invalid.");
     }
     Decision::Allow(plans.set_header.clone().zip(plan.cloned()))
 }
@@ -139,7 +139,7 @@ fn problem(title: &str, status: u16, code: &str, detail: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A Sunday, in the first of its hours.
+    /// The start of a Sunday, 2026-03-01T00:00:00Z.
     const SUNDAY: u64 = 1_772_323_200_000;
 
     fn config() -> String {
@@ -173,7 +173,7 @@ mod tests {
         decide(&input)
     }
 
-    /// Status, code and `Retry-After`, or the plan that the upstream is told.
+    /// Status, code and `retry-after` of a denial, or the header for the upstream.
     fn summary(change: impl FnOnce(&mut PolicyInput<'_>)) -> String {
         match evaluate(&config(), change).unwrap() {
             Decision::Allow(header) => header
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_closes_the_service() {
+    fn an_open_window_denies_requests() {
         assert_eq!(summary(|input| input.time = SUNDAY), "503 maintenance Some(1800)");
         assert_eq!(
             summary(|input| input.time = SUNDAY + 500),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn some_may_come_in() {
+    fn exempt_roles_and_methods_are_allowed() {
         let during = |roles, method| {
             summary(|input| {
                 input.time = SUNDAY;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_include_paths() {
+    fn plans_limit_paths() {
         for (path, claims, expected) in [
             ("/v1/orders", "", "x-plan: free"),
             ("/v1/orders", r#"{"plan": "pro"}"#, "x-plan: pro"),
@@ -252,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_words_reach_people() {
+    fn the_windows_message_is_in_the_problem() {
         let Ok(Decision::Deny { problem, .. }) = evaluate(&config(), |input| input.time = SUNDAY) else {
-            panic!("not refused");
+            panic!("not denied");
         };
         assert_eq!(
             problem,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_in_doubt_is_an_error_that_shows_nothing_of_it() {
+    fn configuration_errors_contain_no_values() {
         for config in [
             "",
             "s3cret",

@@ -1,4 +1,4 @@
-//! The HTTP service that the gate asks.
+//! The HTTP service that the host calls.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use spin_sdk::wasip3::http::types::ErrorCode;
 
 use crate::decision::{Decision, PolicyInput, decide};
 
-/// The gate takes an error for what it is, a policy that cannot decide, and refuses with 503.
+/// An error means that the policy cannot decide; the gate then refuses the request with 503.
 #[http_service]
 async fn authorize(request: Request) -> Result<impl IntoResponse, ErrorCode> {
     let input = input(&request)?;
@@ -16,16 +16,15 @@ async fn authorize(request: Request) -> Result<impl IntoResponse, ErrorCode> {
     respond(decision).map_err(configuration_error)
 }
 
-/// What the gate says in its headers, each of which it has set itself: one that a client sent under such a name never
-/// comes this far.
+/// Reads the `x-postern-` headers. The host sets all of them and removes client-sent headers of these names.
 fn input(request: &Request) -> Result<PolicyInput<'_>, ErrorCode> {
     let headers = request.headers();
-    let needed = |name| {
-        text(headers, name)?.ok_or_else(|| configuration_error(format_args!("there is no header {name}")))
+    let required = |name| {
+        text(headers, name)?.ok_or_else(|| configuration_error(format_args!("the header {name} is missing")))
     };
     Ok(PolicyInput {
-        config: needed("x-postern-config")?,
-        time: needed("x-postern-time")?.parse().map_err(configuration_error)?,
+        config: required("x-postern-config")?,
+        time: required("x-postern-time")?.parse().map_err(configuration_error)?,
         method: request.method().as_str(),
         path: request.uri().path(),
         roles: text(headers, "x-postern-roles")?.unwrap_or_default(),
@@ -65,7 +64,7 @@ fn respond(decision: Decision) -> Result<Response<String>, impl Display> {
     }
 }
 
-/// The reason goes to the host's log; the client learns nothing of it.
+/// Writes the reason to the host's log; the client does not see it.
 fn configuration_error(why: impl Display) -> ErrorCode {
     eprintln!("{why}");
     ErrorCode::ConfigurationError

@@ -1,4 +1,4 @@
-//! Times at which the service is closed, in UTC.
+//! Maintenance windows, in UTC.
 
 use std::time::UNIX_EPOCH;
 
@@ -12,16 +12,16 @@ const WEEK: u64 = 7 * DAY;
 #[serde(try_from = "RawWindow")]
 pub(crate) struct Window {
     schedule: Schedule,
-    /// What people are told.
+    /// The `detail` of the denial.
     pub(crate) message: Option<String>,
 }
 
-/// In milliseconds.
+/// All times and durations are in milliseconds.
 #[derive(Debug, PartialEq)]
 enum Schedule {
-    /// From one moment until before another.
+    /// From `from`, inclusive, until `until`, exclusive.
     Once { from: u64, until: u64 },
-    /// From a moment of the week, which begins on Monday, for so long.
+    /// Every week; `from` is relative to Monday 00:00.
     Weekly { from: u64, duration: u64 },
 }
 
@@ -38,7 +38,7 @@ struct RawWindow {
 #[serde(deny_unknown_fields)]
 struct Weekly {
     day: Day,
-    /// `02:30`.
+    /// Time of day, such as `02:30`.
     at: String,
     minutes: u64,
 }
@@ -56,7 +56,7 @@ enum Day {
 }
 
 impl Window {
-    /// How long it stays open from `now`, in milliseconds, if it is.
+    /// Milliseconds until the window ends, if it is open at `now`.
     pub(crate) fn remaining(&self, now: u64) -> Option<u64> {
         match self.schedule {
             Schedule::Once { from, until } => (from <= now)
@@ -79,7 +79,7 @@ impl TryFrom<RawWindow> for Window {
         let schedule = match (raw.from, raw.until, raw.weekly) {
             (Some(from), Some(until), None) => once(&from, &until)?,
             (None, None, Some(weekly)) => every_week(&weekly)?,
-            _ => return Err("a window has either `from` and `until`, or `weekly`"),
+            _ => return Err("a window needs either `from` and `until`, or `weekly`"),
         };
         Ok(Self {
             schedule,
@@ -93,7 +93,7 @@ fn once(from: &str, until: &str) -> Result<Schedule, &'static str> {
         let time = humantime::parse_rfc3339(text).ok()?;
         u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     };
-    let malformed = "`from` and `until` are times like 2026-03-01T02:00:00Z";
+    let malformed = "`from` and `until` must be times like 2026-03-01T02:00:00Z";
     let (from, until) = (
         timestamp(from).ok_or(malformed)?,
         timestamp(until).ok_or(malformed)?,
@@ -116,9 +116,9 @@ fn every_week(weekly: &Weekly) -> Result<Schedule, &'static str> {
         .at
         .split_once(':')
         .and_then(|(hour, minute)| Some((two_digits(hour, 24)?, two_digits(minute, 60)?)))
-        .ok_or("`at` is a time like 02:30")?;
+        .ok_or("`at` must be a time like 02:30")?;
     if !(1..=WEEK / MINUTE).contains(&weekly.minutes) {
-        return Err("`minutes` are from 1 to those of a week, 10080");
+        return Err("`minutes` must be from 1 to 10080, one week");
     }
     Ok(Schedule::Weekly {
         from: weekly.day as u64 * DAY + (hour * 60 + minute) * MINUTE,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn once_from_and_until() {
+    fn a_window_opens_once() {
         let window = json!({"from": "2026-03-01T02:00:00Z", "until": "2026-03-01T03:00:00.5Z"});
         for (now, expected) in [
             ("2026-03-01T01:59:59.999Z", None),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_week_across_midnight_and_sunday() {
+    fn a_weekly_window_spans_midnight_and_the_end_of_the_week() {
         // 2026-03-01 is a Sunday.
         let window = json!({"weekly": {"day": "sunday", "at": "23:30", "minutes": 60}});
         for (now, expected) in [
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_doubt_is_refused() {
+    fn an_invalid_window_is_rejected() {
         for (window, fault) in [
             (json!({}), "either"),
             (json!({"from": "2026-03-01T02:00:00Z"}), "either"),

@@ -1,4 +1,4 @@
-//! Approvals: what is signed, and who has signed it.
+//! Approvals: the signed statement and its signatures.
 
 use ct_codecs::{Base64, Decoder, Encoder, Hex};
 use ed25519_compact::Signature;
@@ -7,17 +7,16 @@ use sha2::{Digest, Sha256};
 
 use crate::config::ApproverKey;
 
-/// Approvals that are looked at. One costs about a tenth of a millisecond to verify, and a request has only so much
-/// time.
+/// Maximum approvals of a request. Verifying one takes about 0.1 ms of the decision's deadline.
 pub(crate) const MAX_APPROVALS: usize = 32;
 
-/// More than [`MAX_APPROVALS`] approvals.
+/// The request has more than [`MAX_APPROVALS`] approvals.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyApprovals;
 
-/// The text that approvers sign, which binds an approval to one request, one service and one time.
+/// The text that approvers sign. It binds an approval to one request, one service and one expiry.
 ///
-/// `None` if a part of the request has a line's end in it, and so could be read as two.
+/// `None` if the method or the target contains a line feed, which would make the text ambiguous.
 pub(crate) fn statement(request: &Request, audience: &str, expires: u64, canonical: &[u8]) -> Option<String> {
     let target = match &request.query {
         Some(query) => format!("{}?{query}", request.path),
@@ -33,11 +32,11 @@ pub(crate) fn statement(request: &Request, audience: &str, expires: u64, canonic
     ))
 }
 
-/// The approvals that a request carries, as key id and signature. What is not of the form `id:signature` counts, but
-/// says nothing.
+/// The approvals of a request, as key id and signature. Items that are not of the form `id:signature` are ignored, but
+/// count towards the maximum.
 pub(crate) fn presented(request: &Request) -> Result<Vec<(&str, &str)>, TooManyApprovals> {
     let values = request.header_values("x-approval");
-    // A proxy may join headers of one name with commas (RFC 9110, section 5.3).
+    // A proxy may join repeated headers with commas (RFC 9110, section 5.3).
     let items = values.flat_map(|value| value.split(|byte| *byte == b','));
     let mut presented = Vec::new();
     for (number, item) in items.enumerate() {
@@ -52,7 +51,7 @@ pub(crate) fn presented(request: &Request) -> Result<Vec<(&str, &str)>, TooManyA
     Ok(presented)
 }
 
-/// Those of the keys that have signed the statement, each once; no more than `required`.
+/// Ids of the keys that have signed the statement, without duplicates, at most `required`.
 pub(crate) fn approvers<'k>(
     presented: &[(&str, &str)],
     keys: &'k [ApproverKey],

@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use ed25519_compact::PublicKey;
@@ -14,7 +14,7 @@ pub(crate) struct Config {
     pub(crate) when: Option<Condition>,
 }
 
-/// Somebody who may approve.
+/// An approver's key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApproverKey {
@@ -27,7 +27,7 @@ pub(crate) struct ApproverKey {
 #[serde(try_from = "String")]
 pub(crate) struct Ed25519Key(pub(crate) PublicKey);
 
-/// Only bodies with one of these words at this place need approvals.
+/// Limits approvals to bodies with one of `values` at the JSON pointer `at`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Condition {
@@ -62,7 +62,7 @@ impl TryFrom<String> for Ed25519Key {
             bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         };
         key.map(Self)
-            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+            .ok_or("an Ed25519 public key must be 32 bytes in base64url, or PEM")
     }
 }
 
@@ -72,26 +72,26 @@ impl TryFrom<RawConfig> for Config {
     fn try_from(raw: RawConfig) -> Result<Self, Self::Error> {
         let keys = &raw.keys;
         if raw.required == 0 || raw.required > keys.len() {
-            return Err("`required` is from 1 to the number of `keys`");
+            return Err("`required` must be from 1 to the number of `keys`");
         }
-        let word = |id: &str| {
+        let is_valid = |id: &str| {
             !id.is_empty()
                 && id
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
         };
-        if !keys.iter().all(|key| word(&key.id)) {
-            return Err("a key's `id` is of letters, digits, `-`, `_`, `.` and `@`");
+        if !keys.iter().all(|key| is_valid(&key.id)) {
+            return Err("the `id` of a key must be letters, digits, `-`, `_`, `.` and `@`");
         }
         for (at, key) in keys.iter().enumerate() {
-            // One person with two ids, or two with one, would not be two approvals.
+            // A duplicate would let one approver count twice, or two approvers as one.
             let same = |other: &ApproverKey| other.id == key.id || other.public.0 == key.public.0;
             if keys.iter().take(at).any(same) {
                 return Err("two `keys` have the same `id` or the same `public_key`");
             }
         }
         if raw.audience.chars().any(char::is_control) {
-            return Err("`audience` has a control character");
+            return Err("`audience` must not contain control characters");
         }
         if raw
             .when

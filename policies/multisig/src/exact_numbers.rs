@@ -1,11 +1,11 @@
-//! Numbers that a canonical form holds as they were written.
+//! Detects numbers that the canonical form does not preserve.
 //!
-//! RFC 8785 writes a number as the double that is nearest to it, so `9007199254740993` and `9007199254740992` have one
-//! canonical form and one signature, yet a parser of integers tells them apart. A body with such a number has no
-//! approval that is worth something.
+//! RFC 8785 formats a number as the nearest double, so `9007199254740993` and `9007199254740992` have the same canonical
+//! form and the same signature, but an integer parser distinguishes them. Approvals of a body with such a number would be
+//! ambiguous.
 
-/// Whether every number in a text, which must be JSON, is the shortest decimal of its double, however it is spelled:
-/// `1.50`, `15e-1` and `1.5` are.
+/// Whether every number in a JSON text has the value of the shortest decimal of its double, in any notation: `1.50`,
+/// `15e-1` and `1.5` do.
 pub(crate) fn numbers_are_exact(json: &[u8]) -> bool {
     let mut rest = json;
     while let Some((first, after)) = rest.split_first() {
@@ -48,7 +48,7 @@ fn is_exact(number: &str) -> bool {
     double.is_finite() && exact.is_some() && exact == decimal(&format!("{double:e}"))
 }
 
-/// A number's sign, its digits without zeros at either end, and the power of ten of the last one.
+/// Sign, digits without leading and trailing zeros, and the power of ten of the last digit.
 fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let (negative, number) = match number.strip_prefix('-') {
         Some(number) => (true, number),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_number_in_text_is_none() {
+    fn digits_in_strings_are_ignored() {
         for text in [
             r#""9007199254740993""#,
             r#"{"9007199254740993": "a\"9007199254740993"}"#,
@@ -128,13 +128,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_double_prints_is_exact(double in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+        fn printed_doubles_are_exact(double in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
             let (scientific, plain) = (format!("{double:e}"), format!("{double}"));
             prop_assert!(is_exact(&scientific) && is_exact(&plain));
         }
 
         #[test]
-        fn two_exact_integers_with_one_double_are_one(a in any::<i64>(), b in -3_i64..4) {
+        fn exact_integers_with_equal_doubles_are_equal(a in any::<i64>(), b in -3_i64..4) {
             let b = a.saturating_add(b);
             if is_exact(&a.to_string()) && is_exact(&b.to_string()) && a as f64 == b as f64 {
                 prop_assert_eq!(a, b);
@@ -142,7 +142,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = numbers_are_exact(&bytes);
         }
     }

@@ -24,7 +24,7 @@ fn config() -> Value {
     json!({"required": 3, "keys": keys, "audience": "kernel"})
 }
 
-/// As an approver makes it, by hand and from the canonical body.
+/// An approval, built independently of the implementation.
 fn sign(id: &str, statement: &str) -> String {
     let signature = key(id).sk.sign(statement, None);
     format!("{id}:{}", Base64::encode_to_string(*signature).unwrap())
@@ -109,7 +109,7 @@ fn a_proxy_may_join_the_headers() {
 }
 
 #[test]
-fn what_is_no_approval_counts_for_nothing() {
+fn invalid_approvals_are_ignored() {
     let good = sign("cat", &statement());
     let text = statement();
     for bad in [
@@ -138,7 +138,7 @@ fn what_is_no_approval_counts_for_nothing() {
 }
 
 #[test]
-fn an_approval_is_for_one_request() {
+fn an_approval_is_bound_to_one_request() {
     let all = &["ann", "bob", "cat"];
     assert_eq!(evaluate(approved(all).method("PUT")), MISSING);
     assert_eq!(evaluate(approved(all).path("/kernel/upgrade/")), MISSING);
@@ -154,7 +154,7 @@ fn an_approval_is_for_one_request() {
 }
 
 #[test]
-fn approvals_end() {
+fn approvals_expire() {
     let all = &["ann", "bob", "cat"];
     assert_eq!(
         evaluate(approved(all).time(LATER * 1000 - 1)),
@@ -199,7 +199,7 @@ fn approvals_end() {
 }
 
 #[test]
-fn work_is_bounded() {
+fn the_number_of_approvals_is_limited() {
     let bad = sign("ann", "another text");
     let many = |count| (0..count).fold(upgrade(), |request, _| request.header("x-approval", bad.clone()));
     assert_eq!(evaluate(many(approval::MAX_APPROVALS)), MISSING);
@@ -214,7 +214,7 @@ fn work_is_bounded() {
 }
 
 #[test]
-fn a_body_with_two_readings_is_refused_whoever_approves_it() {
+fn an_ambiguous_body_is_denied_even_if_approved() {
     for (body, code) in [
         ("", "400 body_missing"),
         ("event=upgrade.applied", "400 body_invalid"),
@@ -245,7 +245,7 @@ fn a_body_with_two_readings_is_refused_whoever_approves_it() {
 }
 
 #[test]
-fn only_some_bodies_need_approvals_if_the_operator_says_so() {
+fn a_condition_limits_which_bodies_need_approvals() {
     let mut config = config();
     config["when"] = json!({"at": "/event", "values": ["upgrade.applied"]});
     assert_eq!(evaluate_with(&config, upgrade()), MISSING);
@@ -277,7 +277,7 @@ fn a_key_may_be_pem() {
     pem["keys"][0]["public_key"] = json!(
         "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"
     );
-    // The key of RFC 8410, section 10.1, which is not Ann's.
+    // The key of RFC 8410, section 10.1, instead of Ann's.
     assert_eq!(evaluate_with(&pem, approved(&["ann", "bob", "cat"])), MISSING);
     assert_eq!(
         evaluate_with(&pem, approved(&["dan", "bob", "cat"])),
@@ -286,17 +286,17 @@ fn a_key_may_be_pem() {
 }
 
 #[test]
-fn a_configuration_in_doubt_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     let with = |path: &str, value: Value| {
         let mut config = config();
         *config.pointer_mut(path).unwrap() = value;
         evaluate_with(&config, approved(&["ann", "bob", "cat"]))
     };
-    for (path, value, fault) in [
-        ("/required", json!(0), "`required` is from 1"),
-        ("/required", json!(6), "`required` is from 1"),
+    for (path, value, expected) in [
+        ("/required", json!(0), "`required` must be from 1"),
+        ("/required", json!(6), "`required` must be from 1"),
         ("/required", json!(-1), "required: expected usize"),
-        ("/keys", json!([]), "`required` is from 1"),
+        ("/keys", json!([]), "`required` must be from 1"),
         ("/keys/1", config()["keys"][0].clone(), "two `keys`"),
         ("/keys/1/id", json!("ann"), "two `keys`"),
         (
@@ -304,18 +304,18 @@ fn a_configuration_in_doubt_is_refused() {
             config()["keys"][0]["public_key"].clone(),
             "two `keys`",
         ),
-        ("/keys/1/id", json!("a:b"), "a key's `id`"),
-        ("/keys/1/id", json!(""), "a key's `id`"),
+        ("/keys/1/id", json!("a:b"), "the `id` of a key"),
+        ("/keys/1/id", json!(""), "the `id` of a key"),
         (
             "/keys/1/public_key",
             json!("c2hvcnQ"),
-            "keys[1].public_key: a public key is",
+            "keys[1].public_key: an Ed25519 public key must be",
         ),
         ("/audience", json!("a\nb"), "`audience`"),
     ] {
         let refused = with(path, value);
         assert!(
-            refused.contains("Misconfigured") && refused.contains(fault),
+            refused.contains("Misconfigured") && refused.contains(expected),
             "{refused}"
         );
     }
@@ -323,7 +323,7 @@ fn a_configuration_in_doubt_is_refused() {
 
 proptest! {
     #[test]
-    fn no_header_makes_it_panic(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
+    fn no_header_panics(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
         let request = values.into_iter().fold(upgrade(), |request, value| request.header("x-approval", value));
         let result = evaluate(request);
         prop_assert_eq!(result, MISSING);

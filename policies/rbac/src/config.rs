@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub(crate) struct Config<'a> {
     pub(crate) cache_ms: u32,
 }
 
-/// What becomes of a request that no rule matches.
+/// Decision on requests that no rule matches.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DefaultAction {
@@ -38,7 +38,7 @@ pub(crate) enum Access<'a> {
     Roles(Vec<Text<'a>>),
 }
 
-/// Serde borrows a `Cow` only where a field says so, and elements of a list have no field.
+/// A borrowed string. Serde borrows a `Cow` only in a field marked `borrow`, which elements of a list are not.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
@@ -67,12 +67,12 @@ impl<'a> TryFrom<RawRule<'a>> for Rule<'a> {
     fn try_from(raw: RawRule<'a>) -> Result<Self, Self::Error> {
         let access = match (raw.open, raw.roles) {
             (true, roles) if roles.is_empty() => Access::Open,
-            (true, _) => return Err("an open rule has no `roles`"),
+            (true, _) => return Err("an open rule must not have `roles`"),
             (false, roles) if roles.is_empty() => return Err("a rule needs `roles` or `open: true`"),
             (false, roles) => Access::Roles(roles),
         };
         if raw.methods.as_ref().is_some_and(Vec::is_empty) {
-            return Err("`methods` names none");
+            return Err("`methods` must not be empty");
         }
         Ok(Self {
             methods: raw.methods,

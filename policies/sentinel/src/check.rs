@@ -1,4 +1,4 @@
-//! Whether a document satisfies a rule.
+//! Checks a document against a rule.
 
 use std::cmp::Ordering;
 
@@ -7,14 +7,14 @@ use serde_json::{Number, Value};
 use crate::config::{Limit, Rule};
 use crate::pointer::Pointer;
 
-/// How a document fails a rule.
+/// The reason a document fails a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// A field is not there.
+    /// A field is missing, or required and null.
     Missing,
-    /// A field is of a kind that cannot be compared: text where a number belongs, an object where a word does.
+    /// A field has a type that cannot be compared: a string instead of a number, or an object instead of a scalar.
     WrongType,
-    /// A number is out of its bounds.
+    /// A number is outside its limits.
     OutOfRange,
     /// A value is on a deny list.
     Denied,
@@ -63,32 +63,33 @@ fn select<'v>(at: &Pointer, document: &'v Value, optional: bool) -> Result<Vec<&
 }
 
 fn check_limit(limit: &Limit, value: &Value) -> Result<(), Violation> {
-    // Text that looks like a number is none: the upstream could read more into it.
+    // A numeric string is not a number: the upstream may parse it differently.
     let Value::Number(number) = value else {
         return Err(Violation::WrongType);
     };
-    let reaches = |min| matches!(compare(number, min), Some(Ordering::Greater | Ordering::Equal));
-    let keeps = |max| matches!(compare(number, max), Some(Ordering::Less | Ordering::Equal));
-    if limit.min.as_ref().is_none_or(reaches) && limit.max.as_ref().is_none_or(keeps) {
+    let at_least = |min| matches!(compare(number, min), Some(Ordering::Greater | Ordering::Equal));
+    let at_most = |max| matches!(compare(number, max), Some(Ordering::Less | Ordering::Equal));
+    if limit.min.as_ref().is_none_or(at_least) && limit.max.as_ref().is_none_or(at_most) {
         Ok(())
     } else {
         Err(Violation::OutOfRange)
     }
 }
 
-/// Only scalars can be compared with a list: `["reserve"]` is not `"reserve"`, yet an upstream may take it for that.
+/// Whether a scalar is in a list. Other types are violations: `["reserve"]` is not `"reserve"`, but an upstream may treat
+/// it as such.
 fn scalar_is_in(value: &Value, values: &[Value]) -> Result<bool, Violation> {
     match value {
         Value::Array(_) | Value::Object(_) => Err(Violation::WrongType),
-        Value::Number(number) => Ok(values.iter().any(|one| match one {
-            Value::Number(one) => compare(number, one) == Some(Ordering::Equal),
+        Value::Number(number) => Ok(values.iter().any(|listed| match listed {
+            Value::Number(listed) => compare(number, listed) == Some(Ordering::Equal),
             _ => false,
         })),
         _ => Ok(values.contains(value)),
     }
 }
 
-/// Integers are compared as such, for a double does not tell large ones apart.
+/// Compares integers exactly, because doubles cannot represent large ones.
 fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     match (integer(a), integer(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
@@ -110,10 +111,10 @@ mod tests {
     use super::*;
 
     fn violation(rule: &Value, document: &Value) -> Option<Violation> {
-        let mut written = json!({"name": "r", "path": "/"});
+        let mut object = json!({"name": "r", "path": "/"});
         let fields = rule.as_object().unwrap().clone();
-        written.as_object_mut().unwrap().extend(fields);
-        check(&serde_json::from_value(written).unwrap(), document).err()
+        object.as_object_mut().unwrap().extend(fields);
+        check(&serde_json::from_value(object).unwrap(), document).err()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Pointers into a document, which may mean several places of it.
+//! JSON pointers with wildcards.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,12 +22,12 @@ impl TryFrom<String> for Pointer {
     }
 }
 
-/// What a pointer points to.
+/// The values that a pointer selects.
 #[derive(Debug, Default)]
 pub(crate) struct Selection<'v> {
     pub(crate) found: Vec<&'v Value>,
-    /// It points to nothing in the document, or to nothing below one of the elements of a `*`: the other elements must
-    /// not hide that.
+    /// The pointer selects nothing, or nothing below at least one of the elements of a `*`. The other elements must not
+    /// hide that.
     pub(crate) missing: bool,
 }
 

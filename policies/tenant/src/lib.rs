@@ -1,4 +1,4 @@
-//! A policy module: a tenant sees its own resources and no other.
+//! A policy module: callers can access only resources of their own tenant.
 
 mod config;
 
@@ -9,8 +9,8 @@ use config::{Config, TenantName};
 
 postern_sdk::policy!(authorize);
 
-/// An instance ends with its request: nothing is worth freeing. It begins with the memory that is there, where the
-/// standard library's allocator asks for more at once, which costs a system call and another one afterwards.
+/// Never frees, because an instance handles one request. It uses the initial memory first. The standard library's
+/// allocator grows memory at once, which costs the host a system call then and another one on reset.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static HEAP: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
@@ -18,7 +18,8 @@ static HEAP: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
 fn authorize(request: &Request) -> Result<Decision, Error> {
     let config: Config = postern_sdk::config()?;
     if config.header.is_none() && config.paths.is_empty() && config.set_header.is_none() {
-        let missing = "one of `paths`, `header` and `set_header` is needed: without them nothing is decided";
+        let missing =
+            "set at least one of `paths`, `header` and `set_header`: without them the policy has no effect";
         return Err(Error::Misconfigured(missing.into()));
     }
     Ok(decide(&config, request).unwrap_or_else(Decision::from))
@@ -28,7 +29,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     let requested_tenant = requested_tenant(config, request)?;
     if requested_tenant.is_none() && config.required && !(config.paths.is_empty() && config.header.is_none())
     {
-        return Err(deny(403, "tenant_missing", "The request names no tenant."));
+        return Err(deny(403, "tenant_missing", "The request does not name a tenant."));
     }
     let caller_tenant = caller_tenant(config, request)?;
     let crosses = match (&requested_tenant, &caller_tenant) {
@@ -41,7 +42,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     if crosses {
         if !config.operators.iter().any(|role| request.has_role(role)) {
             return Err(match caller_tenant {
-                Some(_) => deny(403, "tenant_mismatch", "This belongs to another tenant."),
+                Some(_) => deny(403, "tenant_mismatch", "The resource belongs to another tenant."),
                 None => no_tenant(),
             });
         }
@@ -55,17 +56,17 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
 }
 
 fn no_tenant() -> Denial {
-    deny(403, "tenant_unknown", "The caller belongs to no tenant.")
+    deny(403, "tenant_unknown", "The caller does not belong to a tenant.")
 }
 
-/// The tenant whose resource the request is for. Where path and header both name one, they must agree: the upstream
-/// could follow either.
+/// The tenant of the requested resource. If both path and header name one, they must agree, because the upstream could
+/// use either.
 fn requested_tenant(config: &Config, request: &Request) -> Result<Option<TenantName>, Denial> {
     let invalid = || {
         deny(
             400,
             "tenant_invalid",
-            "The request does not name a tenant in one way.",
+            "The request names a tenant in an invalid or ambiguous way.",
         )
     };
     let mut requested_tenant: Option<TenantName> = None;
@@ -94,7 +95,7 @@ fn requested_tenant(config: &Config, request: &Request) -> Result<Option<TenantN
     Ok(requested_tenant)
 }
 
-/// The caller's tenant: the proven one, or the default for callers that have none.
+/// The caller's authenticated tenant, or the default for callers without one.
 fn caller_tenant(config: &Config, request: &Request) -> Result<Option<TenantName>, Denial> {
     let from_identity = match (&config.claim, &request.identity) {
         (_, None) => None,
@@ -104,7 +105,7 @@ fn caller_tenant(config: &Config, request: &Request) -> Result<Option<TenantName
             match claims.pointer(&pointer.0) {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(text.clone()),
-                // Whatever an issuer means by it, it does not mean the default.
+                // A claim of another type must not fall back to the default.
                 Some(_) => return Err(no_tenant()),
             }
         }
