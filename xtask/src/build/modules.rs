@@ -72,7 +72,7 @@ impl Modules {
         for name in &self.names {
             let mut test = Command::new(&self.postern);
             test.args(["policy", "test"]).arg(self.module(name));
-            let said = command::listen(test.arg("--cases").arg(cases(&self.folder, name)))?;
+            let said = command::capture(test.arg("--cases").arg(cases(&self.folder, name)))?;
             if said.success {
                 println!("  {name}: {}", said.stdout.lines().last().unwrap_or_default());
             } else {
