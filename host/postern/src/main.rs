@@ -12,8 +12,6 @@ mod input;
 mod key;
 mod kms_proxy;
 mod load;
-mod output;
-mod paint;
 mod policy;
 mod private_file;
 mod render;
@@ -22,7 +20,6 @@ mod serve;
 mod sign;
 mod signer;
 mod target;
-mod text;
 mod time;
 mod token;
 mod try_request;
@@ -30,9 +27,9 @@ mod try_request;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use output::{Exit, Output};
+use output::Output;
+// As if they stood here: every command uses them.
+use postern_command::{output, paint, text};
 
 /// How this program calls itself to compile a policy module, in a process that is bounded.
 const COMPILER: &str = "compile-policy-module";
@@ -42,20 +39,13 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == COMPILER) {
         return compile(&arguments.collect::<Vec<_>>());
     }
-    let output = match cli::Cli::try_parse() {
-        Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
-        // Help and version are no failure; clap colours what it prints by the same rules as we do.
-        Err(usage) => {
-            let _ = usage.print();
-            let exit = if usage.use_stderr() {
-                Exit::Invalid
-            } else {
-                Exit::Allowed
-            };
-            return exit.into();
+    match postern_command::parse::<cli::Cli>() {
+        Ok(cli) => {
+            let output = cli.command.run();
+            output.unwrap_or_else(|error| Output::failure(&error)).print()
         }
-    };
-    output.print()
+        Err(exit) => exit,
+    }
 }
 
 fn compile(arguments: &[OsString]) -> ExitCode {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
+use postern_command::signer_uses::SignerUses;
 use postern_kms_proxy::{settings::Token, token};
 use postern_signers::{Use, is_id, write_key};
 use serde::Serialize;
@@ -11,7 +12,6 @@ use super::report;
 use crate::output::{Output, json};
 use crate::paint::Paint;
 use crate::secrets;
-use crate::signer::uses;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long)]
     show: bool,
     #[command(flatten)]
-    uses: uses::Args,
+    uses: SignerUses,
     /// Print one JSON document: label, signer_id, uses, public_key, yaml, register
     #[arg(long)]
     json: bool,

@@ -4,30 +4,42 @@ use std::io::IsTerminal;
 
 /// Colours text, or leaves it alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Paint(bool);
+pub struct Paint(bool);
 
 impl Paint {
-    pub(crate) fn stdout() -> Self {
+    /// Colours for standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
         Self(std::io::stdout().is_terminal() && wanted())
     }
 
-    pub(crate) fn stderr() -> Self {
+    /// Colours for standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
         Self(std::io::stderr().is_terminal() && wanted())
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
+    /// Green.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    pub(crate) fn bad(self, text: &str) -> String {
+    /// Red.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
         self.with("31", text)
     }
 
-    pub(crate) fn warning(self, text: &str) -> String {
+    /// Yellow.
+    #[must_use]
+    pub fn warning(self, text: &str) -> String {
         self.with("33", text)
     }
 
-    pub(crate) fn strong(self, text: &str) -> String {
+    /// Bold.
+    #[must_use]
+    pub fn strong(self, text: &str) -> String {
         self.with("1", text)
     }
 

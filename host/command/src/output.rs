@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::paint::Paint;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 /// The exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Valid, made, or admitted.
     Allowed,
     /// The gate refuses the request.
@@ -34,14 +34,19 @@ impl From<Exit> for ExitCode {
 
 /// What a command prints, and how it ends.
 #[derive(Debug)]
-pub(crate) struct Output {
-    pub(crate) out: String,
-    pub(crate) err: String,
-    pub(crate) exit: Exit,
+pub struct Output {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// How the process ends.
+    pub exit: Exit,
 }
 
 impl Output {
-    pub(crate) fn ok(out: String) -> Self {
+    /// What was asked for.
+    #[must_use]
+    pub fn ok(out: String) -> Self {
         Self {
             out,
             err: String::new(),
@@ -50,7 +55,8 @@ impl Output {
     }
 
     /// What could not be done, and why.
-    pub(crate) fn failure(error: &anyhow::Error) -> Self {
+    #[must_use]
+    pub fn failure(error: &anyhow::Error) -> Self {
         let head = Paint::stderr().bad("error:");
         Self {
             out: String::new(),
@@ -59,8 +65,24 @@ impl Output {
         }
     }
 
-    /// A reader that has gone, as in `postern ... | head -1`, is no failure.
-    pub(crate) fn print(&self) -> ExitCode {
+    /// A file that is invalid: each of its problems, with the file's name before it, and how many there are.
+    #[must_use]
+    pub fn invalid(file: &str, problems: &[String]) -> Self {
+        let head = Paint::stderr().bad("error:");
+        let mut err = String::new();
+        for problem in problems {
+            err.push_str(&format!("{head} {}\n", printable(&format!("{file}: {problem}"))));
+        }
+        err.push_str(&format!("{}\n", counted(problems.len(), "error", "errors")));
+        Self {
+            out: String::new(),
+            err,
+            exit: Exit::Invalid,
+        }
+    }
+
+    /// Prints it. A reader that has gone, as in `postern ... | head -1`, is no failure.
+    pub fn print(&self) -> ExitCode {
         let _ = io::stderr().write_all(self.err.as_bytes());
         let mut stdout = io::stdout();
         match stdout
@@ -77,7 +99,10 @@ impl Output {
 }
 
 /// A document for `--json`.
-pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<String> {
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn json(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 

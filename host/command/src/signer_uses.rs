@@ -3,16 +3,20 @@
 use postern_signers::{Use, Uses};
 
 /// What the signatures are for.
+// Without a group: each struct of arguments would make one of its own.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+#[group(skip)]
+pub struct SignerUses {
     /// What its signatures count for: payload, manifest, checkpoint, rotation; several with commas. A key for each use is
     /// the safe way: what it signs cannot be taken for something else
     #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_value = "payload", value_parser = one)]
     uses: Vec<Use>,
 }
 
-impl Args {
-    pub(crate) fn uses(&self) -> Uses {
+impl SignerUses {
+    /// The uses.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
         self.uses.iter().copied().collect()
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 /// The text with control characters written out: what comes from a token or a file cannot drive the terminal.
-pub(crate) fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars()
         .fold(String::with_capacity(text.len()), |mut safe, c| {
             if c.is_control() && c != '\n' {
@@ -16,12 +17,14 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// One word for a POSIX shell.
-pub(crate) fn shell_quoted(text: &str) -> String {
+#[must_use]
+pub fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -31,7 +34,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// `1 rule`, `2 rules`.
-pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
+#[must_use]
+pub fn counted(number: usize, one: &str, many: &str) -> String {
     let noun = if number == 1 { one } else { many };
     format!("{number} {noun}")
 }
