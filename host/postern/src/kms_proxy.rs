@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use postern_kms_proxy::{LogQueue, Mode, Proxy, Settings, StartError};
+use postern_kms_proxy::{Mode, Proxy, Settings, StartError};
+use postern_serve::{LogQueue, SettingsError, variable};
 
 use crate::output::{Exit, Output};
-use crate::secrets;
 
 /// How long the log's last lines may take.
 const WRITING: Duration = Duration::from_millis(300);
@@ -43,7 +43,7 @@ enum Command {
     Keygen(keygen::Args),
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Serve {
     /// The proxy's settings, YAML
     #[arg(long, value_name = "KMS-PROXY.yaml")]
@@ -57,13 +57,13 @@ struct Serve {
 }
 
 impl Serve {
-    fn settings(&self) -> Result<Settings, postern_kms_proxy::SettingsError> {
+    fn settings(&self) -> Result<Settings, SettingsError> {
         let mode = if self.development {
             Mode::Development
         } else {
             Mode::Production
         };
-        Settings::read(&self.config, mode, &secrets::variable)
+        Settings::read(&self.config, mode, &variable)
     }
 }
 
@@ -94,7 +94,7 @@ fn serve(args: &Serve, settings: Settings, log: LogQueue) -> Result<Output> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let inside = runtime.enter();
     // The log may be a file.
-    postern_kms_proxy::outlive_file_size_limits().context("cannot catch signals")?;
+    postern_serve::outlive_file_size_limits().context("cannot catch signals")?;
     drop(inside);
     if args.check {
         return Ok(match runtime.block_on(postern_kms_proxy::inspect(&settings)) {
@@ -106,8 +106,9 @@ fn serve(args: &Serve, settings: Settings, log: LogQueue) -> Result<Output> {
         Ok(proxy) => proxy,
         Err(error) => return Ok(failed(file, error)),
     };
-    let read = || args.settings().map_err(|error| error.to_string());
-    runtime.block_on(postern_kms_proxy::serve(proxy, read))?;
+    let args = args.clone();
+    let read = move || args.settings().map_err(|error| error.to_string());
+    runtime.block_on(postern_serve::serve(proxy, read))?;
     // A call that hangs in the module cannot be ended, and need not be waited for.
     runtime.shutdown_background();
     Ok(Output::ok(String::new()))

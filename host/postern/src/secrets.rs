@@ -125,11 +125,6 @@ impl Secrets for Environment<'_> {
     }
 }
 
-/// This process's environment. A value that is not UTF-8 counts as unset.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// Fills `bytes` with the operating system's randomness.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
     getrandom::fill(bytes)

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use postern_command::signer_uses::SignerUses;
 use postern_kms_proxy::{settings::Token, token};
+use postern_serve::variable;
 use postern_signers::{Use, is_id, write_key};
 use serde::Serialize;
 
 use super::report;
 use crate::output::{Output, json};
 use crate::paint::Paint;
-use crate::secrets;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         is_id(signer),
         "a signer's id has 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`: give one with --signer"
     );
-    let token = match Token::read(&args.config, &secrets::variable) {
+    let token = match Token::read(&args.config, &variable) {
         Ok(token) => token,
         Err(error) => return Ok(report::invalid(&args.config, &error)),
     };

@@ -2,33 +2,17 @@
 
 use std::path::Path;
 
-use postern_kms_proxy::{Settings, SettingsError, Signer};
+use postern_kms_proxy::{Settings, Signer};
+use postern_serve::SettingsError;
 use postern_signers::write_key;
 
-use crate::output::{Exit, Output};
+use crate::output::Output;
 use crate::paint::Paint;
 use crate::text::{counted, printable};
 
 /// Settings that no proxy can be started from.
 pub(super) fn invalid(file: &Path, error: &SettingsError) -> Output {
-    let head = Paint::stderr().bad("error:");
-    let problems = match error {
-        SettingsError::Invalid(errors) => errors.issues().iter().map(ToString::to_string).collect(),
-        SettingsError::Read(_) => vec![error.to_string()],
-    };
-    let mut err = String::new();
-    for problem in &problems {
-        err.push_str(&format!(
-            "{head} {}\n",
-            printable(&format!("{}: {problem}", file.display()))
-        ));
-    }
-    err.push_str(&format!("{}\n", counted(problems.len(), "error", "errors")));
-    Output {
-        out: String::new(),
-        err,
-        exit: Exit::Invalid,
-    }
+    Output::invalid(&file.display().to_string(), &error.problems())
 }
 
 /// Keys that can sign.

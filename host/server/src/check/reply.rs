@@ -11,9 +11,8 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use envoy_types::pb::google::rpc::Status;
 use postern_policy::{Allowance, CacheGrant, Content, Header, Obligation, Part, Refusal};
+use postern_serve::Problem;
 use tonic::Code;
-
-use crate::problem::Problem;
 
 /// The request may pass.
 pub(super) fn allow(allowance: Allowance) -> CheckResponse {

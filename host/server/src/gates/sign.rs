@@ -16,7 +16,7 @@ use super::AppState;
 use super::caller::{is_json, not_json, text};
 use crate::audited_signer::{AuditedSigner, Refusal};
 use crate::record::Caller;
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 /// The largest payload, in bytes.
 const PAYLOAD: usize = 1 << 20;

@@ -4,17 +4,20 @@
 //! written, is lost; lines that are lost are counted, and the log says so as soon as it can be written again. A part of
 //! the room is kept for records, the lines that must not be missing.
 
+mod line_writer;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::mem;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+use line_writer::LineWriter;
 
 /// The room for lines that wait to be written, in bytes.
 const ROOM: usize = 1 << 20;
@@ -24,8 +27,6 @@ const KEPT: usize = ROOM / 4;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait before the log is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long to wait where a file that does not block (`O_NONBLOCK`) has no room.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A log's queue. All clones are the same one.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub struct LogQueue(Arc<Shared>);
 
 /// Why lines are not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// The last line could not be written: the reader is gone, the disk is full.
     Fails,
     /// The reader is there, and does not read.
@@ -42,7 +43,7 @@ pub(crate) enum Trouble {
 
 /// Whether a line was written.
 #[derive(Debug)]
-pub(crate) struct Receipt(oneshot::Receiver<()>);
+pub struct Receipt(oneshot::Receiver<()>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -128,7 +129,8 @@ impl LogQueue {
     }
 
     /// Why lines are not written, if they are not. That a reader is gone, only a line can find out.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
         let state = self.0.lock();
         if state.writing.is_some_and(|since| since.elapsed() > PATIENCE) {
             return Some(Trouble::Stalls);
@@ -137,7 +139,8 @@ impl LogQueue {
     }
 
     /// How many lines were lost.
-    pub(crate) fn lost(&self) -> u64 {
+    #[must_use]
+    pub fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 }
@@ -164,12 +167,12 @@ pub fn log_panics() {
 }
 
 /// Logs a record: the line that `emit` logs may take the room that is kept, and the receipt says when it is written.
-pub(crate) fn record(emit: impl FnOnce()) -> Receipt {
+pub fn record(emit: impl FnOnce()) -> Receipt {
     await_as(Kind::Record, emit)
 }
 
 /// Logs a line like any other, with a receipt.
-pub(crate) fn awaited(emit: impl FnOnce()) -> Receipt {
+pub fn awaited(emit: impl FnOnce()) -> Receipt {
     await_as(Kind::Awaited, emit)
 }
 
@@ -188,7 +191,7 @@ fn log_as(kind: Kind, emit: impl FnOnce()) {
 
 impl Receipt {
     /// Whether the line is written, which it has a moment for.
-    pub(crate) async fn written(self) -> bool {
+    pub async fn written(self) -> bool {
         matches!(tokio::time::timeout(PATIENCE, self.0).await, Ok(Ok(())))
     }
 }
@@ -219,11 +222,11 @@ impl Shared {
         self.filled.notify_one();
     }
 
-    fn write_all(&self, mut out: impl Write) {
-        let mut torn = false;
+    fn write_all(&self, out: impl Write) {
+        let mut out = LineWriter::new(out);
         loop {
             let line = self.next();
-            let written = write_line(&mut out, &line.text, &mut torn);
+            let written = out.write(&line.text);
             self.done(line, written.is_ok());
         }
     }
@@ -296,29 +299,4 @@ impl State {
             Kind::Notice(lines) => self.noted = self.noted.saturating_sub(*lines),
         }
     }
-}
-
-/// Writes a line, and first ends one before of which only a part was written.
-fn write_line(out: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> {
-    if mem::take(torn) {
-        write(out, b"\n", torn)?;
-        *torn = false;
-    }
-    write(out, line, torn)
-}
-
-fn write(out: &mut impl Write, mut text: &[u8], torn: &mut bool) -> io::Result<()> {
-    while !text.is_empty() {
-        match out.write(text) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                text = text.get(count..).unwrap_or_default();
-                *torn = !text.is_empty();
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
