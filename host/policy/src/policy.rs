@@ -1,6 +1,5 @@
 //! A policy: a module under an entry's name, with what it is granted and bounded by.
 
-mod admission_queue;
 mod authorizer;
 mod wasi_http;
 
@@ -8,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern_serve::{AdmissionQueue, NotAdmitted};
 use serde_json::value::RawValue;
 
 use crate::bindings::Request;
@@ -19,8 +19,6 @@ use crate::limits::Limits;
 use crate::module::{Kind, Module};
 use crate::scheduler::Lane;
 use crate::{Decision, Digest, Engines, Failure};
-
-use admission_queue::AdmissionQueue;
 
 /// What policies share of their surroundings.
 #[derive(Debug, Clone)]
@@ -50,7 +48,7 @@ pub struct Policy {
     entry: Arc<Entry>,
     module: Module,
     runner: Runner,
-    queue: AdmissionQueue,
+    queue: Arc<AdmissionQueue>,
     lane: Lane,
 }
 
@@ -96,6 +94,13 @@ pub struct Outcome {
     pub memory: usize,
 }
 
+/// A request that has no turn is one too many, however long it has waited.
+fn refused(refusal: NotAdmitted) -> Failure {
+    match refusal {
+        NotAdmitted::Full | NotAdmitted::Late => Failure::Overloaded,
+    }
+}
+
 impl Policy {
     /// Links a module with what its entry grants, and with nothing else.
     ///
@@ -117,7 +122,7 @@ impl Policy {
             }
             Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
-        let queue = AdmissionQueue::new(entry.limits.concurrency, entry.limits.queue);
+        let queue = AdmissionQueue::predicting(entry.limits.concurrency, entry.limits.queue);
         let lane = engines.scheduler.lane(entry.limits.weight);
         Ok(Self {
             entry,
@@ -152,7 +157,7 @@ impl Policy {
     pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
-        let _turn = self.queue.enter(deadline).await?;
+        let _turn = self.queue.enter(deadline).await.map_err(refused)?;
         let decided = self.lane.run(async {
             match &self.runner {
                 Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
