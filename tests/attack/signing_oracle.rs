@@ -15,7 +15,7 @@ const DIGEST: &str = "thirty-two bytes, as a digest is";
 /// A key without uses, as registries had them, and a host that signs everything with it.
 fn one_key() -> (PolicyHost, KmsProxy) {
     let binary = policy_host::binary().unwrap();
-    let kms = KmsProxy::start(binary.clone(), &["kernel"]).unwrap();
+    let kms = KmsProxy::start(kms_proxy::binary().unwrap(), &["kernel"]).unwrap();
     let key = kms.public_key("kernel").unwrap();
     let settings = json!({
         "policies": {"entries": {}},
@@ -158,7 +158,7 @@ async fn a_key_is_held_to_its_uses() {
         ("log", &["checkpoint"]),
         ("root", &["rotation"]),
     ];
-    let kms = KmsProxy::start_for(policy_host::binary().unwrap(), &signers).unwrap();
+    let kms = KmsProxy::start_for(kms_proxy::binary().unwrap(), &signers).unwrap();
     let caller = Caller::new(&kms).unwrap();
     let forgeries = forgeries();
     let list = &forgeries["a list of modules"];

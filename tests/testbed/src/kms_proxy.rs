@@ -1,4 +1,4 @@
-//! The KMS proxy, `postern kms-proxy`, as a process of its own that can be killed and brought back.
+//! The KMS proxy, `postern-kms-proxy`, as a process of its own that can be killed and brought back.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Identity;
 use crate::softhsm::{self, SoftHsm};
-use crate::{http, ports};
+use crate::{http, paths, ports};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -30,6 +30,9 @@ pub enum Error {
     /// The token.
     #[error(transparent)]
     Token(#[from] softhsm::Error),
+    /// There is no binary.
+    #[error("no postern-kms-proxy at {0}; run `cargo xtask build`, or set POSTERN_KMS_PROXY_BIN")]
+    NotBuilt(String),
     /// It ended instead of serving.
     #[error("the KMS proxy ended ({status}) instead of serving:\n{log}")]
     Exited {
@@ -41,6 +44,23 @@ pub enum Error {
     /// It does not serve.
     #[error("the KMS proxy does not serve:\n{0}")]
     Late(String),
+}
+
+/// The binary: `POSTERN_KMS_PROXY_BIN`, else the one that cargo built for tests.
+///
+/// # Errors
+///
+/// When it is not there.
+pub fn binary() -> Result<PathBuf, Error> {
+    let path = match std::env::var_os("POSTERN_KMS_PROXY_BIN").filter(|value| !value.is_empty()) {
+        Some(set) => PathBuf::from(set),
+        None => paths::target().join("debug").join("postern-kms-proxy"),
+    };
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Error::NotBuilt(path.display().to_string()))
+    }
 }
 
 /// A KMS proxy on a free port of the loopback address, with a token of its own, which holds a key for each signer.
@@ -56,7 +76,7 @@ pub struct KmsProxy {
 }
 
 impl KmsProxy {
-    /// Makes a token with a key for each of these signers, and starts `postern kms-proxy` of this binary with it. The
+    /// Makes a token with a key for each of these signers, and starts this binary, `postern-kms-proxy`, with it. The
     /// first is current; callers show [`TOKEN`].
     ///
     /// # Errors
@@ -161,7 +181,7 @@ impl KmsProxy {
             .open(self.folder.path().join("log"))?;
         let before = log.metadata()?.len();
         let child = Command::new(&self.binary)
-            .args(["kms-proxy", "--config"])
+            .arg("--config")
             .arg(self.config())
             .args(&self.args)
             .env("SOFTHSM2_CONF", self.hsm.conf())

@@ -32,7 +32,7 @@ pub enum Error {
     /// It is not installed.
     #[error("SoftHSM2 is not installed; `cargo xtask setup` installs it (Debian: softhsm2)")]
     NotInstalled,
-    /// One of its tools, or `postern kms-proxy keygen`, failed.
+    /// One of its tools, or `postern-kms-proxy keygen`, failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -103,12 +103,12 @@ impl SoftHsm {
         }
     }
 
-    /// Makes an Ed25519 key in it with `postern kms-proxy keygen` and returns its public key, `ed25519:` and Base64.
+    /// Makes an Ed25519 key in it with `postern-kms-proxy keygen` and returns its public key, `ed25519:` and Base64.
     ///
     /// # Errors
     ///
     /// When the key is not made.
-    pub fn keygen(&self, postern: &Path, label: &str) -> Result<String, Error> {
+    pub fn keygen(&self, kms_proxy: &Path, label: &str) -> Result<String, Error> {
         let settings = self.folder.path().join("keygen.yaml");
         fs::write(
             &settings,
@@ -117,15 +117,15 @@ impl SoftHsm {
                 self.settings(&serde_json::json!({}))
             ),
         )?;
-        let output = Command::new(postern)
-            .args(["kms-proxy", "keygen", "--json", "--label", label, "--config"])
+        let output = Command::new(kms_proxy)
+            .args(["keygen", "--json", "--label", label, "--config"])
             .arg(&settings)
             .env("SOFTHSM2_CONF", self.conf())
             .env("KMS_PROXY_PIN", PIN)
             .output()?;
-        let document = succeeded("postern kms-proxy keygen", &output)?;
+        let document = succeeded("postern-kms-proxy keygen", &output)?;
         let made: serde_json::Value = serde_json::from_str(&document)
-            .map_err(|error| Error::Failed(format!("postern kms-proxy keygen: {error}: {document}")))?;
+            .map_err(|error| Error::Failed(format!("postern-kms-proxy keygen: {error}: {document}")))?;
         let key = made.get("public_key").and_then(serde_json::Value::as_str);
         key.map(ToOwned::to_owned).ok_or(Error::Failed(document))
     }

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
+use ed25519_compact::KeyPair;
 use postern_signers::parse_key;
 use postern_testbed::kms_proxy::{Caller, Error, KmsProxy};
 use postern_testbed::softhsm;
@@ -13,7 +14,6 @@ use super::{binary, is_signed_by};
 
 fn run(proxy: &KmsProxy, args: &[&str]) -> Output {
     Command::new(binary())
-        .arg("kms-proxy")
         .args(args)
         .arg("--config")
         .arg(proxy.config())
@@ -109,7 +109,7 @@ fn a_check_of_what_is_wrong_says_so() {
         "{check:?}"
     );
 
-    let missing = Command::new(binary()).arg("kms-proxy").output().unwrap();
+    let missing = Command::new(binary()).output().unwrap();
     assert_eq!(missing.status.code(), Some(3));
     assert!(text(&missing.stderr).contains("--config"), "{missing:?}");
 }
@@ -149,12 +149,8 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
 
     // Another one at each start, but for a file.
     let file = proxy.folder().join("dev.pem");
-    let made = Command::new(binary())
-        .args(["policy", "keygen"])
-        .arg(&file)
-        .status()
-        .unwrap();
-    assert!(made.success());
+    fs::write(&file, KeyPair::generate().sk.to_pem()).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     settings["development"] = json!({"key": file});
     proxy.configure(&settings).unwrap();
     let mut ids = vec![first];

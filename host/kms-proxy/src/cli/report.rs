@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
+use postern_command::output::Output;
+use postern_command::paint::Paint;
+use postern_command::text::{counted, printable};
 use postern_kms_proxy::{Settings, Signer};
 use postern_serve::SettingsError;
 use postern_signers::write_key;
-
-use crate::output::Output;
-use crate::paint::Paint;
-use crate::text::{counted, printable};
 
 /// Settings that no proxy can be started from.
 pub(super) fn invalid(file: &Path, error: &SettingsError) -> Output {

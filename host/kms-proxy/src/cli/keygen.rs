@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
+use postern_command::output::{Output, json};
+use postern_command::paint::Paint;
 use postern_command::signer_uses::SignerUses;
-use postern_kms_proxy::{settings::Token, token};
+use postern_kms_proxy::settings::Token;
+use postern_kms_proxy::token;
 use postern_serve::variable;
 use postern_signers::{Use, is_id, write_key};
 use serde::Serialize;
 
 use super::report;
-use crate::output::{Output, json};
-use crate::paint::Paint;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

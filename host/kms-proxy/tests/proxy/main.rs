@@ -1,4 +1,4 @@
-//! `postern kms-proxy` with a real token, SoftHSM2.
+//! `postern-kms-proxy` with a real token, SoftHSM2.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@ use postern_signers::parse_key;
 use postern_testbed::kms_proxy::{Caller, KmsProxy, Reply};
 
 fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_postern").into()
+    env!("CARGO_BIN_EXE_postern-kms-proxy").into()
 }
 
 /// A proxy for these signers, the first of which is current, and a caller of it.
