@@ -15,7 +15,7 @@ const DIGEST: &str = "thirty-two bytes, as a digest is";
 /// A key without uses, as in older registries, and a host that signs everything with it.
 fn host_with_one_key() -> (PolicyHost, KmsProxy) {
     let binary = policy_host::binary().unwrap();
-    let kms = KmsProxy::start(binary.clone(), &["kernel"]).unwrap();
+    let kms = KmsProxy::start(kms_proxy::binary().unwrap(), &["kernel"]).unwrap();
     let key = kms.public_key("kernel").unwrap();
     let settings = json!({
         "policies": {"entries": {}},
@@ -176,7 +176,7 @@ async fn a_key_signs_only_for_its_uses() {
         ("log", &["checkpoint"]),
         ("root", &["rotation"]),
     ];
-    let kms = KmsProxy::start_with_uses(policy_host::binary().unwrap(), &signers).unwrap();
+    let kms = KmsProxy::start_with_uses(kms_proxy::binary().unwrap(), &signers).unwrap();
     let client = KmsClient::new(&kms).unwrap();
     let forgeries = forgeries();
     let policy_manifest = &forgeries["a policy manifest"];

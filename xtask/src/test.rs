@@ -56,6 +56,7 @@ fn test(rest: Vec<String>) -> Result<()> {
             .env("ENVOY_BIN", tools.envoy)
             .env("POSTERN_WASM", filter.path)
             .env("POSTERN_BIN", modules.postern)
+            .env("POSTERN_KMS_PROXY_BIN", modules.kms_proxy)
             .env("POSTERN_POLICIES", modules.folder),
     )
 }

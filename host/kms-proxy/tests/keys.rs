@@ -21,7 +21,6 @@ use cryptoki::session::Session;
 use postern_kms_proxy::settings::{Token, TokenName};
 use postern_kms_proxy::token::{Login, Module, TokenError, TokenSession, find, generate};
 use postern_testbed::kms_proxy::{KmsClient, KmsProxy};
-use postern_testbed::policy_host;
 use postern_testbed::softhsm::{LABEL, PIN, SoftHsm};
 
 const INSIDE: &str = "POSTERN_TEST_MODULE";
@@ -235,7 +234,7 @@ fn the_private_key_is_exchanged() {
 /// A token that signs with another key than it says, as a faulty one might: nothing of that gets out.
 #[tokio::test]
 async fn a_wrong_signature_is_withheld_and_counted() {
-    let proxy = KmsProxy::start(policy_host::binary().unwrap(), &["a", "b"]).unwrap();
+    let proxy = KmsProxy::start(env!("CARGO_BIN_EXE_postern-kms-proxy").into(), &["a", "b"]).unwrap();
     let caller = KmsClient::new(&proxy).unwrap();
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
     run("the_private_key_is_exchanged", proxy.hsm());

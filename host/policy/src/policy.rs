@@ -1,12 +1,13 @@
 //! A policy: a module linked under an entry, with its capabilities and limits.
 
-mod admission_queue;
 mod authorizer;
 mod wasi_http;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
+
+use postern_serve::{AdmissionQueue, NotAdmitted};
 
 use crate::bindings::Request;
 use crate::capability::http::HttpClient;
@@ -17,8 +18,6 @@ use crate::grants::Capability;
 use crate::module::{Module, ModuleKind};
 use crate::scheduler::Flow;
 use crate::{Decision, Digest, Engines, Failure};
-
-use admission_queue::AdmissionQueue;
 
 /// Services of the host that policies share.
 #[derive(Debug, Clone)]
@@ -36,7 +35,7 @@ pub struct Policy {
     entry: Arc<Entry>,
     module: Module,
     runner: Runner,
-    queue: AdmissionQueue,
+    queue: Arc<AdmissionQueue>,
     flow: Flow,
 }
 
@@ -82,6 +81,13 @@ pub struct Evaluation {
     pub memory: usize,
 }
 
+/// A request that is not admitted is one too many, however long it has waited.
+fn not_admitted(error: NotAdmitted) -> Failure {
+    match error {
+        NotAdmitted::Full | NotAdmitted::Late => Failure::Overloaded,
+    }
+}
+
 impl Policy {
     /// Links a module against the capabilities that its entry grants, and nothing else.
     ///
@@ -103,7 +109,7 @@ impl Policy {
             }
             ModuleKind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
-        let queue = AdmissionQueue::new(entry.limits.concurrency, entry.limits.queue);
+        let queue = AdmissionQueue::predicting(entry.limits.concurrency, entry.limits.queue);
         let flow = engines.scheduler.flow(entry.limits.weight);
         Ok(Self {
             entry,
@@ -138,7 +144,7 @@ impl Policy {
     pub async fn decide(&self, request: &Request) -> Result<Evaluation, Failure> {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
-        let _permit = self.queue.enter(deadline).await?;
+        let _permit = self.queue.enter(deadline).await.map_err(not_admitted)?;
         let decided = self.flow.run(async {
             match &self.runner {
                 Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,

@@ -1,8 +1,8 @@
 //! Loads a configuration and compiles its gate, collecting every error.
 
+use postern_config::ConfigErrors;
 use postern_gate::Gate;
-use postern_gate::config::{self, Config, ConfigErrors};
-
+use postern_gate::config::{self, Config};
 use serde_json::Value;
 
 use crate::document::{self, Problem};

@@ -11,7 +11,6 @@ mod input;
 mod key;
 mod kms_proxy;
 mod load;
-mod output;
 mod policy;
 mod private_file;
 mod render;
@@ -19,9 +18,7 @@ mod secrets;
 mod serve;
 mod sign;
 mod signer;
-mod style;
 mod target;
-mod text;
 mod time;
 mod token;
 mod try_request;
@@ -29,9 +26,9 @@ mod try_request;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use output::{Exit, Output};
+use output::Output;
+// Every command uses them, as `crate::output` and so on.
+use postern_command::{output, style, text};
 
 /// The hidden command with which this program runs itself to compile a policy module in a resource-limited process.
 const COMPILER: &str = "compile-policy-module";
@@ -41,20 +38,13 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == COMPILER) {
         return compile(&arguments.collect::<Vec<_>>());
     }
-    let output = match cli::Cli::try_parse() {
-        Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
-        // Help and version are not failures. clap applies the same colour rules to its own output.
-        Err(usage) => {
-            let _ = usage.print();
-            let exit = if usage.use_stderr() {
-                Exit::Invalid
-            } else {
-                Exit::Allowed
-            };
-            return exit.into();
+    match postern_command::parse::<cli::Cli>() {
+        Ok(cli) => {
+            let output = cli.command.run();
+            output.unwrap_or_else(|error| Output::failure(&error)).print()
         }
-    };
-    output.print()
+        Err(exit) => exit,
+    }
 }
 
 fn compile(arguments: &[OsString]) -> ExitCode {

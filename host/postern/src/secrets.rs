@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use postern_gate::config::{Config, SecretRef, Signature};
+use postern_config::{NOT_A_VARIABLE, SecretRef, is_variable_name};
+use postern_gate::config::{Config, Signature};
 use postern_gate::{Secret, Secrets};
 use sha2::{Digest as _, Sha256};
 
@@ -57,7 +58,10 @@ impl<'a> Environment<'a> {
     pub(crate) fn secret_warnings(&self, config: &Config) -> Vec<Problem> {
         let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut secret_warnings = Vec::new();
-        for (path, name) in references(config).into_iter().filter(|(_, name)| is_name(name)) {
+        for (path, name) in references(config)
+            .into_iter()
+            .filter(|(_, name)| is_variable_name(name))
+        {
             let value = self.value(name);
             let length = value.as_ref().map_or(MIN_SECRET_BYTES, Vec::len);
             if length < MIN_SECRET_BYTES {
@@ -90,13 +94,11 @@ impl<'a> Environment<'a> {
 
     /// References that are not names of variables. This check needs no compiled gate.
     pub(crate) fn invalid_names(config: &Config) -> Vec<Problem> {
-        let invalid_names = references(config).into_iter().filter(|(_, name)| !is_name(name));
+        let invalid_names = references(config)
+            .into_iter()
+            .filter(|(_, name)| !is_variable_name(name));
         invalid_names
-            .map(|(path, _)| {
-                let message = "is not the name of an environment variable; put the secret into the environment and \
-                               the variable's name here (the value is not printed: it may be the secret)";
-                Problem::at(path, message)
-            })
+            .map(|(path, _)| Problem::at(path, NOT_A_VARIABLE))
             .collect()
     }
 
@@ -104,7 +106,7 @@ impl<'a> Environment<'a> {
     pub(crate) fn unset_secrets(&self, config: &Config) -> Vec<Problem> {
         let unset = references(config)
             .into_iter()
-            .filter(|(_, name)| is_name(name) && self.value(name).is_none());
+            .filter(|(_, name)| is_variable_name(name) && self.value(name).is_none());
         unset
             .map(|(path, name)| {
                 let message = format!("{name} is not set here; set it and pass --env to check it as well");
@@ -119,15 +121,10 @@ impl Secrets for Environment<'_> {
         match self.value(name) {
             Some(value) => Some(Secret::new(value)),
             // An invalid name was already reported, without its value.
-            None if self.unset == UnsetSecret::Error && is_name(name) => None,
+            None if self.unset == UnsetSecret::Error && is_variable_name(name) => None,
             None => Some(self.placeholder(name)),
         }
     }
-}
-
-/// A variable of the process environment. A value that is not UTF-8 counts as unset.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Fills `bytes` from the operating system's random number generator.
@@ -139,12 +136,6 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
 /// A secret from the process environment, as bytes: it need not be UTF-8, as in the filter.
 pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
-}
-
-/// Whether the text can be the name of an environment variable. If not, it may be a misplaced secret.
-pub(crate) fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// Every secret reference: its location and the variable.
@@ -181,19 +172,6 @@ fn secret_refs<'a>(at: &str, secrets: &'a [SecretRef]) -> Vec<(String, &'a str)>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variable_names_are_recognised() {
-        for (text, is) in [
-            ("A_1", true),
-            ("_x", true),
-            ("1A", false),
-            ("", false),
-            ("whsec+/=", false),
-        ] {
-            assert_eq!(is_name(text), is, "{text}");
-        }
-    }
 
     #[test]
     fn an_empty_variable_counts_as_unset() {

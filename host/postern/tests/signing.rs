@@ -20,7 +20,8 @@ fn binary() -> PathBuf {
 }
 
 fn kms(signers: &[&str]) -> KmsProxy {
-    KmsProxy::start(binary(), signers).unwrap_or_else(|error| panic!("{error}"))
+    let started = kms_proxy::binary().and_then(|binary| KmsProxy::start(binary, signers));
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn settings(kms: &KmsProxy, signing: &Value) -> Value {

@@ -14,7 +14,7 @@ use crate::audited_signer::AuditedSigner;
 use crate::license::License;
 use crate::loader::Loader;
 use crate::record::Recorder;
-use crate::reply::json;
+use postern_serve::json;
 
 /// What health is told from.
 #[derive(Debug)]

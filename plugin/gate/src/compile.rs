@@ -9,7 +9,9 @@ mod pattern;
 mod policy;
 mod rule;
 
-use crate::config::{Config, ConfigErrors, SecretRef};
+use postern_config::{ConfigErrors, SecretRef};
+
+use crate::config::Config;
 use crate::gate::Gate;
 use crate::jwt::Issuers;
 use crate::limit::Limit;

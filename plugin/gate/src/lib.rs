@@ -26,7 +26,7 @@
 //! };
 //! assert!(matches!(decide(b"/healthz"), Step::Continue(_)));
 //! assert!(matches!(decide(b"/healthz/../admin"), Step::Deny(denial) if denial.reason.code() == "path_ambiguous"));
-//! # Ok::<(), config::ConfigErrors>(())
+//! # Ok::<(), postern_config::ConfigErrors>(())
 //! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -43,7 +43,6 @@ mod digest_map;
 mod gate;
 mod header_name;
 mod identity;
-pub mod json;
 mod jwt;
 mod limit;
 mod method;

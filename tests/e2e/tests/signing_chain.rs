@@ -43,8 +43,8 @@ fn rule(name: &str, path: &str, audit: &str) -> Value {
 impl Chain {
     fn start() -> Self {
         let binary = policy_host::binary().unwrap_or_else(|error| panic!("{error}"));
-        let kms =
-            KmsProxy::start_with_uses(binary.clone(), &SIGNERS).unwrap_or_else(|error| panic!("{error}"));
+        let kms = kms_proxy::binary().and_then(|binary| KmsProxy::start_with_uses(binary, &SIGNERS));
+        let kms = kms.unwrap_or_else(|error| panic!("{error}"));
         let entry = |(signer, uses): (&str, &[&str])| {
             let key = kms.public_key(signer).unwrap();
             format!("[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n")

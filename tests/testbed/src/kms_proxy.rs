@@ -1,4 +1,4 @@
-//! The KMS proxy, `postern kms-proxy`, as a child process that can be killed and restarted.
+//! The KMS proxy, `postern-kms-proxy`, as a child process that can be killed and restarted.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Identity;
 use crate::softhsm::{self, SoftHsm};
-use crate::{http, ports};
+use crate::{http, paths, ports};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -30,6 +30,9 @@ pub enum Error {
     /// The PKCS#11 token cannot be created or used.
     #[error(transparent)]
     Token(#[from] softhsm::Error),
+    /// The binary does not exist.
+    #[error("no postern-kms-proxy at {0}; run `cargo xtask build`, or set POSTERN_KMS_PROXY_BIN")]
+    NotBuilt(String),
     /// The process exited before it was ready.
     #[error("the KMS proxy exited ({status}) before it was ready:\n{log}")]
     Exited {
@@ -41,6 +44,23 @@ pub enum Error {
     /// The process runs, but is not ready in time.
     #[error("the KMS proxy is not ready after half a minute:\n{0}")]
     NotReady(String),
+}
+
+/// The path of the binary: `POSTERN_KMS_PROXY_BIN`, else the one that cargo built for tests.
+///
+/// # Errors
+///
+/// When it does not exist.
+pub fn binary() -> Result<PathBuf, Error> {
+    let path = match std::env::var_os("POSTERN_KMS_PROXY_BIN").filter(|value| !value.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => paths::target().join("debug").join("postern-kms-proxy"),
+    };
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Error::NotBuilt(path.display().to_string()))
+    }
 }
 
 /// A KMS proxy on a free port of the loopback address, with its own token, which holds a key for each signer.
@@ -56,8 +76,8 @@ pub struct KmsProxy {
 }
 
 impl KmsProxy {
-    /// Creates a token with a key for each of these signers and starts `postern kms-proxy`. The first signer is the
-    /// current one; callers authenticate with [`TOKEN`].
+    /// Creates a token with a key for each of these signers and starts this binary, `postern-kms-proxy`. The first
+    /// signer is the current one; callers authenticate with [`TOKEN`].
     ///
     /// # Errors
     ///
@@ -145,7 +165,7 @@ impl KmsProxy {
     }
 
     /// Sets an environment variable for the next start.
-    pub fn variable(&mut self, name: &str, value: &str) {
+    pub fn env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
@@ -161,7 +181,7 @@ impl KmsProxy {
             .open(self.folder.path().join("log"))?;
         let offset = log.metadata()?.len();
         let child = Command::new(&self.binary)
-            .args(["kms-proxy", "--config"])
+            .arg("--config")
             .arg(self.config())
             .args(&self.args)
             .env("SOFTHSM2_CONF", self.hsm.conf())

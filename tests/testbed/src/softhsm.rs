@@ -32,7 +32,7 @@ pub enum Error {
     /// SoftHSM2 is not installed.
     #[error("SoftHSM2 is not installed; `cargo xtask setup` installs it (Debian: softhsm2)")]
     NotInstalled,
-    /// `softhsm2-util` or `postern kms-proxy keygen` failed.
+    /// `softhsm2-util` or `postern-kms-proxy keygen` failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -103,13 +103,13 @@ impl SoftHsm {
         }
     }
 
-    /// Generates an Ed25519 key in the token with `postern kms-proxy keygen`. Returns the public key, `ed25519:` and
+    /// Generates an Ed25519 key in the token with `postern-kms-proxy keygen`. Returns the public key, `ed25519:` and
     /// Base64.
     ///
     /// # Errors
     ///
     /// When the key cannot be generated.
-    pub fn keygen(&self, postern: &Path, label: &str) -> Result<String, Error> {
+    pub fn keygen(&self, kms_proxy: &Path, label: &str) -> Result<String, Error> {
         let settings = self.folder.path().join("keygen.yaml");
         fs::write(
             &settings,
@@ -118,15 +118,15 @@ impl SoftHsm {
                 self.settings(&serde_json::json!({}))
             ),
         )?;
-        let output = Command::new(postern)
-            .args(["kms-proxy", "keygen", "--json", "--label", label, "--config"])
+        let output = Command::new(kms_proxy)
+            .args(["keygen", "--json", "--label", label, "--config"])
             .arg(&settings)
             .env("SOFTHSM2_CONF", self.conf())
             .env("KMS_PROXY_PIN", PIN)
             .output()?;
-        let document = stdout_of("postern kms-proxy keygen", &output)?;
+        let document = stdout_of("postern-kms-proxy keygen", &output)?;
         let report: serde_json::Value = serde_json::from_str(&document)
-            .map_err(|error| Error::Failed(format!("postern kms-proxy keygen: {error}: {document}")))?;
+            .map_err(|error| Error::Failed(format!("postern-kms-proxy keygen: {error}: {document}")))?;
         let key = report.get("public_key").and_then(serde_json::Value::as_str);
         key.map(ToOwned::to_owned).ok_or(Error::Failed(document))
     }

@@ -5,13 +5,14 @@ mod curl;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use hmac::{Hmac, KeyInit, Mac};
+use postern_config::is_variable_name;
 use postern_gate::string_to_sign;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::output::{Output, json};
-use crate::secrets::{self, fill_random, is_name};
+use crate::secrets::{self, fill_random};
 use crate::target::{self, Target};
 use crate::text::hex;
 use crate::{input, time};
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
 fn headers(args: &Args, method: &str, path: &str, body: &[u8]) -> Result<Vec<Header>> {
     ensure!(
-        is_name(&args.secret_env),
+        is_variable_name(&args.secret_env),
         "--secret-env takes the name of an environment variable, never the secret itself"
     );
     let secret = secrets::secret(&args.secret_env)

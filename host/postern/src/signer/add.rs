@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use postern_command::signer_uses::SignerUses;
 
 use super::registry::{self, RELOAD, format_time, system_time};
-use super::uses;
 use crate::output::Output;
 use crate::style::Style;
 use crate::time;
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(value_name = "KEY")]
     key: String,
     #[command(flatten)]
-    uses: uses::Args,
+    uses: SignerUses,
     /// The time from which its signatures are trusted
     #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     from: Option<Duration>,

@@ -5,7 +5,6 @@ mod export;
 mod list;
 mod registry;
 mod retire;
-pub(crate) mod uses;
 
 use anyhow::Result;
 

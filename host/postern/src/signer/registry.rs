@@ -13,6 +13,7 @@ pub(super) const RELOAD: &str =
 
 /// The registry.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// The registry of signers, signers.toml
     #[arg(long, value_name = "FILE", env = "POSTERN_SIGNERS")]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use crate::audited_signer::Refusal;
 use crate::record::Caller;
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 #[derive(Serialize)]
 struct Listed {
@@ -66,7 +66,7 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
     let Some(signer) = &state.signer else {
         return absent();
     };
-    let Ok(Rotation { old, new }) = postern_gate::json::object(&body) else {
+    let Ok(Rotation { old, new }) = postern_config::json::object(&body) else {
         return problem(
             StatusCode::BAD_REQUEST,
             "bad_request",

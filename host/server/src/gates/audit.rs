@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::caller::{is_json, not_json};
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 /// The largest request, in bytes.
 const REQUEST: usize = 4 << 20;

@@ -13,10 +13,10 @@ mod trace;
 use std::rc::Rc;
 use std::time::Duration;
 
+use postern_config::json;
 use serde::Deserialize;
 
 use crate::identity::Identity;
-use crate::json;
 
 pub use event::{Event, EventMeta, RequestOutcome};
 pub use head::Head;

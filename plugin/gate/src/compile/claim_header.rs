@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use postern_config::HeaderName;
+
 use super::Compiler;
-use crate::config::{self, HeaderName};
+use crate::config;
 use crate::header_name::folded;
 use crate::identity::HEADER_PREFIX;
 

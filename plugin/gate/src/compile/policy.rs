@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use postern_config::SecretRef;
+
 use super::Compiler;
 use crate::config::{self, OnError};
 use crate::policy::{Policy, PolicyHost};
@@ -29,7 +31,7 @@ impl Compiler<'_> {
     }
 
     /// The token's form is that of RFC 6750, section 2.1. What is of another is not repeated: it is a secret.
-    fn authorization(&mut self, token: &config::SecretRef) -> Option<Secret> {
+    fn authorization(&mut self, token: &SecretRef) -> Option<Secret> {
         let secret = self.secret("host.token", token)?;
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
         if secret.expose().len() > MAX_TOKEN || !secret.expose().iter().all(plain) {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use postern_config::{HeaderName, suggest};
+
 use super::Compiler;
-use crate::config::{self, Config, HeaderName, suggest};
+use crate::config::{self, Config};
 use crate::limit::{KeyPart, Limit};
 use crate::rule::{AuthMethod, Challenge, Rule};
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use deserr::Deserr;
+use postern_config::{
+    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, SecretRef, Timestamp,
+};
 use serde_json::Value;
 
-use super::{
-    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, Telling, Timestamp,
-};
+use super::Telling;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
@@ -217,14 +218,6 @@ pub struct Jwks {
     /// How long one fetch may take.
     #[deserr(default = HumanDuration(Duration::from_secs(5)))]
     pub timeout: HumanDuration,
-}
-
-/// A secret, named by the environment variable that Envoy passes to the VM. Never the secret itself.
-#[derive(Debug, Clone, Deserr)]
-#[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub struct SecretRef {
-    /// The variable's name.
-    pub env: String,
 }
 
 /// API keys in one header.

@@ -3,8 +3,7 @@
 use std::ops::ControlFlow;
 
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValueKind, ValuePointerRef};
-
-use super::ConfigErrors;
+use postern_config::ConfigErrors;
 
 /// Whether the audit log is told of a rule's requests. Some readers of YAML take `on` and `off` for `true` and `false`,
 /// which therefore mean the same.

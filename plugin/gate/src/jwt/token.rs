@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
+use postern_config::json;
 use serde_json::{Map, Value};
 
 use crate::Reason;
 use crate::config::Expiry;
 use crate::identity::claim;
-use crate::json;
 
 /// Longer tokens are refused unread.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use postern_config::HeaderName;
 use sha2::{Digest as _, Sha256};
 
 use super::Digest;
-use crate::config::HeaderName;
 use crate::request::Request;
 
 /// No answer is used for longer, whatever is granted: a policy that is replaced decides within a minute.

@@ -1,6 +1,6 @@
 //! What headers a policy may touch.
 
-use crate::config::HeaderName;
+use postern_config::HeaderName;
 
 /// Headers that frame a message or belong to one connection: in another's hands they would make two requests of one.
 /// A policy sets none of them, nor `host`, by which the request was routed to its rule.
