@@ -1,8 +1,5 @@
-//! What the gate's own decisions cost, natively and without a proxy.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark whose set-up fails has nothing to measure"
-)]
+//! Benchmarks of gate decisions as native code, without a proxy.
+#![allow(clippy::unwrap_used, reason = "a benchmark cannot run when its setup fails")]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -17,9 +14,9 @@ use postern_testbed::sign::api_key_digest;
 use postern_testbed::tokens;
 use serde_json::json;
 
-struct Silent;
+struct NoObserver;
 
-impl Observer for Silent {
+impl Observer for NoObserver {
     fn observe(&self, _: &Observation<'_>) {}
 }
 
@@ -58,7 +55,7 @@ fn bench(c: &mut Criterion) {
         clock: &clock,
         state: &state,
         verifier: &PureRust,
-        observer: &Silent,
+        observer: &NoObserver,
     };
     let token = keys.mint(
         Alg::Rs256,
@@ -81,7 +78,7 @@ fn bench(c: &mut Criterion) {
         ("refused: no rule", "/none"),
         ("API key", "/key"),
         ("API key and limit", "/limited"),
-        ("remembered token", "/token"),
+        ("cached token", "/token"),
         ("52 templates", "/v1/t49/7"),
     ] {
         head.truncate(10);

@@ -1,1 +1,1 @@
-//! Benchmarks live in the files beside this one.
+//! Empty: the package contains only the benchmarks beside this file.

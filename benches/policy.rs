@@ -1,10 +1,10 @@
-//! What a decision of a policy costs inside the host: a fresh instance each, as it serves.
+//! Benchmarks of policy decisions in the host, each with a new instance as in production.
 //!
-//! The module is the one that ships; `cargo xtask bench policy` builds it and runs this.
+//! They use the shipped `rbac` module; `cargo xtask bench policy` builds it and runs them.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a benchmark whose set-up fails has nothing to measure"
+    reason = "a benchmark cannot run when its setup fails"
 )]
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use postern_policy::{
 use postern_testbed::modules;
 use serde_json::json;
 
-/// A request of 15 headers and a caller.
+/// A request with 15 headers and an identity.
 fn request() -> Request {
     Request {
         id: "6f1f2d6e-0c8b-4c44-8f5d-7a3b9e1c2d3e".into(),
@@ -79,7 +79,7 @@ fn decisions(c: &mut Criterion) {
     let engines = Engines::new(64, Limits::default().memory).unwrap();
     let services = HostServices {
         store: Store::Memory,
-        client: postern_policy::client().unwrap(),
+        client: postern_policy::http_client().unwrap(),
         signer: None,
     };
     let policies = Policies::new(engines.clone(), None, services, settings());
@@ -87,14 +87,14 @@ fn decisions(c: &mut Criterion) {
     let request = request();
     let decide = || runtime.block_on(policies.decide("rbac", &request)).unwrap();
     assert!(matches!(decide().decision, Decision::Allow(_)));
-    c.bench_function("rbac, a fresh instance, 15 headers", |b| b.iter(decide));
+    c.bench_function("rbac, a new instance, 15 headers", |b| b.iter(decide));
 
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(&folder.path().join("compiled")).unwrap();
     let wasm = std::fs::read(modules::shipped("rbac").unwrap()).unwrap();
     let load = || Module::compile(&engines, Some(&cache), &wasm).unwrap();
     load();
-    c.bench_function("rbac, compiled before, from the cache", |b| b.iter(load));
+    c.bench_function("rbac, compilation from the cache", |b| b.iter(load));
 }
 
 criterion_group! {

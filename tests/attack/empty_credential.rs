@@ -1,11 +1,11 @@
-//! Headers without a value, as a client sends them whose variable is not set.
+//! Credential headers without a value, as a client with an unset variable sends them.
 
 use postern_e2e::{Setup, exchange};
 use postern_testbed::sign;
 use serde_json::json;
 
 #[tokio::test]
-async fn an_empty_credential_is_no_credential() {
+async fn an_empty_credential_counts_as_missing() {
     let gate = json!({
         "issuers": {"own": {"issuer": "i", "audiences": ["a"], "algorithms": ["HS256"], "secret": {"env": "SECRET"}}},
         "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest("key")}]}},
@@ -36,24 +36,24 @@ async fn an_empty_credential_is_no_credential() {
     ] {
         send(line).await.expect(401, Some("credentials_missing"), line);
         let with_a_key = send(&format!("{line}x-api-key: key\r\n")).await;
-        // Two headers of one credential are refused, even if one is empty.
+        // Two headers of one credential are refused even if one is empty.
         match line.starts_with("x-api-key") {
             true => with_a_key.expect(401, Some("credentials_ambiguous"), line),
             false => assert_eq!(with_a_key.status, 200, "{line:?}"),
         }
     }
-    fixture.assert_sound("empty");
+    fixture.assert_healthy("empty");
 }
 
-/// A set of keys that was made with an unset variable would admit everybody.
+/// An API key digest generated from an unset variable would admit everyone.
 #[test]
-fn the_digest_of_nothing_is_no_key() {
-    for nothing in ["", "\n"] {
+fn the_digest_of_an_empty_key_is_rejected() {
+    for empty in ["", "\n"] {
         let gate = json!({
-            "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest(nothing)}]}},
+            "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest(empty)}]}},
             "rules": [{"name": "any", "authenticate": {"any": ["api_keys/agents"]}}],
         });
-        let log = Setup::new(gate).refused("the digest of nothing");
+        let log = Setup::new(gate).rejection_log("the digest of an empty key");
         assert!(
             log.contains("api_keys.agents.keys[0].digest: is the digest of an empty value"),
             "{log}"

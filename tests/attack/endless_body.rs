@@ -1,4 +1,4 @@
-//! Requests whose body never ends, or says that it is longer than a number can hold, where the gate must read it whole.
+//! Requests with an endless body, or with a `content-length` beyond 32 bits, where the gate must read the whole body.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn fixture() -> Fixture {
         .start()
 }
 
-/// The filter's addresses have 32 bits: such a length once read as none at all, and the request waited for its body.
+/// In the filter `usize` has 32 bits: such a length was once taken as absent, and the request waited for its body.
 #[tokio::test]
 async fn a_length_beyond_32_bits_is_refused_at_once() {
     let fixture = fixture();
@@ -33,20 +33,20 @@ async fn a_length_beyond_32_bits_is_refused_at_once() {
         "4294967297",
         "9223372036854775807",
     ] {
-        let begun = Instant::now();
+        let started = Instant::now();
         let head = format!(
             "POST /hook HTTP/1.1\r\nhost: api.example\r\nx-hub-signature-256: {}\r\ncontent-length: {length}\r\n\r\n",
             sign::github(SECRET, "")
         );
-        let answer = exchange(fixture.envoy.addr(), head).await;
-        answer.expect(413, Some("body_too_large"), length);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{length}");
+        let response = exchange(fixture.envoy.addr(), head).await;
+        response.expect(413, Some("body_too_large"), length);
+        assert!(started.elapsed() < Duration::from_secs(5), "{length}");
     }
-    fixture.assert_sound("lengths");
+    fixture.assert_healthy("lengths");
 }
 
 #[tokio::test]
-async fn an_upgrade_under_a_signature_is_refused_and_not_hung() {
+async fn an_upgrade_with_a_signed_body_is_refused_without_waiting() {
     let fixture = fixture();
     let head = |path: &str, more: &str| {
         format!(
@@ -55,18 +55,18 @@ async fn an_upgrade_under_a_signature_is_refused_and_not_hung() {
         )
     };
     let signature = format!("x-hub-signature-256: {}\r\n", sign::github(SECRET, ""));
-    let begun = Instant::now();
-    let answer = exchange(fixture.envoy.addr(), head("/hook", &signature)).await;
-    answer.expect(400, Some("upgrade_refused"), "signed");
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    let answer = exchange(fixture.envoy.addr(), head("/hook", "")).await;
-    answer.expect(401, Some("credentials_missing"), "not signed");
-    let answer = exchange(fixture.envoy.addr(), head("/open", "")).await;
+    let started = Instant::now();
+    let response = exchange(fixture.envoy.addr(), head("/hook", &signature)).await;
+    response.expect(400, Some("upgrade_refused"), "signed");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let response = exchange(fixture.envoy.addr(), head("/hook", "")).await;
+    response.expect(401, Some("credentials_missing"), "not signed");
+    let response = exchange(fixture.envoy.addr(), head("/open", "")).await;
     assert_eq!(
-        answer.code(),
+        response.code(),
         None,
-        "an upgrade that nothing must read: {answer:?}"
+        "an upgrade under an open rule: {response:?}"
     );
     fixture.expect_count("signed.upgrade_refused", 1);
-    fixture.assert_sound("upgrades");
+    fixture.assert_healthy("upgrades");
 }

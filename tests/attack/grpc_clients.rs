@@ -1,11 +1,11 @@
-//! Clients that know no HTTP status: what they are told decides whether they come again at once.
+//! gRPC clients ignore the HTTP status: `grpc-status` decides whether they retry at once.
 
-use postern_e2e::{Call, Setup, Version, client};
+use postern_e2e::{Request, Setup, Version, client};
 use postern_testbed::sign;
 use serde_json::json;
 
 #[tokio::test]
-async fn grpc_clients_get_a_status_and_a_sentence() {
+async fn grpc_clients_get_a_status_and_a_message() {
     let gate = json!({
         "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest("key")}]}},
         "signatures": {"hook": {"scheme": "github", "secrets": [{"env": "HOOK_SECRET"}], "max_body": "8B"}},
@@ -21,44 +21,48 @@ async fn grpc_clients_get_a_status_and_a_sentence() {
     let secret = "a-webhook-secret-that-nobody-knows";
     let fixture = Setup::new(gate).env("HOOK_SECRET", secret).start();
     let http = client(Version::Http2);
-    let call = |path: &str| Call::post(path, b"\0\0\0\0\0".to_vec()).header("te", "trailers");
-    let limited = call("/s.S/Limited").api_key("key");
+    let request = |path: &str| Request::post(path, b"\0\0\0\0\0".to_vec()).header("te", "trailers");
+    let limited = request("/s.S/Limited").api_key("key");
     assert_eq!(
         limited.send(&http, &fixture).await.status,
         200,
         "the first of the limit"
     );
     for form in ["application/grpc", "application/grpc+proto"] {
-        for (name, call, status) in [
+        for (name, request, status) in [
             ("limited", limited.clone(), "8"),
             (
                 "too large",
-                Call::post("/s.S/Signed", "more than 8 bytes")
+                Request::post("/s.S/Signed", "more than 8 bytes")
                     .header("x-hub-signature-256", sign::github(secret, "more than 8 bytes")),
                 "8",
             ),
-            ("ambiguous", call("/s.S//Limited"), "3"),
-            ("missing", call("/s.S/Limited"), "16"),
-            ("no role", call("/s.S/Admin").api_key("key"), "7"),
-            ("no rule", call("/s.S/None"), "7"),
+            ("ambiguous", request("/s.S//Limited"), "3"),
+            ("missing", request("/s.S/Limited"), "16"),
+            ("no role", request("/s.S/Admin").api_key("key"), "7"),
+            ("no rule", request("/s.S/None"), "7"),
         ] {
-            let answer = call.header("content-type", form).send(&http, &fixture).await;
-            assert_eq!(answer.status, 200, "{name}: {answer:?}");
+            let response = request.header("content-type", form).send(&http, &fixture).await;
+            assert_eq!(response.status, 200, "{name}: {response:?}");
             assert_eq!(
-                answer.header("content-type"),
+                response.header("content-type"),
                 Some("application/grpc"),
-                "{name}: {answer:?}"
+                "{name}: {response:?}"
             );
-            assert_eq!(answer.header("grpc-status"), Some(status), "{name}: {answer:?}");
-            let message = answer.header("grpc-message").unwrap_or_default();
+            assert_eq!(
+                response.header("grpc-status"),
+                Some(status),
+                "{name}: {response:?}"
+            );
+            let message = response.header("grpc-message").unwrap_or_default();
             assert!(
                 message.contains(' ') && !message.contains(['{', '%', '"']),
                 "{name}: {message:?}"
             );
         }
     }
-    // Others are told as before.
-    let answer = limited.send(&http, &fixture).await;
-    answer.expect(429, Some("limit_exceeded"), "no gRPC");
-    fixture.assert_sound("grpc");
+    // Other clients get problem details.
+    let response = limited.send(&http, &fixture).await;
+    response.expect(429, Some("limit_exceeded"), "not gRPC");
+    fixture.assert_healthy("grpc");
 }

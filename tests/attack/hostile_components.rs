@@ -1,4 +1,4 @@
-//! Small components that ask the compiler for gigabytes.
+//! Small components for which the compiler needs gigabytes.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,8 +9,8 @@ use postern_testbed::modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
 use serde_json::json;
 
-fn doubling(levels: usize, innermost: &str) -> Vec<u8> {
-    wat::parse_str(modules::doubling(levels, innermost)).unwrap()
+fn nested_instances(levels: usize, innermost: &str) -> Vec<u8> {
+    wat::parse_str(modules::nested_instances(levels, innermost)).unwrap()
 }
 
 const CORE: &str = "(core module $m (func (export \"f\"))) (core instance (instantiate $m))";
@@ -18,7 +18,7 @@ const CORE: &str = "(core module $m (func (export \"f\"))) (core instance (insta
 fn inspect(folder: &Path, wasm: &[u8]) -> (Output, Duration) {
     std::fs::write(folder.join("m.wasm"), wasm).unwrap();
     let started = Instant::now();
-    // Twice of what the compiler's process may have is more than enough for both.
+    // In KiB: twice the memory limit of the compiler's process.
     let output = Command::new("sh")
         .arg("-c")
         .arg("ulimit -d 2097152; exec \"$0\" policy inspect m.wasm")
@@ -30,20 +30,20 @@ fn inspect(folder: &Path, wasm: &[u8]) -> (Output, Duration) {
 }
 
 #[test]
-fn nested_instances_are_refused_before_the_compiler_sees_them() {
+fn nested_instances_are_rejected_before_compilation() {
     let folder = tempfile::tempdir().unwrap();
     for (wasm, what) in [
         (
-            doubling(24, CORE),
-            "instances of core modules; a policy may have 16",
+            nested_instances(24, CORE),
+            "instances of core modules; the limit is 16",
         ),
         (
-            doubling(60, CORE),
-            "instances of core modules; a policy may have 16",
+            nested_instances(60, CORE),
+            "instances of core modules; the limit is 16",
         ),
         (
-            doubling(24, ""),
-            "instances of components; a policy may have 1024",
+            nested_instances(24, ""),
+            "instances of components; the limit is 1024",
         ),
     ] {
         assert!(wasm.len() < 10_000);
@@ -58,15 +58,15 @@ fn nested_instances_are_refused_before_the_compiler_sees_them() {
 }
 
 #[test]
-fn a_host_refuses_them_and_serves_on() {
+fn a_host_rejects_nested_instances_and_keeps_serving() {
     let entries = json!({"entries": {"good": {"file": "good.wasm"}, "bad": {"file": "bad.wasm"}}});
-    let good = modules::denier("no").unwrap();
+    let good = modules::denying_module("no").unwrap();
     let host = PolicyHost::start(binary().unwrap(), &entries, |folder| {
         std::fs::write(folder.join("good.wasm"), &good)?;
         std::fs::write(folder.join("bad.wasm"), &good)
     })
     .unwrap();
-    host.install("bad.wasm", &doubling(40, CORE)).unwrap();
+    host.install("bad.wasm", &nested_instances(40, CORE)).unwrap();
     let started = Instant::now();
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
     assert!(refused.contains("instances of core modules"), "{refused}");
@@ -74,16 +74,16 @@ fn a_host_refuses_them_and_serves_on() {
     assert!(host.admin("GET", "/readyz").is_ok());
 }
 
-/// A component that is within all bounds of what it is made of: one function of fifty kilobytes, a thousand loops in each
-/// other that all change five thousand variables.
-fn toilsome() -> Vec<u8> {
+/// A component within all size limits that is expensive to compile: a function of fifty kilobytes with a thousand nested
+/// loops, all of which change five thousand variables.
+fn expensive_component() -> Vec<u8> {
     let locals = "i32 ".repeat(5000);
     let mut changes = String::new();
     for i in 0..5000 {
-        let of = i * 3 % 5000;
+        let source = i * 3 % 5000;
         let _ = write!(
             changes,
-            "(local.set {i} (i32.add (local.get {of}) (i32.const 1)))"
+            "(local.set {i} (i32.add (local.get {source}) (i32.const 1)))"
         );
     }
     let (begin, end) = ("(loop ".repeat(1000), "(br_if 0 (local.get 0)))".repeat(1000));
@@ -92,15 +92,15 @@ fn toilsome() -> Vec<u8> {
 }
 
 #[test]
-fn what_takes_too_much_to_compile_ends_in_its_own_process() {
+fn an_expensive_compilation_is_stopped_in_its_own_process() {
     let folder = tempfile::tempdir().unwrap();
-    let wasm = toilsome();
+    let wasm = expensive_component();
     assert!(wasm.len() < 60_000);
     let (output, took) = inspect(folder.path(), &wasm);
-    // Of memory or of time, as the machine is.
+    // The memory or the time limit, depending on the machine.
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.code() == Some(3) && err.contains("compiling it takes more than"),
+        output.status.code() == Some(3) && err.contains("compiling the component took more than"),
         "{output:?}"
     );
     assert!(took < Duration::from_secs(120), "{took:?}");

@@ -1,6 +1,6 @@
-//! Headers that say who is calling are the gate's alone, whatever a server behind it takes for them.
+//! Only the gate sets identity headers, in any spelling that an upstream may read as one.
 
-use postern_e2e::{Connection, Setup};
+use postern_e2e::{Http1Connection, Setup};
 use postern_testbed::sign;
 use serde_json::json;
 
@@ -14,7 +14,7 @@ fn setup() -> Setup {
     }))
 }
 
-/// To CGI-like servers each of these is `HTTP_X_POSTERN_ROLES`.
+/// CGI-like servers read each of these as `HTTP_X_POSTERN_ROLES`.
 const SPELLINGS: [&str; 12] = [
     "x-postern-roles",
     "X-Postern_Roles",
@@ -31,17 +31,17 @@ const SPELLINGS: [&str; 12] = [
 ];
 
 #[tokio::test]
-async fn no_spelling_of_an_identity_header_passes() {
+async fn no_spelling_of_an_identity_header_reaches_the_api() {
     let fixture = setup().start();
     let mut passed = 0;
     for path in ["/open", "/gated"] {
         for name in SPELLINGS {
-            let mut connection = Connection::open(fixture.envoy.addr()).await;
+            let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
             let request =
                 format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-api-key: key\r\n{name}: Admin\r\n\r\n");
             connection.write(request.as_bytes()).await;
-            // Some are refused by Envoy itself, which is as well.
-            passed += usize::from(connection.answer().await.expect("an answer").status == 200);
+            // Envoy itself may refuse some of them.
+            passed += usize::from(connection.read_response().await.expect("a response").status == 200);
         }
     }
     let requests = fixture.api.requests();
@@ -52,9 +52,9 @@ async fn no_spelling_of_an_identity_header_passes() {
     }
 }
 
-/// A proxy behind the gate that obeys `Connection` would drop what it names.
+/// A proxy behind the gate that honours `Connection` would drop the headers it names.
 #[tokio::test]
-async fn no_client_has_identity_headers_dropped_behind_the_gate() {
+async fn a_connection_header_that_names_other_headers_is_refused_on_upgrades() {
     let fixture = setup()
         .connection_manager("upgrade_configs: [{upgrade_type: websocket}]")
         .start();
@@ -62,16 +62,16 @@ async fn no_client_has_identity_headers_dropped_behind_the_gate() {
         ("upgrade, x-postern-subject, x-postern-roles", 400),
         ("Upgrade,x-api-key", 400),
     ] {
-        let mut connection = Connection::open(fixture.envoy.addr()).await;
+        let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
         let request = format!(
             "GET /gated HTTP/1.1\r\nhost: a\r\nx-api-key: key\r\nconnection: {connection_header}\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         connection.write(request.as_bytes()).await;
-        let answer = connection.answer().await.expect("an answer");
-        assert_eq!(answer.status, status, "{connection_header}");
+        let response = connection.read_response().await.expect("a response");
+        assert_eq!(response.status, status, "{connection_header}");
         assert_eq!(
-            answer.code().as_deref(),
+            response.code().as_deref(),
             Some("connection_ambiguous"),
             "{connection_header}"
         );

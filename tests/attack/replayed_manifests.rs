@@ -1,4 +1,4 @@
-//! An older manifest, signed as it is, in the place of the one that was taken.
+//! Replay of an older, validly signed manifest in place of the current one.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -19,7 +19,7 @@ fn postern(folder: &Path, args: &[&str]) -> Output {
 
 /// Signs a manifest of one module that denies with this code.
 fn release(folder: &Path, code: &str, more: &[&str]) {
-    std::fs::write(folder.join("a.wasm"), modules::denier(code).unwrap()).unwrap();
+    std::fs::write(folder.join("a.wasm"), modules::denying_module(code).unwrap()).unwrap();
     let sign = [
         "policy",
         "sign",
@@ -34,18 +34,18 @@ fn release(folder: &Path, code: &str, more: &[&str]) {
     postern(folder, &[&sign[..], more].concat());
 }
 
-fn served(host: &PolicyHost) -> Value {
+fn served_digest(host: &PolicyHost) -> Value {
     let status: Value = serde_json::from_str(&host.admin("GET", "/v1/policies/a").unwrap()).unwrap();
     status["digest"].clone()
 }
 
 #[test]
-fn an_older_manifest_is_not_taken_until_it_is_signed_anew() {
+fn an_older_manifest_is_rejected_until_it_is_signed_again() {
     let author = tempfile::tempdir().unwrap();
     let author = author.path();
-    let made = postern(author, &["policy", "keygen", "ann.pem", "--json"]);
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    let policies = json!({"manifest": "manifest.json", "signers": {"ann": made["public_key"]}, "state": "state",
+    let generated = postern(author, &["policy", "keygen", "ann.pem", "--json"]);
+    let generated: Value = serde_json::from_slice(&generated.stdout).unwrap();
+    let policies = json!({"manifest": "manifest.json", "signers": {"ann": generated["public_key"]}, "state": "state",
         "watch": false, "entries": {"a": {"module": "a"}}});
     release(author, "first", &[]);
     let read = |name: &str| std::fs::read(author.join(name)).unwrap();
@@ -65,32 +65,32 @@ fn an_older_manifest_is_not_taken_until_it_is_signed_anew() {
             .try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))
     })
     .unwrap();
-    let wanted = served(&host);
+    let current = served_digest(&host);
     for (name, bytes) in &first {
         host.install(name, bytes).unwrap();
     }
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
     assert!(
-        refused.contains("an older manifest is not taken again"),
+        refused.contains("an older manifest is rejected"),
         "{refused}"
     );
-    assert_eq!(served(&host), wanted);
+    assert_eq!(served_digest(&host), current);
 
-    // Nor by a host that starts anew.
+    // A restarted host rejects it too.
     host.kill();
     assert!(
-        host.restart_unready()
+        host.restart_not_ready()
             .unwrap()
-            .contains("an older manifest is not taken again")
+            .contains("an older manifest is rejected")
     );
     host.kill();
 
-    // Its authors may go back.
+    // Its authors may return to it with `--renew`.
     for (name, bytes) in &first {
         std::fs::write(author.join(name), bytes).unwrap();
     }
     release(author, "first", &["--renew"]);
     host.install("manifest.json", &read("manifest.json")).unwrap();
     host.restart().unwrap();
-    assert_ne!(served(&host), wanted);
+    assert_ne!(served_digest(&host), current);
 }

@@ -1,9 +1,9 @@
-//! Whoever may have payloads signed gets signatures over payloads: none that a reader elsewhere takes for a checkpoint of the
-//! log, a statement of rotation, a manifest or a list of modules.
+//! A caller who may have payloads signed must not get a signature over bytes that a verifier accepts as a checkpoint, a
+//! rotation statement, a manifest or a policy manifest.
 
 use std::collections::BTreeMap;
 
-use postern_testbed::kms_proxy::{self, Caller, KmsProxy};
+use postern_testbed::kms_proxy::{self, KmsClient, KmsProxy};
 use postern_testbed::policy_host::{self, PolicyHost};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ const ORIGIN: &str = "postern.example/oracle";
 const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 const DIGEST: &str = "thirty-two bytes, as a digest is";
 
-/// A key without uses, as registries had them, and a host that signs everything with it.
-fn one_key() -> (PolicyHost, KmsProxy) {
+/// A key without uses, as in older registries, and a host that signs everything with it.
+fn host_with_one_key() -> (PolicyHost, KmsProxy) {
     let binary = policy_host::binary().unwrap();
-    let kms = KmsProxy::start(binary.clone(), &["kernel"]).unwrap();
+    let kms = KmsProxy::start(kms_proxy::binary().unwrap(), &["kernel"]).unwrap();
     let key = kms.public_key("kernel").unwrap();
     let settings = json!({
         "policies": {"entries": {}},
@@ -34,15 +34,18 @@ fn one_key() -> (PolicyHost, KmsProxy) {
     (host.unwrap_or_else(|error| panic!("{error}")), kms)
 }
 
-fn gate(host: &PolicyHost) -> Client {
+fn gate_client(host: &PolicyHost) -> Client {
     let builder = postern_testbed::http::builder();
     builder.unix_socket(host.socket()).build().unwrap()
 }
 
 async fn sign(gate: &Client, payload: &[u8]) -> (u16, Value) {
     let body = json!({"payload_b64": base64(payload)}).to_string();
-    let answer = gate.post("http://host/sign").body(body).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    let response = gate.post("http://host/sign").body(body).send().await.unwrap();
+    (
+        response.status().as_u16(),
+        response.json().await.unwrap_or_default(),
+    )
 }
 
 /// RFC 4648, section 4.
@@ -65,46 +68,61 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// What others take for what only the host signs.
+/// Payloads that other software may read as what only the host signs.
 fn forgeries() -> BTreeMap<&'static str, Vec<u8>> {
     let note = |rest: &str| format!("{ORIGIN}\n7\n{ROOT}\n{rest}").into_bytes();
     let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let rotation = r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z"}"#;
     BTreeMap::from([
-        ("our own form", note("time 2026-01-01T00:00:00.000000Z\n")),
-        ("without a time", note("")),
         (
-            "with an extension",
+            "a checkpoint of Postern",
+            note("time 2026-01-01T00:00:00.000000Z\n"),
+        ),
+        ("a checkpoint without a time", note("")),
+        (
+            "a checkpoint with an extension",
             note("time 2026-01-01T00:00:00.000000Z\nwitnessed\n"),
         ),
-        ("without microseconds", note("time 2026-01-01T00:00:00Z\n")),
-        ("with an offset", note("time 2026-01-01T00:00:00.000000+00:00\n")),
-        ("with CRLF", format!("{ORIGIN}\r\n7\r\n{ROOT}\r\n").into_bytes()),
         (
-            "behind a blank line",
+            "a checkpoint without microseconds",
+            note("time 2026-01-01T00:00:00Z\n"),
+        ),
+        (
+            "a checkpoint with a time offset",
+            note("time 2026-01-01T00:00:00.000000+00:00\n"),
+        ),
+        (
+            "a checkpoint with CRLF",
+            format!("{ORIGIN}\r\n7\r\n{ROOT}\r\n").into_bytes(),
+        ),
+        (
+            "a checkpoint after a blank line",
             format!("\n {ORIGIN} \n7\n{ROOT}\n").into_bytes(),
         ),
         (
-            "of another log",
+            "a checkpoint of another log",
             format!("elsewhere\n0007\n{ROOT}\n").into_bytes(),
         ),
         (
-            "with a number of another form",
+            "a checkpoint with a hexadecimal size",
             format!("{ORIGIN}\n0x7\n{ROOT}\n").into_bytes(),
         ),
-        ("the first line alone", format!("{ORIGIN}\n").into_bytes()),
+        (
+            "the first line of a checkpoint",
+            format!("{ORIGIN}\n").into_bytes(),
+        ),
         (
             "a cosignature",
             format!("cosignature/v1\ntime 1\n{ORIGIN}\n7\n{ROOT}\n").into_bytes(),
         ),
-        ("in UTF-16", wide(&format!("elsewhere\n7\n{ROOT}\n"))),
+        ("a checkpoint in UTF-16", wide(&format!("elsewhere\n7\n{ROOT}\n"))),
         ("a statement", rotation.as_bytes().to_vec()),
         (
-            "a statement with a member more",
+            "a statement with an additional member",
             rotation.replace('{', "{\"x\":1,").into_bytes(),
         ),
         (
-            "a statement with one twice",
+            "a statement with a duplicate member",
             rotation.replace('{', "{\"old\":\"z\",").into_bytes(),
         ),
         (
@@ -112,7 +130,7 @@ fn forgeries() -> BTreeMap<&'static str, Vec<u8>> {
             rotation.replace("new_key", "new\\u005fkey").into_bytes(),
         ),
         (
-            "a statement, in capitals",
+            "a statement, in upper case",
             rotation.replace("old", "OLD").into_bytes(),
         ),
         (
@@ -122,65 +140,68 @@ fn forgeries() -> BTreeMap<&'static str, Vec<u8>> {
                 .into_bytes(),
         ),
         ("a statement in UTF-16", wide(rotation)),
-        ("a list of modules", b"postern policy manifest v1\n{}".to_vec()),
+        ("a policy manifest", b"postern policy manifest v1\n{}".to_vec()),
         ("a hash", DIGEST.as_bytes().to_vec()),
     ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payload_that_reads_as_something_else_is_not_signed() {
-    let (host, _kms) = one_key();
-    let gate = gate(&host);
-    let (status, answer) = sign(&gate, b"hello").await;
+async fn a_payload_that_reads_as_another_use_is_not_signed() {
+    let (host, _kms) = host_with_one_key();
+    let gate = gate_client(&host);
+    let (status, response) = sign(&gate, b"hello").await;
     assert_eq!(
-        (status, &answer["signer_id"]),
+        (status, &response["signer_id"]),
         (200, &json!("kernel")),
         "{}",
         host.log()
     );
     for (name, payload) in forgeries() {
-        let (status, answer) = sign(&gate, &payload).await;
+        let (status, response) = sign(&gate, &payload).await;
         assert_eq!(
-            (status, &answer["code"]),
+            (status, &response["code"]),
             (400, &json!("bad_request")),
-            "{name}: {answer}"
+            "{name}: {response}"
         );
-        assert!(answer["signature_b64"].is_null(), "{name}: {answer}");
+        assert!(response["signature_b64"].is_null(), "{name}: {response}");
     }
 }
 
-/// Nor does the key in the token sign it, whoever asks the proxy.
+/// The KMS proxy does not sign it either, whoever the caller is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_held_to_its_uses() {
+async fn a_key_signs_only_for_its_uses() {
     let signers: [(&str, &[&str]); 4] = [
         ("payloads", &["payload"]),
         ("manifests", &["manifest"]),
         ("log", &["checkpoint"]),
         ("root", &["rotation"]),
     ];
-    let kms = KmsProxy::start_for(policy_host::binary().unwrap(), &signers).unwrap();
-    let caller = Caller::new(&kms).unwrap();
+    let kms = KmsProxy::start_with_uses(kms_proxy::binary().unwrap(), &signers).unwrap();
+    let client = KmsClient::new(&kms).unwrap();
     let forgeries = forgeries();
-    let list = &forgeries["a list of modules"];
+    let policy_manifest = &forgeries["a policy manifest"];
     for (message, allowed) in [
         (&b"hello"[..], &["payloads"][..]),
-        (&forgeries["without a time"], &["log"]),
+        (&forgeries["a checkpoint without a time"], &["log"]),
         (&forgeries["a cosignature"], &["log"]),
         (&forgeries["a statement"], &["root"]),
         (&forgeries["a statement, escaped"], &["root"]),
-        (list, &["manifests"]),
+        (policy_manifest, &["manifests"]),
         (DIGEST.as_bytes(), &["payloads", "manifests"]),
     ] {
         for (signer, _) in signers {
-            let reply = caller.sign(message, Some(signer)).await.unwrap();
+            let response = client.sign(message, Some(signer)).await.unwrap();
             let text = String::from_utf8_lossy(message);
             let expected = if allowed.contains(&signer) { 200 } else { 422 };
-            assert_eq!(reply.status, expected, "{signer}: {text}: {}", reply.text);
+            assert_eq!(response.status, expected, "{signer}: {text}: {}", response.text);
             if expected == 422 {
-                assert_eq!(reply.field("code").as_deref(), Some("signer_use"));
+                assert_eq!(response.field("code").as_deref(), Some("signer_use"));
             }
         }
     }
-    let told: Value = serde_json::from_str(&caller.get("/signers").await.unwrap().text).unwrap();
-    assert!(told.to_string().contains(r#""uses":["checkpoint"]"#), "{told}");
+    let signers: Value = serde_json::from_str(&client.get("/signers").await.unwrap().text).unwrap();
+    assert!(
+        signers.to_string().contains(r#""uses":["checkpoint"]"#),
+        "{signers}"
+    );
 }

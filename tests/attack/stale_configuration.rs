@@ -1,14 +1,13 @@
-//! What was taken away must be gone at once, on connections that are open too; what is wrong must change nothing.
+//! A removed entry must lose its effect at once, on open connections too, and an invalid update must change nothing.
 
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Fixture, Setup, Version, client};
-use postern_testbed::policy_peer::messages::CheckResponse;
-use postern_testbed::policy_peer::{Answer, PolicyPeer};
+use postern_e2e::{Fixture, Request, Setup, Version, client};
+use postern_testbed::ext_authz::{CheckBehaviour, ExtAuthzServer, allow};
 use postern_testbed::sign;
 use serde_json::{Value, json};
 
-/// One rule, for whoever holds one of these keys.
+/// A gate that admits these API keys.
 fn gate(keys: &[&str]) -> Value {
     let keys: Vec<_> = keys
         .iter()
@@ -47,8 +46,8 @@ async fn a_revoked_key_is_refused_on_open_connections() {
     let setup = Setup::new(gate(&["kept-key", "revoked-key"])).workers(2);
     let fixture = setup.clone().start();
     let (kept, revoked) = (
-        Call::get("/x").api_key("kept-key"),
-        Call::get("/x").api_key("revoked-key"),
+        Request::get("/x").api_key("kept-key"),
+        Request::get("/x").api_key("revoked-key"),
     );
     // Several connections of each version, so that both workers have some.
     let clients: Vec<_> = [Version::Http1, Version::Http2]
@@ -60,7 +59,7 @@ async fn a_revoked_key_is_refused_on_open_connections() {
         assert_eq!(revoked.send(client, &fixture).await.status, 200);
     }
     let before = connections(&fixture);
-    fixture.publish(&setup.gate(gate(&["kept-key"])).filter());
+    fixture.publish_filter(&setup.gate(gate(&["kept-key"])).filter());
     let published = Instant::now();
     for client in &clients {
         while revoked.send(client, &fixture).await.status == 200 {
@@ -74,41 +73,43 @@ async fn a_revoked_key_is_refused_on_open_connections() {
             .expect(401, Some("key_invalid"), "revoked");
         assert_eq!(kept.send(client, &fixture).await.status, 200);
     }
-    assert_eq!(
-        connections(&fixture),
-        before,
-        "the connections are those from before"
-    );
-    fixture.assert_sound("revoked");
+    assert_eq!(connections(&fixture), before, "no connection was opened");
+    fixture.assert_healthy("revoked");
 }
 
 #[tokio::test]
-async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
+async fn an_invalid_update_is_rejected_and_the_old_configuration_stays() {
     let setup = Setup::new(gate(&["old-key"])).workers(2);
     let fixture = setup.clone().start();
     let http = client(Version::Http1);
-    let limited = Call::get("/limited");
+    let limited = Request::get("/limited");
     assert_eq!(limited.send(&http, &fixture).await.status, 200);
-    let mut unnamed = gate(&["new-key"]);
-    unnamed["rules"][1]["authenticate"] = json!({"any": ["api_keys/nobody"]});
+    let mut unknown_key_set = gate(&["new-key"]);
+    unknown_key_set["rules"][1]["authenticate"] = json!({"any": ["api_keys/nobody"]});
     let mut misspelt = gate(&["new-key"]);
     misspelt["rulez"] = json!([]);
-    let mut literal = gate(&["new-key"]);
-    literal["rules"][1]["match"] = json!({"path": {"prefix": "/*"}});
-    for (count, wrong) in (1..).zip([unnamed, misspelt, literal, json!("open: true"), json!({})]) {
-        fixture.publish(&setup.clone().gate(wrong).filter());
+    let mut wildcard = gate(&["new-key"]);
+    wildcard["rules"][1]["match"] = json!({"path": {"prefix": "/*"}});
+    for (count, invalid) in (1..).zip([
+        unknown_key_set,
+        misspelt,
+        wildcard,
+        json!("open: true"),
+        json!({}),
+    ]) {
+        fixture.publish_filter(&setup.clone().gate(invalid).filter());
         until(&fixture, REJECTED, count).await;
         for _ in 0..4 {
-            let call = |key| Call::get("/x").api_key(key);
+            let request = |key| Request::get("/x").api_key(key);
             assert_eq!(
-                call("old-key").send(&http, &fixture).await.status,
+                request("old-key").send(&http, &fixture).await.status,
                 200,
-                "wrong update {count}"
+                "invalid update {count}"
             );
             assert_eq!(
-                call("new-key").send(&http, &fixture).await.status,
+                request("new-key").send(&http, &fixture).await.status,
                 401,
-                "wrong update {count}"
+                "invalid update {count}"
             );
         }
     }
@@ -116,18 +117,18 @@ async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
     assert!(log.contains("rules[1].authenticate.any[0]: no set of API keys \"nobody\""));
     assert!(log.contains("unknown field \"rulez\""));
 
-    // Counts are the gateway's, not the configuration's.
+    // Rate limit counts belong to the gateway, not to a configuration.
     assert_eq!(limited.send(&http, &fixture).await.status, 200);
-    fixture.publish(&setup.gate(gate(&["new-key"])).filter());
+    fixture.publish_filter(&setup.gate(gate(&["new-key"])).filter());
     let deadline = Instant::now() + Duration::from_secs(10);
-    while Call::get("/x")
+    while Request::get("/x")
         .api_key("new-key")
         .send(&http, &fixture)
         .await
         .status
         != 200
     {
-        assert!(Instant::now() < deadline, "the right update has no effect");
+        assert!(Instant::now() < deadline, "the valid update has no effect");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(limited.send(&http, &fixture).await.status, 200);
@@ -139,44 +140,46 @@ async fn a_wrong_update_is_refused_and_the_old_configuration_stays() {
     fixture.assert_no_panic("updates");
 }
 
-/// What is under way when the gate changes is neither lost nor hung.
+/// A request in flight during an update completes under the configuration it started with.
 #[tokio::test]
-async fn a_request_that_waits_is_answered_though_its_gate_was_replaced() {
-    let mut peer_gate = gate(&["key"]);
-    peer_gate["host"] = json!({"cluster": "postern_host", "timeout": "10s"});
-    peer_gate["rules"][1]["policy"] = json!({"module": "m"});
-    let peer = PolicyPeer::start().unwrap();
-    peer.decide(|_| Answer::Late(Duration::from_millis(1500), Box::new(CheckResponse::allow())));
-    let setup = Setup::new(peer_gate).policy_host(peer.addr());
+async fn a_request_in_flight_completes_under_the_old_configuration() {
+    let mut policy_gate = gate(&["key"]);
+    policy_gate["host"] = json!({"cluster": "postern_host", "timeout": "10s"});
+    policy_gate["rules"][1]["policy"] = json!({"module": "m"});
+    let server = ExtAuthzServer::start().unwrap();
+    server.choose_behaviour(|_| CheckBehaviour::Delay(Duration::from_millis(1500), Box::new(allow())));
+    let setup = Setup::new(policy_gate).policy_host(server.addr());
     let fixture = setup.clone().start();
-    let (http, call) = (client(Version::Http2), Call::get("/x").api_key("key"));
+    let (http, request) = (client(Version::Http2), Request::get("/x").api_key("key"));
     let waiting = tokio::spawn({
-        let (http, call, base) = (http.clone(), call.clone(), fixture.envoy.url(""));
-        async move { call.send_to(&http, &base).await }
+        let (http, request, base) = (http.clone(), request.clone(), fixture.envoy.url(""));
+        async move { request.send_to(&http, &base).await }
     });
     let deadline = Instant::now() + Duration::from_secs(10);
-    while peer.take_asked().is_empty() {
-        assert!(Instant::now() < deadline, "the policy is not asked");
+    while server.take_requests().is_empty() {
+        assert!(Instant::now() < deadline, "the policy is not called");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    fixture.publish(&setup.gate(gate(&["another-key"])).filter());
-    while call.send(&http, &fixture).await.status == 200 {
+    fixture.publish_filter(&setup.gate(gate(&["another-key"])).filter());
+    while request.send(&http, &fixture).await.status == 200 {
         assert!(Instant::now() < deadline, "the update has no effect");
     }
     assert_eq!(
         waiting.await.unwrap().unwrap().status,
         200,
-        "begun under the old gate"
+        "started under the old configuration"
     );
-    call.send(&http, &fixture)
-        .await
-        .expect(401, Some("key_invalid"), "begun under the new one");
-    fixture.assert_sound("in flight");
+    request.send(&http, &fixture).await.expect(
+        401,
+        Some("key_invalid"),
+        "started under the new configuration",
+    );
+    fixture.assert_healthy("in flight");
 }
 
-/// Each update holds a hundred thousand keys. What they leave behind would end an Envoy that is updated for weeks.
+/// Each update contains a hundred thousand keys. A leak per update would exhaust an Envoy that is updated for weeks.
 #[tokio::test]
-async fn large_updates_leave_nothing_behind() {
+async fn large_updates_leak_no_memory() {
     let many = |round: usize| {
         let keys: Vec<_> = (0..100_000)
             .map(|number| {
@@ -194,10 +197,10 @@ async fn large_updates_leave_nothing_behind() {
     let http = client(Version::Http1);
     let mut sizes = vec![fixture.envoy.rss_bytes().unwrap()];
     for round in 0..=10 {
-        fixture.publish(&setup.clone().gate(many(round)).filter());
-        let call = Call::get("/x").api_key(&format!("key-{round}-99999"));
+        fixture.publish_filter(&setup.clone().gate(many(round)).filter());
+        let request = Request::get("/x").api_key(&format!("key-{round}-99999"));
         let deadline = Instant::now() + Duration::from_secs(60);
-        while call.send(&http, &fixture).await.status != 200 {
+        while request.send(&http, &fixture).await.status != 200 {
             assert!(
                 Instant::now() < deadline,
                 "round {round} has no effect:\n{}",
@@ -208,10 +211,10 @@ async fn large_updates_leave_nothing_behind() {
         sizes.push(fixture.envoy.rss_bytes().unwrap());
     }
     println!("resident bytes: {sizes:?}");
-    let (one, last) = (sizes[1], sizes[sizes.len() - 1]);
+    let (first, last) = (sizes[1], sizes[sizes.len() - 1]);
     assert!(
-        last < 2 * one,
-        "{one} bytes after one large update, {last} after ten more"
+        last < 2 * first,
+        "{first} bytes after one large update, {last} after ten more"
     );
-    fixture.assert_sound("large updates");
+    fixture.assert_healthy("large updates");
 }

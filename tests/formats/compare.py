@@ -1,8 +1,8 @@
-"""Compares Postern's verdicts with those of the verifier that was written from docs/formats.md, over many logs.
+"""Compares the results of Postern and of verify_log.py, which is written from docs/formats.md, over many logs.
 
 usage: compare.py POSTERN STORE NOTES SIGNERS NAME=BASE64
 
-Prints how many logs both accept and both refuse, and fails on the first one of which they say different things.
+Prints how many logs both accept and how many both reject, and fails on the first log with different results.
 """
 
 import json
@@ -20,12 +20,12 @@ from mutate import edit, end, places, with_members, without  # noqa: E402
 
 POSTERN, STORE, NOTES, SIGNERS, KEY = sys.argv[1:6]
 KEYS = {KEY.partition("=")[0]: verify_log.base64.b64decode(KEY.partition("=")[2])}
-CHANCE = random.Random(20260101)
+RANDOM = random.Random(20260101)
 FOLDER = tempfile.mkdtemp()
 COUNTS = {True: 0, False: 0}
 
 
-def ours(path, signed, notes, head):
+def run_postern(path, signed, notes, head):
     args = [POSTERN, "audit"]
     args += ["replay", path] if path.endswith(".jsonl") else ["verify", "--store", f"sqlite:{path}"]
     args += ["--format", "json"]
@@ -40,19 +40,19 @@ def ours(path, signed, notes, head):
     return report["whole"], report["proven"] if report["whole"] else None, report["problems"]
 
 
-def theirs(path, signed, notes, head):
+def run_verifier(path, signed, notes, head):
     text = open(notes, encoding="utf-8").read() if notes else ""
     size, _, digest = (head or "").partition(":")
     return verify_log.verify(path, KEYS if signed else {}, text, [(int(size), digest)] if head else [])
 
 
 def compare(name, path, expected=None, signed=True, notes=None, head=None):
-    one, other = ours(path, signed, notes, head), theirs(path, signed, notes, head)
-    if one[:2] != other[:2] or expected not in (None, one[0]):
-        print(f"{name}: signed={signed} notes={notes} head={head} expected={expected}\n  ours   {one}\n  theirs {other}")
-        print(f"  kept as {path}")
+    postern, verifier = run_postern(path, signed, notes, head), run_verifier(path, signed, notes, head)
+    if postern[:2] != verifier[:2] or expected not in (None, postern[0]):
+        print(f"{name}: signed={signed} notes={notes} head={head} expected={expected}\n  postern    {postern}\n  verify_log {verifier}")
+        print(f"  the log is {path}")
         sys.exit(1)
-    COUNTS[one[0]] += 1
+    COUNTS[postern[0]] += 1
 
 
 # --- Exports -------------------------------------------------------------------------------------------------------
@@ -120,9 +120,9 @@ def payload_edits():
 def exports(whole):
     lines = whole.splitlines()[:-1]
     events, notes = places(lines, "event"), places(lines, "checkpoint")
-    compare("honest", write(whole), True, notes=NOTES)
-    compare("honest, end made anew", write(end(lines)), True)
-    # Payloads that are right but for one thing: no checkpoint covers them, so that only their form decides.
+    compare("unchanged", write(whole), True, notes=NOTES)
+    compare("unchanged, new end line", write(end(lines)), True)
+    # Payloads with one change. No checkpoint covers them, so only their form matters.
     bare = without(lines, ["checkpoint", "manifest_signature"])
     bare[0] = bare[0].replace('"manifests":true', '"manifests":false')
     for name, change in payload_edits():
@@ -134,22 +134,22 @@ def exports(whole):
     compare("rewritten", path, False)
     compare("rewritten", path, False, signed=False)
     for name, changed in {
-        "event gone": lines[: events[4]] + lines[events[4] + 1 :],
+        "event removed": lines[: events[4]] + lines[events[4] + 1 :],
         "events swapped": lines[: events[4]] + [lines[events[4] + 1], lines[events[4]]] + lines[events[4] + 2 :],
-        "event twice": lines[: events[4]] + [lines[events[4]]] + lines[events[4] :],
-        "cut": lines[: events[-1]],
-        "cut, checkpoint left": lines[: events[-3]] + [lines[notes[-1]]],
-        "checkpoint gone": without(lines, ["checkpoint"]),
+        "event duplicated": lines[: events[4]] + [lines[events[4]]] + lines[events[4] :],
+        "truncated": lines[: events[-1]],
+        "truncated, checkpoint kept": lines[: events[-3]] + [lines[notes[-1]]],
+        "checkpoint removed": without(lines, ["checkpoint"]),
         "checkpoint late": lines[: notes[0]] + [lines[notes[0] + 1], lines[notes[0]]] + lines[notes[0] + 2 :],
         "checkpoint early": lines[: notes[0] - 1] + [lines[notes[0]], lines[notes[0] - 1]] + lines[notes[0] + 1 :],
-        "checkpoint twice": lines[: notes[0]] + [lines[notes[0]]] + lines[notes[0] :],
-        "manifests gone": without(lines, ["manifest_signature"]),
+        "checkpoint duplicated": lines[: notes[0]] + [lines[notes[0]]] + lines[notes[0] :],
+        "manifests removed": without(lines, ["manifest_signature"]),
         "manifest late": without(lines, ["manifest_signature"]) + [lines[places(lines, "manifest_signature")[0]]],
         "second header": lines[:3] + [lines[0]] + lines[3:],
         "no header": lines[1:],
     }.items():
-        for held in (None, NOTES):
-            compare(name, write(end(changed)), notes=held)
+        for notes_file in (None, NOTES):
+            compare(name, write(end(changed)), notes=notes_file)
         compare(name, write(end(changed)), signed=False)
     for change in (
         ('"manifests":true', '"manifests":false'),
@@ -181,11 +181,11 @@ def exports(whole):
         compare(f"note {note_change}", write(end(changed)), signed=False)
     for round in range(250):
         changed = list(lines)
-        at = CHANCE.randrange(len(changed))
+        at = RANDOM.randrange(len(changed))
         line = changed[at]
-        place = CHANCE.randrange(len(line))
-        new = CHANCE.choice('"\\,:{}[]0123456789.eE+-nuAa_ /\u00e9')
-        kind = CHANCE.randrange(3)
+        place = RANDOM.randrange(len(line))
+        new = RANDOM.choice('"\\,:{}[]0123456789.eE+-nuAa_ /\u00e9')
+        kind = RANDOM.randrange(3)
         changed[at] = line[:place] + new * (kind > 0) + line[place + (kind < 2) :]
         again = round % 2 == 0
         text = end(changed) if again else "\n".join(changed) + "\n" + whole.splitlines()[-1] + "\n"
@@ -196,7 +196,7 @@ def exports(whole):
 
 
 def databases():
-    compare("honest", STORE, True, notes=NOTES)
+    compare("unchanged", STORE, True, notes=NOTES)
     count = sqlite3.connect(STORE).execute("SELECT max(seq) FROM audit_events").fetchone()[0]
     for statement in (
         "DELETE FROM audit_events WHERE seq = 7",
@@ -230,8 +230,8 @@ def databases():
             store.executescript(statement)
         store.close()
         for signed in (True, False):
-            for notes in (None, NOTES):
-                compare(statement, path, signed=signed, notes=notes)
+            for notes_file in (None, NOTES):
+                compare(statement, path, signed=signed, notes=notes_file)
 
 
 databases()
@@ -240,7 +240,7 @@ exports(export.stdout.decode())
 part = [POSTERN, "audit", "export", "--store", f"sqlite:{STORE}", "--from-seq"]
 for first in ("11", "31"):
     text = subprocess.run([*part, first], capture_output=True, check=True).stdout
-    compare(f"the part from {first}", write(text), True)
-    compare(f"the part from {first}", write(text), True, notes=NOTES)
+    compare(f"the export from {first}", write(text), True)
+    compare(f"the export from {first}", write(text), True, notes=NOTES)
 shutil.rmtree(FOLDER)
-print(f"{COUNTS[True]} accepted, {COUNTS[False]} refused by both")
+print(f"{COUNTS[True]} accepted, {COUNTS[False]} rejected by both")

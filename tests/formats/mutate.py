@@ -1,4 +1,4 @@
-"""Changes to exports of an audit log, as whoever has the file and no key can make them."""
+"""Changes to exports of an audit log that need write access to the file, but no key."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from verify_log import canonical, compact
 
 
 def end(lines):
-    """Gives lines (without their last) the last line that fits them."""
+    """Completes lines with a valid end line."""
     body = "".join(line + "\n" for line in lines)
     try:
         last = json.loads(lines[0])["header"]["behind"]
@@ -28,7 +28,7 @@ def places(lines, kind):
 
 
 def edit(lines, at, change, relink=False):
-    """Changes a payload (as JSON, or as text) and gives it its hash; relinks what follows."""
+    """Changes the payload at a line (as JSON or as text) and its hash; `relink` updates the hashes of later events."""
     lines = list(lines)
     before = None
     for place in places(lines, "event"):

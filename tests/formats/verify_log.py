@@ -1,8 +1,8 @@
-"""Verifies an audit log from docs/formats.md alone: shares no code with Postern, and needs nothing but Python.
+"""Verifies an audit log as docs/formats.md specifies. Shares no code with Postern and needs only Python.
 
 usage: verify_log.py LOG [--key NAME=BASE64]... [--notes FILE] [--head SIZE:HASH]... [--origin NAME]
 
-LOG is an export, or a database of SQLite's. Prints {"accepted", "proven", "why"}.
+LOG is an export or a SQLite database. Prints {"accepted", "proven", "why"}.
 """
 
 import base64
@@ -26,13 +26,13 @@ REQUIRED = {"id", "kind", "prev_hash", "recorded", "seq", "time"}
 OPTIONAL = TEXTS | {"decision", "detail", "latency_us", "status"}
 
 
-class Refused(Exception):
+class Rejected(Exception):
     pass
 
 
-def need(condition, why):
+def require(condition, why):
     if not condition:
-        raise Refused(why)
+        raise Rejected(why)
 
 
 # --- Ed25519 (RFC 8032), verification only ---------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def ed25519(key, message, signature):
 
 def number(value):
     value = float(value)
-    need(abs(value) < float("inf"), "a number out of range")
+    require(abs(value) < float("inf"), "a number out of range")
     if value == 0:
         return "0"
     sign, value = ("-", -value) if value < 0 else ("", value)
@@ -144,15 +144,15 @@ TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
-def moment(text):
+def microseconds(text):
     """Microseconds since 1970."""
     found = TIME.fullmatch(text) if isinstance(text, str) else None
-    need(found, "a time of another form")
+    require(found, "a malformed time")
     try:
         since = datetime.datetime(*map(int, found.groups())) - EPOCH
     except ValueError:
-        raise Refused("no such time") from None
-    need(since >= datetime.timedelta(0), "a time before 1970")
+        raise Rejected("an impossible time") from None
+    require(since >= datetime.timedelta(0), "a time before 1970")
     return since // datetime.timedelta(microseconds=1)
 
 
@@ -171,25 +171,25 @@ def is_id(value):
 
 
 def record(payload):
-    """Reads a payload."""
+    """Parses a payload."""
     try:
         value = json.loads(payload)
         written = canonical(value)
         written.encode()
     except (ValueError, OverflowError, RecursionError):
-        raise Refused("the payload is no JSON") from None
-    need(written == payload and isinstance(value, dict), "the payload is not canonical")
-    need(depth(value) <= 127, "the payload is nested too deep")
-    need(REQUIRED <= set(value) <= REQUIRED | OPTIONAL, "a member is missing, or unknown")
-    need(all(isinstance(value.get(name, ""), str) for name in TEXTS), "a text is none")
-    need(value.get("decision", "allowed") in ("allowed", "denied", "failed"), "another decision")
-    need(isinstance(value["kind"], str) and value["kind"] in KINDS, "another kind")
-    need("detail" not in value or isinstance(value["detail"], dict) and value["detail"], "detail")
-    need(is_whole(value.get("latency_us", 0), 2**64 - 1), "latency_us")
-    need(is_whole(value.get("status", 0), 65535), "status")
-    need(is_whole(value["seq"], 2**64 - 1) and is_hash(value["prev_hash"]) and is_id(value["id"]), "seq, prev_hash, id")
-    moment(value["time"])
-    moment(value["recorded"])
+        raise Rejected("the payload is not JSON") from None
+    require(written == payload and isinstance(value, dict), "the payload is not canonical")
+    require(depth(value) <= 127, "the payload is nested too deeply")
+    require(REQUIRED <= set(value) <= REQUIRED | OPTIONAL, "a missing or unknown member")
+    require(all(isinstance(value.get(name, ""), str) for name in TEXTS), "a member is not a string")
+    require(value.get("decision", "allowed") in ("allowed", "denied", "failed"), "an unknown decision")
+    require(isinstance(value["kind"], str) and value["kind"] in KINDS, "an unknown kind")
+    require("detail" not in value or isinstance(value["detail"], dict) and value["detail"], "an invalid detail")
+    require(is_whole(value.get("latency_us", 0), 2**64 - 1), "an invalid latency_us")
+    require(is_whole(value.get("status", 0), 65535), "an invalid status")
+    require(is_whole(value["seq"], 2**64 - 1) and is_hash(value["prev_hash"]) and is_id(value["id"]), "an invalid seq, prev_hash or id")
+    microseconds(value["time"])
+    microseconds(value["recorded"])
     return value
 
 
@@ -197,64 +197,64 @@ def record(payload):
 
 
 def note(text):
-    """Reads a note: (origin, size, hash, time, body, signatures)."""
-    need(isinstance(text, str) and all(c >= " " or c == "\n" for c in text), "a control character in a note")
+    """Parses a note: (origin, size, hash, time, body, signatures)."""
+    require(isinstance(text, str) and all(c >= " " or c == "\n" for c in text), "a control character in a note")
     body, blank, lines = text.rpartition("\n\n")
-    need(blank and lines.endswith("\n") and len(text.encode()) <= 1_000_000, "no note")
+    require(blank and lines.endswith("\n") and len(text.encode()) <= 1_000_000, "a malformed note")
     signatures = []
     lines = lines[:-1].split("\n")
-    need(len(lines) <= 100, "too many signatures")
+    require(len(lines) <= 100, "too many signatures")
     for line in lines:
         dash, name, encoded = (line.split(" ", 2) + ["", ""])[:3]
         try:
             data = base64.b64decode(encoded, validate=True)
         except ValueError:
-            raise Refused("no Base64") from None
-        need(base64.b64encode(data).decode() == encoded and len(data) >= 5, "no signature")
-        need(dash == "\u2014" and name and "+" not in name and not any(map(str.isspace, name)), "no name")
+            raise Rejected("invalid Base64") from None
+        require(base64.b64encode(data).decode() == encoded and len(data) >= 5, "a malformed signature")
+        require(dash == "\u2014" and name and "+" not in name and not any(map(str.isspace, name)), "an invalid signer name")
         if len(data) == 68:
             signatures.append((name, data[:4], data[4:]))
-    need(signatures, "no Ed25519 signature")
+    require(signatures, "no Ed25519 signature")
     parts = body.split("\n")
-    need(len(parts) == 4, "not four lines")
+    require(len(parts) == 4, "a note body without four lines")
     origin, size, encoded, time = parts
     plain = origin.strip() == origin and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in origin)
-    need(origin and plain and len(origin.encode()) <= 256, "no origin")
-    need(re.fullmatch("0|[1-9][0-9]*", size) and int(size) < 2**64, "no size")
+    require(origin and plain and len(origin.encode()) <= 256, "an invalid origin")
+    require(re.fullmatch("0|[1-9][0-9]*", size) and int(size) < 2**64, "an invalid size")
     try:
         digest = base64.b64decode(encoded, validate=True)
     except ValueError:
-        raise Refused("no Base64") from None
-    need(len(digest) == 32 and base64.b64encode(digest).decode() == encoded, "no hash")
-    need(time.startswith("time "), "no time")
-    return origin, int(size), digest.hex(), moment(time[5:]), body + "\n", signatures
+        raise Rejected("invalid Base64") from None
+    require(len(digest) == 32 and base64.b64encode(digest).decode() == encoded, "an invalid hash")
+    require(time.startswith("time "), "a note without a time")
+    return origin, int(size), digest.hex(), microseconds(time[5:]), body + "\n", signatures
 
 
 def key_id(name, key):
     return hashlib.sha256(name.encode() + b"\n\x01" + key).digest()[:4]
 
 
-def signed(body, signatures, keys):
-    """Refuses a note unless one of the keys signed it, and none of them wrongly."""
+def verify_note(body, signatures, keys):
+    """Rejects a note without a signature by one of the keys, or with a wrong signature by one of them."""
     good = False
     for name, hint, signature in signatures:
         key = keys.get(name)
         if key is None or key_id(name, key) != hint:
             continue
-        need(ed25519(key, body.encode(), signature), "a signature is wrong")
+        require(ed25519(key, body.encode(), signature), "a signature is wrong")
         good = True
-    need(good, "no signature counts")
+    require(good, "no signature by a trusted signer")
 
 
-def notes_of(text):
-    """The notes of a file: what is none is passed over."""
+def parse_notes(text):
+    """The notes of a file. Malformed notes are skipped."""
     blocks = [block.strip("\n") for block in re.split("\n\n+", text) if block.strip("\n")]
     at = 0
     while at < len(blocks):
         if at + 1 < len(blocks) and blocks[at + 1].startswith("\u2014 ") and not blocks[at].startswith("\u2014 "):
             try:
                 yield note(f"{blocks[at]}\n\n{blocks[at + 1]}\n")
-            except Refused:
+            except Rejected:
                 pass
             at += 2
         else:
@@ -265,58 +265,58 @@ def notes_of(text):
 
 
 class Log:
-    def __init__(self, keys, origin, kept, heads):
+    def __init__(self, keys, origin, external, heads):
         self.keys, self.origin = keys, origin
         self.size, self.hash, self.recorded, self.first = 0, ZEROES, 0, 1
-        self.at = {0: (ZEROES, 0)}
+        self.heads_by_size = {0: (ZEROES, 0)}
         self.notes, self.ids, self.manifested = {}, set(), {}
         self.rows, self.beyond = None, []
         self.proven, self.last_made = None, 0
-        self.kept, self.heads = [], heads
-        for found in kept:
+        self.external, self.heads = [], heads
+        for found in external:
             self.check_origin(found[0])
             if keys:
-                signed(found[4], found[5], keys)
-            self.kept.append(found)
+                verify_note(found[4], found[5], keys)
+            self.external.append(found)
 
     def check_origin(self, origin):
         self.origin = origin if self.origin is None else self.origin
-        need(origin == self.origin, "another log")
+        require(origin == self.origin, "the note of another log")
 
     def behind(self, size, digest, recorded):
         self.size, self.hash, self.recorded, self.first = size, digest, recorded, size + 1
-        self.at = {size: (digest, recorded)}
+        self.heads_by_size = {size: (digest, recorded)}
         if size == 0:
-            need(digest == ZEROES and recorded == 0, "something before the first event")
+            require(digest == ZEROES and recorded == 0, "an export from the first event with a previous hash or time")
 
     def event(self, seq, row_id, digest, payload):
-        need(seq == self.size + 1, "an event is missing or out of place")
-        need(hashlib.sha256(payload.encode()).hexdigest() == digest, "the payload was changed")
+        require(seq == self.size + 1, "an event is missing or out of place")
+        require(hashlib.sha256(payload.encode()).hexdigest() == digest, "the payload was changed")
         found = record(payload)
-        need(found["seq"] == seq, "seq differs")
-        need(row_id is None or row_id == found["id"], "id differs")
-        need(found["prev_hash"] == self.hash, "the link is broken")
-        recorded = moment(found["recorded"])
-        need(recorded >= self.recorded, "the clock went back")
-        need(found["id"] not in self.ids, "an id twice")
+        require(found["seq"] == seq, "seq differs from the row")
+        require(row_id is None or row_id == found["id"], "id differs from the row")
+        require(found["prev_hash"] == self.hash, "the link is broken")
+        recorded = microseconds(found["recorded"])
+        require(recorded >= self.recorded, "a recorded time before the previous one")
+        require(found["id"] not in self.ids, "a duplicate id")
         self.ids.add(found["id"])
         self.size, self.hash, self.recorded = seq, digest, recorded
-        self.at[seq] = (digest, recorded)
+        self.heads_by_size[seq] = (digest, recorded)
         manifest = found.get("detail", {}).get("manifest_hash")
         if found["kind"] == "manifest_signature" and found.get("decision", "allowed") == "allowed" and is_hash(manifest):
-            self.manifested[found["id"]] = (manifest, found.get("signer_id"), moment(found["time"]))
+            self.manifested[found["id"]] = (manifest, found.get("signer_id"), microseconds(found["time"]))
 
     def checkpoint(self, size, text):
         origin, covered, digest, made, body, signatures = note(text)
-        need(covered == size, "a checkpoint was moved")
+        require(covered == size, "a checkpoint was moved")
         self.check_origin(origin)
         if self.keys:
-            signed(body, signatures, self.keys)
-        need(size <= self.size, "the tail is missing")
-        need(size in self.at, "a checkpoint was moved")
-        need(self.at[size][0] == digest, "the log was replaced")
-        need(made >= self.at[size][1], "a checkpoint is older than its event")
-        need(made + SKEW >= self.last_made, "a checkpoint is older than the one before")
+            verify_note(body, signatures, self.keys)
+        require(size <= self.size, "the tail is missing")
+        require(size in self.heads_by_size, "a checkpoint was moved")
+        require(self.heads_by_size[size][0] == digest, "the log was replaced")
+        require(made >= self.heads_by_size[size][1], "a checkpoint is older than its event")
+        require(made + SKEW >= self.last_made, "a checkpoint is older than the one before")
         self.last_made = max(self.last_made, made)
         self.notes[size] = digest
         if self.keys:
@@ -327,37 +327,37 @@ class Log:
             self.proven = max(size, self.proven or 0)
 
     def manifest(self, row_id, digest, signature, signer, at):
-        need(len(digest) == 32 and len(row_id) == 32, "a row of manifest_signatures is none")
-        moment(at)
-        # The section on signers says whose signatures count when; here, only keys that count always are given.
+        require(len(digest) == 32 and len(row_id) == 32, "a malformed row of manifest_signatures")
+        microseconds(at)
+        # The section on signers specifies validity periods; here all given keys are valid at any time.
         if self.keys:
             key = self.keys.get(signer)
-            need(key is not None and len(signature) == 64 and ed25519(key, digest, signature), "a manifest's signature")
+            require(key is not None and len(signature) == 64 and ed25519(key, digest, signature), "a wrong manifest signature")
         self.rows = self.rows or {}
         parts = (row_id[:8], row_id[8:12], row_id[12:16], row_id[16:20], row_id[20:])
         self.rows["-".join(parts)] = (digest.hex(), signer, at)
 
     def end(self):
-        for _, size, digest, made, _, _ in self.kept:
+        for _, size, digest, made, _, _ in self.external:
             if size < self.first - 1:
                 continue
-            need(size <= self.size, "the tail is missing")
-            need(self.at[size] and self.at[size][0] == digest, "the log was replaced")
-            need(made >= self.at[size][1], "a checkpoint is older than its event")
-            need(size < self.first or self.notes.get(size) == digest, "a checkpoint is missing")
+            require(size <= self.size, "the tail is missing")
+            require(self.heads_by_size[size] and self.heads_by_size[size][0] == digest, "the log was replaced")
+            require(made >= self.heads_by_size[size][1], "a checkpoint is older than its event")
+            require(size < self.first or self.notes.get(size) == digest, "a checkpoint is missing")
             if self.keys:
                 self.prove(size)
         for size, digest in self.heads:
             if size < self.first - 1:
                 continue
-            need(size <= self.size, "the tail is missing")
-            need(self.at[size][0] == digest, "the log was replaced")
+            require(size <= self.size, "the tail is missing")
+            require(self.heads_by_size[size][0] == digest, "the log was replaced")
             self.prove(size)
         if self.rows is not None:
-            need(set(self.rows) == set(self.manifested), "manifest signatures and events differ")
+            require(set(self.rows) == set(self.manifested), "manifest signatures and events differ")
             for row_id, (digest, signer, at) in self.rows.items():
                 event = self.manifested[row_id]
-                need((digest, signer) == event[:2] and abs(moment(at) - event[2]) <= SKEW, "a manifest differs")
+                require((digest, signer) == event[:2] and abs(microseconds(at) - event[2]) <= SKEW, "a manifest signature differs from its event")
 
 
 # --- Exports and databases -------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def compact(value):
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-FORMS = {
+MEMBERS = {
     "header": ["format", "created", "origin", "behind", "manifests"],
     "event": ["seq", "hash", "payload"],
     "checkpoint": ["size", "note"],
@@ -376,77 +376,77 @@ FORMS = {
 }
 
 
-def line_of(text):
-    """Reads a line: (what it is, its members)."""
+def parse_line(text):
+    """Parses a line: (kind, members)."""
     try:
         value = json.loads(text)
         written = compact(value)
         written.encode()
     except (ValueError, OverflowError, RecursionError):
-        raise Refused("a line is no JSON") from None
-    need(isinstance(value, dict) and len(value) == 1 and written == text, "a line is not as it is written")
+        raise Rejected("a line is not JSON") from None
+    require(isinstance(value, dict) and len(value) == 1 and written == text, "a line is not in compact form")
     ((kind, members),) = value.items()
-    need(kind in FORMS and isinstance(members, dict) and list(members) == FORMS[kind], "a line of another form")
+    require(kind in MEMBERS and isinstance(members, dict) and list(members) == MEMBERS[kind], "a line with unexpected members")
     whole = {"seq", "size", "lines"}
-    need(all(is_whole(members.get(name, 0), 2**64 - 1) for name in whole), "a number is none")
-    need(all(is_hash(members.get(name, ZEROES)) for name in ("hash", "sha256", "manifest_hash")), "a hash is none")
+    require(all(is_whole(members.get(name, 0), 2**64 - 1) for name in whole), "a member is not a number")
+    require(all(is_hash(members.get(name, ZEROES)) for name in ("hash", "sha256", "manifest_hash")), "a member is not a hash")
     texts = ("format", "payload", "note", "signature_b64", "signer_id", "signed_at")
-    need(all(isinstance(members.get(name, ""), str) for name in texts), "a text is none")
-    need(kind != "manifest_signature" or is_id(members["id"]), "an id is none")
+    require(all(isinstance(members.get(name, ""), str) for name in texts), "a member is not a string")
+    require(kind != "manifest_signature" or is_id(members["id"]), "a member is not an id")
     return kind, members
 
 
 def export(log, data):
     lines = data.split(b"\n")
-    need(lines[-1] == b"" and len(lines) >= 3, "cut off")
-    need(all(len(line) < 16 << 20 for line in lines), "a line is too long")
+    require(lines[-1] == b"" and len(lines) >= 3, "a truncated export")
+    require(all(len(line) < 16 << 20 for line in lines), "a line is too long")
     try:
         texts = [line.decode() for line in lines[:-1]]
     except UnicodeDecodeError:
-        raise Refused("no UTF-8") from None
-    kind, header = line_of(texts[0])
+        raise Rejected("not UTF-8") from None
+    kind, header = parse_line(texts[0])
     behind = header["behind"] if kind == "header" else None
-    need(kind == "header" and header["format"] == "postern-audit/1", "no export")
-    moment(header["created"])
-    need(header["origin"] is None or isinstance(header["origin"], str), "no origin")
-    need(isinstance(header["manifests"], bool), "manifests")
-    need(isinstance(behind, dict) and list(behind) == ["size", "hash", "recorded"], "behind")
-    need(is_whole(behind["size"], 2**64 - 1) and is_hash(behind["hash"]), "behind")
-    log.behind(behind["size"], behind["hash"], moment(behind["recorded"]))
-    need(not header["manifests"] or behind["size"] == 0, "signatures of manifests in a part")
+    require(kind == "header" and header["format"] == "postern-audit/1", "not an export")
+    microseconds(header["created"])
+    require(header["origin"] is None or isinstance(header["origin"], str), "an invalid origin")
+    require(isinstance(header["manifests"], bool), "an invalid manifests")
+    require(isinstance(behind, dict) and list(behind) == ["size", "hash", "recorded"], "an invalid behind")
+    require(is_whole(behind["size"], 2**64 - 1) and is_hash(behind["hash"]), "an invalid behind")
+    log.behind(behind["size"], behind["hash"], microseconds(behind["recorded"]))
+    require(not header["manifests"] or behind["size"] == 0, "manifest signatures in a partial export")
     log.rows = {} if header["manifests"] else None
-    began, noted, digest, notes = False, None, hashlib.sha256(lines[0] + b"\n"), []
+    events_started, noted, digest = False, None, hashlib.sha256(lines[0] + b"\n")
     for place, text in enumerate(texts[1:], 1):
-        kind, members = line_of(text)
+        kind, members = parse_line(text)
         if kind == "end":
-            need(place == len(texts) - 1, "something follows the end")
-            need((members["size"], members["hash"]) == (log.size, log.hash), "another end")
-            need((members["lines"], members["sha256"]) == (place, digest.hexdigest()), "other lines")
+            require(place == len(texts) - 1, "lines after the end")
+            require((members["size"], members["hash"]) == (log.size, log.hash), "the end does not match the last event")
+            require((members["lines"], members["sha256"]) == (place, digest.hexdigest()), "the end does not match the lines")
             log.end()
             return
         if kind == "event":
-            need(noted is None or noted <= log.size, "a checkpoint was moved")
-            began = True
+            require(noted is None or noted <= log.size, "a checkpoint was moved")
+            events_started = True
             log.event(members["seq"], None, members["hash"], members["payload"])
         elif kind == "checkpoint":
             size = members["size"]
-            need(size >= log.size and (noted is None or noted < size), "a checkpoint was moved")
+            require(size >= log.size and (noted is None or noted < size), "a checkpoint was moved")
             noted = size
             log.checkpoint(size, members["note"])
         elif kind == "manifest_signature":
-            need(header["manifests"] and not began, "a signature out of place")
+            require(header["manifests"] and not events_started, "a manifest signature out of place")
             try:
                 signature = base64.b64decode(members["signature_b64"], validate=True)
             except ValueError:
-                raise Refused("no Base64") from None
-            need(base64.b64encode(signature).decode() == members["signature_b64"], "no Base64")
+                raise Rejected("invalid Base64") from None
+            require(base64.b64encode(signature).decode() == members["signature_b64"], "invalid Base64")
             row_id = members["id"].replace("-", "")
             digest_of = bytes.fromhex(members["manifest_hash"])
             log.manifest(row_id, digest_of, signature, members["signer_id"], members["signed_at"])
         else:
-            raise Refused("a second header")
+            raise Rejected("a second header")
         digest.update(lines[place] + b"\n")
-    raise Refused("no last line")
+    raise Rejected("no end line")
 
 
 def database(log, path):
@@ -463,19 +463,19 @@ def database(log, path):
         try:
             log.event(seq, found, digest.hex(), payload.decode())
         except UnicodeDecodeError:
-            raise Refused("no UTF-8") from None
+            raise Rejected("not UTF-8") from None
     for size, text in store.execute("SELECT size, note FROM audit_checkpoints ORDER BY size"):
         try:
             log.checkpoint(size, text.decode())
         except UnicodeDecodeError:
-            raise Refused("no UTF-8") from None
+            raise Rejected("not UTF-8") from None
     log.end()
 
 
 def verify(path, keys=None, notes="", heads=(), origin=None):
     """(accepted, proven, why)"""
     try:
-        log = Log(keys or {}, origin, list(notes_of(notes)), list(heads))
+        log = Log(keys or {}, origin, list(parse_notes(notes)), list(heads))
         with open(path, "rb") as file:
             data = file.read()
         if data.startswith(b"SQLite format 3\0"):
@@ -483,7 +483,7 @@ def verify(path, keys=None, notes="", heads=(), origin=None):
         else:
             export(log, data)
         return True, log.proven, None
-    except Refused as refused:
+    except Rejected as refused:
         return False, None, str(refused)
 
 

@@ -1,7 +1,7 @@
 """Writes docs/vectors/signing.json: signers, rotation statements, manifests and reserved payloads.
 
-It shares no code with Postern: the keys and signatures are those of python3-cryptography, the canonical form is written
-here. Run it from the top of the repository after a change of docs/formats.md.
+It shares no code with Postern: python3-cryptography generates the keys and signatures, and this file implements the
+canonical form. Run it from the root of the repository after a change of docs/formats.md.
 """
 
 import base64

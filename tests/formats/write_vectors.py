@@ -1,4 +1,4 @@
-"""Writes the vectors of docs/vectors/audit from a log that Postern wrote.
+"""Writes the test vectors of docs/vectors/audit from a log written by Postern.
 
 usage: write_vectors.py WHOLE.jsonl NOTES SIGNERS FOLDER
 """
@@ -40,7 +40,7 @@ def case(log, accepted, proven=None, code=None, signers=True, checkpoints=False,
 
 
 def both(name, lines, code, proven=None):
-    """Refused with signers and without."""
+    """Rejected with signers and without."""
     write(name, end(lines))
     case(name, False, proven, code)
     case(name, False, None, code, signers=False)
@@ -56,7 +56,7 @@ EVENT = json.loads(LINES[EVENTS[8]])["event"]
 case("whole.jsonl", True, 9, signers=False, head=f"9:{EVENT['hash']}")
 case("whole.jsonl", False, LAST, "log_replaced", head=f"8:{EVENT['hash']}")
 
-# From event 31 on, right behind a checkpoint.
+# The events from 31 on, right after a checkpoint.
 AT = EVENTS[30]
 BEFORE = json.loads(LINES[EVENTS[29]])["event"]
 HEADER = json.loads(LINES[0])["header"]
@@ -71,7 +71,7 @@ write("part.jsonl", end(PART))
 case("part.jsonl", True, LAST, checkpoints=True)
 case("part.jsonl", True, None, signers=False)
 
-# Rewritten from event 5 on, all hashes made anew, no checkpoint left: only what is kept outside shows it.
+# Rewritten from event 5 on, with valid hashes and without checkpoints: only an external checkpoint detects it.
 BARE = without(LINES, ["checkpoint"])
 write("rewritten.jsonl", end(edit(BARE, places(BARE, "event")[4], with_members(subject="eve"), True)))
 case("rewritten.jsonl", True, None)
@@ -96,4 +96,4 @@ case("checkpoint_forged.jsonl", False, LAST, "checkpoint_signature")
 both("another_beginning.jsonl", [LINES[0].replace('"hash":"00', '"hash":"01', 1)] + LINES[1:], "line_malformed")
 write("last_line.jsonl", TEXT.replace('{"end":{', '{"end": {'))
 case("last_line.jsonl", False, LAST, "line_malformed")
-write("expected.json", "[\n" + ",\n".join("  " + json.dumps(one) for one in CASES) + "\n]\n")
+write("expected.json", "[\n" + ",\n".join("  " + json.dumps(entry) for entry in CASES) + "\n]\n")

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what Postern costs beside Envoy's own filters.
+//! `cargo xtask bench`: the cost of Postern compared with Envoy's own filters.
 
 mod load;
 mod machine;
@@ -17,27 +17,27 @@ use crate::{build, setup};
 use load::Bench;
 use results::Results;
 
-/// V8 compiles hot functions again, better, while they run; and caches fill.
+/// Time for V8 to optimise hot functions, and for caches to fill.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// Measure Postern beside Envoy's own filters
+/// Measure Postern compared with Envoy's own filters
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    what: What,
+    benchmark: Benchmark,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Benchmark {
     Gate(GateArgs),
-    /// A decision of the module rbac: in the host's process, and through Check on a Unix socket
+    /// Time of a decision of the module rbac: in the host's process, and through Check on a Unix socket
     Policy,
 }
 
-/// CPU time per request: API key and limit, and JWT, each beside the native filters
+/// CPU time per request: API key and limit, and JWT, each compared with the native filters
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Needs two cores and `wrk`. Writes docs/performance.md. Takes about two minutes.
+Requires two cores and `wrk`. Writes docs/performance.md. Takes about two minutes.
 
 Examples:
   cargo xtask bench gate
@@ -46,25 +46,25 @@ struct GateArgs {
     /// Print the results as JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// How long each variant is under load in each round; the kernel counts CPU time in 1/100 s
+    /// Seconds under load for each variant in each round; the kernel counts CPU time in 1/100 s
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// How often each variant is measured
+    /// Number of measurements of each variant
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match &args.what {
-        What::Gate(args) => gate(args),
-        What::Policy => policy::run(),
+    match &args.benchmark {
+        Benchmark::Gate(args) => gate(args),
+        Benchmark::Policy => policy::run(),
     }
 }
 
 fn gate(args: &GateArgs) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
-        bail!("the benchmark needs two cores: one for Envoy, one for the load");
+        bail!("the benchmark requires two cores: one for Envoy, one for the load generator");
     }
     eprintln!("[1/4] setting up");
     let tools = setup::run()?;
@@ -106,6 +106,6 @@ fn gate(args: &GateArgs) -> Result<()> {
     } else {
         print!("{}", report::table(&rows));
     }
-    let machine = machine::Machine::look(&tools.envoy, cores)?;
+    let machine = machine::Machine::detect(&tools.envoy, cores)?;
     report::write(&rows, &machine, args.rounds, args.seconds)
 }

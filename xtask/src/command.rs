@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,24 +6,24 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use postern_testbed::paths;
 
-/// The cargo that runs this, so that its toolchain is used all the way down.
+/// The cargo that runs this program, so that every build uses the same toolchain.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::workspace());
-    // What cargo told this program about itself. The build script of ring looks at it: passed on, all that stands on ring
-    // would be compiled anew each time that cargo is called once by hand and once from here.
-    let told = |name: &str| {
-        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-        of_package.iter().any(|prefix| name.starts_with(prefix))
+    // Cargo's variables about this package are removed. The build script of ring depends on them: otherwise ring and its
+    // dependents would be rebuilt whenever cargo is called by hand and from here in turn.
+    let is_package_variable = |name: &str| {
+        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| told(name)) {
+    for name in names.filter(|name| is_package_variable(name)) {
         cargo.env_remove(name);
     }
     cargo
 }
 
-/// Runs a program on this terminal.
+/// Runs a program with its output on this terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = name(command);
     let status = command.status().with_context(|| format!("cannot run {name}"))?;
@@ -33,38 +33,38 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a program said, and whether it succeeded.
-pub(crate) struct Said {
+/// The captured output of a program, and whether it succeeded.
+pub(crate) struct CapturedOutput {
     pub(crate) success: bool,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// Runs a program quietly, whether or not it succeeds.
-pub(crate) fn listen(command: &mut Command) -> Result<Said> {
+/// Runs a program and captures its output, whether or not it succeeds.
+pub(crate) fn capture(command: &mut Command) -> Result<CapturedOutput> {
     let name = name(command);
     let output = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot run {name}"))?;
-    Ok(Said {
+    Ok(CapturedOutput {
         success: output.status.success(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }
 
-/// What a program that must succeed wrote to its standard output.
-pub(crate) fn read(command: &mut Command) -> Result<String> {
+/// The standard output of a program that must succeed.
+pub(crate) fn stdout(command: &mut Command) -> Result<String> {
     let name = name(command);
-    let said = listen(command)?;
-    if !said.success {
-        bail!("{name} failed:\n{}", said.stderr.trim_end());
+    let output = capture(command)?;
+    if !output.success {
+        bail!("{name} failed:\n{}", output.stderr.trim_end());
     }
-    Ok(said.stdout)
+    Ok(output.stdout)
 }
 
-/// Where a program is on PATH.
+/// The path of a program on PATH.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -72,7 +72,7 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The program and its first argument: enough to recognise it in an error.
+/// The program and its first argument, for error messages.
 fn name(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let program = program

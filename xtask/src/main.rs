@@ -1,7 +1,7 @@
-//! `cargo xtask`: what the README's commands call.
+//! `cargo xtask`: the development tasks in the README.
 //!
 //! Written in Rust rather than shell so that it runs wherever the workspace builds, shares the end-to-end
-//! tests' Envoy runner, and says what to do when something is missing.
+//! tests' Envoy runner, and reports what to install when something is missing.
 
 mod bench;
 mod build;
@@ -17,14 +17,14 @@ use clap::{Parser, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask up                          build everything, start the demo, stay until Ctrl-C
-  cargo xtask up --once                   the same, exit 0 if every answer is as expected
-  cargo xtask test                        all tests, Envoy's included
-  cargo xtask test -- -p postern-gate     only one crate's
-  cargo xtask attack                      only the attacks that once succeeded
+  cargo xtask up --once                   the same, exit 0 if every response is as expected
+  cargo xtask test                        all tests, including those with Envoy
+  cargo xtask test -- -p postern-gate     only the tests of one crate
+  cargo xtask attack                      only regression tests of attacks that once succeeded
   cargo xtask build --check-reproducible  build the filter twice and compare
-  cargo xtask bench gate                  CPU per request beside Envoy's own filters";
+  cargo xtask bench gate                  CPU per request compared with Envoy's own filters";
 
-/// Build, test, try and measure Postern.
+/// Build, test, demonstrate and benchmark Postern.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Install what building and testing need: Rust's wasm targets and Envoy
+    /// Install what builds and tests require: Rust's wasm targets and Envoy
     Setup,
     Build(build::Args),
     Test(test::Args),
@@ -44,7 +44,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().task {
+    let result = match Cli::parse().task {
         Task::Setup => setup::run().map(|tools| println!("Envoy: {}", tools.envoy.display())),
         Task::Build(args) => build::run(&args),
         Task::Test(args) => test::run(args),
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Task::Up(args) => up::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

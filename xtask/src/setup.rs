@@ -1,6 +1,6 @@
-//! `cargo xtask setup`: what building and testing need besides a Rust toolchain.
+//! `cargo xtask setup`: installs what builds and tests require besides a Rust toolchain.
 //!
-//! Every step looks first and acts only where something is missing, so that `test` and `up` can begin with it.
+//! Each step installs only what is missing, so that `test` and `up` can begin with it.
 
 mod apt;
 mod envoy;
@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::command;
 
-/// What was found or installed.
+/// The tools that were found or installed.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) envoy: PathBuf,
@@ -25,46 +25,50 @@ pub(crate) fn run() -> Result<Tools> {
     })
 }
 
-/// What only tests need: servers that they start for themselves.
-pub(crate) fn servers() -> Result<()> {
-    apt::need("redis-server", "redis-server", "keeps values of policies")?;
-    apt::need(
-        "openssl",
-        "openssl",
-        "verifies signatures with other code than ours",
+/// Installs what only tests require: servers and other programs that they run.
+pub(crate) fn test_programs() -> Result<()> {
+    apt::require(
+        "redis-server",
+        "redis-server",
+        "stores key-value data of policies",
     )?;
-    apt::need(
+    apt::require("openssl", "openssl", "verifies signatures independently")?;
+    apt::require(
         "setpriv",
         "util-linux",
-        "starts Postgres as another user than root",
+        "starts Postgres as a user other than root",
     )?;
-    apt::need(
+    apt::require(
         "jq",
         "jq",
-        "follows the chain of an exported audit log without us",
+        "verifies the chain of an exported audit log independently",
     )?;
-    apt::need("strace", "strace", "makes system calls of the audit log fail")?;
+    apt::require("strace", "strace", "makes system calls of the audit log fail")?;
     let postgres =
-        || apt::anywhere("/usr/lib/postgresql", "bin/initdb") || command::which("initdb").is_some();
-    apt::need_that(
+        || apt::in_any_version_of("/usr/lib/postgresql", "bin/initdb") || command::which("initdb").is_some();
+    apt::require_that(
         postgres,
         "postgresql",
-        "a Postgres server, which keeps the audit log of a fleet, is missing",
+        "a Postgres server, which stores the audit log of several hosts, is missing",
     )?;
     token()
 }
 
-/// What tests and the demo keep keys in: a PKCS#11 token in software.
+/// Installs SoftHSM, a PKCS#11 token in software that stores keys in tests and the demo.
 pub(crate) fn token() -> Result<()> {
-    apt::need("softhsm2-util", "softhsm2", "makes the token that holds the keys")
+    apt::require(
+        "softhsm2-util",
+        "softhsm2",
+        "creates the token that stores the keys",
+    )
 }
 
-/// What only the benchmark needs: the load generator, and the program that pins it to a core.
+/// Installs what only the benchmark requires: the load generator, and the program that pins it to a core.
 pub(crate) fn load_generator() -> Result<()> {
-    apt::need("wrk", "wrk", "puts load on Envoy")?;
-    apt::need(
+    apt::require("wrk", "wrk", "generates load on Envoy")?;
+    apt::require(
         "taskset",
         "util-linux",
-        "keeps Envoy and the load on separate cores",
+        "pins Envoy and the load generator to separate cores",
     )
 }

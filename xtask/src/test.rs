@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{build, command, setup};
 
-/// Run all tests, with the real Envoy, and the filter and policy modules as they ship
+/// Run all tests, with Envoy and with the filter and policy modules as released
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -17,14 +17,14 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-/// Run the attacks that once succeeded, by class (`tests/attack`); all of them are part of `test`
+/// Run regression tests of attacks that once succeeded, by class (`tests/attack`); `test` includes them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask attack
   cargo xtask attack -- hosts")]
 pub(crate) struct AttackArgs {
-    /// Passed on to the test program: a class, or a part of a test's name
+    /// Passed on to the test program: a class, or part of a test's name
     #[arg(last = true, value_name = "TEST ARGUMENTS")]
     rest: Vec<String>,
 }
@@ -41,12 +41,12 @@ pub(crate) fn attack(args: AttackArgs) -> Result<()> {
 fn test(rest: Vec<String>) -> Result<()> {
     eprintln!("[1/5] setting up");
     let tools = setup::run()?;
-    setup::servers()?;
+    setup::test_programs()?;
     eprintln!("[2/5] building the filter");
     let filter = build::filter()?;
     eprintln!("[3/5] building the policy modules");
     let modules = build::modules::build()?;
-    eprintln!("[4/5] putting their cases to them");
+    eprintln!("[4/5] running their case files");
     modules.test()?;
     eprintln!("[5/5] testing");
     let mut cargo = command::cargo();
@@ -56,6 +56,7 @@ fn test(rest: Vec<String>) -> Result<()> {
             .env("ENVOY_BIN", tools.envoy)
             .env("POSTERN_WASM", filter.path)
             .env("POSTERN_BIN", modules.postern)
+            .env("POSTERN_KMS_PROXY_BIN", modules.kms_proxy)
             .env("POSTERN_POLICIES", modules.folder),
     )
 }

@@ -1,6 +1,7 @@
-//! How many events a second become durable: `cargo bench --bench append [-- <postgres URL>]`.
+//! Measures durable events per second: `cargo bench --bench append [-- <postgres URL>]`.
 //!
-//! Gates send batches, requests under `audit: required` one event each; both at once, as many as a host would have.
+//! Gates send batches, and one event for each request under `audit: required`. The bench runs both, with as many callers as
+//! a host has.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,14 +15,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_audit::{
-    CheckpointSigner, Decision, Event, Kind, Log, Metrics, Settings, Signed, Signing, Store, Time,
+    CheckpointSignature, CheckpointSigner, Decision, Event, Kind, Log, Metrics, Settings, SignFuture, Store,
+    Time,
 };
 
 struct Key(KeyPair);
 
 impl CheckpointSigner for Key {
-    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
-        let signed = Signed {
+    fn sign<'a>(&'a self, body: &'a [u8]) -> SignFuture<'a> {
+        let signed = CheckpointSignature {
             signer_id: "bench".into(),
             signature: *self.0.sk.sign(body, None),
             public_key: *self.0.pk,
@@ -30,7 +32,7 @@ impl CheckpointSigner for Key {
     }
 }
 
-/// About 500 bytes in its canonical form, with its links 700.
+/// About 500 bytes in its canonical form, 700 as a record.
 fn event() -> Event {
     let mut event = Event::new(Kind::Request, Time::of(SystemTime::now()));
     event.decision = Some(Decision::Allowed);
@@ -57,9 +59,9 @@ async fn run(log: &Log, producers: usize, calls: usize, events: usize) -> (f64, 
                 let mut waits = Vec::with_capacity(calls);
                 for _ in 0..calls {
                     let batch = (0..events).map(|_| event()).collect();
-                    let asked = Instant::now();
+                    let sent = Instant::now();
                     log.append_all(batch).await.unwrap();
-                    waits.push(asked.elapsed());
+                    waits.push(sent.elapsed());
                 }
                 waits
             })

@@ -1,7 +1,7 @@
-//! How fast a log in SQLite is verified: `cargo bench --workspace --profile dev --bench verify`.
+//! Measures the verification of a log in SQLite: `cargo bench --workspace --profile dev --bench verify`.
 //!
-//! `POSTERN_BENCH_EVENTS` says how many events the log has (500,000 unless it is set); the memory that was needed is
-//! printed beside the rate, so a run with 10,000,000 shows that it does not grow.
+//! `POSTERN_BENCH_EVENTS` sets the number of events (default: 500,000). The peak memory is printed with the rate: a run with
+//! 10,000,000 events shows that it does not grow.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,13 +37,13 @@ fn main() {
         let started = Instant::now();
         let report = runtime.block_on(verify(
             &reader,
-            TrustedReferences::nothing(),
+            TrustedReferences::none(),
             readers as usize,
             |_| {},
         ));
         let seconds = started.elapsed().as_secs_f64();
         let report = report.unwrap();
-        assert!(report.is_whole() && report.events == events, "{report:?}");
+        assert!(report.is_intact() && report.events == events, "{report:?}");
         println!(
             "{readers} readers: {:.0} events/s, {seconds:.2} s; {}",
             events as f64 / seconds,

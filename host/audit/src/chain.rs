@@ -1,8 +1,7 @@
-//! The chain: each event holds the hash of the one before it.
+//! The hash chain: each event holds the hash of the one before it.
 //!
-//! What is hashed is the canonical form (RFC 8785) of a [`Record`]: the event, its sequence number, when it was
-//! recorded, and `prev_hash`. The log keeps these very bytes, so anyone can follow the chain with a JSON parser and
-//! SHA-256:
+//! The hash covers the canonical form (RFC 8785) of a [`Record`]: the event, its sequence number, the time it was recorded,
+//! and `prev_hash`. The log stores exactly these bytes, so the chain can be followed with a JSON parser and SHA-256:
 //!
 //! ```text
 //! hash[n] = SHA-256(payload[n])        payload[n].prev_hash = hash[n - 1]        payload[n].seq = n
@@ -23,17 +22,17 @@ use crate::{Event, Time};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 
-/// What stands before the first event.
+/// The `prev_hash` of the first event.
 pub const GENESIS: Hash = Hash([0; 32]);
 
 impl Hash {
-    /// The digest of these bytes.
+    /// Computes the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
@@ -78,19 +77,19 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// The end of a log: how many events it has, and the hash of the last.
+/// The end of a log: its number of events, and the hash of the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The number of events, which is the last one's sequence number.
+    /// The number of events: the sequence number of the last one.
     pub size: u64,
-    /// The last one's hash.
+    /// The hash of the last event.
     pub hash: Hash,
-    /// When the last one was recorded.
+    /// When the last event was recorded.
     pub recorded: Time,
 }
 
 impl Head {
-    /// The end of an empty log.
+    /// The head of an empty log.
     pub const EMPTY: Self = Self {
         size: 0,
         hash: GENESIS,
@@ -98,28 +97,28 @@ impl Head {
     };
 }
 
-/// An event in its place: what is hashed.
+/// An event with its position in the chain: the input of the hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// The hash of the event before.
+    /// The hash of the previous event.
     pub prev_hash: Hash,
-    /// When it was recorded, by the host's clock; never before the one before it.
+    /// When the event was recorded, by the host's clock; never before the previous event.
     pub recorded: Time,
-    /// Its place, from 1.
+    /// The sequence number, from 1.
     pub seq: u64,
 }
 
-/// An event as a store keeps it.
+/// An event as a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place, from 1.
+    /// The sequence number, from 1.
     pub seq: u64,
-    /// Its name.
+    /// The id of the event.
     pub id: Uuid,
-    /// The canonical form of its [`Record`].
+    /// The canonical form of the [`Record`].
     pub payload: String,
     /// The digest of `payload`.
     pub hash: Hash,

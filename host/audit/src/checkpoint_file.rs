@@ -1,4 +1,4 @@
-//! The file of checkpoints outside the log. It only grows.
+//! The external checkpoint file: append-only, kept outside the store.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -7,76 +7,76 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use postern_files::within;
+use postern_files::with_deadline;
 
 use crate::store::files::sync_directory;
 use crate::verify::{Ending, checkpoint_file};
 use crate::{Checkpoint, Hash, Note, OpenError};
 
-/// How long reading the file may take.
-const READING: Duration = Duration::from_secs(30);
+/// Limit of reading the file.
+const READ_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the file says of this log.
+/// The checkpoints of one log in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// The checkpoint of this log over the most events.
+pub(crate) struct CheckpointFile {
+    /// The checkpoint over the most events.
     pub(crate) last: Option<Checkpoint>,
-    /// How many events each checkpoint of this log is over, and the hash of the last of them.
+    /// The size and hash of each checkpoint.
     pub(crate) all: BTreeSet<(u64, Hash)>,
-    state: State,
+    state: FileState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FileState {
     Whole,
     Missing,
+    /// Ends with an incomplete checkpoint.
     Torn,
-    /// There is no checkpoint of this log in it.
+    /// Has no checkpoint of this log.
     Other,
 }
 
-/// Why the file does not show what the log's own checkpoints do.
+/// The file lacks checkpoints that the log itself has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// For programs.
+pub(crate) struct FileFault {
+    /// The reason code of the event that records the fault.
     pub(crate) code: &'static str,
-    /// For people.
     pub(crate) detail: String,
 }
 
-impl Kept {
-    /// What is wrong with the file, beside a log whose own last checkpoint is this one. A log that has none yet has no
-    /// file either. Where several hosts write to a log (`shared`), another's checkpoint may be the last.
-    pub(crate) fn fault(&self, path: &Path, stored: Option<&Checkpoint>, shared: bool) -> Option<Fault> {
+impl CheckpointFile {
+    /// Compares the file with the last checkpoint in the store. A log without checkpoints needs no file yet. Where several
+    /// hosts write to a log (`shared`), the last checkpoint may be in another host's file.
+    pub(crate) fn fault(&self, path: &Path, stored: Option<&Checkpoint>, shared: bool) -> Option<FileFault> {
         let stored = stored?.size;
-        let kept = self.last.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let last = self.last.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let (code, what) = match self.state {
-            State::Missing => (
+            FileState::Missing => (
                 "checkpoints_file_missing",
                 format!(
                     "is missing, and the log has checkpoints up to event {stored}: it was moved or deleted, or its disk \
-                     is not mounted; a new one is begun"
+                     is not mounted; a new file is created"
                 ),
             ),
-            State::Other => (
+            FileState::Other => (
                 "checkpoints_file_empty",
-                format!("has no checkpoint of this log, which has its own up to event {stored}"),
+                format!("has no checkpoint of this log, which has checkpoints up to event {stored}"),
             ),
-            State::Torn => (
+            FileState::Torn => (
                 "checkpoints_file_torn",
-                "ends with a piece that is no checkpoint: a write was cut short, or it was damaged"
+                "ends with an incomplete checkpoint: a write was interrupted, or the file was damaged"
                     .to_owned(),
             ),
-            State::Whole if kept < stored && !shared => (
+            FileState::Whole if last < stored && !shared => (
                 "checkpoints_file_short",
                 format!(
-                    "ends with the checkpoint over {kept} events, and the log has its own up to event {stored}: its end \
-                     was cut off, or could not be written"
+                    "ends with the checkpoint over {last} events, and the log has checkpoints up to event {stored}: its \
+                     end was cut off, or could not be written"
                 ),
             ),
-            State::Whole => return None,
+            FileState::Whole => return None,
         };
-        Some(Fault {
+        Some(FileFault {
             code,
             detail: format!("{} {what}", path.display()),
         })
@@ -84,43 +84,47 @@ impl Kept {
 }
 
 /// Reads the file, within a deadline.
-pub(crate) async fn read(path: &Path, origin: &str) -> Result<Kept, OpenError> {
+pub(crate) async fn read(path: &Path, origin: &str) -> Result<CheckpointFile, OpenError> {
     let (file, origin) = (path.to_owned(), origin.to_owned());
-    let read = within(path, READING, move || read_all(&file, &origin)).await;
-    let kept = read.map_err(io::Error::from).and_then(|kept| kept);
-    kept.map_err(|error| OpenError::File(path.to_owned(), error))
+    let read = with_deadline(path, READ_LIMIT, move || read_all(&file, &origin)).await;
+    let contents = read.map_err(io::Error::from).and_then(|contents| contents);
+    contents.map_err(|error| OpenError::File(path.to_owned(), error))
 }
 
-/// Reads all of the file: whoever can only append to it must not hide what it said before.
-fn read_all(path: &Path, origin: &str) -> io::Result<Kept> {
-    let mut kept = Kept {
+/// Reads all of the file: appending to it must not hide earlier checkpoints.
+fn read_all(path: &Path, origin: &str) -> io::Result<CheckpointFile> {
+    let mut contents = CheckpointFile {
         last: None,
         all: BTreeSet::new(),
-        state: State::Missing,
+        state: FileState::Missing,
     };
     let file = match postern_files::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(contents),
         Err(error) => return Err(error),
     };
     let found = checkpoint_file::read(BufReader::new(file), |Note { checkpoint, .. }| {
         if checkpoint.origin != origin {
             return;
         }
-        kept.all.insert((checkpoint.size, checkpoint.hash));
-        if kept.last.as_ref().is_none_or(|last| last.size <= checkpoint.size) {
-            kept.last = Some(checkpoint);
+        contents.all.insert((checkpoint.size, checkpoint.hash));
+        if contents
+            .last
+            .as_ref()
+            .is_none_or(|last| last.size <= checkpoint.size)
+        {
+            contents.last = Some(checkpoint);
         }
     })?;
-    kept.state = match found.ending {
-        Ending::Torn { .. } => State::Torn,
-        _ if kept.last.is_none() => State::Other,
-        Ending::Whole { .. } | Ending::Empty => State::Whole,
+    contents.state = match found.ending {
+        Ending::Torn { .. } => FileState::Torn,
+        _ if contents.last.is_none() => FileState::Other,
+        Ending::Whole { .. } | Ending::Empty => FileState::Whole,
     };
-    Ok(kept)
+    Ok(contents)
 }
 
-/// Puts a note at the end and makes it durable. A piece that an earlier try left there is closed off by a blank line.
+/// Appends a note and makes it durable. A blank line ends an incomplete note that an earlier attempt left.
 pub(crate) fn append(path: &Path, note: &Note) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -129,8 +133,8 @@ pub(crate) fn append(path: &Path, note: &Note) -> io::Result<()> {
         .mode(0o644)
         .open(path)?;
     let length = file.metadata()?.len();
-    let closed = length == 0 || end_of(&mut file, 2)? == b"\n\n";
-    let before = if closed { "" } else { "\n\n" };
+    let terminated = length == 0 || read_end(&mut file, 2)? == b"\n\n";
+    let before = if terminated { "" } else { "\n\n" };
     file.write_all(format!("{before}{note}\n").as_bytes())?;
     file.sync_all()?;
     if length == 0 {
@@ -139,7 +143,7 @@ pub(crate) fn append(path: &Path, note: &Note) -> io::Result<()> {
     Ok(())
 }
 
-fn end_of(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+fn read_end(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
     let mut bytes = Vec::new();
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_whole_checkpoint_counts() {
+    fn the_last_complete_checkpoint_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("checkpoints");
         assert_eq!(last(&path, "a").unwrap(), None, "no file");
@@ -180,7 +184,7 @@ mod tests {
         append(&path, &note("b", 5)).unwrap();
         assert_eq!((sizes("a"), sizes("b"), sizes("c")), (Some(399), Some(5), None));
 
-        // Cut short by a crash, and gone on with.
+        // Interrupted by a crash, and continued.
         let text = note("a", 400).to_string();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(&text.as_bytes()[..text.len() / 2]).unwrap();
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_does_not_hide_what_the_file_said() {
+    fn appended_text_does_not_hide_earlier_checkpoints() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("checkpoints");
         append(&path, &note("a", 7)).unwrap();
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_is_no_file_of_checkpoints() {
+    fn a_fifo_or_a_directory_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("checkpoints");
         assert!(
@@ -223,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_shows_less_than_the_log_is_named() {
+    fn a_file_that_lacks_checkpoints_of_the_log_is_a_fault() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("checkpoints");
         let stored = note("a", 3).checkpoint;
         let code = |stored: Option<&Checkpoint>| {
-            let kept = read_all(&path, "a").unwrap();
-            kept.fault(&path, stored, false).map(|fault| fault.code)
+            let contents = read_all(&path, "a").unwrap();
+            contents.fault(&path, stored, false).map(|fault| fault.code)
         };
         assert_eq!(code(None), None, "a new log");
         assert_eq!(code(Some(&stored)), Some("checkpoints_file_missing"));

@@ -1,63 +1,58 @@
-//! One id names one event. An event that was sent twice, because its acknowledgement got lost, stands in the log once; but
-//! another event under an id that is taken is no repetition: acknowledging it would say that it is on record.
+//! An id identifies one event. An event that is sent again, because its acknowledgement was lost, is in the log once. A
+//! different event under an existing id is not a repetition: acknowledging it would claim that it is recorded.
 
 use std::collections::{HashMap, VecDeque};
 
 use uuid::Uuid;
 
 use crate::queue::Job;
-use crate::{Event, Receipt, Record};
+use crate::receipt::ExistingEvent;
+use crate::{Event, Record};
 
-/// An event that is in the log already.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub(crate) receipt: Receipt,
-    pub(crate) payload: String,
-}
-
-/// A job that is refused.
+/// An event whose id belongs to a different event. Its whole job is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conflict {
-    /// Which job of the batch.
+    /// The index of the job in the batch.
     pub(crate) job: usize,
-    /// Which event of the job.
-    pub(crate) at: usize,
-    /// The id that is taken.
+    /// The index of the event in the job.
+    pub(crate) index: usize,
     pub(crate) id: Uuid,
 }
 
-/// The jobs in which an event has the id of another one: in the log, in the same job, or in one that came before.
-pub(crate) fn conflicts(batch: &VecDeque<Job>, known: &HashMap<Uuid, Known>) -> Vec<Conflict> {
-    let mut taken: HashMap<Uuid, &Event> = HashMap::new();
-    let mut found = Vec::new();
+/// Finds the jobs with an event whose id belongs to a different event: in the log, in the same job, or in an earlier job.
+pub(crate) fn conflicts(batch: &VecDeque<Job>, existing: &HashMap<Uuid, ExistingEvent>) -> Vec<Conflict> {
+    let mut earlier: HashMap<Uuid, &Event> = HashMap::new();
+    let mut conflicts = Vec::new();
     for (job, items) in batch.iter().map(|job| &job.items).enumerate() {
         let mut own: HashMap<Uuid, &Event> = HashMap::new();
-        let other = items.iter().position(|item| {
+        let conflict = items.iter().position(|item| {
             let event = &item.event;
             let id = event.id;
-            let before = own.get(&id).or_else(|| taken.get(&id)).copied();
+            let previous = own.get(&id).or_else(|| earlier.get(&id)).copied();
             own.entry(id).or_insert(event);
-            before.is_some_and(|before| !is_same(before, event))
-                || known.get(&id).is_some_and(|known| !is_of(&known.payload, event))
+            previous.is_some_and(|previous| !is_same(previous, event))
+                || existing
+                    .get(&id)
+                    .is_some_and(|existing| !holds(&existing.payload, event))
         });
-        match other.and_then(|at| Some((at, items.get(at)?.event.id))) {
-            Some((at, id)) => found.push(Conflict { job, at, id }),
-            None => taken.extend(own),
+        match conflict.and_then(|index| Some((index, items.get(index)?.event.id))) {
+            Some((index, id)) => conflicts.push(Conflict { job, index, id }),
+            None => earlier.extend(own),
         }
     }
-    found
+    conflicts
 }
 
-fn is_same(one: &Event, other: &Event) -> bool {
-    one == other || canonical(one).is_some_and(|one| canonical(other) == Some(one))
+fn is_same(a: &Event, b: &Event) -> bool {
+    a == b || canonical(a).is_some_and(|a| canonical(b) == Some(a))
 }
 
-/// Whether a payload in the log is this event's. One that cannot be read is for the verifier to complain of.
-fn is_of(payload: &str, event: &Event) -> bool {
+/// Whether a payload of the log is that of the event. One that cannot be parsed is not; the verifier reports it.
+fn holds(payload: &str, event: &Event) -> bool {
     serde_json::from_str::<Record>(payload).is_ok_and(|record| is_same(&record.event, event))
 }
 
-/// Numbers in `detail` may come back otherwise than they were told: `1.0` as `1`.
+/// Numbers in `detail` may be read back in another form than they were sent: `1.0` as `1`.
 fn canonical(event: &Event) -> Option<String> {
     serde_json_canonicalizer::to_string(event).ok()
 }

@@ -1,13 +1,12 @@
-//! A copy of a log, in a store that is new: what backups are made of and restored from.
+//! Copies a log into an empty store, for backup and restore.
 //!
-//! A log only grows, so a copy up to the event that was the last when it began is consistent however long it takes and
-//! whatever is written meanwhile. Nothing is verified here: [`crate::verify`] the copy.
+//! A log only grows, so a copy up to the event that was the last when it began is consistent, however long it takes and
+//! whatever is appended meanwhile. Nothing is verified here: [`crate::verify`] the copy.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::log::own;
 use crate::read::{ReadError, Reader};
 use crate::store::{self, Backend};
 use crate::verify::{ManifestRow, Progress};
@@ -15,53 +14,57 @@ use crate::{
     Decision, Event, Hash, Head, Kind, ManifestSignature, OpenError, Record, Store, StoreError, Time, link,
 };
 
-/// How many events are copied at a time.
-const PIECE: u64 = 4096;
+/// The number of events copied in one transaction.
+const CHUNK: u64 = 4096;
 
-/// Why a log is not copied.
+/// Copying a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// The log cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The new store cannot be opened.
+    /// The target store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The new store cannot be written.
-    #[error("the new store: {0}")]
+    /// The target store cannot be written.
+    #[error("the target store: {0}")]
     Write(#[from] StoreError),
-    /// The new store is none.
-    #[error("the store has a log already: a copy is written to an empty one")]
+    /// The target store already has a log.
+    #[error("the store already has a log: a copy can only be written to an empty store")]
     NotEmpty,
-    /// A row that no log has.
+    /// A row of `manifest_signatures` is malformed.
     #[error("a row of manifest_signatures cannot be read: run `postern audit verify`")]
-    Manifest,
+    InvalidManifestRow,
 }
 
-/// Writes all of a log into an empty store; returns its last event. `tell` hears how far it is.
+/// Copies all of a log into an empty store, and returns the last event. Calls `on_progress` after each chunk.
 ///
 /// # Errors
 /// If the log cannot be read, or the store is not empty or cannot be written.
-pub async fn copy(reader: &Reader, target: &Store, tell: impl FnMut(Progress)) -> Result<Head, CopyError> {
+pub async fn copy(
+    reader: &Reader,
+    target: &Store,
+    on_progress: impl FnMut(Progress),
+) -> Result<Head, CopyError> {
     let mut backend = store::open(target).await?;
-    let copied = fill(reader, &mut backend, tell).await;
+    let copied = fill(reader, &mut backend, on_progress).await;
     backend.close().await;
     copied
 }
 
-/// Puts on record that a log goes on from a copy of it.
+/// Appends an event recording that a log continues from a restored copy.
 ///
 /// # Errors
 /// If the store cannot be written.
 pub async fn record_restored(target: &Store, host: &str, from: &Head, now: Time) -> Result<Head, CopyError> {
     let mut backend = store::open(target).await?;
-    let recorded = append(&mut backend, restored(host, from, now), now).await;
+    let recorded = append(&mut backend, restored_event(host, from, now), now).await;
     backend.close().await;
     recorded
 }
 
-fn restored(host: &str, from: &Head, now: Time) -> Event {
-    let mut event = own(Kind::Host, host, now);
+fn restored_event(host: &str, from: &Head, now: Time) -> Event {
+    let mut event = Event::of_host(Kind::Host, host, now);
     event.decision = Some(Decision::Allowed);
     event.reason = Some("audit_restored".into());
     event.detail.insert("size".into(), from.size.into());
@@ -71,36 +74,36 @@ fn restored(host: &str, from: &Head, now: Time) -> Event {
 
 async fn append(backend: &mut Backend, event: Event, now: Time) -> Result<Head, CopyError> {
     let head = backend.begin().await?;
-    let links = link::link(head, now, [event].iter(), HashMap::new());
-    backend.insert(links.entries).await?;
+    let linked = link::link(head, now, [event].iter(), HashMap::new());
+    backend.insert(linked.entries).await?;
     backend.commit().await?;
-    Ok(links.head)
+    Ok(linked.head)
 }
 
 async fn fill(
     reader: &Reader,
     backend: &mut Backend,
-    mut tell: impl FnMut(Progress),
+    mut on_progress: impl FnMut(Progress),
 ) -> Result<Head, CopyError> {
     if backend.verified_head().await? != Head::EMPTY || backend.last_checkpoint().await?.is_some() {
         return Err(CopyError::NotEmpty);
     }
     let total = reader.extent().await?.map_or(0, |extent| extent.last);
-    let mut manifested = HashMap::new();
-    for first in (1..=total).step_by(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
-        let last = total.min(first + PIECE - 1);
+    let mut manifest_events = HashMap::new();
+    for first in (1..=total).step_by(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
+        let last = total.min(first + CHUNK - 1);
         let entries: Vec<_> = reader
             .between(first, last)
             .await?
             .into_iter()
-            .map(|found| found.entry)
+            .map(|event| event.entry)
             .collect();
         for entry in &entries {
-            // Others hold it as a value at the most: it is looked at again below.
+            // A cheap filter. It may match other kinds of events too: only those with a row in the table are used below.
             if entry.payload.contains("manifest_signature")
                 && let Ok(record) = serde_json::from_str::<Record>(&entry.payload)
             {
-                manifested.insert(entry.id, record.event);
+                manifest_events.insert(entry.id, record.event);
             }
         }
         let from = if first == 1 {
@@ -115,15 +118,15 @@ async fn fill(
             backend.insert_checkpoint(note.size, &note.text).await?;
         }
         backend.commit().await?;
-        tell(Progress { done: last, total });
+        on_progress(Progress { done: last, total });
     }
-    manifests(reader, backend, &manifested).await?;
-    reader.is_settled()?;
+    copy_manifests(reader, backend, &manifest_events).await?;
+    reader.check_unchanged()?;
     Ok(backend.verified_head().await?)
 }
 
-/// The signatures that the copied events tell of. Others belong to events that came later.
-async fn manifests(
+/// Copies the manifest signatures that the copied events record. Others belong to later events.
+async fn copy_manifests(
     reader: &Reader,
     backend: &mut Backend,
     events: &HashMap<Uuid, Event>,
@@ -131,9 +134,9 @@ async fn manifests(
     let mut rows = Vec::new();
     reader
         .manifests(u64::MAX, |row| {
-            let id = Uuid::from_slice(&row.id).map_err(|_| CopyError::Manifest)?;
+            let id = Uuid::from_slice(&row.id).map_err(|_| CopyError::InvalidManifestRow)?;
             if let Some(event) = events.get(&id) {
-                rows.push((event, signature(row).ok_or(CopyError::Manifest)?));
+                rows.push((event, parse_signature(row).ok_or(CopyError::InvalidManifestRow)?));
             }
             Ok::<_, CopyError>(())
         })
@@ -145,7 +148,7 @@ async fn manifests(
     Ok(backend.commit().await?)
 }
 
-fn signature(row: ManifestRow) -> Option<ManifestSignature> {
+fn parse_signature(row: ManifestRow) -> Option<ManifestSignature> {
     Some(ManifestSignature {
         manifest_hash: Hash(row.manifest_hash.try_into().ok()?),
         signature: row.signature.try_into().ok()?,

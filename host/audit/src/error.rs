@@ -1,77 +1,77 @@
-//! What can go wrong, told to who can do something about it.
+//! Errors of opening, writing and appending.
 
 use std::io;
 use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::{Hash, Invalid, PostgresUrlError, Time};
+use crate::{Hash, InvalidEvent, PostgresUrlError, Time};
 
-/// Why a log is not opened. Nothing was written to it.
+/// Opening a log failed. Nothing was written to it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A setting that cannot be.
-    #[error("the settings of the audit log: {0}")]
+    /// A setting is invalid.
+    #[error("invalid audit log settings: {0}")]
     Settings(&'static str),
     /// A file cannot be used.
     #[error("{0}: {1}")]
     File(PathBuf, #[source] io::Error),
-    /// Others than its owner may write to the file.
-    #[error("{0} can be written by others than its owner: chmod 600 it, after finding out who wrote to it")]
-    Exposed(PathBuf),
-    /// Another process writes to the same file, maybe by another name of it.
+    /// The group or others may write to the file.
+    #[error("{0} is writable by users other than its owner: find out who wrote to it, then run chmod 600")]
+    InsecurePermissions(PathBuf),
+    /// Another process writes to the same file, possibly through another path.
     #[error(
-        "{0} is locked: another process writes to this audit log, by this path or by another one to the same file; stop it \
-         first, or give this one its own"
+        "{0} is locked: another process writes to this audit log, through this path or another path to the same file; \
+         stop that process, or configure a different store for this one"
     )]
-    Taken(PathBuf),
-    /// The store cannot be reached or does not work.
-    #[error("the store of the audit log: {0}")]
+    Locked(PathBuf),
+    /// The store is unreachable or fails.
+    #[error("audit store: {0}")]
     Store(#[from] StoreError),
-    /// The tables cannot be brought up to date.
-    #[error("the tables of the audit log cannot be made or brought up to date: {0}")]
+    /// The tables cannot be created or migrated.
+    #[error("cannot create or migrate the tables of the audit log: {0}")]
     Migration(#[source] sqlx::migrate::MigrateError),
-    /// The last event is not what its hash says.
+    /// The payload of the last event does not have the stored hash.
     #[error(
-        "event {seq} of the audit log was changed: its payload does not have its hash; keep a copy and run `postern audit verify`"
+        "event {seq} of the audit log was changed: its payload does not match its hash; keep a copy and run `postern audit verify`"
     )]
-    Changed {
-        /// Its number.
+    HeadChanged {
+        /// The sequence number of the event.
         seq: u64,
     },
-    /// The log's checkpoints are of another origin than the settings say.
+    /// The stored checkpoints have another origin than the settings.
     #[error(
-        "the audit log's checkpoints are of \"{stored}\", the settings say origin \"{wanted}\": put it back, or begin a new \
-         database; with checkpoints of both, `postern audit verify` would call the log tampered with"
+        "the checkpoints in the audit store have the origin \"{stored}\", the settings have \"{wanted}\": restore the \
+         origin, or use a new database; `postern audit verify` reports a log with checkpoints of both as tampered with"
     )]
-    Origin {
-        /// That of the last checkpoint in the store.
+    OriginMismatch {
+        /// The origin of the last checkpoint in the store.
         stored: String,
-        /// That of the settings.
+        /// The origin in the settings.
         wanted: String,
     },
-    /// A checkpoint names more events than there are.
+    /// A checkpoint covers more events than the log has.
     #[error(
-        "{place} has a checkpoint of {size} events, the audit log has {found}: its end was cut off, or it is another log; \
+        "{place} has a checkpoint over {size} events, the audit log has {found}: its end was cut off, or it is another log; \
          keep a copy, run `postern audit verify`, and move the checkpoints aside only if the loss is known"
     )]
-    Cut {
-        /// Where the checkpoint stands.
+    Truncated {
+        /// Where the checkpoint is stored.
         place: String,
-        /// How many it names.
+        /// The number of events it covers.
         size: u64,
-        /// How many there are.
+        /// The number of events in the log.
         found: u64,
     },
-    /// A checkpoint names another hash than the event has.
+    /// A checkpoint has another hash than the event in the log.
     #[error(
-        "{place} has a checkpoint that gives event {size} the hash {expected}, the audit log has {found}: it was replaced; \
-         keep a copy, run `postern audit verify`, and move the checkpoints aside only if the replacement is known"
+        "{place} has a checkpoint with the hash {expected} for event {size}, the audit log has {found}: the log was \
+         replaced; keep a copy, run `postern audit verify`, and move the checkpoints aside only if the replacement is known"
     )]
     Replaced {
-        /// Where the checkpoint stands.
+        /// Where the checkpoint is stored.
         place: String,
-        /// The event's number.
+        /// The sequence number of the event.
         size: u64,
         /// The hash in the checkpoint.
         expected: Hash,
@@ -80,107 +80,107 @@ pub enum OpenError {
     },
 }
 
-/// Why a store does not do what it is asked.
+/// An operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database says so.
+    /// The database returned an error.
     #[error("{0}")]
     Sql(#[from] sqlx::Error),
-    /// It does not answer.
-    #[error("no answer within {0} s")]
-    Slow(u64),
-    /// The URL names no store that may be used. It is not repeated: a password may stand in it.
+    /// The operation took too long; the limit in seconds.
+    #[error("no response within {0} s")]
+    Timeout(u64),
+    /// The URL is not that of a usable store. The text does not repeat it: it may contain a password.
     #[error(transparent)]
-    Url(PostgresUrlError),
-    /// The server does not keep what it says it keeps.
-    #[error("the Postgres server has `fsync = off`: what it commits can be lost; set it to on")]
-    Volatile,
-    /// The database cannot hold every text.
-    #[error("the Postgres database has the encoding {0}; make one with UTF8")]
+    InvalidUrl(PostgresUrlError),
+    /// The server may lose committed transactions.
+    #[error("the Postgres server has `fsync = off` and can lose what it commits; set it to on")]
+    FsyncOff,
+    /// The database cannot store every string.
+    #[error("the Postgres database has the encoding {0}; create one with UTF8")]
     Encoding(String),
-    /// The file went away under this process.
-    #[error("{0} was deleted or replaced while it was written to; what follows would be lost")]
-    Gone(PathBuf),
-    /// Somebody else wrote to a file, or cut it.
-    #[error("{0} was changed by another process between two commits: it was cut short or written to")]
-    Touched(PathBuf),
-    /// The store no longer holds what was written to it.
+    /// The file has another inode than when it was opened.
+    #[error("{0} was deleted or replaced while in use; further events would be lost")]
+    FileReplaced(PathBuf),
+    /// Another process wrote to a file or truncated it.
+    #[error("{0} was changed by another process between two commits: it was truncated or written to")]
+    FileChanged(PathBuf),
+    /// The store no longer holds an event as it was written.
     #[error(
         "event {0} is not in the store as it was written: the log was cut or replaced; keep a copy and run `postern audit verify`"
     )]
-    Cut(u64),
-    /// The database does not keep what it takes.
+    Truncated(u64),
+    /// The database silently dropped rows.
     #[error(
         "the store did not take every row: a rule or trigger drops them; remove it from the tables of the audit log"
     )]
-    Dropped,
-    /// Other hosts wrote at the same time, again and again.
-    #[error("other hosts wrote to the log at the same time")]
-    Collided,
-    /// What was written before an error cannot be made durable yet.
-    #[error("the write-ahead log could not be carried over: a reader holds it, or the disk fails")]
-    Held,
-    /// Another host gives its checkpoints another origin.
+    RowsDropped,
+    /// Another host appended to the log at the same time.
+    #[error("other hosts appended to the log at the same time")]
+    WriteConflict,
+    /// What was written before a failure cannot be made durable yet.
+    #[error("the write-ahead log could not be checkpointed: a reader blocks it, or the disk fails")]
+    WalNotCheckpointed,
+    /// Another host writes checkpoints with another origin.
     #[error(
-        "the last checkpoint in the store is of \"{stored}\", this one of \"{wanted}\": give all hosts that write to this log \
-         one origin"
+        "the last checkpoint in the store has the origin \"{stored}\", this one has \"{wanted}\": configure one origin for \
+         all hosts that write to this log"
     )]
-    Origin {
-        /// That of the last checkpoint in the store.
+    OriginMismatch {
+        /// The origin of the last checkpoint in the store.
         stored: String,
-        /// That of this host's.
+        /// The origin of this host's checkpoint.
         wanted: String,
     },
     /// Another host's clock is ahead.
     #[error(
-        "the last checkpoint in the store was made at {0}, more than five minutes after this one: the clocks of hosts differ; \
-         the next one is given a time that is not before it"
+        "the last checkpoint in the store was made at {0}, more than five minutes after this one: the clocks of the hosts \
+         differ; the next checkpoint gets a time that is not earlier"
     )]
-    Clocks(Time),
-    /// The store holds something that this program does not write.
-    #[error("event {0} in the store has not the form that this program writes; run `postern audit verify`")]
-    Form(i64),
+    ClockSkew(Time),
+    /// A row does not have the format that this program writes.
+    #[error("event {0} in the store has an unknown format; run `postern audit verify`")]
+    InvalidRow(i64),
 }
 
-/// Why events were not acknowledged. They may be in the log all the same, unless the error says otherwise: telling
-/// them again, with the same ids, is always right.
+/// Events were not acknowledged. Unless the variant excludes it, they may be in the log all the same; appending them
+/// again with the same ids is always safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Too many wait already. Nothing was written.
-    #[error("too many events wait for the audit log")]
-    Full,
-    /// Not durable within the deadline.
+    /// The buffer is full. Nothing was written.
+    #[error("too many events are waiting to be written to the audit log")]
+    BufferFull,
+    /// The events were not durable within the deadline.
     #[error("the audit log did not write within its deadline")]
-    Late,
-    /// The store does not work, or the log is closed.
+    DeadlineExceeded,
+    /// The store fails, or the log is closed.
     #[error("the audit log is unavailable: {0}")]
     Unavailable(String),
-    /// An event that no log takes. Nothing was written.
-    #[error("event {at} of the call: {reason}")]
+    /// An event is invalid. Nothing was written.
+    #[error("event {index} of the call: {reason}")]
     Invalid {
-        /// Its place in the call, from 0.
-        at: usize,
+        /// The index of the event in the call, from 0.
+        index: usize,
         /// What is wrong with it.
         #[source]
-        reason: Invalid,
+        reason: InvalidEvent,
     },
-    /// An id that another event has already. Nothing was written.
-    #[error("event {at} of the call: another event has the id {id} already")]
+    /// A different event already has the id. Nothing was written.
+    #[error("event {index} of the call: a different event already has the id {id}")]
     Conflict {
-        /// Its place in the call, from 0.
-        at: usize,
+        /// The index of the event in the call, from 0.
+        index: usize,
         /// The id.
         id: Uuid,
     },
 }
 
 impl AppendError {
-    /// A short name, for labels and answers.
+    /// The code of the error, for metric labels and responses.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Full => "audit_full",
-            Self::Late => "audit_late",
+            Self::BufferFull => "audit_full",
+            Self::DeadlineExceeded => "audit_late",
             Self::Unavailable(_) => "audit_unavailable",
             Self::Invalid { .. } => "audit_invalid",
             Self::Conflict { .. } => "audit_conflict",
@@ -188,8 +188,8 @@ impl AppendError {
     }
 }
 
-impl From<Invalid> for AppendError {
-    fn from(reason: Invalid) -> Self {
-        Self::Invalid { at: 0, reason }
+impl From<InvalidEvent> for AppendError {
+    fn from(reason: InvalidEvent) -> Self {
+        Self::Invalid { index: 0, reason }
     }
 }

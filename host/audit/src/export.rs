@@ -1,4 +1,4 @@
-//! A log as a file: JSON, one document a line, which anyone can follow with a JSON parser and SHA-256.
+//! Exports of a log: JSON Lines, which can be verified with a JSON parser and SHA-256.
 //!
 //! ```text
 //! {"header":{"format":"postern-audit/1","created":"…","origin":"…","behind":{…},"manifests":true}}
@@ -8,20 +8,20 @@
 //! {"end":{"size":1,"hash":"…","lines":4,"sha256":"…"}}
 //! ```
 //!
-//! `payload` is the text that was hashed, character by character. A checkpoint stands behind the last event that it
-//! covers. Signatures of manifests stand before all events, and only in the export of a whole log. `behind` is what
-//! the first event follows, its place, hash and time: in the export of a part, its `prev_hash` is held against that
-//! alone. The last line has the SHA-256 of all lines before it, newlines included, so that a file that was cut short
-//! or damaged is noticed too; that it is the log that was written is for the chain and the checkpoints to show.
+//! `payload` is exactly the text that was hashed. A checkpoint follows the last event that it covers. Manifest signatures
+//! precede all events, and are only in the export of a whole log. `behind` is the position, hash and time of the event
+//! before the first one: in a partial export, the `prev_hash` of the first event is compared with that alone. The last line
+//! has the SHA-256 of all lines before it, newlines included, to detect a truncated or damaged file. That the export is the
+//! log that was written is shown by the chain and the checkpoints.
 //!
-//! An auditor without this program rehashes an export so:
+//! An auditor without this program verifies the hashes with:
 //!
 //! ```text
 //! jq -r 'select(.event).event | .hash + " " + .payload' log.jsonl | while read -r hash payload; do
 //!   [ "$(printf %s "$payload" | sha256sum)" = "$hash  -" ] || echo "not what was hashed: $payload"; done
 //! ```
 //!
-//! and follows its links so:
+//! and the links with:
 //!
 //! ```text
 //! jq -rn '[inputs | select(.event).event] | range(1; length) as $n | select((.[$n].payload | fromjson.prev_hash)
@@ -32,6 +32,6 @@ mod line;
 mod replay;
 mod write;
 
-pub use line::{Behind, Header};
+pub use line::{Header, Predecessor};
 pub use replay::{ReplayError, replay};
 pub use write::{ExportError, Range, export};

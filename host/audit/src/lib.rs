@@ -1,14 +1,16 @@
-//! The audit log: a chain of hashes, its stores, its checkpoints and their verification.
+//! The audit log: a hash chain, its stores, its checkpoints and their verification.
 //!
-//! [`Log`] writes. What it acknowledged is durable, stands in the log once, and cannot be changed or cut off without
-//! `postern audit verify` seeing it: each event holds the hash of the one before ([`Record`]), and the head of the
-//! chain is signed and kept outside ([`Checkpoint`]). [`verify`] sees it, [`read`] asks a log for what is in it, and
-//! [`export`] makes a file of it that is verified without its database.
+//! [`Log`] appends. What it acknowledges is durable, is in the log once, and cannot be changed or cut off without
+//! `postern audit verify` detecting it: each event holds the hash of the one before ([`Record`]), and the head of the
+//! chain is signed and kept outside the store ([`Checkpoint`]). [`verify`] verifies a log, [`read`] queries it, and
+//! [`export`] writes it to a file that is verified without the database.
 
 mod chain;
 mod checkpoint;
 mod checkpoint_file;
+mod checkpoint_signer;
 mod checkpointer;
+mod clock;
 mod conflict;
 mod copy;
 mod error;
@@ -16,11 +18,14 @@ mod event;
 pub mod export;
 mod link;
 mod log;
+mod manifest_signature;
 mod metrics;
 mod postgres_url;
 mod queue;
 pub mod read;
+mod receipt;
 mod settings;
+mod shared;
 mod store;
 mod time;
 pub mod verify;
@@ -28,13 +33,16 @@ mod writer;
 
 pub use chain::{Entry, GENESIS, Hash, Head, Record};
 pub use checkpoint::{Checkpoint, Note, NoteError, Notes, Signature, key_id};
-pub use checkpointer::{CheckpointSigner, Signed, Signing};
+pub use checkpoint_signer::{CheckpointSignature, CheckpointSigner, SignFuture};
+pub use clock::Clock;
 pub use copy::{CopyError, copy, record_restored};
 pub use error::{AppendError, OpenError, StoreError};
-pub use event::{Decision, Event, Invalid, Kind};
-pub use log::{Clock, Log, ManifestSignature, Receipt, State};
+pub use event::{Decision, Event, InvalidEvent, Kind};
+pub use log::{Log, State};
+pub use manifest_signature::ManifestSignature;
 pub use metrics::Metrics;
 pub use postgres_url::{PostgresUrlError, check_postgres_url};
-pub use queue::Problem;
-pub use settings::{Checkpoints, Post, Settings, Store};
+pub use receipt::Receipt;
+pub use settings::{CheckpointSettings, PostTarget, Settings, Store};
+pub use shared::StoreFailure;
 pub use time::Time;

@@ -1,4 +1,4 @@
-//! Events become links of the chain. Pure: nothing here reads a clock or a store.
+//! Appends events to the chain. Pure: reads neither a clock nor a store.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -10,7 +10,7 @@ use crate::{Entry, Event, Hash, Head, Receipt, Time};
 
 /// [`crate::Record`] without owning the event.
 #[derive(Serialize)]
-struct Link<'a> {
+struct RecordRef<'a> {
     #[serde(flatten)]
     event: &'a Event,
     prev_hash: Hash,
@@ -18,49 +18,49 @@ struct Link<'a> {
     seq: u64,
 }
 
-/// What is to be written, and what is told once it is.
+/// Events appended to a head, and the receipts for their callers.
 #[derive(Debug)]
-pub(crate) struct Links {
-    /// New entries, in their order.
+pub(crate) struct LinkedBatch {
+    /// The entries to write, in order.
     pub(crate) entries: Vec<Entry>,
-    /// The place of each event, in the order they came; `None` if it has no canonical form.
+    /// The receipt of each event, in call order; `None` if it has no canonical form.
     pub(crate) receipts: Vec<Option<Receipt>>,
-    /// The head once the entries are written.
+    /// The head after the entries are written.
     pub(crate) head: Head,
 }
 
-/// Puts events behind a head. One that is `known`, or that came before in the same call, is not written again and
-/// gets the place it has.
+/// Appends events to a head. An event that is in `existing`, or earlier in the same call, is not written again and gets
+/// the receipt it has.
 pub(crate) fn link<'a>(
     mut head: Head,
     now: Time,
     events: impl ExactSizeIterator<Item = &'a Event>,
-    mut known: HashMap<Uuid, Receipt>,
-) -> Links {
+    mut existing: HashMap<Uuid, Receipt>,
+) -> LinkedBatch {
     let recorded = now.max(head.recorded);
     let mut entries = Vec::with_capacity(events.len());
     let mut receipts = Vec::with_capacity(events.len());
-    known.reserve(events.len());
+    existing.reserve(events.len());
     for event in events {
-        let slot = match known.entry(event.id) {
-            Slot::Occupied(there) => {
-                receipts.push(Some(*there.get()));
+        let slot = match existing.entry(event.id) {
+            Slot::Occupied(slot) => {
+                receipts.push(Some(*slot.get()));
                 continue;
             }
             Slot::Vacant(slot) => slot,
         };
-        let link = Link {
+        let record = RecordRef {
             event,
             prev_hash: head.hash,
             recorded,
             seq: head.size + 1,
         };
-        let Ok(payload) = serde_json_canonicalizer::to_string(&link) else {
+        let Ok(payload) = serde_json_canonicalizer::to_string(&record) else {
             receipts.push(None);
             continue;
         };
         head = Head {
-            size: link.seq,
+            size: record.seq,
             hash: Hash::of(payload.as_bytes()),
             recorded,
         };
@@ -76,7 +76,7 @@ pub(crate) fn link<'a>(
             hash: head.hash,
         });
     }
-    Links {
+    LinkedBatch {
         entries,
         receipts,
         head,

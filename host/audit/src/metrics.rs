@@ -1,4 +1,4 @@
-//! The log's metrics.
+//! Metrics of the log.
 
 use std::fmt;
 
@@ -11,36 +11,36 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::Kind;
 
-/// In seconds: a commit is an fsync, and no call waits longer than its deadline.
+/// Buckets in seconds: from one fsync to the deadline of a call.
 const SECONDS: [f64; 14] = [
     250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0,
 ];
-/// Events of one commit.
+/// Buckets of the number of events in one commit.
 const EVENTS: [f64; 12] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0,
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
+struct KindLabel {
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AtStage {
+struct StageLabel {
     stage: &'static str,
 }
 
-/// What is counted and measured. Clones count together.
+/// The metrics of a log. Clones share their values.
 #[derive(Clone)]
 pub struct Metrics {
     pub(crate) append: Histogram,
     pub(crate) commit: Histogram,
     pub(crate) batch: Histogram,
-    events: Family<OfKind, Counter>,
+    events: Family<KindLabel, Counter>,
     pub(crate) lost: Counter,
     pub(crate) backlog: Gauge,
     pub(crate) checkpoint_age: Gauge,
-    checkpoint_failures: Family<AtStage, Counter>,
+    checkpoint_failures: Family<StageLabel, Counter>,
     pub(crate) clock_steps: Counter,
     pub(crate) failures: Counter,
     pub(crate) healthy: Gauge,
@@ -71,42 +71,42 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes them known, each under `audit_`.
+    /// Registers the metrics with the prefix `audit_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("audit");
         registry.register_with_unit(
             "append",
-            "From a call until its events are durable",
+            "Time from a call until its events are durable",
             Unit::Seconds,
             self.append.clone(),
         );
         registry.register_with_unit(
             "commit",
-            "One commit, with the reading and writing it takes",
+            "Duration of one commit, including its reads and writes",
             Unit::Seconds,
             self.commit.clone(),
         );
-        registry.register("batch_events", "Events of one commit", self.batch.clone());
+        registry.register("batch_events", "Events per commit", self.batch.clone());
         registry.register("events", "Events written, by kind", self.events.clone());
         registry.register(
             "events_lost",
-            "Events that nobody waited for and that the full buffer had no room for",
+            "Events dropped because the buffer was full and no caller waited for them",
             self.lost.clone(),
         );
         registry.register(
             "backlog_events",
-            "Events that wait to be written",
+            "Events waiting to be written",
             self.backlog.clone(),
         );
         registry.register_with_unit(
             "checkpoint_age",
-            "Since the last checkpoint, or the start",
+            "Time since the last checkpoint, or since the start",
             Unit::Seconds,
             self.checkpoint_age.clone(),
         );
         registry.register(
             "checkpoint_failures",
-            "Checkpoints not signed, not stored, or not put where they are kept",
+            "Checkpoints that could not be signed, stored, or written to where they are kept",
             self.checkpoint_failures.clone(),
         );
         registry.register(
@@ -117,18 +117,20 @@ impl Metrics {
         registry.register("store_failures", "Commits that failed", self.failures.clone());
         registry.register(
             "store_healthy",
-            "1 if the last commit did not fail",
+            "1 if the last commit succeeded",
             self.healthy.clone(),
         );
     }
 
-    pub(crate) fn written(&self, kind: Kind, events: u64) {
+    pub(crate) fn count_written(&self, kind: Kind, events: u64) {
         self.events
-            .get_or_create(&OfKind { kind: kind.name() })
+            .get_or_create(&KindLabel { kind: kind.name() })
             .inc_by(events);
     }
 
-    pub(crate) fn checkpoint_failed(&self, stage: &'static str) {
-        self.checkpoint_failures.get_or_create(&AtStage { stage }).inc();
+    pub(crate) fn count_checkpoint_failure(&self, stage: &'static str) {
+        self.checkpoint_failures
+            .get_or_create(&StageLabel { stage })
+            .inc();
     }
 }

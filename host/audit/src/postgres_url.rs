@@ -1,4 +1,4 @@
-//! The URL of a Postgres store: beyond this machine, TLS is demanded unless the URL says otherwise.
+//! The URL of a Postgres store. A connection to another machine requires TLS unless the URL disables it.
 
 use std::net::IpAddr;
 use std::str::FromStr as _;
@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-/// The parameters that have a meaning; another is a mistake, and could hold a secret that the client library would log.
+/// The known parameters. An unknown one is a mistake, and could hold a secret that the client library would log.
 const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
@@ -27,37 +27,37 @@ const PARAMETERS: [&str; 17] = [
     "application_name",
 ];
 
-/// Why a URL names no Postgres store. It is not repeated: a password may stand in it.
+/// A URL that is not that of a usable Postgres store. The texts do not repeat it: it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresUrlError {
-    /// It is none of Postgres's.
-    #[error("the URL of Postgres is invalid: write postgres://user:password@host/database")]
+    /// Not a Postgres URL.
+    #[error("the Postgres URL is invalid: write postgres://user:password@host/database")]
     Invalid,
-    /// A parameter that means nothing.
+    /// An unknown parameter.
     #[error(
-        "the URL of Postgres has a parameter that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, \
+        "the Postgres URL has an unknown parameter; known are sslmode, sslrootcert, sslcert, sslkey, host, \
          hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity"
     )]
-    Parameter,
-    /// The connection could be without TLS.
+    UnknownParameter,
+    /// The connection could fall back to plaintext.
     #[error(
-        "the connection to Postgres leaves this machine and sslmode allows it to be without TLS: write \
+        "the connection to Postgres leaves this machine and sslmode allows plaintext: write \
          ?sslmode=verify-full (with &sslrootcert=ca.pem for a CA of your own), or ?sslmode=disable where the network \
          itself is protected"
     )]
     Plaintext,
 }
 
-/// Whether a URL names a Postgres store that may be used.
+/// Checks that a URL is that of a usable Postgres store.
 ///
 /// # Errors
-/// If it does not.
+/// If it is not.
 pub fn check_postgres_url(url: &str) -> Result<(), PostgresUrlError> {
     options(url).map(drop)
 }
 
-/// How to connect. On the same machine TLS is a matter of taste; beyond it, the server is verified (`verify-full`) unless
-/// the URL or `PGSSLMODE` says `verify-ca`, `require` or `disable`.
+/// Parses the connection options. On the same machine TLS is optional; otherwise the server is verified (`verify-full`)
+/// unless the URL or `PGSSLMODE` says `verify-ca`, `require` or `disable`.
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, PostgresUrlError> {
     let parsed = Url::parse(url).map_err(|_| PostgresUrlError::Invalid)?;
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
@@ -65,25 +65,25 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, PostgresUrlError> {
     }
     let known = |name: &str| PARAMETERS.contains(&name) || name == "options" || name.starts_with("options[");
     if !parsed.query_pairs().all(|(name, _)| known(&name)) {
-        return Err(PostgresUrlError::Parameter);
+        return Err(PostgresUrlError::UnknownParameter);
     }
     let options = PgConnectOptions::from_str(url).map_err(|_| PostgresUrlError::Invalid)?;
-    if stays_here(&options) {
+    if is_local(&options) {
         return Ok(options);
     }
-    let said = parsed
+    let has_ssl_mode = parsed
         .query_pairs()
         .any(|(name, _)| matches!(&*name, "sslmode" | "ssl-mode"))
         || std::env::var_os("PGSSLMODE").is_some();
     match options.get_ssl_mode() {
-        _ if !said => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
+        _ if !has_ssl_mode => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
         PgSslMode::Allow | PgSslMode::Prefer => Err(PostgresUrlError::Plaintext),
         PgSslMode::Disable | PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => Ok(options),
     }
 }
 
-/// A Unix socket, or a loopback address.
-fn stays_here(options: &PgConnectOptions) -> bool {
+/// Whether the connection is to a Unix socket or a loopback address.
+fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host
         .trim_start_matches('[')
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_this_machine_tls_is_demanded() {
+    fn a_connection_to_another_machine_requires_tls() {
         for (url, expected) in [
             ("postgres://u:p@localhost/a", Ok("Prefer")),
             ("postgres://u:p@127.0.0.2:5432/a", Ok("Prefer")),
@@ -128,7 +128,7 @@ mod tests {
             ("postgres://u:p@db/a?sslmode=yes", Err(PostgresUrlError::Invalid)),
             (
                 "postgres://u:p@db/a?sslpassword=hunter2",
-                Err(PostgresUrlError::Parameter),
+                Err(PostgresUrlError::UnknownParameter),
             ),
             ("mysql://u:p@db/a", Err(PostgresUrlError::Invalid)),
             ("postgres://u:p@db:x/a", Err(PostgresUrlError::Invalid)),

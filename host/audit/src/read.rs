@@ -1,78 +1,77 @@
-//! Reading a log that somebody else writes, without a right to change it.
+//! Read-only access to a log.
 //!
-//! Stores are opened read-only and read in pieces; a host may go on writing meanwhile. Nothing reads all of a log at
-//! once.
+//! Stores are opened read-only and read in chunks, while hosts go on writing. Nothing reads all of a log at once.
 
+mod reader;
 mod rows;
 mod sqlite;
-mod store;
 
 use std::path::PathBuf;
 
 use crate::postgres_url::PostgresUrlError;
 use crate::{Entry, Head, Time};
 
+pub use reader::Reader;
 pub use rows::Selection;
-pub use store::Reader;
 
-/// Why a log cannot be read.
+/// Reading a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// What names the store names none. It is not repeated: a password may stand in it.
-    #[error("the store is named by sqlite:PATH or postgres://user:password@host/database")]
-    Url,
-    /// The URL of a Postgres store.
+    /// The store URL is invalid. The text does not repeat it: it may contain a password.
+    #[error("invalid store URL: write sqlite:PATH or postgres://user:password@host/database")]
+    InvalidUrl,
+    /// The Postgres URL is invalid.
     #[error(transparent)]
     Postgres(#[from] PostgresUrlError),
-    /// The database was changed while it was read.
+    /// The database changed while it was read without locks.
     #[error(
-        "{0}: was changed while it was read, and it lies where it cannot be locked: read it on the machine that writes to \
-         it, or read a copy that `postern audit backup` made"
+        "{0}: changed while it was read, and it is in a place where it cannot be locked: read it on the machine that writes \
+         to it, or read a copy made with `postern audit backup`"
     )]
     Changed(PathBuf),
-    /// The file of a log is not there.
+    /// The database file does not exist.
     #[error("{0}: there is no such file")]
-    NoFile(PathBuf),
-    /// The file of a log cannot be opened.
+    FileNotFound(PathBuf),
+    /// The database file cannot be opened.
     #[error(
-        "{0}: cannot be opened as a database of SQLite's: {1} (whoever reads a log that a host writes to needs to read its \
-         -wal and -shm files and to write in its folder; else make a copy with `postern audit backup`)"
+        "{0}: cannot be opened as a SQLite database: {1} (reading a log while a host writes to it takes read access to its \
+         -wal and -shm files and write access to its directory; otherwise make a copy with `postern audit backup`)"
     )]
     File(PathBuf, #[source] sqlx::Error),
-    /// The database has no log in it.
+    /// The database has no log.
     #[error("there is no audit log in this database: it has no table audit_events")]
     NoLog,
-    /// The database says so.
+    /// The database returned an error.
     #[error("the store cannot be read: {0}")]
     Sql(#[from] sqlx::Error),
     /// Temporary files cannot be used.
-    #[error("temporary files cannot be used (TMPDIR says where they go): {0}")]
-    Temporary(#[source] std::io::Error),
-    /// A payload cannot be read, so nothing can be said of its event.
+    #[error("cannot use temporary files (TMPDIR sets their directory): {0}")]
+    TempFile(#[source] std::io::Error),
+    /// An event cannot be parsed.
     #[error("event {0} cannot be read: run `postern audit verify`")]
-    Payload(u64),
+    UnreadableEvent(u64),
 }
 
-/// What a log spans.
+/// The range of sequence numbers in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// The lowest sequence number; 1 in a whole log.
+    /// The lowest sequence number; 1 in an intact log.
     pub first: i64,
-    /// The highest.
+    /// The highest sequence number.
     pub last: u64,
 }
 
-/// An event as it was read, and whether its payload has the hash that the store says.
+/// An event as it was read from a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct StoredEvent {
     /// The event.
     pub entry: Entry,
-    /// Whether it is as it was written, as far as it alone shows.
-    pub sound: bool,
+    /// Whether the payload has the stored hash. That alone does not prove the event.
+    pub hash_matches: bool,
 }
 
 impl Reader {
-    /// The end of the log as the store has it: not verified.
+    /// The head of the log as the store has it, without verification.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -83,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// The event at a place as a head: what stands before the events that follow it.
+    /// The event `seq` as a head: the predecessor of the event after it.
     ///
     /// # Errors
     /// If the store cannot be read, or has no such event.
@@ -92,13 +91,13 @@ impl Reader {
             return Ok(Head::EMPTY);
         }
         match self.between(seq, seq).await?.pop() {
-            None => Err(ReadError::Payload(seq)),
+            None => Err(ReadError::UnreadableEvent(seq)),
             Some(found) => head_of(&found),
         }
     }
 
-    /// The first event that was recorded at this time or later; the one behind the last, if there is none. Clocks in a
-    /// log do not go back, so few events are read.
+    /// The first event that was recorded at this time or later, or the number after the last event if there is none. Recorded
+    /// times do not go back, so a binary search finds it.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -117,13 +116,14 @@ impl Reader {
     }
 }
 
-fn head_of(found: &Found) -> Result<Head, ReadError> {
+fn head_of(found: &StoredEvent) -> Result<Head, ReadError> {
     #[derive(serde::Deserialize)]
     struct Recorded {
         recorded: Time,
     }
     let seq = found.entry.seq;
-    let read: Recorded = serde_json::from_str(&found.entry.payload).map_err(|_| ReadError::Payload(seq))?;
+    let read: Recorded =
+        serde_json::from_str(&found.entry.payload).map_err(|_| ReadError::UnreadableEvent(seq))?;
     Ok(Head {
         size: seq,
         hash: found.entry.hash,
@@ -131,7 +131,7 @@ fn head_of(found: &Found) -> Result<Head, ReadError> {
     })
 }
 
-/// An event's place in a store, which numbers in 63 bits.
-fn place(seq: u64) -> i64 {
+/// Converts a sequence number to the integer type of the databases.
+fn to_db_int(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! The stores: what both can do. One value writes; whatever fails, its connection is given up, and the next one reads
-//! from the store how far the log goes.
+//! The stores that a log is written to. After any failure the writer drops the connection, and reads the head from the
+//! store over the next one.
 
 pub(crate) mod files;
 mod postgres;
@@ -9,34 +9,34 @@ use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use crate::conflict::Known;
+use crate::receipt::ExistingEvent;
 use crate::{
     Checkpoint, Entry, Event, Hash, Head, ManifestSignature, Note, OpenError, Receipt, Store, StoreError,
     Time,
 };
 
-use files::Traces;
+use files::FileChange;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
-/// How many checkpoints are compared with one statement.
+/// The number of checkpoints that are compared with one statement.
 const COMPARED: usize = 1024;
 
-/// A checkpoint to be kept in the store.
+/// A checkpoint to insert.
 #[derive(Debug, Clone)]
 pub(crate) struct NewCheckpoint {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) note: String,
 }
 
-/// A store that is written to.
+/// A store that is opened for writing.
 #[derive(Debug)]
 pub(crate) enum Backend {
     Sqlite(Sqlite),
     Postgres(Box<Postgres>),
 }
 
-/// Opens a store and brings its tables up to date.
+/// Opens a store and migrates its tables.
 pub(crate) async fn open(store: &Store) -> Result<Backend, OpenError> {
     Ok(match store {
         Store::Sqlite(path) => Backend::Sqlite(Sqlite::open(path).await?),
@@ -44,13 +44,13 @@ pub(crate) async fn open(store: &Store) -> Result<Backend, OpenError> {
     })
 }
 
-/// A row of `audit_events`: its number, its hash and when it was recorded.
+/// `seq`, `hash` and `recorded` of `audit_events`.
 type HeadRow = (i64, Vec<u8>, String);
-/// A row of `audit_events`: its id, its number, its hash and its payload.
-type KnownRow = (Uuid, i64, Vec<u8>, String);
+/// `id`, `seq`, `hash` and `payload` of `audit_events`.
+type EventRow = (Uuid, i64, Vec<u8>, String);
 
 impl Backend {
-    /// Connects if there is no connection; tells whether there was none.
+    /// Connects if there is no connection. Returns whether the connection is new.
     pub(crate) async fn connect(&mut self) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(store) => store.connect().await,
@@ -58,7 +58,7 @@ impl Backend {
         }
     }
 
-    /// Gives up the connection, and with it what was begun.
+    /// Closes the connection, and with it any open transaction.
     pub(crate) async fn disconnect(&mut self) {
         match self {
             Self::Sqlite(store) => store.disconnect().await,
@@ -66,56 +66,58 @@ impl Backend {
         }
     }
 
-    /// An error if somebody changed the store's files since the last commit, or if that may be so and the last event is
-    /// not there any more.
-    pub(crate) async fn is_intact(&mut self, last: Head) -> Result<(), StoreError> {
+    /// Fails if another process changed the store's files since the last commit, or if it may have done so and the last
+    /// event is gone.
+    pub(crate) async fn check_intact(&mut self, last: Head) -> Result<(), StoreError> {
         let Self::Sqlite(store) = self else {
-            // Its server looks after its files.
+            // The Postgres server owns its files.
             return Ok(());
         };
-        match store.is_intact()? {
-            Traces::None => Ok(()),
-            Traces::Faint => {
-                tracing::debug!("the audit store's files were touched: they are read anew");
+        match store.check_files()? {
+            FileChange::None => Ok(()),
+            FileChange::Metadata => {
+                tracing::debug!("metadata of the audit store's files changed: reconnecting");
                 store.reconnect().await?;
-                self.holds(last.size, last.hash).await
+                self.check_event(last.size, last.hash).await
             }
         }
     }
 
-    /// Leaves the store so that it can be copied, and gives up the connection.
+    /// Leaves the store in a state that can be copied, and closes the connection.
     pub(crate) async fn close(&mut self) {
         if let Self::Sqlite(store) = self {
-            store.settle().await;
+            store.leave_wal_mode().await;
         }
         self.disconnect().await;
     }
 
-    /// Begins a transaction, and tells the head. If somebody else appends meanwhile, [`Self::insert`] fails with
-    /// [`StoreError::Collided`].
+    /// Begins a transaction and returns the head. If another host appends meanwhile, [`Self::insert`] fails with
+    /// [`StoreError::WriteConflict`].
     pub(crate) async fn begin(&mut self) -> Result<Head, StoreError> {
         let row = match self {
             Self::Sqlite(store) => store.begin().await?,
             Self::Postgres(store) => store.begin().await?,
         };
-        row.map_or(Ok(Head::EMPTY), head)
+        row.map_or(Ok(Head::EMPTY), parse_head)
     }
 
-    /// Which of these events are in the log, where, and what they are.
-    pub(crate) async fn known(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, StoreError> {
+    /// Returns those events of these ids that are in the log.
+    pub(crate) async fn existing(
+        &mut self,
+        ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, ExistingEvent>, StoreError> {
         let rows = match self {
-            Self::Sqlite(store) => store.known(ids).await?,
-            Self::Postgres(store) => store.known(ids).await?,
+            Self::Sqlite(store) => store.existing(ids).await?,
+            Self::Postgres(store) => store.existing(ids).await?,
         };
-        let known = rows.into_iter().map(|(id, seq, hash, payload)| {
-            let (seq, hash) = place(seq, &hash)?;
+        let existing = rows.into_iter().map(|(id, seq, hash, payload)| {
+            let (seq, hash) = parse_position(seq, &hash)?;
             let receipt = Receipt { seq, hash };
-            Ok((id, Known { receipt, payload }))
+            Ok((id, ExistingEvent { receipt, payload }))
         });
-        known.collect()
+        existing.collect()
     }
 
-    /// Writes new events.
     pub(crate) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.insert(entries).await,
@@ -123,31 +125,31 @@ impl Backend {
         }
     }
 
-    /// Writes the row of a manifest's signature, unless it is there. If the event is `new`, so is the row.
+    /// Inserts a manifest signature, unless the row exists. If the event is `new`, the row must be new too.
     pub(crate) async fn insert_manifest(
         &mut self,
         event: &Event,
         signature: &ManifestSignature,
         new: bool,
     ) -> Result<(), StoreError> {
-        let taken = match self {
+        let inserted = match self {
             Self::Sqlite(store) => store.insert_manifest(event, signature).await?,
             Self::Postgres(store) => store.insert_manifest(event, signature).await?,
         };
-        if new { all_taken(taken, 1) } else { Ok(()) }
+        if new { check_inserted(inserted, 1) } else { Ok(()) }
     }
 
-    /// Writes a checkpoint, unless there is one of that size.
+    /// Inserts a checkpoint, unless there is one of that size.
     pub(crate) async fn insert_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
-        let size = number(size)?;
-        let taken = match self {
+        let size = to_db_int(size)?;
+        let inserted = match self {
             Self::Sqlite(store) => store.insert_checkpoint(size, note).await?,
             Self::Postgres(store) => store.insert_checkpoint(size, note).await?,
         };
-        if taken == 1 || self.has_checkpoint(size).await? {
+        if inserted == 1 || self.has_checkpoint(size).await? {
             return Ok(());
         }
-        Err(StoreError::Dropped)
+        Err(StoreError::RowsDropped)
     }
 
     async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
@@ -157,10 +159,10 @@ impl Backend {
         }
     }
 
-    /// Gives up what was begun after another host wrote at the same time, and keeps the connection.
+    /// Rolls back after a write conflict, and keeps the connection.
     pub(crate) async fn roll_back(&mut self) -> Result<(), StoreError> {
         match self {
-            // Nobody else writes to it.
+            // It has no other writer.
             Self::Sqlite(_) => Ok(()),
             Self::Postgres(store) => store.roll_back().await,
         }
@@ -174,33 +176,35 @@ impl Backend {
         }
     }
 
-    /// An error unless this event is in the store as it was written.
-    pub(crate) async fn holds(&mut self, seq: u64, hash: Hash) -> Result<(), StoreError> {
+    /// Fails unless the store holds this event as it was written.
+    pub(crate) async fn check_event(&mut self, seq: u64, hash: Hash) -> Result<(), StoreError> {
         if seq == 0 {
             return Ok(());
         }
         match self.hashes_at(std::iter::once(seq)).await {
             Ok(found) if found.get(&seq) == Some(&hash) => Ok(()),
-            Ok(_) => Err(StoreError::Cut(seq)),
-            // There were tables once.
-            Err(StoreError::Sql(sqlx::Error::Database(error))) if has_no_tables(&*error) => {
-                Err(StoreError::Cut(seq))
+            Ok(_) => Err(StoreError::Truncated(seq)),
+            // The tables existed when the log was opened.
+            Err(StoreError::Sql(sqlx::Error::Database(error))) if is_missing_table(&*error) => {
+                Err(StoreError::Truncated(seq))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The hashes of those of these events that are there, by their numbers.
+    /// Returns the hashes of those of these events that exist, by sequence number.
     async fn hashes_at(&mut self, seqs: impl Iterator<Item = u64>) -> Result<HashMap<u64, Hash>, StoreError> {
-        let seqs: Vec<i64> = seqs.map(number).collect::<Result<_, _>>()?;
+        let seqs: Vec<i64> = seqs.map(to_db_int).collect::<Result<_, _>>()?;
         let rows = match self {
             Self::Sqlite(store) => store.hashes_at(&seqs).await?,
             Self::Postgres(store) => store.hashes_at(&seqs).await?,
         };
-        rows.iter().map(|(seq, hash)| place(*seq, hash)).collect()
+        rows.iter()
+            .map(|(seq, hash)| parse_position(*seq, hash))
+            .collect()
     }
 
-    /// The head, after seeing that its payload has its hash.
+    /// Returns the head after verifying that the payload of the last event has its hash.
     pub(crate) async fn verified_head(&mut self) -> Result<Head, OpenError> {
         let row = match self {
             Self::Sqlite(store) => store.head().await?,
@@ -209,14 +213,14 @@ impl Backend {
         let Some((row, payload)) = row else {
             return Ok(Head::EMPTY);
         };
-        let head = head(row)?;
+        let head = parse_head(row)?;
         if Hash::of(payload.as_bytes()) != head.hash {
-            return Err(OpenError::Changed { seq: head.size });
+            return Err(OpenError::HeadChanged { seq: head.size });
         }
         Ok(head)
     }
 
-    /// The last checkpoint in the store. One that cannot be read is for the verifier to complain of.
+    /// Returns the last checkpoint in the store. One that cannot be parsed is skipped; the verifier reports it.
     pub(crate) async fn last_checkpoint(&mut self) -> Result<Option<Checkpoint>, StoreError> {
         let note = match self {
             Self::Sqlite(store) => store.last_checkpoint().await?,
@@ -226,23 +230,23 @@ impl Backend {
         Ok(note.map(|note| note.checkpoint))
     }
 
-    /// An error if the log is not the one that these checkpoints tell of: over how many events, and the last one's hash.
-    pub(crate) async fn agrees(
+    /// Fails unless the log has all events that these checkpoints cover. A checkpoint is its size and its hash.
+    pub(crate) async fn check_covered(
         &mut self,
         checkpoints: &BTreeSet<(u64, Hash)>,
         head: Head,
         place: &str,
     ) -> Result<(), OpenError> {
         if let Some((size, _)) = checkpoints.last().filter(|(size, _)| *size > head.size) {
-            return Err(OpenError::Cut {
+            return Err(OpenError::Truncated {
                 place: place.to_owned(),
                 size: *size,
                 found: head.size,
             });
         }
-        // The one that says the most first.
-        let some: Vec<_> = checkpoints.iter().rev().filter(|(size, _)| *size > 0).collect();
-        for chunk in some.chunks(COMPARED) {
+        // The largest first.
+        let non_empty: Vec<_> = checkpoints.iter().rev().filter(|(size, _)| *size > 0).collect();
+        for chunk in non_empty.chunks(COMPARED) {
             let found = self.hashes_at(chunk.iter().map(|(size, _)| *size)).await?;
             for (size, expected) in chunk {
                 match found.get(size) {
@@ -255,7 +259,7 @@ impl Backend {
                             found: *hash,
                         });
                     }
-                    None => return Err(StoreError::Cut(*size).into()),
+                    None => return Err(StoreError::Truncated(*size).into()),
                 }
             }
         }
@@ -263,32 +267,32 @@ impl Backend {
     }
 }
 
-/// Whether a query failed for want of its table: `undefined_table` of Postgres, the general error of SQLite.
-fn has_no_tables(error: &dyn sqlx::error::DatabaseError) -> bool {
+/// Whether a query failed because its table is missing: `undefined_table` of Postgres, the generic error of SQLite.
+fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().is_some_and(|code| code == "42P01" || code == "1")
 }
 
-fn head((seq, hash, recorded): HeadRow) -> Result<Head, StoreError> {
-    let (size, hash) = place(seq, &hash)?;
-    let recorded = Time::parse(&recorded).ok_or(StoreError::Form(seq))?;
+fn parse_head((seq, hash, recorded): HeadRow) -> Result<Head, StoreError> {
+    let (size, hash) = parse_position(seq, &hash)?;
+    let recorded = Time::parse(&recorded).ok_or(StoreError::InvalidRow(seq))?;
     Ok(Head { size, hash, recorded })
 }
 
-fn place(seq: i64, hash: &[u8]) -> Result<(u64, Hash), StoreError> {
-    let hash = hash.try_into().map_err(|_| StoreError::Form(seq))?;
-    let place = u64::try_from(seq).map_err(|_| StoreError::Form(seq))?;
-    Ok((place, Hash(hash)))
+fn parse_position(seq: i64, hash: &[u8]) -> Result<(u64, Hash), StoreError> {
+    let hash = hash.try_into().map_err(|_| StoreError::InvalidRow(seq))?;
+    let number = u64::try_from(seq).map_err(|_| StoreError::InvalidRow(seq))?;
+    Ok((number, Hash(hash)))
 }
 
-/// An error unless the database took so many rows.
-fn all_taken(rows: u64, of: usize) -> Result<(), StoreError> {
-    if usize::try_from(rows) == Ok(of) {
+/// Fails unless the database inserted all rows.
+fn check_inserted(rows: u64, expected: usize) -> Result<(), StoreError> {
+    if usize::try_from(rows) == Ok(expected) {
         return Ok(());
     }
-    Err(StoreError::Dropped)
+    Err(StoreError::RowsDropped)
 }
 
-/// A number as databases have it.
-fn number(seq: u64) -> Result<i64, StoreError> {
-    i64::try_from(seq).map_err(|_| StoreError::Form(i64::MAX))
+/// Converts to the integer type of the databases.
+fn to_db_int(seq: u64) -> Result<i64, StoreError> {
+    i64::try_from(seq).map_err(|_| StoreError::InvalidRow(i64::MAX))
 }

@@ -1,21 +1,21 @@
-//! Moments in microseconds, written as RFC 3339 in UTC.
+//! Timestamps in microseconds, formatted as RFC 3339 in UTC.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A moment, in whole microseconds since the Unix epoch: `2026-01-01T00:00:00.000000Z`.
+/// A timestamp in whole microseconds since the Unix epoch: `2026-01-01T00:00:00.000000Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
 impl Time {
-    /// The first moment of 1970.
+    /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// The last moment that RFC 3339 can write.
+    /// The last timestamp that RFC 3339 can represent.
     const LAST: u64 = 253_402_300_799_999_999;
 
-    /// A moment of the system's clock. One before 1970 or after 9999 is moved there.
+    /// Converts a time of the system clock, clamped to the years 1970 to 9999.
     #[must_use]
     pub fn of(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -32,19 +32,19 @@ impl Time {
         self.0
     }
 
-    /// The moment so many microseconds after the Unix epoch; the year 9999's last, if that is later.
+    /// Converts microseconds since the Unix epoch, clamped to the end of the year 9999.
     #[must_use]
     pub fn from_micros(micros: u64) -> Self {
         Self(micros.min(Self::LAST))
     }
 
-    /// As the standard library has it.
+    /// Converts to the standard library's type.
     #[must_use]
     pub fn system(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.0)
     }
 
-    /// Reads RFC 3339 in UTC.
+    /// Parses RFC 3339 in UTC.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         humantime::parse_rfc3339(text).ok().map(Self::of)
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_and_read() {
+    fn times_round_trip_as_text() {
         for (micros, text) in [
             (0, "1970-01-01T00:00:00.000000Z"),
             (1_767_225_600_000_001, "2026-01-01T00:00:00.000001Z"),

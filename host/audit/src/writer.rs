@@ -1,9 +1,11 @@
-//! The one task that writes. It takes what waits, puts it behind the head in one transaction, and tells all who wait.
+//! The only task that writes. It takes jobs from the queue, appends them to the log in one transaction, and replies to the
+//! callers.
 //!
-//! If a commit fails, nobody knows whether it happened. So the connection is given up, the head is read again from the
-//! store, and the same events are tried again: those that are there already are found by their ids.
+//! Whether a failed commit happened is unknown. So the writer drops the connection, reads the head from the store again,
+//! and retries the same events: those that are there already are found by their ids.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TryRecvError;
@@ -12,30 +14,28 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::conflict::{Conflict, conflicts};
-use crate::link::{Links, link};
-use crate::log::{Clock, own};
-use crate::queue::{Item, Job, Message, Messages, Shared};
+use crate::link::{LinkedBatch, link};
+use crate::queue::{Item, Job, Message, Messages};
+use crate::shared::Shared;
 use crate::store::{Backend, NewCheckpoint};
 use crate::verify::SKEW;
 use crate::{
-    AppendError, Checkpoint, Decision, Event, Head, Kind, Receipt, Settings, Store, StoreError, Time,
+    AppendError, Checkpoint, Clock, Decision, Event, Head, Kind, Receipt, Settings, Store, StoreError, Time,
 };
 
-use std::sync::Arc;
-
-/// How long one commit may take before it counts as failed; callers wait for their own deadline only.
+/// Limit of one commit; callers wait for their own deadline only.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
-/// Between a failure and the next try: twice as long after each.
+/// The delay after the first failure; doubled after each further one.
 const BACKOFF: Duration = Duration::from_millis(20);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// How often it is seen whether the store is intact while nothing is written.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often events are written again at once because another host wrote at the same time. Each time one host gets on.
-const COLLISIONS: usize = 100;
-/// A clock that goes back by less is corrected, not set.
-const STEP: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// How often an idle writer checks that the store is intact.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The limit of immediate retries after write conflicts with other hosts. Of two hosts in conflict, one succeeds.
+const CONFLICT_RETRIES: usize = 100;
+/// A clock that goes back by less is being adjusted, and not recorded as set back.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-type Row = (NewCheckpoint, oneshot::Sender<Result<(), String>>);
+type PendingCheckpoint = (NewCheckpoint, oneshot::Sender<Result<(), String>>);
 
 pub(crate) struct Writer {
     settings: Settings,
@@ -43,14 +43,14 @@ pub(crate) struct Writer {
     messages: Messages,
     shared: Arc<Shared>,
     clock: Clock,
-    /// What is written next, or again.
+    /// The jobs of the next commit, or of the one that is retried.
     batch: VecDeque<Job>,
-    rows: Vec<Row>,
-    /// What the clock said last, if need be before the host was started.
-    seen: Time,
+    checkpoints: Vec<PendingCheckpoint>,
+    /// The last reading of the clock, or the time of the last event before the host started.
+    last_clock: Time,
     backoff: Duration,
-    /// Nobody is left who could send.
-    ended: bool,
+    /// All senders are gone.
+    disconnected: bool,
 }
 
 impl Writer {
@@ -61,9 +61,9 @@ impl Writer {
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {
-        let seen = match &settings.store {
+        let last_clock = match &settings.store {
             Store::Sqlite(_) => shared.head.borrow().recorded,
-            // Another host may have written that, by a clock of its own.
+            // Another host may have written the last event, by its own clock.
             Store::Postgres(_) => clock.now(),
         };
         Self {
@@ -73,69 +73,72 @@ impl Writer {
             shared,
             clock,
             batch: VecDeque::new(),
-            rows: Vec::new(),
-            seen,
+            checkpoints: Vec::new(),
+            last_clock,
             backoff: BACKOFF,
-            ended: false,
+            disconnected: false,
         }
     }
 
     pub(crate) async fn run(mut self) {
-        while self.fill().await {
+        while self.fill_batch().await {
             let now = self.read_clock();
-            self.shared.begin_commit();
+            self.shared.commit_begun();
             let began = Instant::now();
             let written = timeout(COMMIT_LIMIT, self.write(now)).await;
-            match written.unwrap_or(Err(StoreError::Slow(COMMIT_LIMIT.as_secs()))) {
-                Ok((before, links)) => {
+            match written.unwrap_or(Err(StoreError::Timeout(COMMIT_LIMIT.as_secs()))) {
+                Ok((before, linked)) => {
                     self.shared.metrics.commit.observe(began.elapsed().as_secs_f64());
-                    self.acknowledge(before, &links);
+                    self.acknowledge(before, &linked);
                 }
-                Err(error) => self.failed(&error, now).await,
+                Err(error) => self.handle_failure(&error, now).await,
             }
         }
         self.backend.close().await;
     }
 
-    /// Waits until there is something to write; false at the end.
-    async fn fill(&mut self) -> bool {
+    /// Waits until there is something to write. Returns false when the writer must end.
+    async fn fill_batch(&mut self) -> bool {
         loop {
-            self.take_what_waits();
-            self.turn_away_late();
+            self.take_queued();
+            self.drop_expired();
             let lost = self.shared.take_lost();
             if lost > 0 {
                 let now = self.clock.now();
-                self.tell(own(Kind::Lost, &self.settings.host, now), "count", lost);
+                self.record(
+                    Event::of_host(Kind::Lost, &self.settings.host, now),
+                    "count",
+                    lost,
+                );
             }
-            if !self.batch.is_empty() || !self.rows.is_empty() {
+            if !self.batch.is_empty() || !self.checkpoints.is_empty() {
                 return true;
             }
-            if self.ended || self.shared.finished() {
+            if self.disconnected || self.shared.finished() {
                 return false;
             }
             tokio::select! {
                 message = self.messages.recv() => match message {
                     Some(message) => self.take(message),
-                    None => self.ended = true,
+                    None => self.disconnected = true,
                 },
                 () = self.shared.wake.notified() => {}
-                () = sleep(LOOK) => self.look().await,
+                () = sleep(CHECK_INTERVAL) => self.check_store().await,
             }
         }
     }
 
-    /// Sees whether the store is still what it was left as: who cut it while nothing is written would be noticed by the
-    /// next event only.
-    async fn look(&mut self) {
+    /// Checks that the store is intact. Without this, a truncation would go unnoticed until the next event.
+    async fn check_store(&mut self) {
         let last = *self.shared.head.borrow();
-        let intact = timeout(COMMIT_LIMIT, self.backend.is_intact(last)).await;
-        if let Err(error) = intact.unwrap_or(Err(StoreError::Slow(COMMIT_LIMIT.as_secs()))) {
+        let intact = timeout(COMMIT_LIMIT, self.backend.check_intact(last)).await;
+        if let Err(error) = intact.unwrap_or(Err(StoreError::Timeout(COMMIT_LIMIT.as_secs()))) {
             let now = self.clock.now();
-            self.failed(&error, now).await;
+            self.handle_failure(&error, now).await;
         }
     }
 
-    fn take_what_waits(&mut self) {
+    fn take_queued(&mut self) {
         let mut events: usize = self.batch.iter().map(|job| job.items.len()).sum();
         while events < self.settings.batch {
             match self.messages.try_recv() {
@@ -147,7 +150,7 @@ impl Writer {
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
-                    self.ended = true;
+                    self.disconnected = true;
                     return;
                 }
             }
@@ -157,197 +160,202 @@ impl Writer {
     fn take(&mut self, message: Message) {
         match message {
             Message::Job(job) => self.batch.push_back(job),
-            Message::Checkpoint(row, reply) => self.rows.push((row, reply)),
+            Message::Checkpoint(row, reply) => self.checkpoints.push((row, reply)),
         }
     }
 
-    /// Drops what nobody waits for any more: its caller was told that it is not in the log.
-    fn turn_away_late(&mut self) {
+    /// Drops the jobs whose caller's deadline has passed: their callers already got an error.
+    fn drop_expired(&mut self) {
         let now = Instant::now();
         self.batch
-            .retain(|job| job.caller.as_ref().is_none_or(|caller| now < caller.until));
+            .retain(|job| job.caller.as_ref().is_none_or(|caller| now < caller.deadline));
     }
 
-    /// Puts an event of the log's own before what waits. It stays until it is written.
-    fn tell(&mut self, mut event: Event, name: &str, value: impl Into<serde_json::Value>) {
+    /// Puts an event of the log itself in front of the batch. It is retried until it is written.
+    fn record(&mut self, mut event: Event, name: &str, value: impl Into<serde_json::Value>) {
         event.detail.insert(name.into(), value.into());
         self.batch.push_front(Job {
             items: vec![event.into()],
             caller: None,
-            room: None,
+            permit: None,
         });
     }
 
     fn read_clock(&mut self) -> Time {
         let now = self.clock.now();
-        let back = Duration::from_micros(self.seen.micros().saturating_sub(now.micros()));
-        self.seen = now;
-        if back > STEP {
-            self.shared.clock_stepped();
+        let back = Duration::from_micros(self.last_clock.micros().saturating_sub(now.micros()));
+        self.last_clock = now;
+        if back > CLOCK_STEP {
+            self.shared.count_clock_step();
             tracing::warn!(?back, "the clock went back");
             let micros = u64::try_from(back.as_micros()).unwrap_or(u64::MAX);
-            self.tell(own(Kind::Clock, &self.settings.host, now), "back_us", micros);
+            self.record(
+                Event::of_host(Kind::Clock, &self.settings.host, now),
+                "back_us",
+                micros,
+            );
         }
         now
     }
 
-    /// Writes all that was taken, again if another host wrote at the same time. Gives the head before it, and what was
-    /// written behind that.
-    async fn write(&mut self, now: Time) -> Result<(Head, Links), StoreError> {
-        for _ in 0..COLLISIONS {
+    /// Writes the batch, and retries if another host wrote at the same time. Returns the head before it, and what was
+    /// appended to that head.
+    async fn write(&mut self, now: Time) -> Result<(Head, LinkedBatch), StoreError> {
+        for _ in 0..CONFLICT_RETRIES {
             match self.write_once(now).await {
-                Err(StoreError::Collided) => self.backend.roll_back().await?,
-                written => return written,
+                Err(StoreError::WriteConflict) => self.backend.roll_back().await?,
+                result => return result,
             }
         }
         self.write_once(now).await
     }
 
-    /// One transaction.
-    async fn write_once(&mut self, now: Time) -> Result<(Head, Links), StoreError> {
+    /// Writes the batch and the checkpoints in one transaction.
+    async fn write_once(&mut self, now: Time) -> Result<(Head, LinkedBatch), StoreError> {
         let last = *self.shared.head.borrow();
         if self.backend.connect().await? {
-            self.backend.holds(last.size, last.hash).await?;
+            self.backend.check_event(last.size, last.hash).await?;
         }
-        self.backend.is_intact(last).await?;
+        self.backend.check_intact(last).await?;
         let head = self.backend.begin().await?;
         if head.size < last.size || (head.size == last.size && head.hash != last.hash) {
-            return Err(StoreError::Cut(last.size));
+            return Err(StoreError::Truncated(last.size));
         }
         let items = self.batch.iter().flat_map(|job| &job.items);
         let ids: Vec<_> = items.map(|item| item.event.id).collect();
-        let known = self.backend.known(&ids).await?;
-        self.refuse(&conflicts(&self.batch, &known));
-        let known: HashMap<_, _> = known.into_iter().map(|(id, known)| (id, known.receipt)).collect();
-        let mut signed: HashSet<Uuid> = known.keys().copied().collect();
+        let existing = self.backend.existing(&ids).await?;
+        self.reject(&conflicts(&self.batch, &existing));
+        let existing: HashMap<_, _> = existing
+            .into_iter()
+            .map(|(id, event)| (id, event.receipt))
+            .collect();
+        let mut recorded: HashSet<Uuid> = existing.keys().copied().collect();
         let items: Vec<&Item> = self.batch.iter().flat_map(|job| &job.items).collect();
-        let mut links = link(head, now, items.iter().map(|item| &item.event), known);
-        self.backend.insert(std::mem::take(&mut links.entries)).await?;
+        let mut linked = link(head, now, items.iter().map(|item| &item.event), existing);
+        self.backend.insert(std::mem::take(&mut linked.entries)).await?;
         for Item { event, manifest } in items {
             if let Some(signature) = manifest {
-                let new = signed.insert(event.id);
+                let new = recorded.insert(event.id);
                 self.backend.insert_manifest(event, signature, new).await?;
             }
         }
-        self.write_rows().await?;
+        self.write_checkpoints().await?;
         self.backend.commit().await?;
-        Ok((head, links))
+        Ok((head, linked))
     }
 
-    /// Writes the checkpoints that wait, but for those that would make the log look tampered with beside the last one.
-    async fn write_rows(&mut self) -> Result<(), StoreError> {
-        if self.rows.is_empty() {
+    /// Writes the pending checkpoints, except those that contradict the last one: they would make the log look tampered
+    /// with.
+    async fn write_checkpoints(&mut self) -> Result<(), StoreError> {
+        if self.checkpoints.is_empty() {
             return Ok(());
         }
         if let Some(last) = self.backend.last_checkpoint().await? {
-            self.shared.checkpoint_seen(last.time);
-            for (row, reply) in std::mem::take(&mut self.rows) {
-                match contradicts(&row.checkpoint, &last) {
-                    // Who asked may have gone.
+            self.shared.observe_checkpoint_time(last.time);
+            for (row, reply) in std::mem::take(&mut self.checkpoints) {
+                match contradiction(&row.checkpoint, &last) {
+                    // The receiver may be gone.
                     Some(error) => drop(reply.send(Err(error.to_string()))),
-                    None => self.rows.push((row, reply)),
+                    None => self.checkpoints.push((row, reply)),
                 }
             }
         }
-        for (row, _) in &self.rows {
+        for (row, _) in &self.checkpoints {
             let size = row.checkpoint.size;
             self.backend.insert_checkpoint(size, &row.note).await?;
         }
         Ok(())
     }
 
-    /// Turns away the jobs in which an event has another's id.
-    fn refuse(&mut self, conflicts: &[Conflict]) {
-        // The last first, so that the places of those before it stay.
-        for Conflict { job, at, id } in conflicts.iter().rev().copied() {
+    /// Rejects the jobs with a conflict.
+    fn reject(&mut self, conflicts: &[Conflict]) {
+        // In reverse, so that the earlier indices stay valid.
+        for Conflict { job, index, id } in conflicts.iter().rev().copied() {
             let Some(job) = self.batch.remove(job) else {
                 continue;
             };
-            tracing::error!(%id, "an event was not taken into the audit log: another one has its id");
+            tracing::error!(%id, "event not recorded in the audit log: another one has its id");
             match job.caller {
-                // Who asked may have gone.
-                Some(caller) => drop(caller.reply.send(Err(AppendError::Conflict { at, id }))),
+                // The receiver may be gone.
+                Some(caller) => drop(caller.reply.send(Err(AppendError::Conflict { index, id }))),
                 None => self
                     .shared
-                    .lose(u64::try_from(job.items.len()).unwrap_or(u64::MAX)),
+                    .count_lost(u64::try_from(job.items.len()).unwrap_or(u64::MAX)),
             }
         }
     }
 
-    fn acknowledge(&mut self, before: Head, links: &Links) {
+    fn acknowledge(&mut self, before: Head, linked: &LinkedBatch) {
         self.backoff = BACKOFF;
-        self.shared.head.send_replace(links.head);
+        self.shared.head.send_replace(linked.head);
         self.shared.commit_done();
-        self.shared.set_cut(false);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a batch has fewer events than a double can count"
-        )]
+        self.shared.set_truncated(false);
+        #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^53 events")]
         self.shared
             .metrics
             .batch
-            .observe((links.head.size - before.size) as f64);
-        let mut receipts = links.receipts.iter();
+            .observe((linked.head.size - before.size) as f64);
+        let mut receipts = linked.receipts.iter();
         let mut next = before.size + 1;
         for job in self.batch.drain(..) {
-            let mut places = Vec::with_capacity(job.items.len());
+            let mut job_receipts = Vec::with_capacity(job.items.len());
             for (item, receipt) in job.items.iter().zip(receipts.by_ref()) {
                 if receipt.is_some_and(|receipt| receipt.seq == next) {
-                    self.shared.metrics.written(item.event.kind, 1);
+                    self.shared.metrics.count_written(item.event.kind, 1);
                     next += 1;
                 }
-                places.push(*receipt);
+                job_receipts.push(*receipt);
             }
-            answer(&self.shared, job, places);
+            reply_to_caller(&self.shared, job, job_receipts);
         }
-        for (_, reply) in self.rows.drain(..) {
-            // Who asked may have gone.
+        for (_, reply) in self.checkpoints.drain(..) {
+            // The receiver may be gone.
             let _ = reply.send(Ok(()));
         }
     }
 
-    async fn failed(&mut self, error: &StoreError, now: Time) {
-        tracing::error!(%error, retry_in = ?self.backoff, "the audit log was not written");
-        if matches!(error, StoreError::Cut(_)) {
-            self.shared.set_cut(true);
+    async fn handle_failure(&mut self, error: &StoreError, now: Time) {
+        tracing::error!(%error, retry_in = ?self.backoff, "cannot write the audit log");
+        if matches!(error, StoreError::Truncated(_)) {
+            self.shared.set_truncated(true);
         }
         self.backend.disconnect().await;
-        for (_, reply) in self.rows.drain(..) {
+        for (_, reply) in self.checkpoints.drain(..) {
             let _ = reply.send(Err(error.to_string()));
         }
         if self.shared.commit_failed(error.to_string(), now) {
-            // So that the gap is told of in the log; it also keeps the writer trying until the store is back.
-            let mut event = own(Kind::Host, &self.settings.host, now);
+            // Records the outage in the log, and keeps the writer retrying until the store is back.
+            let mut event = Event::of_host(Kind::Host, &self.settings.host, now);
             event.decision = Some(Decision::Failed);
             event.reason = Some("audit_store_failed".into());
-            self.tell(event, "since", now.to_string());
+            self.record(event, "since", now.to_string());
         }
         sleep(self.backoff).await;
-        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
     }
 }
 
-/// Why a checkpoint cannot stand beside the last one, which another host may have made.
-fn contradicts(one: &Checkpoint, last: &Checkpoint) -> Option<StoreError> {
-    if one.origin != last.origin {
-        return Some(StoreError::Origin {
+/// Whether a checkpoint contradicts the last one, which another host may have made.
+fn contradiction(new: &Checkpoint, last: &Checkpoint) -> Option<StoreError> {
+    if new.origin != last.origin {
+        return Some(StoreError::OriginMismatch {
             stored: last.origin.clone(),
-            wanted: one.origin.clone(),
+            wanted: new.origin.clone(),
         });
     }
-    let back = last.time.micros().saturating_sub(one.time.micros());
-    (one.size > last.size && back > SKEW).then_some(StoreError::Clocks(last.time))
+    let back = last.time.micros().saturating_sub(new.time.micros());
+    (new.size > last.size && back > SKEW).then_some(StoreError::ClockSkew(last.time))
 }
 
-/// Tells a caller the places of its events.
-fn answer(shared: &Shared, job: Job, places: Vec<Option<Receipt>>) {
-    let events = places.len();
-    let receipts: Option<Vec<Receipt>> = places.into_iter().collect();
-    // Places in the buffer are free before the caller goes on and asks for more.
-    drop(job.room);
+/// Sends a caller its receipts; one is missing if its event has no canonical form.
+fn reply_to_caller(shared: &Shared, job: Job, receipts: Vec<Option<Receipt>>) {
+    let events = receipts.len();
+    let receipts: Option<Vec<Receipt>> = receipts.into_iter().collect();
+    // Frees the buffer before the caller continues and appends more.
+    drop(job.permit);
     match (job.caller, receipts) {
         (Some(caller), Some(receipts)) => {
-            // Who asked may have gone.
+            // The receiver may be gone.
             let _ = caller.reply.send(Ok(receipts));
         }
         (Some(caller), None) => {
@@ -355,6 +363,6 @@ fn answer(shared: &Shared, job: Job, places: Vec<Option<Receipt>>) {
             let _ = caller.reply.send(Err(AppendError::Unavailable(reason)));
         }
         (None, Some(_)) => {}
-        (None, None) => shared.lose(u64::try_from(events).unwrap_or(u64::MAX)),
+        (None, None) => shared.count_lost(u64::try_from(events).unwrap_or(u64::MAX)),
     }
 }

@@ -1,4 +1,4 @@
-//! What the log promises of a store that works: order, ids, bounds, losses, clocks, checkpoints.
+//! Guarantees of the log: order, ids, bounds, lost events, clocks, checkpoints.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use postern_audit::{
-    AppendError, Clock, Hash, Invalid, Kind, Log, ManifestSignature, Metrics, Note, Notes, OpenError, Post,
-    Time,
+    AppendError, Clock, Hash, InvalidEvent, Kind, Log, ManifestSignature, Metrics, Note, Notes, OpenError,
+    PostTarget, Time,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -38,29 +38,29 @@ async fn events_of_many_callers_make_one_chain() {
         .map(|caller| {
             let log = log.clone();
             tokio::spawn(async move {
-                let mut places = Vec::new();
+                let mut acknowledged = Vec::new();
                 for call in 0..5 {
                     let events: Vec<_> = (0..=call)
                         .map(|n| event(format!("/{caller}/{call}/{n}")))
                         .collect();
                     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
                     let receipts = log.append_all(events).await.unwrap();
-                    places.extend(ids.into_iter().zip(receipts));
+                    acknowledged.extend(ids.into_iter().zip(receipts));
                 }
-                places
+                acknowledged
             })
         })
         .collect();
-    let mut places = Vec::new();
+    let mut acknowledged = Vec::new();
     for caller in callers {
-        places.extend(caller.await.unwrap());
+        acknowledged.extend(caller.await.unwrap());
     }
     let head = log.state().head;
     log.close().await;
     let rows = chain(&path).await;
     assert_eq!(rows.len(), 40 * 15);
     assert_eq!(head.size, 600);
-    for (id, receipt) in places {
+    for (id, receipt) in acknowledged {
         let at = usize::try_from(receipt.seq).unwrap() - 1;
         assert_eq!(rows[at].id, id);
         if let Some(next) = rows.get(at + 1) {
@@ -70,7 +70,7 @@ async fn events_of_many_callers_make_one_chain() {
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // Opened again, it goes on where it ended.
+    // Opened again, the log continues where it ended.
     let log = open(sqlite(&path)).await;
     assert_eq!(log.state().head, head);
     assert_eq!(log.append(event("/again")).await.unwrap().seq, 601);
@@ -79,7 +79,7 @@ async fn events_of_many_callers_make_one_chain() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_told_again_stands_there_once() {
+async fn an_event_that_is_sent_again_is_in_the_log_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
@@ -90,7 +90,7 @@ async fn an_event_that_is_told_again_stands_there_once() {
     assert_eq!(receipts.iter().map(|r| r.seq).collect::<Vec<_>>(), [2, 1, 2, 3]);
     assert_eq!(receipts[1], first);
     assert_eq!(log.append_all(batch.clone()).await.unwrap(), receipts);
-    // A large call, half of it there already, asked for with statements of every size.
+    // A large call, half of it in the log already: the lookup uses statements of every size.
     let mut many: Vec<_> = (0..700).map(|n| event(format!("/{n}"))).collect();
     log.append_all(many[..350].to_vec()).await.unwrap();
     many.push(c);
@@ -106,16 +106,16 @@ async fn an_event_that_is_told_again_stands_there_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_no_log_takes_refuses_the_call() {
+async fn an_invalid_event_rejects_the_call() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     let error = log.append_all(vec![event("/a"), event("/\0")]).await.unwrap_err();
-    let reason = Invalid::Nul { field: "path" };
-    assert_eq!(error, AppendError::Invalid { at: 1, reason });
+    let reason = InvalidEvent::Nul { field: "path" };
+    assert_eq!(error, AppendError::Invalid { index: 1, reason });
     assert_eq!(error.code(), "audit_invalid");
-    log.note(event("/\0"));
-    until("the loss is told of", || log.state().head.size == 1).await;
+    log.enqueue(event("/\0"));
+    until("the loss is recorded", || log.state().head.size == 1).await;
     log.close().await;
     let rows = chain(&path).await;
     assert_eq!(
@@ -125,7 +125,7 @@ async fn an_event_that_no_log_takes_refuses_the_call() {
 }
 
 #[tokio::test]
-async fn a_full_buffer_refuses_who_waits_and_counts_what_was_noted() {
+async fn a_full_buffer_rejects_calls_and_counts_lost_events() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let mut settings = sqlite(&path);
@@ -136,16 +136,16 @@ async fn a_full_buffer_refuses_who_waits_and_counts_what_was_noted() {
     let log = Log::open(settings, Signer::new(), metrics).await.unwrap();
     assert_eq!(
         log.append_all((0..21).map(|_| event("/")).collect()).await,
-        Err(AppendError::Full)
+        Err(AppendError::BufferFull)
     );
-    // On one thread the writer does not run before this waits.
+    // On one thread the writer does not run before the test awaits.
     for _ in 0..50 {
-        log.note(event("/noted"));
+        log.enqueue(event("/queued"));
     }
     let state = log.state();
     assert_eq!((state.backlog, state.lost), (20, 30));
-    assert_eq!(log.append(event("/required")).await, Err(AppendError::Full));
-    until("the loss is told of", || log.state().head.size == 21).await;
+    assert_eq!(log.append(event("/required")).await, Err(AppendError::BufferFull));
+    until("the loss is recorded", || log.state().head.size == 21).await;
     assert_eq!(log.append(event("/required")).await.unwrap().seq, 22);
     assert_eq!(log.state().backlog, 0);
     let mut out = String::new();
@@ -167,7 +167,7 @@ async fn a_full_buffer_refuses_who_waits_and_counts_what_was_noted() {
     assert_eq!(lost[0].text("gateway"), "host-1");
 }
 
-/// Hosts spawn what they do.
+/// The futures must be `Send`.
 #[tokio::test]
 async fn opening_and_closing_can_be_spawned() {
     let directory = tempfile::tempdir().unwrap();
@@ -178,12 +178,12 @@ async fn opening_and_closing_can_be_spawned() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_when_the_log_closes_and_nothing_after() {
+async fn closing_writes_the_queue_and_rejects_later_events() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     for n in 0..2000 {
-        log.note(event(format!("/{n}")));
+        log.enqueue(event(format!("/{n}")));
     }
     let other = log.clone();
     log.close().await;
@@ -194,7 +194,7 @@ async fn what_waits_is_written_when_the_log_closes_and_nothing_after() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_is_told_of_once_and_moves_no_event_back() {
+async fn a_clock_that_goes_back_is_recorded_once_and_changes_no_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let now = Arc::new(AtomicU64::new(1_800_000_000_000_000));
@@ -220,13 +220,13 @@ async fn a_clock_that_goes_back_is_told_of_once_and_moves_no_event_back() {
 }
 
 #[tokio::test]
-async fn a_manifests_signature_and_its_event_are_written_together() {
+async fn a_manifest_signature_and_its_event_are_written_together() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
-    let mut told = event("/sign/manifest");
-    told.kind = Kind::ManifestSignature;
-    told.request_id = Some("request-1".into());
+    let mut manifest_event = event("/sign/manifest");
+    manifest_event.kind = Kind::ManifestSignature;
+    manifest_event.request_id = Some("request-1".into());
     let signature = ManifestSignature {
         manifest_hash: Hash::of(b"{}"),
         signature: [5; 64],
@@ -235,7 +235,7 @@ async fn a_manifests_signature_and_its_event_are_written_together() {
     };
     for _ in 0..2 {
         let receipt = log
-            .record_manifest(signature.clone(), told.clone())
+            .record_manifest(signature.clone(), manifest_event.clone())
             .await
             .unwrap();
         assert_eq!(receipt.seq, 1);
@@ -245,7 +245,10 @@ async fn a_manifests_signature_and_its_event_are_written_together() {
         ..signature
     };
     assert_eq!(
-        log.record_manifest(bad, told.clone()).await.unwrap_err().code(),
+        log.record_manifest(bad, manifest_event.clone())
+            .await
+            .unwrap_err()
+            .code(),
         "audit_invalid"
     );
     log.close().await;
@@ -257,13 +260,13 @@ async fn a_manifests_signature_and_its_event_are_written_together() {
         .await
         .unwrap();
     assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].get::<uuid::Uuid, _>("id"), told.id);
+    assert_eq!(rows[0].get::<uuid::Uuid, _>("id"), manifest_event.id);
     assert_eq!(rows[0].get::<String, _>("subject"), "user:7");
     assert_eq!(rows[0].get::<Vec<u8>, _>("signature"), vec![5; 64]);
 }
 
 #[tokio::test]
-async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
+async fn checkpoints_are_signed_and_written_to_the_store_and_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let outside = directory.path().join("checkpoints");
@@ -286,23 +289,27 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
     log.append(event("/")).await.unwrap();
     until("after some time", || size() == 11).await;
 
-    // A signer that is away holds up no event.
+    // A failing signer delays no event.
     signer.broken.store(true, Ordering::Release);
     log.append_all((0..10).map(|_| event("/")).collect())
         .await
         .unwrap();
     until("the failure is counted", || log.state().checkpoint_failures > 0).await;
     log.append(event("/")).await.unwrap();
-    assert_eq!((size(), log.state().problem), (11, None));
+    assert_eq!((size(), log.state().store_failure), (11, None));
     signer.broken.store(false, Ordering::Release);
-    until("back again", || size() == 22).await;
+    until("the signer works again", || size() == 22).await;
     log.append(event("/")).await.unwrap();
     log.close().await;
 
     let text = fs::read_to_string(&outside).unwrap();
     let notes: Vec<Note> = Notes::of(&text).map(Result::unwrap).collect();
     let sizes: Vec<_> = notes.iter().map(|note| note.checkpoint.size).collect();
-    assert_eq!(sizes, [10, 11, 22, 23], "the last one when the log closed");
+    assert_eq!(
+        sizes,
+        [10, 11, 22, 23],
+        "the last one is made when the log closes"
+    );
     let rows = chain(&path).await;
     let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
         .await
@@ -322,21 +329,21 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
     assert_eq!(stored.len(), 4);
     store.close().await.unwrap();
 
-    // The end cut off, an event changed, the log replaced, the table of checkpoints emptied: nothing is appended.
+    // A log with a truncated end, a changed event or no checkpoints, and a replaced log, are not opened.
     let last = "UPDATE audit_events SET hash = zeroblob(32) WHERE seq = 23";
     let emptied = "DELETE FROM audit_checkpoints;";
     let saved = fs::read(&path).unwrap();
     for (sql, expected) in [
         (
             format!("{emptied} DELETE FROM audit_events WHERE seq > 20"),
-            "Cut",
+            "Truncated",
         ),
-        ("DELETE FROM audit_events WHERE seq > 20".to_owned(), "Cut"),
-        (format!("{emptied} DELETE FROM audit_events"), "Cut"),
-        (last.to_owned(), "Changed"),
+        ("DELETE FROM audit_events WHERE seq > 20".to_owned(), "Truncated"),
+        (format!("{emptied} DELETE FROM audit_events"), "Truncated"),
+        (last.to_owned(), "HeadChanged"),
         (
             "UPDATE audit_events SET payload = payload || ' ' WHERE seq = 23".to_owned(),
-            "Changed",
+            "HeadChanged",
         ),
     ] {
         let mut store = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
@@ -350,8 +357,8 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
         let error = Log::open(settings(), signer.clone(), Metrics::default())
             .await
             .unwrap_err();
-        let named = format!("{error:?}");
-        assert!(named.starts_with(expected), "{sql}: {error}");
+        let variant = format!("{error:?}");
+        assert!(variant.starts_with(expected), "{sql}: {error}");
         fs::write(&path, &saved).unwrap();
     }
     fs::remove_file(&path).unwrap();
@@ -361,7 +368,7 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
     assert!(
         matches!(
             error,
-            OpenError::Cut {
+            OpenError::Truncated {
                 size: 23,
                 found: 0,
                 ..
@@ -369,7 +376,7 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
         ),
         "{error}"
     );
-    // Another log of at least the size.
+    // Another log of at least this size.
     fs::remove_file(&path).unwrap();
     let other = open(sqlite(&path)).await;
     other
@@ -388,11 +395,11 @@ async fn checkpoints_are_signed_and_kept_in_the_store_and_outside() {
     assert!(matches!(error, OpenError::Replaced { size: 23, .. }), "{error}");
 }
 
-/// Answers each request on a port of its own with the next of these statuses, and tells what it was sent.
+/// A server that responds with these statuses in turn, and returns the requests through a channel.
 async fn server(statuses: Vec<u16>) -> (url::Url, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/checkpoints?key=secret", listener.local_addr().unwrap());
-    let (told, sent) = mpsc::unbounded_channel();
+    let (sender, requests) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         for status in statuses {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -401,27 +408,27 @@ async fn server(statuses: Vec<u16>) -> (url::Url, mpsc::UnboundedReceiver<String
             while !(request.ends_with(b"\n") && String::from_utf8_lossy(&request).contains("\u{2014} ")) {
                 stream.read_buf(&mut request).await.unwrap();
             }
-            told.send(String::from_utf8(request).unwrap()).unwrap();
-            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            sender.send(String::from_utf8(request).unwrap()).unwrap();
+            let response = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(response.as_bytes()).await.unwrap();
         }
     });
-    (url.parse().unwrap(), sent)
+    (url.parse().unwrap(), requests)
 }
 
 #[tokio::test]
-async fn checkpoints_are_posted_and_a_server_that_fails_holds_up_nothing() {
+async fn checkpoints_are_posted_and_a_failing_server_delays_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let (url, mut sent) = server(vec![200, 500]).await;
+    let (url, mut requests) = server(vec![200, 500]).await;
     let mut settings = sqlite(&directory.path().join("audit.db"));
     settings.checkpoints.every = Duration::from_millis(200);
-    settings.checkpoints.post = Some(Post {
+    settings.checkpoints.post = Some(PostTarget {
         client: postern_testbed::http::builder().build().unwrap(),
         url,
         timeout: Duration::from_secs(5),
     });
     let log = open(settings).await;
-    // The third finds nobody who listens.
+    // The third connection is refused: the server has ended.
     for (size, failures) in [(1, 0), (2, 1), (3, 2)] {
         log.append(event("/")).await.unwrap();
         until("a checkpoint", || {
@@ -430,7 +437,7 @@ async fn checkpoints_are_posted_and_a_server_that_fails_holds_up_nothing() {
         .await;
         until("counted", || log.state().checkpoint_failures == failures).await;
         if size < 3 {
-            let request = sent.recv().await.unwrap();
+            let request = requests.recv().await.unwrap();
             let (head, note) = request.split_once("\r\n\r\n").unwrap();
             assert!(
                 head.starts_with("POST /checkpoints?key=secret HTTP/1.1"),
@@ -445,9 +452,9 @@ async fn checkpoints_are_posted_and_a_server_that_fails_holds_up_nothing() {
     log.close().await;
 }
 
-/// A checkpoint outside that contradicts the log shows that it was another once, wherever in the file it stands.
+/// An external checkpoint that contradicts the log shows that the log was replaced, wherever in the file it is.
 #[tokio::test]
-async fn every_checkpoint_outside_is_compared_when_the_log_is_opened() {
+async fn every_external_checkpoint_is_compared_when_the_log_is_opened() {
     let directory = tempfile::tempdir().unwrap();
     let outside = directory.path().join("checkpoints");
     let log_of = |name: &str| {
@@ -473,7 +480,7 @@ async fn every_checkpoint_outside_is_compared_when_the_log_is_opened() {
         fs::read_to_string(&outside).unwrap(),
         fs::read_to_string(directory.path().join("aside")).unwrap(),
     );
-    // The largest agrees, and stands last.
+    // The largest checkpoint matches, and is the last one.
     fs::write(&outside, others + &own).unwrap();
     let refused = opened().await;
     assert!(
@@ -482,17 +489,17 @@ async fn every_checkpoint_outside_is_compared_when_the_log_is_opened() {
     );
 }
 
-/// Signs nothing, and does not say so.
+/// A signer that never responds.
 struct Silent;
 
 impl postern_audit::CheckpointSigner for Silent {
-    fn sign<'a>(&'a self, _: &'a [u8]) -> postern_audit::Signing<'a> {
+    fn sign<'a>(&'a self, _: &'a [u8]) -> postern_audit::SignFuture<'a> {
         Box::pin(std::future::pending())
     }
 }
 
 #[tokio::test]
-async fn a_signer_that_hangs_holds_up_the_end_no_longer_than_it_may_last() {
+async fn a_hanging_signer_does_not_delay_closing_beyond_the_limit() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = Log::open(sqlite(&path), Arc::new(Silent), Metrics::default())
@@ -502,13 +509,13 @@ async fn a_signer_that_hangs_holds_up_the_end_no_longer_than_it_may_last() {
     let began = std::time::Instant::now();
     assert_eq!(log.close_within(Duration::from_secs(1)).await, 0);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    // Closed in order all the same.
+    // The store was closed cleanly.
     assert!(!directory.path().join("audit.db-wal").exists());
     assert_eq!(chain(&path).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_made_is_a_fault_until_one_is() {
+async fn a_checkpoint_error_lasts_until_a_checkpoint_is_made() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = sqlite(&directory.path().join("audit.db"));
     settings.checkpoints.every = Duration::from_millis(200);
@@ -518,27 +525,27 @@ async fn a_checkpoint_that_cannot_be_made_is_a_fault_until_one_is() {
         .await
         .unwrap();
     log.append(event("/")).await.unwrap();
-    until("the fault", || log.state().checkpoint_fault.is_some()).await;
-    let fault = log.state().checkpoint_fault.unwrap();
-    assert_eq!(fault, "no checkpoint: sign: the KMS is away");
+    until("the error", || log.state().checkpoint_error.is_some()).await;
+    let error = log.state().checkpoint_error.unwrap();
+    assert_eq!(error, "no checkpoint: sign: the KMS is unavailable");
     signer.broken.store(false, Ordering::Release);
-    until("none", || log.state().checkpoint_fault.is_none()).await;
+    until("none", || log.state().checkpoint_error.is_none()).await;
     log.close().await;
 }
 
 #[tokio::test]
-async fn a_store_that_is_taken_or_open_to_others_is_refused() {
+async fn a_locked_or_exposed_store_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     let again = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;
-    assert!(matches!(again, Err(OpenError::Taken(_))), "{again:?}");
-    // The same file by another name, beside which there is no lock file.
+    assert!(matches!(again, Err(OpenError::Locked(_))), "{again:?}");
+    // The same file under another name, which has no lock file.
     let link = directory.path().join("elsewhere.db");
     fs::hard_link(&path, &link).unwrap();
     let again = Log::open(sqlite(&link), Signer::new(), Metrics::default()).await;
-    assert!(matches!(again, Err(OpenError::Taken(_))), "{again:?}");
-    // Who reads needs no lock.
+    assert!(matches!(again, Err(OpenError::Locked(_))), "{again:?}");
+    // Readers need no lock.
     assert_eq!(chain(&path).await.len(), 0);
     log.append(event("/")).await.unwrap();
     log.close().await;
@@ -547,7 +554,10 @@ async fn a_store_that_is_taken_or_open_to_others_is_refused() {
     log.close().await;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
     let exposed = Log::open(sqlite(&path), Signer::new(), Metrics::default()).await;
-    assert!(matches!(exposed, Err(OpenError::Exposed(_))), "{exposed:?}");
+    assert!(
+        matches!(exposed, Err(OpenError::InsecurePermissions(_))),
+        "{exposed:?}"
+    );
     let nowhere = sqlite(&directory.path().join("none/audit.db"));
     let nowhere = Log::open(nowhere, Signer::new(), Metrics::default()).await;
     assert!(matches!(nowhere, Err(OpenError::File(..))), "{nowhere:?}");
@@ -558,7 +568,7 @@ async fn a_store_that_is_taken_or_open_to_others_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_is_noticed_and_taken_up_again_when_it_is_back() {
+async fn a_database_file_that_disappears_is_noticed_and_used_again_when_it_is_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let mut settings = sqlite(&path);
@@ -569,15 +579,15 @@ async fn a_database_that_goes_away_is_noticed_and_taken_up_again_when_it_is_back
     fs::rename(&path, &away).unwrap();
     let refused = log.append(event("/while")).await.unwrap_err();
     assert_eq!(refused.code(), "audit_unavailable", "{refused}");
-    let problem = log.state().problem.unwrap();
-    assert!(problem.reason.contains("deleted or replaced"), "{problem:?}");
-    // Another file in its place is not taken for it.
+    let failure = log.state().store_failure.unwrap();
+    assert!(failure.reason.contains("deleted or replaced"), "{failure:?}");
+    // Another file in its place is not used.
     fs::write(&path, "").unwrap();
     let refused = log.append(event("/replaced")).await.unwrap_err();
     assert_eq!(refused.code(), "audit_unavailable", "{refused}");
     fs::remove_file(&path).unwrap();
     fs::rename(&away, &path).unwrap();
-    until("it works again", || log.state().problem.is_none()).await;
+    until("it works again", || log.state().store_failure.is_none()).await;
     log.append(event("/after")).await.unwrap();
     log.close().await;
     let rows = chain(&path).await;
@@ -587,13 +597,13 @@ async fn a_database_that_goes_away_is_noticed_and_taken_up_again_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_ahead_log_that_goes_away_takes_nothing_with_it() {
+async fn a_deleted_write_ahead_log_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     log.append(event("/before")).await.unwrap();
     fs::remove_file(directory.path().join("audit.db-wal")).unwrap();
-    // Noticed, and what it held carried over into the database, before this is written to a new one.
+    // The writer notices, and checkpoints the deleted log into the database before it writes this to a new one.
     log.append(event("/while")).await.unwrap();
     let copy = directory.path().join("copy.db");
     for suffix in ["", "-wal"] {
@@ -611,7 +621,7 @@ async fn a_write_ahead_log_that_goes_away_takes_nothing_with_it() {
     assert!(rows.iter().any(|row| row.text("reason") == "audit_store_failed"));
 }
 
-/// With checkpoints of two origins, the verifier would call the log tampered with for good.
+/// The verifier reports a log with checkpoints of two origins as tampered with, for good.
 #[tokio::test]
 async fn a_log_whose_checkpoints_are_of_another_origin_is_not_opened() {
     let directory = tempfile::tempdir().unwrap();
@@ -622,13 +632,13 @@ async fn a_log_whose_checkpoints_are_of_another_origin_is_not_opened() {
     let mut settings = sqlite(&path);
     settings.origin = "postern.example/other".into();
     let refused = Log::open(settings, Signer::new(), Metrics::default()).await;
-    let Err(error @ OpenError::Origin { .. }) = refused else {
+    let Err(error @ OpenError::OriginMismatch { .. }) = refused else {
         panic!("{refused:?}");
     };
     for named in [
         "\"postern.example/audit\"",
         "\"postern.example/other\"",
-        "put it back",
+        "restore the origin",
     ] {
         assert!(error.to_string().contains(named), "{error}");
     }
@@ -675,7 +685,7 @@ async fn rows_that_the_database_drops_are_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_the_database_drops_was_not_made() {
+async fn a_checkpoint_that_the_database_drops_is_not_written_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let outside = directory.path().join("checkpoints");
@@ -692,22 +702,22 @@ async fn a_checkpoint_that_the_database_drops_was_not_made() {
     settings.checkpoints.file = Some(outside.clone());
     let log = open(settings).await;
     log.append(event("/")).await.unwrap();
-    until("the fault", || log.state().checkpoint_fault.is_some()).await;
-    let fault = log.state().checkpoint_fault.unwrap();
-    assert!(fault.contains("rule or trigger"), "{fault}");
+    until("the error", || log.state().checkpoint_error.is_some()).await;
+    let error = log.state().checkpoint_error.unwrap();
+    assert!(error.contains("rule or trigger"), "{error}");
     log.close_within(Duration::from_secs(1)).await;
-    assert!(!outside.exists(), "the store does not have it");
+    assert!(!outside.exists(), "the store does not have the checkpoint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_died_is_a_problem() {
+async fn a_dead_writer_is_a_store_failure() {
     let directory = tempfile::tempdir().unwrap();
     let broken = Arc::new(AtomicBool::new(false));
     let breaks = Arc::clone(&broken);
     let clock = Clock::new(move || {
         assert!(
             !breaks.swap(false, Ordering::AcqRel),
-            "the writer's panic of this test"
+            "the panic that this test injects into the writer"
         );
         Time::from_micros(1_800_000_000_000_000)
     });
@@ -716,13 +726,17 @@ async fn a_writer_that_died_is_a_problem() {
         .await
         .unwrap();
     log.append(event("/before")).await.unwrap();
-    assert_eq!(log.state().problem, None);
+    assert_eq!(log.state().store_failure, None);
     broken.store(true, Ordering::Release);
-    let refused = log.append(event("/dies")).await.unwrap_err();
+    let refused = log.append(event("/dying")).await.unwrap_err();
     assert_eq!(refused.code(), "audit_unavailable");
-    until("the problem", || log.state().problem.is_some()).await;
-    let problem = log.state().problem.unwrap();
-    assert!(problem.reason.contains("has died"), "{problem:?}");
-    assert_eq!(log.state().problem, Some(problem), "since then");
+    until("the failure", || log.state().store_failure.is_some()).await;
+    let failure = log.state().store_failure.unwrap();
+    assert!(failure.reason.contains("has died"), "{failure:?}");
+    assert_eq!(
+        log.state().store_failure,
+        Some(failure),
+        "its time does not change"
+    );
     log.close_within(Duration::from_secs(1)).await;
 }

@@ -1,5 +1,5 @@
-//! Nothing acknowledged is lost: the writing process is killed at random moments, and each of its system calls that
-//! writes fails once.
+//! Nothing acknowledged is lost when the writing process is killed at random times, or when any one of its writing system
+//! calls fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,20 +21,20 @@ use support::writer::{self, Writer};
 use support::{chain, event, open, sqlite};
 use uuid::Uuid;
 
-/// Not a test but the process that the tests below start.
+/// Not a test, but the process that the tests below start.
 #[test]
 fn writer_process() {
     writer::main();
 }
 
-/// What was acknowledged is there once, the chain is whole, and the log can be written to.
+/// Checks that each acknowledged event is there once, the chain is intact, and the log can be written to.
 async fn check(path: &Path, acknowledged: &BTreeSet<Uuid>, what: &str) {
     let mut settings = sqlite(path);
     settings.checkpoints.file = Some(path.with_extension("checkpoints"));
     let log = open(settings).await;
     log.append(event("/after")).await.unwrap();
     log.close().await;
-    // Also sees to it that no id stands there twice.
+    // Also checks that no id is a duplicate.
     let there: BTreeSet<Uuid> = chain(path).await.iter().map(|row| row.id).collect();
     let missing: Vec<_> = acknowledged.difference(&there).collect();
     assert!(
@@ -45,7 +45,7 @@ async fn check(path: &Path, acknowledged: &BTreeSet<Uuid>, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_it_loses_nothing_acknowledged() {
+async fn a_process_killed_at_any_time_loses_nothing_acknowledged() {
     let mut all = 0;
     for _ in 0..10 {
         let directory = tempfile::tempdir().unwrap();
@@ -54,8 +54,8 @@ async fn killed_at_any_moment_it_loses_nothing_acknowledged() {
         for _ in 0..5 {
             let mut process = Writer::start(&path, usize::MAX, &[]);
             process.began();
-            let moment = u64::try_from(Uuid::new_v4().as_u128() % 200_000).unwrap();
-            std::thread::sleep(Duration::from_micros(moment));
+            let delay = u64::try_from(Uuid::new_v4().as_u128() % 200_000).unwrap();
+            std::thread::sleep(Duration::from_micros(delay));
             process.child.kill().unwrap();
             let (ids, code) = process.acknowledged();
             assert_eq!(code, None, "it was killed");
@@ -67,20 +67,20 @@ async fn killed_at_any_moment_it_loses_nothing_acknowledged() {
     assert!(all > 1000, "under load: {all} acknowledged");
 }
 
-/// How many calls each caller makes before the process ends, and how many events they are in all.
+/// The number of calls of each caller, and the number of events in all.
 const ROUNDS: usize = 3;
 const ALL: usize = 36;
 
-/// What SQLite, and the file of checkpoints, write with.
+/// The system calls that write the SQLite files and the external checkpoint file.
 const CALLS: [&str; 6] = ["pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink"];
 
 fn strace(arguments: &[String]) -> Vec<String> {
-    let mut behind = vec!["strace".to_owned(), "-f".into(), "-qq".into()];
-    behind.extend_from_slice(arguments);
-    behind
+    let mut command = vec!["strace".to_owned(), "-f".into(), "-qq".into()];
+    command.extend_from_slice(arguments);
+    command
 }
 
-/// How often the thread that calls it most calls each.
+/// The number of calls of each, by the thread that makes most of them.
 fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     let log = path.with_extension("strace");
     let trace = format!("trace={}", CALLS.join(","));
@@ -89,7 +89,7 @@ fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     assert_eq!(
         (code, acknowledged.len()),
         (Some(0), ALL),
-        "without a fault all is acknowledged"
+        "without a fault, all events are acknowledged"
     );
     let log = std::fs::read_to_string(log).unwrap();
     let most = |call: &str| {
@@ -109,8 +109,8 @@ fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     CALLS.iter().map(|call| (*call, most(call))).collect()
 }
 
-/// The faults of the test below: each call of each kind fails once, in turn as the disk breaks, as it is full, and as
-/// the power goes; and the disk is full from some moment on.
+/// The faults of the test below: each call fails once, alternately with an I/O error, a full disk, and a kill; and the disk
+/// is full from some call on.
 fn faults(counts: &[(&'static str, usize)]) -> Vec<String> {
     let kinds = ["error=EIO", "error=ENOSPC", "signal=KILL"];
     let mut faults = Vec::new();
@@ -128,7 +128,7 @@ fn next(faults: &Mutex<Vec<String>>) -> Option<String> {
 }
 
 #[test]
-fn whichever_write_fails_nothing_acknowledged_is_lost() {
+fn a_failing_write_loses_nothing_acknowledged() {
     let version = Command::new("strace").arg("-V").output();
     assert!(
         version.is_ok(),
@@ -137,9 +137,9 @@ fn whichever_write_fails_nothing_acknowledged_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let counts = counts(&directory.path().join("counted.db"));
     let faults = Mutex::new(faults(&counts));
-    let (went_on, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // Most of a run is waiting.
-    let lane = || {
+    let (recovered, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Runs are mostly idle, so several run in parallel.
+    let worker = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -152,19 +152,21 @@ fn whichever_write_fails_nothing_acknowledged_is_lost() {
             let (acknowledged, code) = Writer::start(&path, ROUNDS, &strace(&arguments)).acknowledged();
             runtime.block_on(check(&path, &acknowledged, &fault));
             let all = code == Some(0) && acknowledged.len() == ALL;
-            if all { &went_on } else { &ended }.fetch_add(1, Ordering::AcqRel);
+            if all { &recovered } else { &failed }.fetch_add(1, Ordering::AcqRel);
         }
     };
     std::thread::scope(|scope| {
         for _ in 0..6 {
-            scope.spawn(lane);
+            scope.spawn(worker);
         }
     });
-    let (went_on, ended) = (went_on.load(Ordering::Acquire), ended.load(Ordering::Acquire));
-    eprintln!("{counts:?}: after {went_on} faults the same process acknowledged all, after {ended} not");
+    let (recovered, failed) = (recovered.load(Ordering::Acquire), failed.load(Ordering::Acquire));
+    eprintln!(
+        "{counts:?}: the process acknowledged all events after {recovered} faults, and not after {failed}"
+    );
     assert!(
-        went_on > 20,
-        "the same process goes on after a fault: only {went_on} of {}",
-        went_on + ended
+        recovered > 20,
+        "the process must recover from most faults: only {recovered} of {}",
+        recovered + failed
     );
 }

@@ -1,4 +1,4 @@
-//! A real Postgres: many hosts append to one chain, and nothing acknowledged is lost when it goes away.
+//! With a real Postgres: many hosts append to one chain, and nothing acknowledged is lost when the server fails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ use sqlx::{Connection as _, PgConnection};
 use support::{Signer, event, open, postgres, postgres_chain, until};
 use uuid::Uuid;
 
-/// A host that writes to this database.
+/// Opens a log as a host that writes to this database.
 async fn host(url: &str, name: &str) -> Log {
     let mut settings = postgres(url);
     settings.host = name.to_owned();
@@ -32,8 +32,8 @@ fn events(host: usize, call: usize, count: usize) -> Vec<Event> {
     (0..count).map(|n| event(format!("/{host}/{call}/{n}"))).collect()
 }
 
-/// Everybody who may log in can take the lock that lets hosts append in turn, and keep it.
-async fn squatter(url: &str) -> PgConnection {
+/// Takes the advisory lock and keeps it, as any role that can log in may.
+async fn hold_lock(url: &str) -> PgConnection {
     let mut owner = PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql("CREATE ROLE nobody LOGIN")
         .execute(&mut owner)
@@ -52,12 +52,12 @@ async fn squatter(url: &str) -> PgConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_keeps_the_lock_holds_up_nobody() {
+async fn a_session_that_keeps_the_lock_delays_no_host() {
     let server = Postgres::start().unwrap();
     let url = server.url();
     let log = open(postgres(&url)).await;
     log.append(event("/before")).await.unwrap();
-    let session = squatter(&url).await;
+    let session = hold_lock(&url).await;
     let began = Instant::now();
     for number in 0..20 {
         log.append(event(format!("/{number}"))).await.unwrap();
@@ -65,9 +65,9 @@ async fn a_session_that_keeps_the_lock_holds_up_nobody() {
     let waited = began.elapsed();
     assert!(
         waited < Duration::from_millis(1500),
-        "{waited:?}: once, not each time"
+        "{waited:?}: the host must wait once, not for each event"
     );
-    assert_eq!(log.state().problem, None);
+    assert_eq!(log.state().store_failure, None);
     session.close().await.unwrap();
     log.append(event("/after")).await.unwrap();
     log.close().await;
@@ -76,12 +76,12 @@ async fn a_session_that_keeps_the_lock_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_that_append_at_the_same_time_without_the_lock_make_one_chain() {
+async fn hosts_that_append_concurrently_without_the_lock_make_one_chain() {
     let server = Postgres::start().unwrap();
     let url = server.url();
     let (one, two) = tokio::join!(host(&url, "host-1"), host(&url, "host-2"));
     let hosts = [one, two];
-    let session = squatter(&url).await;
+    let session = hold_lock(&url).await;
     let tasks: Vec<_> = (0..8)
         .map(|caller| {
             let log = hosts[caller % 2].clone();
@@ -91,7 +91,7 @@ async fn hosts_that_append_at_the_same_time_without_the_lock_make_one_chain() {
                 for call in 0..40 {
                     let batch = events(caller, call, 5);
                     ids.extend(batch.iter().map(|event| event.id));
-                    // The same events, to both at once: each stands there once.
+                    // The same events to both at once: each is in the log once.
                     let (here, there) = tokio::join!(log.append_all(batch.clone()), other.append_all(batch));
                     assert_eq!(here.unwrap(), there.unwrap());
                 }
@@ -104,14 +104,14 @@ async fn hosts_that_append_at_the_same_time_without_the_lock_make_one_chain() {
         acknowledged.extend(task.await.unwrap());
     }
     for host in hosts {
-        assert_eq!(host.state().problem, None);
+        assert_eq!(host.state().store_failure, None);
         host.close().await;
     }
     session.close().await.unwrap();
     let rows = postgres_chain(&url).await;
-    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
-    assert_eq!(rows.len(), 8 * 40 * 5, "and no event of a failure");
-    assert_eq!(there, acknowledged);
+    let stored: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(rows.len(), 8 * 40 * 5, "without an event of a failure");
+    assert_eq!(stored, acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,21 +125,17 @@ async fn a_host_of_another_origin_writes_no_checkpoint() {
         settings.checkpoints.every = Duration::from_millis(200);
         settings
     };
-    // Both begin with an empty log, which has no origin yet.
+    // Both open an empty log, which has no origin yet.
     let one = open(settings("host-1", "postern.example/audit")).await;
     let two = open(settings("host-2", "postern.example/other")).await;
     one.append(event("/one")).await.unwrap();
     until("a checkpoint", || one.state().checkpoint.is_some()).await;
     two.append(event("/two")).await.unwrap();
-    until("the fault", || two.state().checkpoint_fault.is_some()).await;
-    let fault = two.state().checkpoint_fault.unwrap();
+    until("the fault", || two.state().checkpoint_error.is_some()).await;
+    let fault = two.state().checkpoint_error.unwrap();
     assert!(fault.starts_with("no checkpoint: store: "), "{fault}");
     assert!(fault.contains("one origin"), "{fault}");
-    assert_eq!(
-        two.state().problem,
-        None,
-        "events are written as if nothing were wrong"
-    );
+    assert_eq!(two.state().store_failure, None, "events are still written");
     two.append(event("/again")).await.unwrap();
     two.close().await;
     one.close().await;
@@ -155,7 +151,10 @@ async fn a_host_of_another_origin_writes_no_checkpoint() {
     );
     let again = settings("host-2", "postern.example/other");
     let again = Log::open(again, Signer::new(), Metrics::default()).await;
-    assert!(matches!(again, Err(OpenError::Origin { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(OpenError::OriginMismatch { .. })),
+        "{again:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +174,7 @@ async fn rows_that_a_rule_drops_are_not_acknowledged() {
         .execute(&mut store)
         .await
         .unwrap();
-    until("it works again", || log.state().problem.is_none()).await;
+    until("it works again", || log.state().store_failure.is_none()).await;
     log.append(dropped.clone()).await.unwrap();
     log.close().await;
     let rows = postgres_chain(&url).await;
@@ -183,10 +182,10 @@ async fn rows_that_a_rule_drops_are_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_that_append_together_make_one_chain() {
+async fn hosts_that_append_concurrently_make_one_chain() {
     let server = Postgres::start().unwrap();
     let url = server.url();
-    // They start at once: one makes the tables, the other waits for it.
+    // They start at the same time: one creates the tables, the other waits for it.
     let (one, two) = tokio::join!(host(&url, "host-1"), host(&url, "host-2"));
     let hosts = [one, two];
     let began = Instant::now();
@@ -201,7 +200,7 @@ async fn hosts_that_append_together_make_one_chain() {
                     ids.extend(batch.iter().map(|event| event.id));
                     let receipts = log.append_all(batch.clone()).await.unwrap();
                     if call == 5 {
-                        // A gate that lost the acknowledgement asks the other host.
+                        // A gate that lost the acknowledgement retries with the other host.
                         assert_eq!(other.append_all(batch).await.unwrap(), receipts);
                     }
                 }
@@ -219,13 +218,13 @@ async fn hosts_that_append_together_make_one_chain() {
         host.close().await;
     }
     let rows = postgres_chain(&url).await;
-    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    let stored: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
     assert_eq!(rows.len(), 20_000);
-    assert_eq!(there, acknowledged);
+    assert_eq!(stored, acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_and_started_again_nothing_acknowledged_is_lost_and_work_resumes() {
+async fn a_killed_server_loses_nothing_acknowledged_and_hosts_resume() {
     let mut server = Postgres::start().unwrap();
     let url = server.url();
     let hosts = [host(&url, "host-1").await, host(&url, "host-2").await];
@@ -257,12 +256,12 @@ async fn killed_and_started_again_nothing_acknowledged_is_lost_and_work_resumes(
         .await;
         server.kill().unwrap();
         until("both notice", || {
-            hosts.iter().all(|host| host.state().problem.is_some())
+            hosts.iter().all(|host| host.state().store_failure.is_some())
         })
         .await;
-        server.resume().unwrap();
+        server.restart().unwrap();
         until("both go on", || {
-            hosts.iter().all(|host| host.state().problem.is_none())
+            hosts.iter().all(|host| host.state().store_failure.is_none())
         })
         .await;
     }
@@ -275,21 +274,21 @@ async fn killed_and_started_again_nothing_acknowledged_is_lost_and_work_resumes(
         host.close().await;
     }
     let rows = postgres_chain(&url).await;
-    let there: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+    let stored: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
     assert_eq!(
-        acknowledged.difference(&there).count(),
+        acknowledged.difference(&stored).count(),
         0,
         "of {}",
         acknowledged.len()
     );
-    let told = rows
+    let recorded = rows
         .iter()
         .filter(|row| row.text("reason") == "audit_store_failed");
-    assert!(told.count() >= 6, "each host tells of each time");
+    assert!(recorded.count() >= 6, "each host records each outage");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_refuses_within_the_deadline_and_keeps_what_was_noted() {
+async fn an_unavailable_store_rejects_calls_within_the_deadline_and_keeps_queued_events() {
     let mut server = Postgres::start().unwrap();
     let url = server.url();
     let mut settings = postgres(&url);
@@ -302,29 +301,26 @@ async fn a_store_that_is_away_refuses_within_the_deadline_and_keeps_what_was_not
         assert_eq!(refused.code(), "audit_unavailable", "{refused}");
     }
     for _ in 0..100 {
-        log.note(event("/noted"));
+        log.enqueue(event("/noted"));
     }
-    server.resume().unwrap();
-    until("it works again", || log.state().problem.is_none()).await;
+    server.restart().unwrap();
+    until("it works again", || log.state().store_failure.is_none()).await;
     log.append(event("/after")).await.unwrap();
     assert_eq!(log.state().lost, 0);
     log.close().await;
     let rows = postgres_chain(&url).await;
     let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
     assert_eq!(paths.iter().filter(|path| **path == "/noted").count(), 100);
-    assert!(
-        !paths.contains(&"/while"),
-        "its callers were told that it is not there"
-    );
+    assert!(!paths.contains(&"/while"), "its callers got an error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
+async fn rows_checkpoints_and_errors_are_as_in_sqlite() {
     let server = Postgres::start().unwrap();
     let url = server.url();
     let log = open(postgres(&url)).await;
-    let mut told = event("/sign/manifest");
-    told.kind = Kind::ManifestSignature;
+    let mut manifest_event = event("/sign/manifest");
+    manifest_event.kind = Kind::ManifestSignature;
     let signature = ManifestSignature {
         manifest_hash: Hash::of(b"{}"),
         signature: [5; 64],
@@ -333,7 +329,7 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
     };
     for _ in 0..2 {
         let receipt = log
-            .record_manifest(signature.clone(), told.clone())
+            .record_manifest(signature.clone(), manifest_event.clone())
             .await
             .unwrap();
         assert_eq!(receipt.seq, 1);
@@ -345,12 +341,12 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
         .fetch_all(&mut store)
         .await
         .unwrap();
-    assert_eq!(sizes, [10], "when it closed");
+    assert_eq!(sizes, [10], "made when the log closed");
     let manifests: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM manifest_signatures")
         .fetch_all(&mut store)
         .await
         .unwrap();
-    assert_eq!(manifests, [told.id]);
+    assert_eq!(manifests, [manifest_event.id]);
 
     let open = || Log::open(postgres(&url), Signer::new(), Metrics::default());
     sqlx::raw_sql("CREATE TABLE kept AS SELECT seq, id, payload, hash FROM audit_events WHERE seq > 8")
@@ -361,7 +357,7 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
     sqlx::raw_sql(cut).execute(&mut store).await.unwrap();
     assert!(matches!(
         open().await,
-        Err(OpenError::Cut {
+        Err(OpenError::Truncated {
             size: 10,
             found: 8,
             ..
@@ -371,7 +367,7 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
         .execute(&mut store)
         .await
         .unwrap();
-    // Cut off under a running host, too.
+    // Also while a host runs.
     let log = open().await.unwrap();
     sqlx::raw_sql(cut).execute(&mut store).await.unwrap();
     let refused = log.append(event("/after")).await.unwrap_err();
@@ -382,13 +378,16 @@ async fn rows_checkpoints_and_refusals_are_as_in_sqlite() {
     let wrong = Log::open(none, Signer::new(), Metrics::default())
         .await
         .unwrap_err();
-    assert!(matches!(wrong, OpenError::Store(StoreError::Url(_))), "{wrong}");
+    assert!(
+        matches!(wrong, OpenError::Store(StoreError::InvalidUrl(_))),
+        "{wrong}"
+    );
     assert!(!wrong.to_string().contains("secret"));
 }
 
-/// Once the tables are there, a host needs no right to change what is in them.
+/// Once the tables exist, a host needs no privilege to change or delete rows.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_only_append_can_be_a_host() {
+async fn a_role_that_may_only_append_suffices_for_a_host() {
     let server = Postgres::start().unwrap();
     let url = server.url();
     host(&url, "owner").await.close().await;

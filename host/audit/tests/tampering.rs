@@ -1,4 +1,5 @@
-//! Somebody changes the store of a log under the host that writes to it, or sends other events under ids that are taken.
+//! Another process changes the store of a log while a host writes to it, or a caller sends different events under existing
+//! ids.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +27,7 @@ fn cut(path: &Path, to: impl Fn(u64) -> u64) {
     file.set_len(to(length)).unwrap();
 }
 
-/// How much of a file is left.
+/// The new length of a truncated file.
 type Cut = (&'static str, fn(u64) -> u64);
 const CUTS: [Cut; 3] = [
     ("half", |length| length / 2),
@@ -34,14 +35,14 @@ const CUTS: [Cut; 3] = [
     ("a byte", |length| length - 1),
 ];
 
-/// A log in a folder, with a file of checkpoints outside.
+/// A log in a folder, with an external checkpoint file.
 fn settings(folder: &Path) -> Settings {
     let mut settings = sqlite(&folder.join("audit.db"));
     settings.checkpoints.file = Some(folder.join("checkpoints"));
     settings
 }
 
-/// A folder with a log of forty events, which no checkpoint covers yet.
+/// A log of forty events that no checkpoint covers yet.
 async fn filled(change: impl FnOnce(&mut Settings)) -> (TempDir, Log) {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path());
@@ -54,31 +55,31 @@ async fn filled(change: impl FnOnce(&mut Settings)) -> (TempDir, Log) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_ahead_log_that_is_cut_short_is_noticed_and_nothing_more_is_acknowledged() {
+async fn a_truncated_write_ahead_log_is_noticed_and_nothing_more_is_acknowledged() {
     for (name, length) in CUTS {
         let (directory, log) = filled(|settings| settings.deadline = Duration::from_millis(300)).await;
         cut(&directory.path().join("audit.db-wal"), length);
-        // Also while nothing is written: this is what readiness asks for.
-        until(name, || log.state().problem.is_some()).await;
+        // Also while idle: readiness depends on it.
+        until(name, || log.state().store_failure.is_some()).await;
         for _ in 0..3 {
             let refused = log.append(event("/behind the gap")).await.unwrap_err();
             assert_eq!(refused.code(), "audit_unavailable", "{name}: {refused}");
         }
-        let problem = log.state().problem.unwrap();
-        // Also where the tables themselves were in what was cut off.
-        let missed = "is not in the store as it was written";
-        assert!(problem.reason.contains(missed), "{name}: {problem:?}");
+        let failure = log.state().store_failure.unwrap();
+        // Also if the tables themselves were cut off.
+        let expected = "is not in the store as it was written";
+        assert!(failure.reason.contains(expected), "{name}: {failure:?}");
         drop(log);
     }
 }
 
-/// What was acknowledged and covered by no checkpoint yet would be gone without a trace once the host is started anew.
+/// Otherwise, acknowledged events without a checkpoint would be lost without a trace when the host restarts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
+async fn a_host_with_a_truncated_store_writes_an_external_checkpoint() {
     for (name, length) in CUTS {
         let (directory, log) = filled(|_| {}).await;
         let outside = directory.path().join("checkpoints");
-        assert!(!outside.exists(), "{name}: none is due");
+        assert!(!outside.exists(), "{name}: no checkpoint is due");
         cut(&directory.path().join("audit.db-wal"), length);
         let note = || Notes::of(&fs::read_to_string(&outside).ok()?).next()?.ok();
         until(name, || note().is_some()).await;
@@ -87,14 +88,14 @@ async fn a_host_that_finds_its_store_cut_says_outside_how_far_it_went() {
         log.close_within(Duration::from_secs(1)).await;
         let again = Log::open(settings(directory.path()), Signer::new(), Metrics::default()).await;
         assert!(
-            matches!(again, Err(OpenError::Cut { size: 40, .. })),
+            matches!(again, Err(OpenError::Truncated { size: 40, .. })),
             "{name}: {again:?}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_right_before_an_event_is_noticed_before_it_is_acknowledged() {
+async fn a_truncation_right_before_an_event_is_noticed_before_the_acknowledgement() {
     for (name, length) in CUTS {
         let (directory, log) = filled(|settings| settings.deadline = Duration::from_millis(300)).await;
         cut(&directory.path().join("audit.db-wal"), length);
@@ -105,13 +106,13 @@ async fn a_cut_right_before_an_event_is_noticed_before_it_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_only_touches_the_file_stops_nothing_for_long() {
+async fn changed_file_metadata_interrupts_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     log.append(event("/before")).await.unwrap();
     let wal = directory.path().join("audit.db-wal");
-    // As SQLite does when root reads the database: the file gets the owner that it has.
+    // SQLite does this when root reads the database: it sets the owner to the current one.
     let touch = async || {
         let before = fs::metadata(&wal).unwrap();
         while fs::metadata(&wal).unwrap().ctime_nsec() == before.ctime_nsec() {
@@ -120,7 +121,7 @@ async fn who_only_touches_the_file_stops_nothing_for_long() {
         }
         assert_eq!(fs::metadata(&wal).unwrap().mtime_nsec(), before.mtime_nsec());
     };
-    // Somebody reads meanwhile, and holds on to what was there when it began.
+    // A reader holds a snapshot meanwhile.
     let mut reader = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
         .await
         .unwrap();
@@ -130,24 +131,28 @@ async fn who_only_touches_the_file_stops_nothing_for_long() {
         .unwrap();
     touch().await;
     log.append(event("/after")).await.unwrap();
-    // Also while nothing is written.
+    // Also while idle.
     touch().await;
     for _ in 0..150 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert_eq!(log.state().problem, None);
+        assert_eq!(log.state().store_failure, None);
     }
     reader.close().await.unwrap();
     touch().await;
     log.append(event("/last")).await.unwrap();
-    assert_eq!(log.state().problem, None);
+    assert_eq!(log.state().store_failure, None);
     log.close().await;
     let rows = chain(&path).await;
     let paths: Vec<_> = rows.iter().map(|row| row.text("path")).collect();
-    assert_eq!(paths, ["/before", "/after", "/last"], "and no event of a failure");
+    assert_eq!(
+        paths,
+        ["/before", "/after", "/last"],
+        "without an event of a failure"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_over_is_noticed_though_the_time_was_set_back() {
+async fn an_overwritten_write_ahead_log_is_noticed_although_its_time_was_set_back() {
     for idle in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.db");
@@ -169,68 +174,74 @@ async fn what_was_written_over_is_noticed_though_the_time_was_set_back() {
             .set_modified(before.modified().unwrap());
         wal.set_times(times).unwrap();
         if idle {
-            until("noticed", || log.state().problem.is_some()).await;
+            until("noticed", || log.state().store_failure.is_some()).await;
         }
         for _ in 0..3 {
             let refused = log.append(event("/behind the gap")).await.unwrap_err();
             assert_eq!(refused.code(), "audit_unavailable", "{refused}");
         }
-        assert!(log.state().problem.is_some());
+        assert!(log.state().store_failure.is_some());
         drop(log);
     }
 }
 
-fn under(id: &Event, path: &str) -> Event {
+fn with_id_of(other: &Event, path: &str) -> Event {
     Event {
-        id: id.id,
+        id: other.id,
         ..event(path)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_names_one_event() {
+async fn an_id_identifies_one_event() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
     let first = event("/first");
-    let conflict = |at| AppendError::Conflict { at, id: first.id };
-    // Twice in one call: as it is, once; as another, not at all.
+    let conflict = |index| AppendError::Conflict { index, id: first.id };
+    // Twice in one call: the same event is written once, a different one is rejected.
     let receipts = log.append_all(vec![first.clone(), first.clone()]).await.unwrap();
     assert_eq!(receipts[0], receipts[1]);
     let other = event("/other");
     let refused = log
-        .append_all(vec![other.clone(), under(&other, "/changed")])
+        .append_all(vec![other.clone(), with_id_of(&other, "/changed")])
         .await
         .unwrap_err();
-    assert_eq!(refused, AppendError::Conflict { at: 1, id: other.id });
-    // Against what is in the log.
+    assert_eq!(
+        refused,
+        AppendError::Conflict {
+            index: 1,
+            id: other.id
+        }
+    );
+    // In conflict with an event of the log.
     assert_eq!(
         log.append(first.clone()).await.unwrap(),
         receipts[0],
-        "told again"
+        "sent again"
     );
-    assert_eq!(log.append(under(&first, "/changed")).await, Err(conflict(0)));
-    let batch = vec![event("/beside"), under(&first, "/changed")];
+    assert_eq!(log.append(with_id_of(&first, "/changed")).await, Err(conflict(0)));
+    let batch = vec![event("/beside"), with_id_of(&first, "/changed")];
     assert_eq!(log.append_all(batch).await, Err(conflict(1)));
-    // Against another call of the same commit.
+    // In conflict with another call in the same commit.
     let (one, two) = (event("/one"), event("/two"));
     let calls = (0..64).map(|number| {
         let (log, event) = (
             log.clone(),
-            under(&one, if number == 0 { "/one" } else { "/changed" }),
+            with_id_of(&one, if number == 0 { "/one" } else { "/changed" }),
         );
         async move { log.append(event).await }
     });
-    let answers = futures_util::future::join_all(calls).await;
-    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    let results = futures_util::future::join_all(calls).await;
+    let accepted = results.iter().filter(|result| result.is_ok()).count();
     assert!(
-        taken == 1 || taken == 63,
-        "{taken}: one event or the other, told as often as it was"
+        accepted == 1 || accepted == 63,
+        "{accepted}: one event or the other must be acknowledged each time it was sent"
     );
-    // What was refused leaves nothing behind, and takes no id.
-    log.append(under(&other, "/changed")).await.unwrap();
+    // A rejected event leaves nothing behind, and its id is still free.
+    log.append(with_id_of(&other, "/changed")).await.unwrap();
     log.append(two).await.unwrap();
-    // A number that comes back otherwise is the same.
+    // A number that is read back in another form is the same.
     let mut number = event("/number");
     number.detail.insert("n".into(), serde_json::json!(1.0));
     log.append(number.clone()).await.unwrap();
@@ -242,7 +253,7 @@ async fn an_id_names_one_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_says_at_its_start_that_its_file_of_checkpoints_is_gone() {
+async fn a_host_records_a_missing_or_torn_checkpoint_file_at_its_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let notes = directory.path().join("audit.notes");
@@ -259,14 +270,14 @@ async fn a_host_says_at_its_start_that_its_file_of_checkpoints_is_gone() {
             .collect::<Vec<_>>()
     };
     assert_eq!(start().await, [""; 0], "a new log");
-    assert_eq!(start().await, [""; 0], "nothing is wrong");
+    assert_eq!(start().await, [""; 0], "an intact file");
     fs::remove_file(&notes).unwrap();
     assert_eq!(start().await, ["checkpoints_file_missing"]);
-    assert_eq!(start().await.len(), 1, "another one was begun");
+    assert_eq!(start().await.len(), 1, "a new file was created");
     cut(&notes, |length| length - 30);
     assert_eq!(
         start().await,
         ["checkpoints_file_missing", "checkpoints_file_torn"]
     );
-    assert_eq!(start().await.len(), 2, "in order again");
+    assert_eq!(start().await.len(), 2, "intact again");
 }

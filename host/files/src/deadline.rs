@@ -1,8 +1,8 @@
 //! File operations with a deadline.
 //!
-//! The system offers none: whoever opens a file on a mount whose server is gone waits for it. So each operation runs on
-//! a thread of its own, which is left behind if it hangs. Not on the runtime's blocking threads: a runtime waits for
-//! those when it ends.
+//! The operating system has no such deadline: opening a file on a mount whose server is unreachable blocks. So each
+//! operation runs on its own thread, which is abandoned if it blocks. The runtime's blocking threads are not used, because
+//! a runtime waits for them on shutdown.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,116 +13,123 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Threads that may hang at the same time.
-const MAX_HANGING: usize = 32;
+/// Maximum number of threads that may be blocked at the same time.
+const MAX_BLOCKED: usize = 32;
 
-/// The places with an operation that missed its deadline and still runs, and how many.
-static HANGING: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+/// The number of operations that missed their deadline and still run, by path.
+static BLOCKED: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
 
-fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
-    HANGING.lock().unwrap_or_else(PoisonError::into_inner)
+fn blocked() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+    BLOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why there is no result.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum DeadlineError {
-    /// It took too long.
-    #[error("no answer of the file system within {0:?}: is it mounted, and does its server answer?")]
+    /// The operation missed its deadline.
+    #[error(
+        "the file system did not respond within {0:?}: check that it is mounted and its server is reachable"
+    )]
     TimedOut(Duration),
-    /// An earlier operation at this place took too long, and has not ended.
-    #[error("an earlier operation there still hangs: is it mounted, and does its server answer?")]
+    /// An earlier operation on this path missed its deadline and still runs, or too many on other paths do.
+    #[error(
+        "an earlier file operation is still blocked: check that the file system is mounted and its server is reachable"
+    )]
     Blocked,
-    /// The system gives no thread, or the operation panicked.
-    #[error("the operation could not be run")]
+    /// No thread could be created, or the operation panicked.
+    #[error("the file operation could not be run")]
     Failed,
 }
 
 impl From<DeadlineError> for io::Error {
-    fn from(stalled: DeadlineError) -> Self {
-        Self::new(io::ErrorKind::TimedOut, stalled)
+    fn from(error: DeadlineError) -> Self {
+        Self::new(io::ErrorKind::TimedOut, error)
     }
 }
 
-/// Whether an operation has ended, and whether it was counted as hanging before.
+/// Whether an operation has ended, and whether it was counted as blocked before.
 #[derive(Default)]
 struct Progress {
     ended: bool,
     counted: bool,
 }
 
-/// Runs file operations at a place, and waits for them no longer than `limit`. What hangs at a place is waited for once:
-/// until it ends, other operations at the same place are refused at once.
+/// Runs a file operation on its own thread, with a deadline. `path` identifies what it reads: after a missed deadline,
+/// operations with the same path fail at once until the earlier one ends.
 ///
 /// # Errors
-/// If they do not end in time, or earlier ones there have not ended.
+/// If the operation misses the deadline, or an earlier one with this path still runs.
 pub async fn with_deadline<T: Send + 'static>(
-    place: &Path,
-    limit: Duration,
+    path: &Path,
+    deadline: Duration,
     operation: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, DeadlineError> {
     {
-        let hanging = hanging();
-        if hanging.contains_key(place) || hanging.values().sum::<usize>() >= MAX_HANGING {
+        let blocked = blocked();
+        if blocked.contains_key(path) || blocked.values().sum::<usize>() >= MAX_BLOCKED {
             return Err(DeadlineError::Blocked);
         }
     }
     let progress = Arc::new(Mutex::new(Progress::default()));
     let (sender, result) = oneshot::channel();
-    let (ours, at) = (Arc::clone(&progress), place.to_owned());
+    let (shared, key) = (Arc::clone(&progress), path.to_owned());
     let runtime = Handle::current();
     std::thread::Builder::new()
         .name("postern-files".into())
         .spawn(move || {
-            let _inside = runtime.enter();
-            let _ended = EndGuard { progress: ours, at };
+            let _context = runtime.enter();
+            let _guard = EndGuard {
+                progress: shared,
+                path: key,
+            };
             let _ = sender.send(operation());
         })
         .map_err(|_| DeadlineError::Failed)?;
-    match tokio::time::timeout(limit, result).await {
+    match tokio::time::timeout(deadline, result).await {
         Ok(result) => result.map_err(|_| DeadlineError::Failed),
         Err(_) => {
-            let mut hanging = hanging();
+            let mut blocked = blocked();
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             if !progress.ended {
                 progress.counted = true;
-                *hanging.entry(place.to_owned()).or_default() += 1;
+                *blocked.entry(path.to_owned()).or_default() += 1;
             }
-            Err(DeadlineError::TimedOut(limit))
+            Err(DeadlineError::TimedOut(deadline))
         }
     }
 }
 
-/// Takes note of the end of an operation, however it ends.
+/// Records the end of an operation, also when it panics.
 struct EndGuard {
     progress: Arc<Mutex<Progress>>,
-    at: PathBuf,
+    path: PathBuf,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        // In the order in which whoever waits locks them.
-        let mut hanging = hanging();
+        // Locked in the same order as by the waiting task.
+        let mut blocked = blocked();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.ended = true;
         if progress.counted
-            && let Some(count) = hanging.get_mut(&self.at)
+            && let Some(count) = blocked.get_mut(&self.path)
         {
             *count -= 1;
             if *count == 0 {
-                hanging.remove(&self.at);
+                blocked.remove(&self.path);
             }
         }
     }
 }
 
-/// As [`crate::read`], with a deadline. The place is the file's directory.
+/// Like [`crate::read`], with a deadline, as [`with_deadline`] of the file's directory.
 ///
 /// # Errors
-/// As [`crate::read`], and [`io::ErrorKind::TimedOut`] past the deadline.
-pub async fn read_with_deadline(path: &Path, max_len: u64, limit: Duration) -> io::Result<Vec<u8>> {
-    let place = path.parent().unwrap_or(path).to_owned();
+/// As for [`crate::read`], and [`io::ErrorKind::TimedOut`] for a missed deadline.
+pub async fn read_with_deadline(path: &Path, max_len: u64, deadline: Duration) -> io::Result<Vec<u8>> {
+    let directory = path.parent().unwrap_or(path).to_owned();
     let path = path.to_owned();
-    with_deadline(&place, limit, move || crate::read(&path, max_len)).await?
+    with_deadline(&directory, deadline, move || crate::read(&path, max_len)).await?
 }
 
 #[cfg(test)]
@@ -133,29 +140,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_hangs_is_waited_for_once_and_harms_no_other_place() {
-        let limit = Duration::from_millis(100);
-        let (end, hangs) = mpsc::channel::<()>();
-        let late = with_deadline(Path::new("/hangs"), limit, move || hangs.recv()).await;
-        assert_eq!(late, Err(DeadlineError::TimedOut(limit)));
+    async fn a_blocked_operation_fails_later_ones_on_its_path_only() {
+        let deadline = Duration::from_millis(100);
+        let (unblock, blocks) = mpsc::channel::<()>();
+        let late = with_deadline(Path::new("/blocked"), deadline, move || blocks.recv()).await;
+        assert_eq!(late, Err(DeadlineError::TimedOut(deadline)));
 
         let started = Instant::now();
-        let again = with_deadline(Path::new("/hangs"), Duration::from_secs(60), || ()).await;
+        let again = with_deadline(Path::new("/blocked"), Duration::from_secs(60), || ()).await;
         assert_eq!(again, Err(DeadlineError::Blocked));
-        assert_eq!(with_deadline(Path::new("/well"), limit, || 1).await, Ok(1));
+        assert_eq!(with_deadline(Path::new("/other"), deadline, || 1).await, Ok(1));
         assert!(started.elapsed() < Duration::from_secs(30), "at once");
 
-        drop(end);
-        while with_deadline(Path::new("/hangs"), limit, || ()).await.is_err() {
+        drop(unblock);
+        while with_deadline(Path::new("/blocked"), deadline, || ())
+            .await
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_failure_and_leaves_nothing_behind() {
-        let place = Path::new("/panics");
-        let failed = with_deadline(place, Duration::from_secs(9), || panic!("as a test")).await;
+    async fn a_panic_is_a_failure_and_does_not_block_the_path() {
+        let path = Path::new("/panics");
+        let failed = with_deadline(path, Duration::from_secs(9), || panic!("as a test")).await;
         assert_eq!(failed, Err::<(), _>(DeadlineError::Failed));
-        assert_eq!(with_deadline(place, Duration::from_secs(9), || 1).await, Ok(1));
+        assert_eq!(with_deadline(path, Duration::from_secs(9), || 1).await, Ok(1));
     }
 }

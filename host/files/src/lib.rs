@@ -1,9 +1,8 @@
-//! Reads the files of operators: configuration, modules, keys.
+//! Reads files that operators provide: configuration, modules, keys.
 //!
-//! A path that someone wrote into a file can name anything: a FIFO whose other end nobody opens, a device, a mount whose
-//! server is gone. Reading one must not stop a process that serves. So there are two rules here: only regular files are
-//! read ([`open`]), up to a bound ([`read()`]); and a process that serves reads on a thread that may hang, with a deadline
-//! ([`read_with_deadline`], [`with_deadline`]).
+//! A configured path can name anything: a FIFO without a writer, a device, a mount whose server is unreachable. Reading it
+//! must not block a server. So only regular files are read ([`open`]), up to a maximum size ([`read()`]), and servers read
+//! them on a separate thread with a deadline ([`read_with_deadline`], [`with_deadline`]).
 
 mod deadline;
 mod read;

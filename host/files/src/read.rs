@@ -1,4 +1,4 @@
-//! Regular files, up to a bound.
+//! Reads regular files up to a maximum size.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,32 +6,32 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Opens a regular file to read it. Symbolic links are followed, as mounted ConfigMaps and release directories need them;
-/// what they lead to must be a regular file.
+/// Opens a regular file for reading. Symbolic links are followed, because mounted ConfigMaps and release directories use
+/// them; their target must be a regular file.
 ///
 /// # Errors
-/// If it cannot be opened, or is no regular file: a directory, a FIFO, a socket, a device.
+/// If it cannot be opened, or is not a regular file but a directory, a FIFO, a socket or a device.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Opening can act by itself, on a device for example, so what is not regular is not even opened.
-    regular(&std::fs::metadata(path)?)?;
-    // Another file may have taken its place meanwhile: nothing is waited for, and it is looked at again.
+    // Opening a device can have side effects, so the type is checked before opening.
+    check_regular(&std::fs::metadata(path)?)?;
+    // The path may name another file by now, so opening does not block, and the type is checked again.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    regular(&file.metadata()?)?;
+    check_regular(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Reads a file that [`open`] opens, of at most `max_len` bytes.
+/// Reads a regular file of at most `max_len` bytes.
 ///
 /// # Errors
-/// As [`open`], and if it cannot be read or is larger.
+/// As for [`open`], and if it cannot be read or is larger.
 pub fn read(path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     if file.metadata()?.len() > max_len {
         return Err(too_large(max_len));
     }
     let mut bytes = Vec::new();
-    // The file may grow while it is read.
+    // The file may grow during the read.
     file.take(max_len.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_len {
         return Err(too_large(max_len));
@@ -39,25 +39,25 @@ pub fn read(path: &Path, max_len: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As [`read`], for text.
+/// Like [`read`], for text.
 ///
 /// # Errors
-/// As [`read`], and if it is not UTF-8.
+/// As for [`read`], and if it is not UTF-8.
 pub fn read_to_string(path: &Path, max_len: u64) -> io::Result<String> {
     String::from_utf8(read(path, max_len)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8 text"))
 }
 
-fn regular(found: &std::fs::Metadata) -> io::Result<()> {
-    if found.is_file() {
+fn check_regular(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() {
         return Ok(());
     }
-    let what = if found.is_dir() {
+    let problem = if metadata.is_dir() {
         "is a directory"
     } else {
-        "is no regular file, but a FIFO, socket or device"
+        "is not a regular file but a FIFO, socket or device"
     };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 fn too_large(max_len: u64) -> io::Error {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_followed_to_regular_files_up_to_the_bound() {
+    fn links_are_followed_to_regular_files_up_to_the_maximum_size() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("file"), "12345").unwrap();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once() {
+    fn other_file_types_are_rejected_without_blocking() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

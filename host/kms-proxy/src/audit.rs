@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::log_queue::{self, Receipt};
+use postern_serve::{Receipt, awaited, record};
+
 use crate::metrics::Metrics;
 
 /// What is known of a request so far.
@@ -80,7 +81,7 @@ impl Record {
         let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let ending = facts.ending();
         facts.written = Some(ending);
-        log_queue::record(|| self.0.line(&facts, ending))
+        record(|| self.0.line(&facts, ending))
     }
 
     /// Writes it now, unless a line says all of it already.
@@ -88,7 +89,7 @@ impl Record {
         let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let ending = facts.result.filter(|_| facts.result != facts.written)?;
         facts.written = Some(ending);
-        Some(log_queue::awaited(|| self.0.line(&facts, ending)))
+        Some(awaited(|| self.0.line(&facts, ending)))
     }
 
     fn note(&self, change: impl FnOnce(&mut Facts)) {

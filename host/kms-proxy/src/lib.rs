@@ -10,23 +10,17 @@
 mod audit;
 mod http;
 mod keyring;
-mod listen;
-mod log_queue;
 pub mod memory;
 mod metrics;
 mod pool;
+mod process;
 mod proxy;
-mod serve;
+mod secret_file;
 pub mod settings;
 mod software;
-mod tls;
 pub mod token;
 
 pub use keyring::{KeysError, Signer};
-pub use listen::ListenError;
-pub use log_queue::{LogQueue, log_panics};
 pub use proxy::{Proxy, StartError, inspect};
-pub use serve::{outlive_file_size_limits, serve};
-pub use settings::{Address, Mode, Settings, SettingsError};
+pub use settings::{Mode, Settings};
 pub use software::SoftwareError;
-pub use tls::TlsError;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postern_serve::ConnectionMetrics;
+use postern_serve::{ConnectionMetrics, LogQueue};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,7 +14,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::keyring::Keyring;
-use crate::log_queue::LogQueue;
 
 /// In seconds: a token in software signs in fractions of a millisecond, one across a network in tens of them.
 const BUCKETS: [f64; 15] = [

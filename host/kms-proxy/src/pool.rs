@@ -2,15 +2,16 @@
 //! lost is found again.
 //!
 //! Calls into a module block and cannot be interrupted, so they run on threads of their own, and a call that hangs keeps
-//! its place: at most as many threads hang as there are places. A module is initialised anew only while all places are
-//! empty, since it must not be during a call.
+//! its turn: at most as many threads hang as there are turns. A module is initialised anew only while nobody has a turn,
+//! since it must not be during a call.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use postern_serve::{AdmissionQueue, NotAdmitted};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 
 use crate::settings::Token;
 use crate::token::{Login, Module, Remedy, TokenError, TokenSession};
@@ -39,6 +40,15 @@ pub(crate) enum PoolError {
     Token(#[from] TokenError),
 }
 
+impl From<NotAdmitted> for PoolError {
+    fn from(refusal: NotAdmitted) -> Self {
+        match refusal {
+            NotAdmitted::Full => Self::Busy,
+            NotAdmitted::Late => Self::Late,
+        }
+    }
+}
+
 /// How it stands with the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -61,11 +71,9 @@ pub(crate) type Check = Arc<dyn Fn(&Login, &mut TokenSession) -> Result<(), Toke
 pub(crate) struct Pool {
     module: Module,
     token: RwLock<Token>,
-    sessions: u32,
     deadline: Duration,
-    /// Those who wait and those who have a place.
-    admitted: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    /// A turn for each session.
+    queue: Arc<AdmissionQueue>,
     link: RwLock<Option<Arc<Link>>>,
     state: watch::Sender<State>,
 }
@@ -86,10 +94,8 @@ impl Pool {
         let module = Module::load(&token)?;
         let pool = Arc::new(Self {
             module,
-            sessions: u32::try_from(token.sessions).unwrap_or(u32::MAX),
             deadline: token.deadline,
-            admitted: Arc::new(Semaphore::new(token.sessions + token.queue)),
-            places: Arc::new(Semaphore::new(token.sessions)),
+            queue: AdmissionQueue::new(token.sessions, token.queue),
             link: RwLock::new(None),
             state: watch::Sender::new(State::Lost),
             token: RwLock::new(token),
@@ -105,24 +111,18 @@ impl Pool {
             return Err(PoolError::Unavailable);
         }
         let until = Instant::now() + self.deadline;
-        let admitted = Arc::clone(&self.admitted)
-            .try_acquire_owned()
-            .map_err(|_| PoolError::Busy)?;
-        let place = timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
-        let place = place
-            .map_err(|_| PoolError::Late)?
-            .map_err(|_| PoolError::Unavailable)?;
+        let turn = self.queue.enter(until).await?;
         let link = self.link.read().unwrap_or_else(PoisonError::into_inner).clone();
         let link = link.ok_or(PoolError::Unavailable)?;
         let pool = Arc::clone(self);
         let call = tokio::task::spawn_blocking(move || {
             let result = pool.call(&link, work);
-            // In this order: an empty place means that nobody is in the module.
+            // In this order: a turn that is over means that nobody is in the module.
             drop(link);
-            drop((place, admitted));
+            drop(turn);
             result
         });
-        match timeout_at(until, call).await {
+        match timeout_at(until.into(), call).await {
             Ok(Ok(result)) => {
                 self.note(State::Slow, State::Up);
                 Ok(result?)
@@ -179,18 +179,11 @@ impl Pool {
         token: Token,
         work: Work<T>,
     ) -> Result<T, PoolError> {
-        let everybody = timeout(
-            self.deadline,
-            Arc::clone(&self.places).acquire_many_owned(self.sessions),
-        );
-        let everybody = everybody
-            .await
-            .map_err(|_| PoolError::Late)?
-            .map_err(|_| PoolError::Unavailable)?;
+        let alone = self.queue.enter_alone(Instant::now() + self.deadline).await?;
         let pool = Arc::clone(self);
         let opening = tokio::task::spawn_blocking(move || {
             let result = pool.open_link(token, work);
-            drop(everybody);
+            drop(alone);
             result
         });
         Ok(opening.await.map_err(|_| PoolError::Unavailable)??)
@@ -328,7 +321,6 @@ impl Pool {
         let idle = link.as_ref().map_or(0, |link| {
             link.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
         });
-        let all = usize::try_from(self.sessions).unwrap_or(usize::MAX);
-        idle + all.saturating_sub(self.places.available_permits())
+        idle + self.queue.active()
     }
 }

@@ -1,21 +1,29 @@
 //! A proxy: started from settings, serving until it is stopped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
-use postern_serve::{Connections, Shares, raise_open_files};
+use postern_serve::tls::{TlsError, server_config};
+use postern_serve::{
+    Address, Connections, Limits, ListenError, Listener, LogQueue, Shares, Tasks, raise_open_files,
+};
 use postern_signers::format_key;
-use tokio::task::JoinSet;
 
 use crate::http::{self, AppState};
 use crate::keyring::{Keyring, KeysError, Signer};
-use crate::listen::{ListenError, Listener, STOPPING, Stop};
-use crate::log_queue::LogQueue;
-use crate::settings::{Address, Keys, Settings};
-use crate::tls::{self, TlsError};
+use crate::settings::{Keys, Settings};
 
 /// Connections at the same time: a few hosts, each with a few.
 const CONNECTIONS: usize = 1024;
+/// Of its listener. A few hosts ask, over a few connections each.
+pub(crate) const LIMITS: Limits = Limits {
+    head: Duration::from_secs(10),
+    streams: 256,
+    stopping: Duration::from_secs(10),
+};
+/// The section of the settings that names the files of TLS.
+const TLS: &str = "tls";
 
 /// A proxy that serves.
 #[derive(Debug)]
@@ -24,15 +32,14 @@ pub struct Proxy {
     settings: Settings,
     address: Address,
     tls: Option<RustlsConfig>,
-    stop: Stop,
-    running: JoinSet<&'static str>,
+    tasks: Tasks,
 }
 
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error(transparent)]
+    #[error("listen: {0}")]
     Listen(#[from] ListenError),
     /// The files of TLS cannot be used.
     #[error(transparent)]
@@ -61,7 +68,7 @@ impl StartError {
 /// As [`Proxy::start`], but for the address.
 pub async fn inspect(settings: &Settings) -> Result<(Vec<Signer>, String), StartError> {
     if let Some(files) = &settings.tls {
-        tls::config(files)?;
+        server_config(files, TLS)?;
     }
     let signers = Keyring::open(&settings.keys).await?.signers();
     Ok((
@@ -78,17 +85,16 @@ impl Proxy {
     /// If one of these cannot be done. A PIN that is refused is not tried a second time.
     pub async fn start(settings: Settings, log: LogQueue) -> Result<Self, StartError> {
         let tls = match &settings.tls {
-            Some(files) => Some(RustlsConfig::from_config(tls::config(files)?)),
+            Some(files) => Some(RustlsConfig::from_config(server_config(files, TLS)?)),
             None => None,
         };
-        let listener = Listener::bind(&settings.listen)?;
+        let listener = Listener::bind(&settings.listen).await?;
         let keyring = Arc::new(Keyring::open(&settings.keys).await?);
         let local = matches!(settings.listen, Address::Unix(_));
         let state = AppState::new(Arc::clone(&keyring), settings.callers.clone(), local, log);
         let mut proxy = Self {
-            address: listener.address(),
-            stop: Stop::default(),
-            running: JoinSet::new(),
+            address: listener.address().unwrap_or_else(|| settings.listen.clone()),
+            tasks: Tasks::new(LIMITS),
             state,
             settings,
             tls,
@@ -97,22 +103,10 @@ impl Proxy {
         let shares = Shares::of(raise_open_files(), 0, CONNECTIONS, 1, 0);
         let address = proxy.address.to_string();
         let connections = Connections::new(&address, shares.tcp, proxy.state.metrics.connections());
-        let serving = listener.serve(
-            http::routes(proxy.state.clone()),
-            proxy.tls.clone(),
-            proxy.stop.clone(),
-            connections,
-        );
-        proxy.running.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the listener ended");
-            }
-            "the listener"
-        });
-        proxy.running.spawn(async move {
-            keyring.keep().await;
-            "the watch over the token"
-        });
+        let (routes, tls) = (http::routes(proxy.state.clone()), proxy.tls.clone());
+        proxy.tasks.serve(listener, routes, tls, connections);
+        let watching = async move { keyring.keep().await };
+        proxy.tasks.spawn("the watch over the token", watching);
         proxy.announce();
         Ok(proxy)
     }
@@ -130,7 +124,7 @@ impl Proxy {
     /// If one of them is not as it must be; then nothing is taken.
     pub async fn reload(&mut self, new: Settings) -> Result<(), String> {
         let config = match (&new.tls, &self.tls) {
-            (Some(files), Some(_)) => Some(tls::config(files).map_err(|error| error.to_string())?),
+            (Some(files), Some(_)) => Some(server_config(files, TLS).map_err(|error| error.to_string())?),
             (None, None) => None,
             _ => return Err("tls: was there or was not when the proxy started: restart it".to_owned()),
         };
@@ -183,28 +177,13 @@ impl Proxy {
     }
 
     /// Waits for the end of a part that should not end, and names it.
-    pub(crate) async fn ended(&mut self) -> &'static str {
-        match self.running.join_next().await {
-            Some(Ok(part)) => part,
-            Some(Err(_panicked)) => "a part that panicked",
-            None => std::future::pending().await,
-        }
+    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.ended()
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, logs out of the token.
-    pub async fn stop(mut self) {
-        self.stop.stop();
-        let listener = async {
-            while let Some(ended) = self.running.join_next().await {
-                if matches!(ended, Ok("the listener")) {
-                    break;
-                }
-            }
-        };
-        if tokio::time::timeout(STOPPING, listener).await.is_err() {
-            tracing::warn!("stopped with requests unanswered");
-        }
-        self.running.shutdown().await;
+    pub async fn stop(self) {
+        self.tasks.stop().await;
         tracing::info!("stopped");
     }
 

@@ -1,16 +1,12 @@
 //! A key in software, for development.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_compact::{KeyPair, SecretKey, Seed};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// Read or written by anybody but its owner.
-const OTHERS: u32 = 0o077;
-/// No key is longer.
-const LONGEST: u64 = 4096;
+use crate::secret_file::{self, Access};
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +41,7 @@ pub(crate) fn key(file: Option<&Path>) -> Result<KeyPair, SoftwareError> {
 
 /// Nothing of the file is repeated.
 fn read(path: &Path) -> Result<KeyPair, String> {
-    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if found.mode() & OTHERS != 0 {
-        return Err("others than its owner can read it: chmod 600 it".to_owned());
-    }
-    if found.len() > LONGEST {
-        return Err(format!("is larger than {LONGEST} bytes: that is no key"));
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| error.to_string())?);
+    let text = secret_file::read(path, Access::Owner)?;
     let secret = SecretKey::from_pem(&text)
         .map_err(|_| "holds no Ed25519 private key in PEM; `postern policy keygen` makes one".to_owned())?;
     Ok(KeyPair {

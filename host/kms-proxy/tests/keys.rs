@@ -20,8 +20,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use postern_kms_proxy::settings::{Token, TokenName};
 use postern_kms_proxy::token::{Login, Module, TokenError, TokenSession, find, generate};
-use postern_testbed::kms_proxy::{Caller, KmsProxy};
-use postern_testbed::policy_host;
+use postern_testbed::kms_proxy::{KmsClient, KmsProxy};
 use postern_testbed::softhsm::{LABEL, PIN, SoftHsm};
 
 const INSIDE: &str = "POSTERN_TEST_MODULE";
@@ -114,7 +113,7 @@ fn kept() -> [Attribute; 2] {
 #[test]
 fn keys_that_could_leave_are_refused() {
     let Some(token) = inside() else {
-        return run("keys_that_could_leave_are_refused", &SoftHsm::start().unwrap());
+        return run("keys_that_could_leave_are_refused", &SoftHsm::create().unwrap());
     };
     let mut desk = LoggedIn::open(&token);
     for (label, sensitive, extractable, why) in [
@@ -143,7 +142,10 @@ fn keys_that_could_leave_are_refused() {
 #[test]
 fn either_name_of_the_curve_makes_a_key() {
     let Some(token) = inside() else {
-        return run("either_name_of_the_curve_makes_a_key", &SoftHsm::start().unwrap());
+        return run(
+            "either_name_of_the_curve_makes_a_key",
+            &SoftHsm::create().unwrap(),
+        );
     };
     let mut desk = LoggedIn::open(&token);
     for (label, curve) in [("by-oid", BY_OID), ("by-name", BY_NAME)] {
@@ -168,7 +170,7 @@ fn a_label_names_one_key_and_its_public_key() {
     let Some(token) = inside() else {
         return run(
             "a_label_names_one_key_and_its_public_key",
-            &SoftHsm::start().unwrap(),
+            &SoftHsm::create().unwrap(),
         );
     };
     let mut desk = LoggedIn::open(&token);
@@ -205,7 +207,7 @@ fn a_label_names_one_key_and_its_public_key() {
 #[test]
 fn a_key_that_was_made_is_found_again() {
     let Some(token) = inside() else {
-        return run("a_key_that_was_made_is_found_again", &SoftHsm::start().unwrap());
+        return run("a_key_that_was_made_is_found_again", &SoftHsm::create().unwrap());
     };
     assert!(matches!(find(&token, "made"), Err(TokenError::NoKey(_))));
     let made = generate(&token, "made").unwrap();
@@ -232,8 +234,8 @@ fn the_private_key_is_exchanged() {
 /// A token that signs with another key than it says, as a faulty one might: nothing of that gets out.
 #[tokio::test]
 async fn a_wrong_signature_is_withheld_and_counted() {
-    let proxy = KmsProxy::start(policy_host::binary().unwrap(), &["a", "b"]).unwrap();
-    let caller = Caller::new(&proxy).unwrap();
+    let proxy = KmsProxy::start(env!("CARGO_BIN_EXE_postern-kms-proxy").into(), &["a", "b"]).unwrap();
+    let caller = KmsClient::new(&proxy).unwrap();
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
     run("the_private_key_is_exchanged", proxy.hsm());
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -13,8 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use postern_kms_proxy::settings::{Format, Keys, Level, Log};
-use postern_kms_proxy::{Address, LogQueue, Proxy, Settings, outlive_file_size_limits, serve};
+use postern_kms_proxy::settings::Keys;
+use postern_kms_proxy::{Proxy, Settings};
+use postern_serve::log::Log;
+use postern_serve::{Address, LogQueue, outlive_file_size_limits, serve};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -90,10 +92,7 @@ fn settings(folder: &Path) -> Settings {
         tls: None,
         callers: Vec::new(),
         keys: Keys::Software(None),
-        log: Log {
-            format: Format::Json,
-            level: Level::Info,
-        },
+        log: Log::default(),
     }
 }
 

@@ -1,54 +1,56 @@
-//! What a component may be made of, looked at before the compiler sees it.
+//! Limits on a component's structure, checked before compilation.
 //!
-//! A component of a few kilobytes can ask for more instances than any machine has room for: each level of nesting that
-//! instantiates the one below twice doubles them, and the compiler writes out each of them. So they are counted first,
-//! in one pass over the bytes, with what else the compiler's work grows with. What passes is validated by the compiler
-//! itself, in a process of its own: see [`crate::compiler`].
+//! A component of a few kilobytes can require more instances than fit into memory: each level of nesting that
+//! instantiates the level below twice doubles them, and the compiler emits code for each. This module counts them, and
+//! whatever else drives the cost of compilation, in one pass over the bytes. The compiler then validates the component
+//! in its own process: see [`crate::compiler`].
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
     ComponentTypeDeclaration, ComponentTypeRef, Encoding, Instance, InstanceTypeDeclaration, Parser, Payload,
 };
 
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 
-/// The largest component, in bytes.
-pub(crate) const SIZE: usize = 64 << 20;
-/// How deep components may stand in each other.
-const DEPTH: usize = 16;
-/// Components and core modules, wherever they stand.
-const PARTS: u64 = 512;
-/// Core instances of an instance of the whole, those of inner components counted as often as these are instantiated:
-/// what the pool has room for.
-const CORE_INSTANCES: u64 = 2 * MEMORIES as u64;
-/// Component instances, counted likewise.
-const INSTANCES: u64 = 1024;
-/// Types, imports, exports, aliases, instances and canonical functions of all components, as they are written.
-const ITEMS: u64 = 200_000;
-/// Functions of all core modules.
-const FUNCTIONS: u64 = 200_000;
-/// The largest body of a function, in bytes: the compiler's work grows faster than it.
-const BODY: usize = 2 << 20;
+/// Maximum size of a component, in bytes.
+pub(crate) const MAX_SIZE: usize = 64 << 20;
+/// Maximum nesting depth of components and modules.
+const MAX_DEPTH: usize = 16;
+/// Maximum number of components and core modules, at any depth.
+const MAX_COMPONENTS: u64 = 512;
+/// Maximum core instances per instance of the outermost component. Core instances of an inner component count once per
+/// instantiation. The instance pool is sized for this number.
+const MAX_CORE_INSTANCES: u64 = 2 * MAX_MEMORIES as u64;
+/// Maximum component instances, counted in the same way.
+const MAX_INSTANCES: u64 = 1024;
+/// Maximum types, imports, exports, aliases, instances and canonical functions in the binaries of all components.
+const MAX_ITEMS: u64 = 200_000;
+/// Maximum functions of all core modules.
+const MAX_FUNCTIONS: u64 = 200_000;
+/// Maximum size of a function body, in bytes: compile time grows faster than linearly with it.
+const MAX_FUNCTION_BODY: usize = 2 << 20;
 
-/// Why bytes are not even shown to the compiler.
+/// A component was rejected before compilation.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum BoundsError {
-    /// They are no component.
+    /// The bytes are not a valid component.
     #[error("{0}")]
     Invalid(String),
-    /// More of something than a policy may have.
-    #[error("{found} {what}; a policy may have {most}")]
+    /// A count exceeds its limit.
+    #[error("{found} {what}; the limit is {limit}")]
     TooMany {
-        /// What there is too much of.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How many there are, or more.
+        /// The count at which reading stopped.
         found: u64,
-        /// How many there may be.
-        most: u64,
+        /// The maximum.
+        limit: u64,
     },
-    /// Components that are handed about as values: what they come to cannot be counted.
-    #[error("imports, exports or hands over components, which policies cannot: link them into one")]
-    Values,
+    /// Components are passed as values, so their instances cannot be counted.
+    #[error(
+        "imports, exports or passes components as values, which is not supported: compose them into one component"
+    )]
+    ComponentValue,
 }
 
 impl From<wasmparser::BinaryReaderError> for BoundsError {
@@ -57,80 +59,84 @@ impl From<wasmparser::BinaryReaderError> for BoundsError {
     }
 }
 
-/// What one instance of a component comes to.
+/// Number of instances created by instantiating a component once.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cost {
+struct InstanceCount {
     core: u64,
     instances: u64,
 }
 
-/// A component that is being read.
+/// A component being read.
 #[derive(Debug, Default)]
-struct Scope {
+struct ComponentScope {
     /// Its component index space.
-    components: Vec<Cost>,
-    cost: Cost,
+    components: Vec<InstanceCount>,
+    count: InstanceCount,
 }
 
-/// What is being read: components, and core modules, which have nothing to count instances of.
+/// Reading state. `None` on the stack is a core module, which instantiates nothing.
 #[derive(Debug, Default)]
-struct Reading {
-    scopes: Vec<Option<Scope>>,
-    parts: u64,
+struct BoundsChecker {
+    scopes: Vec<Option<ComponentScope>>,
+    components_read: u64,
     items: u64,
     functions: u64,
 }
 
-/// Checks that a component is within bounds.
+/// Checks a component against the limits.
 ///
 /// # Errors
-/// The first that it exceeds, or why it cannot be read.
+/// The first limit exceeded, or the reason the bytes cannot be read.
 pub(crate) fn check(wasm: &[u8]) -> Result<(), BoundsError> {
-    at_most("bytes", wasm.len() as u64, SIZE as u64)?;
-    let mut reading = Reading::default();
+    check_limit("bytes", wasm.len() as u64, MAX_SIZE as u64)?;
+    let mut checker = BoundsChecker::default();
     for payload in Parser::new(0).parse_all(wasm) {
-        reading.take(payload?)?;
+        checker.read_payload(payload?)?;
     }
     Ok(())
 }
 
-fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), BoundsError> {
-    if found > most {
-        return Err(BoundsError::TooMany { what, found, most });
+fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), BoundsError> {
+    if found > limit {
+        return Err(BoundsError::TooMany { what, found, limit });
     }
     Ok(())
 }
 
-impl Reading {
-    fn take(&mut self, payload: Payload<'_>) -> Result<(), BoundsError> {
+impl BoundsChecker {
+    fn read_payload(&mut self, payload: Payload<'_>) -> Result<(), BoundsError> {
         match payload {
             Payload::Version { encoding, .. } => {
-                self.parts += 1;
-                at_most("components and modules", self.parts, PARTS)?;
+                self.components_read += 1;
+                check_limit("components and modules", self.components_read, MAX_COMPONENTS)?;
                 self.scopes.push(match encoding {
-                    Encoding::Component => Some(Scope::default()),
+                    Encoding::Component => Some(ComponentScope::default()),
                     Encoding::Module => None,
                 });
-                at_most("levels of nesting", self.scopes.len() as u64, DEPTH as u64)?;
+                check_limit("levels of nesting", self.scopes.len() as u64, MAX_DEPTH as u64)?;
             }
             Payload::End(_) => {
                 let ended = self.scopes.pop().flatten();
                 if let (Some(inner), Some(Some(outer))) = (ended, self.scopes.last_mut()) {
-                    outer.components.push(inner.cost);
+                    outer.components.push(inner.count);
                 }
             }
             Payload::FunctionSection(section) => {
                 self.functions += u64::from(section.count());
-                at_most("functions", self.functions, FUNCTIONS)?;
+                check_limit("functions", self.functions, MAX_FUNCTIONS)?;
             }
             Payload::CodeSectionEntry(body) => {
-                at_most("bytes in a function", body.range().len() as u64, BODY as u64)?;
+                check_limit(
+                    "bytes in a function",
+                    body.range().len() as u64,
+                    MAX_FUNCTION_BODY as u64,
+                )?;
             }
             Payload::InstanceSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for instance in section {
                     if matches!(instance?, Instance::Instantiate { .. }) {
-                        self.instantiate(Cost {
+                        self.instantiate(InstanceCount {
                             core: 1,
                             instances: 0,
                         })?;
@@ -138,64 +144,64 @@ impl Reading {
                 }
             }
             Payload::ComponentInstanceSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for instance in section {
                     self.instance(&instance?)?;
                 }
             }
             Payload::ComponentAliasSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for alias in section {
                     self.alias(&alias?)?;
                 }
             }
             Payload::ComponentImportSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for import in section {
                     if matches!(import?.ty, ComponentTypeRef::Component(_)) {
-                        return Err(BoundsError::Values);
+                        return Err(BoundsError::ComponentValue);
                     }
                 }
             }
             Payload::ComponentExportSection(section) => {
-                self.items(section.count())?;
+                self.count_items(section.count())?;
                 for export in section {
                     if export?.kind == ComponentExternalKind::Component {
-                        return Err(BoundsError::Values);
+                        return Err(BoundsError::ComponentValue);
                     }
                 }
             }
             Payload::ComponentTypeSection(section) => {
                 for ty in section {
-                    self.ty(&ty?)?;
+                    self.count_type(&ty?)?;
                 }
             }
-            Payload::CoreTypeSection(section) => self.items(section.count())?,
-            Payload::ComponentCanonicalSection(section) => self.items(section.count())?,
-            Payload::TypeSection(section) => self.items(section.count())?,
-            Payload::ImportSection(section) => self.items(section.count())?,
-            Payload::ExportSection(section) => self.items(section.count())?,
+            Payload::CoreTypeSection(section) => self.count_items(section.count())?,
+            Payload::ComponentCanonicalSection(section) => self.count_items(section.count())?,
+            Payload::TypeSection(section) => self.count_items(section.count())?,
+            Payload::ImportSection(section) => self.count_items(section.count())?,
+            Payload::ExportSection(section) => self.count_items(section.count())?,
             _ => {}
         }
         Ok(())
     }
 
-    fn items(&mut self, count: u32) -> Result<(), BoundsError> {
+    fn count_items(&mut self, count: u32) -> Result<(), BoundsError> {
         self.items += u64::from(count);
-        at_most("types, imports, exports and instances", self.items, ITEMS)
+        check_limit("types, imports, exports and instances", self.items, MAX_ITEMS)
     }
 
-    fn scope(&mut self) -> Result<&mut Scope, BoundsError> {
+    fn scope(&mut self) -> Result<&mut ComponentScope, BoundsError> {
         let scope = self.scopes.last_mut().and_then(Option::as_mut);
-        scope.ok_or_else(|| BoundsError::Invalid("a component's section in a core module".into()))
+        scope.ok_or_else(|| BoundsError::Invalid("a component section in a core module".into()))
     }
 
-    fn instantiate(&mut self, of: Cost) -> Result<(), BoundsError> {
-        let cost = &mut self.scope()?.cost;
-        cost.core = cost.core.saturating_add(of.core);
-        cost.instances = cost.instances.saturating_add(of.instances);
-        at_most("instances of core modules", cost.core, CORE_INSTANCES)?;
-        at_most("instances of components", cost.instances, INSTANCES)
+    fn instantiate(&mut self, added: InstanceCount) -> Result<(), BoundsError> {
+        let total = &mut self.scope()?.count;
+        total.core = total.core.saturating_add(added.core);
+        total.instances = total.instances.saturating_add(added.instances);
+        check_limit("instances of core modules", total.core, MAX_CORE_INSTANCES)?;
+        check_limit("instances of components", total.instances, MAX_INSTANCES)
     }
 
     fn instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), BoundsError> {
@@ -208,21 +214,21 @@ impl Reading {
                     .iter()
                     .any(|arg| arg.kind == ComponentExternalKind::Component)
                 {
-                    return Err(BoundsError::Values);
+                    return Err(BoundsError::ComponentValue);
                 }
-                let of = component(self.scope()?, *component_index)?;
-                self.instantiate(Cost {
-                    core: of.core,
-                    instances: of.instances.saturating_add(1),
+                let inner = component(self.scope()?, *component_index)?;
+                self.instantiate(InstanceCount {
+                    core: inner.core,
+                    instances: inner.instances.saturating_add(1),
                 })
             }
             ComponentInstance::FromExports(exports) => {
-                self.items(u32::try_from(exports.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(exports.len()).unwrap_or(u32::MAX))?;
                 if exports
                     .iter()
                     .any(|export| export.kind == ComponentExternalKind::Component)
                 {
-                    return Err(BoundsError::Values);
+                    return Err(BoundsError::ComponentValue);
                 }
                 Ok(())
             }
@@ -240,36 +246,38 @@ impl Reading {
                     .ok()
                     .and_then(|count| self.scopes.len().checked_sub(count.saturating_add(1)))
                     .and_then(|at| self.scopes.get(at)?.as_ref())
-                    .ok_or_else(|| BoundsError::Invalid("an alias of what is not there".into()))?;
-                let of = component(outer, *index)?;
-                self.scope()?.components.push(of);
+                    .ok_or_else(|| {
+                        BoundsError::Invalid("an alias to a component index out of bounds".into())
+                    })?;
+                let aliased = component(outer, *index)?;
+                self.scope()?.components.push(aliased);
                 Ok(())
             }
             ComponentAlias::InstanceExport {
                 kind: ComponentExternalKind::Component,
                 ..
-            } => Err(BoundsError::Values),
+            } => Err(BoundsError::ComponentValue),
             _ => Ok(()),
         }
     }
 
-    /// The reader bounds how deep types may be.
-    fn ty(&mut self, ty: &ComponentType<'_>) -> Result<(), BoundsError> {
-        self.items(1)?;
+    /// Recursion is bounded: the parser limits the nesting of types.
+    fn count_type(&mut self, ty: &ComponentType<'_>) -> Result<(), BoundsError> {
+        self.count_items(1)?;
         match ty {
             ComponentType::Component(declarations) => {
-                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
                 for declaration in declarations {
                     if let ComponentTypeDeclaration::Type(ty) = declaration {
-                        self.ty(ty)?;
+                        self.count_type(ty)?;
                     }
                 }
             }
             ComponentType::Instance(declarations) => {
-                self.items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
+                self.count_items(u32::try_from(declarations.len()).unwrap_or(u32::MAX))?;
                 for declaration in declarations {
                     if let InstanceTypeDeclaration::Type(ty) = declaration {
-                        self.ty(ty)?;
+                        self.count_type(ty)?;
                     }
                 }
             }
@@ -279,11 +287,11 @@ impl Reading {
     }
 }
 
-fn component(scope: &Scope, index: u32) -> Result<Cost, BoundsError> {
+fn component(scope: &ComponentScope, index: u32) -> Result<InstanceCount, BoundsError> {
     usize::try_from(index)
         .ok()
         .and_then(|index| scope.components.get(index).copied())
-        .ok_or_else(|| BoundsError::Invalid("instantiates a component that is not there".into()))
+        .ok_or_else(|| BoundsError::Invalid("instantiates a component index out of bounds".into()))
 }
 
 #[cfg(test)]
@@ -292,22 +300,22 @@ mod tests {
 
     use super::*;
 
-    fn of(text: &str) -> Result<(), BoundsError> {
+    fn check_text(text: &str) -> Result<(), BoundsError> {
         check(&wat::parse_str(text).unwrap())
     }
 
     const MODULE: &str = "(core module $m)";
 
-    /// Two to the power of the levels instances of a core module.
+    /// A component with 2^levels instances of a core module.
     fn doubling(levels: usize) -> String {
-        modules::doubling(levels, &format!("{MODULE} (core instance (instantiate $m))"))
+        modules::nested_instances(levels, &format!("{MODULE} (core instance (instantiate $m))"))
     }
 
     #[test]
-    fn instances_count_as_often_as_they_are_made() {
-        of(&doubling(4)).unwrap();
+    fn instances_count_once_per_instantiation() {
+        check_text(&doubling(4)).unwrap();
         for levels in [5, 30, 60] {
-            let error = of(&doubling(levels)).unwrap_err();
+            let error = check_text(&doubling(levels)).unwrap_err();
             assert!(
                 matches!(
                     error,
@@ -319,9 +327,9 @@ mod tests {
                 "{error}"
             );
         }
-        // Without a core module in them.
-        let empty = modules::doubling(30, MODULE);
-        let error = of(&empty).unwrap_err();
+        // Without core instances.
+        let empty = modules::nested_instances(30, MODULE);
+        let error = check_text(&empty).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -333,7 +341,7 @@ mod tests {
             "{error}"
         );
         let deep = "(component ".repeat(20) + &")".repeat(20);
-        let error = of(&deep).unwrap_err();
+        let error = check_text(&deep).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -345,7 +353,7 @@ mod tests {
             "{error}"
         );
         let many = format!("(component {})", "(component)".repeat(600));
-        let error = of(&many).unwrap_err();
+        let error = check_text(&many).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -359,19 +367,19 @@ mod tests {
     }
 
     #[test]
-    fn components_as_values_are_refused() {
+    fn components_as_values_are_rejected() {
         for text in [
             "(component (import \"c\" (component)))",
             "(component (component $c) (export \"c\" (component $c)))",
             "(component (component $c) (component $d (import \"c\" (component))) \
              (instance (instantiate $d (with \"c\" (component $c)))))",
         ] {
-            assert_eq!(of(text), Err(BoundsError::Values), "{text}");
+            assert_eq!(check_text(text), Err(BoundsError::ComponentValue), "{text}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn invalid_bytes_are_rejected() {
         for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\x04\x08"] {
             assert!(matches!(check(bytes), Err(BoundsError::Invalid(_))), "{bytes:?}");
         }

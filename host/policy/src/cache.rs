@@ -1,8 +1,8 @@
-//! Compiled modules on disk, so that a restart does not compile them again.
+//! A disk cache of compiled modules, so that a restart does not recompile them.
 //!
-//! What is read back is executed as it stands: the directory is made by us, closed to others, and a file in it is
-//! used only if it carries the digest of its own bytes under the key it was asked for. Someone who can write there as
-//! our user could as well replace this program.
+//! Cached code is executed as read. The directory is therefore created by this process and closed to other users, and a
+//! file is used only if it starts with the digest of its code and key. Anyone who can write there as this user could
+//! also replace this program.
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,8 +14,8 @@ use wasmtime::Engine;
 
 use crate::Digest;
 
-/// The largest compiled module that is kept, in bytes.
-const LARGEST: u64 = 1 << 30;
+/// Maximum size of a cached module, in bytes.
+const MAX_SIZE: u64 = 1 << 30;
 
 /// A directory of compiled modules.
 #[derive(Debug, Clone)]
@@ -23,24 +23,24 @@ pub struct Cache {
     directory: PathBuf,
 }
 
-/// Why a directory cannot be used for compiled modules.
+/// A directory cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or looked at.
+    /// It cannot be created or inspected.
     #[error("{0}: {1}")]
     Io(PathBuf, #[source] io::Error),
-    /// Others may write there.
+    /// It belongs to another user, or its mode lets other users in.
     #[error(
-        "{0} must belong to the user that runs this program and be closed to others (chmod 700): compiled code is run as it is found there"
+        "{0} must belong to the user that runs this program and be closed to others (chmod 700): compiled code is executed from there"
     )]
-    Open(PathBuf),
+    Permissions(PathBuf),
 }
 
 impl Cache {
-    /// Uses a directory, made with mode 0700 if it is not there.
+    /// Opens a cache directory; creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made, is another user's, or lets others in.
+    /// If it cannot be created, belongs to another user, or its mode lets other users in.
     pub fn open(directory: &Path) -> Result<Self, CacheError> {
         let io = |error| CacheError::Io(directory.to_owned(), error);
         DirBuilder::new()
@@ -49,22 +49,22 @@ impl Cache {
             .create(directory)
             .map_err(io)?;
         let found = fs::symlink_metadata(directory).map_err(io)?;
-        // A file of our own tells who we are without asking the system for it.
-        let ours = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-        let us = ours.as_file().metadata().map_err(io)?.uid();
-        if !found.is_dir() || found.uid() != us || found.permissions().mode() & 0o077 != 0 {
-            return Err(CacheError::Open(directory.to_owned()));
+        // The owner of a new file is this process's user.
+        let probe = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+        let our_uid = probe.as_file().metadata().map_err(io)?.uid();
+        if !found.is_dir() || found.uid() != our_uid || found.permissions().mode() & 0o077 != 0 {
+            return Err(CacheError::Permissions(directory.to_owned()));
         }
         Ok(Self {
             directory: directory.to_owned(),
         })
     }
 
-    /// The compiled form of a module: read if it is there, made and kept otherwise.
+    /// Returns a module's compiled code from the cache, or compiles and caches it.
     ///
     /// # Errors
-    /// What the compiler says of the module. A file that cannot be read or written costs time, not the module.
-    pub(crate) fn compiled<E>(
+    /// The error of `compile`. A file that cannot be read or written is logged and the module is compiled.
+    pub(crate) fn get_or_compile<E>(
         &self,
         engine: &Engine,
         digest: Digest,
@@ -76,20 +76,20 @@ impl Cache {
             Ok(Some(code)) => return Ok(code),
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "compiled module not usable; compiling anew")
+                tracing::warn!(path = %path.display(), %error, "cached module is unusable; compiling it again")
             }
         }
         let code = compile()?;
         if let Err(error) = self.write(&path, &key, &code) {
-            tracing::warn!(path = %path.display(), %error, "compiled module not kept");
+            tracing::warn!(path = %path.display(), %error, "compiled module could not be cached");
         }
         Ok(code)
     }
 
-    /// Written aside and renamed, so that a file that is there is whole.
+    /// Writes to a temporary file and renames it, so that cached files are always complete.
     fn write(&self, path: &Path, key: &Key, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(key.seal(code).as_bytes())?;
+        file.write_all(key.file_digest(code).as_bytes())?;
         file.write_all(code)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -97,27 +97,27 @@ impl Cache {
     }
 }
 
-/// The code in a file, if the file is there and its seal is that of the key.
+/// Reads the code from a file and verifies its digest. `None` if there is no file.
 fn read(path: &Path, key: &Key) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = match postern_files::read(path, LARGEST) {
+    let mut bytes = match postern_files::read(path, MAX_SIZE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let (seal, code) = bytes
-        .split_at_checked(SEAL)
-        .ok_or_else(|| io::Error::other("it is cut short"))?;
-    if key.seal(code).as_bytes() != seal {
-        return Err(io::Error::other("it is not what was written for this module"));
+    let (file_digest, code) = bytes
+        .split_at_checked(DIGEST_LEN)
+        .ok_or_else(|| io::Error::other("the file is truncated"))?;
+    if key.file_digest(code).as_bytes() != file_digest {
+        return Err(io::Error::other("the digest does not match the module"));
     }
-    Ok(Some(bytes.split_off(SEAL)))
+    Ok(Some(bytes.split_off(DIGEST_LEN)))
 }
 
-/// Length of a file's seal: a digest in hexadecimal.
-const SEAL: usize = 64;
+/// Length of the digest at the start of a file, in hexadecimal digits.
+const DIGEST_LEN: usize = 64;
 
-/// What code was compiled from: the module, and what it depends on besides: wasmtime's version, the CPU's features, the
-/// engine's settings.
+/// What compiled code depends on: the module, and wasmtime's version, CPU features and engine settings, which wasmtime
+/// hashes.
 struct Key {
     module: Digest,
     compiler: u64,
@@ -137,8 +137,8 @@ impl Key {
         format!("{}-{:016x}.cwasm", self.module.hex(), self.compiler)
     }
 
-    /// Binds code to what it was compiled from: under another module's name it is not used.
-    fn seal(&self, code: &[u8]) -> String {
+    /// Digest over key and code: code stored under another module's name is rejected.
+    fn file_digest(&self, code: &[u8]) -> String {
         let key = format!("postern compiled module v2\n{}\n", self.file());
         Digest::of_parts([key.as_bytes(), code]).hex()
     }
@@ -150,7 +150,7 @@ mod tests {
     use crate::Engines;
 
     #[test]
-    fn a_compiled_module_is_kept_and_a_damaged_one_is_made_anew() {
+    fn a_compiled_module_is_cached_and_a_damaged_one_is_recompiled() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path().join("compiled");
         let cache = Cache::open(&directory).unwrap();
@@ -158,7 +158,7 @@ mod tests {
         let digest = Digest::of(b"a module");
         let compile = || Ok::<_, ()>(b"its code".to_vec());
         let key = Key::of(&engine, digest);
-        cache.compiled(&engine, digest, compile).unwrap();
+        cache.get_or_compile(&engine, digest, compile).unwrap();
         let files = || -> Vec<_> {
             fs::read_dir(&directory)
                 .unwrap()
@@ -167,8 +167,8 @@ mod tests {
         };
         let [file] = <[PathBuf; 1]>::try_from(files()).unwrap();
         assert_eq!(read(&file, &key).unwrap().unwrap(), b"its code");
-        let kept = cache.compiled(&engine, digest, || Err(())).unwrap();
-        assert_eq!(kept, b"its code", "not compiled again");
+        let cached = cache.get_or_compile(&engine, digest, || Err(())).unwrap();
+        assert_eq!(cached, b"its code", "not recompiled");
 
         let whole = fs::read(&file).unwrap();
         let mut changed = whole.clone();
@@ -176,23 +176,26 @@ mod tests {
         for damaged in [&changed[..], &whole[..20], &whole[..whole.len() - 1], b""] {
             fs::write(&file, damaged).unwrap();
             assert!(read(&file, &key).is_err());
-            cache.compiled(&engine, digest, compile).unwrap();
-            assert_eq!(fs::read(&file).unwrap(), whole, "made anew");
+            cache.get_or_compile(&engine, digest, compile).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), whole, "recompiled");
         }
-        assert_eq!(files().len(), 1, "no temporary file stays");
+        assert_eq!(files().len(), 1, "no temporary file is left");
 
-        // Code of another module in its place.
+        // Code stored under another module's name.
         let other = Key::of(&engine, Digest::of(b"another module"));
         fs::rename(&file, directory.join(other.file())).unwrap();
         assert!(read(&directory.join(other.file()), &other).is_err());
     }
 
     #[test]
-    fn a_directory_that_lets_others_in_is_refused() {
+    fn a_directory_open_to_other_users_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         Cache::open(directory.path()).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(Cache::open(directory.path()), Err(CacheError::Open(_))));
+        assert!(matches!(
+            Cache::open(directory.path()),
+            Err(CacheError::Permissions(_))
+        ));
     }
 }

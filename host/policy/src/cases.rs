@@ -1,6 +1,6 @@
-//! Test cases: requests and the decisions that are expected, in YAML.
+//! Test cases in YAML: requests and the expected decisions.
 //!
-//! A module answers its cases before it serves; authors run them with `postern policy test`.
+//! The host runs a module's cases before it serves the module; authors run them with `postern policy test`.
 
 mod check;
 mod schema;
@@ -12,31 +12,32 @@ use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::Store;
 use crate::capability::signer::TestSigner;
-use crate::policy::{Entry, HostServices, Policy};
+use crate::entry::Entry;
+use crate::policy::{HostServices, Policy};
 use crate::{Engines, Grants, Limits, Module};
 
 pub use check::Difference;
 pub use schema::{Case, Cases, CasesError, Expect};
 
-/// How a case went.
+/// The result of one case.
 #[derive(Debug)]
 pub struct CaseReport {
     /// The case's name.
     pub name: String,
-    /// What differed; nothing, if it passed.
+    /// Where the decision differs from the expected one; empty if the case passed.
     pub differences: Vec<Difference>,
 }
 
 impl CaseReport {
-    /// Whether the module answered as expected.
+    /// Whether the decision was the expected one.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.differences.is_empty()
     }
 }
 
-/// Puts every case to a module. Each gets a fresh key-value store in memory, and reaches no host: cases must not
-/// touch what a serving policy keeps.
+/// Runs every case against a module. Each case gets an empty in-memory key-value store and no HTTP hosts, so that it
+/// cannot touch the stored values of a serving policy.
 ///
 /// # Errors
 /// If the module cannot be linked with the grants.
@@ -52,10 +53,10 @@ pub async fn run(
     for case in &cases.cases {
         let config = case.config.as_ref().or(cases.config.as_ref());
         let policy = Policy::link(engines, entry(config, grants, limits, services), module.clone())?;
-        let answer = policy.decide(&case.request.to_request()).await;
+        let result = policy.decide(&case.request.to_request()).await;
         reports.push(CaseReport {
             name: case.name.clone(),
-            differences: check::differences(&case.expect, &answer.map(|outcome| outcome.decision)),
+            differences: check::differences(&case.expect, &result.map(|evaluation| evaluation.decision)),
         });
     }
     Ok(reports)
@@ -78,14 +79,14 @@ fn entry(
             .or_else(|| RawValue::from_string("{}".into()).ok())
             .unwrap_or_default(),
         limits: Limits {
-            // What a case shows is a decision, not a time: a busy machine fails none.
+            // Cases test decisions, not latency: they must not fail on a busy machine.
             deadline: limits.deadline.max(Duration::from_secs(2)),
             ..limits
         },
         store: Store::Memory,
-        shelf: Arc::default(),
+        memory_store: Arc::default(),
         client: services.client.clone(),
-        // Nothing is really signed for a test.
+        // Tests must not use the host's key.
         signer: Some(Arc::new(TestSigner)),
     })
 }

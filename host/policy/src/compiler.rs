@@ -1,8 +1,8 @@
-//! Compiles components, in a process of its own where there is a program for it.
+//! Compiles components, in a child process where one is configured.
 //!
-//! Whoever writes a component decides what compiling it takes. Bounds on what it is made of ([`crate::bounds`]) rule out
-//! what is known to explode; the rest is held by the system: the child may take so much memory and so much time, and
-//! what goes wrong in it — an allocation that fails, a stack that ends — ends it alone.
+//! The author of a component controls what compiling it costs. The limits of [`crate::bounds`] exclude the known
+//! explosive inputs. For the rest, the child process runs under the system's limits on memory and time: a failed
+//! allocation or a stack overflow ends the child alone.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -17,64 +17,64 @@ use wasmtime::{Config, Engine};
 use crate::bounds::{self, BoundsError};
 use crate::engine;
 
-/// Memory that a child may take, in bytes.
-const MEMORY: u64 = 512 << 20;
-/// How long a child may take.
-const TIME: Duration = Duration::from_secs(60);
-/// Processor time that a child may take, in seconds, on all its threads together.
-const PROCESSOR: u64 = 120;
-/// Threads of a child that compile.
+/// Memory limit of a child, in bytes.
+const MAX_MEMORY: u64 = 512 << 20;
+/// Wall-time limit of a child.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// CPU-time limit of a child over all its threads, in seconds.
+const MAX_CPU_SECONDS: u64 = 120;
+/// Compiler threads of a child.
 const THREADS: &str = "2";
-/// The largest compiled component, in bytes.
-pub(crate) const COMPILED: u64 = 1 << 30;
-/// Of what a child says on its standard error, this much is read.
-const WORDS: u64 = 4 << 10;
+/// Maximum size of a compiled component, in bytes.
+pub(crate) const MAX_COMPILED: u64 = 1 << 30;
+/// Maximum bytes read from a child's standard error.
+const MAX_STDERR: u64 = 4 << 10;
 
-/// The option of a child that compiles for components that the concurrency of the component model is on for.
-const CONCURRENT: &str = "--concurrent";
+/// Tells the child to compile with component-model concurrency on.
+const CONCURRENT_FLAG: &str = "--concurrent";
 
 /// Where components are compiled.
 #[derive(Debug, Clone, Default)]
 pub enum Compiler {
-    /// In this process: nothing but bounds on the component holds what it takes.
+    /// In this process: the cost is limited only by [`crate::bounds`].
     #[default]
     InProcess,
-    /// In a child: the program, called with these arguments, calls [`compile_as_child`] with those that follow.
+    /// In a child process, which passes the arguments that follow its own to [`compile_in_child`].
     Child {
-        /// The program.
+        /// Path of the program.
         program: PathBuf,
-        /// Its arguments before ours.
+        /// Arguments that select the compiler in that program.
         arguments: Vec<OsString>,
     },
 }
 
-/// Why a component is not compiled.
+/// Compiling a component failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     #[error(transparent)]
     Bounds(#[from] BoundsError),
-    #[error("not a WebAssembly component that can be compiled: {0}")]
+    #[error("not a WebAssembly component that the compiler accepts: {0}")]
     Compiler(String),
-    #[error("compiling it takes more than {} s", TIME.as_secs())]
-    Time,
-    #[error("compiling it takes more than {mib} MiB of memory, or another bound of the compiler's process: {words}", mib = MEMORY >> 20)]
-    Memory { words: String },
-    #[error("the compiler cannot be run: {0}")]
+    #[error("compiling the component took more than {} s", TIMEOUT.as_secs())]
+    Timeout,
+    #[error("compiling the component took more than {mib} MiB of memory, or exceeded another limit of the compiler process: {message}", mib = MAX_MEMORY >> 20)]
+    Memory { message: String },
+    #[error("cannot run the compiler process: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Compiler {
-    /// A child that is this same program, called with one argument.
+    /// A child process of the current executable, selected by one argument.
     #[must_use]
-    pub fn this_program(argument: &str) -> Self {
+    pub fn current_exe(argument: &str) -> Self {
         Self::Child {
-            // This program as it is running, though its file may have been replaced meanwhile.
+            // The running executable, even if its file has been replaced.
             program: Path::new("/proc/self/exe").to_owned(),
             arguments: vec![argument.into()],
         }
     }
 
-    /// The compiled form of a component for an engine. Blocks for as long as it takes.
+    /// Compiles a component for an engine. Blocking.
     pub(crate) fn compile(
         &self,
         engine: &Engine,
@@ -90,11 +90,11 @@ impl Compiler {
                 let mut command = Command::new(program);
                 command
                     .args(arguments)
-                    .args(concurrent.then_some(CONCURRENT))
+                    .args(concurrent.then_some(CONCURRENT_FLAG))
                     .env_clear()
                     .env("RAYON_NUM_THREADS", THREADS)
                     .current_dir("/");
-                in_child(command, wasm)
+                run_child(command, wasm)
             }
         }
     }
@@ -106,73 +106,73 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
         .map_err(|error| CompileError::Compiler(format!("{error:#}")))
 }
 
-/// Ends a child when dropped.
-struct Running(Child);
+/// Kills and reaps the child when dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn in_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+fn run_child(mut command: Command, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let mut child = Running(child);
+    let mut child = KillOnDrop(child);
     let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
         return Err(io::Error::other("no pipes").into());
     };
     std::thread::scope(|scope| {
-        // Killed, it closes its ends, and all three threads end.
+        // Killing the child closes its pipes, which ends all three threads.
         scope.spawn(move || {
-            // One that refuses it need not read all of it.
+            // A child that rejects the component may stop reading early.
             let _ = stdin.write_all(wasm);
         });
-        let words = scope.spawn(move || {
-            let mut words = Vec::new();
-            let _ = stderr.take(WORDS).read_to_end(&mut words);
-            String::from_utf8_lossy(&words).trim().to_owned()
+        let message = scope.spawn(move || {
+            let mut message = Vec::new();
+            let _ = stderr.take(MAX_STDERR).read_to_end(&mut message);
+            String::from_utf8_lossy(&message).trim().to_owned()
         });
         let (sender, compiled) = mpsc::channel();
         scope.spawn(move || {
             let mut bytes = Vec::new();
-            let read = stdout.take(COMPILED + 1).read_to_end(&mut bytes);
+            let read = stdout.take(MAX_COMPILED + 1).read_to_end(&mut bytes);
             let _ = sender.send(read.map(|_| bytes));
         });
-        let compiled = compiled.recv_timeout(TIME);
+        let compiled = compiled.recv_timeout(TIMEOUT);
         let Ok(compiled) = compiled else {
             let _ = child.0.kill();
-            return Err(CompileError::Time);
+            return Err(CompileError::Timeout);
         };
         let compiled = compiled?;
-        if compiled.len() as u64 > COMPILED {
+        if compiled.len() as u64 > MAX_COMPILED {
             let _ = child.0.kill();
             return Err(CompileError::Memory {
-                words: "its code is too large".into(),
+                message: "the compiled code is too large".into(),
             });
         }
         let status = child.0.wait()?;
         if status.success() {
             return Ok(compiled);
         }
-        let words = words.join().unwrap_or_default();
-        Err(failure(status, words))
+        let message = message.join().unwrap_or_default();
+        Err(failure(status, message))
     })
 }
 
-/// The status of a child that refuses a component, and says why.
-const REFUSED: i32 = 1;
+/// Exit code of a child that rejects a component; the reason is on its standard error.
+const EXIT_REJECTED: i32 = 1;
 
-fn failure(status: ExitStatus, words: String) -> CompileError {
+fn failure(status: ExitStatus, message: String) -> CompileError {
     match status.code() {
-        Some(REFUSED) => CompileError::Compiler(words),
+        Some(EXIT_REJECTED) => CompileError::Compiler(message),
         _ => CompileError::Memory {
-            words: match words.lines().next() {
+            message: match message.lines().next() {
                 Some(line) => line.chars().take(200).collect(),
                 None => status.to_string(),
             },
@@ -180,28 +180,31 @@ fn failure(status: ExitStatus, words: String) -> CompileError {
     }
 }
 
-/// The child: bounds itself, reads a component from standard input, and writes it compiled to standard output.
+/// Runs the child process: limits itself, reads a component from standard input and writes the compiled code to standard
+/// output.
 ///
 /// # Errors
-/// Why it cannot be compiled; to be printed on standard error, with the exit code 1.
-pub fn compile_as_child(arguments: &[OsString]) -> Result<(), String> {
+/// The reason the component cannot be compiled. Callers print it on standard error and exit with code 1.
+pub fn compile_in_child(arguments: &[OsString]) -> Result<(), String> {
     let concurrent = match arguments {
         [] => false,
-        [option] if option == CONCURRENT => true,
-        _ => return Err("this is the compiler of policy modules, which the host calls by itself".into()),
+        [option] if option == CONCURRENT_FLAG => true,
+        _ => {
+            return Err("this command compiles policy modules for the host; it is not for direct use".into());
+        }
     };
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    bound_process().map_err(|error| words(&error))?;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    limit_process().map_err(|error| text(&error))?;
     let mut wasm = Vec::new();
-    let most = bounds::SIZE as u64 + 1;
+    let limit = bounds::MAX_SIZE as u64 + 1;
     io::stdin()
         .lock()
-        .take(most)
+        .take(limit)
         .read_to_end(&mut wasm)
-        .map_err(|error| words(&error))?;
-    bounds::check(&wasm).map_err(|error| words(&error))?;
+        .map_err(|error| text(&error))?;
+    bounds::check(&wasm).map_err(|error| text(&error))?;
     let mut config = Config::new();
-    engine::code(&mut config, concurrent);
+    engine::configure_codegen(&mut config, concurrent);
     let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let compiled = engine
         .precompile_component(&wasm)
@@ -209,17 +212,17 @@ pub fn compile_as_child(arguments: &[OsString]) -> Result<(), String> {
     io::stdout()
         .lock()
         .write_all(&compiled)
-        .map_err(|error| words(&error))
+        .map_err(|error| text(&error))
 }
 
-fn bound_process() -> io::Result<()> {
-    // It ends with the thread that waits for it.
+fn limit_process() -> io::Result<()> {
+    // The child ends with the thread that started it.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    for (resource, most) in [
-        // Memory that is written to; address space, which the threads' stacks and allocators take more of, as well.
-        (Resource::Data, MEMORY),
-        (Resource::As, 8 * MEMORY),
-        (Resource::Cpu, PROCESSOR),
+    for (resource, limit) in [
+        // `Data` counts writable memory. Address space needs more room: thread stacks and allocators reserve it.
+        (Resource::Data, MAX_MEMORY),
+        (Resource::As, 8 * MAX_MEMORY),
+        (Resource::Cpu, MAX_CPU_SECONDS),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
         (Resource::Nofile, 64),
@@ -227,12 +230,12 @@ fn bound_process() -> io::Result<()> {
         setrlimit(
             resource,
             Rlimit {
-                current: Some(most),
-                maximum: Some(most),
+                current: Some(limit),
+                maximum: Some(limit),
             },
         )?;
     }
-    // Whoever serves goes first.
+    // Serving requests has priority.
     nice(10)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a policy answered, once it was found usable.
+//! A policy's decision, validated.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -6,79 +6,79 @@ use http::{HeaderName, HeaderValue};
 use crate::Failure;
 use crate::bindings::{self, Allowance, Header, Part};
 
-/// Headers of one answer, at most.
-const HEADERS: usize = 64;
-/// Bytes of one answer, at most.
-const SIZE: usize = 64 << 10;
+/// Maximum number of headers, and of obligations, in one decision.
+const MAX_HEADERS: usize = 64;
+/// Maximum size of the headers, and of the obligations, in bytes.
+const MAX_SIZE: usize = 64 << 10;
 
-/// A policy's answer.
+/// A validated decision.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// The request may pass.
+    /// The request is allowed, with what the policy attached to it.
     Allow(Allowance),
-    /// The request may not pass.
-    Deny(Refusal),
+    /// The request is denied with this response.
+    Deny(DenialResponse),
 }
 
-/// What the client is answered.
+/// The response a client receives for a denied request.
 #[derive(Debug, Clone)]
-pub struct Refusal {
-    /// The status, 300 to 599.
+pub struct DenialResponse {
+    /// HTTP status, 300 to 599.
     pub status: u16,
-    /// Headers of the response.
+    /// Response headers, names in lower case.
     pub headers: Vec<Header>,
-    /// What it says.
-    pub content: Content,
+    /// The response body.
+    pub content: DenialContent,
 }
 
-/// What a refusal says.
+/// The body of a denial response.
 #[derive(Debug, Clone)]
-pub enum Content {
-    /// A problem, for the host to put into words (RFC 9457).
+pub enum DenialContent {
+    /// Fields of a problem document (RFC 9457), which the host renders.
     Problem {
-        /// A word for programs.
+        /// Machine-readable code: lower-case letters, digits and underscores, at most 64.
         code: String,
-        /// A sentence for people.
+        /// Human-readable sentence, at most 1024 bytes. Clients see it.
         message: String,
     },
-    /// A response as it stands, of a `wasi:http` policy.
+    /// A complete body, from a `wasi:http` policy.
     Body(Bytes),
 }
 
 impl Decision {
-    /// Checks an answer of a `postern:policy` module.
+    /// Validates the result of a `postern:policy` module.
     ///
     /// # Errors
-    /// [`Failure::Reply`] for what could not be carried out: headers that are none, a status out of range, a code
-    /// that is no word, more than a response should hold. The module's own [`Failure`] if it could not decide.
-    pub(crate) fn of(answer: Result<bindings::Decision, bindings::Error>) -> Result<Self, Failure> {
-        match answer {
+    /// [`Failure::Reply`] if the decision cannot be applied: invalid headers, a status out of range, a malformed code,
+    /// or more data than the limits allow. The module's own [`Failure`] if it could not decide.
+    pub(crate) fn from_module(result: Result<bindings::Decision, bindings::Error>) -> Result<Self, Failure> {
+        match result {
             Ok(bindings::Decision::Allow(allowance)) => {
-                headers(&allowance.headers)?;
+                check_headers(&allowance.headers)?;
                 let size: usize = allowance
                     .obligations
                     .iter()
                     .map(|o| o.name.len() + o.value.len())
                     .sum();
-                if allowance.obligations.len() > HEADERS || size > SIZE {
+                if allowance.obligations.len() > MAX_HEADERS || size > MAX_SIZE {
                     return Err(Failure::Reply("too many obligations".into()));
                 }
-                if allowance.obligations.iter().any(|o| !is_word(&o.name)) {
+                if allowance.obligations.iter().any(|o| !is_identifier(&o.name)) {
                     return Err(Failure::Reply(
-                        "the name of an obligation is no lower-case word".into(),
+                        "an obligation's name must be lower-case letters, digits and `_`".into(),
                     ));
                 }
                 if let Some(grant) = &allowance.cache {
-                    parts(&grant.parts)?;
+                    check_parts(&grant.parts)?;
                 }
                 Ok(Self::Allow(allowance))
             }
             Ok(bindings::Decision::Deny(denial)) => {
-                status(denial.status)?;
-                headers(&denial.headers)?;
-                if !is_word(&denial.code) {
+                check_status(denial.status)?;
+                check_headers(&denial.headers)?;
+                if !is_identifier(&denial.code) {
                     return Err(Failure::Reply(
-                        "the code of a denial is no lower-case word".into(),
+                        "the code of a denial must be lower-case letters, digits and `_`".into(),
                     ));
                 }
                 if denial.message.len() > 1024 {
@@ -86,57 +86,61 @@ impl Decision {
                         "the message of a denial is longer than 1024 bytes".into(),
                     ));
                 }
-                Ok(Self::Deny(Refusal {
+                Ok(Self::Deny(DenialResponse {
                     status: denial.status,
                     headers: denial.headers,
-                    content: Content::Problem {
+                    content: DenialContent::Problem {
                         code: denial.code,
                         message: denial.message,
                     },
                 }))
             }
-            Err(bindings::Error::Misconfigured(text)) => Err(Failure::Misconfigured(shorten(text))),
-            Err(bindings::Error::Unavailable(text)) => Err(Failure::Unavailable(shorten(text))),
-            Err(bindings::Error::Failed(text)) => Err(Failure::Failed(shorten(text))),
+            Err(bindings::Error::Misconfigured(text)) => Err(Failure::Misconfigured(truncate(text))),
+            Err(bindings::Error::Unavailable(text)) => Err(Failure::Unavailable(truncate(text))),
+            Err(bindings::Error::Failed(text)) => Err(Failure::Failed(truncate(text))),
         }
     }
 }
 
-pub(crate) fn status(status: u16) -> Result<(), Failure> {
+pub(crate) fn check_status(status: u16) -> Result<(), Failure> {
     if (300..=599).contains(&status) {
         Ok(())
     } else {
-        Err(Failure::Reply(format!("a refusal with status {status}")))
+        Err(Failure::Reply(format!(
+            "denial status {status} is not in 300 to 599"
+        )))
     }
 }
 
-/// Whether headers can be set on a request or response. The framing of the message, the connection and the host are
-/// not a policy's, and neither are the headers by which the gate tells the upstream who is calling.
-pub(crate) fn headers(headers: &[Header]) -> Result<(), Failure> {
+/// Checks that a policy may set these headers on a request or response. Policies cannot set message framing, connection
+/// or host headers, nor the headers in which the gate passes the caller's identity to the upstream.
+pub(crate) fn check_headers(headers: &[Header]) -> Result<(), Failure> {
     let size: usize = headers.iter().map(|h| h.name.len() + h.value.len()).sum();
-    if headers.len() > HEADERS || size > SIZE {
-        return Err(Failure::Reply("more headers than an answer may have".into()));
+    if headers.len() > MAX_HEADERS || size > MAX_SIZE {
+        return Err(Failure::Reply(
+            "more than 64 headers, or more than 64 KiB of them".into(),
+        ));
     }
     for Header { name, value } in headers {
-        let sound = !name.bytes().any(|b| b.is_ascii_uppercase())
+        let is_valid = !name.bytes().any(|b| b.is_ascii_uppercase())
             && HeaderName::from_bytes(name.as_bytes()).is_ok()
             && HeaderValue::from_bytes(value).is_ok();
-        if !sound {
+        if !is_valid {
             return Err(Failure::Reply(format!(
-                "header `{}` is none",
+                "header `{}` is invalid",
                 name.escape_debug()
             )));
         }
-        if reserved(name) {
+        if is_reserved(name) {
             return Err(Failure::Reply(format!(
-                "header `{name}` is not a policy's to set"
+                "header `{name}` is reserved: a policy cannot set it"
             )));
         }
     }
     Ok(())
 }
 
-fn reserved(name: &str) -> bool {
+fn is_reserved(name: &str) -> bool {
     const FRAMING: [&str; 10] = [
         "connection",
         "content-length",
@@ -152,31 +156,31 @@ fn reserved(name: &str) -> bool {
     FRAMING.contains(&name) || name.starts_with("x-postern-") || name.starts_with("x-envoy-")
 }
 
-fn parts(parts: &[Part]) -> Result<(), Failure> {
+fn check_parts(parts: &[Part]) -> Result<(), Failure> {
     if parts.len() > 32 {
-        return Err(Failure::Reply("a cache grant of more than 32 parts".into()));
+        return Err(Failure::Reply("a cache grant with more than 32 parts".into()));
     }
     for part in parts {
         if let Part::Header(name) = part
             && (name.bytes().any(|b| b.is_ascii_uppercase())
                 || HeaderName::from_bytes(name.as_bytes()).is_err())
         {
-            return Err(Failure::Reply("a cache grant by a header that is none".into()));
+            return Err(Failure::Reply("a cache grant names an invalid header".into()));
         }
     }
     Ok(())
 }
 
-/// Lower-case letters, digits and underscores, 64 at most.
-fn is_word(text: &str) -> bool {
+/// Whether text is 1 to 64 lower-case letters, digits and underscores.
+fn is_identifier(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// A module's own words, bounded for logs.
-fn shorten(mut text: String) -> String {
+/// Truncates a module's error text to about 512 bytes, for logs.
+fn truncate(mut text: String) -> String {
     let end = text.char_indices().map(|(at, _)| at).find(|&at| at >= 512);
     if let Some(end) = end {
         text.truncate(end);
@@ -199,7 +203,7 @@ mod tests {
     }
 
     fn deny(status: u16, code: &str, headers: Vec<Header>) -> Result<Decision, Failure> {
-        Decision::of(Ok(bindings::Decision::Deny(Denial {
+        Decision::from_module(Ok(bindings::Decision::Deny(Denial {
             status,
             code: code.into(),
             message: "no".into(),
@@ -208,7 +212,7 @@ mod tests {
     }
 
     fn allow(headers: Vec<Header>, obligation: &str, part: &str) -> Result<Decision, Failure> {
-        Decision::of(Ok(bindings::Decision::Allow(Allowance {
+        Decision::from_module(Ok(bindings::Decision::Allow(Allowance {
             headers,
             obligations: vec![Obligation {
                 name: obligation.into(),
@@ -222,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn sound_answers_pass() {
+    fn valid_decisions_are_accepted() {
         deny(403, "role_missing", vec![header("retry-after", b"1")]).unwrap();
         deny(302, "log_in", vec![header("location", b"/login")]).unwrap();
         allow(vec![header("x-tenant", b"caf\xe9")], "audit_level", "x-a").unwrap();
     }
 
     #[test]
-    fn answers_that_cannot_be_carried_out_are_failures() {
+    fn decisions_that_cannot_be_applied_are_failures() {
         for name in [
             "",
             "a b",
@@ -257,13 +261,13 @@ mod tests {
         }
         assert!(allow(vec![], "o", "X-Upper").is_err());
         assert!(allow(vec![header("x-a", b""); 65], "o", "x").is_err());
-        assert!(allow(vec![header("x-a", &[b'a'; SIZE])], "o", "x").is_err());
+        assert!(allow(vec![header("x-a", &[b'a'; MAX_SIZE])], "o", "x").is_err());
     }
 
     #[test]
-    fn a_modules_words_are_bounded() {
+    fn a_modules_error_text_is_truncated() {
         let long = "é".repeat(10_000);
-        let Err(Failure::Failed(text)) = Decision::of(Err(bindings::Error::Failed(long))) else {
+        let Err(Failure::Failed(text)) = Decision::from_module(Err(bindings::Error::Failed(long))) else {
             panic!("a failure")
         };
         assert!(text.len() < 600 && text.ends_with('…'));

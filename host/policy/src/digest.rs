@@ -1,4 +1,4 @@
-//! SHA-256 digests as modules are named by them.
+//! SHA-256 digests, which identify modules and files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use ct_codecs::{Decoder, Encoder, Hex};
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256, written `sha256:` and 64 hexadecimal digits.
+/// A SHA-256 digest, formatted as `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of some bytes.
+    /// Hashes bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of several pieces, one after the other.
+    /// Hashes the concatenation of the parts.
     pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
@@ -26,7 +26,7 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
-    /// The digest in hexadecimal, without the prefix: fit for a file's name.
+    /// The hexadecimal digits without the prefix, usable in a file name.
     #[must_use]
     pub fn hex(&self) -> String {
         Hex::encode_to_string(self.0).unwrap_or_default()
@@ -45,20 +45,20 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Text that is no digest.
+/// The text is not a digest in the form `sha256:` and 64 hexadecimal digits.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a digest: write `sha256:` and 64 hexadecimal digits, as `sha256sum` prints them")]
-pub struct NotADigest;
+pub struct ParseDigestError;
 
 impl FromStr for Digest {
-    type Err = NotADigest;
+    type Err = ParseDigestError;
 
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let hex = text.strip_prefix("sha256:").ok_or(NotADigest)?;
+    fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+        let hex = text.strip_prefix("sha256:").ok_or(ParseDigestError)?;
         let mut bytes = [0; 32];
         match Hex::decode(&mut bytes, hex, None) {
             Ok(decoded) if decoded.len() == 32 => Ok(Self(bytes)),
-            _ => Err(NotADigest),
+            _ => Err(ParseDigestError),
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_read_as_it_is_written_and_nothing_else_is_one() {
+    fn a_digest_parses_only_in_the_form_it_prints() {
         let digest = Digest::of(b"abc");
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_string(), text);
@@ -95,7 +95,7 @@ mod tests {
             &format!("{text}00"),
             "sha256:zz",
         ] {
-            assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
+            assert_eq!(bad.parse::<Digest>(), Err(ParseDigestError), "{bad}");
         }
     }
 }

@@ -7,20 +7,20 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::Compiler;
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 use crate::scheduler::Scheduler;
 
-/// How often a running module is looked at: it is stopped at most this much after its deadline, and other work gets
-/// its turn as often.
+/// Epoch interval. A running module is stopped at most this long after its deadline, and yields to other tasks this
+/// often.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What all policies of a process share: the compilers, the pools of instances, and the thread that ends what runs
-/// too long.
+/// State shared by all policies of a process: the engines with their instance pools, the compiler, the scheduler and
+/// the epoch thread.
 #[derive(Clone)]
 pub struct Engines {
-    /// For `postern:policy` modules: without what only asynchronous components need, which costs each instance time.
+    /// For `postern:policy` modules, with component-model concurrency off: it makes instantiation slower.
     pub(crate) plain: Engine,
-    /// For `wasi:http` components.
+    /// For `wasi:http` components, which need component-model concurrency.
     pub(crate) wasi: Engine,
     pub(crate) compiler: Compiler,
     pub(crate) scheduler: Arc<Scheduler>,
@@ -34,10 +34,10 @@ impl std::fmt::Debug for Engines {
 }
 
 impl Engines {
-    /// Engines for at most `instances` decisions at the same time, each with at most `memory` bytes.
+    /// Creates engines for at most `instances` concurrent decisions, each with at most `memory` bytes.
     ///
     /// # Errors
-    /// What wasmtime says of a machine where it cannot run: too little address space for the pools above all.
+    /// If wasmtime cannot run on this machine; most often there is too little address space for the pools.
     pub fn new(instances: usize, memory: usize) -> wasmtime::Result<Self> {
         let plain = Engine::new(&config(instances, memory, false))?;
         let wasi = Engine::new(&config(instances, memory, true))?;
@@ -53,9 +53,9 @@ impl Engines {
 }
 
 impl Engines {
-    /// The same, with modules compiled elsewhere.
+    /// Replaces the compiler; the default compiles in this process.
     #[must_use]
-    pub fn compiling(self, compiler: Compiler) -> Self {
+    pub fn with_compiler(self, compiler: Compiler) -> Self {
         Self { compiler, ..self }
     }
 }
@@ -64,22 +64,22 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     let count = u32::try_from(instances).unwrap_or(u32::MAX).clamp(1, 1000);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count);
-    // The slots of all instances that may run at once, each as large as it may be: a module with many memories must
-    // not take the slot of another request.
-    pool.max_core_instances_per_component(2 * MEMORIES);
-    pool.total_core_instances(count.saturating_mul(2 * MEMORIES));
-    pool.max_memories_per_component(MEMORIES);
-    pool.total_memories(count.saturating_mul(MEMORIES));
-    pool.max_tables_per_component(2 * MEMORIES);
-    pool.total_tables(count.saturating_mul(2 * MEMORIES));
-    // A core module may use the memories of its component as it likes.
-    pool.max_memories_per_module(MEMORIES);
-    pool.max_tables_per_module(2 * MEMORIES);
+    // Every concurrent instance gets its maximum number of slots: a module with many memories must not take a slot from
+    // another request.
+    pool.max_core_instances_per_component(2 * MAX_MEMORIES);
+    pool.total_core_instances(count.saturating_mul(2 * MAX_MEMORIES));
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.total_memories(count.saturating_mul(MAX_MEMORIES));
+    pool.max_tables_per_component(2 * MAX_MEMORIES);
+    pool.total_tables(count.saturating_mul(2 * MAX_MEMORIES));
+    // One core module may use all memories of its component.
+    pool.max_memories_per_module(MAX_MEMORIES);
+    pool.max_tables_per_module(2 * MAX_MEMORIES);
     pool.table_elements(20_000);
     pool.total_stacks(count);
     pool.max_memory_size(memory);
-    // A small policy touches a few pages: clearing them costs less than giving them back to the system and faulting
-    // them in again for the next request.
+    // A small policy touches few pages. Zeroing them is cheaper than returning them to the system and faulting them in
+    // again for the next request.
     pool.linear_memory_keep_resident(1 << 20);
     pool.pagemap_scan(Enabled::Auto);
     pool.table_keep_resident(16 << 10);
@@ -89,23 +89,23 @@ fn config(instances: usize, memory: usize, concurrent: bool) -> Config {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     // A fresh instance is a copy-on-write mapping of the module's initial memory.
     config.memory_init_cow(true);
-    code(&mut config, concurrent);
+    configure_codegen(&mut config, concurrent);
     config
 }
 
-/// The settings that the compiled code depends on.
-pub(crate) fn code(config: &mut Config, concurrent: bool) {
+/// Sets the options that compiled code depends on.
+pub(crate) fn configure_codegen(config: &mut Config, concurrent: bool) {
     config.epoch_interruption(true);
-    // Part of nothing that a policy needs; what is not there cannot be attacked.
+    // Policies need neither; disabling them reduces attack surface.
     config.wasm_memory64(false);
     config.shared_memory(false);
     config.concurrency_support(concurrent);
     config.wasm_component_model_async(concurrent);
-    // Stacks of policies are shallow; recursion ends here rather than in the host's own stack.
+    // Policies use little stack; deep recursion traps here before it reaches the host's own stack.
     config.max_wasm_stack(512 << 10);
 }
 
-/// Advances the engines' epochs from one thread for as long as any clone of the engines lives.
+/// A thread that advances the engines' epochs until the last clone of the engines is dropped.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -114,11 +114,11 @@ struct Ticker {
 impl Ticker {
     fn start(engines: [Engine; 2]) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("postern-epoch".into())
             .spawn(move || {
-                while !told.load(Ordering::Relaxed) {
+                while !stopped.load(Ordering::Relaxed) {
                     std::thread::sleep(TICK);
                     for engine in &engines {
                         engine.increment_epoch();
@@ -136,7 +136,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It sleeps for one tick at most; a panic there has nothing left to tell.
+            // It exits within one tick. A panic in it carries no further information.
             let _ = thread.join();
         }
     }

@@ -1,44 +1,44 @@
-//! Why a policy did not decide.
+//! The reasons a policy fails to decide.
 
 use wasmtime::Trap;
 
-/// Why a policy did not decide on a request. The gate refuses such a request with 503.
+/// The reason a policy made no decision on a request. The gate refuses such a request with 503.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Failure {
-    /// It took longer than it may.
+    /// The deadline passed.
     #[error("no decision within {0:?}")]
     Deadline(std::time::Duration),
-    /// All its memories together would have been larger than it may have.
-    #[error("wants more memory than the {0} bytes that it may have")]
+    /// Its memories and tables together would exceed the limit, in bytes.
+    #[error("exceeded its memory limit of {0} bytes")]
     Memory(usize),
-    /// Wasm trapped: out of stack, unreachable, out of bounds and so on.
+    /// WebAssembly trapped: stack overflow, `unreachable`, out-of-bounds access and so on.
     #[error("trapped: {0}")]
     Trap(String),
-    /// It wrote more lines than it may for one request.
-    #[error("wrote more than {0} lines or bytes to the log")]
+    /// It logged more lines or bytes than the limit for one request.
+    #[error("exceeded its log limit of {0} lines or bytes per request")]
     Log(usize),
-    /// Its answer is none that can be used.
-    #[error("its answer cannot be used: {0}")]
+    /// It returned a decision that cannot be applied.
+    #[error("returned an invalid decision: {0}")]
     Reply(String),
-    /// It answered that its configuration makes no sense.
-    #[error("says that it is misconfigured: {0}")]
+    /// It reported that its configuration is invalid.
+    #[error("reported invalid configuration: {0}")]
     Misconfigured(String),
-    /// It answered that something it needs does not answer.
-    #[error("says that something it needs is unavailable: {0}")]
+    /// It reported that a dependency is unavailable.
+    #[error("reported an unavailable dependency: {0}")]
     Unavailable(String),
-    /// It answered that it cannot decide.
-    #[error("says that it failed: {0}")]
+    /// It reported another error.
+    #[error("reported an error: {0}")]
     Failed(String),
-    /// No policy is loaded under the name.
+    /// No policy is loaded under this name.
     #[error("no policy is loaded under the name `{0}`")]
     NotLoaded(String),
-    /// Too many requests wait for it already.
-    #[error("too many requests wait for this policy")]
+    /// Its admission queue is full, or the wait would exceed the deadline.
+    #[error("overloaded: too many requests are waiting for this policy")]
     Overloaded,
 }
 
 impl Failure {
-    /// The failure in one word, for metrics.
+    /// A stable code for metrics, audit events and the CLI.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -55,23 +55,23 @@ impl Failure {
         }
     }
 
-    /// Whether the module was stopped, rather than answered.
+    /// Whether the host stopped the module, as opposed to the module returning a result.
     #[must_use]
-    pub fn is_stop(&self) -> bool {
+    pub fn was_stopped(&self) -> bool {
         matches!(
             self,
             Self::Deadline(_) | Self::Memory(_) | Self::Trap(_) | Self::Log(_)
         )
     }
 
-    /// What ended a call, of the error that wasmtime gives back.
-    pub(crate) fn of(error: &wasmtime::Error) -> Self {
+    /// Classifies an error returned by wasmtime.
+    pub(crate) fn from_error(error: &wasmtime::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();
         }
         match error.downcast_ref::<Trap>() {
             Some(trap) => Self::Trap(trap.to_string()),
-            // What cannot be lifted out of the module's memory: lists out of bounds, strings that are not UTF-8.
+            // The result could not be lifted from the module's memory: a list out of bounds, a string that is not UTF-8.
             None => Self::Reply(error.root_cause().to_string()),
         }
     }

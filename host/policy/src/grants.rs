@@ -1,29 +1,29 @@
-//! What a policy may use beyond its own memory.
+//! Host capabilities granted to a policy.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// A capability, as it is named in settings and manifests.
+/// A capability, under its name in settings and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Capability {
-    /// The entry's own settings.
+    /// Read the entry's configuration.
     Config,
-    /// Lines in the host's log.
+    /// Write to the host's log.
     Log,
-    /// The time of day.
+    /// Read the wall clock.
     Clock,
-    /// Values that outlive a request.
+    /// Store values that outlive a request.
     Keyvalue,
-    /// Requests to the hosts that are granted with it.
+    /// Send requests to the HTTP hosts granted with it.
     Http,
-    /// Signatures by the KMS.
+    /// Sign with the host's KMS key.
     Signer,
 }
 
 impl Capability {
-    /// All of them.
+    /// Every capability.
     pub const ALL: [Self; 6] = [
         Self::Config,
         Self::Log,
@@ -33,7 +33,7 @@ impl Capability {
         Self::Signer,
     ];
 
-    /// The name in settings and in `postern:policy/<name>`.
+    /// Its name in settings and in `postern:policy/<name>`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,20 +46,20 @@ impl Capability {
         }
     }
 
-    /// The capability of a name.
+    /// The inverse of [`name`](Self::name).
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|capability| capability.name() == name)
     }
 }
 
-/// What an entry is granted.
+/// The capabilities granted to an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// The capabilities.
+    /// The granted set; empty by default.
     pub capabilities: BTreeSet<Capability>,
-    /// With [`Capability::Http`]: the hosts that may be asked, `api.example.com` or `127.0.0.1:8080`. A host without
-    /// a port stands for the default port of either scheme.
+    /// With [`Capability::Http`], the HTTP hosts that requests may go to: `api.example.com` or `127.0.0.1:8080`. A host
+    /// without a port means the default port of either scheme.
     pub hosts: Vec<String>,
 }
 
@@ -70,9 +70,9 @@ impl Grants {
         self.capabilities.contains(&capability)
     }
 
-    /// Whether a URL's host, with its port if it names one, may be asked.
+    /// Whether requests may go to this host, with the port if the URL names one.
     #[must_use]
-    pub fn reaches(&self, host: &str, port: Option<u16>) -> bool {
+    pub fn allows_host(&self, host: &str, port: Option<u16>) -> bool {
         self.has(Capability::Http)
             && self
                 .hosts
@@ -92,12 +92,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_granted_hosts_are_reached() {
+    fn only_granted_hosts_are_allowed() {
         let grants = Grants {
             capabilities: [Capability::Http].into(),
             hosts: vec!["api.example.com".into(), "127.0.0.1:8080".into()],
         };
-        for (host, port, reached) in [
+        for (host, port, allowed) in [
             ("api.example.com", None, true),
             ("API.example.com", None, true),
             ("api.example.com", Some(8443), false),
@@ -107,15 +107,15 @@ mod tests {
             ("127.0.0.1", Some(8081), false),
             ("127.0.0.1", None, false),
         ] {
-            assert_eq!(grants.reaches(host, port), reached, "{host} {port:?}");
+            assert_eq!(grants.allows_host(host, port), allowed, "{host} {port:?}");
         }
         let without = Grants {
             hosts: grants.hosts.clone(),
             ..Grants::default()
         };
         assert!(
-            !without.reaches("api.example.com", None),
-            "hosts alone grant nothing"
+            !without.allows_host("api.example.com", None),
+            "hosts without the capability grant nothing"
         );
     }
 }

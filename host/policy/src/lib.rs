@@ -1,10 +1,11 @@
-//! Policy modules: loaded, verified, bounded, run and swapped.
+//! Loads, verifies, limits, runs and swaps policy modules.
 //!
-//! A [`Module`] is a WebAssembly component that was compiled here. Under an entry of the host's settings, which grants
-//! it what it may use and bounds it, it becomes a [`Policy`] and decides on requests, each in a fresh instance.
-//! [`Policies`] holds the policies of a host by name, and swaps them while they serve.
+//! A [`Module`] is a WebAssembly component compiled by this host. Linked under an entry of the host's settings, which
+//! sets its capabilities and limits, it becomes a [`Policy`]. A policy evaluates each request in a fresh instance.
+//! [`Policies`] holds the policies of a host by name and swaps them without interrupting requests.
 //!
-//! Whatever a module does — loop, recurse, eat memory, answer nonsense — ends as a [`Failure`] of that one decision.
+//! A module that loops, recurses, exhausts memory or returns malformed data only fails its own decision, with a
+//! [`Failure`].
 
 #![warn(missing_docs)]
 
@@ -17,6 +18,7 @@ mod compiler;
 mod decision;
 mod digest;
 mod engine;
+mod entry;
 mod failure;
 mod grants;
 mod limits;
@@ -28,19 +30,19 @@ mod scheduler;
 
 pub use bindings::{Allowance, CacheGrant, Header, Identity, Obligation, Part, Request};
 pub use cache::{Cache, CacheError};
-pub use capability::http::{HttpClient, client};
-pub use capability::keyvalue::{Store, is_exposed};
-pub use capability::signer::{Caller, Signature as Signed, Signer, Signing, TestSigner};
-pub use compiler::{Compiler, compile_as_child};
-pub use decision::{Content, Decision, Refusal};
-pub use digest::{Digest, NotADigest};
+pub use capability::http::{HttpClient, http_client};
+pub use capability::keyvalue::{Store, is_insecure};
+pub use capability::signer::{PayloadSignature, Signer, SigningContext, SigningFuture, TestSigner};
+pub use compiler::{Compiler, compile_in_child};
+pub use decision::{Decision, DenialContent, DenialResponse};
+pub use digest::{Digest, ParseDigestError};
 pub use engine::Engines;
 pub use failure::Failure;
 pub use grants::{Capability, Grants};
 pub use limits::Limits;
-pub use manifest::{Listed, ListedFile, Manifest, ManifestError, Signature, Signers};
-pub use module::{Kind, Module, ModuleError};
-pub use policy::{HostServices, LinkError, Outcome, Policy};
+pub use manifest::{ListedFile, ListedModule, Manifest, ManifestError, Signature, Signers};
+pub use module::{Module, ModuleError, ModuleKind};
+pub use policy::{Evaluation, HostServices, LinkError, Policy};
 pub use registry::{
-    Change, Decided, EntrySettings, LoadError, LoadReport, Policies, PolicyStatus, Settings, Source,
+    Change, EntrySettings, LoadError, LoadReport, Policies, PolicyDecision, PolicyStatus, Settings, Source,
 };

@@ -1,4 +1,4 @@
-//! What a module may use while it decides on one request.
+//! Resource limits of one decision.
 
 use std::time::{Duration, Instant};
 
@@ -6,18 +6,18 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::Failure;
 
-/// The bounds of one entry.
+/// The limits of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time for one decision, calls of the host included.
+    /// Wall time for one decision, queueing and host calls included. Default: 50 ms.
     pub deadline: Duration,
-    /// Bytes of all memories and tables of an instance together.
+    /// Bytes of all memories and tables of an instance together. Default: 16 MiB.
     pub memory: usize,
-    /// Decisions at the same time.
+    /// Concurrent decisions. Default: 64.
     pub concurrency: usize,
-    /// Requests that may wait for their turn; those past it are refused.
+    /// Requests that may wait for admission; further ones fail at once. Default: 1024.
     pub queue: usize,
-    /// What the entry gets of the processors when others want them too, compared with others' weights.
+    /// Share of CPU time under contention, relative to other entries' weights. Default: 1.
     pub weight: u32,
 }
 
@@ -33,19 +33,19 @@ impl Default for Limits {
     }
 }
 
-/// Lines that a policy may log for one request.
-pub(crate) const LOG_LINES: usize = 100;
-/// Bytes that a policy may log for one request.
-pub(crate) const LOG_BYTES: usize = 16 << 10;
-/// Bytes that a policy may hand to the host in one call, its decision among them.
-pub(crate) const HANDED_OVER: usize = 1 << 20;
-/// Memories of one component: what the pool has room for.
-pub(crate) const MEMORIES: u32 = 8;
+/// Maximum log lines of one decision.
+pub(crate) const MAX_LOG_LINES: usize = 100;
+/// Maximum log bytes of one decision.
+pub(crate) const MAX_LOG_BYTES: usize = 16 << 10;
+/// Maximum bytes that a module may pass to the host in one call; returning its decision is one such call.
+pub(crate) const MAX_HOSTCALL_BYTES: usize = 1 << 20;
+/// Maximum memories of one component; the instance pool is sized for it.
+pub(crate) const MAX_MEMORIES: u32 = 8;
 
-/// Bounds a store in time, and in what its module hands over. The engine's epochs look at it: before its deadline it
-/// gives others their turn on the thread, after it it ends.
-pub(crate) fn bound<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: Duration) {
-    store.set_hostcall_fuel(HANDED_OVER);
+/// Limits a store's run time and the size of its host calls. At each epoch the module yields to other tasks before the
+/// deadline, and is stopped after it.
+pub(crate) fn apply<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: Duration) {
+    store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() < deadline {
             Ok(UpdateDeadline::Yield(1))
@@ -56,14 +56,15 @@ pub(crate) fn bound<T: 'static>(store: &mut Store<T>, deadline: Instant, limit: 
     store.set_epoch_deadline(1);
 }
 
-/// Sums what all memories and tables of a store take: a component can have many, so that a limit for each is none.
+/// Counts the memory of a store over all memories and tables. A component can have many, so a limit on each would not
+/// bound the total.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct MemoryMeter {
     limit: usize,
     used: usize,
 }
 
-impl Meter {
+impl MemoryMeter {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, used: 0 }
     }
@@ -72,7 +73,7 @@ impl Meter {
         self.used
     }
 
-    fn take(
+    fn grow(
         &mut self,
         from: usize,
         to: usize,
@@ -80,13 +81,13 @@ impl Meter {
         unit: usize,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| to > maximum) {
-            // It will not grow, whatever is said here.
+            // Growth beyond the declared maximum fails anyway.
             return Ok(false);
         }
         let bytes = to.saturating_sub(from).saturating_mul(unit);
         let used = self.used.saturating_add(bytes);
         if used > self.limit {
-            // An error rather than a failed growth: the module would only abort over it, without a reason.
+            // An error rather than a failed growth: on the latter the module would abort without a reason.
             return Err(Failure::Memory(self.limit).into());
         }
         self.used = used;
@@ -94,14 +95,14 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for MemoryMeter {
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(current, desired, maximum, 1)
+        self.grow(current, desired, maximum, 1)
     }
 
     fn table_growing(
@@ -110,6 +111,6 @@ impl ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.take(current, desired, maximum, size_of::<usize>())
+        self.grow(current, desired, maximum, size_of::<usize>())
     }
 }

@@ -1,8 +1,8 @@
-//! The signed list of modules: which there are, what each may be granted, and the cases it must answer.
+//! The signed manifest: the modules of a host, the capabilities that each may be granted, and their test cases.
 //!
 //! A manifest is a JSON document. Its signatures are Ed25519 over [`CONTEXT`] and the canonical form (RFC 8785) of
-//! all the rest, so that it can be reformatted without being signed anew, and nothing in it can be changed. What is
-//! verified is what is used: the canonical form is made of the values that were read.
+//! everything but the signatures. It can be reformatted without a new signature, but not changed. The canonical form is
+//! computed from the parsed values, so what is verified is what is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,28 +16,28 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::Digest;
 use crate::grants::Capability;
 
-/// What a signature is over, before the canonical form: a signature made for something else is none of a manifest.
+/// Prefix of the signed message, so that signatures made for other purposes are not valid for manifests.
 const CONTEXT: &[u8] = b"postern policy manifest v1\n";
-/// The largest serial: the canonical form has numbers as JSON has them, of 53 bits.
-const MOST: u64 = (1 << 53) - 1;
+/// Maximum serial: the canonical form represents integers exactly up to 53 bits.
+const MAX_SERIAL: u64 = (1 << 53) - 1;
 
-/// The signed list of modules.
+/// A signed list of modules.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of the format: 1.
+    /// Version of the format; must be 1.
     pub version: u32,
-    /// Which manifest of these signers it is: a host takes none whose serial is lower than one that it has seen. 0, and
-    /// not written, in one from before there were serials.
+    /// Serial number. A host rejects a manifest with a lower serial than one it has accepted. 0, which is not written, in
+    /// manifests older than this field.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub serial: u64,
-    /// When it ends, as RFC 3339 has it: from then on nothing is loaded by it.
+    /// Expiry time in RFC 3339. Nothing is loaded from an expired manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
     /// The modules, by name.
-    #[serde(deserialize_with = "once_each")]
-    pub modules: BTreeMap<String, Listed>,
-    /// Who vouches for it.
+    #[serde(deserialize_with = "unique_modules")]
+    pub modules: BTreeMap<String, ListedModule>,
+    /// Signatures over everything else.
     #[serde(default)]
     pub signatures: Vec<Signature>,
 }
@@ -46,11 +46,13 @@ fn is_zero(serial: &u64) -> bool {
     *serial == 0
 }
 
-/// Modules by name. Of two with one name, readers would see the one or the other.
-fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Listed>, D::Error> {
+/// Rejects duplicate module names: parsers differ in which of the two they keep.
+fn unique_modules<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, ListedModule>, D::Error> {
     struct Modules;
     impl<'de> Visitor<'de> for Modules {
-        type Value = BTreeMap<String, Listed>;
+        type Value = BTreeMap<String, ListedModule>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("modules by name")
@@ -58,7 +60,7 @@ fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut modules = BTreeMap::new();
-            while let Some((name, listed)) = map.next_entry::<String, Listed>()? {
+            while let Some((name, listed)) = map.next_entry::<String, ListedModule>()? {
                 if modules.contains_key(&name) {
                     let name = name.escape_debug();
                     return Err(A::Error::custom(format!("the module `{name}` is listed twice")));
@@ -71,29 +73,29 @@ fn once_each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
     deserializer.deserialize_map(Modules)
 }
 
-/// A module of the list.
+/// A module in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listed {
-    /// Its file, seen from the manifest's directory.
+pub struct ListedModule {
+    /// Path of the component, relative to the manifest's directory.
     pub file: String,
-    /// The digest of the file.
+    /// Digest of the component.
     pub digest: Digest,
-    /// The capabilities that settings may grant it: no more than these.
+    /// The capabilities that settings may grant it; none by default.
     #[serde(default)]
     pub grants: BTreeSet<Capability>,
-    /// Its test cases, which it must answer before it serves.
+    /// Its cases file. The module must pass the cases before it is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<ListedFile>,
 }
 
-/// A file of the list.
+/// A file in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedFile {
-    /// The file, seen from the manifest's directory.
+    /// Path relative to the manifest's directory.
     pub file: String,
-    /// Its digest.
+    /// Digest of the file.
     pub digest: Digest,
 }
 
@@ -101,91 +103,91 @@ pub struct ListedFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The name under which the host knows the signer's public key.
+    /// Name of the signer; selects the public key in the host's settings.
     pub signer: String,
-    /// The Ed25519 signature, in Base64.
+    /// The Ed25519 signature in Base64.
     pub signature: String,
 }
 
-/// Whose signature counts, by name.
+/// Public keys of the trusted signers, by name.
 pub type Signers = BTreeMap<String, PublicKey>;
 
-/// Why a manifest does not vouch for anything.
+/// A manifest cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is no manifest.
+    /// It does not match the schema of a manifest.
     #[error("not a manifest: {0}")]
-    Form(#[from] serde_json::Error),
-    /// It is of a version that this program does not know.
-    #[error("version {0}; this program knows version 1")]
+    Parse(#[from] serde_json::Error),
+    /// Its version is not supported.
+    #[error("version {0} is not supported; this program supports version 1")]
     Version(u32),
-    /// Its serial is larger than JSON's numbers can tell apart.
-    #[error("serial {0}: at most {MOST}")]
+    /// Its serial has more than 53 bits.
+    #[error("serial {0} is too large; the maximum is {MAX_SERIAL}")]
     Serial(u64),
-    /// Its end is no time.
-    #[error("not_after: `{0}` is no time: write 2027-01-31T00:00:00Z")]
-    End(String),
-    /// It has ended.
-    #[error("it ended at {0}: sign it anew with a later `--not-after`")]
-    Ended(String),
-    /// There is nobody whose signature would count.
-    #[error(
-        "there are no signers in the settings: name the public keys of those who may sign, under `signers`"
-    )]
+    /// Its expiry is not an RFC 3339 time.
+    #[error("not_after: `{0}` is not a valid time; the format is 2027-01-31T00:00:00Z")]
+    InvalidExpiry(String),
+    /// It has expired.
+    #[error("it expired at {0}: sign it again with a later `--not-after`")]
+    Expired(String),
+    /// The settings have no trusted signers.
+    #[error("the settings have no trusted signers: list their public keys under `signers`")]
     NoSigners,
-    /// Nobody signed it.
+    /// It has no signatures.
     #[error("it is not signed: sign it with `postern policy sign`")]
     Unsigned,
-    /// Nobody who signed it counts.
-    #[error("signed by nobody whom the settings name; it names {0}")]
-    UnknownSigners(String),
-    /// A signature of a known signer is wrong.
+    /// None of its signers is trusted.
     #[error(
-        "the signature of `{0}` is wrong: the manifest was changed after it was signed, or another key was used"
+        "it is not signed by a trusted signer: add one of its signers to the settings, or have a trusted signer sign it; it is signed by {0}"
     )]
-    Wrong(String),
+    UnknownSigners(String),
+    /// The signature of a trusted signer is invalid.
+    #[error(
+        "the signature of `{0}` is invalid: the manifest was changed after it was signed, or signed with another key"
+    )]
+    InvalidSignature(String),
 }
 
 impl Manifest {
-    /// Reads a manifest. Nothing in it counts before [`Manifest::verify`].
+    /// Parses a manifest. Do not use it before [`Manifest::verify`].
     ///
     /// # Errors
-    /// What is wrong with its form.
+    /// If the text is not a manifest, or a field is invalid.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = serde_json::from_slice(text)?;
         if manifest.version != 1 {
             return Err(ManifestError::Version(manifest.version));
         }
-        if manifest.serial > MOST {
+        if manifest.serial > MAX_SERIAL {
             return Err(ManifestError::Serial(manifest.serial));
         }
-        manifest.end()?;
+        manifest.expiry()?;
         Ok(manifest)
     }
 
-    /// When it ends; never, if it says nothing of it.
-    ///
-    /// # Errors
-    /// If it says something else than a time.
-    fn end(&self) -> Result<Option<SystemTime>, ManifestError> {
+    /// Parses the expiry; `None` if the manifest never expires.
+    fn expiry(&self) -> Result<Option<SystemTime>, ManifestError> {
         let end = self.not_after.as_deref().map(|text| {
-            humantime::parse_rfc3339(text).map_err(|_| ManifestError::End(text.escape_debug().to_string()))
+            humantime::parse_rfc3339(text)
+                .map_err(|_| ManifestError::InvalidExpiry(text.escape_debug().to_string()))
         });
         end.transpose()
     }
 
-    /// That it has not ended.
+    /// Checks that the manifest has not expired.
     ///
     /// # Errors
-    /// If it has.
-    pub fn lasts(&self, now: SystemTime) -> Result<(), ManifestError> {
-        match self.end()? {
-            Some(end) if end <= now => Err(ManifestError::Ended(self.not_after.clone().unwrap_or_default())),
+    /// [`ManifestError::Expired`] if it has.
+    pub fn check_expiry(&self, now: SystemTime) -> Result<(), ManifestError> {
+        match self.expiry()? {
+            Some(end) if end <= now => {
+                Err(ManifestError::Expired(self.not_after.clone().unwrap_or_default()))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The digest of all that its signatures are over: two manifests of one digest are the same.
+    /// Digest of the signed message. Manifests with equal digests have equal contents.
     ///
     /// # Errors
     /// If the manifest has no canonical form.
@@ -193,11 +195,12 @@ impl Manifest {
         Ok(Digest::of(&self.message()?))
     }
 
-    /// Who of the known signers vouches for it: at least one. A wrong signature of a known signer is an error even
-    /// beside a good one: someone changed something.
+    /// Verifies the signatures and returns the trusted signers, at least one. An invalid signature of a trusted signer is
+    /// an error even next to a valid one: it means that the manifest was changed. Signatures of unknown signers are
+    /// ignored.
     ///
     /// # Errors
-    /// If nobody does.
+    /// If there is no valid signature of a trusted signer, or an invalid one.
     pub fn verify(&self, signers: &Signers) -> Result<Vec<String>, ManifestError> {
         if signers.is_empty() {
             return Err(ManifestError::NoSigners);
@@ -206,19 +209,19 @@ impl Manifest {
             return Err(ManifestError::Unsigned);
         }
         let message = self.message()?;
-        let mut good = Vec::new();
+        let mut verified = Vec::new();
         for Signature { signer, signature } in &self.signatures {
             let Some(key) = signers.get(signer) else { continue };
-            let verified = Base64::decode_to_vec(signature, None)
+            let is_valid = Base64::decode_to_vec(signature, None)
                 .ok()
                 .and_then(|bytes| Ed25519::from_slice(&bytes).ok())
                 .is_some_and(|signature| key.verify(&message, &signature).is_ok());
-            if !verified {
-                return Err(ManifestError::Wrong(signer.clone()));
+            if !is_valid {
+                return Err(ManifestError::InvalidSignature(signer.clone()));
             }
-            good.push(signer.clone());
+            verified.push(signer.clone());
         }
-        if good.is_empty() {
+        if verified.is_empty() {
             let named: Vec<_> = self
                 .signatures
                 .iter()
@@ -226,10 +229,10 @@ impl Manifest {
                 .collect();
             return Err(ManifestError::UnknownSigners(named.join(", ")));
         }
-        Ok(good)
+        Ok(verified)
     }
 
-    /// Adds a signature, or renews the one of the same signer.
+    /// Adds a signature; replaces an existing one of the same signer.
     ///
     /// # Errors
     /// If the manifest has no canonical form.
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_manifest_survives_reformatting_and_no_change() {
+    fn a_signature_survives_reformatting_but_no_change() {
         let mut signed = manifest();
         signed.sign("ann", &key(1).sk).unwrap();
         signed.sign("bob", &key(2).sk).unwrap();
@@ -301,24 +304,24 @@ mod tests {
             assert_ne!(changed, text);
             let result = Manifest::parse(changed.as_bytes()).unwrap().verify(&known);
             assert!(
-                matches!(result, Err(ManifestError::Wrong(_))),
+                matches!(result, Err(ManifestError::InvalidSignature(_))),
                 "{from}: {result:?}"
             );
         }
     }
 
     #[test]
-    fn an_incomplete_manifest_is_an_error_and_never_a_pass() {
+    fn an_incomplete_manifest_is_an_error() {
         let known = signers(&[("ann", 1)]);
         let mut signed = manifest();
         assert!(matches!(signed.verify(&known), Err(ManifestError::Unsigned)));
         signed.sign("ann", &key(9).sk).unwrap();
         assert!(
-            matches!(signed.verify(&known), Err(ManifestError::Wrong(_))),
+            matches!(signed.verify(&known), Err(ManifestError::InvalidSignature(_))),
             "another key under her name"
         );
         signed.sign("ann", &key(1).sk).unwrap();
-        assert_eq!(signed.signatures.len(), 1, "renewed");
+        assert_eq!(signed.signatures.len(), 1, "replaced");
         assert!(matches!(
             signed.verify(&Signers::new()),
             Err(ManifestError::NoSigners)
@@ -330,7 +333,10 @@ mod tests {
         for signature in ["", "AAAA", "not base64!"] {
             let mut broken = signed.clone();
             broken.signatures[0].signature = signature.into();
-            assert!(matches!(broken.verify(&known), Err(ManifestError::Wrong(_))));
+            assert!(matches!(
+                broken.verify(&known),
+                Err(ManifestError::InvalidSignature(_))
+            ));
         }
         for text in [
             "",
@@ -362,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn serial_and_end_are_signed_and_the_end_is_one() {
+    fn serial_and_expiry_are_signed_and_the_expiry_is_enforced() {
         let known = signers(&[("ann", 1)]);
         let mut signed = manifest();
         (signed.serial, signed.not_after) = (7, Some("2027-01-31T00:00:00Z".into()));
@@ -370,8 +376,8 @@ mod tests {
         signed.verify(&known).unwrap();
         let end = humantime::parse_rfc3339("2027-01-31T00:00:00Z").unwrap();
         let second = std::time::Duration::from_secs(1);
-        signed.lasts(end - second).unwrap();
-        assert!(matches!(signed.lasts(end), Err(ManifestError::Ended(_))));
+        signed.check_expiry(end - second).unwrap();
+        assert!(matches!(signed.check_expiry(end), Err(ManifestError::Expired(_))));
         for changed in [
             Manifest {
                 serial: 8,
@@ -387,7 +393,7 @@ mod tests {
             },
         ] {
             assert!(
-                matches!(changed.verify(&known), Err(ManifestError::Wrong(_))),
+                matches!(changed.verify(&known), Err(ManifestError::InvalidSignature(_))),
                 "{changed:?}"
             );
             assert_ne!(changed.digest().unwrap(), signed.digest().unwrap());

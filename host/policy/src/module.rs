@@ -1,28 +1,28 @@
-//! A policy module: a component, known by its digest, and what it asks for.
+//! A policy module: a compiled component with its digest, imports and exports.
 
 use std::collections::BTreeSet;
 
 use wasmtime::component::Component;
 
 use crate::grants::Capability;
-use crate::limits::MEMORIES;
+use crate::limits::MAX_MEMORIES;
 use crate::{Cache, Digest, Engines};
 
-/// How a module is asked.
+/// The interface through which a module is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ModuleKind {
     /// It exports `authorize`, of the world `postern:policy/authorizer`.
     Authorizer,
     /// It exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`.
     Http,
 }
 
-/// A module that was compiled.
+/// A compiled module.
 #[derive(Clone)]
 pub struct Module {
     digest: Digest,
     size: usize,
-    kind: Kind,
+    kind: ModuleKind,
     imports: Vec<String>,
     exports: Vec<String>,
     pub(crate) component: Component,
@@ -36,39 +36,39 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// Why bytes are not a module.
+/// Bytes cannot be used as a policy module.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    /// They are no WebAssembly at all.
-    #[error("not a WebAssembly component: it does not begin as WebAssembly does")]
+    /// Not WebAssembly.
+    #[error("not a WebAssembly component: the magic bytes `\\0asm` are missing")]
     NotWasm,
-    /// They are no component that the compiler takes, or one that takes too much to compile.
+    /// The component is invalid, or compiling it exceeds the limits.
     #[error("{0}")]
     Compile(String),
-    /// They are a core module.
+    /// A core module, not a component.
     #[error("a core WebAssembly module, not a component: build it with `postern policy build`")]
     Core,
-    /// They are compiled code.
-    #[error("compiled code, which is never taken from outside: give the WebAssembly component itself")]
+    /// Compiled native code.
+    #[error("compiled code, which the host does not accept: provide the WebAssembly component itself")]
     Precompiled,
-    /// It exports nothing that can be asked.
+    /// It exports no policy interface.
     #[error(
         "exports neither `authorize` (world postern:policy/authorizer) nor wasi:http/incoming-handler@0.2 or handler@0.3; it exports: {0}"
     )]
     NoPolicy(String),
-    /// It has more memories than there is room for.
-    #[error("has {found} memories; a policy may have {MEMORIES}")]
+    /// It has more memories than the limit.
+    #[error("has {found} memories; the limit is {MAX_MEMORIES}")]
     Memories {
-        /// How many.
+        /// Number of memories.
         found: u32,
     },
 }
 
 impl Module {
-    /// Compiles a component. Takes long: not for a thread that serves requests.
+    /// Compiles a component. Blocking and slow: do not call it on a thread that serves requests.
     ///
     /// # Errors
-    /// Bytes that are no component, or not one of a policy.
+    /// If the bytes are not a component, or the component is not a policy.
     pub fn compile(engines: &Engines, cache: Option<&Cache>, wasm: &[u8]) -> Result<Self, ModuleError> {
         match (wasm.get(..4), wasm.get(4..8)) {
             (Some(b"\0asm"), Some([_, _, 0, 0])) => return Err(ModuleError::Core),
@@ -81,39 +81,39 @@ impl Module {
             let concurrent = wasmtime::Engine::same(engine, &engines.wasi);
             let compile = || engines.compiler.compile(engine, concurrent, wasm);
             let code = match cache {
-                Some(cache) => cache.compiled(engine, digest, compile),
+                Some(cache) => cache.get_or_compile(engine, digest, compile),
                 None => compile(),
             }
             .map_err(|error| ModuleError::Compile(error.to_string()))?;
             #[expect(
                 unsafe_code,
-                reason = "compiled by our own compiler, or read from a directory that only we can write to, unchanged since"
+                reason = "compiled by our own compiler, or read unchanged from a directory that only this user can write to"
             )]
-            // SAFETY: the bytes are what `Engine::precompile_component` gave, see the reason.
+            // SAFETY: the bytes are the output of `Engine::precompile_component`, see the reason.
             let component = unsafe { Component::deserialize(engine, &code) };
             component.map_err(|error| ModuleError::Compile(format!("{error:#}")))
         };
-        // Which engine it needs is told by its exports, which are known once it is parsed: a `wasi:http` component
-        // names the interface in plain text, and if it turns out to be something else nothing is lost but time.
-        let guess = if contains(wasm, b"wasi:http/") {
+        // The exports determine the engine, but are known only after compilation. A `wasi:http` component contains the
+        // interface name as plain text. A wrong guess only costs a second compilation.
+        let likely_engine = if contains(wasm, b"wasi:http/") {
             &engines.wasi
         } else {
             &engines.plain
         };
-        let component = component_for(guess)?;
+        let component = component_for(likely_engine)?;
         let (imports, exports) = names(&component);
-        let kind = kind_of(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
+        let kind = detect_kind(&exports).ok_or_else(|| ModuleError::NoPolicy(exports.join(", ")))?;
         let engine = match kind {
-            Kind::Authorizer => &engines.plain,
-            Kind::Http => &engines.wasi,
+            ModuleKind::Authorizer => &engines.plain,
+            ModuleKind::Http => &engines.wasi,
         };
-        let component = if wasmtime::Engine::same(engine, guess) {
+        let component = if wasmtime::Engine::same(engine, likely_engine) {
             component
         } else {
             component_for(engine)?
         };
         if let Some(resources) = component.resources_required()
-            && resources.num_memories > MEMORIES
+            && resources.num_memories > MAX_MEMORIES
         {
             return Err(ModuleError::Memories {
                 found: resources.num_memories,
@@ -141,32 +141,32 @@ impl Module {
         self.size
     }
 
-    /// How it is asked.
+    /// The interface through which it is called.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ModuleKind {
         self.kind
     }
 
-    /// The names of what it imports.
+    /// The names of its imports.
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// The names of what it exports.
+    /// The names of its exports.
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.exports
     }
 
-    /// The capabilities that it imports, and needs to be granted.
+    /// The capabilities that it imports and therefore needs granted.
     #[must_use]
-    pub fn needs(&self) -> BTreeSet<Capability> {
+    pub fn required_capabilities(&self) -> BTreeSet<Capability> {
         self.imports
             .iter()
             .filter_map(|import| {
                 let name = import.strip_prefix("postern:policy/")?;
-                Capability::named(name.split_once('@').map_or(name, |(name, _)| name))
+                Capability::from_name(name.split_once('@').map_or(name, |(name, _)| name))
             })
             .chain(
                 self.imports
@@ -193,12 +193,12 @@ fn names(component: &Component) -> (Vec<String>, Vec<String>) {
     (imports, exports)
 }
 
-fn kind_of(exports: &[String]) -> Option<Kind> {
+fn detect_kind(exports: &[String]) -> Option<ModuleKind> {
     let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
     if exports.iter().any(|name| name == "authorize") {
-        Some(Kind::Authorizer)
+        Some(ModuleKind::Authorizer)
     } else if exported("wasi:http/incoming-handler@0.2.") || exported("wasi:http/handler@0.3.") {
-        Some(Kind::Http)
+        Some(ModuleKind::Http)
     } else {
         None
     }

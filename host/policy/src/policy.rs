@@ -1,6 +1,5 @@
-//! A policy: a module under an entry's name, with what it is granted and bounded by.
+//! A policy: a module linked under an entry, with its capabilities and limits.
 
-mod admission_queue;
 mod authorizer;
 mod wasi_http;
 
@@ -8,50 +7,36 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::value::RawValue;
+use postern_serve::{AdmissionQueue, NotAdmitted};
 
 use crate::bindings::Request;
 use crate::capability::http::HttpClient;
 use crate::capability::keyvalue::{MemoryStore, Store};
 use crate::capability::signer::Signer;
-use crate::grants::{Capability, Grants};
-use crate::limits::Limits;
-use crate::module::{Kind, Module};
-use crate::scheduler::Lane;
+use crate::entry::Entry;
+use crate::grants::Capability;
+use crate::module::{Module, ModuleKind};
+use crate::scheduler::Flow;
 use crate::{Decision, Digest, Engines, Failure};
 
-use admission_queue::AdmissionQueue;
-
-/// What policies share of their surroundings.
+/// Services of the host that policies share.
 #[derive(Debug, Clone)]
 pub struct HostServices {
-    /// Where the `keyvalue` capability keeps its values.
+    /// Backend of the `keyvalue` capability.
     pub store: Store,
-    /// What the `http` capability asks with.
+    /// Client of the `http` capability.
     pub client: HttpClient,
-    /// What the `signer` capability signs with, if this host signs.
+    /// Backend of the `signer` capability; `None` if this host does not sign.
     pub signer: Option<Arc<dyn Signer>>,
 }
 
-/// An entry of the host's settings: what the modules of its name may do. Kept over a swap of the module.
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) grants: Grants,
-    pub(crate) config: Box<RawValue>,
-    pub(crate) limits: Limits,
-    pub(crate) store: Store,
-    pub(crate) shelf: Arc<MemoryStore>,
-    pub(crate) client: HttpClient,
-    pub(crate) signer: Option<Arc<dyn Signer>>,
-}
-
-/// A module that is ready to decide.
+/// A module ready to evaluate requests.
 pub struct Policy {
     entry: Arc<Entry>,
     module: Module,
     runner: Runner,
-    queue: AdmissionQueue,
-    lane: Lane,
+    queue: Arc<AdmissionQueue>,
+    flow: Flow,
 }
 
 impl std::fmt::Debug for Policy {
@@ -68,17 +53,17 @@ enum Runner {
     Http(wasi_http::Runner),
 }
 
-/// Why a module cannot be a policy under an entry.
+/// A module cannot be linked under an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// It needs what it is not granted.
-    #[error("needs {}, which the entry does not grant: add it to `grants` if the module may have it", list(.0))]
+    /// It imports capabilities that the entry does not grant.
+    #[error("needs {}, which the entry does not grant: add it to the entry's `grants` to allow it", list(.0))]
     NotGranted(BTreeSet<Capability>),
-    /// It needs the KMS.
-    #[error("needs `signer`, and this host does not sign: give its settings `signing`")]
+    /// It imports `signer`, and the host has no signer.
+    #[error("needs `signer`, but this host does not sign: configure `signing` in its settings")]
     NoSigner,
-    /// It needs something that the host does not have.
-    #[error("cannot be linked: {0}")]
+    /// It imports something else that the host does not provide.
+    #[error("linking failed: {0}")]
     Link(String),
 }
 
@@ -87,22 +72,29 @@ fn list(capabilities: &BTreeSet<Capability>) -> String {
     names.join(", ")
 }
 
-/// A decision, and what it took.
+/// A decision and its memory use.
 #[derive(Debug, Clone)]
-pub struct Outcome {
-    /// The decision.
+pub struct Evaluation {
+    /// The validated decision.
     pub decision: Decision,
-    /// Bytes of memory that the instance had at its end.
+    /// Memory of the instance when it finished, in bytes.
     pub memory: usize,
 }
 
+/// A request that is not admitted is one too many, however long it has waited.
+fn not_admitted(error: NotAdmitted) -> Failure {
+    match error {
+        NotAdmitted::Full | NotAdmitted::Late => Failure::Overloaded,
+    }
+}
+
 impl Policy {
-    /// Links a module with what its entry grants, and with nothing else.
+    /// Links a module against the capabilities that its entry grants, and nothing else.
     ///
     /// # Errors
-    /// If it imports what is not granted or not there.
+    /// If it imports something that is not granted or does not exist.
     pub(crate) fn link(engines: &Engines, entry: Arc<Entry>, module: Module) -> Result<Self, LinkError> {
-        let needs = module.needs();
+        let needs = module.required_capabilities();
         let missing: BTreeSet<_> = needs.difference(&entry.grants.capabilities).copied().collect();
         if !missing.is_empty() {
             return Err(LinkError::NotGranted(missing));
@@ -112,31 +104,31 @@ impl Policy {
         }
         let link = |error: wasmtime::Error| LinkError::Link(format!("{error:#}"));
         let runner = match module.kind() {
-            Kind::Authorizer => {
+            ModuleKind::Authorizer => {
                 Runner::Authorizer(authorizer::Runner::new(engines, &entry.grants, &module).map_err(link)?)
             }
-            Kind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
+            ModuleKind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
-        let queue = AdmissionQueue::new(entry.limits.concurrency, entry.limits.queue);
-        let lane = engines.scheduler.lane(entry.limits.weight);
+        let queue = AdmissionQueue::predicting(entry.limits.concurrency, entry.limits.queue);
+        let flow = engines.scheduler.flow(entry.limits.weight);
         Ok(Self {
             entry,
             module,
             runner,
             queue,
-            lane,
+            flow,
         })
     }
 
-    /// The module.
+    /// The module it runs.
     #[must_use]
     pub fn module(&self) -> &Module {
         &self.module
     }
 
-    /// What the entry keeps in memory.
-    pub(crate) fn shelf(&self) -> &Arc<MemoryStore> {
-        &self.entry.shelf
+    /// The entry's in-memory key-value store.
+    pub(crate) fn memory_store(&self) -> &Arc<MemoryStore> {
+        &self.entry.memory_store
     }
 
     /// The module's digest.
@@ -145,21 +137,21 @@ impl Policy {
         self.module.digest()
     }
 
-    /// Decides on a request, in a fresh instance that is gone afterwards.
+    /// Evaluates a request in a fresh instance, which is dropped afterwards. The deadline covers queueing and evaluation.
     ///
     /// # Errors
-    /// Why there is no decision. The deadline holds for the wait for a turn and for the decision together.
-    pub async fn decide(&self, request: &Request) -> Result<Outcome, Failure> {
+    /// The [`Failure`], if there is no decision.
+    pub async fn decide(&self, request: &Request) -> Result<Evaluation, Failure> {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
-        let _turn = self.queue.enter(deadline).await?;
-        let decided = self.lane.run(async {
+        let _permit = self.queue.enter(deadline).await.map_err(not_admitted)?;
+        let decided = self.flow.run(async {
             match &self.runner {
                 Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
                 Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,
             }
         });
-        // Of a module that runs, the epochs take care; of one that waits, for its turn or for the host, this does.
+        // Epochs stop a module that is running. This timeout stops one that waits for a slot or for a host call.
         tokio::time::timeout_at(deadline.into(), decided)
             .await
             .unwrap_or(Err(Failure::Deadline(limit)))

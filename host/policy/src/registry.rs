@@ -1,4 +1,4 @@
-//! The policies of a host by name: loaded, swapped while they serve, and told about.
+//! The policies of a host by name: loading, swapping and status.
 
 mod load;
 mod serials;
@@ -23,20 +23,20 @@ use status::Stats;
 
 /// The policies of a host.
 ///
-/// A request takes one policy and keeps it until it is answered: a swap beside it changes nothing for it.
+/// A request uses the policy that is active when it starts. A later swap does not affect it.
 pub struct Policies {
     engines: Engines,
     cache: Option<Cache>,
     services: HostServices,
-    serving: ArcSwap<HashMap<String, Arc<Serving>>>,
-    /// What is loaded from.
+    active: ArcSwap<HashMap<String, Arc<ActivePolicy>>>,
+    /// The settings of the last load.
     settings: ArcSwap<Settings>,
-    /// One load at a time. Nobody else waits for it: a load takes as long as files and the compiler take.
+    /// Serialises loads. Decisions never take it: a load waits for files and the compiler.
     loading: tokio::sync::Mutex<()>,
     serials: Arc<Serials>,
-    /// Whether a manifest that is taken is remembered.
-    remember: bool,
-    /// What stands in the way of entries that are not as their files say.
+    /// Whether loading records the serials of accepted manifests.
+    record_serials: bool,
+    /// Errors of entries whose active policy does not match their files.
     faults: RwLock<BTreeMap<String, Fault>>,
 }
 
@@ -46,64 +46,64 @@ impl std::fmt::Debug for Policies {
     }
 }
 
-/// A policy that serves.
-struct Serving {
+/// A policy that evaluates requests.
+struct ActivePolicy {
     policy: Policy,
     signers: Vec<String>,
     since: SystemTime,
-    /// What it was made from, to tell a change.
-    made_from: load::MadeFrom,
-    /// Counted over all modules of the entry.
+    /// What it was built from, to detect changes.
+    inputs: load::PolicyInputs,
+    /// Shared by all policies of the entry, so that counts survive a swap.
     stats: Arc<Stats>,
 }
 
-/// Why an entry is not as its files say it should be.
+/// The reason an entry's active policy does not match its files.
 #[derive(Debug, Clone)]
 struct Fault {
     since: SystemTime,
     reason: String,
 }
 
-/// A decision, and who made it.
+/// A decision with its origin and cost.
 #[derive(Debug, Clone)]
-pub struct Decided {
-    /// The decision.
+pub struct PolicyDecision {
+    /// The validated decision.
     pub decision: Decision,
-    /// The module that made it.
+    /// Digest of the module that made it.
     pub digest: Digest,
-    /// How long it took.
-    pub took: Duration,
-    /// Bytes of memory that the instance had in the end.
+    /// Time taken, including queueing.
+    pub duration: Duration,
+    /// Memory of the instance when it finished, in bytes.
     pub memory: usize,
 }
 
-/// What became of an entry when the policies were loaded.
+/// The effect of a load on an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It serves what it served.
+    /// Nothing changed.
     Unchanged,
-    /// It serves, for the first time.
+    /// The entry's first policy was loaded.
     Loaded(Digest),
-    /// It serves another module, or other settings.
+    /// The policy was replaced, because its module or settings changed.
     Swapped {
-        /// What served before.
+        /// Digest of the previous module.
         from: Digest,
-        /// What serves now.
+        /// Digest of the new module.
         to: Digest,
     },
-    /// It is no longer among the settings.
+    /// The entry is no longer in the settings.
     Removed,
 }
 
-/// What became of each entry.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct LoadReport {
-    /// By name. An error says why the entry is not served, or serves on with what it had.
+    /// By entry name. On an error the entry keeps its previous policy, if it had one.
     pub entries: BTreeMap<String, Result<Change, LoadError>>,
 }
 
 impl LoadReport {
-    /// The entries that could not be loaded, and why.
+    /// The entries that failed to load, with their errors.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &LoadError)> {
         self.entries
             .iter()
@@ -119,48 +119,48 @@ impl Policies {
             engines,
             cache,
             services,
-            serving: ArcSwap::default(),
+            active: ArcSwap::default(),
             settings: ArcSwap::from_pointee(settings),
             loading: tokio::sync::Mutex::default(),
             serials: Arc::default(),
-            remember: true,
+            record_serials: true,
             faults: RwLock::default(),
         }
     }
 
-    /// The same, to be tried and not to serve: the serials of manifests are looked at and not remembered.
+    /// Makes loads check the serials of manifests without recording them, for inspection.
     #[must_use]
-    pub fn only_tried(self) -> Self {
+    pub fn without_recording_serials(self) -> Self {
         Self {
-            remember: false,
+            record_serials: false,
             ..self
         }
     }
 
-    /// Loads what the files hold now: verifies, compiles, runs each module's cases, and only then swaps it in. An
-    /// entry that fails in any of it keeps what it serves.
+    /// Loads the current files: verifies and compiles each module and runs its cases before swapping it in. An entry that
+    /// fails in any step keeps its active policy.
     pub async fn load(&self) -> LoadReport {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         self.load_from(&self.settings.load_full()).await
     }
 
-    /// Takes other settings and loads from them.
+    /// Replaces the settings and loads from them.
     pub async fn replace(&self, new: Settings) -> LoadReport {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         let new = Arc::new(new);
         self.settings.store(Arc::clone(&new));
         self.load_from(&new).await
     }
 
     async fn load_from(&self, settings: &Settings) -> LoadReport {
-        let before = self.serving.load_full();
+        let before = self.active.load_full();
         let mut report = LoadReport::default();
         let mut table = HashMap::new();
-        let verified = load::verified(&self.serials, settings, self.remember).await;
+        let verified = load::verified_manifest(&self.serials, settings, self.record_serials).await;
         for (name, entry) in &settings.entries {
             let old = before.get(name);
             let loaded = match &verified {
-                Ok(verified) => load::entry(self, settings, verified, name, entry, old).await,
+                Ok(verified) => load::load_entry(self, settings, verified, name, entry, old).await,
                 Err(error) => Err(error.clone()),
             };
             let result = match loaded {
@@ -189,8 +189,8 @@ impl Policies {
         for name in before.keys().filter(|name| !settings.entries.contains_key(*name)) {
             report.entries.insert(name.clone(), Ok(Change::Removed));
         }
-        self.serving.store(Arc::new(table));
-        self.note_faults(
+        self.active.store(Arc::new(table));
+        self.record_faults(
             report
                 .errors()
                 .map(|(name, error)| (name.to_owned(), error.to_string()))
@@ -199,25 +199,25 @@ impl Policies {
         report
     }
 
-    /// Looks whether the files still hold what is served, without loading anything: a module or manifest that was
-    /// changed behind the host's back is told in the status of its entry, while what was verified serves on.
+    /// Checks that the files still match the active policies, without loading anything. A changed module or manifest
+    /// becomes a fault in the status of its entry, while the verified policy stays active.
     pub async fn verify(&self) -> BTreeMap<String, LoadError> {
-        let _one_at_a_time = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         let settings = self.settings.load_full();
-        let serving = self.serving.load_full();
+        let active = self.active.load_full();
         let mut found = BTreeMap::new();
-        let verified = load::verified(&self.serials, &settings, false).await;
+        let verified = load::verified_manifest(&self.serials, &settings, false).await;
         for (name, entry) in &settings.entries {
-            let digest = serving.get(name).map(|serving| serving.policy.digest());
+            let digest = active.get(name).map(|active| active.policy.digest());
             let result = match &verified {
-                Ok(verified) => load::unchanged(&settings, verified, name, entry, digest).await,
+                Ok(verified) => load::check_unchanged(&settings, verified, name, entry, digest).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = result {
                 found.insert(name.clone(), error);
             }
         }
-        self.note_faults(
+        self.record_faults(
             found
                 .iter()
                 .map(|(name, error)| (name.clone(), error.to_string()))
@@ -226,7 +226,7 @@ impl Policies {
         found
     }
 
-    fn note_faults(&self, found: BTreeMap<String, String>) {
+    fn record_faults(&self, found: BTreeMap<String, String>) {
         let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
         *faults = found
@@ -241,39 +241,39 @@ impl Policies {
             .collect();
     }
 
-    /// Decides on a request by the policy of a name.
+    /// Evaluates a request with the policy of this name.
     ///
     /// # Errors
-    /// Why there is no decision.
-    pub async fn decide(&self, name: &str, request: &Request) -> Result<Decided, Failure> {
-        let serving = self.serving.load().get(name).cloned();
-        let serving = serving.ok_or_else(|| Failure::NotLoaded(name.to_owned()))?;
+    /// The [`Failure`], if there is no decision.
+    pub async fn decide(&self, name: &str, request: &Request) -> Result<PolicyDecision, Failure> {
+        let active = self.active.load().get(name).cloned();
+        let active = active.ok_or_else(|| Failure::NotLoaded(name.to_owned()))?;
         let started = Instant::now();
-        let outcome = serving.policy.decide(request).await;
-        let took = started.elapsed();
-        serving.stats.note(&outcome, took);
-        let outcome = outcome?;
-        Ok(Decided {
-            decision: outcome.decision,
-            digest: serving.policy.digest(),
-            took,
-            memory: outcome.memory,
+        let evaluation = active.policy.decide(request).await;
+        let duration = started.elapsed();
+        active.stats.record(&evaluation, duration);
+        let evaluation = evaluation?;
+        Ok(PolicyDecision {
+            decision: evaluation.decision,
+            digest: active.policy.digest(),
+            duration,
+            memory: evaluation.memory,
         })
     }
 
-    /// What is loaded and how it fares, by name; entries that could not be loaded among them.
+    /// Status and statistics of every entry, by name, including entries that could not be loaded.
     #[must_use]
     pub fn status(&self) -> Vec<PolicyStatus> {
         let names: Vec<_> = self.settings.load().entries.keys().cloned().collect();
-        let serving = self.serving.load_full();
+        let active = self.active.load_full();
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
         names
             .into_iter()
-            .map(|name| PolicyStatus::of(serving.get(&name).map(|s| &**s), faults.get(&name), name))
+            .map(|name| PolicyStatus::of(active.get(&name).map(|s| &**s), faults.get(&name), name))
             .collect()
     }
 
-    /// The entries that do not serve what their files say, and why; none, if all is well.
+    /// Entries whose active policy does not match their files, with the reason; empty if there are none.
     #[must_use]
     pub fn faults(&self) -> BTreeMap<String, String> {
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
@@ -283,15 +283,15 @@ impl Policies {
             .collect()
     }
 
-    /// The entries that serve nothing.
+    /// Entries without an active policy.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let settings = self.settings.load();
-        let serving = self.serving.load();
+        let active = self.active.load();
         settings
             .entries
             .keys()
-            .filter(|name| !serving.contains_key(*name))
+            .filter(|name| !active.contains_key(*name))
             .cloned()
             .collect()
     }

@@ -1,9 +1,9 @@
-//! Whose module runs next.
+//! Fair scheduling of CPU time between entries (start-time fair queueing).
 //!
-//! A runtime lets tasks run in the order in which they became ready, so that an entry with sixty-four modules that spin
-//! has sixty-four turns to another's one. Here turns go to entries: as many modules run at once as there are cores, and
-//! when one stops, because it is done, waits, or has had its time, the entry that had the least time for its weight is
-//! next (start-time fair queueing). One poll of a decision is one turn; the engine's epochs end it after a tick.
+//! The async runtime polls tasks in the order in which they become ready, so an entry with 64 spinning modules would get
+//! 64 times the CPU time of an entry with one. Here each entry is a flow. There are as many slots as cores, and a
+//! decision needs a slot for each poll. A slot is released when the module returns, waits, or is interrupted by the
+//! engine's epoch after a tick. It then goes to the waiting flow with the least CPU time in proportion to its weight.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -11,61 +11,61 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A turn of a module that computes: about what an epoch lets it have.
-const LONG: Duration = Duration::from_micros(500);
+/// Slot time from which a module counts as CPU-bound; about half an epoch interval.
+const LONG_SLOT: Duration = Duration::from_micros(500);
 
-/// Hands out turns.
+/// Grants slots to flows.
 #[derive(Debug)]
 pub(crate) struct Scheduler(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Turns that nobody has. None, while anyone waits.
-    free: usize,
-    /// The share, in nanoseconds, of whoever had the last turn when it began: who was idle starts there.
-    clock: u64,
-    lanes: BTreeMap<u64, Waiting>,
-    /// Lanes in which someone waits, by the share they had.
+    /// Unused slots; 0 while any decision waits.
+    free_slots: usize,
+    /// Virtual time, in nanoseconds, of the flow that was granted the last slot. An idle flow resumes from here.
+    virtual_clock: u64,
+    flows: BTreeMap<u64, FlowState>,
+    /// Flows with waiting tickets, ordered by virtual time.
     order: BTreeSet<(u64, u64)>,
-    /// Tickets whose turn it is.
-    called: BTreeSet<u64>,
-    next: u64,
+    /// Tickets that were granted a slot and have not used it yet.
+    granted: BTreeSet<u64>,
+    last_id: u64,
 }
 
-/// A lane's share so far, and who waits in it.
+/// A flow's virtual time and waiting tickets.
 #[derive(Debug, Default)]
-struct Waiting {
-    share: u64,
+struct FlowState {
+    virtual_time: u64,
     tickets: VecDeque<(u64, Waker)>,
 }
 
-/// The turns of one entry.
+/// An entry's share of the scheduler.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Flow {
     scheduler: Arc<Scheduler>,
     id: u64,
     weight: u32,
 }
 
 impl Scheduler {
-    /// So many turns at once.
-    pub(crate) fn new(turns: usize) -> Arc<Self> {
+    /// Creates a scheduler with this number of slots, at least one.
+    pub(crate) fn new(slots: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
-            free: turns.max(1),
-            clock: 0,
-            lanes: BTreeMap::new(),
+            free_slots: slots.max(1),
+            virtual_clock: 0,
+            flows: BTreeMap::new(),
             order: BTreeSet::new(),
-            called: BTreeSet::new(),
-            next: 0,
+            granted: BTreeSet::new(),
+            last_id: 0,
         })))
     }
 
-    /// A lane that gets `weight` times what one of weight 1 gets.
-    pub(crate) fn lane(self: &Arc<Self>, weight: u32) -> Lane {
+    /// Adds a flow that gets `weight` times the CPU time of a flow with weight 1 under contention.
+    pub(crate) fn flow(self: &Arc<Self>, weight: u32) -> Flow {
         let mut state = self.state();
-        let id = state.number();
-        state.lanes.insert(id, Waiting::default());
-        Lane {
+        let id = state.next_id();
+        state.flows.insert(id, FlowState::default());
+        Flow {
             scheduler: Arc::clone(self),
             id,
             weight: weight.max(1),
@@ -78,167 +78,168 @@ impl Scheduler {
 }
 
 impl State {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
-    /// A turn for a lane, if one is free; else a ticket.
-    fn begin(&mut self, lane: u64, waker: &Waker) -> Option<u64> {
-        let (clock, ticket) = (self.clock, self.next + 1);
-        let waiting = self.lanes.get_mut(&lane)?;
-        if waiting.tickets.is_empty() {
-            waiting.share = waiting.share.max(clock);
+    /// Takes a free slot, or queues and returns a ticket.
+    fn acquire(&mut self, flow: u64, waker: &Waker) -> Option<u64> {
+        let (virtual_clock, ticket) = (self.virtual_clock, self.last_id + 1);
+        let flow_state = self.flows.get_mut(&flow)?;
+        if flow_state.tickets.is_empty() {
+            flow_state.virtual_time = flow_state.virtual_time.max(virtual_clock);
         }
-        let share = waiting.share;
-        if self.free > 0 {
-            self.free -= 1;
-            self.clock = clock.max(share);
+        let virtual_time = flow_state.virtual_time;
+        if self.free_slots > 0 {
+            self.free_slots -= 1;
+            self.virtual_clock = virtual_clock.max(virtual_time);
             return None;
         }
-        waiting.tickets.push_back((ticket, waker.clone()));
-        self.next = ticket;
-        self.order.insert((share, lane));
+        flow_state.tickets.push_back((ticket, waker.clone()));
+        self.last_id = ticket;
+        self.order.insert((virtual_time, flow));
         Some(ticket)
     }
 
-    /// Whether it is a ticket's turn; else its owner waits on.
-    fn is_called(&mut self, lane: u64, ticket: u64, waker: &Waker) -> bool {
-        if self.called.remove(&ticket) {
+    /// Whether a ticket was granted a slot, and takes the slot. Otherwise updates the waker.
+    fn take_granted(&mut self, flow: u64, ticket: u64, waker: &Waker) -> bool {
+        if self.granted.remove(&ticket) {
             return true;
         }
-        let waiting = self.lanes.get_mut(&lane);
-        let mine = waiting.and_then(|waiting| waiting.tickets.iter_mut().find(|(id, _)| *id == ticket));
-        if let Some((_, old)) = mine {
+        let flow_state = self.flows.get_mut(&flow);
+        let waiting =
+            flow_state.and_then(|flow_state| flow_state.tickets.iter_mut().find(|(id, _)| *id == ticket));
+        if let Some((_, old)) = waiting {
             old.clone_from(waker);
         }
         false
     }
 
-    /// A lane's turn ends after so long; the next one's begins.
-    fn end(&mut self, lane: u64, share: u64) -> Option<Waker> {
-        if let Some(waiting) = self.lanes.get_mut(&lane) {
-            let queued = self.order.remove(&(waiting.share, lane));
-            waiting.share = waiting.share.saturating_add(share);
+    /// Releases a slot, charges the flow for its use in virtual time, and grants the slot to the next ticket.
+    fn release(&mut self, flow: u64, used: u64) -> Option<Waker> {
+        if let Some(flow_state) = self.flows.get_mut(&flow) {
+            let queued = self.order.remove(&(flow_state.virtual_time, flow));
+            flow_state.virtual_time = flow_state.virtual_time.saturating_add(used);
             if queued {
-                self.order.insert((waiting.share, lane));
+                self.order.insert((flow_state.virtual_time, flow));
             }
         }
-        self.call()
+        self.grant_next()
     }
 
-    /// Gives a turn to whoever is next.
-    fn call(&mut self) -> Option<Waker> {
-        let Some((share, lane)) = self.order.pop_first() else {
-            self.free += 1;
+    /// Grants a slot to the next ticket, if any is waiting.
+    fn grant_next(&mut self) -> Option<Waker> {
+        let Some((virtual_time, flow)) = self.order.pop_first() else {
+            self.free_slots += 1;
             return None;
         };
-        self.clock = self.clock.max(share);
-        let waiting = self.lanes.get_mut(&lane)?;
-        let (ticket, waker) = waiting.tickets.pop_front()?;
-        if !waiting.tickets.is_empty() {
-            self.order.insert((share, lane));
+        self.virtual_clock = self.virtual_clock.max(virtual_time);
+        let flow_state = self.flows.get_mut(&flow)?;
+        let (ticket, waker) = flow_state.tickets.pop_front()?;
+        if !flow_state.tickets.is_empty() {
+            self.order.insert((virtual_time, flow));
         }
-        self.called.insert(ticket);
+        self.granted.insert(ticket);
         Some(waker)
     }
 
-    /// A ticket is given back.
-    fn leave(&mut self, lane: u64, ticket: u64) -> Option<Waker> {
-        if self.called.remove(&ticket) {
-            return self.call();
+    /// Cancels a ticket.
+    fn cancel(&mut self, flow: u64, ticket: u64) -> Option<Waker> {
+        if self.granted.remove(&ticket) {
+            return self.grant_next();
         }
-        if let Some(waiting) = self.lanes.get_mut(&lane) {
-            waiting.tickets.retain(|(id, _)| *id != ticket);
-            if waiting.tickets.is_empty() {
-                self.order.remove(&(waiting.share, lane));
+        if let Some(flow_state) = self.flows.get_mut(&flow) {
+            flow_state.tickets.retain(|(id, _)| *id != ticket);
+            if flow_state.tickets.is_empty() {
+                self.order.remove(&(flow_state.virtual_time, flow));
             }
         }
         None
     }
 }
 
-impl Drop for Lane {
+impl Drop for Flow {
     fn drop(&mut self) {
-        self.scheduler.state().lanes.remove(&self.id);
+        self.scheduler.state().flows.remove(&self.id);
     }
 }
 
-impl Lane {
-    /// Polls a future in turns only.
+impl Flow {
+    /// Runs a future, holding a slot during each poll.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
-        let mut turns = Turns {
-            lane: self,
+        let mut waiter = SlotWaiter {
+            flow: self,
             ticket: None,
         };
-        std::future::poll_fn(move |cx| turns.poll(work.as_mut(), cx)).await
+        std::future::poll_fn(move |cx| waiter.poll(work.as_mut(), cx)).await
     }
 
-    fn share(&self, took: Duration) -> u64 {
-        u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / u64::from(self.weight)
+    fn virtual_time(&self, elapsed: Duration) -> u64 {
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / u64::from(self.weight)
     }
 }
 
-/// The turns of one decision.
-struct Turns<'a> {
-    lane: &'a Lane,
+/// Acquires a slot for each poll of one decision.
+struct SlotWaiter<'a> {
+    flow: &'a Flow,
     ticket: Option<u64>,
 }
 
-impl Turns<'_> {
+impl SlotWaiter<'_> {
     fn poll<T>(&mut self, work: Pin<&mut impl Future<Output = T>>, cx: &mut Context<'_>) -> Poll<T> {
-        let (lane, scheduler) = (self.lane.id, &self.lane.scheduler);
+        let (flow, scheduler) = (self.flow.id, &self.flow.scheduler);
         match self.ticket {
             Some(ticket) => {
-                if !scheduler.state().is_called(lane, ticket, cx.waker()) {
+                if !scheduler.state().take_granted(flow, ticket, cx.waker()) {
                     return Poll::Pending;
                 }
                 self.ticket = None;
             }
             None => {
-                self.ticket = scheduler.state().begin(lane, cx.waker());
+                self.ticket = scheduler.state().acquire(flow, cx.waker());
                 if self.ticket.is_some() {
                     return Poll::Pending;
                 }
             }
         }
-        let turn = Turn {
-            lane: self.lane,
-            began: Instant::now(),
+        let slot = Slot {
+            flow: self.flow,
+            started: Instant::now(),
         };
         let polled = work.poll(cx);
-        let took = turn.began.elapsed();
-        drop(turn);
-        if took >= LONG {
-            // Threads that became runnable meanwhile, to receive a request or to poll whoever has the next turn, would else
-            // wait for the end of this one's time slice: some milliseconds.
+        let elapsed = slot.started.elapsed();
+        drop(slot);
+        if elapsed >= LONG_SLOT {
+            // Threads that became runnable meanwhile, to receive a request or to poll the next decision, would otherwise
+            // wait some milliseconds for the end of this thread's time slice.
             std::thread::yield_now();
         }
         polled
     }
 }
 
-impl Drop for Turns<'_> {
+impl Drop for SlotWaiter<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            let next = self.lane.scheduler.state().leave(self.lane.id, ticket);
+            let next = self.flow.scheduler.state().cancel(self.flow.id, ticket);
             next.inspect(Waker::wake_by_ref);
         }
     }
 }
 
-/// A turn; given back when dropped, also by a panic.
-struct Turn<'a> {
-    lane: &'a Lane,
-    began: Instant,
+/// A slot in use; released when dropped, also by a panic.
+struct Slot<'a> {
+    flow: &'a Flow,
+    started: Instant,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let share = self.lane.share(self.began.elapsed());
-        let next = self.lane.scheduler.state().end(self.lane.id, share);
-        // Outside the lock: it may be polled at once.
+        let used = self.flow.virtual_time(self.started.elapsed());
+        let next = self.flow.scheduler.state().release(self.flow.id, used);
+        // Outside the lock: the woken task may be polled at once.
         next.inspect(Waker::wake_by_ref);
     }
 }
@@ -253,40 +254,42 @@ mod tests {
         Waker::noop().clone()
     }
 
-    /// What each lane gets of 1,000 turns of the same length, when so many want one all the time.
-    fn shares(lanes: &[(u32, usize)]) -> Vec<u64> {
+    /// Distribution of 1,000 slots of equal length over flows of a given weight and number of waiting decisions.
+    fn shares(flows: &[(u32, usize)]) -> Vec<u64> {
         let scheduler = Scheduler::new(1);
-        let lanes: Vec<_> = lanes
+        let flows: Vec<_> = flows
             .iter()
-            .map(|(weight, wanting)| (scheduler.lane(*weight), *wanting))
+            .map(|(weight, waiting)| (scheduler.flow(*weight), *waiting))
             .collect();
-        let blocker = scheduler.lane(1);
-        assert_eq!(scheduler.state().begin(blocker.id, &waker()), None);
+        let blocker = scheduler.flow(1);
+        assert_eq!(scheduler.state().acquire(blocker.id, &waker()), None);
         let mut owners = HashMap::new();
-        for (lane, wanting) in &lanes {
-            for _ in 0..*wanting {
-                let ticket = scheduler.state().begin(lane.id, &waker()).unwrap();
-                owners.insert(ticket, lane.id);
+        for (flow, waiting) in &flows {
+            for _ in 0..*waiting {
+                let ticket = scheduler.state().acquire(flow.id, &waker()).unwrap();
+                owners.insert(ticket, flow.id);
             }
         }
-        scheduler.state().end(blocker.id, 0);
-        let mut turns = HashMap::<u64, u64>::new();
+        scheduler.state().release(blocker.id, 0);
+        let mut slots = HashMap::<u64, u64>::new();
         for _ in 0..1000 {
-            let ticket = *scheduler.state().called.first().unwrap();
+            let ticket = *scheduler.state().granted.first().unwrap();
             let owner = owners[&ticket];
-            let (lane, _) = lanes.iter().find(|(lane, _)| lane.id == owner).unwrap();
-            assert!(scheduler.state().is_called(owner, ticket, &waker()));
-            *turns.entry(owner).or_default() += 1;
-            // It wants to go on, as a module that spins: it stands in line before it gives its turn back.
-            let again = scheduler.state().begin(owner, &waker()).unwrap();
+            let (flow, _) = flows.iter().find(|(flow, _)| flow.id == owner).unwrap();
+            assert!(scheduler.state().take_granted(owner, ticket, &waker()));
+            *slots.entry(owner).or_default() += 1;
+            // Like a spinning module, it queues again before it releases its slot.
+            let again = scheduler.state().acquire(owner, &waker()).unwrap();
             owners.insert(again, owner);
-            scheduler.state().end(owner, lane.share(Duration::from_millis(2)));
+            scheduler
+                .state()
+                .release(owner, flow.virtual_time(Duration::from_millis(2)));
         }
-        lanes.iter().map(|(lane, _)| turns[&lane.id]).collect()
+        flows.iter().map(|(flow, _)| slots[&flow.id]).collect()
     }
 
     #[test]
-    fn turns_go_to_entries_by_their_weights_however_many_want_one() {
+    fn slots_are_shared_by_weight_however_many_decisions_wait() {
         assert_eq!(shares(&[(1, 64), (1, 1)]), [500, 500]);
         let [light, heavy] = shares(&[(1, 64), (3, 1)])[..] else {
             panic!("two")
@@ -298,47 +301,47 @@ mod tests {
     }
 
     #[test]
-    fn who_was_idle_is_next_and_has_saved_nothing() {
+    fn an_idle_flow_goes_next_and_has_no_accumulated_credit() {
         let scheduler = Scheduler::new(1);
-        let (busy, idle) = (scheduler.lane(1), scheduler.lane(1));
-        assert_eq!(scheduler.state().begin(busy.id, &waker()), None);
+        let (busy, idle) = (scheduler.flow(1), scheduler.flow(1));
+        assert_eq!(scheduler.state().acquire(busy.id, &waker()), None);
         for _ in 0..100 {
-            let ticket = scheduler.state().begin(busy.id, &waker()).unwrap();
-            scheduler.state().end(busy.id, 1000);
-            assert!(scheduler.state().is_called(busy.id, ticket, &waker()));
+            let ticket = scheduler.state().acquire(busy.id, &waker()).unwrap();
+            scheduler.state().release(busy.id, 1000);
+            assert!(scheduler.state().take_granted(busy.id, ticket, &waker()));
         }
-        let more = scheduler.state().begin(busy.id, &waker()).unwrap();
-        let mine = scheduler.state().begin(idle.id, &waker()).unwrap();
-        scheduler.state().end(busy.id, 1000);
-        assert!(scheduler.state().is_called(idle.id, mine, &waker()), "next");
-        let mine = scheduler.state().begin(idle.id, &waker()).unwrap();
-        scheduler.state().end(idle.id, 5000);
+        let more = scheduler.state().acquire(busy.id, &waker()).unwrap();
+        let waiting = scheduler.state().acquire(idle.id, &waker()).unwrap();
+        scheduler.state().release(busy.id, 1000);
+        assert!(scheduler.state().take_granted(idle.id, waiting, &waker()), "next");
+        let waiting = scheduler.state().acquire(idle.id, &waker()).unwrap();
+        scheduler.state().release(idle.id, 5000);
         assert!(
-            scheduler.state().is_called(busy.id, more, &waker()),
-            "one after the other"
+            scheduler.state().take_granted(busy.id, more, &waker()),
+            "flows alternate"
         );
-        scheduler.state().end(busy.id, 1);
-        assert!(scheduler.state().is_called(idle.id, mine, &waker()));
-        scheduler.state().end(idle.id, 1);
-        assert_eq!(scheduler.state().free, 1);
+        scheduler.state().release(busy.id, 1);
+        assert!(scheduler.state().take_granted(idle.id, waiting, &waker()));
+        scheduler.state().release(idle.id, 1);
+        assert_eq!(scheduler.state().free_slots, 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_turn_is_lost_by_those_who_leave() {
+    async fn cancelled_decisions_lose_no_slots() {
         let scheduler = Scheduler::new(2);
-        let lanes: Vec<_> = (1..=3).map(|weight| Arc::new(scheduler.lane(weight))).collect();
+        let flows: Vec<_> = (1..=3).map(|weight| Arc::new(scheduler.flow(weight))).collect();
         let mut tasks = Vec::new();
         for i in 0..300 {
-            let lane = Arc::clone(&lanes[i % 3]);
+            let flow = Arc::clone(&flows[i % 3]);
             tasks.push(tokio::spawn(async move {
-                let work = lane.run(async {
+                let work = flow.run(async {
                     for _ in 0..i % 7 {
                         tokio::task::yield_now().await;
                     }
                     if i % 5 == 0 {
                         std::future::pending::<()>().await;
                     }
-                    assert!(i % 11 != 0, "a panic gives its turn back");
+                    assert!(i % 11 != 0, "a panic releases its slot");
                 });
                 let _ = tokio::time::timeout(Duration::from_millis(20), work).await;
             }));
@@ -347,6 +350,9 @@ mod tests {
             let _ = task.await;
         }
         let state = scheduler.state();
-        assert_eq!((state.free, state.order.len(), state.called.len()), (2, 0, 0));
+        assert_eq!(
+            (state.free_slots, state.order.len(), state.granted.len()),
+            (2, 0, 0)
+        );
     }
 }

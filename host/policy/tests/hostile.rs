@@ -1,4 +1,4 @@
-//! Modules that mean harm: each ends as a failure of its own request, in time, and no other request notices.
+//! Hostile modules: each fails its own request in time, and affects no other request.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,14 +12,14 @@ mod support;
 use std::time::{Duration, Instant};
 
 use postern_policy::{Capability, Failure, Grants, Limits, Policies};
-use support::{denier, entry, host, module, quantile, request, settings};
+use support::{denying_module, entry, host, module, quantile, request, settings};
 
-/// How long after its deadline a module may still run.
+/// Tolerance for stopping a module after its deadline.
 const SLACK: Duration = Duration::from_millis(20);
 
 const TRIES: u64 = 5;
 
-/// Name, fields of the module, instructions of `authorize`, and the failure's code.
+/// Name, module fields, instructions of `authorize`, and the code of the failure.
 const HOSTILE: [(&str, &str, &str, &str); 13] = [
     ("loops", "", "(loop (br 0)) unreachable", "deadline"),
     (
@@ -35,7 +35,7 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
         "memory",
     ),
     (
-        "grows many memories, each within bounds",
+        "grows many memories, each within the limit",
         "(memory $a 0) (memory $b 0) (memory $c 0) (memory $d 0)",
         "(drop (memory.grow $a (i32.const 70))) (drop (memory.grow $b (i32.const 70)))
          (drop (memory.grow $c (i32.const 70))) (drop (memory.grow $d (i32.const 70))) (i32.const 0)",
@@ -49,7 +49,7 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
     ),
     (
         // A list of 100,000 headers that all point to the same 64 KiB: 6 GB, if it were lifted.
-        "answers hugely",
+        "returns a huge decision",
         "",
         "(drop (memory.grow (i32.const 64)))
          (i32.store8 (i32.const 4) (i32.const 0))
@@ -59,16 +59,21 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
     ),
     ("traps", "", "unreachable", "trap"),
     ("reads out of bounds", "", "(i32.load (i32.const -4))", "trap"),
-    ("answers outside its memory", "", "(i32.const -16)", "reply"),
     (
-        "answers what is no variant",
+        "returns a pointer outside its memory",
+        "",
+        "(i32.const -16)",
+        "reply",
+    ),
+    (
+        "returns an invalid variant",
         "",
         "(i32.store8 (i32.const 0) (i32.const 7)) (i32.const 0)",
         "reply",
     ),
     (
         // `deny` with a message of 0xff.
-        "answers what is not UTF-8",
+        "returns invalid UTF-8",
         r#"(data (memory $memory) (i32.const 1024) "no") (data (memory $memory) (i32.const 1152) "\ff\fe")"#,
         "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))
          (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const 2))
@@ -86,17 +91,17 @@ const HOSTILE: [(&str, &str, &str, &str); 13] = [
         "log",
     ),
     (
-        "calls the host without end",
+        "calls the host endlessly",
         r#"(import "postern:policy/clock@0.1.0" "now" (func $now (result i64)))"#,
         "(loop (drop (call $now)) (br 0)) unreachable",
         "deadline",
     ),
 ];
 
-/// A host with a good module, and one under each hostile name.
+/// A host with a good module and every hostile module.
 async fn mixed(directory: &std::path::Path) -> Policies {
     let mut entries = vec![("good", entry("good.wasm"))];
-    std::fs::write(directory.join("good.wasm"), denier("good")).unwrap();
+    std::fs::write(directory.join("good.wasm"), denying_module("good")).unwrap();
     for (name, fields, authorize, _) in HOSTILE {
         let file = format!("{}.wasm", name.replace([' ', ','], "_"));
         std::fs::write(directory.join(&file), module(fields, authorize)).unwrap();
@@ -114,7 +119,7 @@ async fn each_hostile_module_fails_alone_and_in_time() {
     let host = mixed(directory.path()).await;
     let limits = Limits::default();
     for (name, _, _, code) in HOSTILE {
-        // The quickest of a few tells what the host does: other work on the machine can delay any one of them.
+        // The fastest of several tries: other work on the machine can delay any single one.
         let mut quickest = Duration::MAX;
         for _ in 0..TRIES {
             let started = Instant::now();
@@ -142,7 +147,7 @@ async fn each_hostile_module_fails_alone_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_call_of_the_host_that_sleeps_ends_at_the_deadline() {
+async fn a_blocking_host_call_ends_at_the_deadline() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let url = format!("http://{address}/");
@@ -158,20 +163,20 @@ async fn a_call_of_the_host_that_sleeps_ends_at_the_deadline() {
          unreachable",
         url.len()
     );
-    std::fs::write(directory.path().join("asks.wasm"), module(&fields, &authorize)).unwrap();
-    let mut asks = entry("asks.wasm");
-    asks.grants = Grants {
+    std::fs::write(directory.path().join("sends.wasm"), module(&fields, &authorize)).unwrap();
+    let mut sends = entry("sends.wasm");
+    sends.grants = Grants {
         capabilities: [Capability::Http].into(),
         hosts: vec![address.to_string()],
     };
-    let host = host(settings(directory.path(), [("asks", asks)]));
+    let host = host(settings(directory.path(), [("sends", sends)]));
     let report = host.load().await;
     assert!(report.errors().next().is_none(), "{report:?}");
     let limits = Limits::default();
     let mut quickest = Duration::MAX;
     for _ in 0..TRIES {
         let started = Instant::now();
-        let failure = host.decide("asks", &request()).await.unwrap_err();
+        let failure = host.decide("sends", &request()).await.unwrap_err();
         quickest = quickest.min(started.elapsed());
         assert_eq!(failure, Failure::Deadline(limits.deadline));
     }
@@ -179,11 +184,11 @@ async fn a_call_of_the_host_that_sleeps_ends_at_the_deadline() {
         quickest >= limits.deadline && quickest < limits.deadline + SLACK,
         "took {quickest:?}"
     );
-    assert!(silent.accept().await.is_ok(), "it was asked");
+    assert!(silent.accept().await.is_ok(), "the request was sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_hostile_decisions_leave_a_good_module_as_quick_as_it_was() {
+async fn a_good_module_stays_fast_beside_a_thousand_hostile_decisions() {
     let directory = tempfile::tempdir().unwrap();
     let host = std::sync::Arc::new(mixed(directory.path()).await);
     let mut alone = times(&host, Duration::from_secs(1)).await;
@@ -214,7 +219,7 @@ async fn a_thousand_hostile_decisions_leave_a_good_module_as_quick_as_it_was() {
     assert!(beside.len() > 1000);
 }
 
-/// How long decisions of the good module take, one every millisecond or so.
+/// Durations of the good module's decisions, about one per millisecond.
 async fn times(host: &Policies, during: Duration) -> Vec<Duration> {
     let until = Instant::now() + during;
     let mut times = Vec::new();
@@ -228,16 +233,16 @@ async fn times(host: &Policies, during: Duration) -> Vec<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
+async fn sixty_four_spinning_modules_leave_another_entry_its_share() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("good.wasm"), denier("good")).unwrap();
+    std::fs::write(directory.path().join("good.wasm"), denying_module("good")).unwrap();
     let spins = module("", "(loop (br 0)) unreachable");
     std::fs::write(directory.path().join("spins.wasm"), spins).unwrap();
     let entries = [("good", entry("good.wasm")), ("spins", entry("spins.wasm"))];
     let host = std::sync::Arc::new(host(settings(directory.path(), entries)));
     assert_eq!(host.load().await.errors().count(), 0);
     let until = Instant::now() + Duration::from_secs(3);
-    // Twice as many as may run at once: others wait for them.
+    // Twice the concurrency limit, so that some are queued.
     let spinning: Vec<_> = (0..128)
         .map(|_| {
             let host = std::sync::Arc::clone(&host);
@@ -253,7 +258,7 @@ async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    // On a task, as a check is: what blocks on a runtime has a thread of its own.
+    // On a task, like a check: `block_on` would run on a thread of its own.
     let measured = std::sync::Arc::clone(&host);
     let mut times = tokio::spawn(async move { times(&measured, Duration::from_millis(2500)).await })
         .await
@@ -266,12 +271,12 @@ async fn sixty_four_modules_that_spin_leave_another_entry_its_time() {
         "beside 128 that spin: p50 {p50:?}, p99 {p99:?}, {} decisions",
         times.len()
     );
-    // Where turns are not shared it is one in 40 ms. How fast it is shows on a quiet machine only.
+    // Without fair scheduling there is about one decision per 40 ms. Precise latency needs an idle machine.
     assert!(times.len() > 300, "{} decisions in 2.5 s", times.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_response_that_is_over_its_bound_is_refused_at_once() {
+async fn a_response_over_its_size_limit_fails_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let endless = postern_testbed::modules::endless_response().unwrap();
     std::fs::write(directory.path().join("endless.wasm"), endless).unwrap();
@@ -283,9 +288,7 @@ async fn a_response_that_is_over_its_bound_is_refused_at_once() {
     let started = Instant::now();
     let failure = host.decide("endless", &request()).await.unwrap_err();
     assert!(
-        failure
-            .to_string()
-            .contains("a response of more than 65536 bytes"),
+        failure.to_string().contains("larger than 65536 bytes"),
         "{failure}"
     );
     assert!(

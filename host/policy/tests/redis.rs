@@ -1,5 +1,5 @@
-//! The `keyvalue` capability over a real Redis: shared, kept apart by entry, forgotten in time, and missed when it is
-//! gone.
+//! The `keyvalue` capability with a real Redis: values are shared between hosts, separate per entry, expire, and a
+//! failed Redis fails the policy.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ use postern_policy::{Engines, HostServices, Limits, Policies, Store};
 use redis::AsyncCommands as _;
 use support::{entry, module, request, settings};
 
-/// A Redis of this test's own; `cargo xtask setup` installs it.
+/// A Redis server of this test; `cargo xtask setup` installs it.
 struct Redis {
     child: Child,
     port: u16,
@@ -67,7 +67,7 @@ impl Drop for Redis {
     }
 }
 
-/// Adds one to the counter `{}` of a minute's life and denies; traps if the store does not answer.
+/// A module that increments the counter `{}` with a TTL of one minute and denies; traps if the store fails.
 fn counter() -> Vec<u8> {
     let (fields, deny) = support::denial("counted");
     let import = r#"(import "postern:policy/keyvalue@0.1.0" "increment"
@@ -87,7 +87,7 @@ async fn host(folder: &Path, redis: &Redis) -> Policies {
     let entries = [("one", slow.clone()), ("two", slow)];
     let services = HostServices {
         store: Store::redis(&redis.url()).unwrap(),
-        client: postern_policy::client().unwrap(),
+        client: postern_policy::http_client().unwrap(),
         signer: None,
     };
     let engines = Engines::new(4, Limits::default().memory).unwrap();
@@ -97,11 +97,11 @@ async fn host(folder: &Path, redis: &Redis) -> Policies {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_are_kept_in_redis_by_entry() {
+async fn values_are_stored_in_redis_per_entry() {
     let folder = tempfile::tempdir().unwrap();
     let redis = Redis::start(postern_testbed::ports::free_port().unwrap(), folder.path());
     let mut client = redis.client().await;
-    // Two hosts of one fleet.
+    // Two hosts with one Redis.
     let (a, b) = (
         host(folder.path(), &redis).await,
         host(folder.path(), &redis).await,
@@ -114,14 +114,14 @@ async fn values_are_kept_in_redis_by_entry() {
     for (key, count) in [("postern:kv:one:{}", 6), ("postern:kv:two:{}", 3)] {
         assert_eq!(client.get::<_, i64>(key).await.unwrap(), count, "{key}");
         let life: i64 = client.pttl(key).await.unwrap();
-        assert!((1..=60_000).contains(&life), "{key} lives {life} ms more");
+        assert!((1..=60_000).contains(&life), "{key} expires in {life} ms");
     }
 
-    // Without its store the policy fails, and with it works again.
+    // The policy fails without its store and recovers with it.
     let port = redis.port;
     drop(redis);
     let failure = a.decide("one", &request()).await.unwrap_err();
-    assert!(failure.is_stop(), "{failure}");
+    assert!(failure.was_stopped(), "{failure}");
     let redis = Redis::start(port, folder.path());
     redis.client().await;
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Modules are swapped while they serve; what is wrong with a new one is told, and the old one serves on.
+//! Policies are swapped while they serve. A new module that fails to load is reported, and the old one stays active.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,33 +17,33 @@ use std::time::Duration;
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{
-    Capability, Change, Content, Decision, Digest, EntrySettings, Failure, Listed, ListedFile, Manifest,
-    Policies, Settings, Source,
+    Capability, Change, Decision, DenialContent, Digest, EntrySettings, Failure, ListedFile, ListedModule,
+    Manifest, Policies, Settings, Source,
 };
-use support::{denier, entry, host, module, request, settings};
+use support::{denying_module, entry, host, module, request, settings};
 
 /// The code that the module under this name denies with: its version.
 async fn version(host: &Policies, name: &str) -> Result<String, Failure> {
     match host.decide(name, &request()).await?.decision {
-        Decision::Deny(refusal) => match refusal.content {
-            Content::Problem { code, .. } => Ok(code),
-            Content::Body(_) => panic!("a problem"),
+        Decision::Deny(denial) => match denial.content {
+            DenialContent::Problem { code, .. } => Ok(code),
+            DenialContent::Body(_) => panic!("a problem"),
         },
         Decision::Allow(_) => panic!("a denial"),
     }
 }
 
-/// Puts a file in place as an installer does: whole, or not at all.
+/// Installs a file atomically.
 fn install(directory: &Path, name: &str, bytes: &[u8]) {
-    let aside = directory.join(format!("{name}.new"));
-    std::fs::write(&aside, bytes).unwrap();
-    std::fs::rename(aside, directory.join(name)).unwrap();
+    let temporary = directory.join(format!("{name}.new"));
+    std::fs::write(&temporary, bytes).unwrap();
+    std::fs::rename(temporary, directory.join(name)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_every_decision_is_of_one_version_or_the_other() {
     let directory = tempfile::tempdir().unwrap();
-    install(directory.path(), "p.wasm", &denier("version_0"));
+    install(directory.path(), "p.wasm", &denying_module("version_0"));
     let host = Arc::new(host(settings(directory.path(), [("p", entry("p.wasm"))])));
     assert_eq!(host.load().await.errors().count(), 0);
 
@@ -66,7 +66,7 @@ async fn under_load_every_decision_is_of_one_version_or_the_other() {
     for i in 1..=20 {
         let (before, after) = (format!("version_{}", i - 1), format!("version_{i}"));
         assert_eq!(version(&host, "p").await.unwrap(), before);
-        install(directory.path(), "p.wasm", &denier(&after));
+        install(directory.path(), "p.wasm", &denying_module(&after));
         let report = host.load().await;
         assert!(
             matches!(report.entries["p"], Ok(Change::Swapped { .. })),
@@ -93,12 +93,12 @@ fn signer() -> KeyPair {
 
 const CASES: &str = "cases: [{name: it denies, expect: {deny: {code: good}}}]";
 
-/// A directory with a signed module, and settings that name it.
+/// Writes a signed module to a directory and returns settings that name it.
 fn signed(directory: &Path) -> Settings {
-    let wasm = denier("good");
+    let wasm = denying_module("good");
     install(directory, "p.wasm", &wasm);
     install(directory, "p.cases.yaml", CASES.as_bytes());
-    let listed = Listed {
+    let listed = ListedModule {
         file: "p.wasm".into(),
         digest: Digest::of(&wasm),
         grants: [Capability::Config].into(),
@@ -117,7 +117,7 @@ fn signed(directory: &Path) -> Settings {
     manifest.sign("ann", &signer().sk).unwrap();
     write(directory, &manifest);
     let mut entry = entry("");
-    entry.source = Source::Listed("p".into());
+    entry.source = Source::Manifest("p".into());
     entry.grants.capabilities = [Capability::Config].into();
     Settings {
         manifest: Some("manifest.json".into()),
@@ -135,27 +135,27 @@ fn read(directory: &Path) -> Manifest {
     Manifest::parse(&std::fs::read(directory.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// Changes the manifest and signs it anew.
-fn resign(directory: &Path, change: impl FnOnce(&mut Listed)) {
+/// Changes the manifest and signs it again.
+fn resign(directory: &Path, change: impl FnOnce(&mut ListedModule)) {
     let mut manifest = read(directory);
     change(manifest.modules.get_mut("p").unwrap());
     manifest.sign("ann", &signer().sk).unwrap();
     write(directory, &manifest);
 }
 
-/// Lists another module in place of the one that is there, signed.
+/// Replaces the module and signs the manifest that lists it.
 fn list(directory: &Path, wasm: &[u8]) {
     install(directory, "p.wasm", wasm);
     resign(directory, |listed| listed.digest = Digest::of(wasm));
 }
 
-/// What was done to the files, how, the kind of the error, and words that tell of it.
+/// Description, change to the files, expected kind of the error, and part of its text.
 type Tampering = (&'static str, fn(&Path), &'static str, &'static str);
 
 const TAMPERINGS: [Tampering; 15] = [
     (
         "another module",
-        |d| install(d, "p.wasm", &denier("evil")),
+        |d| install(d, "p.wasm", &denying_module("evil")),
         "digest",
         "should be",
     ),
@@ -200,17 +200,17 @@ const TAMPERINGS: [Tampering; 15] = [
             write(d, &manifest);
         },
         "manifest",
-        "wrong",
+        "is invalid",
     ),
     (
-        "a manifest signed by a stranger",
+        "a manifest signed by an unknown signer",
         |d| {
             let mut manifest = read(d);
             manifest.signatures[0].signer = "eve".into();
             write(d, &manifest);
         },
         "manifest",
-        "nobody whom the settings name",
+        "not signed by a trusted signer",
     ),
     (
         "a manifest changed after it was signed",
@@ -225,7 +225,7 @@ const TAMPERINGS: [Tampering; 15] = [
             write(d, &manifest);
         },
         "manifest",
-        "wrong",
+        "is invalid",
     ),
     (
         "a truncated manifest",
@@ -271,18 +271,18 @@ const TAMPERINGS: [Tampering; 15] = [
     ),
     (
         "a module that fails its cases, signed",
-        |d| list(d, &denier("other")),
+        |d| list(d, &denying_module("other")),
         "cases",
         "good",
     ),
 ];
 
 #[tokio::test]
-async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
-    for (what, tamper, kind, says) in TAMPERINGS {
+async fn tampered_files_are_rejected_and_the_loaded_policy_stays_active() {
+    for (what, tamper, kind, text) in TAMPERINGS {
         let directory = tempfile::tempdir().unwrap();
         let host = host(signed(directory.path()));
-        assert_eq!(host.load().await.errors().count(), 0, "sound at first");
+        assert_eq!(host.load().await.errors().count(), 0, "the signed files load");
         assert!(host.verify().await.is_empty());
         assert_eq!(host.status()[0].signers, ["ann"]);
 
@@ -290,13 +290,13 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
         let report = host.load().await;
         let (_, error) = report.errors().next().unwrap_or_else(|| panic!("{what}: loaded"));
         assert_eq!(error.kind, kind, "{what}: {error}");
-        assert!(error.to_string().contains(says), "{what}: {error}");
+        assert!(error.to_string().contains(text), "{what}: {error}");
         assert_eq!(
             version(&host, "p").await.unwrap(),
             "good",
-            "{what}: the old one serves on"
+            "{what}: the old policy stays active"
         );
-        assert!(host.faults()["p"].contains(says), "{what}");
+        assert!(host.faults()["p"].contains(text), "{what}");
 
         let fresh = support::host(signed_settings(directory.path()));
         assert_eq!(
@@ -308,7 +308,7 @@ async fn what_was_tampered_with_is_refused_and_the_loaded_one_serves_on() {
     }
 }
 
-/// The settings of [`signed`], the files left as they are.
+/// The settings of [`signed`], without writing files to the directory.
 fn signed_settings(directory: &Path) -> Settings {
     let elsewhere = tempfile::tempdir().unwrap();
     Settings {
@@ -318,21 +318,21 @@ fn signed_settings(directory: &Path) -> Settings {
 }
 
 #[tokio::test]
-async fn the_timers_look_tells_what_changed_behind_the_hosts_back() {
+async fn verification_reports_files_changed_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let host = host(signed(directory.path()));
     host.load().await;
-    let sound = std::fs::read(directory.path().join("p.wasm")).unwrap();
-    install(directory.path(), "p.wasm", &denier("evil"));
+    let original = std::fs::read(directory.path().join("p.wasm")).unwrap();
+    install(directory.path(), "p.wasm", &denying_module("evil"));
     assert_eq!(host.verify().await["p"].kind, "digest");
     assert!(host.status()[0].fault.is_some());
-    install(directory.path(), "p.wasm", &sound);
+    install(directory.path(), "p.wasm", &original);
     assert!(host.verify().await.is_empty());
-    assert!(host.status()[0].fault.is_none(), "mended");
+    assert!(host.status()[0].fault.is_none(), "restored");
 }
 
 #[tokio::test]
-async fn settings_that_ask_for_more_than_is_signed_are_refused() {
+async fn settings_beyond_the_signed_manifest_are_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let with = |change: fn(&mut Settings, &mut EntrySettings)| {
         let mut settings = signed(directory.path());
@@ -341,7 +341,7 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
         settings.entries.insert("p".into(), entry);
         settings
     };
-    let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Listed("q".into());
+    let unlisted = |_: &mut Settings, entry: &mut EntrySettings| entry.source = Source::Manifest("q".into());
     let file: fn(&mut Settings, &mut EntrySettings) =
         |_, entry| entry.source = support::entry("p.wasm").source;
     for (what, change, kind) in [
@@ -365,10 +365,10 @@ async fn settings_that_ask_for_more_than_is_signed_are_refused() {
 }
 
 #[tokio::test]
-async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
+async fn one_failing_entry_does_not_block_swaps_of_others() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["a.wasm", "b.wasm"] {
-        install(directory.path(), name, &denier("one"));
+        install(directory.path(), name, &denying_module("one"));
     }
     let host = host(settings(
         directory.path(),
@@ -376,7 +376,7 @@ async fn one_entry_that_fails_leaves_the_others_to_be_swapped() {
     ));
     host.load().await;
     install(directory.path(), "a.wasm", b"nonsense");
-    install(directory.path(), "b.wasm", &denier("two"));
+    install(directory.path(), "b.wasm", &denying_module("two"));
     let report = host.load().await;
     assert!(report.entries["a"].is_err());
     assert!(matches!(report.entries["b"], Ok(Change::Swapped { .. })));

@@ -6,13 +6,14 @@ use clap::{Parser, Subcommand};
 use crate::output::Output;
 use crate::{audit, check, key, kms_proxy, policy, render, serve, sign, signer, token, try_request};
 
-/// Check what a Postern gate does before Envoy does it, and make what its callers need.
+/// Validate and try Postern gates, build policies, manage keys and signers, verify audit logs, and run the policy host
+/// and the KMS proxy.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 valid, made or admitted; 2 the gate refuses the request, or a policy cannot be served; \
-                  3 bad configuration, unreadable file or bad usage; 4 a log in which nothing is wrong is not proven \
-                  either.\n\n\
+    after_help = "Exit codes: 0 success; 2 refused: a request is denied, a check or a test fails, or a log was tampered with; \
+                  3 bad configuration, unreadable file or bad usage; 4 an audit log shows no error but is not \
+                  proven.\n\n\
                   Examples:\n  \
                   postern check gate.yaml\n  \
                   postern try gate.yaml /orders/7 -H \"x-api-key: $KEY\"\n  \
@@ -25,32 +26,32 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a gate.yaml: every error at once, each with its place and how to mend it
+    /// Validate a gate.yaml and report every error at once, each with its location and fix
     Check(check::Args),
-    /// Send a request through the gate, here, and tell what becomes of it and why
+    /// Run a request through the gate locally and explain the decision
     Try(try_request::Args),
-    /// Print a checked gate.yaml in the form that Envoy takes
+    /// Print a validated gate.yaml in a form that Envoy accepts
     Render(render::Args),
-    /// Make API keys
+    /// Generate API keys
     #[command(subcommand)]
     Key(key::Command),
-    /// Make tokens for development
+    /// Mint tokens for development
     #[command(subcommand)]
     Token(token::Command),
-    /// Sign a request as its client would, and print its headers
+    /// Sign a request as its client would and print the headers
     SignRequest(sign::Args),
-    /// Write, build, test, measure, sign and verify policy modules
+    /// Create, build, test, benchmark, sign and verify policy modules
     #[command(subcommand)]
     Policy(Box<policy::Command>),
-    /// Say whose signatures count: the registry of signers
+    /// Manage the registry of trusted signers
     #[command(subcommand)]
     Signer(signer::Command),
     /// Verify, read, export and replay the audit log
     #[command(subcommand)]
     Audit(Box<audit::Command>),
-    /// Run the policy host: policies, signatures and the audit log for gates
+    /// Run the policy host: policies, signing and the audit log for gates
     Serve(serve::Args),
-    /// Run the KMS proxy, which signs with the keys of a PKCS#11 token
+    /// Run the KMS proxy, which signs with keys held in a PKCS#11 token
     KmsProxy(kms_proxy::Args),
 }
 
@@ -78,7 +79,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_command_definition_is_valid() {
         Cli::command().debug_assert();
     }
 

@@ -1,13 +1,13 @@
-//! A document of a `gate.yaml`, and what is wrong with it.
+//! Parses the document of a `gate.yaml`, and describes problems in it.
 
 use postern_config::yaml;
 use serde::Serialize;
 use serde_json::Value;
 
-/// One thing wrong with a file, or worth knowing about it.
+/// An error or a warning about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
-    /// Where, as a path such as `rules[3].match`; empty for the whole file.
+    /// The location, as a path such as `rules[3].match`; empty for the whole file.
     pub(crate) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<u64>,
@@ -26,7 +26,7 @@ impl Problem {
         }
     }
 
-    /// `file:line:column: path: message`, without what is not known.
+    /// `file:line:column: path: message`; unknown parts are left out.
     pub(crate) fn in_file(&self, file: &str) -> String {
         let mut text = file.to_owned();
         for number in self.line.iter().chain(&self.column) {
@@ -40,9 +40,9 @@ impl Problem {
     }
 }
 
-/// Reads the document of a `gate.yaml`.
+/// Parses the document of a `gate.yaml`.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
-    yaml::parse(text, "\"rules\" at least").map_err(|error| Problem {
+    yaml::parse(text, "\"rules\"").map_err(|error| Problem {
         path: String::new(),
         line: error.line,
         column: error.column,

@@ -1,4 +1,4 @@
-//! Reading what a command line names.
+//! Reads the files and the standard input that a command line names.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The most that is read, in bytes.
+/// The largest accepted input, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The text of a file, or of standard input for `-`.
@@ -24,31 +24,31 @@ pub(crate) fn bytes(path: &str) -> Result<Vec<u8>> {
     read.with_context(|| format!("cannot read {}", display_name(path)))
 }
 
-/// Opens a file or a pipe. Opening a device can do something, and reading it may never end.
+/// Opens a file or a pipe. Devices are rejected: opening one can have side effects, and reading one may never end.
 fn open(path: &str) -> Result<File> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_dir() {
-        bail!("it is a directory, where a file is expected");
+        bail!("it is a directory; a file is expected");
     }
     if kind.is_char_device() || kind.is_block_device() {
-        bail!("it is a device, where a file is expected; `-` reads standard input");
+        bail!("it is a device; a file is expected, or `-` for standard input");
     }
     Ok(File::open(path)?)
 }
 
-/// All of it, unless it is more than `limit` bytes.
+/// Reads everything; more than `limit` bytes are an error.
 fn read_limited(from: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let count = from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     ensure!(
         u64::try_from(count).is_ok_and(|count| count <= limit),
-        "it has more than {} MiB, the most that is read",
+        "it is larger than {} MiB, the limit",
         limit >> 20
     );
     Ok(bytes)
 }
 
-/// A request's body as curl's `--data-binary` takes it: the text itself, `@file`, or `@-` for standard input.
+/// A request body in the form of curl's `--data-binary`: the text itself, `@file`, or `@-` for standard input.
 pub(crate) fn body(data: &str) -> Result<Vec<u8>> {
     match data.strip_prefix('@') {
         Some(path) => bytes(path),
@@ -56,7 +56,7 @@ pub(crate) fn body(data: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// What to call a file in messages.
+/// The name of an input in messages.
 pub(crate) fn display_name(path: &str) -> &str {
     if path == "-" { "standard input" } else { path }
 }
@@ -66,17 +66,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_ends_is_not_read_to_its_end() {
+    fn input_over_the_limit_is_rejected() {
         assert_eq!(
             read_limited(io::repeat(7).take(1 << 20), 1 << 20).unwrap().len(),
             1 << 20
         );
         let error = read_limited(io::repeat(7), 1 << 20).unwrap_err().to_string();
-        assert!(error.contains("more than 1 MiB"), "{error}");
+        assert!(error.contains("larger than 1 MiB"), "{error}");
     }
 
     #[test]
-    fn what_is_no_file_is_named() {
+    fn directories_and_devices_are_rejected() {
         for (path, expected) in [
             ("/", "is a directory"),
             ("/dev/zero", "is a device"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_a_file() {
+    fn a_pipe_is_accepted() {
         let (reader, mut writer) = io::pipe().unwrap();
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
         io::Write::write_all(&mut writer, b"text").unwrap();

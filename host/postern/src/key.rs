@@ -1,4 +1,4 @@
-//! `postern key new`: an API key, and the line that lets its holder in.
+//! `postern key new`: generates an API key and its entry for `gate.yaml`.
 
 use anyhow::{Result, ensure};
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
@@ -12,7 +12,7 @@ use crate::text::hex;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Make a key of 256 random bits; it is printed once and stored nowhere
+    /// Generate a key of 256 random bits; it is printed once and not stored
     New(Args),
 }
 
@@ -20,13 +20,13 @@ pub(crate) enum Command {
 #[command(after_help = "Examples:\n  \
     postern key new --id ci --role Operator\n  \
     postern key new --id ci --json | jq -r .key > ci.key\n\n\
-    The key goes to its holder. The line with the digest goes into gate.yaml under api_keys.<name>.keys; it gives \
-    nobody access.")]
+    Give the key to its holder. Put the printed line into gate.yaml under api_keys.<name>.keys; it contains only the \
+    digest, which grants no access.")]
 pub(crate) struct Args {
-    /// Who holds the key; becomes the subject. Taken from the digest unless given
+    /// The key's holder, used as the subject; derived from the digest by default
     #[arg(long)]
     id: Option<String>,
-    /// What the holder may do; may be given several times
+    /// A role of the holder; repeatable
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// Print one JSON document: key, digest, yaml
@@ -66,12 +66,12 @@ pub(crate) fn new(args: &Args) -> Result<Output> {
     let style = Style::stdout();
     Ok(Output::ok(format!(
         "{}\n{key}\n\n{}\n{yaml}\n",
-        style.bold("The key, for its holder; it is not shown again:"),
+        style.bold("The API key, for its holder; it is not shown again:"),
         style.bold("In gate.yaml, under api_keys.<name>.keys:"),
     )))
 }
 
-/// How a key stands in `gate.yaml`.
+/// The digest of a key, as `gate.yaml` lists it.
 fn digest(key: &str) -> String {
     format!("sha256:{}", hex(&Sha256::digest(key.as_bytes())))
 }
@@ -81,7 +81,7 @@ fn default_id(digest: &str) -> String {
     format!("key-{short}")
 }
 
-/// A line of YAML. JSON's quotes are YAML's too, whatever the text.
+/// One line of YAML. JSON strings are valid YAML scalars, whatever they contain.
 fn yaml(id: &str, digest: &str, roles: &[String]) -> Result<String> {
     let mut fields = format!("id: {}, digest: \"{digest}\"", serde_json::to_string(id)?);
     if !roles.is_empty() {
@@ -100,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_line_is_yaml_whatever_the_names() {
+    fn the_printed_line_is_valid_yaml_for_any_name() {
         let digest = digest("hello");
         assert_eq!(
             digest,

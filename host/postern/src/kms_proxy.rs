@@ -1,127 +1,76 @@
-//! `postern kms-proxy`: signs with the keys of a PKCS#11 token.
+//! `postern kms-proxy`: runs `postern-kms-proxy`, a program of its own.
 
-mod keygen;
-mod log;
-mod report;
-
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
-use postern_kms_proxy::{LogQueue, Mode, Proxy, Settings, StartError};
+use anyhow::{Context as _, Result, bail};
 
-use crate::output::{Exit, Output};
-use crate::secrets;
+use crate::output::Output;
 
-/// How long the log's last lines may take.
-const WRITING: Duration = Duration::from_millis(300);
+/// The program.
+const PROGRAM: &str = "postern-kms-proxy";
 
 #[derive(Debug, clap::Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
-    after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
-    read again: signers, current, callers, certificates.\n\n\
-    Exit codes: 0 stopped, or all is well; 2 the token, a key or the address is not there, and trying again may help; \
-    3 bad settings, a refused PIN or a key that could leave the token: trying again does not help, and could lock the \
-    token.\n\n\
+    disable_help_flag = true,
+    after_help = "It runs postern-kms-proxy, which is looked for beside this program, then on PATH, with all \
+    arguments as they are: `postern kms-proxy --help` prints its help.\n\n\
     Examples:\n  \
     postern kms-proxy --config kms-proxy.yaml\n  \
-    postern kms-proxy --config kms-proxy.yaml --check        log in, examine every key, and serve nothing\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026"
 )]
 pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    serve: Option<Serve>,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Make an Ed25519 key in the token, which it cannot leave
-    Keygen(keygen::Args),
-}
-
-#[derive(Debug, clap::Args)]
-struct Serve {
-    /// The proxy's settings, YAML
-    #[arg(long, value_name = "KMS-PROXY.yaml")]
-    config: PathBuf,
-    /// Log in to the token, examine every key, print what was found, and serve nothing
-    #[arg(long)]
-    check: bool,
-    /// Take a key in software (`development` in the settings), and keys that can leave the token
-    #[arg(long)]
-    development: bool,
-}
-
-impl Serve {
-    fn settings(&self) -> Result<Settings, postern_kms_proxy::SettingsError> {
-        let mode = if self.development {
-            Mode::Development
-        } else {
-            Mode::Production
-        };
-        Settings::read(&self.config, mode, &secrets::variable)
-    }
+    /// Arguments of postern-kms-proxy
+    #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    // Before the PIN is read, whatever it is read for.
-    postern_kms_proxy::memory::protect()
-        .context("cannot keep this process's memory out of core dumps and from other processes")?;
-    match (&args.command, &args.serve) {
-        (Some(Command::Keygen(args)), _) => keygen::run(args),
-        (None, Some(args)) => start(args),
-        (None, None) => anyhow::bail!("--config KMS-PROXY.yaml is missing"),
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = places(&this, std::env::split_paths(&path));
+    let Some(program) = places.iter().find(|place| place.is_file()) else {
+        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        bail!(
+            "{PROGRAM} is not installed: there is none at {}. Install it beside this program",
+            places.join(", ")
+        );
+    };
+    // Returns only if it cannot be run.
+    let error = Command::new(program).args(&args.arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Where the program is looked for: beside this one, then on PATH.
+fn places(this: &Path, path: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let beside = this.parent().map(Path::to_owned);
+    // An empty entry of PATH is the working directory, which anybody may have written to.
+    let directories = beside.into_iter().chain(path.filter(|entry| entry.is_absolute()));
+    let mut places = Vec::new();
+    for directory in directories {
+        let place = directory.join(PROGRAM);
+        if !places.contains(&place) {
+            places.push(place);
+        }
     }
+    places
 }
 
-fn start(args: &Serve) -> Result<Output> {
-    let settings = match args.settings() {
-        Ok(settings) => settings,
-        Err(error) => return Ok(report::invalid(&args.config, &error)),
-    };
-    let log = log::start(settings.log)?;
-    let ended = serve(args, settings, log.clone());
-    log.finish(WRITING);
-    ended
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn serve(args: &Serve, settings: Settings, log: LogQueue) -> Result<Output> {
-    let file = &args.config;
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    let inside = runtime.enter();
-    // The log may be a file.
-    postern_kms_proxy::outlive_file_size_limits().context("cannot catch signals")?;
-    drop(inside);
-    if args.check {
-        return Ok(match runtime.block_on(postern_kms_proxy::inspect(&settings)) {
-            Ok((signers, current)) => report::sound(file, &settings, &signers, &current),
-            Err(error) => failed(file, error),
-        });
-    }
-    let proxy = match runtime.block_on(Proxy::start(settings, log)) {
-        Ok(proxy) => proxy,
-        Err(error) => return Ok(failed(file, error)),
-    };
-    let read = || args.settings().map_err(|error| error.to_string());
-    runtime.block_on(postern_kms_proxy::serve(proxy, read))?;
-    // A call that hangs in the module cannot be ended, and need not be waited for.
-    runtime.shutdown_background();
-    Ok(Output::ok(String::new()))
-}
-
-fn failed(file: &Path, error: StartError) -> Output {
-    let exit = if error.is_final() {
-        Exit::Invalid
-    } else {
-        Exit::Denied
-    };
-    let error = anyhow::Error::new(error).context(file.display().to_string());
-    Output {
-        exit,
-        ..Output::failure(&error)
+    #[test]
+    fn it_is_looked_for_beside_this_program_and_then_on_path() {
+        let path = ["/usr/local/bin", "", "bin", "/opt/postern", "/usr/bin"].map(PathBuf::from);
+        let places = places(Path::new("/opt/postern/postern"), path.into_iter());
+        let expected = [
+            "/opt/postern/postern-kms-proxy",
+            "/usr/local/bin/postern-kms-proxy",
+            "/usr/bin/postern-kms-proxy",
+        ];
+        assert_eq!(places, expected.map(PathBuf::from));
     }
 }

@@ -1,4 +1,4 @@
-//! From a file's text to a gate, with everything that is wrong with it.
+//! Loads a configuration and compiles its gate, collecting every error.
 
 use postern_config::ConfigErrors;
 use postern_gate::Gate;
@@ -9,28 +9,28 @@ use crate::document::{self, Problem};
 use crate::input;
 use crate::secrets::{self, Environment, UnsetSecret};
 
-/// A configuration and its gate.
+/// A configuration and its compiled gate.
 pub(crate) struct Loaded {
-    /// The document it was read from.
+    /// The document that `config` was parsed from.
     pub(crate) document: Value,
     pub(crate) config: Config,
     pub(crate) gate: Gate,
-    /// Secrets that are not set, for which random bytes stand in.
+    /// Unset secrets; random bytes take their place.
     pub(crate) unset_secrets: Vec<Problem>,
-    /// Secrets that are set and should be others.
+    /// Secrets that are set, but short or shared.
     pub(crate) secret_warnings: Vec<Problem>,
 }
 
-/// Why there is no gate.
+/// Why a configuration cannot be compiled.
 #[derive(Debug)]
 pub(crate) struct Invalid {
     pub(crate) errors: Vec<Problem>,
-    /// What could not be looked at yet.
+    /// The checks that these errors prevented.
     pub(crate) unchecked: Option<&'static str>,
 }
 
 impl Invalid {
-    /// An error about the file as a whole.
+    /// An error about the whole file.
     pub(crate) fn whole(message: impl Into<String>) -> Self {
         Self {
             errors: vec![Problem::at("", message)],
@@ -55,7 +55,7 @@ pub(crate) fn load(
     let invalid = |errors: Vec<Problem>, unchecked| Invalid { errors, unchecked };
     let document = document::parse(text).map_err(|problem| invalid(vec![problem], None))?;
     let config = config::from_value(document.clone()).map_err(|errors| {
-        let unchecked = "names, keys and limits are checked once these are mended";
+        let unchecked = "names, keys and limits are checked once these are fixed";
         invalid(problems(&errors), Some(unchecked))
     })?;
     let environment = Environment::new(unset, lookup).map_err(|error| Invalid::whole(error.to_string()))?;
@@ -96,8 +96,8 @@ rules: [{name: hook, authenticate: {any: [signatures/hook]}}]
     fn an_unset_secret_is_a_warning_or_an_error() {
         let none = |_: &str| None;
         let set = |_: &str| Some(vec![b'x'; 32]);
-        let loaded =
-            load(WEBHOOK, UnsetSecret::Placeholder, &none).unwrap_or_else(|_| panic!("a stand-in suffices"));
+        let loaded = load(WEBHOOK, UnsetSecret::Placeholder, &none)
+            .unwrap_or_else(|_| panic!("a placeholder is enough"));
         assert_eq!(loaded.unset_secrets.len(), 1);
         assert_eq!(loaded.unset_secrets[0].path, "signatures.hook.secrets[0].env");
         let invalid = load(WEBHOOK, UnsetSecret::Error, &none).err().unwrap();
@@ -139,7 +139,7 @@ rules: [{name: hook, authenticate: {any: [signatures/hook, signatures/bots]}}]
     }
 
     #[test]
-    fn a_secret_in_the_wrong_place_is_not_repeated() {
+    fn a_secret_in_place_of_a_name_is_not_printed() {
         for unset in [UnsetSecret::Placeholder, UnsetSecret::Error] {
             let text = WEBHOOK.replace("HOOK_SECRET", "hunter-2");
             let invalid = load(&text, unset, &|_| None).err().unwrap();

@@ -1,7 +1,6 @@
-//! `postern`: checks a `gate.yaml`, tries requests against it, makes keys, tokens and signatures.
+//! The `postern` program: the operators' commands, the policy host and the KMS proxy.
 //!
-//! Each command works on what it read and returns what is to be printed ([`output::Output`]); reading and printing
-//! stand at the edges.
+//! Each command returns what it prints ([`output::Output`]); input is read and output is printed at the edges.
 #![forbid(unsafe_code)]
 
 mod audit;
@@ -12,7 +11,6 @@ mod input;
 mod key;
 mod kms_proxy;
 mod load;
-mod output;
 mod policy;
 mod private_file;
 mod render;
@@ -20,9 +18,7 @@ mod secrets;
 mod serve;
 mod sign;
 mod signer;
-mod style;
 mod target;
-mod text;
 mod time;
 mod token;
 mod try_request;
@@ -30,11 +26,11 @@ mod try_request;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use output::Output;
+// Every command uses them, as `crate::output` and so on.
+use postern_command::{output, style, text};
 
-use output::{Exit, Output};
-
-/// How this program calls itself to compile a policy module, in a process that is bounded.
+/// The hidden command with which this program runs itself to compile a policy module in a resource-limited process.
 const COMPILER: &str = "compile-policy-module";
 
 fn main() -> ExitCode {
@@ -42,20 +38,13 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == COMPILER) {
         return compile(&arguments.collect::<Vec<_>>());
     }
-    let output = match cli::Cli::try_parse() {
-        Ok(cli) => cli.command.run().unwrap_or_else(|error| Output::failure(&error)),
-        // Help and version are no failure; clap colours what it prints by the same rules as we do.
-        Err(usage) => {
-            let _ = usage.print();
-            let exit = if usage.use_stderr() {
-                Exit::Invalid
-            } else {
-                Exit::Allowed
-            };
-            return exit.into();
+    match postern_command::parse::<cli::Cli>() {
+        Ok(cli) => {
+            let output = cli.command.run();
+            output.unwrap_or_else(|error| Output::failure(&error)).print()
         }
-    };
-    output.print()
+        Err(exit) => exit,
+    }
 }
 
 fn compile(arguments: &[OsString]) -> ExitCode {

@@ -1,10 +1,10 @@
-//! Files that nobody else may read.
+//! Files that only their owner can read.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Creates the file for its owner alone; never replaces one.
+/// Creates the file with mode 0600; fails if it exists.
 pub(crate) fn create(file: &Path, text: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

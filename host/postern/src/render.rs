@@ -1,4 +1,4 @@
-//! `postern render`: a checked `gate.yaml` in the form that Envoy takes.
+//! `postern render`: prints a validated `gate.yaml` in a form that Envoy accepts.
 
 mod envoy;
 
@@ -22,7 +22,7 @@ use envoy::Filter;
 #[command(after_help = "Examples:\n  \
     postern render gate.yaml                          one line of JSON, for the configuration's StringValue\n  \
     postern render gate.yaml --as ecds --out /etc/envoy/gate.ecds.yaml\n                                                    \
-    the filter as Envoy watches it in a file, moved into place\n  \
+    the filter configuration for Envoy to watch, replaced atomically\n  \
     postern render gate.yaml --as envoy --ecds /etc/envoy/gate.ecds.yaml\n                                                    \
     the entry of http_filters that watches that file\n  \
     postern render gate.yaml --as envoy --wasm /etc/postern/postern.wasm\n  \
@@ -31,16 +31,16 @@ pub(crate) struct Args {
     /// The configuration, YAML or JSON; `-` reads standard input
     #[arg(value_name = "GATE.yaml")]
     file: String,
-    /// What to print
+    /// The output form
     #[arg(long = "as", value_enum, default_value = "json")]
     form: OutputForm,
-    /// Where Envoy finds the filter; for --as envoy and --as ecds
+    /// The path at which Envoy loads the filter module; for --as envoy and --as ecds
     #[arg(long, value_name = "FILE", default_value = "/etc/postern/postern.wasm")]
     wasm: String,
-    /// The file in which Envoy watches the filter's configuration; for --as envoy, which prints it inline without this
+    /// The file that Envoy watches for the filter configuration; for --as envoy, which otherwise prints it inline
     #[arg(long, value_name = "FILE")]
     ecds: Option<String>,
-    /// Write to this file instead, by moving a new one into its place, which Envoy notices
+    /// Write to this file by an atomic rename, which Envoy notices, instead of to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -49,14 +49,14 @@ pub(crate) struct Args {
 enum OutputForm {
     /// One line of JSON
     Json,
-    /// An entry of Envoy's http_filters, with all that Postern needs set
+    /// An entry of Envoy's http_filters, with all settings that Postern needs
     Envoy,
-    /// The file of filter configuration that Envoy watches (ECDS), so that a change reaches open connections at once
+    /// A filter configuration file for Envoy to watch (ECDS); a change applies to open connections at once
     Ecds,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
-    // Nothing is rendered that Envoy would refuse.
+    // Render only what the filter accepts.
     let loaded = match load::file(&args.file, UnsetSecret::Placeholder) {
         Ok(loaded) => loaded,
         Err(invalid) => return check::invalid(input::display_name(&args.file), &invalid, false),
@@ -86,13 +86,13 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     }
 }
 
-/// Moves a new file into the place of the old one: who watches it sees the whole of either.
+/// Replaces the file by an atomic rename: a reader sees the old version or the new one, never a part.
 fn replace(file: &Path, text: &str) -> Result<()> {
     let folder = match file.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    // Envoy may run as another user, and nothing in the file is secret.
+    // Envoy may run as another user, and the file holds no secret.
     let mut new = tempfile::Builder::new()
         .prefix(".gate-")
         .permissions(Permissions::from_mode(0o644))

@@ -1,4 +1,4 @@
-//! The secrets a configuration names, looked up in this process's environment.
+//! Resolves the secrets that a configuration names from the process environment.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::document::Problem;
 
-/// The shortest secret that every scheme accepts, and that nobody finds by trying.
+/// The length of the shortest secret that every scheme accepts and that cannot be guessed.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// What an unset variable is.
+/// How an unset secret is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnsetSecret {
-    /// A warning; random bytes stand in, so that nothing is accepted that should not be.
+    /// A warning. Random bytes take its place, so that no credential verifies against it.
     Placeholder,
-    /// An error.
     Error,
 }
 
-/// This process's environment, as the gate looks secrets up in it.
+/// The process environment as the gate's source of secrets.
 pub(crate) struct Environment<'a> {
     unset: UnsetSecret,
     lookup: &'a dyn Fn(&str) -> Option<Vec<u8>>,
@@ -46,7 +45,7 @@ impl<'a> Environment<'a> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// Random bytes, the same for each mention of a variable and others for each other.
+    /// Random bytes: the same for every reference to a variable, different for each variable.
     fn placeholder(&self, name: &str) -> Secret {
         let digest = Sha256::new()
             .chain_update(self.placeholder)
@@ -55,7 +54,7 @@ impl<'a> Environment<'a> {
         Secret::new(digest.to_vec())
     }
 
-    /// Secrets that a gate takes and that are hardly meant: short ones, and one under two entries.
+    /// Secrets that the gate accepts but that are probably mistakes: short ones, and one that two entries share.
     pub(crate) fn secret_warnings(&self, config: &Config) -> Vec<Problem> {
         let mut holders: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut secret_warnings = Vec::new();
@@ -67,8 +66,8 @@ impl<'a> Environment<'a> {
             let length = value.as_ref().map_or(MIN_SECRET_BYTES, Vec::len);
             if length < MIN_SECRET_BYTES {
                 let message = format!(
-                    "{name} is shorter than {MIN_SECRET_BYTES} bytes: whoever has seen a request can try secrets against it; use \
-                     random bytes"
+                    "{name} is shorter than {MIN_SECRET_BYTES} bytes: anyone who has seen a signed request can \
+                     guess it offline; use random bytes"
                 );
                 secret_warnings.push(Problem::at(path.clone(), message));
             }
@@ -80,7 +79,7 @@ impl<'a> Environment<'a> {
             match holders.get(&known) {
                 Some(other) if *other != holder => {
                     let message = format!(
-                        "{name} is the secret of {other} too: what is signed for one may pass for the other"
+                        "{name} is also the secret of {other}: a signature for one may be valid for the other"
                     );
                     secret_warnings.push(Problem::at(path, message));
                 }
@@ -93,7 +92,7 @@ impl<'a> Environment<'a> {
         secret_warnings
     }
 
-    /// What is wrong with the names alone: no gate needs to be compiled to see it.
+    /// References that are not names of variables. This check needs no compiled gate.
     pub(crate) fn invalid_names(config: &Config) -> Vec<Problem> {
         let invalid_names = references(config)
             .into_iter()
@@ -103,14 +102,14 @@ impl<'a> Environment<'a> {
             .collect()
     }
 
-    /// The variables that are not set, with where they are named.
+    /// The unset variables, each with the location of its reference.
     pub(crate) fn unset_secrets(&self, config: &Config) -> Vec<Problem> {
         let unset = references(config)
             .into_iter()
             .filter(|(_, name)| is_variable_name(name) && self.value(name).is_none());
         unset
             .map(|(path, name)| {
-                let message = format!("{name} is not set here; set it and pass --env to check it too");
+                let message = format!("{name} is not set here; set it and pass --env to check it as well");
                 Problem::at(path, message)
             })
             .collect()
@@ -121,30 +120,25 @@ impl Secrets for Environment<'_> {
     fn secret(&self, name: &str) -> Option<Secret> {
         match self.value(name) {
             Some(value) => Some(Secret::new(value)),
-            // A name that is none was reported already, without repeating it.
+            // An invalid name was already reported, without its value.
             None if self.unset == UnsetSecret::Error && is_variable_name(name) => None,
             None => Some(self.placeholder(name)),
         }
     }
 }
 
-/// This process's environment. A value that is not UTF-8 counts as unset.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Fills `bytes` with the operating system's randomness.
+/// Fills `bytes` from the operating system's random number generator.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> anyhow::Result<()> {
     getrandom::fill(bytes)
-        .map_err(|error| anyhow::anyhow!("the operating system gave no random bytes: {error}"))
+        .map_err(|error| anyhow::anyhow!("cannot get random bytes from the operating system: {error}"))
 }
 
-/// A secret in this process's environment: bytes, which need not be UTF-8, as in the filter.
+/// A secret from the process environment, as bytes: it need not be UTF-8, as in the filter.
 pub(crate) fn secret(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
 }
 
-/// Every secret that is named: where, and the variable.
+/// Every secret reference: its location and the variable.
 pub(crate) fn references(config: &Config) -> Vec<(String, &str)> {
     let issuers = config.issuers.iter().filter_map(|(name, issuer)| {
         let secret = issuer.secret.as_ref()?;
@@ -180,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_is_unset() {
+    fn an_empty_variable_counts_as_unset() {
         let lookup = |_: &str| Some(Vec::new());
         let strict = Environment::new(UnsetSecret::Error, &lookup).unwrap();
         assert!(strict.secret("A").is_none());

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use postern_policy::Compiler;
-use postern_server::{Host, Settings, SettingsError, StartError};
+use postern_serve::variable;
+use postern_server::{Host, Settings, StartError};
 
 use crate::COMPILER;
-use crate::document::Problem;
 use crate::output::{Exit, Output};
-use crate::secrets;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -36,17 +35,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let file = args.config.display().to_string();
-    let settings = match Settings::read(&args.config, &secrets::variable) {
+    let settings = match Settings::read(&args.config, &variable) {
         Ok(settings) => Settings {
             compiler: Compiler::current_exe(COMPILER),
             ..settings
         },
-        Err(error) => return Ok(report::invalid(&file, &problems(&error))),
+        Err(error) => return Ok(Output::invalid(&file, &error.problems())),
     };
     let runtime = postern_server::runtime().context("cannot start threads")?;
     let inside = runtime.enter();
     // A file at its size limit fails to be written, as on a full disk: the log, the audit log.
-    postern_kms_proxy::outlive_file_size_limits().context("cannot catch signals")?;
+    postern_serve::outlive_file_size_limits().context("cannot catch signals")?;
     if args.check {
         // What is found is printed; a library's warnings go where a host's would.
         let _tracing = log::start(settings.log)?;
@@ -75,19 +74,7 @@ async fn serve(config: &Path, settings: Settings) -> Result<Output> {
         Err(error) => return Err(error.into()),
     };
     let config = config.to_owned();
-    let read = move || Settings::read(&config, &secrets::variable).map_err(|error| error.to_string());
-    postern_server::serve(host, read).await?;
+    let read = move || Settings::read(&config, &variable).map_err(|error| error.to_string());
+    postern_serve::serve(host, read).await?;
     Ok(Output::ok(String::new()))
-}
-
-fn problems(error: &SettingsError) -> Vec<Problem> {
-    match error {
-        SettingsError::Invalid(errors) => {
-            let issues = errors.issues().iter();
-            issues
-                .map(|issue| Problem::at(issue.path.clone(), issue.message.clone()))
-                .collect()
-        }
-        SettingsError::Read(_) => vec![Problem::at("", error.to_string())],
-    }
 }

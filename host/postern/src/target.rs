@@ -1,6 +1,6 @@
-//! Where a request goes: a URL, or a path alone.
+//! The target of a request: a URL, or a path alone.
 
-/// A request's target.
+/// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// `host[:port]`, if a URL was given.
@@ -10,11 +10,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `/orders/7?x=1` or `https://api.example/orders/7?x=1`. Nothing is repaired: the gate is to see what a
+    /// Parses `/orders/7?x=1` or `https://api.example/orders/7?x=1`. Nothing is normalised: the gate must see what a
     /// client would send.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("must not hold spaces or control characters; write %20 for a space".to_owned());
+            return Err("must not contain spaces or control characters; write %20 for a space".to_owned());
         }
         if text.starts_with('/') || text == "*" {
             return Ok(Self {
@@ -28,12 +28,12 @@ impl Target {
                 "must be a path such as /orders/7, or a URL such as https://host/orders/7".to_owned(),
             );
         }
-        // A client keeps the fragment for itself.
+        // Clients do not send the fragment.
         let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
         if authority.is_empty() || authority.contains('@') {
-            return Err("needs a host, without user or password".to_owned());
+            return Err("needs a host, and no user information".to_owned());
         }
         let path = if path.starts_with('/') {
             path.to_owned()
@@ -46,13 +46,13 @@ impl Target {
         })
     }
 
-    /// The path without its query, which may hold what is not to be shown.
+    /// The path without its query, which may hold secrets.
     pub(crate) fn path_only(&self) -> &str {
         self.path.split_once('?').map_or(&self.path, |(path, _)| path)
     }
 }
 
-/// A method (RFC 9110, section 9.1): a token, compared as it is written.
+/// Validates a method (RFC 9110, section 9.1): a case-sensitive token.
 pub(crate) fn method(text: &str) -> Result<String, String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || !text.bytes().all(token) {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_urls() {
+    fn a_target_is_a_path_or_a_url() {
         for (text, wanted) in [
             ("/a?x=1", Some((None, "/a?x=1"))),
             ("/a/../b#c", Some((None, "/a/../b#c"))),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_not_shown() {
+    fn the_query_is_left_out() {
         assert_eq!(Target::parse("/a?token=x").unwrap().path_only(), "/a");
     }
 }

@@ -1,4 +1,4 @@
-//! Times as people write them on a command line.
+//! Timestamps and durations of the command line.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants() {
+    fn a_timestamp_is_rfc_3339_or_unix_seconds() {
         for (text, seconds) in [
             ("1767225600", Some(1_767_225_600)),
             ("2026-01-01T00:00:00Z", Some(1_767_225_600)),

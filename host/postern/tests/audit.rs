@@ -1,4 +1,4 @@
-//! `postern audit …` against a log that the host's own writer wrote.
+//! `postern audit …` on a log that the host's writer wrote.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use support::WorkDir;
 use support::log::{STORE, audit, dir, write};
 
-/// Puts `to` into the place of the `nth` `from` in the very bytes of the database.
+/// Replaces the `nth` occurrence of `from` in the bytes of the database with `to`.
 fn edit(dir: &WorkDir, from: &str, to: &str, nth: usize) {
     assert_eq!(from.len(), to.len());
     let mut bytes = std::fs::read(dir.path("audit.sqlite")).unwrap();
@@ -25,7 +25,7 @@ fn edit(dir: &WorkDir, from: &str, to: &str, nth: usize) {
     std::fs::write(dir.path("audit.sqlite"), bytes).unwrap();
 }
 
-/// The rows of a page stand in it from its end: which event was changed, the store says.
+/// The sequence number of the changed event. It is read from the store, since SQLite fills a page from its end.
 fn changed(dir: &WorkDir) -> u64 {
     let run = audit(dir, "query", &["--format", "json"]);
     let line = run
@@ -38,21 +38,21 @@ fn changed(dir: &WorkDir) -> u64 {
 }
 
 #[test]
-fn a_whole_log() {
+fn an_intact_log_is_verified() {
     let dir = dir();
-    let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
-    let run = audit(&dir, "verify", &given);
+    let references = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+    let run = audit(&dir, "verify", &references);
     assert!(
         run.code == 0
-            && run.says("whole: nothing was changed")
+            && run.says("intact: no event was changed")
             && run.says("signed up to event 30, the last"),
         "{run:?}"
     );
     assert!(
         !run.out.contains('\u{1b}') && run.err.is_empty(),
-        "no colours and no bar: {run:?}"
+        "no colours and no progress bar: {run:?}"
     );
-    let run = audit(&dir, "verify", &[&given[..], &["--format", "json"]].concat());
+    let run = audit(&dir, "verify", &[&references[..], &["--format", "json"]].concat());
     let report = run.json();
     assert_eq!(
         (
@@ -64,10 +64,10 @@ fn a_whole_log() {
         (0, &true.into(), &30.into(), &0.into())
     );
 
-    // Without signers it does not say that anything was verified by them.
+    // Without signers, no signature is reported as verified.
     let run = audit(&dir, "verify", &["--checkpoints", "checkpoints"]);
     assert!(
-        run.code == 4 && run.says("signatures were NOT verified") && !run.says("whole: nothing"),
+        run.code == 4 && run.says("signatures were NOT verified") && !run.says("intact: no event"),
         "{run:?}"
     );
     let run = audit(&dir, "verify", &["--signers", "others.toml"]);
@@ -75,7 +75,7 @@ fn a_whole_log() {
 }
 
 #[test]
-fn a_byte_in_the_file() {
+fn a_changed_byte_is_detected() {
     let dir = dir();
     edit(&dir, "edge-1", "edge-2", 11);
     let seq = changed(&dir);
@@ -91,7 +91,7 @@ fn a_byte_in_the_file() {
         (&seq.into(), &"payload_changed".into())
     );
     let run = audit(&dir, "tail", &["-n", "30"]);
-    assert!(run.says("its payload is not what was hashed"), "{run:?}");
+    assert!(run.says("its payload does not match its hash"), "{run:?}");
 
     let dir = support::log::dir();
     edit(&dir, "\u{2014} kernel", "\u{2014} kermel", 0);
@@ -100,7 +100,7 @@ fn a_byte_in_the_file() {
 }
 
 #[test]
-fn an_older_copy_of_the_file() {
+fn an_older_copy_is_detected_by_a_kept_head() {
     let dir = dir();
     std::fs::copy(dir.path("audit.sqlite"), dir.path("old")).unwrap();
     write(&dir, 31..=40);
@@ -137,11 +137,11 @@ fn an_older_copy_of_the_file() {
         "--store",
         "sqlite:old",
     ]);
-    assert_eq!(run.code, 0, "nothing within it shows it: {run:?}");
+    assert_eq!(run.code, 0, "the copy itself is intact: {run:?}");
 }
 
 #[test]
-fn events_are_found() {
+fn queries_find_events() {
     let dir = dir();
     let run = audit(
         &dir,
@@ -207,12 +207,15 @@ fn an_export_is_verified_elsewhere() {
     let run = audit(&dir, "export", &["-o", "log.jsonl"]);
     assert!(
         run.code == 3 && run.says("cannot write log.jsonl"),
-        "never written over: {run:?}"
+        "never overwritten: {run:?}"
     );
     std::fs::remove_file(dir.path("audit.sqlite")).unwrap();
-    let given = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
-    let run = dir.run(&[&["audit", "replay", "log.jsonl"][..], &given].concat());
-    assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
+    let references = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
+    let run = dir.run(&[&["audit", "replay", "log.jsonl"][..], &references].concat());
+    assert!(
+        run.code == 0 && run.says("intact: no event was changed"),
+        "{run:?}"
+    );
     let text = std::fs::read_to_string(dir.path("log.jsonl")).unwrap();
     let run = dir.run_with(
         &["audit", "replay", "--signers", "signers.toml"],
@@ -220,11 +223,11 @@ fn an_export_is_verified_elsewhere() {
     );
     assert!(run.code == 2 && run.says("(payload_changed)"), "{run:?}");
     let run = dir.run_with(&["audit", "replay"], b"hello");
-    assert!(run.code == 3 && run.says("this is no export"), "{run:?}");
+    assert!(run.code == 3 && run.says("not an export"), "{run:?}");
 }
 
 #[test]
-fn a_part_says_that_it_is_one() {
+fn a_partial_export_is_reported_as_partial() {
     let dir = dir();
     let run = audit(&dir, "export", &["--from-seq", "8", "--to-seq", "20"]);
     let replayed = dir.run_with(
@@ -232,7 +235,7 @@ fn a_part_says_that_it_is_one() {
         run.out.as_bytes(),
     );
     assert!(
-        replayed.code == 4 && replayed.says("a part of a log: what event 8 follows"),
+        replayed.code == 4 && replayed.says("a part of a log: the hash before event 8"),
         "{replayed:?}"
     );
     let run = audit(&dir, "export", &["--since", "2100-01-01T00:00:00Z"]);
@@ -241,11 +244,11 @@ fn a_part_says_that_it_is_one() {
 }
 
 #[test]
-fn what_cannot_be_read() {
+fn unreadable_input_is_an_error() {
     let dir = dir();
     dir.file("bad.toml", "[signers");
     for (args, says) in [
-        (&["verify"][..], "say where the log is"),
+        (&["verify"][..], "no store given"),
         (
             &["verify", "--store", "sqlite:absent"],
             "absent: there is no such file",
@@ -314,7 +317,7 @@ fn what_cannot_be_read() {
 }
 
 #[test]
-fn the_store_may_be_named_by_the_environment() {
+fn the_store_can_be_named_in_the_environment() {
     let dir = dir().with("AUDIT_STORE_URL", "sqlite:audit.sqlite");
     let run = dir.run(&["audit", "verify", "--signers", "signers.toml"]);
     assert_eq!(run.code, 0, "{run:?}");

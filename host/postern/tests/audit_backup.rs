@@ -1,4 +1,4 @@
-//! Evidence that lies where nothing can be written, copies of logs that are written to, and backups.
+//! Logs on read-only media, copies of live logs, and backups.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,7 +19,7 @@ use support::log::{OpenLog, audit, dir, sql};
 const SIGNERS: [&str; 2] = ["--signers", "signers.toml"];
 const HELD: [&str; 4] = ["--signers", "signers.toml", "--checkpoints", "checkpoints"];
 
-/// Copies files of the log into a folder of their own.
+/// Copies files of the log into a new folder.
 fn copy(dir: &WorkDir, folder: &str, suffixes: &[&str]) {
     fs::create_dir(dir.path(folder)).unwrap();
     for suffix in suffixes {
@@ -32,8 +32,8 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A program that permissions hold up even where the tests run as the superuser: it keeps the user, who may be the
-/// only one to reach the program, and loses the capability to write where it may not.
+/// Runs a program so that file permissions apply to it even if the tests run as root: it keeps the user, which may be
+/// the only one with access to the program, and drops the capability that overrides permissions.
 fn bound_by_permissions(program: &str) -> Command {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return Command::new(program);
@@ -43,7 +43,7 @@ fn bound_by_permissions(program: &str) -> Command {
     command
 }
 
-/// Runs `audit …` over a folder in which nothing can be written.
+/// Runs `audit …` on a read-only folder.
 fn read_only(dir: &WorkDir, folder: &str, args: &[&str]) -> (i32, String) {
     let path = dir.path(folder);
     for file in fs::read_dir(&path).unwrap() {
@@ -73,22 +73,25 @@ fn read_only(dir: &WorkDir, folder: &str, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn evidence_on_a_read_only_medium_is_verified() {
+fn a_log_on_a_read_only_medium_is_verified() {
     let dir = dir();
     copy(&dir, "closed", &[""]);
     let (code, text) = read_only(&dir, "closed", &[&["verify"][..], &HELD].concat());
-    assert!(code == 0 && text.contains("whole: nothing was changed"), "{text}");
+    assert!(
+        code == 0 && text.contains("intact: no event was changed"),
+        "{text}"
+    );
     let (code, text) = read_only(&dir, "closed", &["tail", "-n", "1"]);
     assert!(code == 0 && text.contains("request-30"), "{text}");
 
-    // Taken with its write-ahead log while it was written to.
+    // A copy of a live log, with its write-ahead log.
     let open_log = OpenLog::open(&dir, 31..=40);
     copy(&dir, "live", &["", "-wal"]);
     copy(&dir, "all", &["", "-wal", "-shm"]);
     for folder in ["live", "all"] {
         let (code, text) = read_only(&dir, folder, &[&["verify"][..], &SIGNERS].concat());
         assert!(
-            code == 0 && text.contains("10 events behind it NOT proven") && text.contains("up to event 40"),
+            code == 0 && text.contains("10 events after it NOT proven") && text.contains("up to event 40"),
             "{folder}: {text}"
         );
         let (code, text) = read_only(&dir, folder, &["export"]);
@@ -98,7 +101,7 @@ fn evidence_on_a_read_only_medium_is_verified() {
 }
 
 #[test]
-fn a_live_database_without_its_write_ahead_log_is_noticed() {
+fn a_copy_without_its_write_ahead_log_is_not_proven() {
     let dir = dir();
     let open_log = OpenLog::open(&dir, 31..=40);
     copy(&dir, "torn", &[""]);
@@ -127,19 +130,19 @@ fn a_live_database_without_its_write_ahead_log_is_noticed() {
     }
     let (code, text) = read_only(&dir, "torn", &[&["verify"][..], &SIGNERS].concat());
     assert!(code == 4 && text.contains("NOT PROVEN (wal_missing)"), "{text}");
-    // A host that has ended leaves one file.
+    // A stopped host leaves a single file.
     assert!(!dir.path("audit.sqlite-wal").exists());
     copy(&dir, "closed", &[""]);
     assert_eq!(verify("closed").code, 0);
 }
 
 #[test]
-fn a_backup_is_made_while_the_log_is_written_to() {
+fn a_live_log_is_backed_up() {
     let dir = dir();
     let open_log = OpenLog::open(&dir, 31..=40);
     let run = audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
     assert!(
-        run.code == 0 && run.says("backup.db: 40 events; keep 40:") && run.says("whole up to event 30"),
+        run.code == 0 && run.says("backup.db: 40 events; keep 40:") && run.says("intact up to event 30"),
         "{run:?}"
     );
     open_log.close();
@@ -154,8 +157,8 @@ fn a_backup_is_made_while_the_log_is_written_to() {
     let run = dir.run(&[&["audit", "verify", "--store", "sqlite:backup.db"][..], &SIGNERS].concat());
     assert!(run.code == 0 && run.says("40 of them"), "{run:?}");
     let run = audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat());
-    assert!(run.code == 3 && run.says("backup.db is there already"), "{run:?}");
-    // Without anything to hold it against, it is made and is not proven.
+    assert!(run.code == 3 && run.says("backup.db already exists"), "{run:?}");
+    // Without trusted references, the backup is made but not proven.
     let run = audit(&dir, "backup", &["-o", "second.db"]);
     assert!(
         run.code == 4 && run.says("NOT PROVEN (no_signers)") && dir.path("second.db").exists(),
@@ -164,7 +167,7 @@ fn a_backup_is_made_while_the_log_is_written_to() {
 }
 
 #[test]
-fn no_backup_is_made_of_a_tampered_log_nor_restored_from_a_tampered_backup() {
+fn a_tampered_log_is_neither_backed_up_nor_restored() {
     let dir = dir();
     assert_eq!(
         audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
@@ -184,8 +187,8 @@ fn no_backup_is_made_of_a_tampered_log_nor_restored_from_a_tampered_backup() {
     };
     let run = restore("audit.sqlite");
     assert!(
-        run.code == 3 && run.says("is there already"),
-        "never written over: {run:?}"
+        run.code == 3 && run.says("already exists"),
+        "never overwritten: {run:?}"
     );
     sql(&dir.path("backup.db"), change);
     let run = restore("new.sqlite");
@@ -194,7 +197,7 @@ fn no_backup_is_made_of_a_tampered_log_nor_restored_from_a_tampered_backup() {
 }
 
 #[test]
-fn a_restored_log_goes_on() {
+fn a_restored_log_continues() {
     let dir = dir();
     assert_eq!(
         audit(&dir, "backup", &[&["-o", "backup.db"][..], &HELD].concat()).code,
@@ -220,7 +223,7 @@ fn a_restored_log_goes_on() {
     let run = audit(&dir, "query", &["--kind", "host"]);
     assert!(run.says("audit_restored") && run.says("size=30"), "{run:?}");
 
-    // What came after the backup is missed.
+    // Events after the backup are reported as missing.
     fs::rename(dir.path("audit.sqlite"), dir.path("lost.sqlite")).unwrap();
     let run = restore();
     assert!(
@@ -230,7 +233,7 @@ fn a_restored_log_goes_on() {
     assert!(!dir.path("audit.sqlite").exists());
 }
 
-/// The commands of the documentation, as they are typed, in a folder that stands for the machine.
+/// Runs the commands of the documentation in a folder that stands for the root of a machine.
 #[test]
 fn the_documented_commands_work() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
@@ -258,7 +261,7 @@ fn the_documented_commands_work() {
     .unwrap();
     fs::rename(dir.path("checkpoints"), dir.path("mnt/elsewhere/audit.notes")).unwrap();
     let bin = Path::new(env!("CARGO_BIN_EXE_postern")).parent().unwrap();
-    let mut typed = 0;
+    let mut executed = 0;
     for block in section
         .split("```console\n")
         .skip(1)
@@ -269,7 +272,7 @@ fn the_documented_commands_work() {
             .lines()
             .filter_map(|line| line.strip_prefix("$ "))
         {
-            // What manages services and another machine's database is not here.
+            // Service managers and remote databases are not available here.
             if command.starts_with("systemctl") || command.contains("postgres://") {
                 continue;
             }
@@ -290,8 +293,8 @@ fn the_documented_commands_work() {
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{here}: {output:?}");
-            typed += 1;
+            executed += 1;
         }
     }
-    assert!(typed >= 8, "{typed} commands");
+    assert!(executed >= 8, "{executed} commands");
 }

@@ -1,4 +1,4 @@
-//! The formats of docs/formats.md: a verifier that was written from that page accepts and refuses what ours does.
+//! The formats of docs/formats.md: a verifier written from that page accepts and rejects the same logs as this one.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,14 +20,14 @@ fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The signer of the logs, as the independent verifier takes it.
+/// The signer of the logs, as an argument of the independent verifier.
 fn kernel(signers: &Path) -> String {
     let text = fs::read_to_string(signers).unwrap();
     let key = text.split("ed25519:").nth(1).unwrap().split('"').next().unwrap();
     format!("kernel={key}")
 }
 
-/// Three checkpoints and the signature of a manifest.
+/// A log with three checkpoints and the signature of a manifest.
 fn log() -> WorkDir {
     let dir = dir();
     sign_manifest(&dir, "{}");
@@ -36,7 +36,7 @@ fn log() -> WorkDir {
 }
 
 #[test]
-fn an_independent_verifier_says_the_same_of_honest_and_of_tampered_logs() {
+fn an_independent_verifier_agrees_on_honest_and_tampered_logs() {
     let dir = log();
     let output = Command::new("python3")
         .arg(tree("tests/formats/compare.py"))
@@ -50,22 +50,22 @@ fn an_independent_verifier_says_the_same_of_honest_and_of_tampered_logs() {
         .current_dir(dir.path("."))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{said}{}",
+        "{output_text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let counts: Vec<usize> = said
+    let counts: Vec<usize> = output_text
         .split_whitespace()
         .filter_map(|word| word.parse().ok())
         .collect();
-    assert!(counts[0] > 30 && counts[1] > 300, "{said}");
+    assert!(counts[0] > 30 && counts[1] > 300, "{output_text}");
 }
 
-/// `docs/vectors/audit`: logs, and what is to be said of them.
+/// `docs/vectors/audit`: logs and the expected results of their verification.
 #[test]
-fn the_vectors_are_as_they_say() {
+fn both_verifiers_agree_with_the_vectors() {
     let folder = tree("docs/vectors/audit");
     if std::env::var_os("WRITE_VECTORS").is_some() {
         write_vectors(&folder);
@@ -82,18 +82,18 @@ fn the_vectors_are_as_they_say() {
         let signers = folder.join("signers.toml");
         let notes = folder.join("checkpoints.notes");
         let mut args = vec!["audit", "replay", file, "--format", "json"];
-        let mut theirs = vec![file.to_owned()];
+        let mut their_args = vec![file.to_owned()];
         if case["signers"] == true {
             args.extend(["--signers", signers.to_str().unwrap()]);
-            theirs.extend(["--key".to_owned(), kernel(&signers)]);
+            their_args.extend(["--key".to_owned(), kernel(&signers)]);
         }
         if case["checkpoints"] == true {
             args.extend(["--checkpoints", notes.to_str().unwrap()]);
-            theirs.extend(["--notes".to_owned(), notes.to_str().unwrap().to_owned()]);
+            their_args.extend(["--notes".to_owned(), notes.to_str().unwrap().to_owned()]);
         }
         if let Some(head) = text("head") {
             args.extend(["--head", head]);
-            theirs.extend(["--head".to_owned(), head.to_owned()]);
+            their_args.extend(["--head".to_owned(), head.to_owned()]);
         }
         let report = dir.run(&args).json();
         assert_eq!(report["whole"], case["accepted"], "{case}: {report}");
@@ -104,19 +104,22 @@ fn the_vectors_are_as_they_say() {
         assert_eq!(code, text("code"), "{case}");
         let output = Command::new("python3")
             .arg(tree("tests/formats/verify_log.py"))
-            .args(theirs)
+            .args(their_args)
             .output();
-        let said: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
-        assert_eq!(said["accepted"], case["accepted"], "{case}: {said}");
+        let their_report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        assert_eq!(
+            their_report["accepted"], case["accepted"],
+            "{case}: {their_report}"
+        );
         if case["accepted"] == true {
-            assert_eq!(said["proven"], case["proven"], "{case}: {said}");
+            assert_eq!(their_report["proven"], case["proven"], "{case}: {their_report}");
         }
     }
 }
 
-/// The canonical payloads of docs/formats.md, and texts that are none.
+/// The payload, hash and note that docs/formats.md shows are those of the vectors.
 #[test]
-fn the_payloads_on_the_page_hash_as_it_says() {
+fn the_examples_on_the_page_match_the_vectors() {
     let page = fs::read_to_string(tree("docs/formats.md")).unwrap();
     let block = |name: &str| {
         let begin = format!("<!-- {name} -->\n\n```");
@@ -141,7 +144,7 @@ fn the_payloads_on_the_page_hash_as_it_says() {
     assert_eq!(note["note"].as_str().unwrap().trim_end(), block("note"));
 }
 
-/// Writes the vectors anew, from a log that is written anew: `WRITE_VECTORS=1 cargo test --test audit_formats`.
+/// Regenerates the vectors from a new log: `WRITE_VECTORS=1 cargo test --test audit_formats`.
 fn write_vectors(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let dir = log();

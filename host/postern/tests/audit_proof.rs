@@ -1,4 +1,4 @@
-//! `postern audit verify` and `replay` say what was proven and what not, and end with 4 where nothing was.
+//! `postern audit verify` and `replay` report what is proven and what is not, and exit with 4 if nothing is.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,8 +19,8 @@ fn verify(dir: &WorkDir, args: &[&[&str]]) -> Run {
     audit(dir, "verify", &args.concat())
 }
 
-/// The codes of what is not proven.
-fn lacks(dir: &WorkDir, args: &[&[&str]]) -> Vec<String> {
+/// The codes of the unmet proof conditions.
+fn unproven_codes(dir: &WorkDir, args: &[&[&str]]) -> Vec<String> {
     let run = verify(dir, &[&args.concat(), &["--format", "json"]]);
     let report = run.json();
     let unproven = report["unproven"].as_array().unwrap();
@@ -33,7 +33,7 @@ fn lacks(dir: &WorkDir, args: &[&[&str]]) -> Vec<String> {
     assert_eq!(report["verdict"], verdict);
     unproven
         .iter()
-        .map(|lack| lack["code"].as_str().unwrap().to_owned())
+        .map(|entry| entry["code"].as_str().unwrap().to_owned())
         .collect()
 }
 
@@ -44,13 +44,16 @@ fn sql(dir: &WorkDir, statement: &str) {
 #[test]
 fn a_log_without_a_signed_checkpoint_is_not_proven() {
     let dir = dir();
-    assert_eq!(lacks(&dir, &[&HELD]), [""; 0]);
-    assert_eq!(lacks(&dir, &[]), ["no_signers"]);
-    assert_eq!(lacks(&dir, &[&["--checkpoints", "checkpoints"]]), ["no_signers"]);
+    assert_eq!(unproven_codes(&dir, &[&HELD]), [""; 0]);
+    assert_eq!(unproven_codes(&dir, &[]), ["no_signers"]);
+    assert_eq!(
+        unproven_codes(&dir, &[&["--checkpoints", "checkpoints"]]),
+        ["no_signers"]
+    );
     sql(&dir, "DELETE FROM audit_checkpoints");
-    assert_eq!(lacks(&dir, &[&SIGNERS]), ["no_checkpoint"]);
+    assert_eq!(unproven_codes(&dir, &[&SIGNERS]), ["no_checkpoint"]);
     sql(&dir, "DELETE FROM audit_events");
-    assert_eq!(lacks(&dir, &[&SIGNERS]), ["empty"]);
+    assert_eq!(unproven_codes(&dir, &[&SIGNERS]), ["empty"]);
     let run = verify(&dir, &[&SIGNERS]);
     assert!(
         run.code == 4 && run.out.starts_with("NOT PROVEN (empty)"),
@@ -59,37 +62,37 @@ fn a_log_without_a_signed_checkpoint_is_not_proven() {
 }
 
 #[test]
-fn a_head_that_was_written_down_proves_what_it_names() {
+fn a_kept_head_proves_the_events_up_to_it() {
     let dir = dir();
     let keep = audit(&dir, "head", &["--format", "json"]).json()["keep"]
         .as_str()
         .unwrap()
         .to_owned();
     sql(&dir, "DELETE FROM audit_checkpoints");
-    assert_eq!(lacks(&dir, &[&["--head", &keep]]), [""; 0]);
-    // The head of an empty log is every log's.
+    assert_eq!(unproven_codes(&dir, &[&["--head", &keep]]), [""; 0]);
+    // The head of an empty log is a prefix of every log.
     let none = format!("0:{}", "0".repeat(64));
-    assert_eq!(lacks(&dir, &[&["--head", &none]]), ["no_signers"]);
+    assert_eq!(unproven_codes(&dir, &[&["--head", &none]]), ["no_signers"]);
     write_without_checkpoint(&dir, 31..=33);
-    assert_eq!(lacks(&dir, &[&["--head", &keep]]), [""; 0]);
+    assert_eq!(unproven_codes(&dir, &[&["--head", &keep]]), [""; 0]);
     assert_eq!(
-        lacks(&dir, &[&["--head", &keep, "--require-covered"]]),
+        unproven_codes(&dir, &[&["--head", &keep, "--require-covered"]]),
         ["uncovered"]
     );
 }
 
 #[test]
-fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
+fn events_after_the_last_checkpoint_are_reported_as_not_proven() {
     let dir = dir();
     write_without_checkpoint(&dir, 31..=181);
     let run = verify(&dir, &[&HELD]);
     assert!(
         run.code == 0
-            && run.out.starts_with("whole up to event 30")
-            && run.says("the 151 events behind it NOT proven"),
+            && run.out.starts_with("intact up to event 30")
+            && run.says("the 151 events after it NOT proven"),
         "{run:?}"
     );
-    assert!(!run.says("whole: nothing was changed"), "{run:?}");
+    assert!(!run.says("intact: no event was changed"), "{run:?}");
     let run = verify(&dir, &[&HELD, &["--require-covered"]]);
     assert!(
         run.code == 4 && run.says("NOT PROVEN (uncovered): events 31 to 181 are not proven"),
@@ -104,17 +107,20 @@ fn events_behind_the_last_checkpoint_are_said_not_to_be_proven() {
 }
 
 #[test]
-fn old_checkpoints_do_not_prove_what_came_since() {
+fn old_checkpoints_do_not_meet_the_maximum_age() {
     let dir = dir();
-    assert_eq!(lacks(&dir, &[&HELD, &["--max-age", "1h"]]), [""; 0]);
+    assert_eq!(unproven_codes(&dir, &[&HELD, &["--max-age", "1h"]]), [""; 0]);
     std::thread::sleep(std::time::Duration::from_millis(20));
-    assert_eq!(lacks(&dir, &[&HELD, &["--max-age", "10ms"]]), ["checkpoint_age"]);
+    assert_eq!(
+        unproven_codes(&dir, &[&HELD, &["--max-age", "10ms"]]),
+        ["checkpoint_age"]
+    );
     let keep = audit(&dir, "head", &["--format", "json"]).json()["keep"]
         .as_str()
         .unwrap()
         .to_owned();
     assert_eq!(
-        lacks(&dir, &[&["--head", &keep, "--max-age", "1h"]]),
+        unproven_codes(&dir, &[&["--head", &keep, "--max-age", "1h"]]),
         ["checkpoint_age"]
     );
     let run = verify(&dir, &[&["--max-age", "soon"]]);
@@ -122,12 +128,12 @@ fn old_checkpoints_do_not_prove_what_came_since() {
 }
 
 #[test]
-fn a_file_outside_that_is_empty_torn_short_or_another_is_named() {
+fn an_empty_torn_short_or_foreign_checkpoint_file_is_reported() {
     let dir = dir();
     let whole = std::fs::read_to_string(dir.path("checkpoints")).unwrap();
     write(&dir, 31..=35);
     let both = std::fs::read_to_string(dir.path("checkpoints")).unwrap();
-    assert_eq!(lacks(&dir, &[&HELD]), [""; 0]);
+    assert_eq!(unproven_codes(&dir, &[&HELD]), [""; 0]);
     for (file, expected, says) in [
         ("", "outside_empty", "is empty"),
         ("\n\n", "outside_empty", "is empty"),
@@ -141,18 +147,18 @@ fn a_file_outside_that_is_empty_torn_short_or_another_is_named() {
         (&both[..whole.len() + 5], "outside_torn", "from line 8 on"),
     ] {
         dir.file("checkpoints", file);
-        assert_eq!(lacks(&dir, &[&HELD]), [expected], "{file:?}");
+        assert_eq!(unproven_codes(&dir, &[&HELD]), [expected], "{file:?}");
         let run = verify(&dir, &[&HELD]);
         assert!(run.code == 4 && run.says(says), "{file:?}: {run:?}");
     }
-    // A piece in the middle costs nothing, since later checkpoints cover it; it is named all the same.
+    // A torn note in the middle is harmless, since later checkpoints cover its events; it is still reported.
     dir.file("checkpoints", &format!("{}\n\n{both}", &whole[..40]));
     let run = verify(&dir, &[&HELD]);
     assert!(
-        run.code == 0 && run.says("torn        1 in the file of checkpoints") && run.says("line 1)"),
+        run.code == 0 && run.says("torn        1 in the checkpoint file") && run.says("line 1)"),
         "{run:?}"
     );
-    // Another log's.
+    // The file of another log.
     dir.file(
         "checkpoints",
         &both.replace("postern.example/audit", "postern.example/other"),
@@ -170,7 +176,10 @@ fn an_export_is_proven_by_the_same_rules() {
     let export = audit(&dir, "export", &[]).out;
     let replay = |args: &[&str]| dir.run_with(&[&["audit", "replay"], args].concat(), export.as_bytes());
     let run = replay(&HELD);
-    assert!(run.code == 0 && run.says("whole: nothing was changed"), "{run:?}");
+    assert!(
+        run.code == 0 && run.says("intact: no event was changed"),
+        "{run:?}"
+    );
     let run = replay(&[]);
     assert!(run.code == 4 && run.says("NOT PROVEN (no_signers)"), "{run:?}");
     dir.file("checkpoints", "");
@@ -179,14 +188,17 @@ fn an_export_is_proven_by_the_same_rules() {
 }
 
 #[test]
-fn the_verdict_names_the_log_and_what_was_not_held_against_it() {
+fn the_report_names_the_log_and_missing_external_references() {
     let dir = dir();
     let run = verify(&dir, &[&SIGNERS]);
     assert!(
         run.code == 0
             && run.says("log         postern.example/audit")
-            && run.says("nothing kept elsewhere was given"),
+            && run.says("no external reference was given"),
         "{run:?}"
     );
-    assert!(!verify(&dir, &[&HELD]).says("nothing kept elsewhere"), "it was");
+    assert!(
+        !verify(&dir, &[&HELD]).says("no external reference"),
+        "it was given"
+    );
 }

@@ -1,16 +1,16 @@
-//! `postern check`, over good and bad files.
+//! `postern check` on valid and invalid files.
 
 mod support;
 
 use support::WorkDir;
 
-/// The demo's own file.
+/// The configuration of the demo.
 const GATE: &str = include_str!("../../../envoy/gate.yaml");
 
 const SECRET: &str = "hunter2-hunter2-hunter2-hunter2-hunter2";
 
 #[test]
-fn files_and_what_is_said_of_them() {
+fn every_error_is_reported_at_once() {
     let shape = "
 issuers:
   demo: {issuer: i, audience: [a], audiences: [a], algorithms: [RS265]}
@@ -105,7 +105,7 @@ rules:
 }
 
 #[test]
-fn json_is_for_scripts() {
+fn the_json_report_names_paths_and_lines() {
     let dir = WorkDir::new();
     dir.file("good.yaml", GATE);
     dir.file("bad.yaml", "rules: [{name: a}]");
@@ -140,7 +140,7 @@ fn json_is_for_scripts() {
 }
 
 #[test]
-fn secrets_are_looked_up_and_never_shown() {
+fn secrets_are_looked_up_and_never_printed() {
     let hs256 = "
 issuers: {own: {issuer: i, audiences: [a], algorithms: [HS256], secret: {env: OWN_SECRET}}}
 rules: [{name: a, authenticate: {any: [issuers/own]}}]
@@ -218,7 +218,7 @@ rules: [{name: a, authenticate: {any: [issuers/own]}}]
 }
 
 #[test]
-fn bad_usage_is_told_apart_from_a_refusal() {
+fn bad_usage_and_denials_have_different_exit_codes() {
     let dir = WorkDir::new();
     for (args, code) in [
         (&["--version"][..], 0),
@@ -238,7 +238,7 @@ fn bad_usage_is_told_apart_from_a_refusal() {
     }
 }
 
-/// What the filter takes is not too large for who checks and renders it.
+/// Configurations as large as the filter accepts can be checked and rendered.
 #[test]
 fn large_configurations_are_checked_and_rendered() {
     let mut text = String::from("api_keys:\n  agents:\n    keys:\n");

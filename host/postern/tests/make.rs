@@ -1,4 +1,4 @@
-//! What `key new`, `token mint` and `sign-request` leave behind.
+//! The output of `key new`, `token mint` and `sign-request`.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use support::WorkDir;
 
 #[test]
-fn keys_are_random_and_their_line_is_accepted() {
+fn keys_are_random_and_their_gate_entry_is_valid() {
     let dir = WorkDir::new();
     let keys: BTreeSet<String> = (0..3)
         .map(|_| dir.run(&["key", "new", "--json"]).json()["key"].to_string())
@@ -30,7 +30,7 @@ fn keys_are_random_and_their_line_is_accepted() {
 }
 
 #[test]
-fn a_development_key_is_its_owners_alone() {
+fn a_development_key_is_readable_only_by_its_owner() {
     let dir = WorkDir::new();
     let mint = [
         "token",
@@ -74,7 +74,7 @@ fn a_development_key_is_its_owners_alone() {
 }
 
 #[test]
-fn a_token_that_nobody_can_verify_is_warned_of() {
+fn a_token_that_cannot_be_verified_causes_a_warning() {
     let run = WorkDir::new().run(&[
         "token",
         "mint",
@@ -88,11 +88,11 @@ fn a_token_that_nobody_can_verify_is_warned_of() {
         "ES256",
     ]);
     assert_eq!((run.code, run.out.lines().count()), (0, 1), "{run:?}");
-    assert!(run.err.contains("nobody can verify"), "{run:?}");
+    assert!(run.err.contains("cannot be verified"), "{run:?}");
 }
 
 #[test]
-fn the_curl_line_is_one_command() {
+fn the_curl_command_is_quoted_and_secrets_are_not_printed() {
     let dir = WorkDir::new().with("S", "hunter2");
     let sign = |args: &[&str]| dir.run(&[&["sign-request", "--secret-env", "S"][..], args].concat());
     let run = sign(&[

@@ -1,4 +1,4 @@
-//! A policy's way from `postern policy new` to a signed manifest.
+//! The commands of a policy author, from `postern policy new` to a signed manifest.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn exists(dir: &WorkDir, file: &str) -> bool {
 }
 
 #[test]
-fn a_new_policy_builds_passes_decides_and_is_signed() {
+fn a_new_policy_builds_passes_its_cases_and_can_be_signed() {
     let dir = with_toolchain();
     good(&dir, &["new", "quota", "--sdk", CHECKOUT]);
     for file in [
@@ -103,7 +103,7 @@ fn a_new_policy_builds_passes_decides_and_is_signed() {
 }
 
 #[test]
-fn a_new_spin_policy_builds_and_passes() {
+fn a_new_spin_policy_builds_and_passes_its_cases() {
     let dir = with_toolchain();
     good(&dir, &["new", "window", "--template", "spin"]);
     let run = good(&dir, &["test", "window", "--target-dir", TARGET]);
@@ -111,13 +111,13 @@ fn a_new_spin_policy_builds_and_passes() {
 }
 
 #[test]
-fn a_crate_is_only_begun_where_nothing_is_lost() {
+fn a_new_crate_never_overwrites_files() {
     let dir = WorkDir::new();
     std::fs::create_dir(dir.path("full")).unwrap();
     dir.file("full/mine", "x");
     for (args, says) in [
-        (&["7up", "--sdk", CHECKOUT][..], "begin with a letter"),
-        (&["fn", "--sdk", CHECKOUT], "is taken"),
+        (&["7up", "--sdk", CHECKOUT][..], "must begin with a letter"),
+        (&["fn", "--sdk", CHECKOUT], "is reserved"),
         (
             &["full", "--sdk", CHECKOUT],
             "is not empty; nothing there is overwritten",
@@ -139,7 +139,7 @@ fn a_crate_is_only_begun_where_nothing_is_lost() {
 }
 
 #[test]
-fn what_cannot_be_built_is_told_with_the_mend() {
+fn a_build_error_names_the_fix() {
     let dir = with_toolchain();
     std::fs::create_dir_all(dir.path("empty")).unwrap();
     good(&dir, &["new", "broken", "--sdk", CHECKOUT]);
@@ -164,17 +164,17 @@ fn what_cannot_be_built_is_told_with_the_mend() {
 }
 
 #[test]
-fn a_new_policy_outside_a_checkout_carries_the_sdk() {
+fn a_new_policy_outside_a_checkout_bundles_the_sdk() {
     let dir = with_toolchain();
-    // This program stands in a checkout; a copy of it does not.
+    // This program is in a checkout; a copy of it is not.
     let program = dir.path("postern-alone");
     std::fs::copy(env!("CARGO_BIN_EXE_postern"), &program).expect("a copy");
-    let made = std::process::Command::new(&program)
+    let output = std::process::Command::new(&program)
         .args(["policy", "new", "alone"])
         .current_dir(dir.path(""))
         .output()
         .expect("postern starts");
-    assert!(made.status.success(), "{made:?}");
+    assert!(output.status.success(), "{output:?}");
     for file in [
         "postern/sdk/Cargo.toml",
         "postern/sdk/src/lib.rs",

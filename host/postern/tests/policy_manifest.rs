@@ -1,11 +1,11 @@
-//! `postern policy keygen`, `sign` and `verify`: what is vouched for, and what is not.
+//! `postern policy keygen`, `sign` and `verify`.
 
 mod support;
 
 use support::policy::{signer, with_modules};
 use support::{Run, WorkDir};
 
-/// A desk with modules, their cases, and ann's key; her name and public key.
+/// A folder with modules, their cases and the key `ann`; also the name and public key as `--signer` takes them.
 fn dir() -> (WorkDir, String) {
     let dir = with_modules();
     dir.file("deny.cases.yaml", "cases: [{name: nobody, expect: {deny: {}}}]");
@@ -31,7 +31,7 @@ fn verify(dir: &WorkDir, signer: &str) -> Run {
 }
 
 #[test]
-fn a_key_is_its_owners_alone_and_never_replaced() {
+fn a_key_is_readable_only_by_its_owner_and_never_replaced() {
     let (dir, ann) = dir();
     let text = std::fs::read_to_string(dir.path("ann.pem")).unwrap();
     assert!(text.starts_with("-----BEGIN PRIVATE KEY-----"));
@@ -48,14 +48,14 @@ fn a_key_is_its_owners_alone_and_never_replaced() {
     assert!(run.code == 3 && run.says("never replaced"), "{run:?}");
     assert_eq!(std::fs::read_to_string(dir.path("ann.pem")).unwrap(), text);
 
-    // The line that is printed is one that settings take.
+    // The printed line is valid in settings.
     let run = dir.run(&["policy", "keygen", "b.pem", "--signer", "a: \"b\" #"]);
     let line = run.out.lines().find(|line| line.starts_with("signers:")).unwrap();
     sign(&dir, &["--add", "deny=deny.wasm"]);
     dir.file("host.yaml", &format!("policies:\n  {line}"));
     let run = dir.run(&["policy", "verify", "manifest.json", "--settings", "host.yaml"]);
     assert!(
-        run.code == 2 && run.says("signed by nobody whom the settings name"),
+        run.code == 2 && run.says("not signed by a trusted signer"),
         "{run:?}"
     );
     dir.file(
@@ -70,7 +70,7 @@ fn a_key_is_its_owners_alone_and_never_replaced() {
 }
 
 #[test]
-fn what_was_changed_is_neither_verified_nor_signed_unawares() {
+fn changed_files_are_neither_verified_nor_signed() {
     let (dir, ann) = dir();
     let run = sign(&dir, &["--add", "deny=deny.wasm", "--add", "allow=allow.wasm"]);
     assert!(run.code == 0 && run.says("`allow` has no cases"), "{run:?}");
@@ -80,7 +80,7 @@ fn what_was_changed_is_neither_verified_nor_signed_unawares() {
     dir.file("manifest.json", &manifest.replace("\"log\"", "\"log\", \"http\""));
     let run = verify(&dir, &ann);
     assert!(
-        run.code == 2 && run.says("the signature of `ann` is wrong"),
+        run.code == 2 && run.says("the signature of `ann` is invalid"),
         "{run:?}"
     );
     dir.file("manifest.json", &manifest);
@@ -123,7 +123,7 @@ fn what_was_changed_is_neither_verified_nor_signed_unawares() {
 }
 
 #[test]
-fn a_change_ends_what_others_signed() {
+fn a_change_removes_the_signatures_of_others() {
     let (dir, ann) = dir();
     let bob = signer(&dir, "bob");
     let bob_signs = [
@@ -140,7 +140,7 @@ fn a_change_ends_what_others_signed() {
     assert_eq!((verify(&dir, &ann).code, verify(&dir, &bob).code), (0, 0));
     let run = sign(&dir, &["--add", "allow=allow.wasm"]);
     assert!(
-        run.says("must sign again, for the manifest changed: bob"),
+        run.says("must sign again, since the manifest changed: bob"),
         "{run:?}"
     );
     assert_eq!((verify(&dir, &ann).code, verify(&dir, &bob).code), (0, 2));
@@ -160,7 +160,7 @@ fn a_change_ends_what_others_signed() {
 }
 
 #[test]
-fn what_cannot_be_signed() {
+fn an_invalid_change_is_not_signed() {
     let (dir, _) = dir();
     dir.file("text.pem", "hunter2");
     dir.file("bad.yaml", "cases: []");
@@ -183,7 +183,10 @@ fn what_cannot_be_signed() {
             &["--add", "a=deny.wasm", "--cases", "b=deny.cases.yaml"],
             "no module `b` is added",
         ),
-        (&["--add", "a=deny.wasm", "--cases", "bad.yaml"], "no case in it"),
+        (
+            &["--add", "a=deny.wasm", "--cases", "bad.yaml"],
+            "it has no cases",
+        ),
         (&["--add", "a=deny.wasm", "--add", "a=allow.wasm"], "twice"),
         (&["--remove", "a"], "lists no module `a`"),
         (&["--key", "text.pem"], "cannot be used multiple times"),
@@ -205,18 +208,18 @@ fn what_cannot_be_signed() {
     ];
     let run = dir.run(&elsewhere);
     assert!(
-        run.code == 3 && run.says("must lie in the manifest's folder"),
+        run.code == 3 && run.says("must be inside the manifest's folder"),
         "{run:?}"
     );
     let run = dir.run(&["policy", "sign", "m.json", "--key", "text.pem", "--signer", "a"]);
     assert!(
-        run.code == 3 && run.says("no private Ed25519 key") && !run.says("hunter2"),
+        run.code == 3 && run.says("is not a private Ed25519 key") && !run.says("hunter2"),
         "{run:?}"
     );
 }
 
 #[test]
-fn what_cannot_be_verified() {
+fn a_manifest_that_cannot_be_verified_is_an_error() {
     let (dir, ann) = dir();
     dir.file("text.json", "hello");
     dir.file("unsigned.json", "{\"version\": 1, \"modules\": {}}");
@@ -228,11 +231,11 @@ fn what_cannot_be_verified() {
         ),
         (&["text.json", "--signer", &ann], 3, "not a manifest"),
         (&["unsigned.json", "--signer", &ann], 2, "it is not signed"),
-        (&["unsigned.json"], 3, "say whose signature counts"),
+        (&["unsigned.json"], 3, "no trusted signer given"),
         (
             &["unsigned.json", "--signer", "ann=ed25519:AAAA"],
             3,
-            "no public key",
+            "not a public key",
         ),
         (
             &["unsigned.json", "--settings", "absent.yaml"],
@@ -246,7 +249,7 @@ fn what_cannot_be_verified() {
 }
 
 #[test]
-fn settings_with_an_entry_that_cannot_be_served_are_not_called_valid() {
+fn settings_with_an_entry_that_cannot_be_served_are_not_valid() {
     let dir = with_modules();
     let settings =
         |entries: &str| format!("listen: ['unix:host.sock']\npolicies: {{entries: {{{entries}}}}}");

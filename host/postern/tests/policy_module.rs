@@ -1,4 +1,4 @@
-//! `postern policy inspect`, `run`, `test` and `bench`, on good and bad modules.
+//! `postern policy inspect`, `run`, `test` and `bench` on valid and invalid modules.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::policy::with_modules;
 const CASES: &str = "cases: [{name: all may pass, expect: {allow: {headers: {}}}}]";
 
 #[test]
-fn what_is_no_module_is_told_as_what_it_is() {
+fn the_error_of_an_invalid_module_says_what_the_file_is() {
     let dir = with_modules();
     dir.file("cases.yaml", CASES);
     dir.file("text.wasm", "hello");
@@ -40,7 +40,7 @@ fn what_is_no_module_is_told_as_what_it_is() {
 }
 
 #[test]
-fn a_module_is_told_about_without_being_run() {
+fn a_module_is_inspected_without_being_run() {
     let dir = with_modules();
     let run = dir.run(&["policy", "inspect", "trap.wasm", "--json"]);
     let document = run.json();
@@ -58,7 +58,7 @@ fn a_module_is_told_about_without_being_run() {
 }
 
 #[test]
-fn a_decision_is_shown_and_scripts_can_branch_on_it() {
+fn a_decision_is_printed_and_sets_the_exit_code() {
     let dir = with_modules();
     for (module, code, decision, says) in [
         ("allow.wasm", 0, "allow", "log warn"),
@@ -97,13 +97,16 @@ fn a_decision_is_shown_and_scripts_can_branch_on_it() {
 }
 
 #[test]
-fn what_cannot_be_asked_or_granted() {
+fn invalid_requests_and_grants_are_rejected() {
     let dir = with_modules();
     dir.file("bad.json", "{\"mehtod\": \"GET\"}");
     for (args, says) in [
         (&["http.wasm"][..], "--grant http=api.example.com"),
         (&["allow.wasm", "--grant", "confg"], "did you mean \"config\""),
-        (&["allow.wasm", "--grant", "files"], "there are config, log"),
+        (
+            &["allow.wasm", "--grant", "files"],
+            "the capabilities are config, log",
+        ),
         (&["allow.wasm", "--grant", "http"], "http=api.example.com"),
         (&["allow.wasm", "--request", "bad.json"], "mehtod"),
         (
@@ -127,7 +130,7 @@ fn what_cannot_be_asked_or_granted() {
 }
 
 #[test]
-fn a_case_that_fails_shows_what_differs() {
+fn a_failed_case_prints_the_differences() {
     let dir = with_modules();
     dir.file(
         "deny.cases.yaml",
@@ -159,7 +162,7 @@ fn a_case_that_fails_shows_what_differs() {
 }
 
 #[test]
-fn nothing_tested_is_no_pass() {
+fn a_run_without_cases_is_an_error() {
     let dir = with_modules();
     dir.file("misspelt.yaml", "cases: [{name: a, expect: {alow: {}}}]");
     dir.file("none.yaml", "cases: []");
@@ -174,7 +177,7 @@ fn nothing_tested_is_no_pass() {
             "cannot read absent.yaml",
         ),
         (&["allow.wasm", "--cases", "misspelt.yaml"], "alow"),
-        (&["allow.wasm", "--cases", "none.yaml"], "no case in it"),
+        (&["allow.wasm", "--cases", "none.yaml"], "it has no cases"),
         (
             &["allow.wasm", "--cases", "one.yaml", "--filter", "some"],
             "no case has \"some\"",
@@ -187,7 +190,7 @@ fn nothing_tested_is_no_pass() {
 }
 
 #[test]
-fn a_bench_prints_what_scripts_read() {
+fn a_benchmark_reports_all_its_metrics_as_json() {
     let dir = with_modules();
     dir.file("cases.yaml", CASES);
     let bench = ["policy", "bench", "allow.wasm", "--seconds", "1"];
@@ -231,7 +234,7 @@ fn a_bench_prints_what_scripts_read() {
 }
 
 #[test]
-fn a_module_that_ships_answers_its_cases() {
+fn a_shipped_module_passes_its_cases() {
     let dir = with_modules();
     let rbac = modules::shipped("rbac").unwrap();
     let run = dir.run(&["policy", "test", rbac.to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! `postern signer`: a registry is made, changed and read, and what its owner wrote stays.
+//! `postern signer`: creating, changing and reading a registry, without loss of what its owner wrote.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,12 +33,12 @@ fn mode(dir: &WorkDir) -> u32 {
 }
 
 #[test]
-fn a_registry_from_its_first_signer_to_its_next() {
+fn signers_are_added_retired_and_listed() {
     let dir = dir();
     let run = dir.run(&["signer", "add", "old", KEY]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
-        run.says("Added old in signers.toml") && run.says("count for payload") && run.says("SIGHUP"),
+        run.says("Added old in signers.toml") && run.says("trusted for payload") && run.says("SIGHUP"),
         "{run:?}"
     );
     assert_eq!(mode(&dir), 0o644);
@@ -56,13 +56,13 @@ fn a_registry_from_its_first_signer_to_its_next() {
     ];
     let run = dir.run(&add);
     assert!(
-        run.says("count for checkpoint, rotation from 2026-01-01T00:00:00Z until 2100-01-01T00:00:00Z"),
+        run.says("trusted for checkpoint, rotation from 2026-01-01T00:00:00Z until 2100-01-01T00:00:00Z"),
         "{run:?}"
     );
     let run = dir.run(&["signer", "retire", "old", "--at", "2026-06-01T12:00:00Z"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
-        run.says("signed before 2026-06-01T12:00:00Z still counts"),
+        run.says("made before 2026-06-01T12:00:00Z stay trusted"),
         "{run:?}"
     );
 
@@ -93,7 +93,7 @@ fn a_registry_from_its_first_signer_to_its_next() {
 }
 
 #[test]
-fn comments_and_mode_stay() {
+fn comments_and_mode_are_kept() {
     let dir = dir();
     let ours =
         format!("# ours\n[signers.a] # the first\npublic_key = \"{KEY}\"\nstatus = \"active\" # for now\n");
@@ -116,7 +116,7 @@ fn comments_and_mode_stay() {
 }
 
 #[test]
-fn a_link_still_points_to_the_registry() {
+fn a_symbolic_link_is_followed_not_replaced() {
     let dir = dir();
     dir.file("real.toml", "# real\n");
     std::os::unix::fs::symlink("real.toml", dir.path("signers.toml")).unwrap();
@@ -127,7 +127,7 @@ fn a_link_still_points_to_the_registry() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing() {
+fn a_rejected_change_leaves_the_file_as_it_was() {
     let dir = dir();
     assert!(dir.run(&["signer", "list"]).says("signers.toml: cannot be read"));
     assert!(
@@ -137,16 +137,16 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(dir.run(&["signer", "add", "a", KEY]).code, 0);
     let before = read(&dir);
     for (args, says) in [
-        (&["add", "a", OTHER][..], "there is a signer \"a\" already"),
-        (&["add", "a b", OTHER], "is no id"),
-        (&["add", "b", "s3cret"], "KEY: is no public key"),
+        (&["add", "a", OTHER][..], "signer \"a\" already exists"),
+        (&["add", "a b", OTHER], "is not a valid id"),
+        (&["add", "b", "s3cret"], "KEY: is not a public key"),
         (
             &["add", "b", OTHER, "--use", "sign"],
             "payload, manifest, checkpoint and rotation",
         ),
         (
             &["add", "b", KEY, "--use", "checkpoint"],
-            "has the key of \"a\" and other uses",
+            "has the key of \"a\" but other uses",
         ),
         (
             &["add", "b", OTHER, "--from", "2", "--until", "2"],
@@ -186,14 +186,14 @@ fn what_is_refused_changes_nothing() {
     assert!(without.says("--registry"), "{without:?}");
 }
 
-/// Cut to seconds, the end would take back what was signed in the same second.
+/// An end truncated to seconds would revoke signatures made in the same second.
 #[test]
-fn a_signer_that_is_retired_now_keeps_what_it_signed() {
+fn a_signer_retired_now_keeps_its_existing_signatures() {
     let dir = dir();
     assert_eq!(dir.run(&["signer", "add", "a", KEY]).code, 0);
     let before = std::time::SystemTime::now();
     let run = dir.run(&["signer", "retire", "a"]);
-    assert!(run.says("What it has signed still counts"), "{run:?}");
+    assert!(run.says("Its existing signatures stay trusted"), "{run:?}");
     let registry = postern_signers::Registry::parse(&read(&dir)).unwrap();
     let signer = registry.get("a").unwrap();
     assert!(
@@ -204,7 +204,7 @@ fn a_signer_that_is_retired_now_keeps_what_it_signed() {
 }
 
 #[test]
-fn a_key_is_exported_as_openssl_reads_it() {
+fn a_key_is_exported_in_the_form_of_openssl() {
     let dir = dir();
     assert_eq!(dir.run(&["signer", "add", "a", KEY]).code, 0);
     let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
@@ -217,12 +217,12 @@ fn a_key_is_exported_as_openssl_reads_it() {
         let run = dir.run(&[&["signer"], args].concat());
         assert_eq!((run.code, run.out.as_str()), (0, expected), "{args:?}: {run:?}");
     }
-    // A key alone needs no registry.
+    // Exporting a given key needs no registry.
     let run = WorkDir::new().run(&["signer", "export", KEY, "--pem"]);
     assert_eq!(run.out, pem, "{run:?}");
     for (args, says) in [
         (&["export", "b"][..], "has no signer \"b\""),
-        (&["export", "ed25519:s3cret"], "KEY: is no public key"),
+        (&["export", "ed25519:s3cret"], "KEY: is not a public key"),
     ] {
         let run = dir.run(&[&["signer"], args].concat());
         assert_eq!(run.code, 3, "{run:?}");

@@ -1,4 +1,4 @@
-//! A host that signs through a KMS proxy, and what its operators do while it runs.
+//! A host that signs through a KMS proxy, and the operations on it while it runs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,8 @@ fn binary() -> PathBuf {
 }
 
 fn kms(signers: &[&str]) -> KmsProxy {
-    KmsProxy::start(binary(), signers).unwrap_or_else(|error| panic!("{error}"))
+    let started = kms_proxy::binary().and_then(|binary| KmsProxy::start(binary, signers));
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn settings(kms: &KmsProxy, signing: &Value) -> Value {
@@ -80,7 +81,7 @@ fn run(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Writes other settings, and has the host read them.
+/// Changes the settings and makes the host reload them.
 fn change(host: &PolicyHost, change: impl FnOnce(&mut Value)) {
     let path = host.folder().join("host.yaml");
     let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -90,7 +91,7 @@ fn change(host: &PolicyHost, change: impl FnOnce(&mut Value)) {
     host.reload().unwrap();
 }
 
-/// Who signed, or the code of the refusal.
+/// The id of the signer, or the code of the error.
 async fn signer(host: &PolicyHost) -> String {
     let client = postern_testbed::http::builder()
         .unix_socket(host.socket())
@@ -99,12 +100,12 @@ async fn signer(host: &PolicyHost) -> String {
     let request = client
         .post("http://host/sign")
         .body(r#"{"payload_b64": "aGVsbG8="}"#);
-    let answer: Value = request.send().await.unwrap().json().await.unwrap();
-    let told = answer["signer_id"].as_str().or(answer["code"].as_str());
-    told.unwrap().to_owned()
+    let response: Value = request.send().await.unwrap().json().await.unwrap();
+    let result = response["signer_id"].as_str().or(response["code"].as_str());
+    result.unwrap().to_owned()
 }
 
-async fn becomes(host: &PolicyHost, expected: &str) {
+async fn wait_for_signer(host: &PolicyHost, expected: &str) {
     let end = Instant::now() + Duration::from_secs(15);
     while signer(host).await != expected {
         assert!(Instant::now() < end, "{}", host.log());
@@ -115,13 +116,13 @@ async fn becomes(host: &PolicyHost, expected: &str) {
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(15);
     while !holds() {
-        assert!(Instant::now() < end, "in vain: {what}");
+        assert!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_are_read_again_say_who_signs() {
+async fn a_reload_changes_the_signer_and_names_what_needs_a_restart() {
     let kms = kms(&["kernel-1", "kernel-2"]);
     let signing = json!({"signer": "kernel-1", "send_signer_id": true, "required": true});
     let host = start(&kms, &signing, &["kernel-1", "kernel-2"]);
@@ -130,40 +131,42 @@ async fn settings_that_are_read_again_say_who_signs() {
     change(&host, |settings| {
         settings["signing"]["signer"] = "kernel-2".into()
     });
-    becomes(&host, "kernel-2").await;
-    wait_until("it says so", || host.log().contains("who is asked to sign"));
+    wait_for_signer(&host, "kernel-2").await;
+    wait_until("the reload is logged", || {
+        host.log().contains("who is asked to sign")
+    });
     assert!(!host.log().contains("restart the host"), "{}", host.log());
 
-    // What is not taken is named.
+    // Settings that need a restart are named.
     change(&host, |settings| {
         settings["signing"]["deadline"] = "7s".into();
         settings["audit"]["batch"] = 7.into();
     });
-    wait_until("it names what needs a restart", || {
+    wait_until("the settings that need a restart are logged", || {
         host.log().contains("\"left\":\"signing, audit\"") && host.log().contains("restart the host")
     });
     assert_eq!(signer(&host).await, "kernel-2");
 }
 
-/// A proxy that is strict about the contract: it refuses a request with any other field than `payload_b64`.
+/// A proxy that implements the contract strictly rejects any field other than `payload_b64`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_is_asked_for_nothing_but_the_contract() {
+async fn a_sign_request_has_only_the_field_of_the_contract() {
     use std::io::{Read as _, Write as _};
     let kms = kms(&["kernel-1"]);
-    // What the host sends to the proxy, on its way there.
+    // A TCP relay that records what the host sends to the proxy.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, target) = (listener.local_addr().unwrap(), kms.addr());
-    let (seen, requests) = std::sync::mpsc::channel();
+    let (recorder, requests) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
-            let (mut client, seen) = (connection.unwrap(), seen.clone());
+            let (mut client, recorder) = (connection.unwrap(), recorder.clone());
             let mut server = std::net::TcpStream::connect(target).unwrap();
             let (mut back, mut there) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || std::io::copy(&mut there, &mut back));
             std::thread::spawn(move || {
                 let mut buffer = [0; 8192];
                 while let Ok(read @ 1..) = client.read(&mut buffer) {
-                    let _ = seen.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
+                    let _ = recorder.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
                     if server.write_all(&buffer[..read]).is_err() {
                         return;
                     }
@@ -179,9 +182,9 @@ async fn a_proxy_is_asked_for_nothing_but_the_contract() {
     assert!(!sent.contains("signer_id"), "{sent}");
 }
 
-/// The end of its validity, cut to seconds, took back what it signed in the same second.
+/// Regression: the end of validity, truncated to seconds, revoked signatures made in the same second.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_is_whole_after_its_signer_is_retired() {
+async fn a_log_stays_valid_after_its_signer_is_retired() {
     let kms = kms(&["kernel-1"]);
     let mut host = start(&kms, &json!({"signer": "kernel-1"}), &["kernel-1"]);
     let folder = host.folder().to_owned();
@@ -196,20 +199,20 @@ async fn a_log_is_whole_after_its_signer_is_retired() {
         &["signer", "retire", "kernel-1", "--registry", "signers.toml"],
     );
     assert!(retired.status.success(), "{retired:?}");
-    becomes(&host, "signing_unavailable").await;
+    wait_for_signer(&host, "signing_unavailable").await;
     host.stop().unwrap();
 
     assert_not_tampered(&folder);
-    let told = signer_events(&folder);
+    let events = signer_events(&folder);
     assert!(
-        told.contains("\"reason\":\"retired\"") && told.contains("\"signer_id\":\"kernel-1\""),
-        "{told}"
+        events.contains("\"reason\":\"retired\"") && events.contains("\"signer_id\":\"kernel-1\""),
+        "{events}"
     );
 }
 
-/// The log says so when the next host starts.
+/// The retirement is recorded when the next host starts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signer_that_is_retired_while_no_host_runs() {
+async fn a_retirement_while_no_host_runs_is_recorded_at_the_next_start() {
     let kms = kms(&["kernel-1"]);
     let mut host = start(&kms, &json!({"signer": "kernel-1"}), &["kernel-1"]);
     let folder = host.folder().to_owned();
@@ -220,8 +223,8 @@ async fn a_signer_that_is_retired_while_no_host_runs() {
     assert!(run(&folder, &retire).status.success());
     host.restart().unwrap();
     host.stop().unwrap();
-    let told = signer_events(&folder);
-    assert!(told.contains("\"found\":\"start\""), "{told}");
+    let events = signer_events(&folder);
+    assert!(events.contains("\"found\":\"start\""), "{events}");
     assert_not_tampered(&folder);
 }
 

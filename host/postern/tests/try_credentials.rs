@@ -1,4 +1,4 @@
-//! `postern try`, with the credentials that the other commands make.
+//! `postern try` with the credentials that the other commands create.
 
 mod support;
 
@@ -6,7 +6,7 @@ use support::WorkDir;
 use support::gate::{GATE, attempt, bearer, dir};
 
 #[test]
-fn tokens() {
+fn tokens_are_verified_and_denials_explained() {
     let keys = ["--jwks", "demo=jwks.json"];
     for (name, algorithm, role, claims, keys, wanted) in [
         ("good", "RS256", "Admin", &[][..], &keys[..], "-"),
@@ -72,25 +72,28 @@ fn tokens() {
 }
 
 #[test]
-fn a_key_of_another_issuer_is_no_key() {
+fn a_token_signed_by_an_unknown_key_is_denied() {
     let dir = dir();
     let token = bearer(&dir, "ES256", "Admin", &["--key", "one.pem"]);
     bearer(&dir, "ES256", "Admin", &["--key", "other.jwk"]);
     let (_, document) = attempt(&dir, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
     assert_eq!(document["attempts"][0]["reason"], "token_key_unknown");
-    // The key file is used again: its own key set verifies the token of before.
+    // The key file is reused: its key set verifies the earlier token.
     bearer(&dir, "ES256", "Admin", &["--key", "one.pem"]);
     let (run, _) = attempt(&dir, &["/admin", "-H", &token, "--jwks", "demo=jwks.json"]);
     assert_eq!(run.code, 0, "{run:?}");
 }
 
 #[test]
-fn api_keys() {
+fn api_keys_are_verified_and_not_printed() {
     let dir = WorkDir::new();
-    let made = dir
+    let document = dir
         .run(&["key", "new", "--id", "ci", "--role", "Operator", "--json"])
         .json();
-    let (key, line) = (made["key"].as_str().unwrap(), made["yaml"].as_str().unwrap());
+    let (key, line) = (
+        document["key"].as_str().unwrap(),
+        document["yaml"].as_str().unwrap(),
+    );
     dir.file(
         "gate.yaml",
         &format!(
@@ -119,7 +122,7 @@ fn api_keys() {
 }
 
 #[test]
-fn signatures() {
+fn signatures_are_verified_and_replays_denied() {
     let dir = dir();
     let keyed = [
         "--scheme",
@@ -177,7 +180,7 @@ fn signatures() {
 }
 
 #[test]
-fn a_secret_that_is_not_set_lets_nobody_in() {
+fn an_unset_secret_denies_every_signature() {
     let dir = WorkDir::new();
     dir.file("gate.yaml", GATE);
     let header =

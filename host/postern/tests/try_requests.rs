@@ -1,11 +1,11 @@
-//! `postern try`: limits, routing, and what cannot be tried.
+//! `postern try`: limits, routing and invalid usage.
 
 mod support;
 
 use support::gate::{attempt, dir};
 
 #[test]
-fn a_limit_is_watched() {
+fn repeated_requests_exhaust_a_limit() {
     let dir = dir();
     let (text, document) = attempt(&dir, &["/few", "--repeat", "4", "--source", "192.0.2.7"]);
     let attempts = document["attempts"].as_array().unwrap();
@@ -30,7 +30,7 @@ fn a_limit_is_watched() {
 }
 
 #[test]
-fn requests_that_need_no_credential() {
+fn open_rules_match_by_method_host_and_path() {
     let dir = dir();
     for (args, wanted) in [
         (&["/healthz"][..], None),
@@ -58,7 +58,7 @@ fn requests_that_need_no_credential() {
 }
 
 #[test]
-fn what_cannot_be_tried() {
+fn invalid_usage_is_an_error() {
     let dir = dir();
     dir.file("bad.yaml", "rules: [{name: a}]");
     dir.file("jwks.json", "{}");
@@ -97,18 +97,18 @@ fn what_cannot_be_tried() {
 }
 
 #[test]
-fn a_policy_is_named_and_not_asked() {
+fn a_policy_is_named_but_not_consulted() {
     let dir = dir();
-    let (text, document) = attempt(&dir, &["/asked", "-d", "12345678"]);
+    let (text, document) = attempt(&dir, &["/guarded", "-d", "12345678"]);
     assert_eq!(text.code, 0, "{text:?}");
     for part in [
-        "would ask the policy host: module sentinel, which is shown the body, 8 bytes at most",
+        "would consult the policy host: module sentinel, with up to 8 bytes of the body",
         "Allowed, if the policy allows.",
     ] {
         assert!(text.says(part), "no {part:?} in {text:?}");
     }
     assert_eq!(document["decision"], "allowed, if the policy allows");
-    let (text, document) = attempt(&dir, &["/asked", "-d", "123456789"]);
+    let (text, document) = attempt(&dir, &["/guarded", "-d", "123456789"]);
     assert_eq!(
         (text.code, &document["attempts"][0]["reason"]),
         (2, &"body_too_large".into())

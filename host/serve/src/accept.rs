@@ -20,7 +20,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A server whose connections end when they ask nothing: after `head`, if the next head of HTTP/1 is not there. With at
 /// most `streams` requests at once over one connection of HTTP/2.
-pub fn bounded<A: Address, Acceptor>(
+pub(crate) fn bounded<A: Address, Acceptor>(
     mut server: Server<A, Acceptor>,
     head: Duration,
     streams: u32,
@@ -37,14 +37,14 @@ pub fn bounded<A: Address, Acceptor>(
 
 /// Accepts as many connections as a listener may have, and closes the others at once.
 #[derive(Debug, Clone)]
-pub struct Bounded<A> {
+pub(crate) struct Bounded<A> {
     inner: A,
     connections: Arc<Connections>,
 }
 
 impl<A> Bounded<A> {
     /// Bounds what another accepts.
-    pub fn new(inner: A, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(inner: A, connections: Arc<Connections>) -> Self {
         Self { inner, connections }
     }
 }
@@ -86,7 +86,7 @@ where
 
 /// A connection that ends by itself when it asks nothing.
 #[derive(Debug)]
-pub struct Stream<S> {
+pub(crate) struct Stream<S> {
     inner: S,
     timer: Pin<Box<Sleep>>,
     activity: Activity,

@@ -86,7 +86,7 @@ impl Drop for Asking {
 
 /// A service that notes what its connection asks.
 #[derive(Debug, Clone)]
-pub struct Noted<S> {
+pub(crate) struct Noted<S> {
     pub(crate) inner: S,
     pub(crate) activity: Activity,
 }

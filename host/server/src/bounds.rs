@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use postern_serve::{ConnectionMetrics, Connections, Shares, raise_open_files};
+use postern_serve::{Address, ConnectionMetrics, Connections, Listener, Shares, raise_open_files};
 
-use crate::listen::Listener;
 use crate::metrics::Metrics;
-use crate::settings::{Address, Settings};
+use crate::settings::Settings;
 
 /// The bounds of a host's listeners.
 #[derive(Debug)]
@@ -51,9 +50,10 @@ impl Bounds {
 
     /// Those of a listener for gates.
     pub(crate) fn of_gates(&self, listener: &Listener) -> Arc<Connections> {
-        match listener {
-            Listener::Tcp(_) => self.connections(listener, self.shares.tcp),
-            Listener::Unix(..) => self.connections(listener, self.shares.local),
+        if listener.is_unix() {
+            self.connections(listener, self.shares.local)
+        } else {
+            self.connections(listener, self.shares.tcp)
         }
     }
 

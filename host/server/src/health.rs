@@ -14,7 +14,7 @@ use crate::audited_signer::AuditedSigner;
 use crate::license::License;
 use crate::loader::Loader;
 use crate::record::Recorder;
-use crate::reply::json;
+use postern_serve::json;
 
 /// What health is told from.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Health {
             report.parts.insert("signing", fault);
         }
         let faults = [
-            ("checkpoints", self.recorder.checkpoint_fault()),
+            ("checkpoints", self.recorder.checkpoint_error()),
             ("signers", self.signer.as_ref().and_then(|signer| signer.unread())),
             ("license", self.license_fault(SystemTime::now())),
         ];

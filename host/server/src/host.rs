@@ -9,7 +9,10 @@ use axum_server::tls_rustls::RustlsConfig;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use postern_audit::{Decision, Kind};
 use postern_files::with_deadline;
-use postern_policy::{Cache, CacheError, Digest, Engines, HostServices, LoadReport, Policies, Signer, Store};
+use postern_policy::{Cache, CacheError, Engines, HostServices, LoadReport, Policies, Signer, Store};
+use postern_serve::tls::{TlsError, server_config};
+use postern_serve::{Address, Limits, ListenError, Listener, Tasks, TokenDigest};
+use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -21,24 +24,30 @@ use crate::check::Checks;
 use crate::gates::{self, GateAuth};
 use crate::health::Health;
 use crate::license::License;
-use crate::listen::{ListenError, Listener};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::record::{Recorder, cut};
-use crate::settings::{Address, Gate, KeyValue, Settings};
+use crate::settings::{Gate, KeyValue, Settings};
 use crate::signers;
 use crate::signing_services::SigningServices;
-use crate::tasks::Tasks;
-use crate::tls::{self, TlsError};
-use crate::watch::Watch;
+use crate::watch;
 
 /// Instances beside those that decide: new modules answer their cases while the old ones serve.
 const SPARE: usize = 8;
 
+/// Of its listeners. Envoy opens a connection for each worker, and more where it may not send more over one.
+const LIMITS: Limits = Limits {
+    head: Duration::from_secs(30),
+    streams: 4096,
+    stopping: Duration::from_millis(3500),
+};
 /// How long opening the directory of compiled modules may take.
 const CACHE: Duration = Duration::from_secs(5);
 /// How long reading the registry of signers again may take.
 const SIGNERS: Duration = Duration::from_secs(5);
+
+/// The section of the settings that names the files of TLS.
+pub(crate) const GATE_TLS: &str = "gate.tls";
 
 /// How long a host that stops waits for its audit log.
 const RECORDING: Duration = Duration::from_secs(1);
@@ -77,13 +86,13 @@ pub enum StartError {
     /// The directory of compiled modules cannot be used.
     #[error("policies.cache: {0}")]
     Cache(#[from] postern_policy::CacheError),
-    /// The URL of Redis is none.
+    /// The Redis URL is invalid.
     #[error("policies.keyvalue.redis: the variable holds no URL of Redis")]
     Redis,
     /// Requests of policies cannot be sent.
     #[error("the HTTP client of policies cannot be set up: {0}")]
     Client(String),
-    /// The files of TLS are none.
+    /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// Nothing can be signed.
@@ -121,7 +130,10 @@ impl Host {
             Some(admin) => Some((Listener::bind(&admin.listen).await?, admin.token)),
             None => None,
         };
-        let tls = settings.gate.tls.as_ref().map(tls::server).transpose()?;
+        let tls = match &settings.gate.tls {
+            Some(files) => Some(RustlsConfig::from_config(server_config(files, GATE_TLS)?)),
+            None => None,
+        };
         let metrics = Arc::new(Metrics::new());
         let services = SigningServices::open(&settings, &metrics).await?;
         let recorder = services.recorder.clone();
@@ -143,7 +155,7 @@ impl Host {
     async fn start_recorded(
         settings: Settings,
         listeners: Vec<Listener>,
-        admin: Option<(Listener, Option<Digest>)>,
+        admin: Option<(Listener, Option<TokenDigest>)>,
         tls: Option<RustlsConfig>,
         metrics: Arc<Metrics>,
         services: SigningServices,
@@ -158,10 +170,7 @@ impl Host {
         ));
         // Before anything is read: what changes afterwards is noticed.
         let watch = if settings.watch {
-            let watch = Watch::start(&settings.policies).await;
-            watch
-                .inspect_err(|error| tracing::warn!(%error, "files are not watched: changes need a reload"))
-                .ok()
+            watch::start(&settings.policies).await
         } else {
             None
         };
@@ -202,7 +211,7 @@ impl Host {
             recorder,
             settings,
             health: reporter,
-            tasks: Tasks::default(),
+            tasks: Tasks::new(LIMITS),
             changed: None,
         };
         let bounds = Bounds::new(&host.settings, &host.addresses, &metrics);
@@ -223,13 +232,14 @@ impl Host {
             host.tasks
                 .serve(listener, admin::routes(state, token), None, connections);
         }
-        if let Some((watch, changed)) = watch {
-            host.changed = Some(changed);
-            host.tasks.spawn(watch.run(Arc::clone(&host.loader)));
+        if let Some(watcher) = watch {
+            host.changed = Some(watcher.sender());
+            let watching = watch::run(watcher, Arc::clone(&host.loader));
+            host.tasks.spawn("the watcher of files", watching);
         }
         if let Some(interval) = host.settings.tamper_check {
-            host.tasks
-                .spawn(check_for_tampering(Arc::clone(&host.loader), interval));
+            let checking = check_for_tampering(Arc::clone(&host.loader), interval);
+            host.tasks.spawn("the tamper check", checking);
         }
         let proxy = host
             .settings
@@ -238,7 +248,7 @@ impl Host {
             .and_then(|signing| signing.proxy.as_ref());
         if let (Some(signer), Some(proxy), true) = (&host.signer, proxy, host.settings.watch) {
             let watching = signers::watch(Arc::clone(signer), proxy.registry.clone());
-            host.tasks.spawn(watching);
+            host.tasks.spawn("the watcher of signers", watching);
         }
         host.announce(&report);
         host.record("started");
@@ -302,9 +312,9 @@ impl Host {
         Ok(left)
     }
 
-    /// Waits for the end of a part that should not end.
-    pub(crate) async fn ended(&mut self) {
-        self.tasks.ended().await;
+    /// Waits for the end of a part that should not end, and names it.
+    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.ended()
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets. Takes 4.5 seconds at most.
@@ -376,16 +386,13 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
 
 /// How a listener knows its gates.
 fn known(listener: &Listener, gate: &Gate) -> GateAuth {
-    match (listener, gate) {
-        (Listener::Unix(..), _) => GateAuth::Connected,
-        (
-            Listener::Tcp(_),
-            Gate {
-                token: Some(token), ..
-            },
-        ) => GateAuth::Token(*token),
-        (Listener::Tcp(_), Gate { tls: Some(_), .. }) => GateAuth::Connected,
-        (Listener::Tcp(_), _) => GateAuth::No,
+    match gate {
+        _ if listener.is_unix() => GateAuth::Connected,
+        Gate {
+            token: Some(token), ..
+        } => GateAuth::Token(*token),
+        Gate { tls: Some(_), .. } => GateAuth::Connected,
+        _ => GateAuth::No,
     }
 }
 
@@ -412,7 +419,8 @@ pub(crate) async fn policies(
                 let directory = directory.clone();
                 move || Cache::open(&directory)
             });
-            let stalled = |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
+            let stalled =
+                |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
             Some(opened.await.map_err(stalled)??)
         }
         None => None,
@@ -420,7 +428,7 @@ pub(crate) async fn policies(
     let store = match &settings.keyvalue {
         KeyValue::Memory => Store::Memory,
         // What the library says of a URL can repeat it.
-        KeyValue::Redis(url) => Store::redis(url).map_err(|_| StartError::Redis)?,
+        KeyValue::Redis(url) => Store::redis(url.expose_secret()).map_err(|_| StartError::Redis)?,
     };
     let client = postern_policy::http_client().map_err(|error| StartError::Client(error.to_string()))?;
     let services = HostServices {

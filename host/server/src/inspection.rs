@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postern_policy::{PolicyStatus, Signer, TestSigner};
+use postern_serve::tls::server_config;
 use postern_signing::Signing;
 
-use crate::host::{StartError, policies};
+use crate::host::{GATE_TLS, StartError, policies};
 use crate::settings::Settings;
-use crate::tls;
 
 /// What loading everything comes to.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Inspection {
 /// If not even loading can be tried.
 pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
     if let Some(files) = &settings.gate.tls {
-        tls::server(files)?;
+        server_config(files, GATE_TLS)?;
     }
     if let Some(signing) = &settings.signing {
         Signing::start(signing)?;
@@ -36,7 +36,7 @@ pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
         .signing
         .as_ref()
         .map(|_| Arc::new(TestSigner) as Arc<dyn Signer>);
-    let policies = policies(settings, signer).await?.only_tried();
+    let policies = policies(settings, signer).await?.without_recording_serials();
     policies.load().await;
     Ok(Inspection {
         policies: policies.status(),

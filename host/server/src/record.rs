@@ -55,7 +55,7 @@ impl Recorder {
     /// Tells it without waiting; what there is no room for is counted.
     pub(crate) fn note(&self, event: impl FnOnce() -> Event) {
         if let Some(log) = &self.log {
-            log.note(event());
+            log.enqueue(event());
         }
     }
 
@@ -69,12 +69,12 @@ impl Recorder {
 
     /// What is wrong with the log, if something is.
     pub(crate) fn fault(&self) -> Option<String> {
-        Some(self.log.as_ref()?.state().problem?.reason)
+        Some(self.log.as_ref()?.state().store_failure?.reason)
     }
 
     /// What is wrong with the log's checkpoints, if something is.
-    pub(crate) fn checkpoint_fault(&self) -> Option<String> {
-        self.log.as_ref()?.state().checkpoint_fault
+    pub(crate) fn checkpoint_error(&self) -> Option<String> {
+        self.log.as_ref()?.state().checkpoint_error
     }
 
     /// Writes out what waits, and ends the log, within a time; how many events are lost.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_audit::{Log, Post};
+use postern_audit::{Log, PostTarget};
 use postern_signing::Signing;
 
 use crate::audited_signer::{AuditedSigner, Checkpoints};
@@ -13,7 +13,6 @@ use crate::host::StartError;
 use crate::metrics::Metrics;
 use crate::record::Recorder;
 use crate::settings::{Audit, Settings};
-use crate::tls;
 
 /// How long the server that takes checkpoints may take.
 const POSTING: Duration = Duration::from_secs(10);
@@ -51,8 +50,8 @@ impl SigningServices {
 async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log, StartError> {
     let mut settings = audit.log.clone();
     if let Some(url) = &audit.url {
-        let client = tls::client().map_err(StartError::Client)?;
-        settings.checkpoints.post = Some(Post {
+        let client = client().map_err(StartError::Client)?;
+        settings.checkpoints.post = Some(PostTarget {
             client,
             url: url.clone(),
             timeout: POSTING,
@@ -62,4 +61,12 @@ async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log
     let told = postern_audit::Metrics::default();
     metrics.register(|registry| told.register(registry));
     Ok(Log::open(settings, signer, told).await?)
+}
+
+/// A client for servers that the system's CAs vouch for. It follows no redirects.
+fn client() -> Result<reqwest::Client, String> {
+    let built = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build();
+    built.map_err(|error| error.to_string())
 }

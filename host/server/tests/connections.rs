@@ -11,7 +11,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use postern_server::{Address, Host};
+use postern_serve::Address;
+use postern_server::Host;
 use support::{TOKEN, WorkDir, allower, ask, check, connect, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};

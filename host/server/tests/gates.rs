@@ -11,7 +11,8 @@ mod support;
 
 use ct_codecs::{Base64, Decoder as _};
 use ed25519_compact::{PublicKey, Signature};
-use postern_server::{Address, Host};
+use postern_serve::Address;
+use postern_server::Host;
 use postern_testbed::certificates::{Authority, Validity};
 use reqwest::{Client, ClientBuilder, StatusCode};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Changing `signers.toml` and leaving the rest of it as its owner wrote it.
+//! Edits of `signers.toml` that preserve its comments and layout.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,33 +7,33 @@ use toml_edit::{Datetime, DocumentMut, Item, TableLike, Value, value};
 
 use crate::{FileError, Registry, Signer, Status, Uses, format_key, is_signer_id};
 
-/// Why a registry is not changed.
+/// Why a registry cannot be edited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// What is there is no registry, or would be none after the change.
+    /// The text is not a valid registry, or would not be after the edit.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The id is taken: a signer's key never changes, or what it signed would not verify any more.
-    #[error("there is a signer \"{0}\" already; a new key needs a new id")]
+    /// The id is in use. A signer's key never changes: its earlier signatures would no longer verify.
+    #[error("signer \"{0}\" already exists; a new key needs a new id")]
     DuplicateId(String),
-    /// There is no signer of this id.
+    /// No signer has this id.
     #[error("there is no signer \"{0}\"")]
     UnknownSigner(String),
-    /// It is retired already.
-    #[error("the signer \"{0}\" is retired already")]
+    /// The signer is already retired.
+    #[error("signer \"{0}\" is already retired")]
     AlreadyRetired(String),
-    /// The text cannot be an id.
-    #[error("\"{0}\" is no id: it has 1 to 128 letters, digits, and . _ - : /")]
+    /// The id is invalid.
+    #[error("invalid signer id \"{0}\": use 1 to 128 letters, digits, and . _ - : /")]
     InvalidId(String),
-    /// A time that TOML cannot hold.
-    #[error("a time between the years 1970 and 9999 is needed")]
+    /// TOML cannot represent the time.
+    #[error("the time must be between the years 1970 and 9999")]
     InvalidTime,
 }
 
-/// The registry in `text` with one more active signer, for every use, at its end.
+/// Appends an active signer for every use to the registry in `text`.
 ///
 /// # Errors
-/// As [`add_with_uses`].
+/// As for [`add_with_uses`].
 pub fn add(
     text: &str,
     id: &str,
@@ -44,11 +44,11 @@ pub fn add(
     add_with_uses(text, id, key, None, valid_from, valid_until)
 }
 
-/// The registry in `text` with one more active signer, for these uses, at its end. Without `uses` it serves every use, as
-/// entries of old registries do.
+/// Appends an active signer for these uses to the registry in `text`. Without `uses` it is valid for every use, as in
+/// registries from before uses.
 ///
 /// # Errors
-/// If the id is taken or none, the key has other uses under another id, or the text is no registry.
+/// If the id is in use or invalid, the key has other uses under another id, or the text is not a registry.
 pub fn add_with_uses(
     text: &str,
     id: &str,
@@ -63,33 +63,33 @@ pub fn add_with_uses(
     if Registry::parse(text)?.get(id).is_some() {
         return Err(EditError::DuplicateId(id.to_owned()));
     }
-    // Only appended to: what its owner wrote is not even read for this.
-    let mut whole = text.to_owned();
-    if !whole.is_empty() {
-        whole.push_str(if whole.ends_with('\n') { "\n" } else { "\n\n" });
+    // Appended as text, so that everything before stays as it is.
+    let mut edited = text.to_owned();
+    if !edited.is_empty() {
+        edited.push_str(if edited.ends_with('\n') { "\n" } else { "\n\n" });
     }
-    // No character of an id needs more than quotes, and none of a key.
-    whole += &format!(
+    // Ids may need quotes but no escapes; keys need neither.
+    edited += &format!(
         "[signers.{}]\npublic_key = \"{}\"\nstatus = \"{}\"\n",
-        name(id),
+        toml_key(id),
         format_key(key),
         Status::Active.name()
     );
     if let Some(uses) = uses {
-        let names: Vec<_> = uses.iter().map(|one| format!("\"{one}\"")).collect();
-        whole += &format!("uses = [{}]\n", names.join(", "));
+        let names: Vec<_> = uses.iter().map(|item| format!("\"{item}\"")).collect();
+        edited += &format!("uses = [{}]\n", names.join(", "));
     }
-    for (field, moment) in [("valid_from", valid_from), ("valid_until", valid_until)] {
-        if let Some(moment) = moment {
-            whole += &format!("{field} = {}\n", datetime(moment)?);
+    for (field, time) in [("valid_from", valid_from), ("valid_until", valid_until)] {
+        if let Some(time) = time {
+            edited += &format!("{field} = {}\n", datetime(time)?);
         }
     }
-    Registry::parse(&whole)?;
-    Ok(whole)
+    Registry::parse(&edited)?;
+    Ok(edited)
 }
 
-/// An id as the name of a table.
-fn name(id: &str) -> String {
+/// An id as a TOML key, quoted where necessary.
+fn toml_key(id: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if id.bytes().all(bare) {
         id.to_owned()
@@ -98,36 +98,36 @@ fn name(id: &str) -> String {
     }
 }
 
-/// The registry in `text` with a signer retired now: it signs no more. What it signed before still counts: in a log, what
-/// stands before the event of its retirement; elsewhere, what was made before now.
+/// Retires a signer now. Its earlier signatures stay valid: in a log, those before the event of its retirement; elsewhere,
+/// those made before now.
 ///
 /// # Errors
-/// If there is no such signer, it is retired already, or the text is no registry.
+/// If there is no such signer, it is already retired, or the text is not a registry.
 pub fn retire_now(text: &str, id: &str, now: SystemTime) -> Result<String, EditError> {
-    // What was made in this very microsecond was made before.
+    // Signatures made in the current microsecond count as earlier.
     let end = now + Duration::from_micros(1);
-    retired(text, id, |entry, _| {
-        put(entry, "retired_at", datetime(end)?.into());
+    edit_retired(text, id, |entry, _| {
+        set(entry, "retired_at", datetime(end)?.into());
         Ok(())
     })
 }
 
-/// The registry in `text` with a signer retired, of whose signatures none counts that was made at a moment or later, wherever
-/// it stands: for a key that was not safe any more from then on.
+/// Retires a signer and invalidates its signatures made at `at` or later, wherever they are recorded: for a key that was
+/// compromised at that time.
 ///
 /// # Errors
-/// If there is no such signer, it is retired already, or the text is no registry.
+/// If there is no such signer, it is already retired, or the text is not a registry.
 pub fn retire(text: &str, id: &str, at: SystemTime) -> Result<String, EditError> {
-    retired(text, id, |entry, signer| {
-        // One that ended before it was retired does not live on.
+    edit_retired(text, id, |entry, signer| {
+        // An earlier end of validity stays.
         if signer.valid_until.is_none_or(|until| until > at) {
-            put(entry, "valid_until", datetime(at)?.into());
+            set(entry, "valid_until", datetime(at)?.into());
         }
         Ok(())
     })
 }
 
-fn retired(
+fn edit_retired(
     text: &str,
     id: &str,
     end: impl FnOnce(&mut dyn TableLike, &Signer) -> Result<(), EditError>,
@@ -147,15 +147,15 @@ fn retired(
         .and_then(|signers| signers.get_mut(id))
         .and_then(Item::as_table_like_mut)
         .ok_or_else(|| EditError::UnknownSigner(id.to_owned()))?;
-    put(entry, "status", Status::Retired.name().into());
+    set(entry, "status", Status::Retired.name().into());
     end(entry, signer)?;
     let text = document.to_string();
     Registry::parse(&text)?;
     Ok(text)
 }
 
-/// Sets a field, and leaves the comments around it.
-fn put(entry: &mut dyn TableLike, field: &str, mut new: Value) {
+/// Sets a field and preserves the comments around it.
+fn set(entry: &mut dyn TableLike, field: &str, mut new: Value) {
     match entry.get_mut(field).and_then(Item::as_value_mut) {
         Some(old) => {
             *new.decor_mut() = old.decor().clone();
@@ -167,25 +167,25 @@ fn put(entry: &mut dyn TableLike, field: &str, mut new: Value) {
     }
 }
 
-fn datetime(moment: SystemTime) -> Result<Datetime, EditError> {
-    if moment < SystemTime::UNIX_EPOCH {
+fn datetime(time: SystemTime) -> Result<Datetime, EditError> {
+    if time < SystemTime::UNIX_EPOCH {
         return Err(EditError::InvalidTime);
     }
-    let seconds = moment
+    let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_err(|_| EditError::InvalidTime)?
         .as_secs();
     if seconds >= 253_402_300_800 {
         return Err(EditError::InvalidTime);
     }
-    // As exact as the times in a log: a second that is cut off would take back what was signed in it.
-    let whole = moment
+    // In microseconds, like the times in a log: rounding down would invalidate signatures made within the second.
+    let whole_seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .is_ok_and(|since| since.subsec_micros() == 0);
-    let written = if whole {
-        humantime::format_rfc3339_seconds(moment)
+    let written = if whole_seconds {
+        humantime::format_rfc3339_seconds(time)
     } else {
-        humantime::format_rfc3339_micros(moment)
+        humantime::format_rfc3339_micros(time)
     };
     written.to_string().parse().map_err(|_| EditError::InvalidTime)
 }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn registries_in_other_forms() {
+    fn signers_in_inline_and_dotted_tables_are_retired() {
         let entry = format!("{{public_key = \"{}\", status = \"active\"}}", format_key(&key()));
         for text in [
             format!("signers = {{a = {entry}}}\n"),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_was_signed_by_now_is_taken_back() {
+    fn signatures_made_before_retirement_stay_valid() {
         let text = add("", "a", &key(), None, Some(at(500))).unwrap();
         for micros in [0, 1, 999_999] {
             let now = at(100) + Duration::from_micros(micros);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ended_is_not_prolonged() {
+    fn retirement_does_not_extend_validity() {
         let text = add("", "a", &key(), None, Some(at(100))).unwrap();
         let text = retire(&text, "a", at(200)).unwrap();
         assert_eq!(
@@ -293,23 +293,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
-        let one = add("", "a", &key(), None, None).unwrap();
-        let gone = retire(&one, "a", at(100)).unwrap();
+    fn invalid_edits_are_rejected() {
+        let text = add("", "a", &key(), None, None).unwrap();
+        let retired = retire(&text, "a", at(100)).unwrap();
         assert_eq!(
-            add(&one, "a", &key(), None, None),
+            add(&text, "a", &key(), None, None),
             Err(EditError::DuplicateId("a".to_owned()))
         );
         assert_eq!(
-            add(&one, "a b", &key(), None, None),
+            add(&text, "a b", &key(), None, None),
             Err(EditError::InvalidId("a b".to_owned()))
         );
         assert_eq!(
-            retire(&one, "b", at(1)),
+            retire(&text, "b", at(1)),
             Err(EditError::UnknownSigner("b".to_owned()))
         );
         assert_eq!(
-            retire(&gone, "a", at(1)),
+            retire(&retired, "a", at(1)),
             Err(EditError::AlreadyRetired("a".to_owned()))
         );
         assert!(matches!(
@@ -317,7 +317,7 @@ mod tests {
             Err(EditError::File(_))
         ));
         assert!(matches!(
-            add(&one, "b", &key(), Some(at(9)), Some(at(9))),
+            add(&text, "b", &key(), Some(at(9)), Some(at(9))),
             Err(EditError::File(_))
         ));
     }

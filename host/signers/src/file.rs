@@ -1,4 +1,4 @@
-//! Reading `signers.toml`.
+//! Parses and validates `signers.toml`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use toml_edit::Datetime;
 
 use crate::{Registry, Signer, Status, Uses, is_signer_id, parse_key};
 
-/// The largest registry that is read, in bytes.
+/// Maximum size of a registry file, in bytes.
 const MAX_SIZE: u64 = 1 << 20;
 
 #[derive(Deserialize)]
@@ -42,47 +42,42 @@ enum StatusField {
     Retired,
 }
 
-/// What is wrong with a registry.
+/// Why a registry is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// It is no TOML, or has other fields than a registry.
+    /// The text is not TOML, or has missing or unknown fields.
     #[error("{0}")]
     Syntax(String),
-    /// An entry makes no sense.
+    /// An entry is invalid.
     #[error("signers.{id}: {problem}")]
-    Entry {
-        /// The entry's name.
-        id: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Entry { id: String, problem: String },
 }
 
-/// Why a registry cannot be had from a file.
+/// Why a registry cannot be read from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read.
     #[error("{0}: cannot be read: {1}")]
     Io(PathBuf, #[source] io::Error),
-    /// What is in it is no registry.
+    /// The file is not a valid registry.
     #[error("{0}: {1}")]
     Invalid(PathBuf, #[source] FileError),
 }
 
 impl Registry {
-    /// Reads the registry in a file.
+    /// Reads a registry from a file.
     ///
     /// # Errors
-    /// If the file cannot be read, is larger than 1 MiB, or holds no registry.
+    /// If the file cannot be read, is larger than 1 MiB, or is not a valid registry.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let text = read(path).map_err(|error| ReadError::Io(path.to_owned(), error))?;
         Self::parse(&text).map_err(|error| ReadError::Invalid(path.to_owned(), error))
     }
 
-    /// Reads a registry.
+    /// Parses and validates a registry.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first problem found.
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let file: File =
             toml_edit::de::from_str(text).map_err(|error| FileError::Syntax(syntax_error(text, &error)))?;
@@ -97,7 +92,7 @@ impl Registry {
     }
 }
 
-/// Says where and what, and does not show the line as the library would: a private key may stand there by mistake.
+/// The line and the problem. The library's own text quotes the line, which may contain a private key by mistake.
 fn syntax_error(text: &str, error: &toml_edit::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     let problem = error.message().trim_end().replace('\n', ": ");
@@ -111,14 +106,14 @@ fn read(path: &Path) -> io::Result<String> {
     postern_files::read_to_string(path, MAX_SIZE)
 }
 
-/// A signer whose key has no other uses under another id: what one id signs would count as the other's.
+/// Rejects a key that has other uses under another id: a signature by one id would be valid for the other's uses.
 fn check_shared_key(signer: Signer, others: &BTreeMap<String, Signer>) -> Result<Signer, String> {
     let other = others
         .iter()
         .find(|(_, other)| other.key == signer.key && other.uses() != signer.uses());
     match other {
         Some((id, other)) => Err(format!(
-            "has the key of \"{id}\" and other uses than that ({}): a key has its uses under every id; make another key",
+            "has the key of \"{id}\" but other uses ({}): a key must have the same uses under every id; create another key",
             other.uses()
         )),
         None => Ok(signer),
@@ -127,7 +122,7 @@ fn check_shared_key(signer: Signer, others: &BTreeMap<String, Signer>) -> Result
 
 fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     if !is_signer_id(id) {
-        return Err("an id has 1 to 128 letters, digits, and . _ - : /".to_owned());
+        return Err("is not a valid id: use 1 to 128 letters, digits, and . _ - : /".to_owned());
     }
     let key = parse_key(&entry.public_key).map_err(|error| format!("public_key {error}"))?;
     let uses = entry.uses.as_ref().map(|names| {
@@ -139,7 +134,7 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     if let (Some(from), Some(until)) = (valid_from, valid_until)
         && until <= from
     {
-        return Err("valid_until is not after valid_from: no signature would count".to_owned());
+        return Err("valid_until is not after valid_from: no signature would be valid".to_owned());
     }
     let status = match entry.status {
         StatusField::Active => Status::Active,
@@ -149,12 +144,12 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     match (status, retired_at, valid_until) {
         (Status::Active, Some(_), _) => {
             return Err(
-                "has a retired_at and is active: set status = \"retired\", or take it out".to_owned(),
+                "has a retired_at but is active: set status = \"retired\", or remove retired_at".to_owned(),
             );
         }
         (Status::Retired, None, None) => {
             return Err(
-                "is retired and has neither retired_at nor valid_until: say until when its signatures count"
+                "is retired but has neither retired_at nor valid_until: set until when its signatures are valid"
                     .to_owned(),
             );
         }
@@ -170,12 +165,12 @@ fn signer(id: &str, entry: &Entry) -> Result<Signer, String> {
     })
 }
 
-/// A date and time in UTC.
-fn utc_time(field: &str, written: Option<Datetime>) -> Result<Option<SystemTime>, String> {
-    let Some(written) = written else { return Ok(None) };
-    humantime::parse_rfc3339(&written.to_string())
+/// Converts a date and time, which must be in UTC.
+fn utc_time(field: &str, value: Option<Datetime>) -> Result<Option<SystemTime>, String> {
+    let Some(value) = value else { return Ok(None) };
+    humantime::parse_rfc3339(&value.to_string())
         .map(Some)
-        .map_err(|_| format!("{field} is no time in UTC: write 2027-01-01T00:00:00Z"))
+        .map_err(|_| format!("{field} is not a time in UTC: write 2027-01-01T00:00:00Z"))
 }
 
 #[cfg(test)]
@@ -204,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_registry() {
+    fn invalid_registries_are_rejected() {
         let entry = |rest: &str| format!("[signers.a]\n{KEY}\n{rest}");
         for (text, expected) in [
             ("\n[signers".to_owned(), "line 2: "),
@@ -214,19 +209,19 @@ mod tests {
             (entry("status = \"active\"\nuntil = 1"), "unknown field `until`"),
             (
                 entry("status = \"retired\""),
-                "signers.a: is retired and has neither retired_at nor valid_until",
+                "signers.a: is retired but has neither retired_at nor valid_until",
             ),
             (
                 entry("status = \"active\"\nretired_at = 2026-01-01T00:00:00Z"),
-                "signers.a: has a retired_at and is active",
+                "signers.a: has a retired_at but is active",
             ),
             (
                 entry("status = \"active\"\nvalid_from = 2026-01-01"),
-                "valid_from is no time in UTC",
+                "valid_from is not a time in UTC",
             ),
             (
                 entry("status = \"active\"\nvalid_from = 2026-01-01T00:00:00+01:00"),
-                "valid_from is no time in UTC",
+                "valid_from is not a time in UTC",
             ),
             (
                 entry(
@@ -246,21 +241,21 @@ mod tests {
                 entry("status = \"active\"\nuses = [\"payloads\"]"),
                 "signers.a: uses names an unknown use",
             ),
-            // One key that is two signers would serve both uses.
+            // One key under two ids would be valid for both uses.
             (
                 format!(
                     "{}\n[signers.b]\n{KEY}\nstatus = \"active\"\nuses = [\"checkpoint\"]",
                     entry("status = \"active\"\nuses = [\"payload\"]")
                 ),
-                "signers.b: has the key of \"a\" and other uses",
+                "signers.b: has the key of \"a\" but other uses",
             ),
             (
                 format!("[signers.\"a b\"]\n{KEY}\nstatus = \"active\""),
-                "signers.a b: an id has",
+                "signers.a b: is not a valid id",
             ),
             (
                 "[signers.a]\npublic_key = \"secret\"\nstatus = \"active\"".to_owned(),
-                "public_key is no public key",
+                "public_key is not a public key",
             ),
         ] {
             let error = Registry::parse(&text).unwrap_err().to_string();

@@ -1,19 +1,19 @@
-//! Public keys as people write them: `ed25519:` and 32 bytes in Base64.
+//! The text form of public keys: `ed25519:` followed by 32 bytes in Base64.
 
 use ct_codecs::{Base64, Decoder as _, Encoder as _};
 use ed25519_compact::PublicKey;
 
 const PREFIX: &str = "ed25519:";
 
-/// A text that is no public key. It is not repeated: it may be the private one.
+/// The text is not a public key. It is not quoted: it may be a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no public key: write ed25519: and its 32 bytes in Base64")]
+#[error("is not a public key: write ed25519: followed by its 32 bytes in Base64")]
 pub struct InvalidPublicKey;
 
-/// Reads a public key.
+/// Parses a public key.
 ///
 /// # Errors
-/// If it is none, or one of the few that verify forged signatures (RFC 8032, points of small order).
+/// If the text is not a public key, or the key is a point of small order, which verifies forged signatures (RFC 8032).
 pub fn parse_key(text: &str) -> Result<PublicKey, InvalidPublicKey> {
     text.strip_prefix(PREFIX)
         .and_then(|base64| Base64::decode_to_vec(base64, None).ok())
@@ -22,7 +22,7 @@ pub fn parse_key(text: &str) -> Result<PublicKey, InvalidPublicKey> {
         .ok_or(InvalidPublicKey)
 }
 
-/// A public key as [`parse_key`] reads it.
+/// Formats a public key as [`parse_key`] accepts it.
 #[must_use]
 pub fn format_key(key: &PublicKey) -> String {
     format!("{PREFIX}{}", Base64::encode_to_string(**key).unwrap_or_default())
@@ -35,12 +35,12 @@ mod tests {
     const GOOD: &str = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
     #[test]
-    fn a_key_is_read_as_it_is_written() {
+    fn formatting_and_parsing_are_inverse() {
         assert_eq!(format_key(&parse_key(GOOD).unwrap()), GOOD);
     }
 
     #[test]
-    fn what_is_no_key() {
+    fn invalid_keys_are_rejected() {
         for text in [
             "",
             "ed25519:",

@@ -1,17 +1,17 @@
-//! Who may sign: the registry of signers, `signers.toml`.
+//! The registry of signers, `signers.toml`: which signatures are trusted.
 //!
-//! A signature counts if the registry knows its signer, the signer's key verifies it, it was made for one of the signer's
-//! uses, and while the signer was valid. Whoever asks for a signature checks it with [`Registry::verify_new`]; whoever finds one in a record, with
-//! [`Registry::verify_recorded`], which knows retired signers too. Nothing here reads a clock.
+//! A signature is accepted if its signer is in the registry, the signer's key verifies it, and it was made for one of the
+//! signer's uses while the signer was valid. A new signature is verified with [`Registry::verify_new`]; one from a record
+//! with [`Registry::verify_recorded`], which also accepts retired signers. The caller passes in the time.
 //!
 //! ```toml
 //! [signers.kernel-2026]
 //! public_key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 //! status = "active" # or "retired"
 //! uses = ["payload"] # or manifest, checkpoint, rotation; without it, all of them
-//! valid_from = 2026-01-01T00:00:00Z # may be left out
-//! valid_until = 2027-01-01T00:00:00Z # may be left out
-//! # of a retired one: retired_at = 2026-06-01T00:00:00.000001Z
+//! valid_from = 2026-01-01T00:00:00Z # optional
+//! valid_until = 2027-01-01T00:00:00Z # optional
+//! # for a retired signer: retired_at = 2026-06-01T00:00:00.000001Z
 //! ```
 
 mod edit;

@@ -1,33 +1,33 @@
-//! What a payload could be taken for, by the most forgiving reader that there is.
+//! What a payload could be taken for by the most lenient parser.
 //!
-//! A signature says nothing of what it was made for. Whoever may have payloads of its choice signed could have something
-//! signed that another reader takes for a checkpoint of the log, a rotation statement or a manifest. So it does not matter
-//! whether a payload has the exact form of one of these: what counts is whether a program with any C2SP library, or a
-//! lenient reader of JSON, could take it for one.
+//! An Ed25519 signature does not say what it was made for. A caller that chooses the payload could have something signed
+//! that another program takes for a checkpoint, a rotation statement or a manifest. So the exact form of these does not
+//! matter: a payload is classified by whether a program with any C2SP library, or a lenient JSON parser, could take it for
+//! one.
 
 use crate::{Use, Uses};
 
-/// A manifest's signature is over this many bytes: its SHA-256.
-const DIGEST: usize = 32;
-/// Base64 digits of 32 bytes, without padding.
-const ROOT: usize = 43;
-/// What the signature of a list of policy modules begins with, whatever its version.
-const MODULES: &str = "postern policy manifest v";
-/// First lines of C2SP messages that hold a checkpoint: of cosignatures and of subtrees.
+/// Length of the message of a manifest signature, in bytes: a SHA-256.
+const DIGEST_LEN: usize = 32;
+/// Number of Base64 digits of a 32-byte root hash, without padding.
+const ROOT_DIGITS: usize = 43;
+/// Start of the signed message of a policy manifest, in any version.
+const POLICY_MANIFEST: &str = "postern policy manifest v";
+/// Starts of the first line of C2SP messages that contain a checkpoint: cosignatures and subtrees.
 const COSIGNED: [&str; 3] = ["cosignature/", "subtree/", "mtc-subtree/"];
-/// The members of a rotation statement.
-const STATEMENT: [&str; 3] = ["old", "new", "new_key"];
+/// Members of a rotation statement.
+const STATEMENT_MEMBERS: [&str; 3] = ["old", "new", "new_key"];
 
 /// The uses other than [`Use::Payload`] that these bytes could be taken for.
 #[must_use]
 pub fn possible_uses(payload: &[u8]) -> Uses {
     let mut uses = Uses::NONE;
-    if payload.len() == DIGEST {
+    if payload.len() == DIGEST_LEN {
         uses = uses.with(Use::Manifest.into());
     }
     let text = text(payload);
     let words: Vec<&str> = text.split_whitespace().take(4).collect();
-    if words.join(" ").to_lowercase().starts_with(MODULES) {
+    if words.join(" ").to_lowercase().starts_with(POLICY_MANIFEST) {
         uses = uses.with(Use::Manifest.into());
     }
     if is_checkpoint(&text) {
@@ -39,36 +39,36 @@ pub fn possible_uses(payload: &[u8]) -> Uses {
     uses
 }
 
-/// The first line of a text as lenient readers find it: the origin, if it is a checkpoint.
+/// The first line as a lenient parser finds it: the origin, if the payload is a checkpoint.
 #[must_use]
 pub fn first_line(payload: &[u8]) -> String {
     lines(&text(payload)).next().unwrap_or_default().to_owned()
 }
 
 impl Uses {
-    /// Whether a key of these uses may sign this. What could be taken for something else than a payload needs that use;
-    /// 32 bytes are a payload's digest as well as a manifest's.
+    /// Whether a key with these uses may sign the message. A message that could be taken for something other than a payload
+    /// needs that use; 32 bytes may be the digest of a payload as well as of a manifest.
     #[must_use]
     pub fn permits(self, message: &[u8]) -> bool {
-        let taken = possible_uses(message);
-        if taken.is_empty() {
+        let uses = possible_uses(message);
+        if uses.is_empty() {
             return self.contains(Use::Payload);
         }
-        let digest = message.len() == DIGEST && taken == Use::Manifest.into();
-        self.contains_all(taken) || (digest && self.contains(Use::Payload))
+        let digest = message.len() == DIGEST_LEN && uses == Use::Manifest.into();
+        self.contains_all(uses) || (digest && self.contains(Use::Payload))
     }
 }
 
-/// The bytes as text. Readers of JSON take UTF-16 and UTF-32 for what they are, so their zeros are left out.
+/// The payload as text. JSON parsers detect UTF-16 and UTF-32, so zero bytes are dropped.
 fn text(payload: &[u8]) -> String {
     let bytes: Vec<u8> = payload.iter().copied().filter(|byte| *byte != 0).collect();
-    let marks: &[char] = &['\u{feff}', '\u{fffd}'];
+    let byte_order_marks: &[char] = &['\u{feff}', '\u{fffd}'];
     String::from_utf8_lossy(&bytes)
-        .trim_start_matches(marks)
+        .trim_start_matches(byte_order_marks)
         .to_owned()
 }
 
-/// The lines that are not blank, without blanks at their ends, by any line break.
+/// The non-blank lines, trimmed, split at any line break.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| {
         matches!(
@@ -80,8 +80,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     .filter(|line| !line.is_empty())
 }
 
-/// An origin, a number and Base64, or nothing, whatever follows; or one of these in a cosigned message. How long a root
-/// must be, not every reader looks at.
+/// An origin, a number, and Base64 or nothing, whatever follows; or a cosigned message. Not every parser checks the length
+/// of the root hash.
 fn is_checkpoint(text: &str) -> bool {
     let mut lines = lines(text);
     let origin = lines.next().unwrap_or_default();
@@ -89,7 +89,7 @@ fn is_checkpoint(text: &str) -> bool {
         return true;
     }
     let (size, root) = (lines.next(), lines.next());
-    size.is_some_and(is_number) && root.is_none_or(is_root)
+    size.is_some_and(is_number) && root.is_none_or(is_base64_root)
 }
 
 fn is_number(line: &str) -> bool {
@@ -97,34 +97,34 @@ fn is_number(line: &str) -> bool {
     digits.chars().any(char::is_numeric) && digits.chars().all(|c| c.is_numeric() || c == '_')
 }
 
-/// Lenient decoders of Base64 pass over what is no digit of it.
-fn is_root(line: &str) -> bool {
+/// Lenient Base64 decoders skip characters that are not digits.
+fn is_base64_root(line: &str) -> bool {
     let is_digit = |b: &u8| b.is_ascii_alphanumeric() || b"+/-_".contains(b);
     let printed = || line.bytes().filter(u8::is_ascii_graphic);
-    printed().all(|b| is_digit(&b) || b == b'=') || printed().filter(is_digit).count() >= ROOT
+    printed().all(|b| is_digit(&b) || b == b'=') || printed().filter(is_digit).count() >= ROOT_DIGITS
 }
 
-/// Whether the names of a statement's members all stand in it, as any reader of JSON or YAML may find them: escaped, in
-/// any case, with or without quotes, among others, twice.
+/// Whether the text contains all member names of a rotation statement in a form that some JSON or YAML parser accepts:
+/// escaped, in any case, with or without quotes, among other members, more than once.
 fn is_statement(text: &str) -> bool {
     let plain = unescaped(text).to_lowercase();
     let words = plain.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    let mut found = [false; STATEMENT.len()];
+    let mut found = [false; STATEMENT_MEMBERS.len()];
     for word in words {
-        for (name, found) in STATEMENT.iter().zip(&mut found) {
+        for (name, found) in STATEMENT_MEMBERS.iter().zip(&mut found) {
             *found |= word == *name;
         }
     }
     found.iter().all(|found| *found)
 }
 
-/// The text with `\uXXXX`, `\u{X}` and `\xXX` replaced by what they stand for.
+/// Decodes `\uXXXX`, `\u{X}` and `\xXX` escapes.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
         plain.push_str(before);
-        let (digits, behind) = match after.as_bytes().first() {
+        let (digits, remainder) = match after.as_bytes().first() {
             Some(b'u') if after.as_bytes().get(1) == Some(&b'{') => after
                 .get(2..)
                 .and_then(|inner| inner.split_once('}'))
@@ -142,7 +142,7 @@ fn unescaped(text: &str) -> String {
         match u32::from_str_radix(digits, 16).ok().and_then(char::from_u32) {
             Some(c) => {
                 plain.push(c);
-                rest = behind;
+                rest = remainder;
             }
             None => {
                 plain.push('\\');
@@ -160,7 +160,7 @@ mod tests {
     const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 
     #[test]
-    fn whatever_reads_as_a_checkpoint_is_one() {
+    fn whatever_a_lenient_parser_takes_for_a_checkpoint_is_one() {
         let root = ROOT;
         let url_safe = root.replace('+', "-").replace('/', "_");
         for text in [
@@ -181,15 +181,19 @@ mod tests {
             format!("postern/audit\n7\n{}\n", root.replacen("a", "a\r", 1)),
         ] {
             assert_eq!(possible_uses(text.as_bytes()), Use::Checkpoint.into(), "{text:?}");
-            let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
             if text.is_ascii() {
-                assert_eq!(possible_uses(&wide), Use::Checkpoint.into(), "{text:?} in UTF-16");
+                assert_eq!(
+                    possible_uses(&utf16),
+                    Use::Checkpoint.into(),
+                    "{text:?} in UTF-16"
+                );
             }
         }
     }
 
     #[test]
-    fn whatever_reads_as_a_statement_is_one() {
+    fn whatever_a_lenient_parser_takes_for_a_rotation_statement_is_one() {
         for text in [
             r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z"}"#,
             r#"{"new":"b","new_key":"ed25519:x","old":"a","time":"2026-01-01T00:00:00Z","more":1}"#,
@@ -200,13 +204,13 @@ mod tests {
             r#" [{"new":"b","new_key":"ed25519:x","old":"a"}] trailing"#,
         ] {
             assert_eq!(possible_uses(text.as_bytes()), Use::Rotation.into(), "{text}");
-            let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-            assert_eq!(possible_uses(&wide), Use::Rotation.into(), "{text} in UTF-16");
+            let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+            assert_eq!(possible_uses(&utf16), Use::Rotation.into(), "{text} in UTF-16");
         }
     }
 
     #[test]
-    fn what_is_a_payload_and_nothing_else() {
+    fn other_payloads_have_no_possible_use() {
         for text in [
             "",
             "hello",
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn which_key_may_sign_what() {
+    fn a_key_may_sign_messages_of_its_uses_only() {
         let checkpoint = format!("postern/audit\n7\n{ROOT}\n");
         let statement = r#"{"new":"b","new_key":"ed25519:x","old":"a"}"#;
         let modules = "postern policy manifest v1\n{}";
@@ -237,9 +241,9 @@ mod tests {
             (modules, &[Use::Manifest]),
             ("thirty-two bytes, as a digest is", &[Use::Payload, Use::Manifest]),
         ] {
-            for one in Use::ALL {
-                let permitted = Uses::from(one).permits(message.as_bytes());
-                assert_eq!(permitted, uses.contains(&one), "{one} {message}");
+            for key_use in Use::ALL {
+                let permitted = Uses::from(key_use).permits(message.as_bytes());
+                assert_eq!(permitted, uses.contains(&key_use), "{key_use} {message}");
             }
             assert!(Uses::ALL.permits(message.as_bytes()), "{message}");
         }

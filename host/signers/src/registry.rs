@@ -1,4 +1,4 @@
-//! Signers, and what makes a signature of theirs count.
+//! Signers, and the verification of their signatures.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -7,17 +7,16 @@ use ed25519_compact::{PublicKey, Signature};
 
 use crate::{Use, Uses};
 
-/// Whether a signer may sign.
+/// Whether a signer may make new signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It may.
     Active,
-    /// It may not any more. What it signed while it was valid still verifies.
+    /// The signer may not sign. Its signatures from the time of its validity still verify.
     Retired,
 }
 
 impl Status {
-    /// Its name in `signers.toml`.
+    /// The name in `signers.toml`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -27,48 +26,46 @@ impl Status {
     }
 }
 
-/// One who signs.
+/// A signer of the registry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signer {
-    /// Verifies what it signs.
     pub key: PublicKey,
-    /// Whether it may sign.
     pub status: Status,
-    /// What its signatures count for; nothing, if the registry does not say: then for everything.
+    /// The uses that its signatures are valid for; `None` if the registry does not set them, which means all uses.
     pub uses: Option<Uses>,
-    /// The first moment it may, if there is one.
+    /// Start of validity, inclusive.
     pub valid_from: Option<SystemTime>,
-    /// The first moment it may not any more, if there is one.
+    /// End of validity, exclusive.
     pub valid_until: Option<SystemTime>,
-    /// When it was retired, if it is known. What stands in a log before the log says so counts whatever its time.
+    /// Time of retirement, if known. Signatures in a log before the event of the retirement are valid whatever their time.
     pub retired_at: Option<SystemTime>,
 }
 
-/// Why a signature does not count.
+/// Why a signature is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// The registry has no signer of this id.
-    #[error("the registry knows no such signer")]
+    /// The signer is not in the registry.
+    #[error("the signer is not in the registry")]
     UnknownSigner,
-    /// The signer is retired, and this would be a new signature.
+    /// The signer is retired, and the signature is new or from after the retirement.
     #[error("the signer is retired")]
     Retired,
-    /// It was made before the signer became valid.
-    #[error("the signer was not valid yet")]
+    /// The signature is from before the signer's validity.
+    #[error("the signer was not yet valid")]
     NotYetValid,
-    /// It was made when the signer was not valid any more.
-    #[error("the signer was not valid any more")]
+    /// The signature is from after the signer's validity.
+    #[error("the signer was no longer valid")]
     Expired,
-    /// The signer signs other things.
-    #[error("the signer's `uses` do not name {0}")]
+    /// The signer does not have this use.
+    #[error("the signer's `uses` do not include {0}")]
     WrongUse(Use),
-    /// It is no signature of this signer over this message.
+    /// The signature does not verify with the signer's key.
     #[error("the signature is wrong")]
     Invalid,
 }
 
 impl SignatureError {
-    /// Its reason code.
+    /// The reason code.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -83,16 +80,16 @@ impl SignatureError {
 }
 
 impl Signer {
-    /// What its signatures count for.
+    /// The uses that its signatures are valid for.
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.uses.unwrap_or(Uses::ALL)
     }
 
-    /// Whether it may sign something new for a use.
+    /// Checks that it may make a new signature for a use.
     ///
     /// # Errors
-    /// Why not.
+    /// If it is retired, lacks the use, or is outside its validity.
     pub fn may_sign(&self, for_use: Use, now: SystemTime) -> Result<(), SignatureError> {
         if self.status == Status::Retired {
             return Err(SignatureError::Retired);
@@ -113,7 +110,7 @@ impl Signer {
         Ok(())
     }
 
-    /// Whether it was retired by a moment, as far as time tells.
+    /// Whether it was retired at or before a time. False if the time of retirement is unknown.
     #[must_use]
     pub fn is_retired_at(&self, made: SystemTime) -> bool {
         self.retired_at.is_some_and(|at| made >= at)
@@ -127,7 +124,7 @@ impl Signer {
     }
 }
 
-/// The signers that count. An empty registry verifies nothing.
+/// The trusted signers. An empty registry verifies nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registry {
     signers: BTreeMap<String, Signer>,
@@ -138,7 +135,7 @@ impl Registry {
         Self { signers }
     }
 
-    /// A registry of signers that are always valid, each for its uses: the development signer's.
+    /// A registry of signers that are valid at any time, each for its uses: for development signers.
     #[must_use]
     pub fn from_keys(keys: impl IntoIterator<Item = (String, PublicKey, Uses)>) -> Self {
         let signer = |key, uses| Signer {
@@ -153,27 +150,27 @@ impl Registry {
         Self::new(signers.collect())
     }
 
-    /// The signer of an id.
+    /// The signer with an id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Signer> {
         self.signers.get(id)
     }
 
-    /// All of them, by id.
+    /// All signers, sorted by id.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Signer)> {
         self.signers.iter().map(|(id, signer)| (id.as_str(), signer))
     }
 
-    /// Whether there is none.
+    /// Whether it has no signers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.signers.is_empty()
     }
 
-    /// Verifies a signature (Ed25519, RFC 8032) that was made just now, for a use.
+    /// Verifies a new signature (Ed25519, RFC 8032) for a use.
     ///
     /// # Errors
-    /// Why it does not count.
+    /// Why it is not accepted.
     pub fn verify_new(
         &self,
         id: &str,
@@ -187,11 +184,11 @@ impl Registry {
         signer.verify(message, signature)
     }
 
-    /// Verifies a signature that a record says was made at a moment: that of a retired signer counts too, if it was made
-    /// before that.
+    /// Verifies a signature that was recorded as made at a time. A signature by a retired signer is accepted if it was made
+    /// before the retirement.
     ///
     /// # Errors
-    /// Why it does not count.
+    /// Why it is not accepted.
     pub fn verify_recorded(
         &self,
         id: &str,
@@ -207,11 +204,11 @@ impl Registry {
         Ok(())
     }
 
-    /// [`Registry::verify_recorded`], but for whether the signer was retired by then: that is left to whoever knows where
-    /// the signature and the retirement stand in a log, and to [`Signer::is_retired_at`] where nobody does.
+    /// As [`Registry::verify_recorded`], without the check of the retirement: the caller compares the positions of the
+    /// signature and the retirement in a log, or uses [`Signer::is_retired_at`] if it does not know them.
     ///
     /// # Errors
-    /// Why it does not count.
+    /// Why it is not accepted.
     pub fn verify_ignoring_retirement(
         &self,
         id: &str,
@@ -227,8 +224,8 @@ impl Registry {
     }
 }
 
-/// Whether a text can be a signer's id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`. So it fits into logs,
-/// labels and the signature lines of notes.
+/// Whether a text is a valid signer id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`. Ids are safe in logs, labels
+/// and the signature lines of notes.
 #[must_use]
 pub fn is_signer_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:/".contains(&b);
@@ -248,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn which_signatures_count() {
+    fn signatures_are_verified_by_key_time_use_and_status() {
         let pair = KeyPair::from_seed(Seed::new([7; 32]));
         let good = pair.sk.sign(b"message", None);
         let of_another = KeyPair::from_seed(Seed::new([8; 32])).sk.sign(b"message", None);
@@ -347,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn ids() {
+    fn ids_are_validated() {
         for (text, expected) in [
             ("kernel-2026", true),
             ("projects/p/keys/1:v2", true),

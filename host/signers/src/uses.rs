@@ -1,26 +1,26 @@
-//! What a signer's signatures count for.
+//! The uses that a signer's signatures are valid for.
 
 use std::fmt;
 
-/// What a signature is made for. A key that serves one use cannot be talked into another: what it signed counts for
-/// nothing else.
+/// What a signature is for. A key with a single use cannot be misused for another: its signatures are valid for no other
+/// use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Use {
-    /// Payloads of services and policies: `/sign`.
+    /// Payloads of services and policies: `POST /sign`.
     Payload,
-    /// The hashes of manifests: `/sign/manifest`.
+    /// Hashes of manifests: `POST /sign/manifest`.
     Manifest,
     /// Checkpoints of the audit log.
     Checkpoint,
-    /// Statements that one signer follows another.
+    /// Statements that one signer replaces another.
     Rotation,
 }
 
 impl Use {
-    /// All of them.
+    /// All uses, in the order of their names in texts.
     pub const ALL: [Self; 4] = [Self::Payload, Self::Manifest, Self::Checkpoint, Self::Rotation];
 
-    /// Its name in `signers.toml`, `host.yaml` and `kms-proxy.yaml`.
+    /// The name in `signers.toml`, `host.yaml` and `kms-proxy.yaml`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -31,10 +31,10 @@ impl Use {
         }
     }
 
-    /// The use of this name.
+    /// The use with a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
+        Self::ALL.into_iter().find(|item| item.name() == name)
     }
 
     fn bit(self) -> u8 {
@@ -55,55 +55,55 @@ pub struct Uses(u8);
 impl Uses {
     /// No use.
     pub const NONE: Self = Self(0);
-    /// Every use: what an entry without `uses` has.
+    /// Every use. A registry entry without `uses` has them all.
     pub const ALL: Self = Self(0b1111);
 
-    /// Whether a use is among them.
+    /// Whether a use is in the set.
     #[must_use]
-    pub fn contains(self, one: Use) -> bool {
-        self.0 & one.bit() != 0
+    pub fn contains(self, item: Use) -> bool {
+        self.0 & item.bit() != 0
     }
 
-    /// Whether all of these are among them.
+    /// Whether all of `others` are in the set.
     #[must_use]
     pub fn contains_all(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// These and others.
+    /// The union with `others`.
     #[must_use]
     pub fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 
-    /// One after another.
+    /// The uses, in the order of [`Use::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Use> {
-        Use::ALL.into_iter().filter(move |one| self.contains(*one))
+        Use::ALL.into_iter().filter(move |item| self.contains(*item))
     }
 
-    /// Reads names.
+    /// Parses names of uses.
     ///
     /// # Errors
-    /// What is wrong, to be read after the name of the field.
+    /// The problem, as text that follows the name of the field.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut uses = Self::NONE;
         for name in names {
-            let Some(one) = Use::from_name(name) else {
-                // Not repeated: it may be a key in the wrong place.
+            let Some(item) = Use::from_name(name) else {
+                // The name is not quoted: it may be a key in the wrong place.
                 return Err(
-                    "names an unknown use: there are payload, manifest, checkpoint and rotation".into(),
+                    "names an unknown use: the uses are payload, manifest, checkpoint and rotation".into(),
                 );
             };
-            if uses.contains(one) {
-                return Err(format!("names {one} twice"));
+            if uses.contains(item) {
+                return Err(format!("names {item} twice"));
             }
-            uses = uses.with(one.into());
+            uses = uses.with(item.into());
         }
         if uses.is_empty() {
             return Err("is empty: name one of payload, manifest, checkpoint and rotation".to_owned());
@@ -113,25 +113,26 @@ impl Uses {
 }
 
 impl From<Use> for Uses {
-    fn from(one: Use) -> Self {
-        Self(one.bit())
+    fn from(item: Use) -> Self {
+        Self(item.bit())
     }
 }
 
 impl FromIterator<Use> for Uses {
     fn from_iter<I: IntoIterator<Item = Use>>(uses: I) -> Self {
-        uses.into_iter().fold(Self::NONE, |all, one| all.with(one.into()))
+        uses.into_iter()
+            .fold(Self::NONE, |all, item| all.with(item.into()))
     }
 }
 
 impl fmt::Display for Uses {
-    /// The names: `payload, manifest`.
+    /// The names, as in `payload, manifest`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, one) in self.iter().enumerate() {
-            if place > 0 {
+        for (index, item) in self.iter().enumerate() {
+            if index > 0 {
                 f.write_str(", ")?;
             }
-            f.write_str(one.name())?;
+            f.write_str(item.name())?;
         }
         Ok(())
     }
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_of_uses() {
+    fn sets_are_parsed_and_formatted() {
         let two = Uses::parse(["rotation", "payload"]).unwrap();
         assert_eq!(two.to_string(), "payload, rotation");
         assert!(two.contains(Use::Payload) && !two.contains(Use::Checkpoint));

@@ -1,4 +1,4 @@
-//! Whatever the ids: what is added is there, and what is retired leaves the others alone.
+//! For any ids: an added signer is present, and retiring one leaves the others unchanged.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +16,7 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 
 proptest! {
     #[test]
-    fn one_is_retired_and_the_others_stay(ids in btree_set("[A-Za-z0-9._:/-]{1,12}", 1..6), which: Index) {
+    fn retiring_a_signer_leaves_the_others_unchanged(ids in btree_set("[A-Za-z0-9._:/-]{1,12}", 1..6), which: Index) {
         let key = parse_key("ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=").unwrap();
         let text = ids
             .iter()
@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd_to_be_read(text in "(\\[signers\\.[a-z\"]{1,3}\\]\n|[a-z_]{1,12} = \"?[a-z0-9:-]{0,20}\"?\n|.){0,8}") {
+    fn no_text_makes_parsing_panic(text in "(\\[signers\\.[a-z\"]{1,3}\\]\n|[a-z_]{1,12} = \"?[a-z0-9:-]{0,20}\"?\n|.){0,8}") {
         let _ = Registry::parse(&text);
         let _ = retire(&text, "a", UNIX_EPOCH);
     }

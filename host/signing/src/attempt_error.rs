@@ -1,4 +1,4 @@
-//! Why one attempt failed, and whether another is safe.
+//! Why an attempt failed, and whether a retry is safe.
 
 use std::error::Error;
 use std::io;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use crate::error::SigningError;
 
-/// Whether to try again.
+/// Whether and when to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryHint {
-    /// It would end the same way, or is not ours to repeat.
+    /// A retry would fail the same way, or is the caller's decision.
     Never,
     /// After a short pause.
     Soon,
-    /// After the pause that the proxy asks for.
+    /// After the pause that the proxy requested.
     After(Duration),
 }
 
-/// Why one attempt failed.
+/// Why an attempt failed, and whether to retry.
 #[derive(Debug)]
 pub(crate) struct AttemptError {
     pub(crate) error: SigningError,
@@ -25,7 +25,7 @@ pub(crate) struct AttemptError {
 }
 
 impl AttemptError {
-    /// One that another attempt would not mend.
+    /// An error that is not retried.
     pub(crate) fn permanent(error: SigningError) -> Self {
         Self {
             error,
@@ -33,16 +33,16 @@ impl AttemptError {
         }
     }
 
-    /// What the transport's error means.
+    /// Classifies a transport error.
     ///
-    /// Where no answer came, another attempt is safe: a signature of Ed25519 depends on the key and the payload alone, so
-    /// if the proxy had signed already it signs the same once more, and nothing is signed that was not asked.
+    /// Without a response a retry is safe: an Ed25519 signature depends on the key and the payload alone, so if the proxy
+    /// had already signed, it produces the same signature again, and nothing is signed that was not requested.
     pub(crate) fn from_transport(error: &reqwest::Error) -> Self {
         if let Some(tls) = find::<rustls::Error>(error) {
             return Self::permanent(SigningError::Tls(tls.to_string()));
         }
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
-            return Self::permanent(SigningError::InvalidResponse("is no HTTP"));
+            return Self::permanent(SigningError::InvalidResponse("not HTTP"));
         }
         let error = if error.is_timeout() {
             SigningError::Timeout
@@ -56,12 +56,12 @@ impl AttemptError {
     }
 }
 
-/// The first error of a type among an error and its causes.
+/// The first error of type `T` in the chain of an error and its causes.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     error.downcast_ref().or_else(|| cause(error).and_then(find::<T>))
 }
 
-/// What the last cause says: the ones before say only where it was noticed.
+/// The text of the innermost cause: the outer errors only say where it occurred.
 fn root(error: &(dyn Error + 'static)) -> String {
     match cause(error) {
         Some(cause) => root(cause),
@@ -69,7 +69,7 @@ fn root(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// An error of the operating system hides what it wraps from `source`.
+/// The next cause. `io::Error::source` skips the error that it wraps, so that one is taken first.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),

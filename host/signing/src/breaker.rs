@@ -1,16 +1,16 @@
-//! A circuit breaker: stops asking a proxy that does not answer, and tries one request after a while.
+//! A circuit breaker: suspends requests to a proxy that does not respond, and sends a single trial request after a pause.
 //!
-//! What counts are failures of the transport alone, several in a row. An answer of any kind, a wrong one too, shows that
-//! the proxy is there: it closes the breaker. No clock is read here.
+//! Only consecutive transport failures open it. A response of any kind, even an invalid one, shows that the proxy is
+//! reachable and closes it. The caller passes in the time.
 
 use std::time::{Duration, Instant};
 
-/// When it opens, and for how long.
+/// When the breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Opens after so many failures in a row.
+    /// Consecutive failures after which the breaker opens.
     pub failures: u32,
-    /// Lets a request try after so long.
+    /// Time from opening to the trial request.
     pub pause: Duration,
 }
 
@@ -23,19 +23,19 @@ impl Default for BreakerSettings {
     }
 }
 
-/// What it does with requests.
+/// How the breaker treats requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Lets them pass.
+    /// Requests pass.
     Closed,
-    /// One is trying; refuses the others.
+    /// A trial request is in progress; others are refused.
     HalfOpen,
-    /// Refuses them.
+    /// Requests are refused.
     Open,
 }
 
 impl BreakerState {
-    /// Its name in health.
+    /// The name in health reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,37 +46,36 @@ impl BreakerState {
     }
 }
 
-/// How a request ended, as far as the breaker cares.
+/// How a request to the proxy ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptOutcome {
-    /// With an answer, good or not.
+    /// The proxy responded, validly or not.
     Responded,
-    /// Without one.
+    /// No response was received.
     Failed,
-    /// Its caller went away before either.
+    /// The caller dropped the request before either.
     Cancelled,
 }
 
-/// What a request is allowed as.
+/// Permission to send a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permit {
-    /// One of many.
+    /// The breaker is closed.
     Normal,
-    /// The one that tries.
+    /// The breaker is half-open: this is the trial request.
     Trial,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InnerState {
-    /// With this many failures in a row.
+    /// With the number of consecutive failures.
     Closed(u32),
-    /// Since the moment.
+    /// With the time it opened.
     Open(Instant),
-    /// With one that tries.
     HalfOpen,
 }
 
-/// The breaker of a proxy.
+/// The circuit breaker of a proxy.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: BreakerSettings,
@@ -91,7 +90,7 @@ impl Breaker {
         }
     }
 
-    /// What it does with the next request, the time aside.
+    /// The current state; an `Open` breaker whose pause is over is still `Open`.
     pub(crate) fn state(&self) -> BreakerState {
         match self.state {
             InnerState::Closed(_) => BreakerState::Closed,
@@ -100,7 +99,7 @@ impl Breaker {
         }
     }
 
-    /// Lets a request pass, or not. One that passes is to be [`Self::record`].
+    /// Returns a permit if a request may be sent. Each permit must be passed to [`Self::record`].
     pub(crate) fn try_acquire(&mut self, now: Instant) -> Option<Permit> {
         match self.state {
             InnerState::Closed(_) => Some(Permit::Normal),
@@ -112,7 +111,7 @@ impl Breaker {
         }
     }
 
-    /// A request that passed has ended.
+    /// Records the outcome of a request for which a permit was given.
     pub(crate) fn record(&mut self, permit: Permit, outcome: AttemptOutcome, now: Instant) {
         self.state = match (outcome, self.state) {
             (AttemptOutcome::Responded, _) => InnerState::Closed(0),
@@ -125,11 +124,11 @@ impl Breaker {
             (AttemptOutcome::Failed, InnerState::HalfOpen) if permit == Permit::Trial => {
                 InnerState::Open(now)
             }
-            // It has told nothing: the next one tries, at once.
+            // A cancelled trial has no result, so the next request is a trial at once.
             (AttemptOutcome::Cancelled, InnerState::HalfOpen) if permit == Permit::Trial => {
                 InnerState::Open(now.checked_sub(self.settings.pause).unwrap_or(now))
             }
-            // One of before it opened comes late: nothing new.
+            // A request from before the breaker opened: it changes nothing.
             (_, state) => state,
         };
     }
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
     use BreakerState::{Closed, HalfOpen, Open};
 
-    /// What happens, at a second; and what the breaker says then.
+    /// An action at a time in seconds, and the state expected after it.
     enum Step {
         Enter(u64, Option<Permit>, BreakerState),
         End(u64, Permit, AttemptOutcome, BreakerState),
@@ -184,7 +183,7 @@ mod tests {
             Enter(99, None, HalfOpen),
             End(99, TRIAL, AttemptOutcome::Responded, Closed),
             Enter(99, Some(NORMAL), Closed),
-            // The count began anew.
+            // The count restarted at zero.
             End(99, NORMAL, AttemptOutcome::Failed, Closed),
         ]);
     }
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_whose_caller_goes_away_makes_room_for_another() {
+    fn a_cancelled_trial_permits_another_at_once() {
         play(&[
             End(0, NORMAL, AttemptOutcome::Failed, Closed),
             End(0, NORMAL, AttemptOutcome::Failed, Open),
@@ -224,16 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn those_that_come_late() {
+    fn requests_from_before_it_opened_neither_extend_the_pause_nor_end_the_trial() {
         play(&[
             End(0, NORMAL, AttemptOutcome::Failed, Closed),
             End(0, NORMAL, AttemptOutcome::Failed, Open),
-            // It began before: neither prolongs the pause nor ends the trial.
+            // Sent before the breaker opened.
             End(5, NORMAL, AttemptOutcome::Failed, Open),
             Enter(10, Some(TRIAL), HalfOpen),
             End(10, NORMAL, AttemptOutcome::Failed, HalfOpen),
             End(10, NORMAL, AttemptOutcome::Cancelled, HalfOpen),
-            // An answer is good news, whoever brings it; what the trial says afterwards is one failure.
+            // Any response closes the breaker; the trial's failure afterwards counts as one.
             End(11, NORMAL, AttemptOutcome::Responded, Closed),
             End(12, TRIAL, AttemptOutcome::Failed, Closed),
         ]);

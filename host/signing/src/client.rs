@@ -1,4 +1,4 @@
-//! The HTTP side of asking a proxy.
+//! The HTTP client of the signing proxy.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::settings::{Auth, ProxySettings, SettingsError};
 use crate::tls;
 use crate::unverified_signature::{self, UnverifiedSignature};
 
-/// The longest pause that a proxy's `Retry-After` gets; what asks for more would not be back within the deadline.
+/// Maximum `Retry-After` that is honoured; after a longer pause the deadline would have passed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
@@ -33,16 +33,16 @@ struct SignRequestBody<'a> {
     signer_id: Option<&'a str>,
 }
 
-/// What a proxy's health endpoint says.
+/// The response of the proxy's health endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxyHealth {
-    /// It could sign.
+    /// The proxy reports that it can sign.
     Healthy,
-    /// It has no such endpoint.
+    /// The proxy has no health endpoint.
     Unsupported,
 }
 
-/// Asks a proxy.
+/// A client of the signing proxy. Deadlines for whole requests are the caller's.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -75,7 +75,7 @@ impl Client {
         })
     }
 
-    /// Has a payload signed, and tells how long the attempt that did it took. Sets itself no deadline.
+    /// Requests a signature, and returns it with the duration of the successful attempt. Sets no deadline.
     pub(crate) async fn sign(
         &self,
         signer_id: Option<&str>,
@@ -86,7 +86,7 @@ impl Client {
             signer_id,
         };
         let body = serde_json::to_vec(&request).map_err(|_| SigningError::PayloadTooLarge)?;
-        let pause = |error: &AttemptError, delay: Option<Duration>| match error.retry {
+        let next_delay = |error: &AttemptError, delay: Option<Duration>| match error.retry {
             RetryHint::Never => None,
             RetryHint::Soon => delay,
             RetryHint::After(requested) => delay.map(|delay| delay.max(requested)),
@@ -94,14 +94,14 @@ impl Client {
         (|| self.attempt(body.clone()))
             .retry(RETRIES)
             .when(|error| error.retry != RetryHint::Never)
-            .adjust(pause)
+            .adjust(next_delay)
             .notify(|_, _| self.metrics.retried())
             .await
             .map_err(|error| error.error)
     }
 
     async fn attempt(&self, body: Vec<u8>) -> Result<(UnverifiedSignature, Duration), AttemptError> {
-        let began = Instant::now();
+        let started = Instant::now();
         let request = self
             .http
             .post(self.sign.clone())
@@ -116,11 +116,11 @@ impl Client {
         }
         let body = read_body(response).await?;
         let signature = UnverifiedSignature::parse(&body)
-            .map_err(|wrong| AttemptError::permanent(SigningError::InvalidResponse(wrong)))?;
-        Ok((signature, began.elapsed()))
+            .map_err(|problem| AttemptError::permanent(SigningError::InvalidResponse(problem)))?;
+        Ok((signature, started.elapsed()))
     }
 
-    /// Asks the proxy how it is. Sets itself no deadline.
+    /// Queries the proxy's health endpoint. Sets no deadline.
     pub(crate) async fn check_health(&self) -> Result<ProxyHealth, SigningError> {
         let response = self
             .http
@@ -130,7 +130,7 @@ impl Client {
             .map_err(|error| AttemptError::from_transport(&error).error)?;
         match response.status() {
             status if status.is_success() => {
-                // Read to its end, so that the connection can be kept.
+                // The body is read to its end so that the connection can be reused.
                 read_body(response).await.map_err(|error| error.error)?;
                 Ok(ProxyHealth::Healthy)
             }
@@ -140,7 +140,7 @@ impl Client {
     }
 }
 
-/// What the host shows with each request.
+/// The headers that authenticate the host, sent with each request.
 fn credentials(auth: &Auth) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
     if let Auth::Bearer(token) = auth {
@@ -156,7 +156,7 @@ fn credentials(auth: &Auth) -> Result<HeaderMap, SettingsError> {
     Ok(headers)
 }
 
-/// What a status other than 200 means.
+/// The error for a status other than 200.
 fn status_error(response: &Response) -> AttemptError {
     let status = response.status();
     let error = match status {
@@ -164,7 +164,7 @@ fn status_error(response: &Response) -> AttemptError {
         _ => SigningError::Status(status.as_u16()),
     };
     let retry = match retry_after(response.headers()) {
-        // It has said that it did not do it, and when it will.
+        // The proxy says that it did not sign, and when it will be able to.
         Some(pause) if status == StatusCode::SERVICE_UNAVAILABLE && pause <= MAX_RETRY_AFTER => {
             RetryHint::After(pause)
         }
@@ -173,13 +173,13 @@ fn status_error(response: &Response) -> AttemptError {
     AttemptError { error, retry }
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3) in seconds; dates are too coarse for our deadlines.
+/// `Retry-After` (RFC 9110, section 10.2.3) in seconds. Dates are ignored: they are too coarse for these deadlines.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// The body, if it is no larger than an answer may be.
+/// Reads the response body, up to [`unverified_signature::MAX_SIZE`].
 async fn read_body(mut response: Response) -> Result<Vec<u8>, AttemptError> {
     let mut body = Vec::new();
     while let Some(chunk) = response
@@ -189,7 +189,7 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, AttemptError> {
     {
         if body.len() + chunk.len() > unverified_signature::MAX_SIZE {
             return Err(AttemptError::permanent(SigningError::InvalidResponse(
-                "is larger than 64 KiB",
+                "larger than 64 KiB",
             )));
         }
         body.extend_from_slice(&chunk);

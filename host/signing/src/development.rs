@@ -1,4 +1,4 @@
-//! Signers for development only: their keys are in this process.
+//! Signers for development only: their keys are held in this process.
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_signers::{Registry, Use};
@@ -9,12 +9,12 @@ use crate::error::StartError;
 use crate::settings::SettingsError;
 use crate::unverified_signature::UnverifiedSignature;
 
-/// Before the secret: nothing else that is made of it has these keys.
+/// Hashed before the secret, so that nothing else derived from the secret has the same keys.
 const DOMAIN_SEPARATOR: &[u8] = b"postern development signer v1\0";
-/// The shortest secret, in bytes.
+/// Minimum length of the secret, in bytes.
 const MIN_SECRET_LEN: usize = 16;
 
-/// A signer for each use, as a KMS would have them. Their ids begin with `development-`.
+/// One signer per use, as a KMS would have them. Their ids begin with `development-`.
 pub(crate) struct DevelopmentSigner([Key; 4]);
 
 struct Key {
@@ -31,7 +31,7 @@ impl std::fmt::Debug for DevelopmentSigner {
 }
 
 impl DevelopmentSigner {
-    /// Signers whose keys are made of the secret, the same for the same secret; or of random numbers, without one.
+    /// Derives the keys from the secret, always the same keys for a secret; without one, from a random seed.
     pub(crate) fn new(secret: Option<&SecretString>) -> Result<Self, StartError> {
         let seed = match secret {
             Some(secret) => secret.expose_secret().as_bytes().to_vec(),
@@ -43,18 +43,18 @@ impl DevelopmentSigner {
         Ok(Self(Use::ALL.map(|for_use| Key::new(for_use, &seed))))
     }
 
-    /// The id of the one who signs for a use.
+    /// The id of the signer for a use.
     pub(crate) fn id(&self, for_use: Use) -> Option<&str> {
         self.key(for_use).map(|key| key.id.as_str())
     }
 
-    /// Each with its use.
+    /// The registry of these signers, each with its use.
     pub(crate) fn registry(&self) -> Registry {
         let keys = self.0.iter();
         Registry::from_keys(keys.map(|key| (key.id.clone(), key.pair.pk, key.for_use.into())))
     }
 
-    /// Signs, with the key of a use.
+    /// Signs with the key for a use.
     pub(crate) fn sign(&self, for_use: Use, message: &[u8]) -> Option<UnverifiedSignature> {
         self.key(for_use).map(|key| UnverifiedSignature {
             signature: *key.pair.sk.sign(message, None),
@@ -69,7 +69,7 @@ impl DevelopmentSigner {
 
 impl Key {
     fn new(for_use: Use, secret: &[u8]) -> Self {
-        // The key for payloads is the one that a secret has always made.
+        // The payload key predates uses: no use is hashed, so that existing secrets keep their key.
         let (domain, name) = match for_use {
             Use::Payload => (String::new(), String::new()),
             _ => (format!("{for_use}\0"), format!("{for_use}-")),
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_key_for_one_secret_and_use() {
+    fn each_secret_and_use_has_its_own_key() {
         let of = |secret: &str| DevelopmentSigner::new(Some(&SecretString::from(secret))).unwrap();
         let (one, same, other) = (
             of("sixteen bytes ok"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_none() {
+    fn a_short_secret_is_rejected() {
         let error = DevelopmentSigner::new(Some(&SecretString::from("fifteen bytes.."))).unwrap_err();
         assert!(
             matches!(error, StartError::Settings(SettingsError::ShortSecret)),

@@ -1,4 +1,4 @@
-//! Why there is no signature.
+//! Errors of signing and of its start.
 
 use postern_signers::{ReadError, SignatureError, Uses};
 
@@ -6,92 +6,93 @@ use crate::manifest::CanonicalError;
 use crate::mode::ModeError;
 use crate::settings::SettingsError;
 
-/// Why nothing was signed, or why a signature is not handed on. Neither the payload nor a secret is in the text.
+/// Why no signature is returned. The text contains neither the payload nor a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigningError {
-    /// No connection, or one that was closed before the answer was whole.
-    #[error("the signing proxy cannot be reached ({0}): see that it runs, and that its URL names it")]
+    /// The connection failed, or was closed before the response was complete.
+    #[error("the signing proxy is unreachable ({0}): check that it is running and that its URL is correct")]
     Unreachable(String),
-    /// No answer within the deadline.
-    #[error("the signing proxy did not answer in time: see whether it, or its KMS, is overloaded or hangs")]
+    /// No response within the deadline.
+    #[error("the signing proxy did not respond in time: check whether it or its KMS is overloaded or hangs")]
     Timeout,
-    /// No TLS with it: its certificate does not count, or ours does not.
+    /// The TLS handshake failed: one side did not accept the other's certificate.
     #[error(
-        "no TLS with the signing proxy ({0}): see its certificate, the CA, and the host's own certificate"
+        "the TLS handshake with the signing proxy failed ({0}): check its certificate, the CA, and the host's own certificate"
     )]
     Tls(String),
-    /// It does not know the host.
-    #[error("the signing proxy refuses the host ({0}): see the token (SIGNING_PROXY_API_KEY) or certificate")]
-    Unauthorized(u16),
-    /// It answers with another status than 200.
-    #[error("the signing proxy answered {0}: see its log")]
-    Status(u16),
-    /// Its answer is no answer.
-    #[error("the signing proxy's answer {0}: see that its URL names a signing proxy")]
-    InvalidResponse(&'static str),
-    /// Another signed than the one who was asked.
+    /// The proxy rejected the host's credentials: 401 or 403.
     #[error(
-        "\"{found}\" signed where \"{expected}\" was asked: see which key the signing proxy uses, and SIGNER_ID"
+        "the signing proxy rejected the host's credentials ({0}): check the token (SIGNING_PROXY_API_KEY) or certificate"
+    )]
+    Unauthorized(u16),
+    /// The proxy responded with another status than 200.
+    #[error("the signing proxy responded with status {0}: see its log")]
+    Status(u16),
+    /// The response does not follow the proxy's contract.
+    #[error("the signing proxy's response is invalid: {0}; check that the URL is that of a signing proxy")]
+    InvalidResponse(&'static str),
+    /// Another signer than the requested one signed.
+    #[error(
+        "\"{found}\" signed where \"{expected}\" was requested: check which key the signing proxy uses, and SIGNER_ID"
     )]
     SignerUnexpected {
-        /// The one who was asked.
+        /// The requested signer.
         expected: String,
-        /// The one who signed.
+        /// The signer that the response names.
         found: String,
     },
-    /// The signature does not count.
+    /// The signature was rejected.
     #[error(
-        "a signature by \"{signer_id}\" is refused: {reason}; see signers.toml and the signing proxy's key"
+        "a signature by \"{signer_id}\" is rejected: {reason}; check signers.toml and the signing proxy's key"
     )]
     Rejected {
-        /// Who signed, as the proxy says.
+        /// The signer that the response names.
         signer_id: String,
-        /// Why it does not count.
         reason: SignatureError,
     },
-    /// The proxy failed several times in a row, and is not asked for a moment.
-    #[error("the signing proxy failed several times in a row and is not asked for a moment")]
+    /// The circuit breaker is open.
+    #[error("the signing proxy failed several times in a row: requests to it are suspended for a short time")]
     BreakerOpen,
     /// The payload is larger than [`crate::MAX_PAYLOAD_SIZE`].
-    #[error("the payload is larger than 1 MiB: sign its digest")]
+    #[error("the payload is larger than 1 MiB: sign its digest instead")]
     PayloadTooLarge,
-    /// The payload could be taken for something that it must not be.
+    /// The payload could be taken for something that only the host or a manifest's author may have signed.
     #[error("the payload could be taken for {0}")]
     Reserved(&'static str),
     /// The manifest has no canonical form.
     #[error(transparent)]
     Manifest(#[from] CanonicalError),
-    /// Who is to be replaced is who is to replace.
-    #[error("a signer cannot replace itself: name an old and a new one")]
+    /// The old and the new signer of a rotation are the same.
+    #[error("a signer cannot replace itself: name an old and a new signer")]
     SameSigner,
-    /// The signer that is to replace another does not have all of its uses.
+    /// The new signer of a rotation lacks uses of the old one.
     #[error(
-        "\"{new}\" cannot replace \"{old}\", whose uses it does not all have: \"{old}\" has {needed}, \"{new}\" has \
+        "\"{new}\" cannot replace \"{old}\", because it lacks some of its uses: \"{old}\" has {needed}, \"{new}\" has \
          {found}; name a signer that was added with the uses of the old one"
     )]
     MissingUses {
-        /// The signer to be replaced.
+        /// The signer that is replaced.
         old: String,
-        /// The one that is to replace it.
+        /// The signer that replaces it.
         new: String,
-        /// The uses of the old one.
+        /// Uses of the old signer.
         needed: Uses,
-        /// Those of the new one.
+        /// Uses of the new signer.
         found: Uses,
     },
-    /// Neither of both may sign that one follows the other, and nobody else is named who may.
+    /// The old signer may not sign rotation statements, and the settings name no other signer for that use.
     #[error(
-        "\"{0}\" may not sign statements of rotation: name a signer that may under signing.uses.rotation, and give it \
+        "\"{0}\" may not sign rotation statements: name a signer that may under signing.uses.rotation, and give it \
          uses = [\"rotation\"] in signers.toml"
     )]
     NoRotationSigner(String),
-    /// A development key is not rotated.
-    #[error("the development signer has no other key to change to: name a signing proxy")]
+    /// Development signers cannot be rotated.
+    #[error("the development signer cannot be rotated: configure a signing proxy")]
     Development,
 }
 
 impl SigningError {
-    /// Its reason code.
+    /// The reason code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -114,7 +115,7 @@ impl SigningError {
         }
     }
 
-    /// Whether what was asked cannot be signed by anyone: the caller's to mend, and no word about the proxy.
+    /// Whether the request itself is at fault: the caller must change it, and it says nothing about the proxy.
     #[must_use]
     pub fn is_caller_error(&self) -> bool {
         matches!(
@@ -129,28 +130,28 @@ impl SigningError {
         )
     }
 
-    /// Whether no answer came.
+    /// Whether no response was received.
     pub(crate) fn is_transport(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_))
     }
 }
 
-/// Why signing does not start.
+/// Why signing cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Settings do not say who signs.
+    /// The settings conflict about what signs.
     #[error(transparent)]
     Mode(#[from] ModeError),
-    /// Settings cannot be used.
+    /// A setting is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The registry cannot be had.
+    /// The registry cannot be read or is invalid.
     #[error("the registry of signers: {0}")]
     Registry(#[from] ReadError),
-    /// The system has no random numbers.
-    #[error("no random numbers for a development key: {0}")]
+    /// The system's random number generator failed.
+    #[error("cannot generate a development key: {0}")]
     Random(String),
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client of signing cannot be set up: {0}")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create the HTTP client of the signing proxy: {0}")]
     Client(String),
 }

@@ -1,22 +1,23 @@
-//! Signatures from the KMS, each verified before it is handed on.
+//! Signatures from the KMS, each verified before it is returned.
 //!
-//! A host holds no key. [`Signing`] asks the KMS proxy for a signature (`POST {url}/sign`), over a connection that is
-//! kept, with a deadline, few and safe retries, and a circuit breaker; and hands it on only if the registry
-//! (`signers.toml`) knows the signer and its key verifies the signature. Whatever else happens is a [`SigningError`] with
-//! a code of its own: nothing falls back to another key, and work resumes by itself once the proxy is well again.
+//! A host holds no key. [`Signing`] requests each signature from the KMS proxy (`POST {url}/sign`), over pooled
+//! connections, with a deadline, a few safe retries and a circuit breaker. It returns the signature only if the signer is
+//! in the registry (`signers.toml`) and its key verifies the signature. Every failure is a [`SigningError`] with its own
+//! code: there is no fallback to another key, and signing resumes without intervention once the proxy has recovered.
 //!
-//! Each signature is for a use (payload, manifest, checkpoint, rotation), and counts only by a signer of that use. What
-//! services and policies have signed is a payload; one that any reader could take for something else is refused.
+//! Each signature is for a use (payload, manifest, checkpoint, rotation) and is valid only by a signer of that use.
+//! Services and policies have payloads signed; a payload that any reader could take for something else is rejected.
 //!
-//! Where no proxy is required and none is named, a development signer stands in ([`Mode`] has the rules), and says so.
+//! Where no proxy is required or configured, development signers sign ([`Mode::resolve`] has the rules), with a warning
+//! in the log.
 //!
 //! The proxy's contract:
 //!
 //! ```text
-//! POST {url}/sign   {"payload_b64": "...", "signer_id": "..."}   signer_id only where settings say so
+//! POST {url}/sign   {"payload_b64": "...", "signer_id": "..."}   signer_id only if configured
 //!   200             {"signature_b64": "...", "signer_id": "..."}   Ed25519 (RFC 8032) over the payload
-//!   503             with Retry-After, if it will be able soon
-//! GET  {url}/healthz   2xx if it could sign; 404 or 405 if it has none
+//!   503             with Retry-After, if a retry is expected to succeed
+//! GET  {url}/healthz   2xx if it can sign; 404 or 405 without this endpoint
 //! ```
 #![forbid(unsafe_code)]
 

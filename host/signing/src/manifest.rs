@@ -1,42 +1,41 @@
-//! Manifests: signed as the digest of their canonical form (RFC 8785).
+//! Manifests, signed as the SHA-256 of their canonical form (RFC 8785).
 
 use std::time::SystemTime;
 
 use serde_json::{Number, Value};
 use sha2::{Digest as _, Sha256};
 
-/// A manifest that was signed.
+/// A signed manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedManifest {
-    /// The SHA-256 of the canonical form: the 32 bytes that the signature is over.
+    /// SHA-256 of the canonical form: the 32 bytes that are signed.
     pub hash: [u8; 32],
-    /// The signature over `hash`.
+    /// Ed25519 signature (RFC 8032) over `hash`.
     pub signature: [u8; 64],
-    /// Whose it is.
     pub signer_id: String,
-    /// When it was verified.
+    /// Time at which the signer was valid and the signature was verified.
     pub signed_at: SystemTime,
-    /// The canonical form, UTF-8.
+    /// Canonical form, UTF-8.
     pub canonical: Vec<u8>,
 }
 
-/// A document that two readers would not understand alike, or that cannot be written.
+/// Why a document has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CanonicalError {
-    /// RFC 8785 writes numbers as doubles, and this would become another.
+    /// RFC 8785 writes numbers as doubles, which would change this integer.
     #[error(
-        "the manifest has a whole number beyond 2^53, which readers of JSON round: write it as a string (RFC 8785)"
+        "the manifest has an integer beyond 2^53, which JSON readers round: write it as a string (RFC 8785)"
     )]
     Number,
-    /// It cannot be written.
+    /// The document cannot be serialised.
     #[error("the manifest has no canonical form (RFC 8785)")]
     Form,
 }
 
-/// The canonical form of a document (RFC 8785).
+/// Returns the canonical form of a document (RFC 8785).
 ///
 /// # Errors
-/// If it has a whole number beyond 2^53 either way: in the canonical form it would be another.
+/// If it has an integer beyond ±2^53, which the canonical form would change.
 pub fn canonical(document: &Value) -> Result<Vec<u8>, CanonicalError> {
     if !numbers_are_exact(document) {
         return Err(CanonicalError::Number);
@@ -59,11 +58,11 @@ fn numbers_are_exact(value: &Value) -> bool {
 }
 
 fn is_exact(number: &Number) -> bool {
-    const MOST: u64 = 1 << 53;
+    const MAX_EXACT: u64 = 1 << 53;
     match (number.as_u64(), number.as_i64()) {
-        (Some(number), _) => number <= MOST,
-        (None, Some(number)) => number.unsigned_abs() <= MOST,
-        // Written with a point or an exponent: a double already.
+        (Some(number), _) => number <= MAX_EXACT,
+        (None, Some(number)) => number.unsigned_abs() <= MAX_EXACT,
+        // Written with a fraction or an exponent: already a double.
         (None, None) => true,
     }
 }

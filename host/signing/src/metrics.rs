@@ -1,4 +1,4 @@
-//! What is counted and measured of signing.
+//! Metrics of signing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::breaker::BreakerState;
 use crate::mode::Mode;
 
-/// In seconds: an HSM at hand signs within a millisecond, the deadline is two seconds.
+/// In seconds. A local HSM signs within a millisecond; the default deadline is two seconds.
 const BUCKETS: [f64; 14] = [
     100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5,
 ];
@@ -28,7 +28,7 @@ struct FailureLabels {
     code: &'static str,
 }
 
-/// What is counted and measured. A clone counts into the same.
+/// Metrics of signing. Clones share the same values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     latency: Histogram,
@@ -49,22 +49,22 @@ impl Metrics {
         }
     }
 
-    /// Adds them to a registry, under names that begin with `signing_`.
+    /// Registers the metrics, under names that begin with `signing_`.
     pub fn register(&self, registry: &mut Registry) {
-        let help = "Time from a request for a signature to its answer, verified or not, retries included";
+        let help = "Time from a signing request to its result, successful or not, retries included";
         registry.register_with_unit("signing_latency", help, Unit::Seconds, self.latency.clone());
-        let help = "Signatures that were verified and handed on, by signer and mode (proxy, development)";
+        let help = "Verified signatures, by signer and mode (proxy, development)";
         registry.register("signing_signatures", help, self.signatures.clone());
-        let help = "Requests for a signature that got none, by reason";
+        let help = "Signing requests that failed, by reason code";
         registry.register("signing_failures", help, self.failures.clone());
-        let help = "Attempts at a signature after a first one that got no answer";
+        let help = "Retries of requests to the signing proxy";
         registry.register("signing_retries", help, self.retries.clone());
-        let help = "The circuit breaker of the signing proxy: 0 closed, 1 trying one request, 2 open";
+        let help = "State of the signing proxy's circuit breaker: 0 closed, 1 half-open, 2 open";
         registry.register("signing_breaker", help, self.breaker.clone());
     }
 
-    pub(crate) fn signed(&self, signer: &str, mode: Mode, took: Duration) {
-        self.latency.observe(took.as_secs_f64());
+    pub(crate) fn signed(&self, signer: &str, mode: Mode, elapsed: Duration) {
+        self.latency.observe(elapsed.as_secs_f64());
         let labels = SignatureLabels {
             signer: signer.to_owned(),
             mode: mode.name(),
@@ -72,8 +72,8 @@ impl Metrics {
         self.signatures.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn failed(&self, code: &'static str, took: Duration) {
-        self.latency.observe(took.as_secs_f64());
+    pub(crate) fn failed(&self, code: &'static str, elapsed: Duration) {
+        self.latency.observe(elapsed.as_secs_f64());
         self.failures.get_or_create(&FailureLabels { code }).inc();
     }
 

@@ -1,16 +1,16 @@
-//! Who signs, and when a host must not start.
+//! The signing mode, and which settings conflict.
 
-/// Who signs.
+/// What signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The KMS, through its proxy. If the proxy fails, nobody does.
+    /// The KMS, through its proxy. There is no fallback if the proxy fails.
     Proxy,
-    /// A key of no worth in this process, for development.
+    /// A key in this process, for development only.
     Development,
 }
 
 impl Mode {
-    /// Its name in logs, metrics and health.
+    /// The name in logs, metrics and health reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -19,19 +19,19 @@ impl Mode {
         }
     }
 
-    /// Decides who signs by what the settings have: the proxy's URL (`SIGNING_PROXY_URL`, `KMS_ENDPOINT`), the demand for
+    /// The mode for which settings are present: the proxy's URL (`SIGNING_PROXY_URL`, `KMS_ENDPOINT`), the requirement of
     /// a proxy (`REQUIRE_SIGNING_PROXY`, `REQUIRE_KMS`) and a development secret (`REPOWRITER_SIGNING_SECRET`).
     ///
-    /// | proxy | required | secret | |
+    /// | proxy | required | secret | mode |
     /// |---|---|---|---|
     /// | no | no | either | development |
     /// | yes | either | no | proxy |
-    /// | either | yes | yes | no start: a development secret has no place where a proxy is required |
-    /// | no | yes | no | no start: nobody could sign |
-    /// | yes | no | yes | no start: a secret beside a proxy looks like a fallback, and there is none |
+    /// | either | yes | yes | error: a development secret where a proxy is required |
+    /// | no | yes | no | error: nothing could sign |
+    /// | yes | no | yes | error: a secret beside a proxy looks like a fallback, which does not exist |
     ///
     /// # Errors
-    /// Why the host must not start.
+    /// If the settings conflict, as in the table. The host must not start then.
     pub fn resolve(proxy: bool, required: bool, secret: bool) -> Result<Self, ModeError> {
         match (proxy, required, secret) {
             (_, true, true) => Err(ModeError::SecretWithRequiredProxy),
@@ -43,25 +43,25 @@ impl Mode {
     }
 }
 
-/// Why a host must not start: its settings do not say who signs.
+/// A conflict of settings, with which a host must not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
-    /// A proxy is required and none is named.
+    /// A proxy is required and none is configured.
     #[error(
-        "a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS) and none is named: set SIGNING_PROXY_URL or \
-         KMS_ENDPOINT"
+        "a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS) but none is configured: set \
+         SIGNING_PROXY_URL or KMS_ENDPOINT"
     )]
     MissingProxy,
     /// A development secret is set where a proxy is required.
     #[error(
-        "REPOWRITER_SIGNING_SECRET is set where a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS): it \
-         is for development alone; remove it"
+        "REPOWRITER_SIGNING_SECRET is set although a signing proxy is required (REQUIRE_SIGNING_PROXY, REQUIRE_KMS): \
+         it is for development only; remove it"
     )]
     SecretWithRequiredProxy,
     /// A development secret is set beside a proxy.
     #[error(
-        "both a signing proxy and REPOWRITER_SIGNING_SECRET are set: the secret would never be used, since nothing \
-         stands in for the proxy; remove one of them"
+        "both a signing proxy and REPOWRITER_SIGNING_SECRET are set: the secret would never be used, since there is no \
+         fallback from the proxy; remove one of them"
     )]
     SecretWithProxy,
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_signs() {
+    fn the_mode_follows_from_the_settings() {
         let cases = [
             ((false, false, false), Ok(Mode::Development)),
             ((false, false, true), Ok(Mode::Development)),

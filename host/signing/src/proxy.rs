@@ -1,4 +1,4 @@
-//! The KMS behind its proxy: asked within a deadline, through a circuit breaker.
+//! The signing proxy in front of the KMS, called with a deadline and through a circuit breaker.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +13,13 @@ use crate::metrics::Metrics;
 use crate::settings::{ProxySettings, SettingsError, SignerSelection};
 use crate::unverified_signature::UnverifiedSignature;
 
-/// How long a look at the proxy's health may take.
+/// Deadline of a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
     client: Client,
     breaker: Mutex<Breaker>,
-    /// Who must sign.
     selection: ArcSwap<SignerSelection>,
     deadline: Duration,
     metrics: Metrics,
@@ -38,20 +37,20 @@ impl Proxy {
         })
     }
 
-    /// Who must sign.
+    /// Which signers must sign.
     pub(crate) fn selection(&self) -> Arc<SignerSelection> {
         self.selection.load_full()
     }
 
-    /// Has others sign from now on; whether they are others.
+    /// Sets which signers must sign from now on. Returns whether that is a change.
     pub(crate) fn set_selection(&self, selection: &SignerSelection) -> Result<bool, SettingsError> {
         selection.check()?;
         let before = self.selection.swap(Arc::new(selection.clone()));
         Ok(*before != *selection)
     }
 
-    /// Has a message signed: by the signer that is named here, or else in settings for the use, or else whom the proxy
-    /// chooses. The signature is yet to be verified.
+    /// Requests a signature: by `signer_id`, else by the signer that the settings name for the use, else by the signer that
+    /// the proxy chooses. The signature is not verified here.
     pub(crate) async fn sign(
         &self,
         signer_id: Option<&str>,
@@ -59,9 +58,9 @@ impl Proxy {
         message: &[u8],
     ) -> Result<(UnverifiedSignature, Duration), SigningError> {
         let selection = self.selection();
-        let wanted = signer_id.or(selection.signer(for_use));
-        // A proxy that is strict about the contract refuses fields that it does not know.
-        let sent = wanted.filter(|_| signer_id.is_some() || selection.send_signer_id);
+        let requested = signer_id.or(selection.signer(for_use));
+        // A strict proxy may reject requests with fields that it does not know.
+        let sent = requested.filter(|_| signer_id.is_some() || selection.send_signer_id);
         let attempt = self.begin_attempt()?;
         let result = tokio::time::timeout(self.deadline, self.client.sign(sent, message))
             .await
@@ -70,17 +69,17 @@ impl Proxy {
             Err(error) if error.is_transport() => AttemptOutcome::Failed,
             _ => AttemptOutcome::Responded,
         });
-        let (signature, took) = result?;
-        match wanted {
-            Some(wanted) if wanted != signature.signer_id => Err(SigningError::SignerUnexpected {
-                expected: wanted.to_owned(),
+        let (signature, elapsed) = result?;
+        match requested {
+            Some(requested) if requested != signature.signer_id => Err(SigningError::SignerUnexpected {
+                expected: requested.to_owned(),
                 found: signature.signer_id,
             }),
-            _ => Ok((signature, took)),
+            _ => Ok((signature, elapsed)),
         }
     }
 
-    /// Asks the proxy how it is, breaker or not: it is not asked often, and work resumes the sooner.
+    /// Queries the proxy's health, bypassing the breaker: health checks are rare, and signing resumes sooner.
     pub(crate) async fn check_health(&self) -> Result<ProxyHealth, SigningError> {
         tokio::time::timeout(HEALTH_TIMEOUT, self.client.check_health())
             .await
@@ -109,7 +108,7 @@ impl Proxy {
     }
 }
 
-/// A request that the breaker let pass. One whose caller goes away is dropped, and tells so.
+/// A request that the breaker permitted. Records its outcome when dropped: cancelled, unless [`Self::end`] is called.
 struct AttemptGuard<'a> {
     proxy: &'a Proxy,
     permit: Permit,

@@ -1,4 +1,4 @@
-//! The registry in service, and what a reload changed.
+//! The current registry of signers, and the changes that a reload makes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use postern_signers::{ReadError, Registry, Signer, Status};
 
-/// The registry in service.
+/// The current registry, which a reload replaces.
 #[derive(Debug)]
 pub(crate) struct LiveRegistry {
-    /// Where it came from, if from a file.
+    /// The registry's file; `None` for development signers.
     file: Option<PathBuf>,
     current: ArcSwap<Registry>,
 }
@@ -23,7 +23,7 @@ impl LiveRegistry {
         })
     }
 
-    /// The development signers'.
+    /// A registry without a file: that of the development signers.
     pub(crate) fn in_memory(registry: Registry) -> Self {
         Self {
             file: None,
@@ -35,12 +35,12 @@ impl LiveRegistry {
         self.current.load_full()
     }
 
-    /// Reads the file again; nothing, if there is none.
+    /// Reads the file; `None` without one.
     pub(crate) fn read_file(&self) -> Result<Option<Registry>, ReadError> {
         self.file.as_deref().map(Registry::read).transpose()
     }
 
-    /// Puts another one into service at once; what changed.
+    /// Replaces the current registry. Returns what changed.
     pub(crate) fn replace(&self, new: Registry) -> Vec<SignerChange> {
         let new = Arc::new(new);
         let old = self.current.swap(Arc::clone(&new));
@@ -51,31 +51,29 @@ impl LiveRegistry {
 /// A signer that a reload changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignerChange {
-    /// Whose.
     pub signer_id: String,
-    /// What became of it.
     pub kind: SignerChangeKind,
 }
 
-/// What became of a signer.
+/// How a reload changed a signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignerChangeKind {
-    /// There was none of this id.
+    /// The id is new.
     Added,
-    /// It is retired now.
+    /// The signer is now retired.
     Retired,
-    /// There is none of this id any more: what it signed does not verify.
+    /// The id was removed: its signatures no longer verify.
     Removed,
-    /// It has another key: what it signed does not verify. A new key needs a new id.
+    /// The signer has another key: its earlier signatures no longer verify. A new key needs a new id.
     KeyChanged,
-    /// It is not retired any more.
+    /// The signer is no longer retired.
     Reactivated,
-    /// It is valid at other times or for other uses.
+    /// The signer's validity or uses changed.
     Changed,
 }
 
 impl SignerChangeKind {
-    /// Its name in logs and audit events.
+    /// The name in logs and audit events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,21 +87,21 @@ impl SignerChangeKind {
     }
 }
 
-/// What is different, by id.
+/// The changed signers, sorted by id.
 fn signer_changes(old: &Registry, new: &Registry) -> Vec<SignerChange> {
     let change = |id: &str, kind| SignerChange {
         signer_id: id.to_owned(),
         kind,
     };
-    let gone = old
+    let removed = old
         .iter()
         .filter(|(id, _)| new.get(id).is_none())
         .map(|(id, _)| change(id, SignerChangeKind::Removed));
-    let here = new.iter().filter_map(|(id, signer)| match old.get(id) {
+    let added_or_changed = new.iter().filter_map(|(id, signer)| match old.get(id) {
         None => Some(change(id, SignerChangeKind::Added)),
         Some(before) => change_kind(before, signer).map(|kind| change(id, kind)),
     });
-    let mut all: Vec<_> = gone.chain(here).collect();
+    let mut all: Vec<_> = removed.chain(added_or_changed).collect();
     all.sort_by(|a, b| a.signer_id.cmp(&b.signer_id));
     all
 }
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reload_changed() {
+    fn a_reload_reports_each_changed_signer() {
         let until = format!("{ACTIVE}\nvalid_until = 2030-01-01T00:00:00Z");
         let old = registry(&[
             ("gone", A, ACTIVE),

@@ -1,4 +1,4 @@
-//! A change of signer, on record: one statement, signed by those whose word counts for it.
+//! Rotation: a signed statement that one signer replaces another.
 
 use std::time::SystemTime;
 
@@ -10,36 +10,37 @@ use crate::manifest;
 use crate::mode::Mode;
 use crate::signing::{Signed, Signing};
 
-/// A statement that one signer follows another. Whoever trusts one of its signers learns the new one's key.
+/// A statement that one signer replaces another. A verifier that trusts one of its signers learns the new signer's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
-    /// What was signed: the canonical form (RFC 8785) of `{"new": id, "new_key": "ed25519:…", "old": id, "time": …}`,
-    /// the time in UTC, by the second (RFC 3339).
+    /// The signed message: the canonical form (RFC 8785) of
+    /// `{"new": id, "new_key": "ed25519:…", "old": id, "time": …}`, the time in UTC, in whole seconds (RFC 3339).
     pub statement: Vec<u8>,
-    /// The time that it says.
+    /// The statement's time.
     pub time: SystemTime,
-    /// The signatures, all of signers with the use `rotation`; at least one is not the new signer's.
+    /// Signatures of signers with the use `rotation`; at least one is not the new signer's.
     pub signatures: Vec<RotationSignature>,
 }
 
-/// A signature under a statement, and in which role.
+/// A signature of a rotation statement, with the signer's role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RotationSignature {
-    /// The new signer's.
+    /// By the new signer.
     New(Signed),
-    /// The old signer's.
+    /// By the old signer.
     Old(Signed),
-    /// That of a signer for rotations alone.
+    /// By the signer that the settings name for the use `rotation`.
     Delegate(Signed),
 }
 
 impl Signing {
-    /// Has the statement that `new` follows `old` signed, through the proxy, which must take `signer_id` in a request. Both
-    /// must be signers of the registry: the new one is added before, the old one retired after. Each of them signs if
-    /// `rotation` is among its uses; if the old one's uses do not have it, the signer of the settings for that use does.
+    /// Has the statement that `new` replaces `old` signed, through the proxy, which must accept `signer_id` in a request.
+    /// Both must be in the registry: the new signer is added before, the old one is retired after. Each of them signs if
+    /// `rotation` is among its uses; if the old signer lacks that use, the signer that the settings name for it signs
+    /// instead. The registry is not changed.
     ///
     /// # Errors
-    /// If one of them is not in the registry or does not sign, or the new one lacks a use of the old one. Nothing of the registry is changed either way.
+    /// If a signer is not in the registry or does not sign, or the new signer lacks a use of the old one.
     pub async fn rotate(&self, old: &str, new: &str) -> Result<Rotation, SigningError> {
         if self.mode() == Mode::Development {
             return Err(SigningError::Development);
@@ -49,9 +50,9 @@ impl Signing {
         }
         let registry = self.registry();
         let time = SystemTime::now();
-        let (before, after) = (known(&registry, old)?, known(&registry, new)?);
-        may_follow(new, after, time)?;
-        has_uses_of(old, before, new, after)?;
+        let (before, after) = (lookup(&registry, old)?, lookup(&registry, new)?);
+        check_may_sign(new, after, time)?;
+        check_uses(old, before, new, after)?;
         let delegate = self.delegate(old, new, before)?;
         let statement = manifest::canonical(&json!({
             "new": new,
@@ -61,7 +62,7 @@ impl Signing {
         }))?;
         let sign = async |id: &str| self.sign_as(Some(id), Use::Rotation, &statement, None).await;
         let mut signatures = Vec::new();
-        // The new one first: if its key is not there yet, nobody else has said anything.
+        // The new signer goes first: if the KMS does not have its key yet, no other signature has been made.
         if after.uses().contains(Use::Rotation) {
             signatures.push(RotationSignature::New(sign(new).await?));
         }
@@ -76,7 +77,7 @@ impl Signing {
         })
     }
 
-    /// Who signs in the old one's place, if that one may not.
+    /// The signer that signs instead of the old one; `None` if the old one may sign.
     fn delegate(&self, old: &str, new: &str, before: &Signer) -> Result<Option<String>, SigningError> {
         if before.uses().contains(Use::Rotation) {
             return Ok(None);
@@ -85,7 +86,7 @@ impl Signing {
         let named = selection
             .as_ref()
             .and_then(|selection| selection.uses.get(&Use::Rotation));
-        // One that vouches for itself vouches for nobody.
+        // A statement that only the new signer signs proves nothing.
         match named.filter(|id| *id != new) {
             Some(id) => Ok(Some(id.clone())),
             None => Err(SigningError::NoRotationSigner(old.to_owned())),
@@ -93,15 +94,15 @@ impl Signing {
     }
 }
 
-fn known<'a>(registry: &'a Registry, id: &str) -> Result<&'a Signer, SigningError> {
+fn lookup<'a>(registry: &'a Registry, id: &str) -> Result<&'a Signer, SigningError> {
     registry.get(id).ok_or_else(|| SigningError::Rejected {
         signer_id: id.to_owned(),
         reason: SignatureError::UnknownSigner,
     })
 }
 
-/// Nobody follows who may not sign anything itself.
-fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningError> {
+/// Rejects a new signer that may not sign anything now.
+fn check_may_sign(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningError> {
     let any = signer.uses().iter().next().unwrap_or(Use::Payload);
     signer
         .may_sign(any, now)
@@ -111,8 +112,8 @@ fn may_follow(id: &str, signer: &Signer, now: SystemTime) -> Result<(), SigningE
         })
 }
 
-/// Who follows another signs all that the other one signed: whoever reads the statement takes the one for the other.
-fn has_uses_of(old: &str, before: &Signer, new: &str, after: &Signer) -> Result<(), SigningError> {
+/// Rejects a new signer that lacks uses of the old one: verifiers of the statement accept it in the old one's place.
+fn check_uses(old: &str, before: &Signer, new: &str, after: &Signer) -> Result<(), SigningError> {
     let (needed, found) = (before.uses(), after.uses());
     if found.contains_all(needed) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What signing needs to know, as the host's settings say it.
+//! Settings of signing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,65 +10,64 @@ use url::{Host, Url};
 
 use crate::breaker::BreakerSettings;
 
-/// How a host signs. The development signer needs none of it, so the default is one.
+/// How a host signs. The default is the development signer with a random key.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The KMS proxy: `SIGNING_PROXY_URL` or `KMS_ENDPOINT`.
     pub proxy: Option<ProxySettings>,
-    /// Whether there must be one: `REQUIRE_SIGNING_PROXY=1` or `REQUIRE_KMS=true`.
+    /// Whether a proxy is required: `REQUIRE_SIGNING_PROXY=1` or `REQUIRE_KMS=true`.
     pub required: bool,
-    /// What the development signer's key is made of: `REPOWRITER_SIGNING_SECRET`.
+    /// The secret from which the development signer's keys are derived: `REPOWRITER_SIGNING_SECRET`.
     pub development_secret: Option<SecretString>,
 }
 
-/// The KMS proxy, and whose signatures count.
+/// The KMS proxy, and the trusted signers.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
-    /// Where it is. `/sign` and `/healthz` are appended to its path.
+    /// The proxy's URL. `/sign` and `/healthz` are appended to its path.
     pub url: Url,
-    /// How the host shows who it is.
+    /// How the host authenticates to the proxy.
     pub auth: Auth,
-    /// The certificates, PEM, that vouch for the proxy's; the system's roots do not count then.
+    /// CA certificates for the proxy's certificate, PEM; they replace the system's roots.
     pub ca_pem: Option<String>,
     /// The registry of signers, `signers.toml`.
     pub registry: PathBuf,
-    /// Who must sign. Can be changed while it runs.
+    /// Which signers must sign. Can be changed without a restart.
     pub selection: SignerSelection,
-    /// How long a signature may take, retries included.
+    /// Deadline of a signature, retries included.
     pub deadline: Duration,
-    /// How long a connection may take to be made, TLS included.
+    /// Deadline of connecting, TLS included.
     pub connect: Duration,
-    /// When the circuit breaker opens, and for how long.
     pub breaker: BreakerSettings,
 }
 
-/// Who is asked to sign. An answer of another is refused, also during a rotation: first the new signer is added to the
-/// registry, then this is changed, then the old one is retired.
+/// Which signers must sign. A signature by another signer is rejected, also during a rotation: first the new signer is
+/// added to the registry, then this selection is changed, then the old signer is retired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignerSelection {
-    /// The one who must sign: `SIGNER_ID`. Unless given, the proxy chooses, and each active signer of the registry counts
-    /// for its uses.
+    /// The signer that must sign: `SIGNER_ID`. Without it, the proxy chooses, and every active signer of the registry is
+    /// accepted for its uses.
     pub signer_id: Option<String>,
-    /// Those who must sign for a use, in its place.
+    /// Signers that must sign for a use, in place of `signer_id`.
     pub uses: BTreeMap<Use, String>,
-    /// Whether requests to the proxy name the signer. One that holds a single key need not know the field.
+    /// Whether requests to the proxy name the signer. A proxy with a single key may not know the field.
     pub send_signer_id: bool,
 }
 
 impl SignerSelection {
-    /// The one who must sign for a use, if it is said.
+    /// The signer that must sign for a use; `None` if the proxy chooses.
     #[must_use]
-    pub fn signer(&self, what: Use) -> Option<&str> {
+    pub fn signer(&self, for_use: Use) -> Option<&str> {
         self.uses
-            .get(&what)
+            .get(&for_use)
             .or(self.signer_id.as_ref())
             .map(String::as_str)
     }
 
-    /// Checks ids, and that the proxy can know who is meant.
+    /// Validates the ids, and that requests name the signer if several must sign.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem found.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let ids = self.uses.values().chain(&self.signer_id);
         if !ids.into_iter().all(|id| postern_signers::is_signer_id(id)) {
@@ -83,12 +82,12 @@ impl SignerSelection {
 }
 
 impl ProxySettings {
-    /// The default deadline of a signature.
+    /// Default deadline of a signature.
     pub const DEADLINE: Duration = Duration::from_secs(2);
-    /// The default deadline of a connection.
+    /// Default deadline of connecting.
     pub const CONNECT: Duration = Duration::from_millis(500);
 
-    /// A proxy with the default deadlines, which asks for no credentials.
+    /// A proxy with the default deadlines and without authentication.
     #[must_use]
     pub fn new(url: Url, registry: PathBuf) -> Self {
         Self {
@@ -104,76 +103,78 @@ impl ProxySettings {
     }
 }
 
-/// How a host shows the proxy who it is.
+/// How a host authenticates to the proxy.
 #[derive(Debug, Clone, Default)]
 pub enum Auth {
-    /// It does not: the network vouches for it.
+    /// Not at all: the network restricts who can connect.
     #[default]
     None,
-    /// With a token: `SIGNING_PROXY_API_KEY`.
+    /// With a bearer token: `SIGNING_PROXY_API_KEY`.
     Bearer(SecretString),
-    /// With a certificate (mTLS).
+    /// With a client certificate (mTLS).
     Certificate {
-        /// The certificate, and those between it and its authority, PEM.
+        /// The certificate and its intermediates, PEM.
         certificate_pem: String,
-        /// Its private key, PEM.
+        /// The certificate's private key, PEM.
         key_pem: SecretString,
     },
 }
 
-/// Settings that cannot be used. No secret is repeated.
+/// Why settings are invalid. The text contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The URL has another scheme, or no host.
-    #[error("the signing proxy's URL is none: write https://host or https://host:port/path")]
+    /// The URL's scheme is not http or https, or it has no host.
+    #[error("the signing proxy's URL is invalid: write https://host or https://host:port/path")]
     InvalidUrl,
-    /// The URL has more than a path.
-    #[error("the signing proxy's URL has a user, a password, a query or a fragment: it ends with its path")]
+    /// The URL has parts other than scheme, host, port and path.
+    #[error("the signing proxy's URL has a user, a password, a query or a fragment: remove it")]
     UrlParts,
-    /// Neither payloads nor tokens go over a network in clear.
-    #[error("the signing proxy's URL is plain http, and not to this machine: write https://")]
+    /// Payloads and tokens must not cross a network in clear text.
+    #[error("the signing proxy's URL is plain http to another machine: use https://")]
     PlainHttp,
-    /// A certificate is shown over TLS only.
+    /// A client certificate needs TLS.
     #[error(
-        "the signing proxy's URL is plain http, where no certificate is shown: write https://, or use a token"
+        "the signing proxy's URL is plain http, which has no client certificates: use https://, or a token"
     )]
     CertificateOverHttp,
-    /// The token cannot stand in a header.
-    #[error("the signing proxy's token is empty, or has characters that no header may have")]
+    /// The token is empty or is not a valid header value.
+    #[error("the signing proxy's token is empty or has characters that are invalid in a header")]
     InvalidToken,
-    /// No id.
+    /// A signer's id is invalid.
     #[error(
-        "a signer's id (SIGNER_ID, signing.signer, signing.uses) has 1 to 128 letters, digits, and . _ - : /"
+        "a signer id (SIGNER_ID, signing.signer, signing.uses) is invalid: use 1 to 128 letters, digits, and . _ - : /"
     )]
     InvalidSignerId,
-    /// Several signers, between whom the proxy cannot choose.
+    /// Several signers must sign, but requests do not name the signer.
     #[error(
-        "signing.uses names other signers than signing.signer, and requests to the signing proxy name none: set \
-         signing.send_signer_id: true, if it takes a signer_id, as `postern kms-proxy` does"
+        "signing.uses names other signers than signing.signer, but requests to the signing proxy do not name the signer: \
+         set signing.send_signer_id: true if it accepts a signer_id, as `postern kms-proxy` does"
     )]
     SignerIdNotSent,
-    /// The deadline is zero or over a minute.
-    #[error("the signing proxy's deadlines are to be between 1 ms and 1 minute")]
+    /// A deadline is out of range.
+    #[error("the signing proxy's deadlines must be between 1 ms and 1 minute")]
     InvalidDeadline,
-    /// Text that holds no certificates.
-    #[error("{0}: is no certificate in PEM")]
+    /// A certificate is not PEM. Holds which one.
+    #[error("{0} is not a certificate in PEM")]
     Certificate(&'static str),
-    /// Text that holds no private key.
-    #[error("the private key of the host's certificate: is no key in PEM (PKCS#8, SEC1 or PKCS#1)")]
+    /// The private key is not PEM.
+    #[error("the private key of the host's certificate is not a key in PEM (PKCS#8, SEC1 or PKCS#1)")]
     Key,
-    /// The two do not belong together.
-    #[error("the host's certificate and its private key do not belong together")]
+    /// The private key is not the certificate's.
+    #[error("the host's certificate and private key do not match")]
     Pair,
-    /// The system has no roots of trust.
-    #[error("the system has no roots of trust to check the signing proxy's certificate with: name a CA")]
+    /// The system has no trusted root certificates.
+    #[error(
+        "the system has no trusted root certificates to verify the signing proxy's certificate against: configure a CA"
+    )]
     NoRoots,
-    /// Too little to make a key of.
-    #[error("REPOWRITER_SIGNING_SECRET is shorter than 16 bytes: make one with `openssl rand -hex 32`")]
+    /// The development secret is too short.
+    #[error("REPOWRITER_SIGNING_SECRET is shorter than 16 bytes: generate one with `openssl rand -hex 32`")]
     ShortSecret,
 }
 
 impl ProxySettings {
-    /// Checks what types do not: addresses, ids, deadlines.
+    /// Validates what the types do not: the URL, signer ids, deadlines.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let plain = match self.url.scheme() {
             "https" => false,
@@ -192,14 +193,14 @@ impl ProxySettings {
             return Err(SettingsError::CertificateOverHttp);
         }
         self.selection.check()?;
-        let sensible = Duration::from_millis(1)..=Duration::from_secs(60);
-        if !sensible.contains(&self.deadline) || !sensible.contains(&self.connect) {
+        let allowed = Duration::from_millis(1)..=Duration::from_secs(60);
+        if !allowed.contains(&self.deadline) || !allowed.contains(&self.connect) {
             return Err(SettingsError::InvalidDeadline);
         }
         Ok(())
     }
 
-    /// An endpoint of the proxy.
+    /// The URL of an endpoint of the proxy.
     pub(crate) fn endpoint(&self, name: &str) -> Url {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{name}", self.url.path().trim_end_matches('/')));
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn urls() {
+    fn urls_are_validated_and_endpoints_appended() {
         for (url, expected) in [
             ("https://kms.example", Ok("https://kms.example/sign")),
             (
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_refused() {
+    fn invalid_settings_are_rejected() {
         let certificate = Auth::Certificate {
             certificate_pem: String::new(),
             key_pem: SecretString::from(""),

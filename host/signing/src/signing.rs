@@ -1,4 +1,4 @@
-//! The handle through which everything is signed.
+//! The handle for all signing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,34 +20,33 @@ use crate::reserved;
 use crate::settings::{Settings, SettingsError, SignerSelection};
 use crate::unverified_signature::UnverifiedSignature;
 
-/// The largest payload, in bytes. What is larger is signed by its digest.
+/// Maximum payload size, in bytes. For larger data, sign its digest.
 pub const MAX_PAYLOAD_SIZE: usize = 1 << 20;
 
-/// A signature that counts: the registry knows its signer, whose key verifies it.
+/// A verified signature: its signer is in the registry, and the signer's key verifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
-    /// Ed25519 (RFC 8032).
+    /// Ed25519 signature (RFC 8032).
     pub signature: [u8; 64],
-    /// Whose it is.
     pub signer_id: String,
-    /// The moment at which the signer was valid: what else judges by time must take this one.
+    /// Time for which the signer's validity was checked. Later checks of this signature by time must use it too.
     pub signed_at: SystemTime,
-    /// How long all of it took, verification included.
+    /// Time for the whole request, verification included.
     pub elapsed: Duration,
-    /// How much of it the proxy took, and the way there and back: the attempt that succeeded. Zero without a proxy.
+    /// Round-trip time of the successful attempt at the proxy. Zero without a proxy.
     pub proxy_elapsed: Duration,
 }
 
-/// Who makes signatures.
+/// What makes signatures.
 #[derive(Debug)]
 pub(crate) enum Backend {
-    /// The KMS.
+    /// The KMS, through its proxy.
     Proxy(Box<Proxy>),
-    /// A key of this process.
+    /// Keys in this process.
     Development(Box<DevelopmentSigner>),
 }
 
-/// Signs, through the KMS. A clone is the same.
+/// Signs through the KMS. Clones share the same state.
 #[derive(Debug, Clone)]
 pub struct Signing(Arc<Inner>);
 
@@ -62,10 +61,10 @@ struct Inner {
 }
 
 impl Signing {
-    /// Reads the registry, and asks nobody yet.
+    /// Validates the settings and reads the registry. Does not connect to the proxy.
     ///
     /// # Errors
-    /// If settings do not say who signs ([`Mode::resolve`]) or cannot be used, or the registry cannot be read.
+    /// If settings conflict ([`Mode::resolve`]) or are invalid, or the registry cannot be read.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         let mode = Mode::resolve(
             settings.proxy.is_some(),
@@ -86,7 +85,7 @@ impl Signing {
                 tracing::warn!(
                     signer_id = signer.id(Use::Payload),
                     "DEVELOPMENT SIGNER: the keys are in this process and their signatures prove nothing; set \
-                     SIGNING_PROXY_URL and REQUIRE_SIGNING_PROXY=1 where they matter"
+                     SIGNING_PROXY_URL and REQUIRE_SIGNING_PROXY=1 in production"
                 );
                 let registry = LiveRegistry::in_memory(signer.registry());
                 (Backend::Development(Box::new(signer)), registry)
@@ -102,11 +101,11 @@ impl Signing {
         })))
     }
 
-    /// Has a payload signed, and the signature verified.
+    /// Has a payload signed, and verifies the signature.
     ///
     /// # Errors
-    /// Why there is no signature that counts. Nothing else signs in the signer's place. A payload that could be taken for
-    /// something else ([`postern_signers::possible_uses`]) is refused.
+    /// Why there is no verified signature; no other signer is tried. A payload that could be taken for something else
+    /// ([`postern_signers::possible_uses`]) is rejected.
     pub async fn sign(&self, payload: &[u8]) -> Result<Signed, SigningError> {
         reserved::check(payload, self.payload_uses())?;
         self.sign_as(None, Use::Payload, payload, None).await
@@ -115,7 +114,7 @@ impl Signing {
     /// Has the digest of a manifest's canonical form signed (RFC 8785, SHA-256).
     ///
     /// # Errors
-    /// As [`Self::sign`]; and if the manifest has no canonical form.
+    /// As for [`Self::sign`], and if the manifest has no canonical form.
     pub async fn sign_manifest(&self, manifest: &Value) -> Result<SignedManifest, SigningError> {
         let canonical = manifest::canonical(manifest)?;
         let hash = manifest::digest(&canonical);
@@ -134,17 +133,17 @@ impl Signing {
         })
     }
 
-    /// Has the body of a checkpoint signed, which says that it was made at a moment: whoever verifies it judges by that
-    /// moment, and so does this.
+    /// Has the body of a checkpoint signed. `made` is the checkpoint's own timestamp: the signer must be valid at that
+    /// time, because auditors verify the signature for it.
     ///
     /// # Errors
-    /// As [`Self::sign`].
+    /// As for [`Self::sign`].
     pub async fn sign_checkpoint(&self, body: &[u8], made: SystemTime) -> Result<Signed, SigningError> {
         self.sign_as(None, Use::Checkpoint, body, Some(made)).await
     }
 
-    /// Has a message signed for a use, by the signer of the settings unless one is named; valid at a moment, or now. How it
-    /// goes with another signer than that of payloads says nothing about that one, so health does not remember it.
+    /// Has a message signed for a use: by `signer_id`, else by the signer that the settings name. The signer must be valid
+    /// at `made`, else now. Health records only requests to the payload signer: other signers say nothing about it.
     pub(crate) async fn sign_as(
         &self,
         signer_id: Option<&str>,
@@ -152,9 +151,9 @@ impl Signing {
         message: &[u8],
         made: Option<SystemTime>,
     ) -> Result<Signed, SigningError> {
-        let began = Instant::now();
+        let started = Instant::now();
         let result = self.sign_verified(signer_id, for_use, message, made).await;
-        let elapsed = began.elapsed();
+        let elapsed = started.elapsed();
         if signer_id.is_none() && self.is_payload_signer(for_use) {
             self.0.health.record(result.as_ref().err());
         }
@@ -196,7 +195,7 @@ impl Signing {
             Err(reason) => return Err(SigningError::Rejected { signer_id, reason }),
         }
         if for_use == Use::Payload {
-            // Who signs is known only now, and the registry may have been read again since it was asked.
+            // Checked again: the signer is known only now, and the registry may have been reloaded since the request.
             let uses = registry.get(&signer_id).map_or(Uses::ALL, Signer::uses);
             reserved::check(message, uses)?;
         }
@@ -209,7 +208,7 @@ impl Signing {
         })
     }
 
-    /// The uses of all who may come to sign a payload.
+    /// The uses of all signers that the proxy may choose for a payload.
     fn payload_uses(&self) -> Uses {
         let registry = self.registry();
         let selection = self.selection();
@@ -229,13 +228,13 @@ impl Signing {
         }
     }
 
-    /// Whether the one who signs payloads signs for this use too.
+    /// Whether the payload signer signs for this use too.
     fn is_payload_signer(&self, for_use: Use) -> bool {
         self.selection()
             .is_none_or(|selection| selection.signer(for_use) == selection.signer(Use::Payload))
     }
 
-    /// Who must sign; nothing for the development signers.
+    /// Which signers must sign; `None` for development signers.
     #[must_use]
     pub fn selection(&self) -> Option<Arc<SignerSelection>> {
         match &self.0.backend {
@@ -244,10 +243,10 @@ impl Signing {
         }
     }
 
-    /// Has others sign from now on. Whether they are others than before.
+    /// Sets which signers must sign from now on. Returns whether that is a change.
     ///
     /// # Errors
-    /// If one has no valid id, or the proxy cannot know who is meant; nothing is taken then.
+    /// If an id is invalid, or several signers must sign and requests do not name the signer. Nothing is changed then.
     pub fn set_selection(&self, selection: &SignerSelection) -> Result<bool, SettingsError> {
         match &self.0.backend {
             Backend::Proxy(proxy) => {
@@ -261,7 +260,7 @@ impl Signing {
         }
     }
 
-    /// Who signs.
+    /// What signs.
     #[must_use]
     pub fn mode(&self) -> Mode {
         match self.0.backend {
@@ -270,7 +269,7 @@ impl Signing {
         }
     }
 
-    /// How signing is. Asks nobody.
+    /// The current state. Sends no request.
     #[must_use]
     pub fn state(&self) -> SigningState {
         let (failure, last_signed) = self.0.health.last_results();
@@ -286,37 +285,36 @@ impl Signing {
         }
     }
 
-    /// The registry in service.
+    /// The current registry.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         self.0.registry.current()
     }
 
-    /// Reads the registry's file again and puts it into service at once; tells what changed, by id. The development
-    /// signer's registry has no file, and never changes. Reads a small file: it blocks for that long.
+    /// Reloads the registry from its file. Returns the changes, sorted by id. The development signers' registry has no
+    /// file and never changes. Blocks while it reads the file, which is small.
     ///
     /// # Errors
-    /// If the file cannot be read or holds no registry. The one in service stays.
+    /// If the file cannot be read or is invalid. The current registry stays in use.
     pub fn reload_registry(&self) -> Result<Vec<SignerChange>, ReadError> {
-        let read = self.read_registry()?;
-        Ok(read.map_or_else(Vec::new, |registry| self.replace_registry(registry)))
+        let new = self.read_registry()?;
+        Ok(new.map_or_else(Vec::new, |registry| self.replace_registry(registry)))
     }
 
-    /// Reads the registry's file again, and leaves the one in service; nothing, if there is no file. Blocks for as long as
-    /// that takes.
+    /// Reads the registry's file without replacing the current registry; `None` if there is no file. Blocks while it
+    /// reads.
     ///
     /// # Errors
-    /// If the file cannot be read or holds no registry.
+    /// If the file cannot be read or is invalid.
     pub fn read_registry(&self) -> Result<Option<Registry>, ReadError> {
         self.0.registry.read_file()
     }
 
-    /// Puts a registry into service at once; what changed, by id.
+    /// Replaces the current registry. Returns the changes, sorted by id.
     pub fn replace_registry(&self, registry: Registry) -> Vec<SignerChange> {
         self.0.registry.replace(registry)
     }
 
-    /// What is counted and measured.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
@@ -335,7 +333,7 @@ impl Signing {
     }
 }
 
-/// Says what of the settings and the registry does not go together, or is weaker than it could be.
+/// Warns about mismatches between the settings and the registry, and about signers valid for every use.
 fn warn_about_signers(registry: &Registry, selection: &SignerSelection) {
     for for_use in Use::ALL {
         let Some(id) = selection.signer(for_use) else {
@@ -345,14 +343,14 @@ fn warn_about_signers(registry: &Registry, selection: &SignerSelection) {
             None => tracing::warn!(
                 signer_id = id,
                 for_use = for_use.name(),
-                "the registry does not know this signer: nothing will be signed for this use"
+                "this signer is not in the registry: nothing will be signed for this use"
             ),
-            // A host that signs nothing of the kind need not name somebody for it.
+            // Only for a use that the settings name: a host need not have a signer for a use that it never needs.
             Some(signer) if !signer.uses().contains(for_use) && selection.uses.contains_key(&for_use) => {
                 tracing::warn!(
                     signer_id = id,
                     for_use = for_use.name(),
-                    "the registry has other uses for this signer: nothing will be signed for this use"
+                    "the registry does not have this use for this signer: nothing will be signed for this use"
                 )
             }
             Some(_) => {}
@@ -362,8 +360,8 @@ fn warn_about_signers(registry: &Registry, selection: &SignerSelection) {
         if signer.uses.is_none() && signer.status == Status::Active {
             tracing::warn!(
                 signer_id = id,
-                "this signer has no `uses` in the registry and counts for all of them: make a key for each use, and name \
-                 its use"
+                "this signer has no `uses` in the registry and is valid for all of them: create a key for each use, and set \
+                 its `uses`"
             );
         }
     }

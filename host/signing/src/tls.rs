@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use postern_serve::pem;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret as _;
 
@@ -15,7 +14,8 @@ use crate::settings::{Auth, ProxySettings, SettingsError};
 /// If a certificate or key cannot be read, or there is nothing to check the proxy's certificate with.
 pub(crate) fn config(settings: &ProxySettings) -> Result<ClientConfig, SettingsError> {
     let roots = match &settings.ca_pem {
-        Some(pem) => of_pem(pem)?,
+        Some(text) => pem::roots(text.as_bytes())
+            .map_err(|_| SettingsError::Certificate("the CA of the signing proxy"))?,
         // Nothing is checked with them, and reading them takes a while.
         None if settings.url.scheme() == "http" => RootCertStore::empty(),
         None => of_system()?,
@@ -31,9 +31,9 @@ pub(crate) fn config(settings: &ProxySettings) -> Result<ClientConfig, SettingsE
             certificate_pem,
             key_pem,
         } => {
-            let chain = certificates(certificate_pem, "the host's certificate")?;
-            let key = PrivateKeyDer::from_pem_slice(key_pem.expose_secret().as_bytes())
-                .map_err(|_| SettingsError::Key)?;
+            let chain = pem::certificates(certificate_pem.as_bytes())
+                .map_err(|_| SettingsError::Certificate("the host's certificate"))?;
+            let key = pem::private_key(key_pem.expose_secret().as_bytes()).map_err(|_| SettingsError::Key)?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|_| SettingsError::Pair)?
@@ -44,17 +44,6 @@ pub(crate) fn config(settings: &ProxySettings) -> Result<ClientConfig, SettingsE
     Ok(config)
 }
 
-fn of_pem(pem: &str) -> Result<RootCertStore, SettingsError> {
-    const WHAT: &str = "the CA of the signing proxy";
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem, WHAT)? {
-        roots
-            .add(certificate)
-            .map_err(|_| SettingsError::Certificate(WHAT))?;
-    }
-    Ok(roots)
-}
-
 fn of_system() -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     // A system may have one that cannot be read among many that can.
@@ -63,12 +52,4 @@ fn of_system() -> Result<RootCertStore, SettingsError> {
         return Err(SettingsError::NoRoots);
     }
     Ok(roots)
-}
-
-fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or(SettingsError::Certificate(what))
 }

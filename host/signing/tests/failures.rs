@@ -1,4 +1,4 @@
-//! Each way in which a proxy can fail has a code of its own, nothing is handed on, and work resumes by itself.
+//! Each failure of the proxy has its own code, no signature is returned, and signing resumes when the proxy recovers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use postern_signing::{BreakerSettings, BreakerState, ProxySettings, SignerSelect
 use serde_json::json;
 use support::{Behaviour, Kms, RegistryDir, SIGNER, metrics, pair, start, verifies};
 
-fn by(id: &str) -> SignerSelection {
+fn only(id: &str) -> SignerSelection {
     SignerSelection {
         signer_id: Some(id.to_owned()),
         ..SignerSelection::default()
@@ -34,7 +34,7 @@ async fn signs(signing: &Signing, what: &str) {
 }
 
 async fn fails(signing: &Signing, code: &str, what: &str) {
-    let began = Instant::now();
+    let started = Instant::now();
     let error = signing.sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), code, "{what}: {error}");
     assert!(!error.is_caller_error(), "{what}");
@@ -42,29 +42,29 @@ async fn fails(signing: &Signing, code: &str, what: &str) {
         !error.to_string().contains("cGF5bG9hZA") && !error.to_string().contains("s3cret"),
         "{error}"
     );
-    // Bounded, generously: the deadline is 0.7 s.
-    assert!(began.elapsed() < Duration::from_secs(5), "{what}");
+    // The deadline is 0.7 s; the bound is generous.
+    assert!(started.elapsed() < Duration::from_secs(5), "{what}");
     let state = signing.state();
     assert_eq!(state.failure.unwrap().error, error, "{what}");
 }
 
-/// What a proxy says that is no answer.
-fn garbage() -> Vec<(&'static str, Vec<u8>)> {
+/// Response bodies that are invalid.
+fn invalid_bodies() -> Vec<(&'static str, Vec<u8>)> {
     let signature = "A".repeat(86) + "==";
     let of = |signature: &str, signer: &str| {
         format!(r#"{{"signature_b64": "{signature}", "signer_id": "{signer}"}}"#).into_bytes()
     };
     vec![
         ("nothing", Vec::new()),
-        ("no JSON", b"<html>It works!</html>".to_vec()),
-        ("no UTF-8", b"{\"signature_b64\": \"\xff\"}".to_vec()),
+        ("not JSON", b"<html>It works!</html>".to_vec()),
+        ("not UTF-8", b"{\"signature_b64\": \"\xff\"}".to_vec()),
         (
             "no signer",
             format!(r#"{{"signature_b64": "{signature}"}}"#).into_bytes(),
         ),
         ("no signature", br#"{"signer_id": "kernel-1"}"#.to_vec()),
         ("a list", b"[]".to_vec()),
-        ("no Base64", of("!!!", SIGNER)),
+        ("not Base64", of("!!!", SIGNER)),
         ("63 bytes", of(&"A".repeat(84), SIGNER)),
         ("66 bytes", of(&"A".repeat(88), SIGNER)),
         ("no bytes", of("", SIGNER)),
@@ -74,10 +74,10 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_answers_badly() {
+async fn each_bad_response_has_a_code_and_signing_resumes() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
-    let mut cases: Vec<(String, Behaviour, &str)> = garbage()
+    let mut cases: Vec<(String, Behaviour, &str)> = invalid_bodies()
         .into_iter()
         .map(|(what, body)| (what.to_owned(), Behaviour::Respond(200, body), "garbage"))
         .collect();
@@ -96,9 +96,13 @@ async fn a_proxy_that_answers_badly() {
         statuses.map(|(status, code)| (status.to_string(), Behaviour::Respond(status, Vec::new()), code));
     cases.extend(statuses);
     let others = [
-        ("busy for long", Behaviour::Busy(9, "60"), "status"),
-        ("busy all the time", Behaviour::Busy(9, "0"), "status"),
-        ("hung", Behaviour::Hang, "timeout"),
+        (
+            "busy, with a long Retry-After",
+            Behaviour::Busy(9, "60"),
+            "status",
+        ),
+        ("busy for every attempt", Behaviour::Busy(9, "0"), "status"),
+        ("no response", Behaviour::Hang, "timeout"),
         (
             "slow by 10 s",
             Behaviour::Delay(Duration::from_secs(10)),
@@ -106,7 +110,7 @@ async fn a_proxy_that_answers_badly() {
         ),
         ("trickling", Behaviour::Trickle, "timeout"),
         (
-            "a stranger",
+            "an unknown signer",
             Behaviour::SignAs("stranger", "stranger"),
             "signer_unknown",
         ),
@@ -116,29 +120,25 @@ async fn a_proxy_that_answers_badly() {
             "signer_retired",
         ),
         (
-            "a signer to come",
+            "a signer that is not yet valid",
             Behaviour::SignAs("early", "early"),
             "signer_not_yet_valid",
         ),
         (
-            "a signer of the past",
+            "an expired signer",
             Behaviour::SignAs("late", "late"),
             "signer_expired",
         ),
         (
-            "another's key",
+            "another signer's key",
             Behaviour::SignAs("kernel-2", SIGNER),
             "signature_wrong",
         ),
-        (
-            "another's payload",
-            Behaviour::SignOtherPayload,
-            "signature_wrong",
-        ),
+        ("another payload", Behaviour::SignOtherPayload, "signature_wrong"),
     ];
     cases.extend(others.map(|(what, behaviour, code)| (what.to_owned(), behaviour, code)));
 
-    signs(&signing, "at first").await;
+    signs(&signing, "initially").await;
     for (what, behaviour, code) in cases {
         kms.set_behaviour(behaviour);
         fails(&signing, code, &what).await;
@@ -148,10 +148,10 @@ async fn a_proxy_that_answers_badly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_killed() {
+async fn a_killed_proxy_is_unreachable_until_it_restarts() {
     let (dir, mut kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
-    signs(&signing, "at first").await;
+    signs(&signing, "initially").await;
     for round in 0..3 {
         kms.kill();
         fails(&signing, "unreachable", &format!("round {round}")).await;
@@ -160,9 +160,9 @@ async fn a_proxy_that_is_killed() {
     }
 }
 
-/// The next request finds the connection that it would use closed.
+/// The next request finds its pooled connection closed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_was_restarted_is_not_noticed() {
+async fn a_restart_of_the_proxy_between_requests_fails_none() {
     let (dir, mut kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     for round in 0..3 {
@@ -173,7 +173,7 @@ async fn a_proxy_that_was_restarted_is_not_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_breaker_opens_and_work_resumes_by_itself() {
+async fn the_breaker_opens_and_signing_resumes_after_the_pause() {
     let (dir, mut kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
         breaker: BreakerSettings {
@@ -190,7 +190,7 @@ async fn the_breaker_opens_and_work_resumes_by_itself() {
     assert_eq!(metrics(&signing)["postern_signing_breaker"], "2");
     let error = signing.sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), "breaker_open");
-    // Why it is open is not forgotten.
+    // The cause stays visible while the breaker is open.
     assert_eq!(signing.state().failure.unwrap().error.code(), "unreachable");
 
     kms.restart();
@@ -213,9 +213,9 @@ async fn the_breaker_opens_and_work_resumes_by_itself() {
     assert_eq!(metrics["postern_signing_latency_seconds_count"], "5");
 }
 
-/// A wrong answer shows that the proxy is there: what it does must be seen, not hidden behind the breaker.
+/// An invalid response shows that the proxy is reachable, and its error must not be hidden by the breaker.
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_answers_do_not_open_the_breaker() {
+async fn invalid_responses_do_not_open_the_breaker() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     for behaviour in [
@@ -228,11 +228,11 @@ async fn wrong_answers_do_not_open_the_breaker() {
             assert_ne!(signing.sign(b"payload").await.unwrap_err().code(), "breaker_open");
         }
     }
-    assert_eq!(kms.sign_requests(), 18, "none of them is repeated");
+    assert_eq!(kms.sign_requests(), 18, "none of them is retried");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trial_of_a_caller_who_goes_away_blocks_nobody() {
+async fn a_cancelled_trial_does_not_block_the_next_request() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
         breaker: BreakerSettings {
@@ -242,35 +242,35 @@ async fn the_trial_of_a_caller_who_goes_away_blocks_nobody() {
         ..dir.proxy(&kms)
     });
     kms.set_behaviour(Behaviour::Hang);
-    fails(&signing, "timeout", "opens").await;
+    fails(&signing, "timeout", "the breaker opens").await;
     tokio::time::sleep(Duration::from_millis(150)).await;
-    let gone = tokio::time::timeout(Duration::from_millis(100), signing.sign(b"payload")).await;
-    assert!(gone.is_err());
+    let cancelled = tokio::time::timeout(Duration::from_millis(100), signing.sign(b"payload")).await;
+    assert!(cancelled.is_err());
     kms.set_behaviour(Behaviour::Correct);
-    signs(&signing, "the next one tries").await;
+    signs(&signing, "the next request is a trial").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_signer_of_the_settings_must_sign() {
+async fn only_the_configured_signer_is_accepted() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
-        selection: by(SIGNER),
+        selection: only(SIGNER),
         ..dir.proxy(&kms)
     });
-    signs(&signing, "the one").await;
+    signs(&signing, "the configured signer").await;
     kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
     fails(&signing, "signer_unexpected", "another active signer").await;
-    // Without the setting, it counts.
+    // Without the setting, any active signer is accepted.
     let any = dir.signing(&kms);
     assert_eq!(any.sign(b"payload").await.unwrap().signer_id, "kernel-2");
     kms.set_behaviour(Behaviour::Correct);
-    signs(&signing, "the one again").await;
-    // It is asked for where settings say so, and not only waited for: a strict proxy knows no other field.
+    signs(&signing, "the configured signer again").await;
+    // Requests name the signer only if the settings say so: a strict proxy rejects other fields.
     assert_eq!(kms.last_request(), json!({"payload_b64": "cGF5bG9hZA=="}));
     let second = start(ProxySettings {
         selection: SignerSelection {
             send_signer_id: true,
-            ..by("kernel-2")
+            ..only("kernel-2")
         },
         ..dir.proxy(&kms)
     });

@@ -1,4 +1,4 @@
-//! The vectors of docs/formats.md, which other software made: what the page says is what is done.
+//! The vectors of docs/formats.md, made with other software: the code does what the page specifies.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -64,7 +64,7 @@ fn signatures() {
             &bytes(&case["signature_b64"]),
             time(text(&case["made"])).unwrap(),
         );
-        let verdict = verdict.map_or_else(|refusal| refusal.code(), |()| "counts");
+        let verdict = verdict.map_or_else(|error| error.code(), |()| "counts");
         assert_eq!(verdict, case["verdict"], "{case}");
     }
 }
@@ -100,7 +100,7 @@ fn rotations() {
     }
 }
 
-/// As the page says, rule by rule.
+/// Verifies a rotation by the rules of the page.
 fn rotation(document: &Value, registry: &Registry) -> Option<()> {
     let statement = document["statement"].as_str()?;
     let read: Value = serde_json::from_str(statement).ok()?;

@@ -1,4 +1,4 @@
-//! What the host adds to the proxy's own time: encoding, the way into the client, verification.
+//! The overhead over the proxy's own time: encoding, the HTTP client, verification.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use support::{Behaviour, Kms, RegistryDir};
 
-/// How long the proxy takes for each signature, as an HSM would, and its timer a millisecond more.
+/// The proxy's time for each signature, similar to an HSM's. Its timer adds up to a millisecond.
 const PROXY: Duration = Duration::from_millis(5);
 const SIGNATURES: usize = 400;
 
-/// Run with `--nocapture` to see the figures. The bound is for a busy machine; the promise is 1 ms.
+/// Run with `--nocapture` to see the figures. The bound allows for a busy machine; the documented overhead is 1 ms.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_host_adds_little() {
+async fn the_overhead_over_the_proxy_is_bounded() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     kms.set_behaviour(Behaviour::Delay(PROXY));
     let signing = dir.signing(&kms);

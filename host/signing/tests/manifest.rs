@@ -1,4 +1,4 @@
-//! The canonical form of manifests: vectors of RFC 8785, and what has none.
+//! The canonical form of manifests: vectors of RFC 8785, and documents without one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -81,7 +81,7 @@ fn numbers_of_rfc_8785() {
     }
 }
 
-/// Documents come as text: a reader that is a bit off would have another number signed.
+/// Documents arrive as text: a parser that is inexact by a bit would have another number signed.
 #[test]
 fn numbers_are_read_exactly() {
     for text in [
@@ -106,7 +106,7 @@ fn numbers_are_read_exactly() {
 }
 
 #[test]
-fn numbers_that_readers_round_are_refused() {
+fn numbers_that_json_readers_round_are_rejected() {
     for text in ["9007199254740992", "-9007199254740992", "1e300"] {
         assert!(form(&format!("{{\"a\": [{text}]}}")).is_ok(), "{text}");
     }
@@ -120,7 +120,7 @@ fn numbers_that_readers_round_are_refused() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_signed_whatever_its_spacing_and_order() {
+async fn the_signature_is_independent_of_spacing_and_order() {
     let signing = Signing::start(&Settings::default()).unwrap();
     let sign = async |text: &str| {
         let document = serde_json::from_str(text).unwrap();
@@ -135,6 +135,6 @@ async fn a_manifest_is_signed_whatever_its_spacing_and_order() {
         (refused.code(), refused.is_caller_error()),
         ("manifest_invalid", true)
     );
-    // What cannot be signed says nothing about the signer.
+    // An invalid manifest says nothing about the signer.
     assert!(signing.state().is_healthy());
 }

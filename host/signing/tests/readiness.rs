@@ -1,4 +1,4 @@
-//! Readiness: what is asked of the proxy, and when.
+//! Readiness: which requests are sent to the proxy, and when.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,22 +15,22 @@ use postern_signing::{Mode, Settings, Signing};
 use secrecy::SecretString;
 use support::{Behaviour, Kms, RegistryDir};
 
-/// What was found counts for a second.
-async fn later() {
+/// Waits until the result of a probe is no longer cached, which it is for a second.
+async fn cache_expiry() {
     tokio::time::sleep(Duration::from_millis(1050)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_of_a_moment_ago_is_enough() {
+async fn after_a_recent_signature_no_probe_is_needed() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     signing.ready().await.unwrap();
     assert_eq!((kms.health_checks(), kms.sign_requests()), (1, 0));
     signing.sign(b"payload").await.unwrap();
-    later().await;
+    cache_expiry().await;
     signing.ready().await.unwrap();
     assert_eq!((kms.health_checks(), kms.sign_requests()), (1, 1));
-    // A failure since says otherwise.
+    // A later failure requires a probe again.
     kms.set_behaviour(Behaviour::Hang);
     signing.sign(b"payload").await.unwrap_err();
     kms.set_health_status(503);
@@ -39,49 +39,53 @@ async fn a_signature_of_a_moment_ago_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_at_once_get_one_answer() {
+async fn concurrent_callers_share_one_probe() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
-    let all: Vec<_> = (0..50)
+    let tasks: Vec<_> = (0..50)
         .map(|_| {
             let signing = signing.clone();
             tokio::spawn(async move { signing.ready().await })
         })
         .collect();
-    for one in all {
-        one.await.unwrap().unwrap();
+    for task in tasks {
+        task.await.unwrap().unwrap();
     }
     assert_eq!(kms.health_checks(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_proxy_and_its_return() {
+async fn a_killed_proxy_is_noticed_and_so_is_its_restart() {
     let (dir, mut kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     kms.kill();
     assert_eq!(signing.ready().await.unwrap_err().code(), "unreachable");
     assert!(!signing.state().is_healthy());
     kms.restart();
-    later().await;
+    cache_expiry().await;
     signing.ready().await.unwrap();
     assert!(signing.state().is_healthy());
-    // It thinks itself well, and a signature shows it.
+    // After a failure, a healthy report is confirmed by a test signature.
     assert_eq!(kms.sign_requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
+async fn a_proxy_that_reports_healthy_but_hangs_is_not_ready() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     signing.ready().await.unwrap();
     kms.set_behaviour(Behaviour::Hang);
     signing.sign(b"payload").await.unwrap_err();
-    // At once, and again: what was found before says nothing any more.
+    // At once, although an earlier probe succeeded less than a second ago, and on later probes.
     for _ in 0..3 {
-        let began = std::time::Instant::now();
+        let started = std::time::Instant::now();
         assert!(signing.ready().await.is_err());
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-        later().await;
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+        cache_expiry().await;
     }
     kms.set_behaviour(Behaviour::Correct);
     for _ in 0..30 {
@@ -94,21 +98,21 @@ async fn a_proxy_that_thinks_itself_well_and_hangs_when_it_signs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_thinks_itself_well_and_signs_wrongly() {
+async fn a_proxy_that_reports_healthy_but_signs_wrongly_is_not_ready() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     kms.set_behaviour(Behaviour::SignOtherPayload);
     signing.sign(b"payload").await.unwrap_err();
     assert_eq!(signing.ready().await.unwrap_err().code(), "signature_wrong");
-    // Nobody sends work to a host that is not ready: it finds out by itself.
+    // A host that is not ready gets no requests, so probes must notice the recovery.
     kms.set_behaviour(Behaviour::Correct);
-    later().await;
+    cache_expiry().await;
     signing.ready().await.unwrap();
     assert_eq!((signing.state().failure, kms.sign_requests()), (None, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_without_a_health_endpoint_is_asked_for_a_signature() {
+async fn without_a_health_endpoint_a_test_payload_is_signed() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     kms.set_health_status(404);
@@ -116,12 +120,12 @@ async fn a_proxy_without_a_health_endpoint_is_asked_for_a_signature() {
     assert_eq!(kms.sign_requests(), 1);
     kms.set_behaviour(Behaviour::Respond(500, Vec::new()));
     signing.sign(b"payload").await.unwrap_err();
-    later().await;
+    cache_expiry().await;
     assert_eq!(signing.ready().await.unwrap_err().code(), "status");
 }
 
 #[tokio::test]
-async fn the_development_signer() {
+async fn development_signers_sign_and_are_ready() {
     let settings = |secret: &str| Settings {
         development_secret: Some(SecretString::from(secret.to_owned())),
         ..Settings::default()
@@ -153,7 +157,7 @@ async fn the_development_signer() {
     assert_eq!(support::metrics(&signing)[&series], "1");
     let error = signing.rotate(&signed.signer_id, "next").await.unwrap_err();
     assert_eq!(error.code(), "development_signer");
-    // The same secret, the same signer: restarts keep what was signed verifiable.
+    // The same secret gives the same signer: signatures stay verifiable after a restart.
     let restart = Signing::start(&settings("a secret for development")).unwrap();
     assert_eq!(
         restart.sign(b"payload").await.unwrap().signature,
@@ -163,7 +167,7 @@ async fn the_development_signer() {
 }
 
 #[test]
-fn settings_that_do_not_say_who_signs() {
+fn conflicting_settings_are_rejected() {
     let required = Settings {
         required: true,
         ..Settings::default()

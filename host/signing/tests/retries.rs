@@ -1,4 +1,4 @@
-//! What is asked again, and how often.
+//! Which requests are retried, and how often.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,36 +20,36 @@ use postern_signing::{ProxySettings, Signing};
 use serde_json::Value;
 use support::{Behaviour, Kms, RegistryDir, SIGNER, metrics, signature_json, start, verifies};
 
-/// How a raw server ends its first connections, once it has read what is asked.
+/// How a raw server ends its first connections after it has read the request.
 #[derive(Clone, Copy)]
 enum ConnectionEnd {
-    /// Closes it without a word.
-    Silent,
-    /// In the middle of its answer.
-    HalfAnswered,
-    /// With something that is no HTTP.
-    NoHttp,
+    /// Without a response.
+    NoResponse,
+    /// In the middle of the response.
+    HalfResponse,
+    /// With bytes that are not HTTP.
+    NotHttp,
 }
 
-/// A server of one request a connection, that ends the first ones badly. It stops with the test's process.
-fn raw(bad: usize, ends: ConnectionEnd) -> (ProxySettings, Arc<AtomicUsize>, RegistryDir) {
+/// A server of one request per connection. The first `bad` connections end as given. It stops with the test process.
+fn raw(bad: usize, end: ConnectionEnd) -> (ProxySettings, Arc<AtomicUsize>, RegistryDir) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
-            let answer = read_request_and_sign(&mut connection);
-            let number = counted.fetch_add(1, Ordering::SeqCst);
-            let half = answer.len() / 2;
-            let said = match ends {
-                _ if number >= bad => answer.as_slice(),
-                ConnectionEnd::Silent => b"",
-                ConnectionEnd::HalfAnswered => &answer[..half],
-                ConnectionEnd::NoHttp => b"SSH-2.0-OpenSSH_9.2p1\r\n",
+            let response = read_request_and_sign(&mut connection);
+            let number = counter.fetch_add(1, Ordering::SeqCst);
+            let half = response.len() / 2;
+            let bytes = match end {
+                _ if number >= bad => response.as_slice(),
+                ConnectionEnd::NoResponse => b"",
+                ConnectionEnd::HalfResponse => &response[..half],
+                ConnectionEnd::NotHttp => b"SSH-2.0-OpenSSH_9.2p1\r\n",
             };
-            connection.write_all(said).unwrap();
+            connection.write_all(bytes).unwrap();
         }
     });
     let dir = RegistryDir::new();
@@ -57,20 +57,20 @@ fn raw(bad: usize, ends: ConnectionEnd) -> (ProxySettings, Arc<AtomicUsize>, Reg
         deadline: Duration::from_secs(2),
         ..ProxySettings::new(url.parse().unwrap(), dir.file())
     };
-    (settings, asked, dir)
+    (settings, requests, dir)
 }
 
-/// Reads a request, and makes the answer to it.
+/// Reads a request, and returns a correct response.
 fn read_request_and_sign(connection: &mut TcpStream) -> Vec<u8> {
-    let mut read = Vec::new();
+    let mut received = Vec::new();
     let payload = loop {
-        let mut some = [0; 4096];
-        let length = connection.read(&mut some).unwrap();
-        read.extend_from_slice(&some[..length]);
-        let text = String::from_utf8_lossy(&read);
+        let mut buffer = [0; 4096];
+        let length = connection.read(&mut buffer).unwrap();
+        received.extend_from_slice(&buffer[..length]);
+        let text = String::from_utf8_lossy(&received);
         let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-        if let Some(last_request) = body.and_then(|body| serde_json::from_str::<Value>(&body).ok()) {
-            break Base64::decode_to_vec(last_request["payload_b64"].as_str().unwrap(), None).unwrap();
+        if let Some(request) = body.and_then(|body| serde_json::from_str::<Value>(&body).ok()) {
+            break Base64::decode_to_vec(request["payload_b64"].as_str().unwrap(), None).unwrap();
         }
         assert!(length > 0, "no request");
     };
@@ -85,23 +85,23 @@ async fn signs(signing: &Signing) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_got_no_answer_is_asked_again_twice() {
-    for ends in [ConnectionEnd::Silent, ConnectionEnd::HalfAnswered] {
+async fn requests_without_a_response_are_retried_twice() {
+    for end in [ConnectionEnd::NoResponse, ConnectionEnd::HalfResponse] {
         for bad in [1, 2] {
-            let (settings, asked, _office) = raw(bad, ends);
+            let (settings, requests, _dir) = raw(bad, end);
             let signing = start(settings);
             signs(&signing).await;
-            assert_eq!(asked.load(Ordering::SeqCst), bad + 1);
+            assert_eq!(requests.load(Ordering::SeqCst), bad + 1);
             assert_eq!(
                 metrics(&signing)["postern_signing_retries_total"],
                 bad.to_string()
             );
         }
-        let (settings, asked, _office) = raw(3, ends);
+        let (settings, requests, _dir) = raw(3, end);
         let signing = start(settings);
         let error = signing.sign(b"payload").await.unwrap_err();
         assert_eq!(
-            (error.code(), asked.load(Ordering::SeqCst)),
+            (error.code(), requests.load(Ordering::SeqCst)),
             ("unreachable", 3),
             "{error}"
         );
@@ -110,12 +110,12 @@ async fn what_got_no_answer_is_asked_again_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_is_garbage_and_not_asked_again() {
-    let (settings, asked, _office) = raw(1, ConnectionEnd::NoHttp);
+async fn a_response_that_is_not_http_is_garbage_and_not_retried() {
+    let (settings, requests, _dir) = raw(1, ConnectionEnd::NotHttp);
     let signing = start(settings);
     let error = signing.sign(b"payload").await.unwrap_err();
     assert_eq!(
-        (error.code(), asked.load(Ordering::SeqCst)),
+        (error.code(), requests.load(Ordering::SeqCst)),
         ("garbage", 1),
         "{error}"
     );
@@ -123,10 +123,10 @@ async fn what_is_no_http_is_garbage_and_not_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_proxy_is_given_the_time_it_asks_for_if_that_is_short() {
+async fn a_short_retry_after_is_honoured() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
-    for (times, pause, asked, code) in [
+    for (times, pause, requests, code) in [
         (1, "0", 2, None),
         (2, "0", 3, None),
         (3, "0", 3, Some("status")),
@@ -140,7 +140,7 @@ async fn a_busy_proxy_is_given_the_time_it_asks_for_if_that_is_short() {
         let found = signing.sign(b"payload").await.err().map(|error| error.code());
         assert_eq!(
             (kms.sign_requests() - before, found),
-            (asked, code),
+            (requests, code),
             "{times} {pause}"
         );
     }

@@ -1,4 +1,4 @@
-//! A change of signers without a restart: the registry's reload, the overlap, the statement that both sign.
+//! Rotation without a restart: the registry reload, the overlap of both signers, the statement that both sign.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,29 +23,29 @@ fn change(id: &str, kind: SignerChangeKind) -> SignerChange {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_one_signer_to_the_next() {
+async fn a_rotation_from_one_signer_to_the_next() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     dir.write_registry(&postern_signers::add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
     let signing = start(dir.proxy(&kms));
-    let by = async || signing.sign(b"payload").await.map(|signed| signed.signer_id);
-    assert_eq!(by().await.unwrap(), SIGNER);
+    let signer = async || signing.sign(b"payload").await.map(|signed| signed.signer_id);
+    assert_eq!(signer().await.unwrap(), SIGNER);
 
-    // The KMS changes before the registry knows: refused, and nothing else signs.
+    // The KMS changes before the registry: signatures are rejected, and no other signer is tried.
     kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
-    assert_eq!(by().await.unwrap_err().code(), "signer_unknown");
+    assert_eq!(signer().await.unwrap_err().code(), "signer_unknown");
     kms.set_behaviour(Behaviour::Correct);
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
     assert_eq!((error.code(), kms.sign_requests()), ("signer_unknown", 2));
 
-    // The overlap: both count.
+    // The overlap: both signers are accepted.
     let text = std::fs::read_to_string(dir.file()).unwrap();
     let both = postern_signers::add(&text, "kernel-2", &pair("kernel-2").pk, None, None).unwrap();
     dir.write_registry(&both);
     let changes = signing.reload_registry().unwrap();
     assert_eq!(changes, [change("kernel-2", SignerChangeKind::Added)]);
-    assert_eq!(by().await.unwrap(), SIGNER);
+    assert_eq!(signer().await.unwrap(), SIGNER);
     kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
-    assert_eq!(by().await.unwrap(), "kernel-2");
+    assert_eq!(signer().await.unwrap(), "kernel-2");
     kms.set_behaviour(Behaviour::Correct);
 
     let rotation = signing.rotate(SIGNER, "kernel-2").await.unwrap();
@@ -70,17 +70,17 @@ async fn from_one_signer_to_the_next() {
         })
     );
 
-    // The end of the old one.
+    // The old signer is retired.
     dir.write_registry(&postern_signers::retire(&both, SIGNER, SystemTime::now()).unwrap());
     let changes = signing.reload_registry().unwrap();
     assert_eq!(changes, [change(SIGNER, SignerChangeKind::Retired)]);
-    assert_eq!(by().await.unwrap_err().code(), "signer_retired");
+    assert_eq!(signer().await.unwrap_err().code(), "signer_retired");
     kms.set_behaviour(Behaviour::SignAs("kernel-2", "kernel-2"));
-    assert_eq!(by().await.unwrap(), "kernel-2");
+    assert_eq!(signer().await.unwrap(), "kernel-2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_registry_leaves_the_good_one_in_service() {
+async fn an_invalid_registry_leaves_the_current_one_in_use() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     let good = signing.registry();
@@ -92,7 +92,7 @@ async fn a_bad_registry_leaves_the_good_one_in_service() {
     std::fs::remove_file(dir.file()).unwrap();
     signing.reload_registry().unwrap_err();
     assert!(signing.sign(b"payload").await.is_ok());
-    // An empty one is a registry: nobody may sign.
+    // An empty registry is valid: no signer is trusted.
     dir.write_registry("");
     assert_eq!(signing.reload_registry().unwrap().len(), 5);
     assert_eq!(
@@ -102,7 +102,7 @@ async fn a_bad_registry_leaves_the_good_one_in_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_rotation() {
+async fn invalid_rotations_are_rejected() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = dir.signing(&kms);
     for (old, new, code, asked) in [
@@ -111,7 +111,7 @@ async fn what_is_no_rotation() {
         ("stranger", SIGNER, "signer_unknown", 0),
         (SIGNER, "retired", "signer_retired", 0),
         (SIGNER, "early", "signer_not_yet_valid", 0),
-        // The new one has signed by then; without the other half it says nothing.
+        // The new signer has signed by then, which proves nothing without the old signer's signature.
         ("late", "kernel-2", "signer_expired", 2),
     ] {
         let before = kms.sign_requests();
@@ -122,9 +122,9 @@ async fn what_is_no_rotation() {
             "{old} {new}: {error}"
         );
     }
-    // What is wrong with others is no word about who signs here.
+    // Failures of other signers say nothing about the payload signer.
     assert!(signing.state().is_healthy());
-    // A proxy that takes no signer_id is found out.
+    // A proxy that ignores signer_id is detected.
     kms.set_behaviour(Behaviour::SignAs(SIGNER, SIGNER));
     let error = signing.rotate(SIGNER, "kernel-2").await.unwrap_err();
     assert_eq!(error.code(), "signer_unexpected");

@@ -1,4 +1,4 @@
-//! TLS with a proxy: whose certificates count, and what a host shows.
+//! TLS with the proxy: which certificates are accepted, and how the host authenticates.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,13 +21,13 @@ use rustls::{RootCertStore, ServerConfig};
 use secrecy::SecretString;
 use support::{Kms, RegistryDir, SIGNER, start, verifies};
 
-/// A server that shows a certificate, and wants one of an authority's.
-fn server(shows: &Identity, wants: Option<&Authority>) -> ServerConfig {
+/// A server with a certificate, which requires a client certificate if `client_ca` is given.
+fn server(identity: &Identity, client_ca: Option<&Authority>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap();
-    let builder = match wants {
+    let builder = match client_ca {
         Some(authority) => {
             let mut roots = RootCertStore::empty();
             roots
@@ -40,12 +40,12 @@ fn server(shows: &Identity, wants: Option<&Authority>) -> ServerConfig {
         }
         None => builder.with_no_client_auth(),
     };
-    let chain = vec![CertificateDer::from_pem_slice(shows.certificate_pem.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(shows.key_pem.as_bytes()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).unwrap();
     builder.with_single_cert(chain, key).unwrap()
 }
 
-fn shown(identity: &Identity) -> Auth {
+fn client_certificate(identity: &Identity) -> Auth {
     Auth::Certificate {
         certificate_pem: identity.certificate_pem.clone(),
         key_pem: SecretString::from(identity.key_pem.clone()),
@@ -54,69 +54,67 @@ fn shown(identity: &Identity) -> Auth {
 
 struct Case {
     what: &'static str,
-    /// What the server shows and wants, at first.
     bad: ServerConfig,
-    /// And when it was mended.
+    /// The server's configuration with which signing succeeds.
     good: ServerConfig,
-    /// What the host shows.
     auth: Auth,
     code: &'static str,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_that_do_not_count() {
+async fn untrusted_certificates_are_rejected_on_both_sides() {
     let (ours, other) = (Authority::new("ours").unwrap(), Authority::new("other").unwrap());
     let good = ours.server(Validity::Valid).unwrap();
     let known = ours.client("host", Validity::Valid).unwrap();
     let token = || Auth::Bearer(SecretString::from("s3cret"));
     let cases = [
         Case {
-            what: "the proxy's is expired",
+            what: "the proxy's certificate is expired",
             bad: server(&ours.server(Validity::Expired).unwrap(), None),
             good: server(&good, None),
             auth: token(),
             code: "tls",
         },
         Case {
-            what: "the proxy's is another authority's",
+            what: "the proxy's certificate is of another CA",
             bad: server(&other.server(Validity::Valid).unwrap(), None),
             good: server(&good, None),
             auth: token(),
             code: "tls",
         },
         Case {
-            what: "the proxy's is a client's",
+            what: "the proxy's certificate is for clients",
             bad: server(&ours.client("localhost", Validity::Valid).unwrap(), None),
             good: server(&good, None),
             auth: token(),
             code: "tls",
         },
         Case {
-            what: "the host shows none",
+            what: "the host has no certificate",
             bad: server(&good, Some(&ours)),
             good: server(&good, None),
             auth: token(),
             code: "tls",
         },
         Case {
-            what: "the host's is another authority's",
+            what: "the host's certificate is of another CA",
             bad: server(&good, Some(&other)),
             good: server(&good, Some(&ours)),
-            auth: shown(&known),
+            auth: client_certificate(&known),
             code: "tls",
         },
         Case {
-            what: "the host's is expired",
+            what: "the host's certificate is expired",
             bad: server(&good, Some(&ours)),
             good: server(&good, None),
-            auth: shown(&ours.client("host", Validity::Expired).unwrap()),
+            auth: client_certificate(&ours.client("host", Validity::Expired).unwrap()),
             code: "tls",
         },
         Case {
-            what: "the host's is a server's",
+            what: "the host's certificate is for servers",
             bad: server(&good, Some(&ours)),
             good: server(&good, None),
-            auth: shown(&good),
+            auth: client_certificate(&good),
             code: "tls",
         },
     ];
@@ -141,7 +139,7 @@ async fn certificates_that_do_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_show_what_the_other_trusts() {
+async fn both_sides_authenticate_with_certificates() {
     let authority = Authority::new("ours").unwrap();
     let kms = Kms::start_tls(server(
         &authority.server(Validity::Valid).unwrap(),
@@ -149,13 +147,13 @@ async fn both_show_what_the_other_trusts() {
     ));
     let dir = RegistryDir::new();
     let signing = start(ProxySettings {
-        auth: shown(&authority.client("host", Validity::Valid).unwrap()),
+        auth: client_certificate(&authority.client("host", Validity::Valid).unwrap()),
         ca_pem: Some(authority.pem()),
         ..dir.proxy(&kms)
     });
     let signed = signing.sign(b"payload").await.unwrap();
     assert!(verifies(SIGNER, b"payload", &signed.signature));
-    // The system's roots are all that counts where no CA is named, and it is none of them.
+    // Without a configured CA only the system's roots are trusted, and the test CA is not among them.
     let system = Signing::start(&Settings {
         proxy: Some(dir.proxy(&kms)),
         required: true,
@@ -172,7 +170,7 @@ async fn both_show_what_the_other_trusts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_tls_at_all() {
+async fn a_server_without_tls_is_an_error() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let mut url = kms.url();
     url.set_scheme("https").unwrap();
@@ -185,7 +183,7 @@ async fn no_tls_at_all() {
     let error = start(settings.clone()).sign(b"payload").await.unwrap_err();
     assert_eq!(error.code(), "tls", "{error}");
 
-    // One that takes connections and says nothing.
+    // A server that accepts connections and sends nothing.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap())
         .parse()
@@ -198,7 +196,7 @@ async fn no_tls_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token() {
+async fn the_bearer_token_is_sent_and_never_printed() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     kms.require_token("s3cret");
     let with = |auth: Auth| {
@@ -218,7 +216,7 @@ async fn a_token() {
 }
 
 #[test]
-fn what_does_not_start() {
+fn invalid_credentials_and_registries_prevent_the_start() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let authority = Authority::new("ours").unwrap();
     let (one, another) = (
@@ -240,22 +238,22 @@ fn what_does_not_start() {
     };
     for (proxy, expected) in [
         (token(""), "token is empty"),
-        (token("s3cret\n"), "token is empty, or has characters"),
+        (token("s3cret\n"), "token is empty or has characters"),
         (
             certificate("s3cret", &one.key_pem),
-            "the host's certificate: is no certificate",
+            "the host's certificate is not a certificate",
         ),
-        (certificate(&one.certificate_pem, "s3cret"), "is no key in PEM"),
+        (certificate(&one.certificate_pem, "s3cret"), "is not a key in PEM"),
         (
             certificate(&one.certificate_pem, &another.key_pem),
-            "do not belong together",
+            "do not match",
         ),
         (
             ProxySettings {
                 ca_pem: Some("s3cret".to_owned()),
                 ..dir.proxy(&kms)
             },
-            "the CA of the signing proxy: is no certificate",
+            "the CA of the signing proxy is not a certificate",
         ),
         (
             ProxySettings {

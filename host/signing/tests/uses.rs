@@ -1,4 +1,4 @@
-//! Each signature is for a use, and nobody gets one that counts for another.
+//! Each signature is for a use and is valid for no other.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ use support::{Behaviour, Kms, RegistryDir, SIGNER, pair, start};
 const ROOT: &str = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
 const DIGEST: &[u8; 32] = b"thirty-two bytes, as a digest is";
 
-/// What is no payload, in forms that other programs read.
+/// Reserved payloads, in forms that other programs parse.
 fn reserved() -> [String; 5] {
     [
         format!("postern/audit\n7\n{ROOT}\n"),
@@ -31,7 +31,7 @@ fn reserved() -> [String; 5] {
     ]
 }
 
-fn separate() -> String {
+fn signer_per_use() -> String {
     let mut text = String::new();
     for (id, what) in [
         (SIGNER, Use::Payload),
@@ -59,16 +59,16 @@ fn selection() -> SignerSelection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_for_each_use() {
+async fn with_a_key_for_each_use_each_signs_its_own() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
-    dir.write_registry(&separate());
+    dir.write_registry(&signer_per_use());
     let signing = start(ProxySettings {
         selection: selection(),
         ..dir.proxy(&kms)
     });
     assert_eq!(signing.sign(b"payload").await.unwrap().signer_id, SIGNER);
     assert_eq!(kms.last_request()["signer_id"], SIGNER);
-    // A digest is a payload like any other, by a key that signs no manifests.
+    // A digest is an ordinary payload for a key that signs no manifests.
     assert_eq!(signing.sign(DIGEST).await.unwrap().signer_id, SIGNER);
     let manifest = signing.sign_manifest(&json!({"a": 1})).await.unwrap();
     assert_eq!(manifest.signer_id, "manifests");
@@ -88,16 +88,16 @@ async fn a_key_for_each_use() {
     }
     assert!(signing.state().is_healthy());
 
-    // A proxy that signs with another key than the one for the use is found out.
+    // A proxy that signs with a key for another use is detected.
     kms.set_behaviour(Behaviour::SignAs(SIGNER, SIGNER));
     let error = signing.sign_manifest(&json!({})).await.unwrap_err();
     assert_eq!(error.code(), "signer_unexpected");
-    // That says nothing of the signer of payloads.
+    // That says nothing about the payload signer.
     assert!(signing.state().is_healthy());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
+async fn a_signature_is_valid_only_for_its_signers_uses() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     dir.write_registry(
         &add_with_uses(
@@ -121,10 +121,10 @@ async fn a_signature_counts_for_the_uses_of_its_signer_alone() {
     assert_eq!(error.code(), "signer_use", "{error}");
 }
 
-/// Old registries do not name uses: their signers go on to serve all of them, and the guard goes by what a payload could
-/// be taken for.
+/// Registries from before uses do not set them: their signers are valid for every use, and payloads are rejected by what
+/// they could be taken for.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_for_every_use() {
+async fn a_key_for_every_use_signs_no_reserved_payload() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     dir.write_registry(&add("", SIGNER, &pair(SIGNER).pk, None, None).unwrap());
     let signing = dir.signing(&kms);
@@ -146,15 +146,15 @@ async fn one_key_for_every_use() {
     }
     assert_eq!(kms.sign_requests(), before);
 
-    // Where the proxy chooses among several, the one with the most uses counts.
-    let two = separate() + &add("", "all", &pair("all").pk, None, None).unwrap();
+    // If the proxy chooses among several signers, the union of their uses applies.
+    let two = signer_per_use() + &add("", "all", &pair("all").pk, None, None).unwrap();
     dir.write_registry(&two);
     signing.reload_registry().unwrap();
     assert_eq!(signing.sign(DIGEST).await.unwrap_err().code(), "payload_reserved");
 }
 
 #[tokio::test]
-async fn development_has_a_key_for_each_use_too() {
+async fn development_signers_have_a_key_for_each_use() {
     let signing = Signing::start(&Settings::default()).unwrap();
     let payload = signing.sign(DIGEST).await.unwrap();
     let manifest = signing.sign_manifest(&json!({})).await.unwrap();
@@ -173,9 +173,9 @@ async fn development_has_a_key_for_each_use_too() {
     }
 }
 
-/// An auditor judges a checkpoint by the time that it says; one that the signer was not valid at is not handed on.
+/// Auditors verify a checkpoint for its own timestamp, so the signer must be valid at that time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
+async fn a_checkpoint_is_verified_for_its_own_timestamp() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let (from, until) = (Some(now - hour), Some(now + hour));
@@ -195,9 +195,9 @@ async fn a_checkpoint_is_signed_for_the_time_that_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_is_signed_by_those_who_may() {
+async fn a_rotation_is_signed_by_signers_with_that_use() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
-    dir.write_registry(&separate());
+    dir.write_registry(&signer_per_use());
     let signing = start(ProxySettings {
         selection: selection(),
         ..dir.proxy(&kms)
@@ -209,8 +209,8 @@ async fn a_rotation_is_signed_by_those_who_may() {
     assert_eq!(signed.signer_id, "root");
     assert!(support::verifies("root", &rotation.statement, &signed.signature));
 
-    // Nobody vouches for itself, and where nobody may, nothing is signed.
-    dir.write_registry(&separate().replace("[\"rotation\"]", "[\"payload\", \"rotation\"]"));
+    // The new signer alone is not sufficient, and without a signer for rotations nothing is signed.
+    dir.write_registry(&signer_per_use().replace("[\"rotation\"]", "[\"payload\", \"rotation\"]"));
     signing.reload_registry().unwrap();
     let error = signing.rotate(SIGNER, "root").await.unwrap_err();
     assert_eq!(
@@ -227,9 +227,9 @@ async fn a_rotation_is_signed_by_those_who_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_replaces_a_signer_has_all_of_its_uses() {
+async fn the_new_signer_must_have_all_uses_of_the_old_one() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
-    let every = add_with_uses(&separate(), "every", &pair("every").pk, None, None, None).unwrap();
+    let every = add_with_uses(&signer_per_use(), "every", &pair("every").pk, None, None, None).unwrap();
     dir.write_registry(&every);
     let signing = start(ProxySettings {
         selection: selection(),
@@ -265,7 +265,7 @@ async fn who_replaces_a_signer_has_all_of_its_uses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_asked_changes_without_a_restart() {
+async fn the_selection_changes_without_a_restart() {
     let (dir, kms) = (RegistryDir::new(), Kms::start());
     let signing = start(ProxySettings {
         selection: SignerSelection {
@@ -291,5 +291,9 @@ async fn who_is_asked_changes_without_a_restart() {
         ..next.clone()
     };
     assert!(signing.set_selection(&unnamed).is_err());
-    assert_eq!(*signing.selection().unwrap(), next, "what is wrong is not taken");
+    assert_eq!(
+        *signing.selection().unwrap(),
+        next,
+        "an invalid selection is not applied"
+    );
 }

@@ -1,10 +1,10 @@
-//! References to secrets.
+//! References to secrets in environment variables.
 
 use deserr::Deserr;
 
 use crate::ConfigErrors;
 
-/// The environment variable that holds a secret; never the secret itself.
+/// A reference to a secret: the environment variable that holds it, never the secret itself.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct SecretRef {
@@ -12,11 +12,11 @@ pub struct SecretRef {
     pub env: String,
 }
 
-/// The error for a text that is not the name of a variable. It omits the text, which may be the secret.
+/// The error for text that is not the name of a variable. It does not repeat the text.
 pub const NOT_A_VARIABLE: &str = "is not the name of an environment variable; put the secret into the environment and \
-                                  the variable's name here (the value is not shown: it may be the secret)";
+                                  the variable's name here (the value is not printed: it may be the secret)";
 
-/// Whether `text` can name an environment variable. If not, it may be a misplaced secret.
+/// Whether the text can be the name of an environment variable. If not, it may be a misplaced secret.
 #[must_use]
 pub fn is_variable_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -28,8 +28,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variable_names() {
-        for (text, expected) in [
+    fn variable_names_are_recognised() {
+        for (text, is) in [
             ("A_1", true),
             ("_x", true),
             ("1A", false),

@@ -1,4 +1,4 @@
-//! A YAML parser, which also accepts JSON.
+//! Parses YAML and JSON documents.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::ConfigErrors;
 
-/// Why a text could not be parsed.
+/// Why a document cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlError {
-    /// What is wrong, without any of the text, which may contain a misplaced secret.
+    /// The error, without any part of the text: it could be a misplaced secret.
     pub message: String,
     /// The line, counted from 1, if the error has a location.
     pub line: Option<u64>,
@@ -30,16 +30,16 @@ impl fmt::Display for YamlError {
 
 impl std::error::Error for YamlError {}
 
-/// Parses a document. JSON is parsed as YAML, and a duplicate key is an error in both.
+/// Parses a document. JSON is parsed as YAML, of which it is a subset, so that a duplicate key is an error in both.
 ///
-/// `needs` completes the error for an empty document, "is empty; it needs ...".
+/// `required` completes the error for an empty document, "is empty; at least ... must be set".
 ///
 /// # Errors
 /// If the text is not YAML, has a duplicate key, or is empty.
-pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
-    // No snippets: they could show a misplaced secret. `yes` and `on` are strings, as in YAML 1.2. The parser's
-    // default limits are too low for what the filter accepts. Each node takes at least one byte, so the text's length
-    // bounds them; expanded aliases have limits of their own.
+pub fn parse(text: &str, required: &str) -> Result<Value, YamlError> {
+    // No snippets: they could print a misplaced secret. `yes` and `on` are strings, as in other parsers.
+    // Each node takes at least one byte, so the length of the text bounds their number; the parser's default budget is
+    // below what the filter accepts. The expansion of aliases keeps its own bounds.
     let bytes = text.len();
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -60,7 +60,7 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
     })?;
     if value.is_null() {
         return Err(YamlError {
-            message: format!("is empty; it needs {needs}"),
+            message: format!("is empty; at least {required} must be set"),
             line: None,
             column: None,
         });
@@ -68,16 +68,16 @@ pub fn parse(text: &str, needs: &str) -> Result<Value, YamlError> {
     Ok(value)
 }
 
-/// Parses a document into a schema type. `needs` is as in [`parse`].
+/// Parses a document into the types of a schema. `required` as in [`parse`].
 ///
 /// # Errors
-/// As [`parse`]; otherwise every error of form.
-pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, needs: &str) -> Result<T, ConfigErrors> {
-    let document = parse(text, needs).map_err(|error| ConfigErrors::document(error.to_string()))?;
+/// As [`parse`], otherwise every value that does not match the schema.
+pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, required: &str) -> Result<T, ConfigErrors> {
+    let document = parse(text, required).map_err(|error| ConfigErrors::document(error.to_string()))?;
     deserr::deserialize(document)
 }
 
-/// The message alone: the location is reported beside it.
+/// Drops the location from the parser's message: it has its own fields.
 fn without_location(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
     first
@@ -92,11 +92,11 @@ mod tests {
     use serde_json::json;
 
     fn read(text: &str) -> Result<Value, YamlError> {
-        parse(text, "\"rules\" at least")
+        parse(text, "\"rules\"")
     }
 
     #[test]
-    fn json_is_accepted() {
+    fn json_is_parsed_as_yaml() {
         for (text, value) in [
             ("a: [1, {b: c}]", json!({"a": [1, {"b": "c"}]})),
             (
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_has_a_location() {
+    fn a_syntax_error_carries_its_location() {
         for (text, line) in [
             ("a: [1\nb: 2\n", 2),
             ("a: 1\na: 2\n", 2),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_shows_no_text_of_the_file() {
+    fn a_syntax_error_does_not_print_the_text() {
         let error = read("rules: []\nsecret: 'hunter2\n").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error:?}");
     }

@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use ed25519_compact::PublicKey;
@@ -6,28 +6,28 @@ use postern_sdk::{Request, Template};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "RawConfig")]
 pub(crate) struct Config {
     pub(crate) key: PublicKey,
     pub(crate) source: Source,
-    pub(crate) features: Vec<Needed>,
+    pub(crate) features: Vec<FeatureRule>,
     pub(crate) leeway_seconds: u32,
     pub(crate) require_expiry: bool,
     pub(crate) cache_ms: u32,
 }
 
-/// Where the licence comes from.
+/// The source of the licence.
 pub(crate) enum Source {
-    /// The operator's own: the value of `LICENSE_KEY`.
+    /// The operator's licence, from `LICENSE_KEY`.
     Config(String),
-    /// The client's, in the header of this name.
+    /// The client's licence, in this request header.
     Header(String),
 }
 
-/// A feature that certain requests need.
+/// The feature required by matching requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Needed {
+pub(crate) struct FeatureRule {
     methods: Option<Vec<String>>,
     path: Template,
     pub(crate) feature: String,
@@ -35,33 +35,33 @@ pub(crate) struct Needed {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    public_key: Public,
+struct RawConfig {
+    public_key: Ed25519Key,
     license: Option<String>,
     header: Option<String>,
     #[serde(default)]
-    features: Vec<Needed>,
-    #[serde(default = "a_minute")]
+    features: Vec<FeatureRule>,
+    #[serde(default = "default_leeway")]
     leeway_seconds: u32,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     require_expiry: bool,
     #[serde(default)]
     cache_ms: u32,
 }
 
-fn a_minute() -> u32 {
+fn default_leeway() -> u32 {
     60
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct Public(PublicKey);
+struct Ed25519Key(PublicKey);
 
-impl TryFrom<String> for Public {
+impl TryFrom<String> for Ed25519Key {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -72,32 +72,32 @@ impl TryFrom<String> for Public {
             bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         };
         key.map(Self)
-            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+            .ok_or("an Ed25519 public key must be 32 bytes in base64url, or PEM")
     }
 }
 
-impl TryFrom<Written> for Config {
+impl TryFrom<RawConfig> for Config {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let source = match (written.license, written.header) {
+    fn try_from(raw: RawConfig) -> Result<Self, Self::Error> {
+        let source = match (raw.license, raw.header) {
             (Some(license), None) => Source::Config(license),
             (None, Some(header)) => Source::Header(header.to_ascii_lowercase()),
-            _ => return Err("either `license` or `header` is needed, and not both"),
+            _ => return Err("set either `license` or `header`, not both"),
         };
         Ok(Self {
-            key: written.public_key.0,
+            key: raw.public_key.0,
             source,
-            features: written.features,
-            leeway_seconds: written.leeway_seconds,
-            require_expiry: written.require_expiry,
-            cache_ms: written.cache_ms,
+            features: raw.features,
+            leeway_seconds: raw.leeway_seconds,
+            require_expiry: raw.require_expiry,
+            cache_ms: raw.cache_ms,
         })
     }
 }
 
-impl Needed {
-    pub(crate) fn is_for(&self, request: &Request) -> bool {
+impl FeatureRule {
+    pub(crate) fn applies_to(&self, request: &Request) -> bool {
         let method_fits = match &self.methods {
             None => true,
             Some(methods) => methods.contains(&request.method),

@@ -19,20 +19,20 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
 
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     let invalid = || deny(403, "license_invalid", "The licence is not valid.");
-    let token = presented(&config.source, request)?;
+    let token = license_token(&config.source, request)?;
     let license = License::verify(token, &config.key).map_err(|_| invalid())?;
-    if config.require_expiry && !license.ends() {
+    if config.require_expiry && !license.has_expiry() {
         return Err(invalid());
     }
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a double tells milliseconds apart for 285,000 years"
+        reason = "a double has millisecond precision for 285,000 years"
     )]
     let now = request.time as f64 / 1000.0;
-    let left = match license.validity(now, config.leeway_seconds.into()) {
-        Validity::Holds(left) => left,
+    let remaining = match license.validity(now, config.leeway_seconds.into()) {
+        Validity::Valid(remaining) => remaining,
         Validity::Expired => return Err(deny(403, "license_expired", "The licence has expired.")),
-        Validity::NotYet => {
+        Validity::NotYetValid => {
             return Err(deny(
                 403,
                 "license_not_yet_valid",
@@ -40,26 +40,26 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
             ));
         }
     };
-    for needed in config.features.iter().filter(|needed| needed.is_for(request)) {
-        if !license.features.contains(&needed.feature) {
-            let message = format!("The licence does not include {}.", needed.feature);
+    for rule in config.features.iter().filter(|rule| rule.applies_to(request)) {
+        if !license.features.contains(&rule.feature) {
+            let message = format!("The licence does not include {}.", rule.feature);
             return Err(deny(403, "feature_missing", message));
         }
     }
-    Ok(cached(allowance(license), left, config).into())
+    Ok(with_cache_grant(allowance(license), remaining, config).into())
 }
 
-fn presented<'a>(source: &'a Source, request: &'a Request) -> Result<&'a str, Denial> {
+fn license_token<'a>(source: &'a Source, request: &'a Request) -> Result<&'a str, Denial> {
     let token = match source {
         Source::Config(token) => token.as_str(),
         Source::Header(name) => {
             let value = request.single_header(name)?.unwrap_or_default();
-            // What is not text is no licence either.
+            // A value that is not UTF-8 fails verification.
             str::from_utf8(value).unwrap_or("?")
         }
     };
     match token.trim() {
-        "" => Err(deny(403, "license_missing", "There is no licence.")),
+        "" => Err(deny(403, "license_missing", "A licence is required.")),
         token => Ok(token),
     }
 }
@@ -72,16 +72,16 @@ fn allowance(license: License) -> Allowance {
     }
 }
 
-/// An answer is kept no longer than the licence holds.
-fn cached(allowance: Allowance, left: Option<f64>, config: &Config) -> Allowance {
+/// Adds the cache grant. It ends no later than the licence.
+fn with_cache_grant(allowance: Allowance, remaining: Option<f64>, config: &Config) -> Allowance {
     if config.cache_ms == 0 {
         return allowance;
     }
-    let wanted = Duration::from_millis(config.cache_ms.into());
-    // A licence that ends beyond what a Duration holds ends later than any cache.
-    let ttl = left
+    let configured = Duration::from_millis(config.cache_ms.into());
+    // An expiry that overflows `Duration` is later than any cache lifetime.
+    let ttl = remaining
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(wanted, |left| left.min(wanted));
+        .map_or(configured, |remaining| remaining.min(configured));
     let mut parts = Vec::new();
     if !config.features.is_empty() {
         parts.extend([Part::Method, Part::Path]);

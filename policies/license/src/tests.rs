@@ -42,7 +42,7 @@ fn config(license: &str) -> Value {
     })
 }
 
-fn answer(config: &Value, request: RequestBuilder) -> Result<Allowance, String> {
+fn evaluate(config: &Value, request: RequestBuilder) -> Result<Allowance, String> {
     match Host::new().config(config).call(authorize, &request.build()) {
         Ok(Decision::Allow(allowance)) => Ok(allowance),
         Ok(Decision::Deny(denial)) => Err(format!("{} {}", denial.status, denial.code)),
@@ -50,15 +50,15 @@ fn answer(config: &Value, request: RequestBuilder) -> Result<Allowance, String> 
     }
 }
 
-/// The code, or nothing if the licence holds.
-fn refusal(token: &str) -> String {
+/// Status and code of the denial; empty if the licence is accepted.
+fn denial_code(token: &str) -> String {
     let sent = request().path("/v1/agents/7").time(NOW * 1000);
-    answer(&config(token), sent).err().unwrap_or_default()
+    evaluate(&config(token), sent).err().unwrap_or_default()
 }
 
 #[test]
-fn a_licence_that_holds_lets_pass_and_is_named() {
-    let allowance = answer(
+fn a_valid_licence_allows_and_adds_obligations() {
+    let allowance = evaluate(
         &config(&license(&claims())),
         request().path("/v1/agents/7").time(NOW * 1000),
     )
@@ -73,7 +73,7 @@ fn a_licence_that_holds_lets_pass_and_is_named() {
 }
 
 #[test]
-fn claims_decide() {
+fn claims_are_checked() {
     for (claim, value, expected) in [
         ("exp", json!(NOW), ""),
         ("exp", json!(NOW - 29), ""),
@@ -99,16 +99,16 @@ fn claims_decide() {
     ] {
         let mut changed = claims();
         changed[claim] = value.clone();
-        assert_eq!(refusal(&license(&changed)), expected, "{claim} {value}");
+        assert_eq!(denial_code(&license(&changed)), expected, "{claim} {value}");
     }
 }
 
 #[test]
-fn only_the_vendors_signature_counts() {
+fn only_the_vendors_signature_is_accepted() {
     let text = claims().to_string();
     let good = license(&claims());
     let (signed, signature) = good.rsplit_once('.').unwrap();
-    let stranger = KeyPair::from_seed(Seed::new([8; 32]));
+    let other_key = KeyPair::from_seed(Seed::new([8; 32]));
     let eddsa = r#"{"alg":"EdDSA"}"#;
     for (token, expected) in [
         (good.clone(), ""),
@@ -126,7 +126,7 @@ fn only_the_vendors_signature_counts() {
         (format!("{good}.{signature}"), "403 license_invalid"),
         (format!("{good}="), "403 license_invalid"),
         (good.replace('.', ".."), "403 license_invalid"),
-        (sign(eddsa, &text, &stranger), "403 license_invalid"),
+        (sign(eddsa, &text, &other_key), "403 license_invalid"),
         (
             format!(
                 "{}.{}.{signature}",
@@ -167,12 +167,12 @@ fn only_the_vendors_signature_counts() {
             "403 license_invalid",
         ),
     ] {
-        assert_eq!(refusal(&token), expected, "{token}");
+        assert_eq!(denial_code(&token), expected, "{token}");
     }
 }
 
 #[test]
-fn features_are_asked_of_the_paths_that_need_them() {
+fn features_are_required_for_matching_requests() {
     let config = config(&license(&claims()));
     for (method, path, expected) in [
         ("GET", "/v1/agents/7", ""),
@@ -182,7 +182,7 @@ fn features_are_asked_of_the_paths_that_need_them() {
     ] {
         let sent = request().method(method).path(path).time(NOW * 1000);
         assert_eq!(
-            answer(&config, sent).err().unwrap_or_default(),
+            evaluate(&config, sent).err().unwrap_or_default(),
             expected,
             "{method} {path}"
         );
@@ -190,7 +190,7 @@ fn features_are_asked_of_the_paths_that_need_them() {
 }
 
 #[test]
-fn a_client_can_bring_its_licence() {
+fn a_client_can_send_its_licence() {
     let mut config = config("");
     config.as_object_mut().unwrap().remove("license");
     config["header"] = json!("X-License");
@@ -199,7 +199,7 @@ fn a_client_can_bring_its_licence() {
         let sent = values.iter().fold(request().time(NOW * 1000), |request, value| {
             request.header("x-license", *value)
         });
-        answer(&config, sent).err().unwrap_or_default()
+        evaluate(&config, sent).err().unwrap_or_default()
     };
     assert_eq!(with(&[good.as_bytes()]), "");
     assert_eq!(with(&[]), "403 license_missing");
@@ -209,11 +209,11 @@ fn a_client_can_bring_its_licence() {
 }
 
 #[test]
-fn an_answer_is_kept_no_longer_than_the_licence_holds() {
+fn a_cache_grant_ends_with_the_licence() {
     let mut config = config(&license(&claims()));
     config["cache_ms"] = json!(60_000);
     let ttl = |time: u64| {
-        let allowance = answer(&config, request().time(time)).unwrap();
+        let allowance = evaluate(&config, request().time(time)).unwrap();
         let grant = allowance.cache.unwrap();
         assert_eq!(grant.parts, [Part::Method, Part::Path]);
         grant.ttl_ms
@@ -225,22 +225,22 @@ fn an_answer_is_kept_no_longer_than_the_licence_holds() {
     endless.as_object_mut().unwrap().remove("exp");
     forever["license"] = json!(license(&endless));
     assert_eq!(
-        answer(&forever, request().time(NOW * 1000)).unwrap_err(),
+        evaluate(&forever, request().time(NOW * 1000)).unwrap_err(),
         "403 license_invalid"
     );
     forever["require_expiry"] = json!(false);
-    let allowance = answer(&forever, request().time(NOW * 1000)).unwrap();
+    let allowance = evaluate(&forever, request().time(NOW * 1000)).unwrap();
     assert_eq!(allowance.cache.unwrap().ttl_ms, 60_000);
 }
 
 #[test]
-fn a_configuration_in_doubt_is_refused_without_showing_the_licence() {
+fn configuration_errors_do_not_contain_the_licence() {
     let s3cret = license(&claims());
     let base = config(&s3cret);
     let with = |change: &dyn Fn(&mut Value)| {
         let mut config = base.clone();
         change(&mut config);
-        let refused = answer(&config, request().time(NOW * 1000)).unwrap_err();
+        let refused = evaluate(&config, request().time(NOW * 1000)).unwrap_err();
         assert!(
             refused.contains("Misconfigured") && !refused.contains(&s3cret),
             "{refused}"
@@ -249,15 +249,15 @@ fn a_configuration_in_doubt_is_refused_without_showing_the_licence() {
     };
     assert!(with(&|c| c["header"] = json!("x-license")).contains("either `license` or `header`"));
     assert!(with(&|c| c["license"] = json!(null)).contains("either `license` or `header`"));
-    assert!(with(&|c| c["public_key"] = json!(s3cret)).contains("public_key: a public key is"));
+    assert!(with(&|c| c["public_key"] = json!(s3cret)).contains("public_key: an Ed25519 public key must be"));
     assert!(with(&|c| c["license"] = json!([s3cret])).contains("license: expected a string"));
     assert!(with(&|c| c["leeway_seconds"] = json!(s3cret)).contains("leeway_seconds: expected u32"));
 }
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(token in "[a-zA-Z0-9_.=-]{1,80}|\\PC{1,40}") {
+    fn no_token_panics(token in "[a-zA-Z0-9_.=-]{1,80}|\\PC{1,40}") {
         prop_assume!(!token.trim().is_empty());
-        prop_assert_eq!(refusal(&token), "403 license_invalid");
+        prop_assert_eq!(denial_code(&token), "403 license_invalid");
     }
 }

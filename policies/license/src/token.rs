@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Number;
 
-/// Longer ones are not looked at.
+/// Maximum length of a token, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
 
-/// What a licence says. It exists only after its signature was verified.
+/// A licence. Exists only after its signature has been verified.
 #[derive(Debug, Deserialize)]
 pub(crate) struct License {
     #[serde(rename = "sub")]
@@ -23,72 +23,73 @@ pub(crate) struct License {
     pub(crate) seats: Option<u64>,
 }
 
-/// It is no licence, or the key has not signed it.
+/// The token is malformed, or not signed by the key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Invalid;
+pub(crate) struct InvalidLicense;
 
-/// Whether a licence holds at a time.
+/// Validity of a licence at a given time.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Validity {
-    /// For so many seconds yet; for ever, if it has no end.
-    Holds(Option<f64>),
+    /// Valid for this many more seconds, leeway included; `None` without expiry.
+    Valid(Option<f64>),
     Expired,
-    NotYet,
+    NotYetValid,
 }
 
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    /// Something that a reader must understand. There is nothing that this one does.
+    /// Critical extensions, which a verifier must understand. This one supports none.
     crit: Option<IgnoredAny>,
 }
 
 impl License {
-    pub(crate) fn verify(token: &str, key: &PublicKey) -> Result<Self, Invalid> {
+    pub(crate) fn verify(token: &str, key: &PublicKey) -> Result<Self, InvalidLicense> {
         if token.len() > MAX_LENGTH {
-            return Err(Invalid);
+            return Err(InvalidLicense);
         }
-        let license: Self = serde_json::from_slice(&verified(token, key)?).map_err(|_| Invalid)?;
+        let license: Self =
+            serde_json::from_slice(&verify_signature(token, key)?).map_err(|_| InvalidLicense)?;
         if license.subject.is_empty() {
-            Err(Invalid)
+            Err(InvalidLicense)
         } else {
             Ok(license)
         }
     }
 
-    pub(crate) fn ends(&self) -> bool {
+    pub(crate) fn has_expiry(&self) -> bool {
         self.expires.is_some()
     }
 
-    /// `now` and `leeway` in seconds. Dates can have fractions (RFC 7519, section 2).
+    /// `now` and `leeway` are in seconds. Dates may have fractions (RFC 7519, section 2).
     pub(crate) fn validity(&self, now: f64, leeway: f64) -> Validity {
         let seconds = |date: &Option<Number>| date.as_ref().and_then(Number::as_f64);
         if seconds(&self.not_before).is_some_and(|begins| now < begins - leeway) {
-            return Validity::NotYet;
+            return Validity::NotYetValid;
         }
-        match seconds(&self.expires).map(|ends| ends + leeway - now) {
-            Some(left) if left <= 0.0 => Validity::Expired,
-            left => Validity::Holds(left),
+        match seconds(&self.expires).map(|expires| expires + leeway - now) {
+            Some(remaining) if remaining <= 0.0 => Validity::Expired,
+            remaining => Validity::Valid(remaining),
         }
     }
 }
 
-/// The payload of a token that the key has signed.
-fn verified(token: &str, key: &PublicKey) -> Result<Vec<u8>, Invalid> {
-    let (signed, signature) = token.rsplit_once('.').ok_or(Invalid)?;
-    let (header, payload) = signed.split_once('.').ok_or(Invalid)?;
-    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Invalid)?;
-    // The algorithm is the configuration's choice and never the token's.
+/// Verifies a token and returns its payload.
+fn verify_signature(token: &str, key: &PublicKey) -> Result<Vec<u8>, InvalidLicense> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(InvalidLicense)?;
+    let (header, payload) = signed.split_once('.').ok_or(InvalidLicense)?;
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| InvalidLicense)?;
+    // The configuration determines the algorithm, never the token.
     if header.alg != "EdDSA" || header.crit.is_some() {
-        return Err(Invalid);
+        return Err(InvalidLicense);
     }
-    let signature = Signature::from_slice(&decode(signature)?).map_err(|_| Invalid)?;
-    key.verify(signed, &signature).map_err(|_| Invalid)?;
+    let signature = Signature::from_slice(&decode(signature)?).map_err(|_| InvalidLicense)?;
+    key.verify(signed, &signature).map_err(|_| InvalidLicense)?;
     decode(payload)
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Invalid> {
-    Base64UrlSafeNoPadding::decode_to_vec(part, None).map_err(|_| Invalid)
+fn decode(part: &str) -> Result<Vec<u8>, InvalidLicense> {
+    Base64UrlSafeNoPadding::decode_to_vec(part, None).map_err(|_| InvalidLicense)
 }
 
 #[cfg(test)]
@@ -104,8 +105,14 @@ mod tests {
         );
         let bytes = decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         let key = PublicKey::from_slice(&bytes).unwrap();
-        assert_eq!(verified(token, &key).unwrap(), b"Example of Ed25519 signing");
-        assert_eq!(verified(&token.replace("hgyY", "hgyZ"), &key), Err(Invalid));
-        assert_eq!(License::verify(token, &key).unwrap_err(), Invalid);
+        assert_eq!(
+            verify_signature(token, &key).unwrap(),
+            b"Example of Ed25519 signing"
+        );
+        assert_eq!(
+            verify_signature(&token.replace("hgyY", "hgyZ"), &key),
+            Err(InvalidLicense)
+        );
+        assert_eq!(License::verify(token, &key).unwrap_err(), InvalidLicense);
     }
 }

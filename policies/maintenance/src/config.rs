@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use serde::Deserialize;
 
@@ -9,32 +9,32 @@ use crate::window::Window;
 pub(crate) struct Config {
     #[serde(default)]
     pub(crate) windows: Vec<Window>,
-    /// Who may come in while a window is open.
+    /// Roles that are exempt from maintenance windows.
     #[serde(default)]
     pub(crate) exempt_roles: Vec<String>,
-    /// Methods that may: those that change nothing.
+    /// Methods that are exempt, usually the safe ones.
     #[serde(default)]
     pub(crate) exempt_methods: Vec<String>,
     pub(crate) plans: Option<Plans>,
 }
 
-/// What a caller has paid for.
+/// Access by the caller's plan.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plans {
-    /// Where the plan stands in the token's claims: a JSON pointer (RFC 6901).
+    /// JSON pointer (RFC 6901) to the plan in the token's claims.
     #[serde(deserialize_with = "pointer")]
     pub(crate) claim: String,
-    /// The plan of callers whose token names none.
+    /// Plan of callers whose token has none.
     pub(crate) default: Option<String>,
     #[serde(default)]
     pub(crate) gates: Vec<PlanGate>,
-    /// The header by which the upstream learns the plan.
+    /// Header that passes the plan to the upstream.
     #[serde(default, deserialize_with = "header_name")]
     pub(crate) set_header: Option<String>,
 }
 
-/// Requests that some plans do not include.
+/// Requests that require one of certain plans.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlanGate {
@@ -44,11 +44,11 @@ pub(crate) struct PlanGate {
 }
 
 impl PlanGate {
-    /// A prefix ends at the end of a segment: `/v1/export` is not the prefix of `/v1/exports`.
-    pub(crate) fn is_for(&self, method: &str, path: &str) -> bool {
+    /// Prefixes match whole segments: `/v1/export` does not match `/v1/exports`.
+    pub(crate) fn applies_to(&self, method: &str, path: &str) -> bool {
         let method_fits = match &self.methods {
             None => true,
-            Some(methods) => methods.iter().any(|one| one == method),
+            Some(methods) => methods.iter().any(|allowed| allowed == method),
         };
         let path_fits = path
             .strip_prefix(self.prefix.as_str())
@@ -73,7 +73,7 @@ fn header_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
         Ok(Some(name))
     } else {
         Err(serde::de::Error::custom(
-            "a header's name is of letters, digits, `-` and `_`",
+            "a header name must be letters, digits, `-` and `_`",
         ))
     }
 }

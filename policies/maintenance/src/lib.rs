@@ -1,14 +1,15 @@
 //! A policy module built with spin-sdk: maintenance windows and plans.
 //!
-//! It is an HTTP service: the gate sends it the request that it asks about, with what it knows of it in headers that
-//! begin with `x-postern-`. A response of 2xx lets the request pass; any other is the refusal as the client gets it.
+//! It is an HTTP service. The host sends it the request to decide on, with the caller's identity and other context in
+//! headers that begin with `x-postern-`. A 2xx response allows the request. The client receives any other response as the
+//! denial.
 
 mod config;
-mod decide;
+mod decision;
 mod window;
 
-// Natively there is no host to serve, and no need to build spin-sdk.
+// Native builds have no host, and need not build spin-sdk.
 #[cfg(target_family = "wasm")]
 mod service;
 
-pub use decide::{Misconfigured, Question, Verdict, decide};
+pub use decision::{ConfigError, Decision, PolicyInput, decide};

@@ -1,4 +1,4 @@
-//! The HTTP service that the gate asks.
+//! The HTTP service that the host calls.
 
 use std::fmt::Display;
 
@@ -6,24 +6,25 @@ use spin_sdk::http::{HeaderMap, IntoResponse, Request, Response};
 use spin_sdk::http_service;
 use spin_sdk::wasip3::http::types::ErrorCode;
 
-use crate::decide::{Question, Verdict, decide};
+use crate::decision::{Decision, PolicyInput, decide};
 
-/// The gate takes an error for what it is, a policy that cannot decide, and refuses with 503.
+/// An error means that the policy cannot decide; the gate then refuses the request with 503.
 #[http_service]
 async fn authorize(request: Request) -> Result<impl IntoResponse, ErrorCode> {
-    let question = question(&request)?;
-    let verdict = decide(&question).map_err(failed)?;
-    respond(verdict).map_err(failed)
+    let input = input(&request)?;
+    let decision = decide(&input).map_err(configuration_error)?;
+    respond(decision).map_err(configuration_error)
 }
 
-/// What the gate says in its headers, each of which it has set itself: one that a client sent under such a name never
-/// comes this far.
-fn question(request: &Request) -> Result<Question<'_>, ErrorCode> {
+/// Reads the `x-postern-` headers. The host sets all of them and removes client-sent headers of these names.
+fn input(request: &Request) -> Result<PolicyInput<'_>, ErrorCode> {
     let headers = request.headers();
-    let needed = |name| text(headers, name)?.ok_or_else(|| failed(format_args!("there is no header {name}")));
-    Ok(Question {
-        config: needed("x-postern-config")?,
-        time: needed("x-postern-time")?.parse().map_err(failed)?,
+    let required = |name| {
+        text(headers, name)?.ok_or_else(|| configuration_error(format_args!("the header {name} is missing")))
+    };
+    Ok(PolicyInput {
+        config: required("x-postern-config")?,
+        time: required("x-postern-time")?.parse().map_err(configuration_error)?,
         method: request.method().as_str(),
         path: request.uri().path(),
         roles: text(headers, "x-postern-roles")?.unwrap_or_default(),
@@ -35,18 +36,18 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error
     let value = headers.get(name).map(|value| str::from_utf8(value.as_bytes()));
     value
         .transpose()
-        .map_err(|_| failed(format_args!("the header {name} is not UTF-8")))
+        .map_err(|_| configuration_error(format_args!("the header {name} is not UTF-8")))
 }
 
-fn respond(verdict: Verdict) -> Result<Response<String>, impl Display> {
+fn respond(decision: Decision) -> Result<Response<String>, impl Display> {
     let response = Response::builder();
-    match verdict {
-        Verdict::Allow(None) => response.status(204).body(String::new()),
-        Verdict::Allow(Some((name, value))) => response
+    match decision {
+        Decision::Allow(None) => response.status(204).body(String::new()),
+        Decision::Allow(Some((name, value))) => response
             .status(204)
             .header(format!("x-postern-set-{name}"), value)
             .body(String::new()),
-        Verdict::Refuse {
+        Decision::Deny {
             status,
             retry_after,
             problem,
@@ -63,8 +64,8 @@ fn respond(verdict: Verdict) -> Result<Response<String>, impl Display> {
     }
 }
 
-/// The reason goes to the host's log; the client learns nothing of it.
-fn failed(why: impl Display) -> ErrorCode {
+/// Writes the reason to the host's log; the client does not see it.
+fn configuration_error(why: impl Display) -> ErrorCode {
     eprintln!("{why}");
     ErrorCode::ConfigurationError
 }

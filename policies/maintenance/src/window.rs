@@ -1,4 +1,4 @@
-//! Times at which the service is closed, in UTC.
+//! Maintenance windows, in UTC.
 
 use std::time::UNIX_EPOCH;
 
@@ -9,25 +9,25 @@ const DAY: u64 = 24 * 60 * MINUTE;
 const WEEK: u64 = 7 * DAY;
 
 #[derive(Debug, PartialEq, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "RawWindow")]
 pub(crate) struct Window {
-    when: When,
-    /// What people are told.
+    schedule: Schedule,
+    /// The `detail` of the denial.
     pub(crate) message: Option<String>,
 }
 
-/// In milliseconds.
+/// All times and durations are in milliseconds.
 #[derive(Debug, PartialEq)]
-enum When {
-    /// From one moment until before another.
+enum Schedule {
+    /// From `from`, inclusive, until `until`, exclusive.
     Once { from: u64, until: u64 },
-    /// From a moment of the week, which begins on Monday, for so long.
-    Weekly { from: u64, lasts: u64 },
+    /// Every week; `from` is relative to Monday 00:00.
+    Weekly { from: u64, duration: u64 },
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawWindow {
     from: Option<String>,
     until: Option<String>,
     weekly: Option<Weekly>,
@@ -38,7 +38,7 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Weekly {
     day: Day,
-    /// `02:30`.
+    /// Time of day, such as `02:30`.
     at: String,
     minutes: u64,
 }
@@ -56,53 +56,56 @@ enum Day {
 }
 
 impl Window {
-    /// How long it stays open from `now`, in milliseconds, if it is.
-    pub(crate) fn left(&self, now: u64) -> Option<u64> {
-        match self.when {
-            When::Once { from, until } => (from <= now)
+    /// Milliseconds until the window ends, if it is open at `now`.
+    pub(crate) fn remaining(&self, now: u64) -> Option<u64> {
+        match self.schedule {
+            Schedule::Once { from, until } => (from <= now)
                 .then(|| until.checked_sub(now))?
-                .filter(|left| *left > 0),
-            When::Weekly { from, lasts } => {
+                .filter(|remaining| *remaining > 0),
+            Schedule::Weekly { from, duration } => {
                 // 1970-01-01 was a Thursday.
                 let now = (now % WEEK + 3 * DAY) % WEEK;
                 let since = (now + WEEK - from) % WEEK;
-                lasts.checked_sub(since).filter(|left| *left > 0)
+                duration.checked_sub(since).filter(|remaining| *remaining > 0)
             }
         }
     }
 }
 
-impl TryFrom<Written> for Window {
+impl TryFrom<RawWindow> for Window {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let when = match (written.from, written.until, written.weekly) {
+    fn try_from(raw: RawWindow) -> Result<Self, Self::Error> {
+        let schedule = match (raw.from, raw.until, raw.weekly) {
             (Some(from), Some(until), None) => once(&from, &until)?,
             (None, None, Some(weekly)) => every_week(&weekly)?,
-            _ => return Err("a window has either `from` and `until`, or `weekly`"),
+            _ => return Err("a window needs either `from` and `until`, or `weekly`"),
         };
         Ok(Self {
-            when,
-            message: written.message,
+            schedule,
+            message: raw.message,
         })
     }
 }
 
-fn once(from: &str, until: &str) -> Result<When, &'static str> {
-    let moment = |text: &str| {
+fn once(from: &str, until: &str) -> Result<Schedule, &'static str> {
+    let timestamp = |text: &str| {
         let time = humantime::parse_rfc3339(text).ok()?;
         u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     };
-    let malformed = "`from` and `until` are times like 2026-03-01T02:00:00Z";
-    let (from, until) = (moment(from).ok_or(malformed)?, moment(until).ok_or(malformed)?);
+    let malformed = "`from` and `until` must be times like 2026-03-01T02:00:00Z";
+    let (from, until) = (
+        timestamp(from).ok_or(malformed)?,
+        timestamp(until).ok_or(malformed)?,
+    );
     if from < until {
-        Ok(When::Once { from, until })
+        Ok(Schedule::Once { from, until })
     } else {
         Err("`until` must be after `from`")
     }
 }
 
-fn every_week(weekly: &Weekly) -> Result<When, &'static str> {
+fn every_week(weekly: &Weekly) -> Result<Schedule, &'static str> {
     let two_digits = |text: &str, below: u64| {
         let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse::<u64>()
@@ -113,13 +116,13 @@ fn every_week(weekly: &Weekly) -> Result<When, &'static str> {
         .at
         .split_once(':')
         .and_then(|(hour, minute)| Some((two_digits(hour, 24)?, two_digits(minute, 60)?)))
-        .ok_or("`at` is a time like 02:30")?;
+        .ok_or("`at` must be a time like 02:30")?;
     if !(1..=WEEK / MINUTE).contains(&weekly.minutes) {
-        return Err("`minutes` are from 1 to those of a week, 10080");
+        return Err("`minutes` must be from 1 to 10080, one week");
     }
-    Ok(When::Weekly {
+    Ok(Schedule::Weekly {
         from: weekly.day as u64 * DAY + (hour * 60 + minute) * MINUTE,
-        lasts: weekly.minutes * MINUTE,
+        duration: weekly.minutes * MINUTE,
     })
 }
 
@@ -129,14 +132,14 @@ mod tests {
 
     use super::*;
 
-    fn left(window: &Value, now: &str) -> Option<u64> {
+    fn remaining(window: &Value, now: &str) -> Option<u64> {
         let now = humantime::parse_rfc3339(now).unwrap();
         let window: Window = serde_json::from_value(window.clone()).unwrap();
-        window.left(now.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
+        window.remaining(now.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
     }
 
     #[test]
-    fn once_from_and_until() {
+    fn a_window_opens_once() {
         let window = json!({"from": "2026-03-01T02:00:00Z", "until": "2026-03-01T03:00:00.5Z"});
         for (now, expected) in [
             ("2026-03-01T01:59:59.999Z", None),
@@ -145,12 +148,12 @@ mod tests {
             ("2026-03-01T03:00:00.500Z", None),
             ("1970-01-01T00:00:00Z", None),
         ] {
-            assert_eq!(left(&window, now), expected, "{now}");
+            assert_eq!(remaining(&window, now), expected, "{now}");
         }
     }
 
     #[test]
-    fn every_week_across_midnight_and_sunday() {
+    fn a_weekly_window_spans_midnight_and_the_end_of_the_week() {
         // 2026-03-01 is a Sunday.
         let window = json!({"weekly": {"day": "sunday", "at": "23:30", "minutes": 60}});
         for (now, expected) in [
@@ -162,22 +165,22 @@ mod tests {
             ("2026-03-07T23:45:00Z", None),
         ] {
             assert_eq!(
-                left(&window, now),
+                remaining(&window, now),
                 expected.map(|minutes| minutes * MINUTE),
                 "{now}"
             );
         }
         let thursday = json!({"weekly": {"day": "thursday", "at": "00:00", "minutes": 1}});
-        assert_eq!(left(&thursday, "1970-01-01T00:00:00Z"), Some(MINUTE));
+        assert_eq!(remaining(&thursday, "1970-01-01T00:00:00Z"), Some(MINUTE));
         let always = json!({"weekly": {"day": "monday", "at": "12:00", "minutes": 10080}});
-        assert_eq!(left(&always, "2026-03-02T12:00:00Z"), Some(WEEK));
-        assert_eq!(left(&always, "2026-03-02T11:59:59.999Z"), Some(1));
+        assert_eq!(remaining(&always, "2026-03-02T12:00:00Z"), Some(WEEK));
+        assert_eq!(remaining(&always, "2026-03-02T11:59:59.999Z"), Some(1));
         let far: Window = serde_json::from_value(always).unwrap();
-        assert!(far.left(u64::MAX).is_some());
+        assert!(far.remaining(u64::MAX).is_some());
     }
 
     #[test]
-    fn a_window_in_doubt_is_refused() {
+    fn an_invalid_window_is_rejected() {
         for (window, fault) in [
             (json!({}), "either"),
             (json!({"from": "2026-03-01T02:00:00Z"}), "either"),

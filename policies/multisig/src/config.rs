@@ -1,57 +1,57 @@
-//! What an operator writes.
+//! The configuration.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use ed25519_compact::PublicKey;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "RawConfig")]
 pub(crate) struct Config {
     pub(crate) required: usize,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) keys: Vec<ApproverKey>,
     pub(crate) audience: String,
     pub(crate) max_lifetime_seconds: u64,
-    pub(crate) when: Option<When>,
+    pub(crate) when: Option<Condition>,
 }
 
-/// Somebody who may approve.
+/// An approver's key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Key {
+pub(crate) struct ApproverKey {
     pub(crate) id: String,
     #[serde(rename = "public_key")]
-    pub(crate) public: Public,
+    pub(crate) public: Ed25519Key,
 }
 
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Public(pub(crate) PublicKey);
+pub(crate) struct Ed25519Key(pub(crate) PublicKey);
 
-/// Only bodies with one of these words at this place need approvals.
+/// Limits approvals to bodies with one of `values` at the JSON pointer `at`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct When {
+pub(crate) struct Condition {
     pub(crate) at: String,
     pub(crate) values: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawConfig {
     required: usize,
-    keys: Vec<Key>,
+    keys: Vec<ApproverKey>,
     #[serde(default)]
     audience: String,
-    #[serde(default = "an_hour")]
+    #[serde(default = "default_lifetime")]
     max_lifetime_seconds: u64,
-    when: Option<When>,
+    when: Option<Condition>,
 }
 
-fn an_hour() -> u64 {
+fn default_lifetime() -> u64 {
     3600
 }
 
-impl TryFrom<String> for Public {
+impl TryFrom<String> for Ed25519Key {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -62,51 +62,51 @@ impl TryFrom<String> for Public {
             bytes.and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         };
         key.map(Self)
-            .ok_or("a public key is 32 bytes in base64url, or PEM of an Ed25519 key")
+            .ok_or("an Ed25519 public key must be 32 bytes in base64url, or PEM")
     }
 }
 
-impl TryFrom<Written> for Config {
+impl TryFrom<RawConfig> for Config {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let keys = &written.keys;
-        if written.required == 0 || written.required > keys.len() {
-            return Err("`required` is from 1 to the number of `keys`");
+    fn try_from(raw: RawConfig) -> Result<Self, Self::Error> {
+        let keys = &raw.keys;
+        if raw.required == 0 || raw.required > keys.len() {
+            return Err("`required` must be from 1 to the number of `keys`");
         }
-        let word = |id: &str| {
+        let is_valid = |id: &str| {
             !id.is_empty()
                 && id
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
         };
-        if !keys.iter().all(|key| word(&key.id)) {
-            return Err("a key's `id` is of letters, digits, `-`, `_`, `.` and `@`");
+        if !keys.iter().all(|key| is_valid(&key.id)) {
+            return Err("the `id` of a key must be letters, digits, `-`, `_`, `.` and `@`");
         }
         for (at, key) in keys.iter().enumerate() {
-            // One person with two ids, or two with one, would not be two approvals.
-            let same = |other: &Key| other.id == key.id || other.public.0 == key.public.0;
+            // A duplicate would let one approver count twice, or two approvers as one.
+            let same = |other: &ApproverKey| other.id == key.id || other.public.0 == key.public.0;
             if keys.iter().take(at).any(same) {
                 return Err("two `keys` have the same `id` or the same `public_key`");
             }
         }
-        if written.audience.chars().any(char::is_control) {
-            return Err("`audience` has a control character");
+        if raw.audience.chars().any(char::is_control) {
+            return Err("`audience` must not contain control characters");
         }
-        if written
+        if raw
             .when
             .as_ref()
             .is_some_and(|when| !when.at.starts_with('/') || when.values.is_empty())
         {
             return Err("`when` needs a JSON pointer `at` that begins with `/`, and `values`");
         }
-        let Written {
+        let RawConfig {
             required,
             keys,
             audience,
             max_lifetime_seconds,
             when,
-        } = written;
+        } = raw;
         Ok(Self {
             required,
             keys,

@@ -5,12 +5,12 @@
 
 mod approval;
 mod config;
-mod exact;
+mod exact_numbers;
 
 use postern_sdk::{Decision, Denial, Error, Request, deny, json};
 use serde_json::Value;
 
-use config::{Config, When};
+use config::{Condition, Config};
 
 postern_sdk::policy!(authorize);
 
@@ -22,7 +22,7 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     let body = request.body.as_deref().unwrap_or_default();
     if body.is_empty() {
-        return Err(deny(400, "body_missing", "The request needs a body of JSON."));
+        return Err(deny(400, "body_missing", "The request needs a JSON body."));
     }
     let document = json::parse(body).map_err(|_| body_invalid())?;
     let applies = config
@@ -32,7 +32,7 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     if !applies {
         return Ok(Decision::allow().into());
     }
-    if !exact::numbers_are_exact(body) {
+    if !exact_numbers::numbers_are_exact(body) {
         return Err(body_invalid());
     }
     let canonical = serde_json_canonicalizer::to_vec(&document).map_err(|_| body_invalid())?;
@@ -58,23 +58,23 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
         .into())
 }
 
-/// Whether the body is one that needs approvals. Where it does not say so in a plain word, the upstream could still
-/// take it for one.
-fn applies(when: &When, document: &Value) -> Result<bool, Denial> {
+/// Whether the body needs approvals. A missing value or one that is not a string is invalid: the upstream could still
+/// treat the body as one that needs them.
+fn applies(when: &Condition, document: &Value) -> Result<bool, Denial> {
     match document.pointer(&when.at) {
-        Some(Value::String(word)) => Ok(when.values.contains(word)),
+        Some(Value::String(value)) => Ok(when.values.contains(value)),
         _ => Err(body_invalid()),
     }
 }
 
-/// When the approvals end, in seconds since 1970: in the future, and not too far.
+/// The expiry of the approvals, in seconds since 1970: in the future, and within the maximum lifetime.
 fn expires(config: &Config, request: &Request) -> Result<u64, Denial> {
     let header = "x-approval-expires";
     let invalid = || {
         deny(
             400,
             "approval_invalid",
-            format!("{header} is not one time in seconds since 1970."),
+            format!("{header} must be a single time in seconds since 1970."),
         )
     };
     let value = request.single_header(header).map_err(|_| invalid())?;
@@ -91,18 +91,18 @@ fn expires(config: &Config, request: &Request) -> Result<u64, Denial> {
         return Err(deny(
             403,
             "approval_too_long",
-            "The approvals would hold for too long.",
+            "The approvals are valid for too long.",
         ));
     }
     Ok(expires)
 }
 
 fn body_invalid() -> Denial {
-    deny(400, "body_invalid", "The body is not JSON in one reading only.")
+    deny(400, "body_invalid", "The body is not JSON, or is ambiguous JSON.")
 }
 
 fn quorum_missing() -> Denial {
-    deny(403, "quorum_missing", "This needs more valid approvals.")
+    deny(403, "quorum_missing", "The request needs more valid approvals.")
 }
 
 #[cfg(test)]

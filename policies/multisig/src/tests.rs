@@ -24,7 +24,7 @@ fn config() -> Value {
     json!({"required": 3, "keys": keys, "audience": "kernel"})
 }
 
-/// As an approver makes it, by hand and from the canonical body.
+/// An approval, built independently of the implementation.
 fn sign(id: &str, statement: &str) -> String {
     let signature = key(id).sk.sign(statement, None);
     format!("{id}:{}", Base64::encode_to_string(*signature).unwrap())
@@ -62,7 +62,7 @@ fn approved(ids: &[&str]) -> RequestBuilder {
     })
 }
 
-fn answer_with(config: &Value, request: RequestBuilder) -> String {
+fn evaluate_with(config: &Value, request: RequestBuilder) -> String {
     match Host::new().config(config).call(authorize, &request.build()) {
         Ok(Decision::Allow(allowance)) => match allowance.obligations.first() {
             Some(obligation) => format!("{} {}", obligation.name, obligation.value),
@@ -73,8 +73,8 @@ fn answer_with(config: &Value, request: RequestBuilder) -> String {
     }
 }
 
-fn answer(request: RequestBuilder) -> String {
-    answer_with(&config(), request)
+fn evaluate(request: RequestBuilder) -> String {
+    evaluate_with(&config(), request)
 }
 
 const MISSING: &str = "403 quorum_missing";
@@ -82,19 +82,19 @@ const MISSING: &str = "403 quorum_missing";
 #[test]
 fn three_of_five() {
     assert_eq!(
-        answer(approved(&["ann", "bob", "cat"])),
+        evaluate(approved(&["ann", "bob", "cat"])),
         "approved_by ann,bob,cat"
     );
     assert_eq!(
-        answer(approved(&["eve", "ann", "dan", "bob"])),
+        evaluate(approved(&["eve", "ann", "dan", "bob"])),
         "approved_by eve,ann,dan"
     );
-    assert_eq!(answer(approved(&[])), MISSING);
-    assert_eq!(answer(approved(&["ann", "bob"])), MISSING);
-    assert_eq!(answer(approved(&["ann", "bob", "ann", "bob"])), MISSING);
-    assert_eq!(answer(approved(&["ann", "bob", "mallory"])), MISSING);
+    assert_eq!(evaluate(approved(&[])), MISSING);
+    assert_eq!(evaluate(approved(&["ann", "bob"])), MISSING);
+    assert_eq!(evaluate(approved(&["ann", "bob", "ann", "bob"])), MISSING);
+    assert_eq!(evaluate(approved(&["ann", "bob", "mallory"])), MISSING);
     assert_eq!(
-        answer(approved(&["mallory", "ann", "bob", "cat"])),
+        evaluate(approved(&["mallory", "ann", "bob", "cat"])),
         "approved_by ann,bob,cat"
     );
 }
@@ -103,13 +103,13 @@ fn three_of_five() {
 fn a_proxy_may_join_the_headers() {
     let all = ["ann", "bob", "cat"].map(|id| sign(id, &statement())).join(" , ");
     assert_eq!(
-        answer(upgrade().header("x-approval", all)),
+        evaluate(upgrade().header("x-approval", all)),
         "approved_by ann,bob,cat"
     );
 }
 
 #[test]
-fn what_is_no_approval_counts_for_nothing() {
+fn invalid_approvals_are_ignored() {
     let good = sign("cat", &statement());
     let text = statement();
     for bad in [
@@ -133,40 +133,40 @@ fn what_is_no_approval_counts_for_nothing() {
         sign("cat", &text.replace(&digest(CANONICAL), &digest("{}"))).as_bytes(),
     ] {
         let request = approved(&["ann", "bob"]).header("x-approval", bad);
-        assert_eq!(answer(request), MISSING, "{}", String::from_utf8_lossy(bad));
+        assert_eq!(evaluate(request), MISSING, "{}", String::from_utf8_lossy(bad));
     }
 }
 
 #[test]
-fn an_approval_is_for_one_request() {
+fn an_approval_is_bound_to_one_request() {
     let all = &["ann", "bob", "cat"];
-    assert_eq!(answer(approved(all).method("PUT")), MISSING);
-    assert_eq!(answer(approved(all).path("/kernel/upgrade/")), MISSING);
-    assert_eq!(answer(approved(all).query("")), MISSING);
+    assert_eq!(evaluate(approved(all).method("PUT")), MISSING);
+    assert_eq!(evaluate(approved(all).path("/kernel/upgrade/")), MISSING);
+    assert_eq!(evaluate(approved(all).query("")), MISSING);
     assert_eq!(
-        answer(approved(all).body(CANONICAL.replace("1.5", "1.6"))),
+        evaluate(approved(all).body(CANONICAL.replace("1.5", "1.6"))),
         MISSING
     );
-    assert_eq!(answer(approved(all).body(CANONICAL)), "approved_by ann,bob,cat");
+    assert_eq!(evaluate(approved(all).body(CANONICAL)), "approved_by ann,bob,cat");
     let mut other = config();
     other["audience"] = json!("staging");
-    assert_eq!(answer_with(&other, approved(all)), MISSING);
+    assert_eq!(evaluate_with(&other, approved(all)), MISSING);
 }
 
 #[test]
-fn approvals_end() {
+fn approvals_expire() {
     let all = &["ann", "bob", "cat"];
     assert_eq!(
-        answer(approved(all).time(LATER * 1000 - 1)),
+        evaluate(approved(all).time(LATER * 1000 - 1)),
         "approved_by ann,bob,cat"
     );
-    assert_eq!(answer(approved(all).time(LATER * 1000)), "403 approval_expired");
+    assert_eq!(evaluate(approved(all).time(LATER * 1000)), "403 approval_expired");
     assert_eq!(
-        answer(approved(all).time((LATER - 3601) * 1000)),
+        evaluate(approved(all).time((LATER - 3601) * 1000)),
         "403 approval_too_long"
     );
     let twice = approved(all).header("x-approval-expires", LATER.to_string());
-    assert_eq!(answer(twice), "400 approval_invalid");
+    assert_eq!(evaluate(twice), "400 approval_invalid");
     for expires in [
         "",
         "soon",
@@ -199,19 +199,22 @@ fn approvals_end() {
 }
 
 #[test]
-fn work_is_bounded() {
+fn the_number_of_approvals_is_limited() {
     let bad = sign("ann", "another text");
     let many = |count| (0..count).fold(upgrade(), |request, _| request.header("x-approval", bad.clone()));
-    assert_eq!(answer(many(approval::MAX)), MISSING);
-    assert_eq!(answer(many(approval::MAX + 1)), "400 approvals_too_many");
+    assert_eq!(evaluate(many(approval::MAX_APPROVALS)), MISSING);
     assert_eq!(
-        answer(upgrade().header("x-approval", ",".repeat(60_000))),
+        evaluate(many(approval::MAX_APPROVALS + 1)),
+        "400 approvals_too_many"
+    );
+    assert_eq!(
+        evaluate(upgrade().header("x-approval", ",".repeat(60_000))),
         "400 approvals_too_many"
     );
 }
 
 #[test]
-fn a_body_with_two_readings_is_refused_whoever_approves_it() {
+fn an_ambiguous_body_is_denied_even_if_approved() {
     for (body, code) in [
         ("", "400 body_missing"),
         ("event=upgrade.applied", "400 body_invalid"),
@@ -230,28 +233,28 @@ fn a_body_with_two_readings_is_refused_whoever_approves_it() {
         (r#"{"event": "\ud800"}"#, "400 body_invalid"),
     ] {
         assert_eq!(
-            answer(approved(&["ann", "bob", "cat"]).body(body)),
+            evaluate(approved(&["ann", "bob", "cat"]).body(body)),
             code,
             "{body}"
         );
     }
     let mut none = approved(&["ann", "bob", "cat"]).build();
     none.body = None;
-    let answer = Host::new().config(config()).call(authorize, &none);
-    assert!(matches!(answer, Ok(Decision::Deny(denial)) if denial.code == "body_missing"));
+    let result = Host::new().config(config()).call(authorize, &none);
+    assert!(matches!(result, Ok(Decision::Deny(denial)) if denial.code == "body_missing"));
 }
 
 #[test]
-fn only_some_bodies_need_approvals_if_the_operator_says_so() {
+fn a_condition_limits_which_bodies_need_approvals() {
     let mut config = config();
     config["when"] = json!({"at": "/event", "values": ["upgrade.applied"]});
-    assert_eq!(answer_with(&config, upgrade()), MISSING);
+    assert_eq!(evaluate_with(&config, upgrade()), MISSING);
     assert_eq!(
-        answer_with(&config, approved(&["ann", "bob", "cat"])),
+        evaluate_with(&config, approved(&["ann", "bob", "cat"])),
         "approved_by ann,bob,cat"
     );
     assert_eq!(
-        answer_with(&config, upgrade().json(&json!({"event": "upgrade.planned"}))),
+        evaluate_with(&config, upgrade().json(&json!({"event": "upgrade.planned"}))),
         "allowed"
     );
     for body in [
@@ -261,7 +264,7 @@ fn only_some_bodies_need_approvals_if_the_operator_says_so() {
         json!("upgrade.applied"),
     ] {
         assert_eq!(
-            answer_with(&config, upgrade().json(&body)),
+            evaluate_with(&config, upgrade().json(&body)),
             "400 body_invalid",
             "{body}"
         );
@@ -274,26 +277,26 @@ fn a_key_may_be_pem() {
     pem["keys"][0]["public_key"] = json!(
         "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"
     );
-    // The key of RFC 8410, section 10.1, which is not Ann's.
-    assert_eq!(answer_with(&pem, approved(&["ann", "bob", "cat"])), MISSING);
+    // The key of RFC 8410, section 10.1, instead of Ann's.
+    assert_eq!(evaluate_with(&pem, approved(&["ann", "bob", "cat"])), MISSING);
     assert_eq!(
-        answer_with(&pem, approved(&["dan", "bob", "cat"])),
+        evaluate_with(&pem, approved(&["dan", "bob", "cat"])),
         "approved_by dan,bob,cat"
     );
 }
 
 #[test]
-fn a_configuration_in_doubt_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     let with = |path: &str, value: Value| {
         let mut config = config();
         *config.pointer_mut(path).unwrap() = value;
-        answer_with(&config, approved(&["ann", "bob", "cat"]))
+        evaluate_with(&config, approved(&["ann", "bob", "cat"]))
     };
-    for (path, value, fault) in [
-        ("/required", json!(0), "`required` is from 1"),
-        ("/required", json!(6), "`required` is from 1"),
+    for (path, value, expected) in [
+        ("/required", json!(0), "`required` must be from 1"),
+        ("/required", json!(6), "`required` must be from 1"),
         ("/required", json!(-1), "required: expected usize"),
-        ("/keys", json!([]), "`required` is from 1"),
+        ("/keys", json!([]), "`required` must be from 1"),
         ("/keys/1", config()["keys"][0].clone(), "two `keys`"),
         ("/keys/1/id", json!("ann"), "two `keys`"),
         (
@@ -301,18 +304,18 @@ fn a_configuration_in_doubt_is_refused() {
             config()["keys"][0]["public_key"].clone(),
             "two `keys`",
         ),
-        ("/keys/1/id", json!("a:b"), "a key's `id`"),
-        ("/keys/1/id", json!(""), "a key's `id`"),
+        ("/keys/1/id", json!("a:b"), "the `id` of a key"),
+        ("/keys/1/id", json!(""), "the `id` of a key"),
         (
             "/keys/1/public_key",
             json!("c2hvcnQ"),
-            "keys[1].public_key: a public key is",
+            "keys[1].public_key: an Ed25519 public key must be",
         ),
         ("/audience", json!("a\nb"), "`audience`"),
     ] {
         let refused = with(path, value);
         assert!(
-            refused.contains("Misconfigured") && refused.contains(fault),
+            refused.contains("Misconfigured") && refused.contains(expected),
             "{refused}"
         );
     }
@@ -320,9 +323,9 @@ fn a_configuration_in_doubt_is_refused() {
 
 proptest! {
     #[test]
-    fn no_header_makes_it_panic(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
+    fn no_header_panics(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)) {
         let request = values.into_iter().fold(upgrade(), |request, value| request.header("x-approval", value));
-        let refused = answer(request);
-        prop_assert_eq!(refused, MISSING);
+        let result = evaluate(request);
+        prop_assert_eq!(result, MISSING);
     }
 }

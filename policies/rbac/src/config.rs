@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use std::borrow::Cow;
 
@@ -11,22 +11,22 @@ pub(crate) struct Config<'a> {
     #[serde(borrow)]
     pub(crate) rules: Vec<Rule<'a>>,
     #[serde(default)]
-    pub(crate) default: Otherwise,
+    pub(crate) default: DefaultAction,
     #[serde(default)]
     pub(crate) cache_ms: u32,
 }
 
-/// What becomes of a request that no rule matches.
+/// Decision on requests that no rule matches.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Otherwise {
+pub(crate) enum DefaultAction {
     Allow,
     #[default]
     Deny,
 }
 
 #[derive(Deserialize)]
-#[serde(try_from = "Written<'a>", bound(deserialize = "'de: 'a"))]
+#[serde(try_from = "RawRule<'a>", bound(deserialize = "'de: 'a"))]
 pub(crate) struct Rule<'a> {
     methods: Option<Vec<Text<'a>>>,
     path: Template<Text<'a>>,
@@ -38,7 +38,7 @@ pub(crate) enum Access<'a> {
     Roles(Vec<Text<'a>>),
 }
 
-/// Serde borrows a `Cow` only where a field says so, and elements of a list have no field.
+/// A borrowed string. Serde borrows a `Cow` only in a field marked `borrow`, which elements of a list are not.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
@@ -50,7 +50,7 @@ impl AsRef<str> for Text<'_> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written<'a> {
+struct RawRule<'a> {
     #[serde(borrow)]
     methods: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
@@ -61,22 +61,22 @@ struct Written<'a> {
     open: bool,
 }
 
-impl<'a> TryFrom<Written<'a>> for Rule<'a> {
+impl<'a> TryFrom<RawRule<'a>> for Rule<'a> {
     type Error = &'static str;
 
-    fn try_from(written: Written<'a>) -> Result<Self, Self::Error> {
-        let access = match (written.open, written.roles) {
+    fn try_from(raw: RawRule<'a>) -> Result<Self, Self::Error> {
+        let access = match (raw.open, raw.roles) {
             (true, roles) if roles.is_empty() => Access::Open,
-            (true, _) => return Err("an open rule has no `roles`"),
+            (true, _) => return Err("an open rule must not have `roles`"),
             (false, roles) if roles.is_empty() => return Err("a rule needs `roles` or `open: true`"),
             (false, roles) => Access::Roles(roles),
         };
-        if written.methods.as_ref().is_some_and(Vec::is_empty) {
-            return Err("`methods` names none");
+        if raw.methods.as_ref().is_some_and(Vec::is_empty) {
+            return Err("`methods` must not be empty");
         }
         Ok(Self {
-            methods: written.methods,
-            path: written.path,
+            methods: raw.methods,
+            path: raw.path,
             access,
         })
     }

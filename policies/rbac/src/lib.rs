@@ -1,7 +1,7 @@
 //! A policy module: roles by method and path template.
 //!
-//! The first rule that matches decides. All of the configuration is read and checked for each request, so it borrows
-//! from its text: the module's time is spent on little else.
+//! The first matching rule decides. Every request parses and validates the whole configuration, which dominates the
+//! module's run time, so the configuration borrows from its text.
 
 mod config;
 
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use postern_sdk::{Decision, Error, Part, Request, config_text, deny, parse_config};
 
-use config::{Access, Config, Otherwise};
+use config::{Access, Config, DefaultAction};
 
 postern_sdk::policy!(authorize);
 
-/// An instance ends with its request: nothing is worth freeing. It begins with the memory that is there, where the
-/// standard library's allocator asks for more at once, which costs a system call and another one afterwards.
+/// Never frees, because an instance handles one request. It uses the initial memory first. The standard library's
+/// allocator grows memory at once, which costs the host a system call then and another one on reset.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static HEAP: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
@@ -27,19 +27,14 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
         Some(Access::Open) => true,
         Some(Access::Roles(roles)) => roles.iter().any(|role| request.has_role(&role.0)),
         None => match config.default {
-            Otherwise::Allow => true,
-            Otherwise::Deny => {
-                return Ok(deny(403, "no_rule", "Nobody may do this.").into());
+            DefaultAction::Allow => true,
+            DefaultAction::Deny => {
+                return Ok(deny(403, "no_rule", "No rule allows this request.").into());
             }
         },
     };
     if !granted {
-        return Ok(deny(
-            403,
-            "role_missing",
-            "This needs a role that the caller does not have.",
-        )
-        .into());
+        return Ok(deny(403, "role_missing", "The caller does not have a required role.").into());
     }
     let allowance = Decision::allow();
     Ok(match config.cache_ms {
@@ -119,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_matches_can_be_allowed_deliberately() {
+    fn unmatched_requests_can_be_allowed_by_default() {
         let mut config = kernel();
         config["default"] = json!("allow");
         assert_eq!(code(&config, request().path("/other")), "allowed");
@@ -127,25 +122,25 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_holds_for_the_same_method_path_and_identity() {
+    fn a_cache_grant_depends_on_method_path_and_identity() {
         let mut config = kernel();
-        let answer = |config: &Value| {
+        let cache_grant = |config: &Value| {
             let request = request().path("/kernel/audit/7").role("Auditor").build();
             match Host::new().config(config).call(authorize, &request) {
                 Ok(Decision::Allow(allowance)) => allowance.cache,
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(answer(&config), None);
+        assert_eq!(cache_grant(&config), None);
         config["cache_ms"] = json!(5000);
-        let grant = answer(&config).unwrap();
+        let grant = cache_grant(&config).unwrap();
         assert_eq!(grant.ttl_ms, 5000);
         assert_eq!(grant.parts, [Part::Method, Part::Path, Part::Identity]);
     }
 
     #[test]
-    fn a_configuration_in_doubt_is_refused() {
-        for (config, fault) in [
+    fn an_invalid_configuration_is_rejected() {
+        for (config, expected) in [
             (json!({}), "missing field `rules`"),
             (
                 json!({"rules": [{"path": "/a"}]}),
@@ -157,7 +152,7 @@ mod tests {
             ),
             (
                 json!({"rules": [{"path": "/a", "roles": ["x"], "open": true}]}),
-                "rules[0]: an open rule has no `roles`",
+                "rules[0]: an open rule must not have `roles`",
             ),
             (
                 json!({"rules": [{"roles": ["x"]}]}),
@@ -175,7 +170,7 @@ mod tests {
             (json!({"rules": [], "cache_ms": 1e30}), "cache_ms: expected u32"),
             (
                 json!({"rules": [{"path": "/a", "open": true, "methods": []}]}),
-                "rules[0]: `methods` names none",
+                "rules[0]: `methods` must not be empty",
             ),
             (
                 json!({"rules": [{"path": "/a", "role": "x"}]}),
@@ -186,7 +181,7 @@ mod tests {
                 .config(&config)
                 .call(authorize, &request().build())
                 .unwrap_err();
-            assert_eq!(error, Error::Misconfigured(fault.into()), "{config}");
+            assert_eq!(error, Error::Misconfigured(expected.into()), "{config}");
         }
     }
 }

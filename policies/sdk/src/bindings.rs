@@ -1,4 +1,4 @@
-//! What wit-bindgen makes of `policies/wit`. Everything that an author needs of it is re-exported elsewhere.
+//! Bindings generated from `policies/wit`. The crate root re-exports everything that authors need.
 #![allow(
     unsafe_code,
     reason = "generated: the canonical ABI passes pointers between the module and its host"

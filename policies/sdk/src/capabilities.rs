@@ -1,33 +1,34 @@
-//! What the host does for a policy, beside its configuration and its log.
+//! The host capabilities other than `config` and `log`.
 
-/// What time it is now.
+/// The wall clock.
 pub mod clock {
     use crate::imports;
 
-    /// Milliseconds since 1970-01-01T00:00:00Z. [`Request::time`](crate::Request::time) is when the decision began, and
-    /// needs no grant.
+    /// The current time, in milliseconds since 1970-01-01T00:00:00Z. [`Request::time`](crate::Request::time), the start of
+    /// the decision, needs no grant.
     #[must_use]
     pub fn now() -> u64 {
         imports::clock::now()
     }
 }
 
-/// Values that outlive a request, seen by this entry of the host's settings alone.
+/// Values that outlive a request, private to this entry of the host's settings.
 pub mod keyvalue {
     use std::time::Duration;
 
     pub use crate::bindings::postern::policy::keyvalue::Error;
     use crate::imports;
 
-    /// The value of a key, if it has one.
+    /// Reads a value; `None` if the key does not exist.
     ///
     /// # Errors
-    /// As [`Error`] says; so do those of the other functions here.
+    /// [`Error::Unavailable`] if the store fails. [`Error::TooLarge`] if a key or value exceeds the host's limit, or the
+    /// store is full. The other functions return the same errors.
     pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
         imports::keyvalue::get(key)
     }
 
-    /// Stores a value. It is forgotten after `ttl`, or never.
+    /// Stores a value. It expires after `ttl`; without one, never.
     ///
     /// # Errors
     /// See [`get`].
@@ -35,7 +36,7 @@ pub mod keyvalue {
         imports::keyvalue::set(key, value, ttl.map(milliseconds))
     }
 
-    /// Forgets a key.
+    /// Deletes a key.
     ///
     /// # Errors
     /// See [`get`].
@@ -43,8 +44,7 @@ pub mod keyvalue {
         imports::keyvalue::delete(key)
     }
 
-    /// Adds to a counter and returns the sum. A key that is not there counts as 0; its `ttl` starts with the first
-    /// addition.
+    /// Adds to a counter and returns the sum. A missing key counts as 0. `ttl` applies only when the key is created.
     ///
     /// # Errors
     /// See [`get`].
@@ -66,7 +66,7 @@ pub mod keyvalue {
     }
 }
 
-/// Requests to the hosts that the entry is granted.
+/// Requests to the HTTP hosts granted to the entry.
 pub mod http {
     pub use crate::bindings::postern::policy::http::{Error, Incoming, Outgoing};
     use crate::{Header, imports};
@@ -74,13 +74,14 @@ pub mod http {
     /// Sends a request and waits for its response.
     ///
     /// # Errors
-    /// As [`Error`] says. A response with an error's status is a response.
+    /// If the request is not granted or invalid, or there is no complete response. A response with an error status is not
+    /// an error.
     pub fn send(request: &Outgoing) -> Result<Incoming, Error> {
         imports::http::send(request)
     }
 
     impl Outgoing {
-        /// A request without headers or body.
+        /// Creates a request without headers or body.
         pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
             Self {
                 method: method.into(),
@@ -90,14 +91,14 @@ pub mod http {
             }
         }
 
-        /// Adds a header.
+        /// Appends a header; the name must be in lower case.
         #[must_use]
         pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
             self.headers.push(Header::new(name, value));
             self
         }
 
-        /// Sets the body.
+        /// Sets the body; the host sets `content-length`.
         #[must_use]
         pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
             self.body = body.into();
@@ -117,15 +118,15 @@ pub mod http {
     }
 }
 
-/// Signatures by the key that the host's KMS holds.
+/// Signatures by the host's KMS key.
 pub mod signer {
     pub use crate::bindings::postern::policy::signer::{Error, Signature};
     use crate::imports;
 
-    /// Signs a payload.
+    /// Signs a payload with the host's active key.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the KMS gives no signature.
+    /// [`Error::Unavailable`] with a reason code if nothing was signed.
     pub fn sign(payload: &[u8]) -> Result<Signature, Error> {
         imports::signer::sign(payload)
     }

@@ -1,38 +1,38 @@
-//! The entry's configuration.
+//! The policy's configuration.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, imports};
 
-/// The configuration of this entry in the host's settings.
+/// Parses the configuration of this entry in the host's settings.
 ///
-/// It is read anew for each request, for each has an instance of its own: keep it small, or see [`config_text`].
+/// Every request runs in a new instance, which parses the configuration again: keep it small, or see [`config_text`].
 ///
 /// # Errors
-/// [`Error::Misconfigured`] with the path of the fault, without the value that stands there.
+/// [`Error::Misconfigured`] with the path of the invalid field, but not its value, which may be secret.
 pub fn config<T: DeserializeOwned>() -> Result<T, Error> {
     parse_config(&config_text())
 }
 
-/// The configuration's JSON text; `{}` if the entry has none. For [`parse_config`] into a type that borrows from it,
-/// which saves a policy in a hurry its allocations.
+/// The configuration as JSON text; `{}` if the entry has none. [`parse_config`] can parse it into a type that borrows from
+/// it, which avoids allocations.
 #[must_use]
 pub fn config_text() -> String {
     imports::config::get()
 }
 
-/// What [`config`] does, from a text that outlives the result.
+/// Parses configuration text into a type that may borrow from it; see [`config`].
 ///
 /// # Errors
 /// As [`config`].
 pub fn parse_config<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|_| fault::<T>(text))
+    serde_json::from_str(text).map_err(|_| locate_error::<T>(text))
 }
 
-/// Reads the text once more to learn where the fault is, which only a broken configuration needs to pay for.
+/// Parses the text again to find the path of the error. Only an invalid configuration pays for this.
 #[cold]
-fn fault<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
+fn locate_error<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
     let mut reader = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Ok(_) => Error::Misconfigured("the configuration is not one JSON document".into()),
@@ -44,9 +44,9 @@ fn fault<'a, T: Deserialize<'a>>(text: &'a str) -> Error {
     }
 }
 
-/// serde's messages quote the value they complain of, which may be a secret.
-fn describe(path: &str, message: &str, of_data: bool) -> String {
-    if !of_data {
+/// Removes the offending value, which may be secret, from serde's message.
+fn describe(path: &str, message: &str, is_data: bool) -> String {
+    if !is_data {
         return "the configuration is not JSON".into();
     }
     let message = message
@@ -57,7 +57,7 @@ fn describe(path: &str, message: &str, of_data: bool) -> String {
         .any(|start| message.starts_with(start));
     let message = match message.rsplit_once(", expected ") {
         Some((_, expected)) if quotes => format!("expected {expected}"),
-        None if quotes => "not a value that is possible here".into(),
+        None if quotes => "the value is not allowed here".into(),
         _ => message.to_owned(),
     };
     if path == "." {
@@ -90,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_has_its_path_and_not_its_value() {
-        for (text, fault) in [
+    fn an_error_has_the_path_but_not_the_value() {
+        for (text, expected) in [
             (r#"{"name": "x", "limits": [{"max": 1}]}"#, ""),
             (r#"{}"#, "missing field `name`"),
             (r#"{"name": 7}"#, "name: expected a borrowed string"),
@@ -123,12 +123,12 @@ mod tests {
                 Err(Error::Misconfigured(why)) => why,
                 Err(other) => panic!("{other}"),
             };
-            assert_eq!(found, fault, "{text}");
+            assert_eq!(found, expected, "{text}");
         }
     }
 
     #[test]
-    fn an_entry_without_configuration_has_an_empty_one() {
+    fn an_entry_without_configuration_has_an_empty_object() {
         let request = crate::testing::request().build();
         assert_eq!(Host::new().call(|_| config_text(), &request), "{}");
     }

@@ -1,16 +1,16 @@
-//! Answers, built in one line.
+//! Builders for decisions.
 
 use std::time::Duration;
 
 use crate::{Allowance, CacheGrant, Decision, Denial, Header, Obligation, Part};
 
-/// A refusal; the same as [`Denial::new`].
+/// Short for [`Denial::new`].
 pub fn deny(status: u16, code: impl Into<String>, message: impl Into<String>) -> Denial {
     Denial::new(status, code, message)
 }
 
 impl Decision {
-    /// The request may pass: `Ok(Decision::allow().into())`.
+    /// Allows the request: `Ok(Decision::allow().into())`.
     #[must_use]
     #[inline]
     pub fn allow() -> Allowance {
@@ -23,14 +23,14 @@ impl Decision {
 }
 
 impl Allowance {
-    /// The upstream sees this header, and none that the client sent under its name.
+    /// Sets a header for the upstream. It replaces client-sent headers of the same name.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push(Header::new(name, value));
         self
     }
 
-    /// Something else must be done or recorded.
+    /// Adds an obligation: something to do or record because the request was allowed.
     #[must_use]
     pub fn obligation(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.obligations.push(Obligation {
@@ -40,8 +40,8 @@ impl Allowance {
         self
     }
 
-    /// The answer holds for as long as `ttl`, for each request that agrees with this one in all `parts`. Name all that
-    /// the decision was made from: what is left out is not looked at again.
+    /// Lets the gate reuse the decision for `ttl`, for requests equal to this one in all `parts`. List every part that the
+    /// decision depends on: the gate does not compare the others.
     #[must_use]
     #[inline]
     pub fn cache(mut self, ttl: Duration, parts: impl Into<Vec<Part>>) -> Self {
@@ -54,8 +54,8 @@ impl Allowance {
 }
 
 impl Denial {
-    /// A refusal: a status from 400 to 599, a word for programs (`quorum_missing`), a sentence for people, which the
-    /// client sees.
+    /// Denies the request with a status from 300 to 599, a machine-readable code (`quorum_missing`) and a message for
+    /// people. The client sees both.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -65,7 +65,7 @@ impl Denial {
         }
     }
 
-    /// Adds a header to the response.
+    /// Appends a header to the response; the name must be in lower case.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push(Header::new(name, value));
@@ -88,7 +88,7 @@ impl From<Denial> for Decision {
 }
 
 impl Header {
-    /// A header; its name must be in lower case.
+    /// Creates a header; the name must be in lower case.
     pub fn new(name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self {
             name: name.into(),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_builder_keeps_all_it_is_told() {
+    fn builders_set_all_fields() {
         let allowance = Decision::allow()
             .header("x-tenant", "acme")
             .header("x-tenant", [0xff])

@@ -1,38 +1,38 @@
-//! JSON in one reading only.
+//! A JSON parser that rejects ambiguous documents.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The bytes are not JSON, nest too deep, or name a member of an object twice.
+/// The bytes are not JSON, nest too deeply, or repeat a member of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invalid;
+pub struct InvalidJson;
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not JSON, or not in one reading only")
+        f.write_str("not JSON, or ambiguous JSON")
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for InvalidJson {}
 
-/// Reads a JSON document. Of a member that is there twice some parsers take the first, others the last: what a policy
-/// approves would not be what the upstream does. So it is refused.
+/// Parses a JSON document and rejects repeated members. Some parsers keep the first, others the last, so the upstream
+/// could act on a value that the policy did not check.
 ///
 /// # Errors
-/// [`Invalid`], without any of the content.
-pub fn parse(bytes: &[u8]) -> Result<Value, Invalid> {
-    serde_json::from_slice::<Unique>(bytes)
+/// [`InvalidJson`], which contains nothing of the document.
+pub fn parse(bytes: &[u8]) -> Result<Value, InvalidJson> {
+    serde_json::from_slice::<UniqueValue>(bytes)
         .map(|unique| unique.0)
-        .map_err(|_| Invalid)
+        .map_err(|_| InvalidJson)
 }
 
-struct Unique(Value);
+struct UniqueValue(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        UniqueKeys.deserialize(deserializer).map(Unique)
+        UniqueKeys.deserialize(deserializer).map(UniqueValue)
     }
 }
 
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for UniqueKeys {
         while let Some(key) = access.next_key::<String>()? {
             let value = access.next_value_seed(self)?;
             if members.insert(key, value).is_some() {
-                return Err(A::Error::custom("a member is there twice"));
+                return Err(A::Error::custom("repeated member"));
             }
         }
         Ok(Value::Object(members))
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_serde_json_reads_once() {
+    fn unambiguous_documents_parse_as_in_serde_json() {
         for text in [
             "null",
             " true ",
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_could_read_differently() {
+    fn ambiguous_and_invalid_documents_are_rejected() {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for text in [
             &b""[..],
@@ -146,18 +146,18 @@ mod tests {
             br#"[{"x": {"a": 1, "b": 2, "a": 3}}]"#,
             deep.as_bytes(),
         ] {
-            assert_eq!(parse(text), Err(Invalid), "{}", String::from_utf8_lossy(text));
+            assert_eq!(parse(text), Err(InvalidJson), "{}", String::from_utf8_lossy(text));
         }
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = parse(&bytes);
         }
 
         #[test]
-        fn what_it_reads_is_what_serde_json_reads(text in r#"[\[\]{}:,"\\a-c0-9.eE+ -]{0,40}"#) {
+        fn parsed_values_equal_those_of_serde_json(text in r#"[\[\]{}:,"\\a-c0-9.eE+ -]{0,40}"#) {
             if let Ok(value) = parse(text.as_bytes()) {
                 prop_assert_eq!(value, serde_json::from_str::<Value>(&text).unwrap());
             }

@@ -1,6 +1,6 @@
-//! What the author of a policy module imports.
+//! The SDK for policy modules.
 //!
-//! A policy is a function from a request to a decision. [`policy!`] makes a component of it that Postern runs:
+//! A policy is a function from a request to a decision. [`policy!`] exports it as the component that Postern runs:
 //!
 //! ```
 //! use postern_sdk::{Decision, Error, Request, deny};
@@ -16,11 +16,10 @@
 //! postern_sdk::policy!(authorize);
 //! ```
 //!
-//! What a policy may use of the host are its capabilities: [`config()`], [`log()`], [`clock`], [`keyvalue`], [`http`]
-//! and [`signer`]. A module imports what it calls and nothing else, and the host's settings must grant that.
+//! A policy reaches the host through capabilities: [`config()`], [`log()`], [`clock`], [`keyvalue`], [`http`] and
+//! [`signer`]. A module imports only those that it calls, and the host's settings must grant them.
 //!
-//! On any target but wasm the capabilities are those of a [`testing::Host`] in memory, so a policy is tested with a
-//! plain `cargo test`:
+//! On native targets the capabilities are those of an in-memory [`testing::Host`], so `cargo test` can test a policy:
 //!
 //! ```
 //! use postern_sdk::{Decision, Error, Request, deny, testing};
@@ -43,7 +42,7 @@
 //!
 //! let host = testing::Host::new().config(r#"{"methods": ["GET"]}"#);
 //! let request = testing::request().method("DELETE").path("/orders/7").build();
-//! let Ok(Decision::Deny(denial)) = host.call(authorize, &request) else { panic!("not refused") };
+//! let Ok(Decision::Deny(denial)) = host.call(authorize, &request) else { panic!("not denied") };
 //! assert_eq!(denial.code, "method_refused");
 //!
 //! let host = testing::Host::new().config(r#"{"methods": 7}"#);
@@ -51,8 +50,8 @@
 //! assert_eq!(error, Error::Misconfigured("methods: expected a sequence".into()));
 //! ```
 //!
-//! Build a module with `cargo build --target wasm32-unknown-unknown`: the standard library has no clock, files or
-//! random numbers there. The time is in [`Request::time`].
+//! Build a module with `cargo build --target wasm32-unknown-unknown`. The standard library has no clock, files or random
+//! numbers on that target; [`Request::time`] has the time.
 
 #![warn(missing_docs)]
 
@@ -83,13 +82,13 @@ pub use decision::deny;
 pub use log::{Level, log};
 pub use path::{Template, TemplateError};
 
-/// Makes a policy of a function `fn(&Request) -> Result<Decision, Error>`. Once in a crate of the type `cdylib`.
+/// Exports a function `fn(&Request) -> Result<Decision, Error>` as the policy. Use it once in a `cdylib` crate.
 #[macro_export]
 macro_rules! policy {
     ($authorize:path) => {
         const _: fn(&$crate::Request) -> ::core::result::Result<$crate::Decision, $crate::Error> = $authorize;
 
-        // Only in a module: natively the exported symbols of two policies would collide.
+        // Only on wasm: on native targets the exported symbols of two policies would collide.
         #[cfg(target_family = "wasm")]
         const _: () = {
             struct Policy;

@@ -1,18 +1,18 @@
-//! Templates of paths: `/kernel/audit/{id}`.
+//! Path templates such as `/kernel/audit/{id}`.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-/// A template that paths can match.
+/// A path template.
 ///
-/// `{name}` stands for one whole segment that is not empty, and `{name..}` at the end for all that remains, be it
-/// nothing: `/files/{rest..}` matches `/files/` and `/files/a/b`, not `/files`. All else is compared as it stands.
-/// A configuration can hold templates: they are checked as they are read. `S` is what holds the text.
+/// `{name}` matches one non-empty segment. `{name..}` at the end matches the rest of the path, which may be empty:
+/// `/files/{rest..}` matches `/files/` and `/files/a/b`, but not `/files`. All other text must match exactly.
+/// Deserialising a template validates it. `S` is the type of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template<S = String>(S);
 
-/// What is wrong with a template.
+/// A template is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TemplateError(&'static str);
 
@@ -25,7 +25,7 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl<S: AsRef<str>> Template<S> {
-    /// A template from its text.
+    /// Parses a template.
     ///
     /// # Errors
     /// If it does not begin with `/`, has an empty segment inside, a brace that is not around a whole segment, or
@@ -35,26 +35,26 @@ impl<S: AsRef<str>> Template<S> {
         Ok(Self(text))
     }
 
-    /// Whether the path has this form.
+    /// Whether the path matches the template.
     #[must_use]
     #[inline]
     pub fn matches(&self, path: &str) -> bool {
-        self.walk(path, |_, _| ())
+        self.match_segments(path, |_, _| ())
     }
 
-    /// What stands in the path where `{name}` is in the template, if the path has this form.
+    /// The part of the path that `{name}` matches; `None` if the path does not match or there is no `{name}`.
     #[must_use]
     pub fn capture<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
         let mut captured = None;
-        let fits = self.walk(path, |found, value| {
+        let matches = self.match_segments(path, |found, value| {
             if found == name {
                 captured = Some(value);
             }
         });
-        captured.filter(|_| fits)
+        captured.filter(|_| matches)
     }
 
-    /// Whether there is a `{name}`.
+    /// Whether the template contains `{name}` or `{name..}`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.0
@@ -64,28 +64,28 @@ impl<S: AsRef<str>> Template<S> {
             .any(|found| found.strip_suffix("..").unwrap_or(found) == name)
     }
 
-    fn walk<'p>(&self, path: &'p str, mut found: impl FnMut(&str, &'p str)) -> bool {
+    fn match_segments<'p>(&self, path: &'p str, mut found: impl FnMut(&str, &'p str)) -> bool {
         let template = self.0.as_ref().strip_prefix('/');
         let (Some(mut template), Some(mut path)) = (template, path.strip_prefix('/')) else {
             return false;
         };
         loop {
-            let (wanted, more_wanted) = cut(template);
-            let (given, more_given) = cut(path);
-            match placeholder(wanted) {
+            let (expected, expected_rest) = split_segment(template);
+            let (actual, actual_rest) = split_segment(path);
+            match placeholder(expected) {
                 Some(name) => match name.strip_suffix("..") {
                     Some(name) => {
                         found(name, path);
                         return true;
                     }
-                    None if given.is_empty() => return false,
-                    None => found(name, given),
+                    None if actual.is_empty() => return false,
+                    None => found(name, actual),
                 },
-                None if wanted == given => (),
+                None if expected == actual => (),
                 None => return false,
             }
-            match (more_wanted, more_given) {
-                (Some(wanted), Some(given)) => (template, path) = (wanted, given),
+            match (expected_rest, actual_rest) {
+                (Some(expected), Some(actual)) => (template, path) = (expected, actual),
                 (None, None) => return true,
                 _ => return false,
             }
@@ -93,7 +93,7 @@ impl<S: AsRef<str>> Template<S> {
     }
 }
 
-fn cut(path: &str) -> (&str, Option<&str>) {
+fn split_segment(path: &str) -> (&str, Option<&str>) {
     match path.split_once('/') {
         Some((segment, rest)) => (segment, Some(rest)),
         None => (path, None),
@@ -110,7 +110,7 @@ fn check(text: &str) -> Result<(), TemplateError> {
             .ok_or(TemplateError("a path template must begin with `/`"))?,
     );
     while let Some(template) = rest {
-        let (segment, more) = cut(template);
+        let (segment, more) = split_segment(template);
         rest = more;
         match placeholder(segment) {
             Some(name) => {
@@ -130,7 +130,9 @@ fn check(text: &str) -> Result<(), TemplateError> {
                 ));
             }
             None if segment.is_empty() && more.is_some() => {
-                return Err(TemplateError("a path template must have no empty segment inside"));
+                return Err(TemplateError(
+                    "a path template must not have an empty segment inside",
+                ));
             }
             None => (),
         }
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn matching() {
-        for (template, path, fits) in [
+        for (template, path, matches) in [
             ("/", "/", true),
             ("/", "/a", false),
             ("/a", "/a", true),
@@ -176,7 +178,7 @@ mod tests {
         ] {
             assert_eq!(
                 Template::new(template).unwrap().matches(path),
-                fits,
+                matches,
                 "{template} {path}"
             );
         }
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_could_surprise_is_refused() {
+    fn invalid_templates_are_rejected() {
         for text in [
             "",
             "a",
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_holds_sound_templates_only() {
+    fn deserialising_a_template_validates_it() {
         let read: Template = serde_json::from_str(r#""\/a\/{b}""#).unwrap();
         assert!(read.matches("/a/b"));
         let borrowed: Template<&str> = serde_json::from_str(r#""/a/{b}""#).unwrap();
@@ -226,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(template in "[/a-c{}.]{0,20}", path in "\\PC{0,30}") {
+        fn no_text_panics(template in "[/a-c{}.]{0,20}", path in "\\PC{0,30}") {
             if let Ok(template) = Template::new(template) {
                 let matched = template.matches(&path);
                 prop_assert!(matched || template.capture(&path, "a").is_none());

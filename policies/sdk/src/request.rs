@@ -1,18 +1,18 @@
-//! Questions that policies put to a request.
+//! Accessors of requests.
 
 use serde::de::DeserializeOwned;
 
 use crate::{Denial, Error, Identity, Request, deny};
 
 impl Request {
-    /// The first value of a header. Where a second one would matter, see [`single_header`](Self::single_header).
-    /// `name` is in lower case, as names in requests are.
+    /// The first value of a header. Use [`single_header`](Self::single_header) if a second value must not be ignored.
+    /// `name` must be in lower case, like all header names in requests.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.header_values(name).next()
     }
 
-    /// All values of a header, in their order.
+    /// All values of a header, in order.
     pub fn header_values<'r>(&'r self, name: &str) -> impl Iterator<Item = &'r [u8]> {
         self.headers
             .iter()
@@ -20,11 +20,11 @@ impl Request {
             .map(|header| header.value.as_slice())
     }
 
-    /// The value of a header that must not be there twice.
+    /// The value of a header that must not be repeated.
     ///
     /// # Errors
-    /// A ready refusal, 400 `header_repeated`: of two values, the policy could look at one and the upstream at the
-    /// other.
+    /// A denial, 400 `header_repeated`, to return to the client: the policy could check one value while the upstream uses
+    /// the other.
     pub fn single_header(&self, name: &str) -> Result<Option<&[u8]>, Denial> {
         let mut values = self.header_values(name);
         let first = values.next();
@@ -38,29 +38,29 @@ impl Request {
         }
     }
 
-    /// The path's segments: `a` and `b` of `/a/b`. A slash at the end makes an empty last segment.
+    /// The segments of the path: `a` and `b` for `/a/b`. A trailing slash yields an empty last segment.
     pub fn path_segments(&self) -> impl Iterator<Item = &str> {
         let inner = self.path.strip_prefix('/').filter(|inner| !inner.is_empty());
         inner.into_iter().flat_map(|inner| inner.split('/'))
     }
 
-    /// What the caller may do; nothing, if there is none.
+    /// The caller's roles; empty without an authenticated caller.
     #[must_use]
     pub fn roles(&self) -> &[String] {
         self.identity.as_ref().map_or(&[], |identity| &identity.roles)
     }
 
-    /// Whether the caller has a role.
+    /// Whether the caller has a role. Names are case-sensitive.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {
         self.roles().iter().any(|held| held == role)
     }
 
-    /// The claims of the caller's token; those of `{}` where there is no token. Make fields that a token may lack
-    /// optional, for an error is no refusal: the gate answers it with 503.
+    /// Parses the claims of the caller's token; `{}` if there is no token. Declare claims that a token may lack as optional:
+    /// the gate responds to an error with 503, not with a denial.
     ///
     /// # Errors
-    /// [`Error::Failed`] if the claims do not fit into `T`.
+    /// [`Error::Failed`] if the claims cannot be deserialised into `T`.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Error> {
         match &self.identity {
             Some(identity) => identity.claims(),
@@ -70,20 +70,20 @@ impl Request {
 }
 
 impl Identity {
-    /// The token's claims, as [`Request::claims`].
+    /// Parses the token's claims; see [`Request::claims`].
     ///
     /// # Errors
-    /// [`Error::Failed`] if the claims do not fit into `T`.
+    /// [`Error::Failed`] if the claims cannot be deserialised into `T`.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Error> {
         read_claims(&self.claims)
     }
 }
 
 fn read_claims<T: DeserializeOwned>(claims: &str) -> Result<T, Error> {
-    // Without serde's message, which may quote a claim.
+    // serde's message may quote a claim.
     serde_json::from_str(claims).map_err(|error| {
         let kind = if error.is_data() {
-            "have another form than the policy expects"
+            "do not have the form that the policy expects"
         } else {
             "are not JSON"
         };
@@ -99,7 +99,7 @@ mod tests {
     use crate::testing::request;
 
     #[test]
-    fn headers_are_bytes_and_may_be_repeated() {
+    fn header_values_are_bytes_and_may_repeat() {
         let request = request()
             .header("x-a", "1")
             .header("x-b", [0xff, 0x00])
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_of_a_path() {
+    fn path_segments() {
         for (path, segments) in [
             ("/", &[][..]),
             ("/a", &["a"]),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_do_not_fit_are_an_error_without_their_value() {
+    fn errors_about_claims_do_not_contain_values() {
         #[derive(Debug, Deserialize)]
         struct Claims {
             plan: Option<String>,
@@ -138,13 +138,13 @@ mod tests {
         assert!(request().build().claims::<Claims>().unwrap().plan.is_none());
         let error = with(json!({"plan": 5417})).unwrap_err().to_string();
         assert!(
-            error.contains("another form") && !error.contains("5417"),
+            error.contains("do not have the form") && !error.contains("5417"),
             "{error}"
         );
     }
 
     #[test]
-    fn nobody_has_no_roles() {
+    fn a_request_without_caller_has_no_roles() {
         assert!(request().build().roles().is_empty());
         let operator = request().role("Operator").build();
         assert!(operator.has_role("Operator"));

@@ -1,4 +1,4 @@
-//! Whether a document satisfies a rule.
+//! Checks a document against a rule.
 
 use std::cmp::Ordering;
 
@@ -7,88 +7,89 @@ use serde_json::{Number, Value};
 use crate::config::{Limit, Rule};
 use crate::pointer::Pointer;
 
-/// How a document fails a rule.
+/// The reason a document fails a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// A field is not there.
+pub(crate) enum Violation {
+    /// A field is missing, or required and null.
     Missing,
-    /// A field is of a kind that cannot be compared: text where a number belongs, an object where a word does.
-    Kind,
-    /// A number is out of its bounds.
-    Limit,
+    /// A field has a type that cannot be compared: a string instead of a number, or an object instead of a scalar.
+    WrongType,
+    /// A number is outside its limits.
+    OutOfRange,
     /// A value is on a deny list.
     Denied,
     /// A value is not on an allow list.
     NotAllowed,
 }
 
-pub(crate) fn check(rule: &Rule, document: &Value) -> Result<(), Fault> {
+pub(crate) fn check(rule: &Rule, document: &Value) -> Result<(), Violation> {
     for pointer in &rule.require {
         if select(pointer, document, false)?
             .iter()
             .any(|value| value.is_null())
         {
-            return Err(Fault::Missing);
+            return Err(Violation::Missing);
         }
     }
     for limit in &rule.limits {
         for value in select(&limit.at, document, limit.optional)? {
-            within(limit, value)?;
+            check_limit(limit, value)?;
         }
     }
     for list in &rule.deny {
         for value in select(&list.at, document, true)? {
             if scalar_is_in(value, &list.values)? {
-                return Err(Fault::Denied);
+                return Err(Violation::Denied);
             }
         }
     }
     for list in &rule.allow {
         for value in select(&list.at, document, list.optional)? {
             if !scalar_is_in(value, &list.values)? {
-                return Err(Fault::NotAllowed);
+                return Err(Violation::NotAllowed);
             }
         }
     }
     Ok(())
 }
 
-fn select<'v>(at: &Pointer, document: &'v Value, optional: bool) -> Result<Vec<&'v Value>, Fault> {
+fn select<'v>(at: &Pointer, document: &'v Value, optional: bool) -> Result<Vec<&'v Value>, Violation> {
     let selection = at.select(document);
-    if selection.lacking && !optional {
-        Err(Fault::Missing)
+    if selection.missing && !optional {
+        Err(Violation::Missing)
     } else {
         Ok(selection.found)
     }
 }
 
-fn within(limit: &Limit, value: &Value) -> Result<(), Fault> {
-    // Text that looks like a number is none: the upstream could read more into it.
+fn check_limit(limit: &Limit, value: &Value) -> Result<(), Violation> {
+    // A numeric string is not a number: the upstream may parse it differently.
     let Value::Number(number) = value else {
-        return Err(Fault::Kind);
+        return Err(Violation::WrongType);
     };
-    let reaches = |min| matches!(compare(number, min), Some(Ordering::Greater | Ordering::Equal));
-    let keeps = |max| matches!(compare(number, max), Some(Ordering::Less | Ordering::Equal));
-    if limit.min.as_ref().is_none_or(reaches) && limit.max.as_ref().is_none_or(keeps) {
+    let at_least = |min| matches!(compare(number, min), Some(Ordering::Greater | Ordering::Equal));
+    let at_most = |max| matches!(compare(number, max), Some(Ordering::Less | Ordering::Equal));
+    if limit.min.as_ref().is_none_or(at_least) && limit.max.as_ref().is_none_or(at_most) {
         Ok(())
     } else {
-        Err(Fault::Limit)
+        Err(Violation::OutOfRange)
     }
 }
 
-/// Only scalars can be compared with a list: `["reserve"]` is not `"reserve"`, yet an upstream may take it for that.
-fn scalar_is_in(value: &Value, values: &[Value]) -> Result<bool, Fault> {
+/// Whether a scalar is in a list. Other types are violations: `["reserve"]` is not `"reserve"`, but an upstream may treat
+/// it as such.
+fn scalar_is_in(value: &Value, values: &[Value]) -> Result<bool, Violation> {
     match value {
-        Value::Array(_) | Value::Object(_) => Err(Fault::Kind),
-        Value::Number(number) => Ok(values.iter().any(|one| match one {
-            Value::Number(one) => compare(number, one) == Some(Ordering::Equal),
+        Value::Array(_) | Value::Object(_) => Err(Violation::WrongType),
+        Value::Number(number) => Ok(values.iter().any(|listed| match listed {
+            Value::Number(listed) => compare(number, listed) == Some(Ordering::Equal),
             _ => false,
         })),
         _ => Ok(values.contains(value)),
     }
 }
 
-/// Integers are compared as such, for a double does not tell large ones apart.
+/// Compares integers exactly, because doubles cannot represent large ones.
 fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     match (integer(a), integer(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
@@ -109,11 +110,11 @@ mod tests {
 
     use super::*;
 
-    fn fault(rule: &Value, document: &Value) -> Option<Fault> {
-        let mut written = json!({"name": "r", "path": "/"});
+    fn violation(rule: &Value, document: &Value) -> Option<Violation> {
+        let mut object = json!({"name": "r", "path": "/"});
         let fields = rule.as_object().unwrap().clone();
-        written.as_object_mut().unwrap().extend(fields);
-        check(&serde_json::from_value(written).unwrap(), document).err()
+        object.as_object_mut().unwrap().extend(fields);
+        check(&serde_json::from_value(object).unwrap(), document).err()
     }
 
     #[test]
@@ -125,30 +126,33 @@ mod tests {
             (json!({"n": 100.0}), None),
             (json!({"n": 1e2}), None),
             (json!({"n": -0.0}), None),
-            (json!({"n": 100.5}), Some(Fault::Limit)),
-            (json!({"n": 101}), Some(Fault::Limit)),
-            (json!({"n": -1}), Some(Fault::Limit)),
-            (json!({"n": 1e300}), Some(Fault::Limit)),
-            (json!({"n": u64::MAX}), Some(Fault::Limit)),
-            (json!({"n": i64::MIN}), Some(Fault::Limit)),
-            (json!({"n": "50"}), Some(Fault::Kind)),
-            (json!({"n": null}), Some(Fault::Kind)),
-            (json!({"n": true}), Some(Fault::Kind)),
-            (json!({"n": [50]}), Some(Fault::Kind)),
-            (json!({"N": 50}), Some(Fault::Missing)),
-            (json!([50]), Some(Fault::Missing)),
-            (json!(50), Some(Fault::Missing)),
+            (json!({"n": 100.5}), Some(Violation::OutOfRange)),
+            (json!({"n": 101}), Some(Violation::OutOfRange)),
+            (json!({"n": -1}), Some(Violation::OutOfRange)),
+            (json!({"n": 1e300}), Some(Violation::OutOfRange)),
+            (json!({"n": u64::MAX}), Some(Violation::OutOfRange)),
+            (json!({"n": i64::MIN}), Some(Violation::OutOfRange)),
+            (json!({"n": "50"}), Some(Violation::WrongType)),
+            (json!({"n": null}), Some(Violation::WrongType)),
+            (json!({"n": true}), Some(Violation::WrongType)),
+            (json!({"n": [50]}), Some(Violation::WrongType)),
+            (json!({"N": 50}), Some(Violation::Missing)),
+            (json!([50]), Some(Violation::Missing)),
+            (json!(50), Some(Violation::Missing)),
         ] {
-            assert_eq!(fault(&rule, &document), expected, "{document}");
+            assert_eq!(violation(&rule, &document), expected, "{document}");
         }
         let large = json!({"limits": [{"at": "/n", "max": 9_007_199_254_740_992_u64}]});
         assert_eq!(
-            fault(&large, &json!({"n": 9_007_199_254_740_993_u64})),
-            Some(Fault::Limit)
+            violation(&large, &json!({"n": 9_007_199_254_740_993_u64})),
+            Some(Violation::OutOfRange)
         );
         let optional = json!({"limits": [{"at": "/n", "max": 1, "optional": true}]});
-        assert_eq!(fault(&optional, &json!({})), None);
-        assert_eq!(fault(&optional, &json!({"n": null})), Some(Fault::Kind));
+        assert_eq!(violation(&optional, &json!({})), None);
+        assert_eq!(
+            violation(&optional, &json!({"n": null})),
+            Some(Violation::WrongType)
+        );
     }
 
     #[test]
@@ -161,36 +165,46 @@ mod tests {
         let with = |pointer: &str, value: Value| {
             let mut document = json!({"agent": "a", "items": [{"id": 1}], "pool": "x", "region": "eu-1"});
             *document.pointer_mut(pointer).unwrap() = value;
-            fault(&rule, &document)
+            violation(&rule, &document)
         };
         for (pointer, value, expected) in [
             ("/agent", json!("b"), None),
-            ("/agent", json!(null), Some(Fault::Missing)),
-            ("/items", json!([]), Some(Fault::Missing)),
-            ("/items", json!([{"id": 1}, {}]), Some(Fault::Missing)),
-            ("/items", json!([{"id": 1}, {"id": null}]), Some(Fault::Missing)),
-            ("/pool", json!("reserve"), Some(Fault::Denied)),
-            ("/pool", json!(5.0), Some(Fault::Denied)),
-            ("/pool", json!(["reserve"]), Some(Fault::Kind)),
+            ("/agent", json!(null), Some(Violation::Missing)),
+            ("/items", json!([]), Some(Violation::Missing)),
+            ("/items", json!([{"id": 1}, {}]), Some(Violation::Missing)),
+            (
+                "/items",
+                json!([{"id": 1}, {"id": null}]),
+                Some(Violation::Missing),
+            ),
+            ("/pool", json!("reserve"), Some(Violation::Denied)),
+            ("/pool", json!(5.0), Some(Violation::Denied)),
+            ("/pool", json!(["reserve"]), Some(Violation::WrongType)),
             ("/pool", json!("RESERVE"), None),
             ("/pool", json!(null), None),
             ("/region", json!("eu-2"), None),
             ("/region", json!(null), None),
-            ("/region", json!("us-1"), Some(Fault::NotAllowed)),
-            ("/region", json!("eu-1 "), Some(Fault::NotAllowed)),
-            ("/region", json!(1), Some(Fault::NotAllowed)),
-            ("/region", json!({"eu-1": 1}), Some(Fault::Kind)),
+            ("/region", json!("us-1"), Some(Violation::NotAllowed)),
+            ("/region", json!("eu-1 "), Some(Violation::NotAllowed)),
+            ("/region", json!(1), Some(Violation::NotAllowed)),
+            ("/region", json!({"eu-1": 1}), Some(Violation::WrongType)),
         ] {
             assert_eq!(with(pointer, value.clone()), expected, "{pointer} {value}");
         }
         assert_eq!(
-            fault(&json!({"allow": [{"at": "/x", "values": []}]}), &json!({})),
-            Some(Fault::Missing)
+            violation(&json!({"allow": [{"at": "/x", "values": []}]}), &json!({})),
+            Some(Violation::Missing)
         );
         let hidden = json!({"deny": [{"at": "/*/x", "values": [1]}]});
-        assert_eq!(fault(&hidden, &json!([])), None);
-        assert_eq!(fault(&hidden, &json!([{}, {"x": 1}])), Some(Fault::Denied));
+        assert_eq!(violation(&hidden, &json!([])), None);
+        assert_eq!(
+            violation(&hidden, &json!([{}, {"x": 1}])),
+            Some(Violation::Denied)
+        );
         let hidden = json!({"limits": [{"at": "/*/x", "max": 1, "optional": true}]});
-        assert_eq!(fault(&hidden, &json!([{}, {"x": 2}])), Some(Fault::Limit));
+        assert_eq!(
+            violation(&hidden, &json!([{}, {"x": 2}])),
+            Some(Violation::OutOfRange)
+        );
     }
 }

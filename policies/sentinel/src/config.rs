@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use postern_sdk::{Request, Template};
 use serde::Deserialize;
@@ -10,27 +10,27 @@ use crate::pointer::Pointer;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) rules: Vec<Rule>,
-    /// What becomes of a request that no rule is for.
+    /// Decision on requests that no rule applies to.
     #[serde(default)]
-    pub(crate) otherwise: Otherwise,
+    pub(crate) otherwise: DefaultAction,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Otherwise {
+pub(crate) enum DefaultAction {
     Allow,
     #[default]
     Deny,
 }
 
-/// What bodies of certain requests must satisfy.
+/// Requirements on the body of matching requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) name: String,
     methods: Option<Vec<String>>,
     path: Template,
-    /// Fields that must be there, and not be null.
+    /// Fields that must be present and not null.
     #[serde(default)]
     pub(crate) require: Vec<Pointer>,
     #[serde(default)]
@@ -41,7 +41,7 @@ pub(crate) struct Rule {
     pub(crate) allow: Vec<AllowList>,
 }
 
-/// A number within bounds, both of which may be reached.
+/// Inclusive limits of a number.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limit {
@@ -52,7 +52,7 @@ pub(crate) struct Limit {
     pub(crate) optional: bool,
 }
 
-/// Values that a field must not have, if it is there.
+/// Values that a field must not have, if it is present.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DenyList {
@@ -60,7 +60,7 @@ pub(crate) struct DenyList {
     pub(crate) values: Vec<Value>,
 }
 
-/// Values of which a field must have one.
+/// The values that a field may have.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AllowList {
@@ -71,7 +71,7 @@ pub(crate) struct AllowList {
 }
 
 impl Rule {
-    pub(crate) fn is_for(&self, request: &Request) -> bool {
+    pub(crate) fn applies_to(&self, request: &Request) -> bool {
         let method_fits = match &self.methods {
             None => true,
             Some(methods) => methods.contains(&request.method),

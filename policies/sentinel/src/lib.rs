@@ -1,6 +1,6 @@
-//! A policy module: thresholds, deny lists and required fields for manifests and allocations.
+//! A policy module: limits, lists and required fields for JSON bodies.
 //!
-//! All rules that are for a request must be satisfied by its body. A refusal names the rule, never a value.
+//! The body must satisfy every rule that applies to the request. A denial names the rule, but never a value.
 
 mod check;
 mod config;
@@ -8,8 +8,8 @@ mod pointer;
 
 use postern_sdk::{Decision, Denial, Error, Request, deny, json};
 
-use check::Fault;
-use config::{Config, Otherwise};
+use check::Violation;
+use config::{Config, DefaultAction};
 
 postern_sdk::policy!(authorize);
 
@@ -19,27 +19,31 @@ fn authorize(request: &Request) -> Result<Decision, Error> {
 }
 
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
-    let rules: Vec<_> = config.rules.iter().filter(|rule| rule.is_for(request)).collect();
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .filter(|rule| rule.applies_to(request))
+        .collect();
     if rules.is_empty() {
         return match config.otherwise {
-            Otherwise::Allow => Ok(Decision::allow().into()),
-            Otherwise::Deny => Err(deny(403, "no_rule", "Nothing of this kind may pass.")),
+            DefaultAction::Allow => Ok(Decision::allow().into()),
+            DefaultAction::Deny => Err(deny(403, "no_rule", "No rule applies to this request.")),
         };
     }
     let body = request.body.as_deref().unwrap_or_default();
     if body.is_empty() {
-        return Err(deny(400, "body_missing", "The request needs a body of JSON."));
+        return Err(deny(400, "body_missing", "The request needs a JSON body."));
     }
     let document = json::parse(body).map_err(|_| {
         deny(
             400,
             "body_invalid",
-            "The body is not JSON, or names a member twice.",
+            "The body is not JSON, or repeats a member of an object.",
         )
     })?;
     let mut satisfied = Vec::with_capacity(rules.len());
     for rule in rules {
-        check::check(rule, &document).map_err(|fault| refusal(fault, &rule.name))?;
+        check::check(rule, &document).map_err(|violation| denial(violation, &rule.name))?;
         satisfied.push(rule.name.as_str());
     }
     Ok(Decision::allow()
@@ -47,13 +51,13 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
         .into())
 }
 
-fn refusal(fault: Fault, rule: &str) -> Denial {
-    let code = match fault {
-        Fault::Missing => "field_missing",
-        Fault::Kind => "field_invalid",
-        Fault::Limit => "limit_exceeded",
-        Fault::Denied => "value_denied",
-        Fault::NotAllowed => "value_not_allowed",
+fn denial(violation: Violation, rule: &str) -> Denial {
+    let code = match violation {
+        Violation::Missing => "field_missing",
+        Violation::WrongType => "field_invalid",
+        Violation::OutOfRange => "limit_exceeded",
+        Violation::Denied => "value_denied",
+        Violation::NotAllowed => "value_not_allowed",
     };
     deny(403, code, format!("The rule {rule} is not satisfied."))
 }
@@ -74,16 +78,18 @@ mod tests {
         ]})
     }
 
-    /// The rules that are satisfied, or the refusal.
-    fn answer(config: &Value, request: RequestBuilder) -> Result<String, Denial> {
+    /// The satisfied rules, or the denial.
+    fn evaluate(config: &Value, request: RequestBuilder) -> Result<String, Denial> {
         match Host::new()
             .config(config)
             .call(authorize, &request.build())
             .unwrap()
         {
-            Decision::Allow(allowance) => {
-                Ok(allowance.obligations.into_iter().map(|one| one.value).collect())
-            }
+            Decision::Allow(allowance) => Ok(allowance
+                .obligations
+                .into_iter()
+                .map(|obligation| obligation.value)
+                .collect()),
             Decision::Deny(denial) => Err(denial),
         }
     }
@@ -93,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_for_a_request_counts() {
-        let sound = json!({"agentId": "a-1", "amount": 10, "pool": "spare"});
-        let passed = answer(&kernel(), allocate().json(&sound)).unwrap();
+    fn every_applicable_rule_must_be_satisfied() {
+        let body = json!({"agentId": "a-1", "amount": 10, "pool": "spare"});
+        let passed = evaluate(&kernel(), allocate().json(&body)).unwrap();
         assert_eq!(passed, "known-agent,allocation");
-        let other = request().method("POST").path("/kernel/sign").json(&sound);
-        assert_eq!(answer(&kernel(), other).unwrap(), "known-agent");
+        let other = request().method("POST").path("/kernel/sign").json(&body);
+        assert_eq!(evaluate(&kernel(), other).unwrap(), "known-agent");
         for (body, code, rule) in [
             (json!({"amount": 10}), "field_missing", "known-agent"),
             (
@@ -117,14 +123,14 @@ mod tests {
                 "allocation",
             ),
         ] {
-            let denial = answer(&kernel(), allocate().json(&body)).unwrap_err();
+            let denial = evaluate(&kernel(), allocate().json(&body)).unwrap_err();
             assert_eq!((denial.status, denial.code.as_str()), (403, code), "{body}");
             assert_eq!(denial.message, format!("The rule {rule} is not satisfied."));
         }
     }
 
     #[test]
-    fn a_body_that_cannot_be_judged_is_refused() {
+    fn missing_and_invalid_bodies_are_denied() {
         let deep = "[".repeat(100_000);
         for (body, code) in [
             (&b""[..], "body_missing"),
@@ -138,26 +144,26 @@ mod tests {
             (b"\x1f\x8b\x08\x00", "body_invalid"),
             (deep.as_bytes(), "body_invalid"),
         ] {
-            let denial = answer(&kernel(), allocate().body(body)).unwrap_err();
+            let denial = evaluate(&kernel(), allocate().body(body)).unwrap_err();
             assert_eq!((denial.status, denial.code.as_str()), (400, code));
         }
-        assert_eq!(answer(&kernel(), allocate()).unwrap_err().code, "body_missing");
+        assert_eq!(evaluate(&kernel(), allocate()).unwrap_err().code, "body_missing");
     }
 
     #[test]
-    fn what_no_rule_is_for_is_refused_unless_said_otherwise() {
+    fn unmatched_requests_are_denied_by_default() {
         let mut config = kernel();
         assert_eq!(
-            answer(&config, request().path("/other")).unwrap_err().code,
+            evaluate(&config, request().path("/other")).unwrap_err().code,
             "no_rule"
         );
         config["otherwise"] = json!("allow");
-        assert!(answer(&config, request().path("/other")).unwrap().is_empty());
+        assert!(evaluate(&config, request().path("/other")).unwrap().is_empty());
     }
 
     #[test]
-    fn a_configuration_in_doubt_is_refused() {
-        for (config, fault) in [
+    fn an_invalid_configuration_is_rejected() {
+        for (config, expected) in [
             (json!({}), "missing field `rules`"),
             (
                 json!({"rules": [{"path": "/"}]}),
@@ -180,7 +186,7 @@ mod tests {
                 .config(&config)
                 .call(authorize, &request().build())
                 .unwrap_err();
-            assert_eq!(error, Error::Misconfigured(fault.into()));
+            assert_eq!(error, Error::Misconfigured(expected.into()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pointers into a document, which may mean several places of it.
+//! JSON pointers with wildcards.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,19 +22,19 @@ impl TryFrom<String> for Pointer {
     }
 }
 
-/// What a pointer points to.
+/// The values that a pointer selects.
 #[derive(Debug, Default)]
 pub(crate) struct Selection<'v> {
     pub(crate) found: Vec<&'v Value>,
-    /// It points to nothing in the document, or to nothing below one of the elements of a `*`: the other elements must
-    /// not hide that.
-    pub(crate) lacking: bool,
+    /// The pointer selects nothing, or nothing below at least one of the elements of a `*`. The other elements must not
+    /// hide that.
+    pub(crate) missing: bool,
 }
 
 impl Pointer {
     pub(crate) fn select<'v>(&self, document: &'v Value) -> Selection<'v> {
         let mut found = vec![document];
-        let mut lacking = false;
+        let mut missing = false;
         for token in &self.0 {
             let mut next = Vec::new();
             for value in found {
@@ -43,19 +43,19 @@ impl Pointer {
                     (Value::Object(members), "*") => next.extend(members.values()),
                     (Value::Array(elements), token) => match index(elements, token) {
                         Some(element) => next.push(element),
-                        None => lacking = true,
+                        None => missing = true,
                     },
                     (Value::Object(members), token) => match members.get(token) {
                         Some(member) => next.push(member),
-                        None => lacking = true,
+                        None => missing = true,
                     },
-                    _ => lacking = true,
+                    _ => missing = true,
                 }
             }
             found = next;
         }
-        lacking |= found.is_empty();
-        Selection { found, lacking }
+        missing |= found.is_empty();
+        Selection { found, missing }
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
             "none": [],
             "null": null,
         });
-        for (pointer, expected, lacking) in [
+        for (pointer, expected, missing) in [
             ("/a/b/0", json!([1]), false),
             ("/a/b/01", json!([]), true),
             ("/a/b/+1", json!([]), true),
@@ -102,7 +102,7 @@ mod tests {
             let pointer = Pointer::try_from(pointer.to_owned()).unwrap();
             let selection = pointer.select(&document);
             assert_eq!(json!(selection.found), expected, "{pointer:?}");
-            assert_eq!(selection.lacking, lacking, "{pointer:?}");
+            assert_eq!(selection.missing, missing, "{pointer:?}");
         }
         assert!(Pointer::try_from("a".to_owned()).is_err());
         assert!(Pointer::try_from(String::new()).is_err());

@@ -1,4 +1,4 @@
-//! What an operator writes.
+//! The configuration.
 
 use postern_sdk::Template;
 use serde::Deserialize;
@@ -6,25 +6,25 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Where a path names the tenant whose resource it is.
+    /// Templates of paths that name the resource's tenant.
     #[serde(default)]
     pub(crate) paths: Vec<TenantPath>,
-    /// The header that names it, if one does.
+    /// Request header that names the resource's tenant.
     pub(crate) header: Option<String>,
     /// Whether a request must name a tenant.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub(crate) required: bool,
-    /// Where the caller's own tenant stands in the token's claims, instead of the identity's.
+    /// Location of the caller's tenant in the token's claims; replaces the identity's tenant.
     pub(crate) claim: Option<Pointer>,
-    pub(crate) default_tenant: Option<Name>,
-    /// Roles that may cross.
+    pub(crate) default_tenant: Option<TenantName>,
+    /// Roles that may access other tenants.
     #[serde(default)]
     pub(crate) operators: Vec<String>,
-    /// The header by which the upstream learns the tenant.
+    /// Header that passes the tenant to the upstream.
     pub(crate) set_header: Option<String>,
 }
 
-/// A template with a `{tenant}`.
+/// A path template with `{tenant}`.
 #[derive(Deserialize)]
 #[serde(try_from = "Template")]
 pub(crate) struct TenantPath(pub(crate) Template);
@@ -34,14 +34,14 @@ pub(crate) struct TenantPath(pub(crate) Template);
 #[serde(try_from = "String")]
 pub(crate) struct Pointer(pub(crate) String);
 
-/// A tenant's name, in one spelling only.
+/// A tenant name, which has exactly one spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Name(String);
+pub(crate) struct TenantName(String);
 
-impl Name {
-    /// Letters, digits, `-`, `_`, `.` and `~`: what means the same in a path, a header and a claim, whoever decodes
-    /// it.
+impl TenantName {
+    /// Accepts 1 to 128 letters, digits, `-`, `_`, `.` and `~`: every decoder of paths, headers and claims leaves them
+    /// unchanged.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
         (!text.is_empty() && text.len() <= 128 && text.bytes().all(plain)).then(|| Self(text.to_owned()))
@@ -52,11 +52,11 @@ impl Name {
     }
 }
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for TenantName {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(&text).ok_or("a tenant's name is of letters, digits, `-`, `_`, `.` and `~`")
+        Self::new(&text).ok_or("a tenant name must be 1 to 128 letters, digits, `-`, `_`, `.` and `~`")
     }
 }
 
@@ -79,11 +79,11 @@ impl TryFrom<Template> for TenantPath {
         if template.has("tenant") {
             Ok(Self(template))
         } else {
-            Err("the template has no `{tenant}`")
+            Err("the template must contain `{tenant}`")
         }
     }
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }

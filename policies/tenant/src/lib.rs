@@ -1,16 +1,16 @@
-//! A policy module: a tenant sees its own resources and no other.
+//! A policy module: callers can access only resources of their own tenant.
 
 mod config;
 
 use postern_sdk::json;
 use postern_sdk::{Decision, Denial, Error, Request, deny};
 
-use config::{Config, Name};
+use config::{Config, TenantName};
 
 postern_sdk::policy!(authorize);
 
-/// An instance ends with its request: nothing is worth freeing. It begins with the memory that is there, where the
-/// standard library's allocator asks for more at once, which costs a system call and another one afterwards.
+/// Never frees, because an instance handles one request. It uses the initial memory first. The standard library's
+/// allocator grows memory at once, which costs the host a system call then and another one on reset.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static HEAP: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
@@ -18,20 +18,22 @@ static HEAP: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
 fn authorize(request: &Request) -> Result<Decision, Error> {
     let config: Config = postern_sdk::config()?;
     if config.header.is_none() && config.paths.is_empty() && config.set_header.is_none() {
-        let missing = "one of `paths`, `header` and `set_header` is needed: without them nothing is decided";
+        let missing =
+            "set at least one of `paths`, `header` and `set_header`: without them the policy has no effect";
         return Err(Error::Misconfigured(missing.into()));
     }
     Ok(decide(&config, request).unwrap_or_else(Decision::from))
 }
 
 fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
-    let named = named(config, request)?;
-    if named.is_none() && config.required && !(config.paths.is_empty() && config.header.is_none()) {
-        return Err(deny(403, "tenant_missing", "The request names no tenant."));
+    let requested_tenant = requested_tenant(config, request)?;
+    if requested_tenant.is_none() && config.required && !(config.paths.is_empty() && config.header.is_none())
+    {
+        return Err(deny(403, "tenant_missing", "The request does not name a tenant."));
     }
-    let own = own(config, request)?;
-    let crosses = match (&named, &own) {
-        (Some(named), Some(own)) => named != own,
+    let caller_tenant = caller_tenant(config, request)?;
+    let crosses = match (&requested_tenant, &caller_tenant) {
+        (Some(requested_tenant), Some(caller_tenant)) => requested_tenant != caller_tenant,
         (Some(_), None) => true,
         (None, Some(_)) => false,
         (None, None) => return Err(no_tenant()),
@@ -39,41 +41,41 @@ fn decide(config: &Config, request: &Request) -> Result<Decision, Denial> {
     let mut allowance = Decision::allow();
     if crosses {
         if !config.operators.iter().any(|role| request.has_role(role)) {
-            return Err(match own {
-                Some(_) => deny(403, "tenant_mismatch", "This belongs to another tenant."),
+            return Err(match caller_tenant {
+                Some(_) => deny(403, "tenant_mismatch", "The resource belongs to another tenant."),
                 None => no_tenant(),
             });
         }
-        let into = named.as_ref().map_or("", Name::as_str);
-        allowance = allowance.obligation("tenant_crossed", into);
+        let tenant = requested_tenant.as_ref().map_or("", TenantName::as_str);
+        allowance = allowance.obligation("tenant_crossed", tenant);
     }
-    if let (Some(header), Some(tenant)) = (&config.set_header, named.or(own)) {
+    if let (Some(header), Some(tenant)) = (&config.set_header, requested_tenant.or(caller_tenant)) {
         allowance = allowance.header(header.as_str(), tenant.as_str());
     }
     Ok(allowance.into())
 }
 
 fn no_tenant() -> Denial {
-    deny(403, "tenant_unknown", "The caller belongs to no tenant.")
+    deny(403, "tenant_unknown", "The caller does not belong to a tenant.")
 }
 
-/// The tenant whose resource the request is for. Where path and header both name one, they must agree: the upstream
-/// could follow either.
-fn named(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
+/// The tenant of the requested resource. If both path and header name one, they must agree, because the upstream could
+/// use either.
+fn requested_tenant(config: &Config, request: &Request) -> Result<Option<TenantName>, Denial> {
     let invalid = || {
         deny(
             400,
             "tenant_invalid",
-            "The request does not name a tenant in one way.",
+            "The request names a tenant in an invalid or ambiguous way.",
         )
     };
-    let mut named: Option<Name> = None;
+    let mut requested_tenant: Option<TenantName> = None;
     let in_path = config
         .paths
         .iter()
         .find_map(|path| path.0.capture(&request.path, "tenant"));
     if let Some(text) = in_path {
-        named = Some(Name::new(text).ok_or_else(invalid)?);
+        requested_tenant = Some(TenantName::new(text).ok_or_else(invalid)?);
     }
     let in_header = match &config.header {
         Some(header) => request.single_header(header).map_err(|_| invalid())?,
@@ -81,18 +83,21 @@ fn named(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
     };
     if let Some(value) = in_header {
         let text = str::from_utf8(value).map_err(|_| invalid())?;
-        let in_header = Name::new(text).ok_or_else(invalid)?;
-        if named.as_ref().is_some_and(|in_path| *in_path != in_header) {
+        let in_header = TenantName::new(text).ok_or_else(invalid)?;
+        if requested_tenant
+            .as_ref()
+            .is_some_and(|in_path| *in_path != in_header)
+        {
             return Err(invalid());
         }
-        named = Some(in_header);
+        requested_tenant = Some(in_header);
     }
-    Ok(named)
+    Ok(requested_tenant)
 }
 
-/// The caller's tenant: the proven one, or the default for callers that have none.
-fn own(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
-    let proven = match (&config.claim, &request.identity) {
+/// The caller's authenticated tenant, or the default for callers without one.
+fn caller_tenant(config: &Config, request: &Request) -> Result<Option<TenantName>, Denial> {
+    let from_identity = match (&config.claim, &request.identity) {
         (_, None) => None,
         (None, Some(identity)) => identity.tenant.clone(),
         (Some(pointer), Some(identity)) => {
@@ -100,13 +105,13 @@ fn own(config: &Config, request: &Request) -> Result<Option<Name>, Denial> {
             match claims.pointer(&pointer.0) {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(text.clone()),
-                // Whatever an issuer means by it, it does not mean the default.
+                // A claim of another type must not fall back to the default.
                 Some(_) => return Err(no_tenant()),
             }
         }
     };
-    match proven {
-        Some(text) => Name::new(&text).map(Some).ok_or_else(no_tenant),
+    match from_identity {
+        Some(text) => TenantName::new(&text).map(Some).ok_or_else(no_tenant),
         None => Ok(config.default_tenant.clone()),
     }
 }

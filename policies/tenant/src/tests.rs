@@ -22,19 +22,19 @@ fn run(config: &Value, request: RequestBuilder) -> Result<Allowance, String> {
     }
 }
 
-/// What the upstream is told, or the refusal.
+/// The tenant passed to the upstream, or the denial.
 fn tenant(config: &Value, request: RequestBuilder) -> String {
     match run(config, request) {
         Ok(allowance) => {
             let value = &allowance.headers[0].value;
             String::from_utf8(value.clone()).unwrap()
         }
-        Err(refusal) => refusal,
+        Err(denial) => denial,
     }
 }
 
 #[test]
-fn a_caller_stays_in_its_tenant() {
+fn a_caller_can_access_only_its_tenant() {
     for (path, own, expected) in [
         ("/t/acme/sigils", Some("acme"), "acme"),
         ("/t/acme", Some("acme"), "acme"),
@@ -61,7 +61,7 @@ fn a_caller_stays_in_its_tenant() {
 }
 
 #[test]
-fn a_name_must_come_once_and_be_readable() {
+fn a_tenant_must_be_named_once_and_validly() {
     let ann = || request().path("/t/acme/x").tenant("acme");
     for (headers, expected) in [
         (&[][..], "acme"),
@@ -87,7 +87,7 @@ fn a_name_must_come_once_and_be_readable() {
 }
 
 #[test]
-fn operators_cross_and_that_is_recorded() {
+fn operators_can_cross_and_an_obligation_records_it() {
     let crossing = request().path("/t/globex/x").tenant("acme").role("Support");
     let allowance = run(&sigil(), crossing).unwrap();
     assert_eq!(allowance.headers, [Header::new("x-tenant", "globex")]);
@@ -111,18 +111,18 @@ fn a_claim_can_name_the_callers_tenant() {
         (json!({"org": "acme"}), "403 tenant_mismatch"),
         (json!([]), "403 tenant_mismatch"),
     ] {
-        // The identity's own tenant is not looked at then.
+        // The identity's tenant is ignored.
         let sent = request().path("/t/acme").tenant("acme").claims(claims.clone());
         assert_eq!(tenant(&config, sent), expected, "{claims}");
     }
     let mut twice = request().path("/t/acme").tenant("acme").build();
     twice.identity.as_mut().unwrap().claims = r#"{"org": {"id": "acme"}, "org": {"id": "acme"}}"#.into();
-    let answer = Host::new().config(&config).call(authorize, &twice);
-    assert!(matches!(answer, Ok(Decision::Deny(denial)) if denial.code == "tenant_unknown"));
+    let result = Host::new().config(&config).call(authorize, &twice);
+    assert!(matches!(result, Ok(Decision::Deny(denial)) if denial.code == "tenant_unknown"));
 }
 
 #[test]
-fn a_request_need_not_name_one_if_the_operator_says_so() {
+fn naming_a_tenant_can_be_optional() {
     let mut config = sigil();
     config["required"] = json!(false);
     assert_eq!(tenant(&config, request().path("/sigils").tenant("acme")), "acme");
@@ -130,17 +130,20 @@ fn a_request_need_not_name_one_if_the_operator_says_so() {
     config.as_object_mut().unwrap().remove("default_tenant");
     assert_eq!(tenant(&config, request().path("/sigils")), "403 tenant_unknown");
     assert_eq!(tenant(&config, request().path("/t/acme")), "403 tenant_unknown");
-    let only_told = json!({"set_header": "x-tenant", "default_tenant": "public"});
-    assert_eq!(tenant(&only_told, request().path("/any").tenant("acme")), "acme");
+    let only_header = json!({"set_header": "x-tenant", "default_tenant": "public"});
+    assert_eq!(
+        tenant(&only_header, request().path("/any").tenant("acme")),
+        "acme"
+    );
 }
 
 #[test]
-fn a_configuration_in_doubt_is_refused() {
-    for (config, fault) in [
-        (json!({}), "one of `paths`, `header` and `set_header`"),
+fn an_invalid_configuration_is_rejected() {
+    for (config, expected) in [
+        (json!({}), "at least one of `paths`, `header` and `set_header`"),
         (
             json!({"paths": ["/t/{id}"]}),
-            "paths[0]: the template has no `{tenant}`",
+            "paths[0]: the template must contain `{tenant}`",
         ),
         (
             json!({"paths": ["t"]}),
@@ -148,7 +151,7 @@ fn a_configuration_in_doubt_is_refused() {
         ),
         (
             json!({"header": "x", "default_tenant": "a b"}),
-            "default_tenant: a tenant's name is",
+            "default_tenant: a tenant name must be",
         ),
         (
             json!({"header": "x", "claim": "org"}),
@@ -157,6 +160,6 @@ fn a_configuration_in_doubt_is_refused() {
         (json!({"header": "x", "operator": "a"}), "operator: unknown field"),
     ] {
         let error = run(&config, request()).unwrap_err();
-        assert!(error.contains(fault), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Envoy as shipped (`envoy/envoy.yaml`, `envoy/gate.ecds.yaml`), with another gate and, where a test needs it, a few
-//! lines changed.
+//! Envoy with the shipped configuration (`envoy/envoy.yaml`, `envoy/gate.ecds.yaml`), another gate and, where a test
+//! needs them, changed lines.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,28 +14,28 @@ use postern_testbed::template::{one_line_json, render, single_quoted};
 use postern_testbed::{paths, wasm};
 use serde_json::Value;
 
-/// Below this path Envoy answers itself, with 200, what the gate admits.
+/// Envoy itself responds with 200 to admitted requests below this path.
 pub const DIRECT: &str = "/direct";
 
 /// The shipped file that Envoy watches for the filter's configuration.
 const FILTER: &str = "gate.ecds.yaml";
 
-/// Where the shipped bootstrap has it watched.
+/// The lines of the shipped bootstrap that make Envoy watch [`FILTER`].
 const DISCOVERY: &str = "          - name: postern\n            config_discovery:\n";
 
-/// How long a statistic may take to appear: the filter hands them over on ticks of 100 ms.
+/// How long a statistic may take to appear: the filter publishes them on ticks of 100 ms.
 const STATS_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What begins the names of the filter's statistics on decisions.
-const RULES: &str = "wasmcustom.postern.rule.";
+/// The prefix of the filter's decision counters.
+const RULE_PREFIX: &str = "wasmcustom.postern.rule.";
 
-/// The shipped `envoy/gate.yaml`, all of it.
+/// The shipped `envoy/gate.yaml`.
 #[must_use]
 pub fn audited_gate_yaml() -> Value {
     serde_saphyr::from_str(&shipped("gate.yaml")).unwrap()
 }
 
-/// The shipped `envoy/gate.yaml`, which tells no audit log: where there is none, it would go on trying.
+/// The shipped `envoy/gate.yaml` without its audit settings: without an audit server the filter would keep retrying.
 #[must_use]
 pub fn gate_yaml() -> Value {
     let mut gate = audited_gate_yaml();
@@ -50,20 +50,19 @@ fn shipped(name: &str) -> String {
     std::fs::read_to_string(paths::workspace().join("envoy").join(name)).unwrap()
 }
 
-/// Nobody is there.
-const NOBODY: HostAddress = HostAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
+/// An address on which nothing listens.
+const UNREACHABLE: HostAddress = HostAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
 
-/// What to start.
+/// A configuration of the test environment.
 #[derive(Debug, Clone)]
 pub struct Setup {
     gate: Value,
     workers: u32,
     environment: Vec<(String, Option<String>)>,
-    changes: Vec<(&'static str, String)>,
+    replacements: Vec<(&'static str, String)>,
     host: Option<HostAddress>,
 }
 
-/// Where the policy host is.
 #[derive(Debug, Clone)]
 enum HostAddress {
     Tcp(SocketAddr),
@@ -85,7 +84,7 @@ impl fmt::Display for HostAddress {
 }
 
 impl Setup {
-    /// One worker and no secrets.
+    /// One worker, no environment variables and no policy host.
     #[must_use]
     pub fn new(gate: Value) -> Self {
         let direct = format!(
@@ -95,83 +94,83 @@ impl Setup {
             gate,
             workers: 1,
             environment: Vec::new(),
-            changes: vec![("routes:\n", direct)],
+            replacements: vec![("routes:\n", direct)],
             host: None,
         }
     }
 
-    /// How many worker threads Envoy has.
+    /// Sets the number of worker threads of Envoy.
     #[must_use]
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self
     }
 
-    /// A variable that Envoy hands to the VM.
+    /// Sets an environment variable that Envoy passes to the VM.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), Some(value.to_owned())));
         self
     }
 
-    /// A variable that Envoy would hand to the VM, but which is not set.
+    /// Configures Envoy to pass this variable to the VM, without setting it.
     #[must_use]
     pub fn env_missing(mut self, name: &str) -> Self {
         self.environment.push((name.to_owned(), None));
         self
     }
 
-    /// Changes a line of the shipped files.
+    /// Replaces text of the shipped files.
     ///
     /// # Panics
-    /// If neither holds it.
+    /// If neither file contains `from`.
     #[must_use]
-    pub fn change(mut self, from: &'static str, to: impl Into<String>) -> Self {
-        let there = ["envoy.yaml", FILTER]
+    pub fn replace(mut self, from: &'static str, to: impl Into<String>) -> Self {
+        let found = ["envoy.yaml", FILTER]
             .iter()
             .any(|name| shipped(name).contains(from));
-        assert!(there, "the shipped files hold no {from:?} to be changed");
-        self.changes.push((from, to.into()));
+        assert!(found, "the shipped files do not contain {from:?}");
+        self.replacements.push((from, to.into()));
         self
     }
 
     /// Adds a field to the connection manager.
     #[must_use]
     pub fn connection_manager(self, field: &str) -> Self {
-        self.change(
+        self.replace(
             "          codec_type: AUTO\n",
             format!("          codec_type: AUTO\n          {field}\n"),
         )
     }
 
-    /// Where the cluster `postern_host` leads; to nobody, unless set.
+    /// Sets the address of the cluster `postern_host`; unreachable unless set.
     #[must_use]
     pub fn policy_host(mut self, addr: SocketAddr) -> Self {
         self.host = Some(HostAddress::Tcp(addr));
         self
     }
 
-    /// The same by its Unix socket.
+    /// Sets the Unix socket of the cluster `postern_host`.
     #[must_use]
-    pub fn policy_host_at(mut self, socket: PathBuf) -> Self {
+    pub fn policy_host_socket(mut self, socket: PathBuf) -> Self {
         self.host = Some(HostAddress::Unix(socket));
         self
     }
 
-    /// The same with another gate.
+    /// Replaces the gate.
     #[must_use]
     pub fn gate(mut self, gate: Value) -> Self {
         self.gate = gate;
         self
     }
 
-    /// Envoy's bootstrap, which watches [`filter`](Self::filter) in a file beside it.
+    /// Envoy's bootstrap, which watches a file beside it that contains [`filter`](Self::filter).
     #[must_use]
     pub fn bootstrap(&self, idp: &IdentityProvider, api: &SampleApi) -> String {
         self.with_ports(shipped("envoy.yaml"), idp, api)
     }
 
-    /// The same with the filter in it: where a test is of what Envoy does at its start, or with its listeners.
+    /// The bootstrap with the filter inline, for tests of the start of Envoy or of listener updates.
     #[must_use]
     pub fn inline_bootstrap(&self, idp: &IdentityProvider, api: &SampleApi) -> String {
         let text = shipped("envoy.yaml");
@@ -189,17 +188,17 @@ impl Setup {
         self.with_ports(inline, idp, api)
     }
 
-    /// The filter with its gate, as Envoy watches it.
+    /// The watched file: the filter with its gate.
     #[must_use]
     pub fn filter(&self) -> String {
-        self.filled(shipped(FILTER), &[])
+        self.rendered(shipped(FILTER), &[])
     }
 
-    /// A shipped file with this setup's changes and values.
-    fn filled(&self, mut text: String, ports: &[(&str, &str)]) -> String {
+    /// A shipped file with the replacements and values of this setup.
+    fn rendered(&self, mut text: String, ports: &[(&str, &str)]) -> String {
         let names: Vec<&str> = self.environment.iter().map(|(name, _)| name.as_str()).collect();
         text = text.replacen("[GITHUB_WEBHOOK_SECRET]", &format!("[{}]", names.join(", ")), 1);
-        for (from, to) in &self.changes {
+        for (from, to) in &self.replacements {
             text = text.replacen(from, to, 1);
         }
         let filter = wasm::filter().unwrap_or_else(|error| panic!("{error}"));
@@ -212,8 +211,8 @@ impl Setup {
 
     fn with_ports(&self, text: String, idp: &IdentityProvider, api: &SampleApi) -> String {
         let port = |addr: SocketAddr| addr.port().to_string();
-        let host = self.host.as_ref().unwrap_or(&NOBODY).to_string();
-        self.filled(
+        let host = self.host.as_ref().unwrap_or(&UNREACHABLE).to_string();
+        self.rendered(
             text,
             &[
                 ("LISTEN_PORT", "0"),
@@ -221,13 +220,13 @@ impl Setup {
                 ("API_PORT", &port(api.addr())),
                 ("IDP_PORT", &port(idp.addr())),
                 ("HOST_ADDRESS", &host),
-                // The folder is Envoy's own, and known once it starts.
+                // Envoy's folder is created when it starts.
                 ("GATE_FILE", "{{FOLDER}}/gate.ecds.yaml"),
             ],
         )
     }
 
-    /// An Envoy to be started from a bootstrap, with this setup's filter, workers and environment.
+    /// A builder of an Envoy with this bootstrap and the filter, workers and environment of this setup.
     pub fn envoy(&self, bootstrap: String) -> Builder {
         let binary = envoy::binary().unwrap_or_else(|error| panic!("{error}"));
         let builder = Envoy::builder(binary, bootstrap)
@@ -240,7 +239,7 @@ impl Setup {
         set.fold(builder, |builder, (name, value)| builder.env(name, value))
     }
 
-    /// Starts everything, with an identity provider in order.
+    /// Starts everything, with a new identity provider.
     #[must_use]
     pub fn start(self) -> Fixture {
         self.start_with(IdentityProvider::start().unwrap())
@@ -255,83 +254,92 @@ impl Setup {
         Fixture { envoy, idp, api }
     }
 
-    /// Starts Envoy with the filter in its bootstrap, which it must refuse. What it said.
+    /// Starts Envoy with the filter inline in its bootstrap and returns the log.
+    ///
+    /// # Panics
+    /// Unless Envoy rejects the configuration and exits.
     #[must_use]
-    pub fn refused(&self, case: &str) -> String {
+    pub fn rejection_log(&self, case: &str) -> String {
         let idp = IdentityProvider::start().unwrap();
         let api = SampleApi::start().unwrap();
         match self.envoy(self.inline_bootstrap(&idp, &api)).start() {
             Err(envoy::Error::Exited { log, .. }) => log,
-            Err(error) => panic!("{case}: Envoy failed otherwise than by refusing: {error}"),
-            Ok(envoy) => panic!("{case}: Envoy took the configuration:\n{}", envoy.log()),
+            Err(error) => panic!("{case}: Envoy failed without rejecting the configuration: {error}"),
+            Ok(envoy) => panic!("{case}: Envoy accepted the configuration:\n{}", envoy.log()),
         }
     }
 }
 
-/// What runs. Envoy's log is printed when a test fails. Fields drop in this order: Envoy goes before what it talks to.
+/// The running test environment. Prints Envoy's log when a test fails. Fields drop in order, so that Envoy stops before
+/// the servers it connects to.
 #[derive(Debug)]
 pub struct Fixture {
     /// Envoy with the filter.
     pub envoy: Envoy,
-    /// Where the cluster `idp` leads.
+    /// The cluster `idp`.
     pub idp: IdentityProvider,
-    /// What is behind the gate.
+    /// The upstream, cluster `api`.
     pub api: SampleApi,
 }
 
 impl Fixture {
-    /// Moves another file of filter configuration into place, as an operator would.
-    pub fn publish(&self, filter: &str) {
+    /// Replaces the watched filter configuration by an atomic rename.
+    pub fn publish_filter(&self, filter: &str) {
         self.envoy.replace(FILTER, filter).unwrap();
     }
 
-    /// The filter's counts of decisions, by `<rule>.<reason>`.
+    /// The filter's decision counters by `<rule>.<reason>`.
     #[must_use]
-    pub fn decisions(&self) -> BTreeMap<String, u64> {
-        let stats = self.envoy.stats(RULES);
+    pub fn decision_counts(&self) -> BTreeMap<String, u64> {
+        let stats = self.envoy.stats(RULE_PREFIX);
         stats
             .into_iter()
-            .filter_map(|(name, count)| Some((name.strip_prefix(RULES)?.to_owned(), count)))
+            .filter_map(|(name, count)| Some((name.strip_prefix(RULE_PREFIX)?.to_owned(), count)))
             .collect()
     }
 
-    /// One decision, by `<rule>.<reason>`.
+    /// The decision counter `<rule>.<reason>`.
     #[must_use]
-    pub fn decided(&self, name: &str) -> u64 {
-        self.decisions().get(name).copied().unwrap_or_default()
+    pub fn decision_count(&self, name: &str) -> u64 {
+        self.decision_counts().get(name).copied().unwrap_or_default()
     }
 
-    /// Waits until exactly one decision, `<rule>.<reason>`, was added to those of `before`.
+    /// Waits until the decision counters differ from `before` by exactly one `<rule>.<reason>`.
     ///
     /// # Panics
-    /// If none or another one was added.
+    /// If none or another decision was counted.
     pub fn expect_decision(&self, before: &BTreeMap<String, u64>, expected: &str, case: &str) {
-        let mut wanted = before.clone();
-        *wanted.entry(expected.to_owned()).or_default() += 1;
-        let mut now = self.decisions();
+        let mut expected_counts = before.clone();
+        *expected_counts.entry(expected.to_owned()).or_default() += 1;
+        let mut now = self.decision_counts();
         let deadline = Instant::now() + STATS_DEADLINE;
         while now == *before && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
-            now = self.decisions();
+            now = self.decision_counts();
         }
-        assert_eq!(now, wanted, "{case}: decisions counted");
+        assert_eq!(now, expected_counts, "{case}: decisions counted");
     }
 
-    /// Waits until a decision was counted that often.
+    /// Waits until a decision counter has this value.
     ///
     /// # Panics
-    /// If the count differs after the time a statistic may take.
+    /// If it does not within 2 s.
     pub fn expect_count(&self, name: &str, count: u64) {
         let deadline = Instant::now() + STATS_DEADLINE;
-        while self.decided(name) != count && Instant::now() < deadline {
+        while self.decision_count(name) != count && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(self.decided(name), count, "{name}: {:?}", self.decisions());
+        assert_eq!(
+            self.decision_count(name),
+            count,
+            "{name}: {:?}",
+            self.decision_counts()
+        );
     }
 
     /// # Panics
-    /// If a VM of the filter failed, or refused a configuration.
-    pub fn assert_sound(&self, case: &str) {
+    /// If a VM of the filter failed or rejected a configuration.
+    pub fn assert_healthy(&self, case: &str) {
         let log = self.envoy.log();
         for word in ["Wasm VM failed", "[critical]"] {
             assert!(!log.contains(word), "{case}: {word:?} in Envoy's log");
@@ -361,7 +369,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.envoy.log();
-            // What Envoy says of its extensions at its start is long and of no use.
+            // At its start Envoy logs a long list of extensions.
             let lines = log
                 .lines()
                 .filter(|line| !line.contains("source/server/server.cc"));

@@ -1,19 +1,19 @@
-//! What the audit log is told through a real Envoy: of every request once, of some before anything is released.
+//! Audit events through a real Envoy: every request is recorded once, and required admissions before the release.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Connection, Fixture, Setup, Version, client};
-use postern_testbed::audit_peer::{Answer, AuditPeer, Told};
+use postern_e2e::{Fixture, Http1Connection, Request, Setup, Version, client};
+use postern_testbed::audit_server::{AuditBehaviour, AuditRequest, AuditServer};
 use postern_testbed::envoy::{self, Envoy};
-use postern_testbed::idp::{Alg, IdentityProvider, Mode};
+use postern_testbed::idp::{Alg, IdentityProvider, JwksBehaviour};
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 const TOKEN: &str = "t0k3n-of-the-gate";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// Far beyond what an event needs to arrive: a tick, the flush, and the longest wait between two attempts.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Far longer than an event needs to arrive: a tick, the flush, and the longest delay between two attempts.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 fn gate(audit: &Value) -> Value {
     json!({
@@ -52,48 +52,48 @@ fn gate(audit: &Value) -> Value {
     })
 }
 
-fn start(audit: &Value, workers: u32) -> (Fixture, AuditPeer) {
+fn start(audit: &Value, workers: u32) -> (Fixture, AuditServer) {
     start_with(audit, workers, IdentityProvider::start().unwrap())
 }
 
-fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Fixture, AuditPeer) {
-    let peer = AuditPeer::start().unwrap();
-    (setup(audit, workers, &peer).start_with(idp), peer)
+fn start_with(audit: &Value, workers: u32, idp: IdentityProvider) -> (Fixture, AuditServer) {
+    let server = AuditServer::start().unwrap();
+    (setup(audit, workers, &server).start_with(idp), server)
 }
 
-fn setup(audit: &Value, workers: u32, peer: &AuditPeer) -> Setup {
+fn setup(audit: &Value, workers: u32, server: &AuditServer) -> Setup {
     let setup = Setup::new(gate(audit)).workers(workers);
     let setup = setup.env("TOKEN", TOKEN).env("HOOK", "SECRET-hook");
-    let setup = setup.change("node: {id: demo,", "node: {id: edge-1,");
-    setup.policy_host(peer.addr())
+    let setup = setup.replace("node: {id: demo,", "node: {id: edge-1,");
+    setup.policy_host(server.addr())
 }
 
-/// Waits until something is so.
-async fn until(what: &str, so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+/// Waits until the condition holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The durable events of a kind; never one of them twice.
-fn events(peer: &AuditPeer, kind: &str) -> Vec<Value> {
+/// The durable events of a kind, without duplicates.
+fn durable_events(server: &AuditServer, kind: &str) -> Vec<Value> {
     let mut seen = BTreeSet::new();
-    let mut events = peer.durable();
+    let mut events = server.durable_events();
     events.retain(|event| event["kind"] == kind && seen.insert(event["id"].to_string()));
     events
 }
 
-/// Waits for so many `request` events, and a little longer for more of them.
-async fn requests(peer: &AuditPeer, count: usize) -> Vec<Value> {
+/// Waits for `count` events of the kind `request`, and 0.5 s longer to notice surplus ones.
+async fn request_events(server: &AuditServer, count: usize) -> Vec<Value> {
     until(
-        &format!("{count} events: {:?}", events(peer, "request").len()),
-        || events(peer, "request").len() >= count,
+        &format!("{count} events: {:?}", durable_events(server, "request").len()),
+        || durable_events(server, "request").len() >= count,
     )
     .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let events = events(peer, "request");
+    let events = durable_events(server, "request");
     assert_eq!(events.len(), count, "{events:#?}");
     events
 }
@@ -106,35 +106,35 @@ fn stat(fixture: &Fixture, name: &str) -> u64 {
 }
 
 async fn expect(fixture: &Fixture, path: &str, status: u16, code: Option<&str>) {
-    let call = Call::get(path).api_key("SECRET-key");
-    let answer = call.send(&client(Version::Http1), fixture).await;
-    answer.expect(status, code, path);
+    let request = Request::get(path).api_key("SECRET-key");
+    let response = request.send(&client(Version::Http1), fixture).await;
+    response.expect(status, code, path);
 }
 
 const UNAVAILABLE: Option<&str> = Some("audit_unavailable");
 
 #[tokio::test]
-async fn every_request_is_told_once() {
-    let (fixture, peer) = start(&json!({}), 2);
+async fn every_request_is_recorded_once() {
+    let (fixture, server) = start(&json!({}), 2);
     let client = client(Version::Http1);
     let key = "SECRET-key";
-    for (call, status) in [
-        (Call::get("/open/%41?page=2&size=50"), 200),
-        (Call::new("DELETE", "/keyed").api_key(key), 200),
-        (Call::get("/keyed/none"), 401),
-        (Call::get("/nowhere"), 403),
-        (Call::get("/open//x"), 400),
-        (Call::get("/policy"), 503),
-        (Call::post("/required", "body").api_key(key), 200),
-        (Call::get("/direct"), 200),
-        (Call::get("/off"), 200),
+    for (request, status) in [
+        (Request::get("/open/%41?page=2&size=50"), 200),
+        (Request::new("DELETE", "/keyed").api_key(key), 200),
+        (Request::get("/keyed/none"), 401),
+        (Request::get("/nowhere"), 403),
+        (Request::get("/open//x"), 400),
+        (Request::get("/policy"), 503),
+        (Request::post("/required", "body").api_key(key), 200),
+        (Request::get("/direct"), 200),
+        (Request::get("/off"), 200),
     ] {
-        let answer = call.send(&client, &fixture).await;
-        assert_eq!(answer.status, status, "{call:?}");
+        let response = request.send(&client, &fixture).await;
+        assert_eq!(response.status, status, "{request:?}");
     }
-    let told = requests(&peer, 8).await;
-    let lines: BTreeSet<String> = told.iter().map(line).collect();
-    let wanted = [
+    let events = request_events(&server, 8).await;
+    let lines: BTreeSet<String> = events.iter().map(line).collect();
+    let expected = [
         "GET /open/%41?page&size allowed - open 200 - - -",
         "DELETE /keyed allowed - keyed 200 ci acme -",
         "GET /keyed/none denied credentials_missing keyed 401 - - -",
@@ -144,8 +144,8 @@ async fn every_request_is_told_once() {
         "POST /required allowed - required 200 ci acme -",
         "GET /direct allowed - direct 200 - - -",
     ];
-    assert_eq!(lines, wanted.map(str::to_owned).into());
-    for event in &told {
+    assert_eq!(lines, expected.map(str::to_owned).into());
+    for event in &events {
         let latency = event["latency_us"].as_u64();
         assert!(latency.is_some_and(|latency| latency < 20_000_000), "{event}");
         let (id, time) = (event["id"].as_str().unwrap(), event["time"].as_str().unwrap());
@@ -153,27 +153,34 @@ async fn every_request_is_told_once() {
         assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
         assert_eq!(event["gateway"], "edge-1");
     }
-    let admissions = events(&peer, "admission");
+    let admissions = durable_events(&server, "admission");
     assert_eq!(admissions.len(), 1, "{admissions:?}");
     let requests = fixture.api.requests();
-    let released = requests.iter().find(|seen| seen.path == "/required").unwrap();
+    let released = requests
+        .iter()
+        .find(|request| request.path == "/required")
+        .unwrap();
     let id = released.header("x-request-id");
     assert!(
         id.is_some() && admissions[0]["request_id"].as_str() == id,
         "{admissions:?}"
     );
-    let call = &peer.told()[0];
-    assert_eq!(format!("{:?}", call.version), "HTTP/2.0", "as the cluster speaks");
-    assert_eq!(call.header("content-type"), Some("application/json"));
+    let request = &server.requests()[0];
+    assert_eq!(
+        format!("{:?}", request.version),
+        "HTTP/2.0",
+        "the version of the cluster"
+    );
+    assert_eq!(request.header("content-type"), Some("application/json"));
     let bearer = format!("Bearer {TOKEN}");
-    assert_eq!(call.header("authorization"), Some(bearer.as_str()));
-    until("counted", || stat(&fixture, "acknowledged") == 9).await;
+    assert_eq!(request.header("authorization"), Some(bearer.as_str()));
+    until("the statistics", || stat(&fixture, "acknowledged") == 9).await;
     assert_eq!((stat(&fixture, "sent"), stat(&fixture, "lost")), (9, 0));
     assert!(!fixture.envoy.log().contains(TOKEN));
-    fixture.assert_sound("told");
+    fixture.assert_healthy("recorded");
 }
 
-/// An event in a line: what is not told is `-`.
+/// An event as a line, with `-` for absent members.
 fn line(event: &Value) -> String {
     let fields = [
         "method", "path", "decision", "reason", "rule", "status", "subject", "tenant", "policy",
@@ -187,52 +194,55 @@ fn line(event: &Value) -> String {
 }
 
 #[tokio::test]
-async fn nothing_is_released_that_the_log_does_not_hold() {
-    let (fixture, mut peer) = start(&json!({}), 1);
-    for answer in [
-        Answer::Hang,
-        Answer::Status(500),
-        Answer::Status(503),
-        Answer::Status(401),
-        Answer::Status(403),
-        Answer::Status(404),
-        Answer::Status(400),
-        Answer::Status(204),
-        Answer::Body("{\"durable\": 0}"),
-        Answer::Body("<html>"),
-        Answer::Body(""),
+async fn a_required_request_is_released_only_after_its_event_is_durable() {
+    let (fixture, mut server) = start(&json!({}), 1);
+    for behaviour in [
+        AuditBehaviour::Hang,
+        AuditBehaviour::Status(500),
+        AuditBehaviour::Status(503),
+        AuditBehaviour::Status(401),
+        AuditBehaviour::Status(403),
+        AuditBehaviour::Status(404),
+        AuditBehaviour::Status(400),
+        AuditBehaviour::Status(204),
+        AuditBehaviour::Body("{\"durable\": 0}"),
+        AuditBehaviour::Body("<html>"),
+        AuditBehaviour::Body(""),
     ] {
-        peer.answer(answer.clone());
-        let began = Instant::now();
+        server.set_behaviour(behaviour.clone());
+        let started = Instant::now();
         expect(&fixture, "/required", 503, UNAVAILABLE).await;
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(2), "{answer:?}: {took:?}");
-        peer.answer(Answer::Durable);
+        let elapsed = started.elapsed();
+        assert!(elapsed < Duration::from_secs(2), "{behaviour:?}: {elapsed:?}");
+        server.set_behaviour(AuditBehaviour::Durable);
         expect(&fixture, "/open", 200, None).await;
         assert_eq!(
             fixture.api.count(),
             1,
-            "{answer:?}: only what is not required passed"
+            "{behaviour:?}: a required request was released"
         );
         expect(&fixture, "/required", 200, None).await;
         fixture.api.reset();
-        // What is wrong is logged once a tick.
+        // The filter logs a failure once per tick.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    peer.kill();
+    server.kill();
     expect(&fixture, "/required", 503, UNAVAILABLE).await;
     assert_eq!(fixture.api.count(), 0);
-    peer.restart().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    server.restart().unwrap();
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        let call = Call::get("/required").api_key("SECRET-key");
-        let answer = call.send(&client(Version::Http1), &fixture).await;
-        if answer.status == 200 {
+        let request = Request::get("/required").api_key("SECRET-key");
+        let response = request.send(&client(Version::Http1), &fixture).await;
+        if response.status == 200 {
             break;
         }
-        assert!(Instant::now() < deadline, "not found again");
+        assert!(Instant::now() < deadline, "the filter does not recover");
     }
-    until("counted", || fixture.decided("required.audit_unavailable") >= 12).await;
+    until("the statistics", || {
+        fixture.decision_count("required.audit_unavailable") >= 12
+    })
+    .await;
     for status in ["401", "403", "404", "400", "500"] {
         until(status, || stat(&fixture, &format!("refused.{status}")) >= 1).await;
     }
@@ -243,246 +253,252 @@ async fn nothing_is_released_that_the_log_does_not_hold() {
     ] {
         assert!(fixture.envoy.log().contains(word), "{word}");
     }
-    fixture.assert_sound("refusals");
+    fixture.assert_healthy("failures");
 }
 
 #[tokio::test]
-async fn it_waits_for_the_word_and_no_longer() {
-    let (fixture, peer) = start(&json!({}), 1);
-    peer.answer(Answer::Late(Duration::from_millis(300)));
+async fn a_required_request_waits_for_the_audit_response() {
+    let (fixture, server) = start(&json!({}), 1);
+    server.set_behaviour(AuditBehaviour::Delay(Duration::from_millis(300)));
     let client = client(Version::Http1);
     let body = "x".repeat(100_000);
-    let call = Call::post("/required", body.clone()).api_key("SECRET-key");
-    let answer = async { call.send(&client, &fixture).await };
+    let request = Request::post("/required", body.clone()).api_key("SECRET-key");
+    let response = async { request.send(&client, &fixture).await };
     let watch = async {
-        until("the admission", || !peer.told().is_empty()).await;
-        assert_eq!(fixture.api.count(), 0, "not before the log holds it");
+        until("the admission", || !server.requests().is_empty()).await;
+        assert_eq!(fixture.api.count(), 0, "released before the event is durable");
     };
-    let (answer, ()) = tokio::join!(answer, watch);
-    answer.expect(200, None, "late");
+    let (response, ()) = tokio::join!(response, watch);
+    response.expect(200, None, "a delayed audit response");
     assert_eq!(fixture.api.requests()[0].body.as_deref(), Some(body.as_bytes()));
-    let admissions = events(&peer, "admission");
+    let admissions = durable_events(&server, "admission");
     assert_eq!(admissions[0]["decision"], "allowed");
     assert_eq!(admissions[0].get("status"), None);
-    fixture.assert_sound("late");
+    fixture.assert_healthy("delayed");
 }
 
 #[tokio::test]
-async fn it_follows_whatever_else_a_request_waits_for() {
+async fn the_admission_follows_the_other_checks_of_a_request() {
     let idp = IdentityProvider::start().unwrap();
-    idp.set_mode(Mode::Slow(Duration::from_millis(700)));
+    idp.set_behaviour(JwksBehaviour::Slow(Duration::from_millis(700)));
     let token = idp.mint(
         Alg::Es256,
         &tokens::claims("https://remote.example", "a", "ana", 600),
     );
-    let (fixture, peer) = start_with(&json!({}), 1, idp);
+    let (fixture, server) = start_with(&json!({}), 1, idp);
     let client = client(Version::Http1);
-    for (case, call) in [
-        ("keys", Call::get("/token").bearer(&token)),
-        ("keys at hand", Call::get("/token").bearer(&token)),
+    for (case, request) in [
+        ("keys", Request::get("/token").bearer(&token)),
+        ("cached keys", Request::get("/token").bearer(&token)),
         (
             "a body",
-            Call::post("/hook", "body").header("x-hub-signature-256", sign::github("SECRET-hook", "body")),
+            Request::post("/hook", "body").header("x-hub-signature-256", sign::github("SECRET-hook", "body")),
         ),
         (
-            "no signed body",
-            Call::get("/hook").header("x-hub-signature-256", sign::github("SECRET-hook", "")),
+            "an empty signed body",
+            Request::get("/hook").header("x-hub-signature-256", sign::github("SECRET-hook", "")),
         ),
     ] {
-        call.send(&client, &fixture).await.expect(200, None, case);
+        request.send(&client, &fixture).await.expect(200, None, case);
     }
-    assert_eq!(events(&peer, "admission").len(), 4);
+    assert_eq!(durable_events(&server, "admission").len(), 4);
     assert_eq!(fixture.api.count(), 4);
-    let told = requests(&peer, 4).await;
-    assert!(told.iter().any(|event| event["subject"] == "ana"), "{told:?}");
-    fixture.assert_sound("followed");
+    let events = request_events(&server, 4).await;
+    assert!(events.iter().any(|event| event["subject"] == "ana"), "{events:?}");
+    fixture.assert_healthy("other checks");
 }
 
 #[tokio::test]
-async fn calls_carry_the_token_and_the_trace() {
-    let (fixture, peer) = start(&json!({}), 1);
+async fn calls_to_the_host_carry_the_token_and_the_trace() {
+    let (fixture, server) = start(&json!({}), 1);
     let client = client(Version::Http1);
     for (path, sent) in [
         ("/required", PARENT),
         ("/required", "SECRET"),
         ("/waived", PARENT),
     ] {
-        let call = Call::get(path).api_key("SECRET-key").header("traceparent", sent);
-        let call = call.header("tracestate", "a=1");
-        call.send(&client, &fixture).await;
+        let request = Request::get(path)
+            .api_key("SECRET-key")
+            .header("traceparent", sent);
+        let request = request.header("tracestate", "a=1");
+        request.send(&client, &fixture).await;
     }
-    let admissions: Vec<Told> = peer
-        .told()
+    let admissions: Vec<AuditRequest> = server
+        .requests()
         .into_iter()
-        .filter(|told| told.events[0]["kind"] == "admission")
+        .filter(|request| request.events[0]["kind"] == "admission")
         .collect();
     assert_eq!(admissions.len(), 2);
     assert_eq!(admissions[0].header("traceparent"), Some(PARENT));
     assert_eq!(admissions[0].header("tracestate"), Some("a=1"));
     assert_eq!(admissions[1].header("traceparent"), None);
     assert_eq!(admissions[1].header("tracestate"), None);
-    let asked = peer.asked();
-    assert_eq!(asked.len(), 1);
+    let checks = server.check_headers();
+    assert_eq!(checks.len(), 1);
     let bearer = format!("Bearer {TOKEN}");
     for (name, value) in [
         ("authorization", bearer.as_str()),
         ("traceparent", PARENT),
         ("tracestate", "a=1"),
     ] {
-        let values: Vec<_> = asked[0].get_all(name).iter().collect();
+        let values: Vec<_> = checks[0].get_all(name).iter().collect();
         assert_eq!(values, [value], "{name}");
     }
-    fixture.assert_sound("trace");
+    fixture.assert_healthy("trace");
 }
 
 #[tokio::test]
-async fn while_the_log_is_away_others_pass_and_each_is_told_later_once() {
-    let (fixture, mut peer) = start(&json!({"batch": 4}), 2);
-    peer.answer(Answer::Status(500));
+async fn events_of_an_outage_are_delivered_once_afterwards() {
+    let (fixture, mut server) = start(&json!({"batch": 4}), 2);
+    server.set_behaviour(AuditBehaviour::Status(500));
     for _ in 0..10 {
         expect(&fixture, "/keyed", 200, None).await;
     }
-    until("sent in vain", || peer.told().len() >= 3).await;
-    peer.kill();
+    until("a failed attempt", || server.requests().len() >= 3).await;
+    server.kill();
     for _ in 0..10 {
         expect(&fixture, "/keyed", 200, None).await;
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
-    peer.answer(Answer::Durable);
-    peer.restart().unwrap();
-    requests(&peer, 20).await;
+    server.set_behaviour(AuditBehaviour::Durable);
+    server.restart().unwrap();
+    request_events(&server, 20).await;
     let mut by_id: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for event in peer.told().iter().flat_map(|told| &told.events) {
+    for event in server.requests().iter().flat_map(|request| &request.events) {
         by_id
             .entry(event["id"].to_string())
             .or_default()
             .insert(event.to_string());
     }
-    assert_eq!(by_id.len(), 20, "told again under the same ids");
+    assert_eq!(by_id.len(), 20, "a retry keeps the ids");
     assert!(
-        by_id.values().all(|told| told.len() == 1),
-        "and the same: {by_id:?}"
+        by_id.values().all(|versions| versions.len() == 1),
+        "a retry keeps the content: {by_id:?}"
     );
-    assert!(peer.told().iter().all(|told| told.events.len() <= 4));
-    until("counted", || stat(&fixture, "acknowledged") == 20).await;
+    assert!(server.requests().iter().all(|request| request.events.len() <= 4));
+    until("the statistics", || stat(&fixture, "acknowledged") == 20).await;
     assert!(stat(&fixture, "retried") > 0 && stat(&fixture, "refused.503") > 0);
     assert_eq!(stat(&fixture, "lost"), 0);
-    fixture.assert_sound("away");
+    fixture.assert_healthy("outage");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_makes_no_second_event() {
-    let (fixture, peer) = start(&json!({}), 1);
-    peer.answer(Answer::Body("{\"durable\": 0}"));
+async fn a_retry_after_a_lost_response_makes_no_second_event() {
+    let (fixture, server) = start(&json!({}), 1);
+    server.set_behaviour(AuditBehaviour::Body("{\"durable\": 0}"));
     expect(&fixture, "/open", 200, None).await;
-    until("sent in vain", || peer.told().len() >= 2).await;
-    peer.answer(Answer::Durable);
-    requests(&peer, 1).await;
-    let ids: BTreeSet<String> = peer
-        .told()
+    until("a failed attempt", || server.requests().len() >= 2).await;
+    server.set_behaviour(AuditBehaviour::Durable);
+    request_events(&server, 1).await;
+    let ids: BTreeSet<String> = server
+        .requests()
         .iter()
-        .flat_map(|told| &told.events)
+        .flat_map(|request| &request.events)
         .map(|event| event["id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1);
-    fixture.assert_sound("again");
+    fixture.assert_healthy("retry");
 }
 
 #[tokio::test]
-async fn what_there_is_no_room_for_is_counted_and_told() {
-    let (fixture, peer) = start(&json!({"buffer": 10, "batch": 10}), 1);
-    peer.answer(Answer::Status(500));
+async fn events_dropped_from_a_full_buffer_are_counted_and_reported() {
+    let (fixture, server) = start(&json!({"buffer": 10, "batch": 10}), 1);
+    server.set_behaviour(AuditBehaviour::Status(500));
     for _ in 0..30 {
         expect(&fixture, "/open", 200, None).await;
     }
-    until("counted", || stat(&fixture, "lost") == 20).await;
-    peer.answer(Answer::Durable);
-    until("told", || !events(&peer, "lost").is_empty()).await;
-    assert_eq!(requests(&peer, 10).await.len(), 10);
-    let lost = events(&peer, "lost");
+    until("the statistics", || stat(&fixture, "lost") == 20).await;
+    server.set_behaviour(AuditBehaviour::Durable);
+    until("the lost event", || !durable_events(&server, "lost").is_empty()).await;
+    assert_eq!(request_events(&server, 10).await.len(), 10);
+    let lost = durable_events(&server, "lost");
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0]["detail"]["count"], 20);
     expect(&fixture, "/open", 200, None).await;
-    requests(&peer, 11).await;
-    assert_eq!(events(&peer, "lost").len(), 1, "told once");
-    fixture.assert_sound("lost");
+    request_events(&server, 11).await;
+    assert_eq!(durable_events(&server, "lost").len(), 1, "reported once");
+    fixture.assert_healthy("lost");
 }
 
 #[tokio::test]
-async fn who_leaves_is_told_of_too() {
-    let (fixture, peer) = start(&json!({}), 1);
-    peer.answer(Answer::Late(Duration::from_millis(400)));
+async fn requests_of_disconnected_clients_are_recorded() {
+    let (fixture, server) = start(&json!({}), 1);
+    server.set_behaviour(AuditBehaviour::Delay(Duration::from_millis(400)));
     for _ in 0..5 {
-        let mut connection = Connection::open(fixture.envoy.addr()).await;
+        let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
         connection
             .write(b"GET /required HTTP/1.1\r\nhost: a\r\nx-api-key: SECRET-key\r\n\r\n")
             .await;
-        until("the admission", || !peer.told().is_empty()).await;
+        until("the admission", || !server.requests().is_empty()).await;
         drop(connection);
-        peer.forget();
+        server.reset();
     }
-    // What was refused to nobody is told of like the rest.
-    peer.answer(Answer::Durable);
+    // Their events, without a response, are recorded like all others.
+    server.set_behaviour(AuditBehaviour::Durable);
     expect(&fixture, "/required", 200, None).await;
-    until("the last", || {
-        events(&peer, "request")
+    until("the last event", || {
+        durable_events(&server, "request")
             .iter()
             .any(|event| event["decision"] == "allowed")
     })
     .await;
-    assert_eq!(fixture.api.count(), 1, "none of those who left was released");
-    fixture.assert_sound("left");
+    assert_eq!(
+        fixture.api.count(),
+        1,
+        "no request of a disconnected client was released"
+    );
+    fixture.assert_healthy("disconnected");
 }
 
 #[tokio::test]
-async fn no_secret_is_told() {
-    let (fixture, peer) = start(&json!({}), 1);
+async fn events_contain_no_secrets() {
+    let (fixture, server) = start(&json!({}), 1);
     let client = client(Version::Http1);
-    let calls = [
-        Call::get("/open?token=SECRET&SECRET&a=1;b=SECRET"),
-        Call::get("/open;sid=SECRET").header("cookie", "sid=SECRET"),
-        Call::get("/keyed?SECRET").api_key("SECRET-key"),
-        Call::get("/keyed")
+    let requests = [
+        Request::get("/open?token=SECRET&SECRET&a=1;b=SECRET"),
+        Request::get("/open;sid=SECRET").header("cookie", "sid=SECRET"),
+        Request::get("/keyed?SECRET").api_key("SECRET-key"),
+        Request::get("/keyed")
             .api_key("SECRET-wrong")
             .header("authorization", "Basic SECRET"),
-        Call::get("/token").bearer("SECRET"),
-        Call::post("/hook", "SECRET").header("x-hub-signature-256", "sha256=SECRET"),
-        Call::post("/hook", "SECRET").header("x-hub-signature-256", sign::github("SECRET-hook", "SECRET")),
-        Call::post("/required?key=SECRET", "SECRET")
+        Request::get("/token").bearer("SECRET"),
+        Request::post("/hook", "SECRET").header("x-hub-signature-256", "sha256=SECRET"),
+        Request::post("/hook", "SECRET").header("x-hub-signature-256", sign::github("SECRET-hook", "SECRET")),
+        Request::post("/required?key=SECRET", "SECRET")
             .api_key("SECRET-key")
             .header("referer", "http://SECRET"),
-        Call::get("/policy?SECRET=")
+        Request::get("/policy?SECRET=")
             .header("x-postern-subject", "SECRET")
             .header("user-agent", "SECRET"),
     ];
-    let count = calls.len();
-    for call in calls {
-        call.send(&client, &fixture).await;
+    let count = requests.len();
+    for request in requests {
+        request.send(&client, &fixture).await;
     }
-    requests(&peer, count).await;
-    for told in peer.told() {
-        assert!(!told.body.contains("SECRET"), "{}", told.body);
-        let mut headers = told.headers.clone();
+    request_events(&server, count).await;
+    for request in server.requests() {
+        assert!(!request.body.contains("SECRET"), "{}", request.body);
+        let mut headers = request.headers.clone();
         headers.remove("authorization");
         assert!(!format!("{headers:?}").contains("SECRET"), "{headers:?}");
-        assert!(!told.body.contains(TOKEN));
+        assert!(!request.body.contains(TOKEN));
     }
     assert!(!fixture.envoy.log().contains("SECRET"));
-    fixture.assert_sound("secrets");
+    fixture.assert_healthy("secrets");
 }
 
 #[tokio::test]
-async fn a_rule_that_requires_it_costs_little() {
+async fn a_required_admission_adds_little_latency() {
     let (fixture, _peer) = start(&json!({}), 1);
     let client = client(Version::Http1);
     let mut medians = Vec::new();
     for path in ["/keyed", "/required"] {
         let mut times = Vec::new();
         for _ in 0..200 {
-            let began = Instant::now();
-            let call = Call::get(path).api_key("SECRET-key");
-            call.send(&client, &fixture).await.expect(200, None, path);
-            times.push(began.elapsed());
+            let started = Instant::now();
+            let request = Request::get(path).api_key("SECRET-key");
+            request.send(&client, &fixture).await.expect(200, None, path);
+            times.push(started.elapsed());
         }
         times.sort_unstable();
         medians.push(times[100]);
@@ -492,17 +508,17 @@ async fn a_rule_that_requires_it_costs_little() {
     assert!(added < Duration::from_millis(20), "{added:?}");
 }
 
-/// Envoy takes its listener from a file, and gives up the old one a second after the file was replaced.
+/// Envoy reads its listener from a file, and removes the old one a second after the file is replaced.
 #[tokio::test]
-async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
-    let (idp, api, peer) = (
+async fn a_replaced_listener_leaves_its_events_to_the_next() {
+    let (idp, api, server) = (
         IdentityProvider::start().unwrap(),
         SampleApi::start().unwrap(),
-        AuditPeer::start().unwrap(),
+        AuditServer::start().unwrap(),
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("listeners.json");
-    let bootstrap = setup(&json!({}), 1, &peer).inline_bootstrap(&idp, &api);
+    let bootstrap = setup(&json!({}), 1, &server).inline_bootstrap(&idp, &api);
     let mut bootstrap: Value = serde_saphyr::from_str(&bootstrap).unwrap();
     let resources = bootstrap["static_resources"].as_object_mut().unwrap();
     let mut listener = resources.remove("listeners").unwrap()[0].clone();
@@ -511,7 +527,7 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
     bootstrap["dynamic_resources"]["lds_config"] = json!({
         "resource_api_version": "V3", "path_config_source": {"path": file},
     });
-    let started = Envoy::builder(impatient(folder.path()), bootstrap.to_string())
+    let started = Envoy::builder(envoy_with_short_drain(folder.path()), bootstrap.to_string())
         .concurrency(1)
         .env("TOKEN", TOKEN)
         .env("HOOK", "SECRET-hook")
@@ -519,12 +535,12 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
     let envoy = started.unwrap_or_else(|error| panic!("{error}"));
     let fixture = Fixture { envoy, idp, api };
 
-    peer.answer(Answer::Status(500));
+    server.set_behaviour(AuditBehaviour::Status(500));
     expect(&fixture, "/open", 200, None).await;
-    until("sent in vain", || !peer.told().is_empty()).await;
-    let before = configured(&fixture);
-    replace(&file);
-    until("replaced", || configured(&fixture) > before).await;
+    until("a failed attempt", || !server.requests().is_empty()).await;
+    let before = configurations(&fixture);
+    replace_listener(&file);
+    until("replaced", || configurations(&fixture) > before).await;
     let draining = || {
         ["listeners", "filter_chains"].map(|what| {
             let name = format!("listener_manager.total_{what}_draining");
@@ -532,42 +548,42 @@ async fn a_configuration_that_is_replaced_leaves_its_events_to_the_next() {
         })
     };
     until("drained", || draining() == [0, 0]).await;
-    // Until the workers have let go of the old one.
+    // The workers release the old listener within this time.
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    peer.forget();
-    peer.answer(Answer::Durable);
-    requests(&peer, 1).await;
+    server.reset();
+    server.set_behaviour(AuditBehaviour::Durable);
+    request_events(&server, 1).await;
     expect(&fixture, "/open", 200, None).await;
-    requests(&peer, 2).await;
-    fixture.assert_sound("replaced");
+    request_events(&server, 2).await;
+    fixture.assert_healthy("replaced");
 }
 
-/// The same where Envoy watches the filter's file: there is nothing to drain.
+/// As above for the watched file of the filter, where nothing is drained.
 #[tokio::test]
-async fn a_gate_that_is_replaced_in_its_file_leaves_its_events_to_the_next() {
-    let peer = AuditPeer::start().unwrap();
-    let fixture = setup(&json!({}), 1, &peer).start();
-    peer.answer(Answer::Status(500));
+async fn a_replaced_gate_leaves_its_events_to_the_next() {
+    let server = AuditServer::start().unwrap();
+    let fixture = setup(&json!({}), 1, &server).start();
+    server.set_behaviour(AuditBehaviour::Status(500));
     expect(&fixture, "/open", 200, None).await;
-    until("sent in vain", || !peer.told().is_empty()).await;
-    let before = configured(&fixture);
-    fixture.publish(&setup(&json!({"flush": "300ms"}), 1, &peer).filter());
-    until("replaced", || configured(&fixture) > before).await;
-    peer.forget();
-    peer.answer(Answer::Durable);
-    requests(&peer, 1).await;
+    until("a failed attempt", || !server.requests().is_empty()).await;
+    let before = configurations(&fixture);
+    fixture.publish_filter(&setup(&json!({"flush": "300ms"}), 1, &server).filter());
+    until("replaced", || configurations(&fixture) > before).await;
+    server.reset();
+    server.set_behaviour(AuditBehaviour::Durable);
+    request_events(&server, 1).await;
     expect(&fixture, "/open", 200, None).await;
-    requests(&peer, 2).await;
-    fixture.assert_sound("replaced");
+    request_events(&server, 2).await;
+    fixture.assert_healthy("replaced");
 }
 
-/// How often the filter took a configuration: once for the main thread, once for the worker, each time.
-fn configured(fixture: &Fixture) -> usize {
+/// The number of configurations that the filter logged. Each is logged by the main thread and by each worker.
+fn configurations(fixture: &Fixture) -> usize {
     fixture.envoy.log().matches("postern: configured with").count()
 }
 
-/// Changes the gate in the listener's file.
-fn replace(file: &Path) {
+/// Changes the audit settings in the file of the listener.
+fn replace_listener(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap();
     let changed = text.replacen(
         "\\\"audit\\\":{}",
@@ -575,14 +591,15 @@ fn replace(file: &Path) {
         1,
     );
     assert_ne!(text, changed);
-    // Envoy looks when a file is moved there.
+    // Envoy reloads when a file is renamed to the watched path.
     let new = file.with_extension("new");
     std::fs::write(&new, changed).unwrap();
     std::fs::rename(&new, file).unwrap();
 }
 
-/// Envoy, which otherwise lets an old listener's connections end for ten minutes.
-fn impatient(folder: &Path) -> PathBuf {
+/// A script that runs Envoy with a drain time of 1 s; by default the connections of an old listener drain for ten
+/// minutes.
+fn envoy_with_short_drain(folder: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let envoy = envoy::binary().unwrap_or_else(|error| panic!("{error}"));
     let script = folder.join("envoy");

@@ -1,27 +1,27 @@
-//! Configurations: what is wrong is refused with every error named, what is in force stays in force, and no secret
-//! is written anywhere.
+//! Configurations: an invalid one is rejected with all its errors, the previous one stays in force, and secrets are
+//! written nowhere.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Fixture, Setup, Version, client};
+use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
 
-/// What somebody wrote where only its digest or its variable's name belongs.
+/// A secret where the configuration expects its digest or the name of its variable.
 const PASTED: &str = "a-secret-pasted-into-the-configuration";
 
-/// Configurations that Envoy must not start with, and what its log must say.
+/// Configurations that Envoy must not start with, and the errors that its log must contain.
 #[test]
-fn a_wrong_configuration_is_refused_with_all_its_errors() {
+fn an_invalid_configuration_is_rejected_with_all_its_errors() {
     let open = json!([{"name": "open", "open": true}]);
     let many = json!({
         "issuers": {"demo": {
@@ -95,12 +95,12 @@ fn a_wrong_configuration_is_refused_with_all_its_errors() {
         ),
     ];
     for (name, setup, expected) in cases {
-        expect_refusal(name, &setup, &expected);
+        expect_rejection(name, &setup, &expected);
     }
 }
 
-fn expect_refusal(case: &str, setup: &Setup, messages: &[&str]) {
-    let log = setup.refused(case);
+fn expect_rejection(case: &str, setup: &Setup, messages: &[&str]) {
+    let log = setup.rejection_log(case);
     for message in messages {
         assert!(log.contains(message), "{case}: no {message:?} in\n{log}");
     }
@@ -109,10 +109,10 @@ fn expect_refusal(case: &str, setup: &Setup, messages: &[&str]) {
     }
 }
 
-/// A rule that requires a claim to be `true`, which has to be written as text. If the requirement were dropped instead
-/// of refused, every token would pass.
+/// A rule requires a claim to be `true`, but claim values must be strings. If the requirement were ignored instead of
+/// rejected, the rule would admit every token.
 #[test]
-fn a_claim_required_as_something_else_than_text_is_refused() {
+fn a_required_claim_value_that_is_no_string_is_rejected() {
     let gate = json!({
         "issuers": {"demo": {
             "issuer": "i", "audiences": ["a"], "algorithms": ["RS256"], "jwks": {"uri": "http://idp/", "cluster": "idp"},
@@ -123,12 +123,12 @@ fn a_claim_required_as_something_else_than_text_is_refused() {
         }],
     });
     let message = "rules[0].authorize.claims.email_verified: expected";
-    expect_refusal("a claim that is no text", &Setup::new(gate), &[message]);
+    expect_rejection("a claim that is no string", &Setup::new(gate), &[message]);
 }
 
-/// Errors of shape inside what has a name: each with its path, and without the value, which may be a secret.
+/// Type errors inside named entries are reported with their paths, and without values that may be secrets.
 #[test]
-fn errors_inside_named_entries_are_found() {
+fn errors_inside_named_entries_are_reported() {
     let issuer = json!({
         "issuer": "i", "audiences": ["a"], "algorithms": ["none"], "leway": "5s",
         "jwks": {"uri": "http://idp/", "cluster": "idp", "refresh": "soon"}, "headers": {"x-age": 1},
@@ -150,10 +150,10 @@ fn errors_inside_named_entries_are_found() {
         "limits.few.quota: expected",
         "limits.few.window: \"10 parsecs\" is not a duration",
     ];
-    expect_refusal("named entries", &Setup::new(gate), &messages);
+    expect_rejection("named entries", &Setup::new(gate), &messages);
 }
 
-/// One rule per path that takes this key.
+/// A gate with a rate-limited rule, and a rule for `path`, that admit this API key.
 fn gate(path: &str, key: &str) -> Value {
     json!({
         "api_keys": {"agents": {"keys": [{"id": "ci", "digest": sign::api_key_digest(key)}]}},
@@ -165,7 +165,7 @@ fn gate(path: &str, key: &str) -> Value {
     })
 }
 
-/// A listener as Envoy watches it in a file: put in place whole, so that it is never read half.
+/// Replaces the watched file of listeners by an atomic rename.
 fn publish(folder: &Path, listeners: &Value) {
     let resources: Vec<_> = listeners
         .as_array()
@@ -185,19 +185,19 @@ fn publish(folder: &Path, listeners: &Value) {
 async fn until(fixture: &Fixture, name: &str, at_least: u64) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while fixture.envoy.stat(name).unwrap_or_default() < at_least {
-        assert!(Instant::now() < deadline, "{name} stays under {at_least}");
+        assert!(Instant::now() < deadline, "{name} stays below {at_least}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// What a request gets, on a connection of its own: an update closes those of before.
+/// The status of a request on a new connection; an update closes the old ones.
 async fn status(fixture: &Fixture, path: &str, key: &str) -> u16 {
-    let call = Call::get(path).api_key(key);
-    call.send(&client(Version::Http1), fixture).await.status
+    let request = Request::get(path).api_key(key);
+    request.send(&client(Version::Http1), fixture).await.status
 }
 
 #[tokio::test]
-async fn a_wrong_update_leaves_the_old_configuration_in_force() {
+async fn an_invalid_update_leaves_the_old_configuration_in_force() {
     let idp = IdentityProvider::start().unwrap();
     let api = SampleApi::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -205,13 +205,13 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
     let parse =
         |setup: &Setup| -> Value { serde_saphyr::from_str(&setup.inline_bootstrap(&idp, &api)).unwrap() };
     let listeners = |gate: Value| parse(&setup.clone().gate(gate))["static_resources"]["listeners"].clone();
-    // Wrong in sense, wrong in shape, no object at all.
-    let mut unnamed = gate("/two", "key-two");
-    unnamed["rules"][1]["authenticate"] = json!({"any": ["api_keys/nobody"]});
+    // An unknown reference, an unknown field, not an object, an empty object.
+    let mut unknown_key_set = gate("/two", "key-two");
+    unknown_key_set["rules"][1]["authenticate"] = json!({"any": ["api_keys/nobody"]});
     let mut misspelt = gate("/two", "key-two");
     misspelt["rulez"] = json!([]);
-    let wrong = [unnamed, misspelt, json!("open: true"), json!({})].map(listeners);
-    let right = listeners(gate("/two", "key-two"));
+    let invalid = [unknown_key_set, misspelt, json!("open: true"), json!({})].map(listeners);
+    let valid = listeners(gate("/two", "key-two"));
 
     let mut bootstrap = parse(&setup);
     publish(folder.path(), &bootstrap["static_resources"]["listeners"]);
@@ -229,48 +229,40 @@ async fn a_wrong_update_leaves_the_old_configuration_in_force() {
     let counter = |name: &str| format!("listener_manager.lds.{name}");
     until(&fixture, &counter("update_success"), 1).await;
 
-    let as_at_first = async |case: &str| {
+    let assert_first_in_force = async |case: &str| {
         for _ in 0..4 {
             assert_eq!(status(&fixture, "/one", "key-one").await, 200, "{case}");
             assert_eq!(status(&fixture, "/one", "key-two").await, 401, "{case}");
             assert_eq!(status(&fixture, "/two", "key-one").await, 403, "{case}");
         }
     };
-    as_at_first("the first configuration").await;
+    assert_first_in_force("the first configuration").await;
     assert_eq!(status(&fixture, "/limited", "key-one").await, 200);
 
-    // Each is refused, nothing changes.
-    for (count, wrong) in (1..).zip(wrong) {
-        publish(folder.path(), &wrong);
+    // Each is rejected and changes nothing.
+    for (count, invalid) in (1..).zip(invalid) {
+        publish(folder.path(), &invalid);
         until(&fixture, &counter("update_rejected"), count).await;
-        as_at_first(&format!("wrong update {count}")).await;
+        assert_first_in_force(&format!("invalid update {count}")).await;
     }
     let log = fixture.envoy.log();
     assert!(log.contains("rules[1].authenticate.any[0]: no set of API keys \"nobody\""));
     assert!(log.contains("unknown field \"rulez\""));
 
-    // The limit's count survives the update that is right.
+    // The count of the limit survives the valid update.
     assert_eq!(status(&fixture, "/limited", "key-one").await, 200);
     let successes = fixture.envoy.stat(&counter("update_success")).unwrap();
-    publish(folder.path(), &right);
+    publish(folder.path(), &valid);
     until(&fixture, &counter("update_success"), successes + 1).await;
     let deadline = Instant::now() + Duration::from_secs(10);
     while status(&fixture, "/two", "key-two").await != 200 {
-        assert!(Instant::now() < deadline, "the right update has no effect");
+        assert!(Instant::now() < deadline, "the valid update has no effect");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..4 {
         assert_eq!(status(&fixture, "/two", "key-two").await, 200);
-        assert_eq!(
-            status(&fixture, "/two", "key-one").await,
-            401,
-            "a key that was taken out"
-        );
-        assert_eq!(
-            status(&fixture, "/one", "key-two").await,
-            403,
-            "a rule that was taken out"
-        );
+        assert_eq!(status(&fixture, "/two", "key-one").await, 401, "a removed key");
+        assert_eq!(status(&fixture, "/one", "key-two").await, 403, "a removed rule");
     }
     assert_eq!(status(&fixture, "/limited", "key-two").await, 200);
     assert_eq!(
@@ -323,28 +315,31 @@ async fn secrets_are_written_nowhere() {
         .mint(Alg::Es256, &tokens::claims("main", "a", "bob", 3600));
     let tampered = tokens::tamper(&by_key);
     let signature = sign::github(hook, "body");
-    for (call, status) in [
-        (Call::get("/x").bearer(&by_secret), 200),
-        (Call::get("/x").bearer(&by_key), 200),
-        (Call::get("/x").bearer(&tampered), 401),
-        (Call::get("/x").api_key(key), 200),
-        (Call::get("/x").api_key("an-api-key-that-nobody-knows"), 401),
+    for (request, status) in [
+        (Request::get("/x").bearer(&by_secret), 200),
+        (Request::get("/x").bearer(&by_key), 200),
+        (Request::get("/x").bearer(&tampered), 401),
+        (Request::get("/x").api_key(key), 200),
+        (Request::get("/x").api_key("an-api-key-that-nobody-knows"), 401),
         (
-            Call::post("/x", "body").header("x-hub-signature-256", &signature),
+            Request::post("/x", "body").header("x-hub-signature-256", &signature),
             200,
         ),
         (
-            Call::post("/x", "other").header("x-hub-signature-256", &signature),
+            Request::post("/x", "other").header("x-hub-signature-256", &signature),
             401,
         ),
-        (Call::get("/x").header("x-sig-signature", "00"), 401),
+        (Request::get("/x").header("x-sig-signature", "00"), 401),
     ] {
-        assert_eq!(call.send(&client, &fixture).await.status, status);
+        assert_eq!(request.send(&client, &fixture).await.status, status);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let dump = fixture.envoy.admin_get("/config_dump?include_eds").unwrap();
-    assert!(dump.contains("FAIL_RELOAD"), "a VM that failed is replaced");
-    assert!(dump.contains("HOOK"), "the dump holds the plugin's configuration");
+    assert!(dump.contains("FAIL_RELOAD"), "a failed VM is replaced");
+    assert!(
+        dump.contains("HOOK"),
+        "the dump contains the configuration of the plugin"
+    );
     let stats = fixture.envoy.admin_get("/stats").unwrap();
     let signature = signature.trim_start_matches("sha256=");
     for (place, text) in [
@@ -366,5 +361,5 @@ async fn secrets_are_written_nowhere() {
             assert!(!text.contains(secret), "{secret} in the {place}");
         }
     }
-    fixture.assert_sound("secrets");
+    fixture.assert_healthy("secrets");
 }

@@ -1,11 +1,11 @@
-//! The `keyed` scheme as a client meets it: what is signed cannot be changed, and nothing is accepted twice.
+//! The `keyed` signature scheme: signed parts cannot be changed, and no request is accepted twice.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
-use postern_e2e::{Call, Fixture, Setup, Version, client};
+use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::{sign, tokens};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -35,9 +35,9 @@ fn start() -> Fixture {
         .start()
 }
 
-/// A request and what is said about it; first signed, then changed.
+/// A signed request whose parts a case changes after signing.
 #[derive(Clone)]
-struct Request {
+struct SignedRequest {
     method: &'static str,
     target: String,
     body: String,
@@ -45,12 +45,12 @@ struct Request {
     timestamp: String,
     nonce: String,
     signature: String,
-    /// Header lines besides, by what follows the prefix.
-    more: Vec<(&'static str, String)>,
-    without: Option<&'static str>,
+    /// Additional header lines, by their names without the prefix.
+    additional: Vec<(&'static str, String)>,
+    omitted: Option<&'static str>,
 }
 
-/// Signed as docs/configuration.md says, without the gate's own code.
+/// Signs a request as docs/configuration.md specifies, without code of the gate.
 fn signed(
     method: &'static str,
     target: &str,
@@ -58,10 +58,10 @@ fn signed(
     nonce: &str,
     timestamp: i64,
     secret: &str,
-) -> Request {
+) -> SignedRequest {
     let digest = sign::hex(&Sha256::digest(body));
     let text = format!("{method}\n{target}\n{timestamp}\n{nonce}\n{digest}");
-    Request {
+    SignedRequest {
         method,
         target: target.to_owned(),
         body: body.to_owned(),
@@ -69,16 +69,16 @@ fn signed(
         timestamp: timestamp.to_string(),
         nonce: nonce.to_owned(),
         signature: sign::hex(&sign::hmac_sha256(secret.as_bytes(), text.as_bytes())),
-        more: Vec::new(),
-        without: None,
+        additional: Vec::new(),
+        omitted: None,
     }
 }
 
-impl Request {
-    fn call(&self) -> Call {
-        let call = match self.body.as_str() {
-            "" => Call::new(self.method, &self.target),
-            body => Call::post(&self.target, body).method(self.method),
+impl SignedRequest {
+    fn to_request(&self) -> Request {
+        let request = match self.body.as_str() {
+            "" => Request::new(self.method, &self.target),
+            body => Request::post(&self.target, body).method(self.method),
         };
         let own = [
             ("key-id", &self.key_id),
@@ -86,16 +86,16 @@ impl Request {
             ("nonce", &self.nonce),
             ("signature", &self.signature),
         ];
-        let own = own.into_iter().filter(|(name, _)| Some(*name) != self.without);
-        let more = self.more.iter().map(|(name, value)| (*name, value));
-        own.chain(more).fold(call, |call, (name, value)| {
-            call.header(&format!("x-sig-{name}"), value)
+        let own = own.into_iter().filter(|(name, _)| Some(*name) != self.omitted);
+        let more = self.additional.iter().map(|(name, value)| (*name, value));
+        own.chain(more).fold(request, |request, (name, value)| {
+            request.header(&format!("x-sig-{name}"), value)
         })
     }
 }
 
-/// Cases that begin with a request in order, each with a nonce of its own.
-fn cases() -> Vec<(&'static str, Request, &'static str)> {
+/// Name, changed request and expected reason. Each request is signed correctly, with its own nonce, and then changed.
+fn cases() -> Vec<(&'static str, SignedRequest, &'static str)> {
     let mut number = 0;
     let now = tokens::now();
     let mut fresh = |method, target: &str, body: &str| {
@@ -103,7 +103,7 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
         signed(method, target, body, &format!("nonce-{number:04}"), now, NEW)
     };
     let mut cases = Vec::new();
-    let mut add = |name, request: Request, reason, change: fn(&mut Request)| {
+    let mut add = |name, request: SignedRequest, reason, change: fn(&mut SignedRequest)| {
         let mut request = request;
         change(&mut request);
         cases.push((name, request, reason));
@@ -120,13 +120,13 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
         |_| (),
     );
     add(
-        "escapes stay as they are",
+        "a percent-encoded path",
         fresh("GET", "/keyed/%41", ""),
         pass,
         |_| (),
     );
     add(
-        "capitals in the signature",
+        "a signature in upper case",
         fresh("GET", "/keyed", ""),
         pass,
         |r| {
@@ -145,10 +145,10 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
     add("another query", fresh("GET", "/keyed?a=1", ""), mismatch, |r| {
         r.target = "/keyed?a=2".into()
     });
-    add("a query more", fresh("GET", "/keyed", ""), mismatch, |r| {
+    add("an added query", fresh("GET", "/keyed", ""), mismatch, |r| {
         r.target = "/keyed?a=1".into()
     });
-    add("a query less", fresh("GET", "/keyed?a=1", ""), mismatch, |r| {
+    add("a removed query", fresh("GET", "/keyed?a=1", ""), mismatch, |r| {
         r.target = "/keyed".into()
     });
     add("another method", fresh("GET", "/keyed", ""), mismatch, |r| {
@@ -157,78 +157,90 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
     add("another body", fresh("POST", "/keyed", "body"), mismatch, |r| {
         r.body = "Body".into()
     });
-    add("no body", fresh("POST", "/keyed", "body"), mismatch, |r| {
+    add("a removed body", fresh("POST", "/keyed", "body"), mismatch, |r| {
         r.body.clear()
     });
-    add("a body more", fresh("POST", "/keyed", ""), mismatch, |r| {
+    add("an added body", fresh("POST", "/keyed", ""), mismatch, |r| {
         r.body = "body".into()
     });
     add("another nonce", fresh("GET", "/keyed", ""), mismatch, |r| {
         r.nonce.push('x')
     });
-    add("another time", fresh("GET", "/keyed", ""), mismatch, |r| {
+    add("another timestamp", fresh("GET", "/keyed", ""), mismatch, |r| {
         r.timestamp = (r.timestamp.parse::<i64>().unwrap() - 1).to_string();
     });
-    add("another caller", fresh("GET", "/keyed", ""), mismatch, |r| {
+    add("another key id", fresh("GET", "/keyed", ""), mismatch, |r| {
         r.key_id = "beta".into()
     });
     add(
-        "an unknown caller",
+        "an unknown key id",
         fresh("GET", "/keyed", ""),
         "signature_key_unknown",
         |r| r.key_id = "gamma".into(),
     );
     add(
-        "a caller in capitals",
+        "a key id in another case",
         fresh("GET", "/keyed", ""),
         "signature_key_unknown",
         |r| r.key_id = "Alpha".into(),
     );
     add(
-        "a caller of 129 bytes",
+        "a key id of 129 bytes",
         fresh("GET", "/keyed", ""),
         malformed,
         |r| r.key_id = "k".repeat(129),
     );
-    add("a time with a sign", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.timestamp.insert(0, '+')
-    });
-    add("a time in words", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.timestamp = "now".into()
-    });
-    add("an empty time", fresh("GET", "/keyed", ""), malformed, |r| {
+    add(
+        "a timestamp with a sign",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.timestamp.insert(0, '+'),
+    );
+    add(
+        "a timestamp that is no number",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.timestamp = "now".into(),
+    );
+    add("an empty timestamp", fresh("GET", "/keyed", ""), malformed, |r| {
         r.timestamp.clear()
     });
     add(
-        "a time in milliseconds",
+        "a timestamp in milliseconds",
         fresh("GET", "/keyed", ""),
         "signature_skew",
         |r| r.timestamp.push_str("000"),
     );
     add(
-        "a time beyond numbers",
+        "a timestamp beyond 64 bits",
         fresh("GET", "/keyed", ""),
         malformed,
         |r| r.timestamp = "9".repeat(30),
     );
     add(
-        "the largest time",
+        "the largest timestamp",
         fresh("GET", "/keyed", ""),
         "signature_skew",
         |r| r.timestamp = u64::MAX.to_string(),
     );
-    add("a signature cut", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.signature.truncate(62)
-    });
+    add(
+        "a truncated signature",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.signature.truncate(62),
+    );
     add(
         "a signature too long",
         fresh("GET", "/keyed", ""),
         malformed,
         |r| r.signature.push_str("00"),
     );
-    add("no hexadecimal", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.signature = "z".repeat(64)
-    });
+    add(
+        "a signature that is not hexadecimal",
+        fresh("GET", "/keyed", ""),
+        malformed,
+        |r| r.signature = "z".repeat(64),
+    );
     add(
         "an empty signature",
         fresh("GET", "/keyed", ""),
@@ -239,29 +251,29 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
         "no signature",
         fresh("GET", "/keyed", ""),
         "credentials_missing",
-        |r| r.without = Some("signature"),
+        |r| r.omitted = Some("signature"),
     );
-    add("no caller", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.without = Some("key-id")
+    add("no key id", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.omitted = Some("key-id")
     });
-    add("no time", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.without = Some("timestamp")
+    add("no timestamp", fresh("GET", "/keyed", ""), malformed, |r| {
+        r.omitted = Some("timestamp")
     });
     add("no nonce", fresh("GET", "/keyed", ""), malformed, |r| {
-        r.without = Some("nonce")
+        r.omitted = Some("nonce")
     });
     let ambiguous = "credentials_ambiguous";
-    add("two callers", fresh("GET", "/keyed", ""), ambiguous, |r| {
-        r.more.push(("key-id", "alpha".into()))
+    add("two key ids", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.additional.push(("key-id", "alpha".into()))
     });
-    add("two times", fresh("GET", "/keyed", ""), ambiguous, |r| {
-        r.more.push(("timestamp", r.timestamp.clone()))
+    add("two timestamps", fresh("GET", "/keyed", ""), ambiguous, |r| {
+        r.additional.push(("timestamp", r.timestamp.clone()))
     });
     add("two nonces", fresh("GET", "/keyed", ""), ambiguous, |r| {
-        r.more.push(("nonce", r.nonce.clone()))
+        r.additional.push(("nonce", r.nonce.clone()))
     });
     add("two signatures", fresh("GET", "/keyed", ""), ambiguous, |r| {
-        r.more.push(("signature", r.signature.clone()))
+        r.additional.push(("signature", r.signature.clone()))
     });
     add(
         "a body too large",
@@ -283,14 +295,26 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
             pass,
         ),
         (
-            "a secret of somebody else",
+            "the secret of another key",
             with("beta-secret", now, BETA),
             mismatch,
         ),
-        ("a little early", with("little-early", now + 50, NEW), pass),
-        ("a little late", with("little-late", now - 50, NEW), pass),
-        ("too early", with("too-early", now + 90, NEW), "signature_skew"),
-        ("too late", with("too-late", now - 90, NEW), "signature_skew"),
+        (
+            "a timestamp 50 s ahead",
+            with("little-early", now + 50, NEW),
+            pass,
+        ),
+        ("a timestamp 50 s ago", with("little-late", now - 50, NEW), pass),
+        (
+            "a timestamp 90 s ahead",
+            with("too-early", now + 90, NEW),
+            "signature_skew",
+        ),
+        (
+            "a timestamp 90 s ago",
+            with("too-late", now - 90, NEW),
+            "signature_skew",
+        ),
         ("a nonce of 7 bytes", with("1234567", now, NEW), malformed),
         ("a nonce of 8 bytes", with("12345678", now, NEW), pass),
         ("a nonce of 128 bytes", with(&"n".repeat(128), now, NEW), pass),
@@ -299,24 +323,20 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
             with(&"n".repeat(129), now, NEW),
             malformed,
         ),
+        ("a used nonce", with("12345678", now, NEW), "signature_replayed"),
         (
-            "a nonce that came",
-            with("12345678", now, NEW),
-            "signature_replayed",
-        ),
-        (
-            "a nonce that came, later",
+            "a used nonce with another timestamp",
             with("12345678", now + 1, NEW),
             "signature_replayed",
         ),
         (
-            "a nonce that came, by the other secret",
+            "a used nonce with the other secret",
             with("12345678", now, OLD),
             "signature_replayed",
         ),
         (
-            "the same nonce of another caller",
-            Request {
+            "a used nonce with another key",
+            SignedRequest {
                 key_id: "beta".to_owned(),
                 ..with("12345678", now, BETA)
             },
@@ -327,36 +347,36 @@ fn cases() -> Vec<(&'static str, Request, &'static str)> {
 }
 
 #[tokio::test]
-async fn signed_and_changed() {
+async fn only_unchanged_and_fresh_requests_are_admitted() {
     let fixture = start();
     let client = client(Version::Http1);
     for (name, request, reason) in cases() {
-        let before = fixture.decisions();
+        let before = fixture.decision_counts();
         fixture.api.reset();
-        let answer = request.call().send(&client, &fixture).await;
+        let response = request.to_request().send(&client, &fixture).await;
         let (status, code) = match reason {
             "admitted" => (200, None),
             "body_too_large" => (413, Some(reason)),
             "credentials_missing" | "credentials_ambiguous" => (401, Some(reason)),
             _ => (401, Some("signature_invalid")),
         };
-        answer.expect(status, code, name);
+        response.expect(status, code, name);
         fixture.expect_decision(&before, &format!("keyed.{reason}"), name);
-        let seen = fixture.api.requests();
-        assert_eq!(seen.len(), usize::from(status == 200), "{name}");
-        if let Some(seen) = seen.first() {
+        let received = fixture.api.requests();
+        assert_eq!(received.len(), usize::from(status == 200), "{name}");
+        if let Some(received) = received.first() {
             assert_eq!(
-                seen.header("x-postern-subject"),
+                received.header("x-postern-subject"),
                 Some(request.key_id.as_str()),
                 "{name}"
             );
-            assert_eq!(seen.header("x-postern-method"), Some("signature"), "{name}");
+            assert_eq!(received.header("x-postern-method"), Some("signature"), "{name}");
             let tenant = (request.key_id == "alpha").then_some("acme");
-            assert_eq!(seen.header("x-postern-tenant"), tenant, "{name}");
-            assert_eq!(seen.body.as_deref(), Some(request.body.as_bytes()), "{name}");
+            assert_eq!(received.header("x-postern-tenant"), tenant, "{name}");
+            assert_eq!(received.body.as_deref(), Some(request.body.as_bytes()), "{name}");
         }
-        // Neither what was to be signed nor what the signature would have been.
-        let text = answer.text();
+        // A refusal reveals neither the signed text nor the expected signature.
+        let text = response.text();
         let digest = sign::hex(&Sha256::digest(&request.body));
         assert!(status == 200 || !text.contains(&digest), "{name}: {text}");
         assert!(
@@ -364,12 +384,12 @@ async fn signed_and_changed() {
             "{name}: {text}"
         );
     }
-    fixture.assert_sound("keyed");
+    fixture.assert_healthy("keyed");
 }
 
-/// The same request on 32 connections at once, which Envoy spreads over its two workers: one passes.
+/// The same request on 32 concurrent connections, which Envoy distributes over two workers: one is admitted.
 #[tokio::test]
-async fn a_replay_is_seen_by_all_workers() {
+async fn a_replay_is_detected_across_workers() {
     let fixture = start();
     let rounds = 10;
     for round in 0..rounds {
@@ -388,16 +408,16 @@ async fn a_replay_is_seen_by_all_workers() {
         let pending: Vec<_> = clients
             .into_iter()
             .map(|client| {
-                let (call, url) = (request.call(), url.clone());
-                tokio::spawn(async move { call.send_to(&client, &url).await })
+                let (request, url) = (request.to_request(), url.clone());
+                tokio::spawn(async move { request.send_to(&client, &url).await })
             })
             .collect();
         let mut passed = 0;
-        for answer in pending {
-            let answer = answer.await.unwrap().unwrap();
-            match answer.status {
+        for response in pending {
+            let response = response.await.unwrap().unwrap();
+            match response.status {
                 200 => passed += 1,
-                _ => answer.expect(401, Some("signature_invalid"), "a replay"),
+                _ => response.expect(401, Some("signature_invalid"), "a replay"),
             }
         }
         assert_eq!(passed, 1, "round {round}");
@@ -411,6 +431,6 @@ async fn a_replay_is_seen_by_all_workers() {
         .filter(|(name, count)| {
             name.contains("worker_") && name.ends_with("downstream_cx_total") && *count > 0
         });
-    assert_eq!(workers.count(), 2, "both workers had a part");
-    fixture.assert_sound("replays");
+    assert_eq!(workers.count(), 2, "both workers served requests");
+    fixture.assert_healthy("replays");
 }

@@ -1,14 +1,14 @@
-//! Requests that no well-behaved client sends, all to one Envoy: each is answered as it should be, none harms the next.
+//! Malformed and unusual requests to one Envoy: each gets the right response, and none affects the next.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::time::Duration;
 
-use postern_e2e::{Call, Connection, Fixture, Http2, Setup, Version, client, exchange};
+use postern_e2e::{Fixture, Http1Connection, Http2Stream, Request, Setup, Version, client, exchange};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
 use postern_testbed::{sign, tokens};
@@ -47,7 +47,7 @@ fn start(keys: &KeySet) -> Fixture {
         .start()
 }
 
-/// A request without body, with a host; header lines end in CRLF.
+/// A request head with a `host`; header lines end in CRLF.
 fn head(line: impl AsRef<[u8]>, headers: impl AsRef<[u8]>) -> Vec<u8> {
     [
         line.as_ref(),
@@ -58,44 +58,48 @@ fn head(line: impl AsRef<[u8]>, headers: impl AsRef<[u8]>) -> Vec<u8> {
     .concat()
 }
 
-/// The gate answers as ever, on both workers, and no VM failed.
-async fn well(fixture: &Fixture, case: &str) {
+/// # Panics
+/// Unless the gate decides as before on both workers, and no VM has failed.
+async fn assert_unaffected(fixture: &Fixture, case: &str) {
     for _ in 0..4 {
         let client = client(Version::Http1);
-        let good = Call::get("/gated/x").api_key("key").send(&client, fixture).await;
+        let good = Request::get("/gated/x")
+            .api_key("key")
+            .send(&client, fixture)
+            .await;
         good.expect(200, None, &format!("after {case}"));
-        let bad = Call::get("/gated/x").send(&client, fixture).await;
+        let bad = Request::get("/gated/x").send(&client, fixture).await;
         bad.expect(401, Some("credentials_missing"), &format!("after {case}"));
     }
-    fixture.assert_sound(case);
+    fixture.assert_healthy(case);
 }
 
-async fn heads(fixture: &Fixture) {
+async fn check_headers(fixture: &Fixture) {
     let addr = fixture.envoy.addr();
     let many: String = (0..200).map(|n| format!("x-header-{n}: {n}\r\n")).collect();
     let long = format!("x-long: {}\r\n", "y".repeat(60 * 1024));
     let key = "x-api-key: key\r\n";
     let cases: Vec<(&str, Vec<u8>, u16, Option<&str>)> = vec![
         (
-            "a value not UTF-8",
+            "a value that is not UTF-8",
             head("GET /gated/x", b"x-api-key: key\r\nx-odd: \xff\xfe\r\n"),
             200,
             None,
         ),
         (
-            "an API key not UTF-8",
+            "an API key that is not UTF-8",
             head("GET /gated/x", b"x-api-key: \xff\xfe\r\n"),
             401,
             Some("key_invalid"),
         ),
         (
-            "a token not UTF-8",
+            "a token that is not UTF-8",
             head("GET /token", b"authorization: Bearer \xff\xfe\r\n"),
             401,
             Some("token_invalid"),
         ),
         (
-            "a scheme not UTF-8",
+            "a scheme that is not UTF-8",
             head(
                 "GET /token",
                 b"authorization: \xff\xfe\xff\xfe\xff\xfe\xff\xfe\r\n",
@@ -104,7 +108,7 @@ async fn heads(fixture: &Fixture) {
             Some("credentials_missing"),
         ),
         (
-            "a signature not UTF-8",
+            "a signature that is not UTF-8",
             head(
                 "POST /signed",
                 b"x-hub-signature-256: \xff\r\ncontent-length: 0\r\n",
@@ -113,7 +117,7 @@ async fn heads(fixture: &Fixture) {
             Some("signature_invalid"),
         ),
         (
-            "an id not UTF-8",
+            "a request id that is not UTF-8",
             head("GET /gated/x", b"x-request-id: \xff\xfe\r\n"),
             401,
             Some("credentials_missing"),
@@ -193,10 +197,10 @@ async fn heads(fixture: &Fixture) {
             400,
             Some("path_ambiguous"),
         ),
-        // Envoy's own answer to a path that does not begin with a slash.
+        // Envoy itself responds to a path without a leading slash.
         ("asterisk form", head("OPTIONS *", ""), 404, None),
         (
-            "a query not UTF-8 but escaped",
+            "a percent-encoded query that is not UTF-8",
             head("GET /gated/x?%ff", key),
             200,
             None,
@@ -204,22 +208,22 @@ async fn heads(fixture: &Fixture) {
     ];
     for (name, request, status, code) in cases {
         exchange(addr, request).await.expect(status, code, name);
-        well(fixture, name).await;
+        assert_unaffected(fixture, name).await;
     }
-    // Envoy may refuse these itself, with 400 too.
+    // Envoy may refuse these itself, also with 400.
     for (name, request) in [
-        ("a path not UTF-8", head(b"GET /gated/\xff\xfe", key)),
-        ("a query not UTF-8", head(b"GET /gated/x?\xff\xfe", key)),
+        ("a path that is not UTF-8", head(b"GET /gated/\xff\xfe", key)),
+        ("a query that is not UTF-8", head(b"GET /gated/x?\xff\xfe", key)),
         ("a fragment", head("GET /gated/x#/open", "")),
     ] {
         let count = fixture.api.count();
         assert_eq!(exchange(addr, request).await.status, 400, "{name}");
         assert_eq!(fixture.api.count(), count, "{name}: it reached the API");
-        well(fixture, name).await;
+        assert_unaffected(fixture, name).await;
     }
 }
 
-async fn paths(fixture: &Fixture) {
+async fn check_paths(fixture: &Fixture) {
     for path in [
         "/open/../gated",
         "/open/./x",
@@ -239,26 +243,26 @@ async fn paths(fixture: &Fixture) {
         "/open/%",
     ] {
         let count = fixture.api.count();
-        let answer = exchange(
+        let response = exchange(
             fixture.envoy.addr(),
             head(format!("GET {path}"), "x-api-key: key\r\n"),
         )
         .await;
-        answer.expect(400, Some("path_ambiguous"), path);
+        response.expect(400, Some("path_ambiguous"), path);
         assert_eq!(fixture.api.count(), count, "{path} reached the API");
     }
-    well(fixture, "ambiguous paths").await;
-    // One reading: the escaped letter is that letter, and the API gets what the client wrote.
+    assert_unaffected(fixture, "ambiguous paths").await;
+    // An escaped letter is unambiguous, and the API receives the path unchanged.
     fixture.api.reset();
-    let answer = exchange(fixture.envoy.addr(), head("GET /%6fpen/%7Ex?/../%2f", "")).await;
-    answer.expect(200, None, "an escaped letter");
+    let response = exchange(fixture.envoy.addr(), head("GET /%6fpen/%7Ex?/../%2f", "")).await;
+    response.expect(200, None, "an escaped letter");
     assert_eq!(fixture.api.requests()[0].path, "/%6fpen/%7Ex?/../%2f");
 }
 
-async fn bodies(fixture: &Fixture) {
+async fn check_bodies(fixture: &Fixture) {
     let addr = fixture.envoy.addr();
     let body = "The quick brown fox jumps over the lazy dog. ".repeat(50);
-    let wrong = body.replacen('T', "t", 1);
+    let tampered = body.replacen('T', "t", 1);
     let signature = sign::github(SECRET, &body);
     let signed = format!("x-hub-signature-256: {signature}\r\n");
     let chunks = |body: &str| {
@@ -293,7 +297,13 @@ async fn bodies(fixture: &Fixture) {
     let cases = [
         ("an empty body", sized(&empty, ""), 200, None, ""),
         ("an empty chunked body", chunked(&empty, "", ""), 200, None, ""),
-        ("an empty body, wrong", sized(&signed, ""), 401, invalid, ""),
+        (
+            "an empty body, wrong signature",
+            sized(&signed, ""),
+            401,
+            invalid,
+            "",
+        ),
         ("chunked", chunked(&signed, &body, ""), 200, None, body.as_str()),
         (
             "chunked, with trailers",
@@ -302,10 +312,16 @@ async fn bodies(fixture: &Fixture) {
             None,
             body.as_str(),
         ),
-        ("chunked, wrong", chunked(&signed, &wrong, ""), 401, invalid, ""),
         (
-            "chunked, with trailers, wrong",
-            chunked(&signed, &wrong, "x-sum: 1\r\n"),
+            "chunked, tampered",
+            chunked(&signed, &tampered, ""),
+            401,
+            invalid,
+            "",
+        ),
+        (
+            "chunked, with trailers, tampered",
+            chunked(&signed, &tampered, "x-sum: 1\r\n"),
             401,
             invalid,
             "",
@@ -324,58 +340,64 @@ async fn bodies(fixture: &Fixture) {
             None,
             full.as_str(),
         ),
-        ("a byte too many", sized(&over_signed, &over), 413, too_large, ""),
         (
-            "a byte too many, chunked",
+            "a byte over the limit",
+            sized(&over_signed, &over),
+            413,
+            too_large,
+            "",
+        ),
+        (
+            "a byte over the limit, chunked",
             chunked(&over_signed, &over, ""),
             413,
             too_large,
             "",
         ),
     ];
-    for (name, request, status, code, arrived) in cases {
+    for (name, request, status, code, expected) in cases {
         fixture.api.reset();
         exchange(addr, request).await.expect(status, code, name);
-        let seen = fixture.api.requests();
-        assert_eq!(seen.len(), usize::from(status == 200), "{name}");
-        if let Some(seen) = seen.first() {
-            assert_eq!(seen.body.as_deref(), Some(arrived.as_bytes()), "{name}");
+        let received = fixture.api.requests();
+        assert_eq!(received.len(), usize::from(status == 200), "{name}");
+        if let Some(received) = received.first() {
+            assert_eq!(received.body.as_deref(), Some(expected.as_bytes()), "{name}");
         }
-        well(fixture, name).await;
+        assert_unaffected(fixture, name).await;
     }
-    over_http2(fixture, &body, &signature).await;
-    in_pieces(fixture, &body, &signed).await;
+    check_http2_bodies(fixture, &body, &signature).await;
+    check_slow_bodies(fixture, &body, &signed).await;
 }
 
-/// What was answered over HTTP/2, by its body: the API's bytes or the code of a refusal.
-fn outcome(body: &[u8]) -> Result<u64, String> {
+/// A response body of the API, as the number of body bytes that it received, or the code of a denial.
+fn bytes_or_code(body: &[u8]) -> Result<u64, String> {
     let body: Value = serde_json::from_slice(body).unwrap();
     body["body_bytes"]
         .as_u64()
         .ok_or_else(|| body["code"].as_str().unwrap().to_owned())
 }
 
-async fn over_http2(fixture: &Fixture, body: &str, signature: &str) {
+async fn check_http2_bodies(fixture: &Fixture, body: &str, signature: &str) {
     let large = "z".repeat(MAX_BODY + 1);
-    let wrong = body.replacen('T', "t", 1);
+    let tampered = body.replacen('T', "t", 1);
     let length = body.len() as u64;
     let cases: [(&str, &str, bool, Result<u64, &str>); 5] = [
         ("in frames", body, false, Ok(length)),
         ("in frames, with trailers", body, true, Ok(length)),
-        ("in frames, wrong", &wrong, false, Err("signature_invalid")),
+        ("in frames, tampered", &tampered, false, Err("signature_invalid")),
         (
-            "in frames, with trailers, wrong",
-            &wrong,
+            "in frames, with trailers, tampered",
+            &tampered,
             true,
             Err("signature_invalid"),
         ),
-        ("in frames, too many", &large, false, Err("body_too_large")),
+        ("in frames, over the limit", &large, false, Err("body_too_large")),
     ];
     for (name, body, trailers, expected) in cases {
         let fields = [("x-hub-signature-256", signature)];
-        let mut http2 = Http2::post(fixture.envoy.addr(), "/signed", &fields).await;
-        // A window of 65,535 bytes without waiting for an update (RFC 9113, section 6.9.2): the last byte of the body
-        // that is too large goes only after Envoy has taken the first ones.
+        let mut http2 = Http2Stream::post(fixture.envoy.addr(), "/signed", &fields).await;
+        // The initial window has 65,535 bytes (RFC 9113, section 6.9.2), and updates are not awaited: the last byte of the
+        // body over the limit is sent after Envoy has read the first ones.
         for part in body.as_bytes().chunks(8 * 1024) {
             http2.data(part, false).await;
             sleep(Duration::from_millis(10)).await;
@@ -385,54 +407,57 @@ async fn over_http2(fixture: &Fixture, body: &str, signature: &str) {
         } else {
             http2.data(b"", true).await;
         }
-        let outcome = outcome(&http2.body().await);
-        assert_eq!(outcome, expected.map_err(str::to_owned), "{name}");
-        well(fixture, name).await;
+        let result = bytes_or_code(&http2.body().await);
+        assert_eq!(result, expected.map_err(str::to_owned), "{name}");
+        assert_unaffected(fixture, name).await;
     }
 }
 
-async fn in_pieces(fixture: &Fixture, body: &str, signed: &str) {
+async fn check_slow_bodies(fixture: &Fixture, body: &str, signed: &str) {
     let addr = fixture.envoy.addr();
     let head = |more: &str| {
         let headers = format!("{signed}content-length: {}\r\n{more}", body.len());
         head("POST /signed", headers)
     };
-    // The API must not see the head before the body was judged.
+    // The API must not receive the head before the body is verified.
     fixture.api.reset();
-    let mut slow = Connection::open(addr).await;
+    let mut slow = Http1Connection::open(addr).await;
     slow.write(&head("")).await;
     slow.write(&body.as_bytes()[..100]).await;
     sleep(Duration::from_millis(200)).await;
-    assert_eq!(fixture.api.count(), 0, "passed on before it was judged");
+    assert_eq!(fixture.api.count(), 0, "forwarded before the body was verified");
     slow.write(&body.as_bytes()[100..]).await;
-    slow.answer().await.unwrap().expect(200, None, "a slow body");
+    slow.read_response()
+        .await
+        .unwrap()
+        .expect(200, None, "a slow body");
 
-    let mut careful = Connection::open(addr).await;
-    careful.write(&head("expect: 100-continue\r\n")).await;
-    assert_eq!(careful.answer().await.unwrap().status, 100);
-    careful.write(body.as_bytes()).await;
-    careful
-        .answer()
+    let mut expecting = Http1Connection::open(addr).await;
+    expecting.write(&head("expect: 100-continue\r\n")).await;
+    assert_eq!(expecting.read_response().await.unwrap().status, 100);
+    expecting.write(body.as_bytes()).await;
+    expecting
+        .read_response()
         .await
         .unwrap()
         .expect(200, None, "after 100 (Continue)");
-    // The connection is good for more.
-    careful.write(&head("")).await;
-    careful.write(&body.replace('q', "Q").into_bytes()).await;
-    let answer = careful.answer().await.unwrap();
-    answer.expect(401, Some("signature_invalid"), "the second on a connection");
+    // The connection remains usable.
+    expecting.write(&head("")).await;
+    expecting.write(&body.replace('q', "Q").into_bytes()).await;
+    let response = expecting.read_response().await.unwrap();
+    response.expect(401, Some("signature_invalid"), "the second on a connection");
 
-    // Clients that go in the middle.
+    // Clients that disconnect within the body.
     for _ in 0..20 {
-        let mut gone = Connection::open(addr).await;
-        gone.write(&head("")).await;
-        gone.write(&body.as_bytes()[..500]).await;
+        let mut client = Http1Connection::open(addr).await;
+        client.write(&head("")).await;
+        client.write(&body.as_bytes()[..500]).await;
     }
-    well(fixture, "clients that went").await;
+    assert_unaffected(fixture, "disconnected clients").await;
 }
 
-async fn smuggled(fixture: &Fixture, keys: &KeySet) {
-    let smuggled = "\
+async fn check_identity_headers(fixture: &Fixture, keys: &KeySet) {
+    let forged = "\
         x-postern-subject: root\r\nX-Postern-Roles: Admin\r\nX_Postern_Roles: Admin\r\nx-postern_tenant: acme\r\n\
         X-POSTERN-ANYTHING: 1\r\nx_postern-method: jwt\r\nX-User-Email: root@example.com\r\n\
         x_user_email: root@example.com\r\nx-user_email: root@example.com\r\nx-postern-subject: again\r\n";
@@ -461,23 +486,23 @@ async fn smuggled(fixture: &Fixture, keys: &KeySet) {
         ),
     ] {
         fixture.api.reset();
-        let request = head(format!("GET {path}"), format!("{credential}{smuggled}{kept}"));
+        let request = head(format!("GET {path}"), format!("{credential}{forged}{kept}"));
         exchange(fixture.envoy.addr(), request)
             .await
             .expect(200, None, name);
-        let seen = fixture.api.requests();
+        let received = fixture.api.requests();
         let identity = |header: &str| {
             let header = header.replace('_', "-");
             header.starts_with("x-postern-") || header == "x-user-email"
         };
-        let mut arrived: Vec<_> = seen[0]
+        let mut found: Vec<_> = received[0]
             .headers
             .iter()
             .filter(|(header, _)| identity(header))
             .map(|(header, value)| (header.as_str(), value.as_str()))
             .collect();
-        arrived.sort_unstable();
-        assert_eq!(arrived, expected, "{name}");
+        found.sort_unstable();
+        assert_eq!(found, expected, "{name}");
         for (header, value) in [
             ("x-poster", "1"),
             ("x-user-emails", "2"),
@@ -485,36 +510,36 @@ async fn smuggled(fixture: &Fixture, keys: &KeySet) {
             ("user-email", "4"),
             ("x-posterns", "5"),
         ] {
-            assert_eq!(seen[0].header(header), Some(value), "{name}: {header}");
+            assert_eq!(received[0].header(header), Some(value), "{name}: {header}");
         }
-        well(fixture, name).await;
+        assert_unaffected(fixture, name).await;
     }
 }
 
 #[tokio::test]
-async fn strange_requests() {
+async fn malformed_requests_are_handled_and_affect_no_others() {
     let keys = KeySet::generate().unwrap();
     let fixture = start(&keys);
-    heads(&fixture).await;
-    paths(&fixture).await;
-    bodies(&fixture).await;
-    smuggled(&fixture, &keys).await;
-    well(&fixture, "all").await;
+    check_headers(&fixture).await;
+    check_paths(&fixture).await;
+    check_bodies(&fixture).await;
+    check_identity_headers(&fixture, &keys).await;
+    assert_unaffected(&fixture, "all").await;
 }
 
-/// RFC 9112, section 3.2: more than one Host is answered with 400. Envoy joins them by a comma into one `:authority`,
+/// RFC 9112, section 3.2, requires a 400 for more than one Host. Envoy joins them with a comma into one `:authority`,
 /// which gate and API could read as different hosts.
 #[tokio::test]
 async fn two_hosts_are_refused() {
     let keys = KeySet::generate().unwrap();
     let fixture = start(&keys);
     let hosts = "host: other.example\r\nx-api-key: key\r\n";
-    let answer = exchange(fixture.envoy.addr(), head("GET /gated/x", hosts)).await;
-    let arrived = fixture
+    let response = exchange(fixture.envoy.addr(), head("GET /gated/x", hosts)).await;
+    let received = fixture
         .api
         .requests()
         .pop()
-        .and_then(|seen| seen.header("host").map(str::to_owned));
-    assert_eq!(arrived, None, "it reached the API as this host");
-    answer.expect(400, Some("host_ambiguous"), "two hosts");
+        .and_then(|request| request.header("host").map(str::to_owned));
+    assert_eq!(received, None, "it reached the API as this host");
+    response.expect(400, Some("host_ambiguous"), "two hosts");
 }

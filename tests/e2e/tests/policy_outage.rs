@@ -1,18 +1,17 @@
-//! Policies while their host is slow, gone, killed, and back.
+//! Policies while the policy host is slow, unreachable, killed and restarted.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Connection, Fixture, Setup, Version, client};
-use postern_testbed::policy_peer::messages::CheckResponse;
-use postern_testbed::policy_peer::{Answer, PolicyPeer};
+use postern_e2e::{Fixture, Http1Connection, Request, Setup, Version, client};
+use postern_testbed::ext_authz::{CheckBehaviour, Code, ExtAuthzServer, allow, with_status};
 use serde_json::{Value, json};
 
 fn gate(timeout: &str, cluster: &str) -> Value {
@@ -26,46 +25,43 @@ fn gate(timeout: &str, cluster: &str) -> Value {
     })
 }
 
-fn start(timeout: &str) -> (Fixture, PolicyPeer) {
-    let peer = PolicyPeer::start().unwrap();
+fn start(timeout: &str) -> (Fixture, ExtAuthzServer) {
+    let server = ExtAuthzServer::start().unwrap();
     let setup = Setup::new(gate(timeout, "postern_host")).workers(2);
-    (setup.policy_host(peer.addr()).start(), peer)
+    (setup.policy_host(server.addr()).start(), server)
 }
 
 async fn expect(fixture: &Fixture, path: &str, status: u16, code: Option<&str>, case: &str) {
-    let answer = Call::get(path).send(&client(Version::Http1), fixture).await;
-    answer.expect(status, code, case);
+    let response = Request::get(path).send(&client(Version::Http1), fixture).await;
+    response.expect(status, code, case);
 }
 
 const UNAVAILABLE: Option<&str> = Some("policy_unavailable");
 
 #[tokio::test]
-async fn a_slow_host_is_waited_for_no_longer_than_configured() {
-    let (fixture, peer) = start("200ms");
-    peer.answer(Answer::Late(
-        Duration::from_secs(3),
-        Box::new(CheckResponse::allow()),
-    ));
+async fn a_policy_call_ends_at_its_timeout() {
+    let (fixture, server) = start("200ms");
+    server.set_behaviour(CheckBehaviour::Delay(Duration::from_secs(3), Box::new(allow())));
     for (path, status, code) in [("/strict", 503, UNAVAILABLE), ("/waived", 200, None)] {
-        let began = Instant::now();
+        let started = Instant::now();
         expect(&fixture, path, status, code, path).await;
-        let took = began.elapsed();
-        assert!(took >= Duration::from_millis(190), "{path}: {took:?}");
-        assert!(took < Duration::from_millis(1_500), "{path}: {took:?}");
+        let elapsed = started.elapsed();
+        assert!(elapsed >= Duration::from_millis(190), "{path}: {elapsed:?}");
+        assert!(elapsed < Duration::from_millis(1_500), "{path}: {elapsed:?}");
     }
-    peer.answer(Answer::Late(
+    server.set_behaviour(CheckBehaviour::Delay(
         Duration::from_millis(20),
-        Box::new(CheckResponse::allow()),
+        Box::new(allow()),
     ));
     expect(&fixture, "/strict", 200, None, "in time").await;
-    fixture.assert_sound("slow");
+    fixture.assert_healthy("slow");
 }
 
 #[tokio::test]
-async fn only_an_absent_host_is_waived() {
-    let (fixture, mut peer) = start("1s");
+async fn on_error_allow_applies_only_to_an_unavailable_host() {
+    let (fixture, mut server) = start("1s");
     expect(&fixture, "/strict", 200, None, "up").await;
-    peer.answer(Answer::Status(13));
+    server.set_behaviour(CheckBehaviour::Status(Code::Internal));
     expect(
         &fixture,
         "/waived",
@@ -74,7 +70,7 @@ async fn only_an_absent_host_is_waived() {
         "a policy that fails",
     )
     .await;
-    peer.answer(CheckResponse::status(7));
+    server.set_behaviour(with_status(Code::PermissionDenied));
     expect(
         &fixture,
         "/waived",
@@ -83,7 +79,7 @@ async fn only_an_absent_host_is_waived() {
         "a policy that denies",
     )
     .await;
-    peer.kill();
+    server.kill();
     expect(&fixture, "/strict", 503, UNAVAILABLE, "down").await;
     expect(&fixture, "/waived", 200, None, "down, waived").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -91,32 +87,32 @@ async fn only_an_absent_host_is_waived() {
         fixture.envoy.stat("wasmcustom.postern.policy.waived.waived"),
         Some(1)
     );
-    peer.answer(CheckResponse::allow());
-    peer.restart().unwrap();
+    server.set_behaviour(allow());
+    server.restart().unwrap();
     expect(&fixture, "/strict", 200, None, "back").await;
-    fixture.assert_sound("absent");
+    fixture.assert_healthy("unavailable");
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_not_there_refuses() {
-    // One name, and one that reads as a protobuf message by chance.
+async fn an_unknown_cluster_is_an_unavailable_host() {
+    // The second name happens to decode as a protobuf message.
     for cluster in ["nowhere", "pa"] {
         let fixture = Setup::new(gate("1s", cluster)).start();
         expect(&fixture, "/strict", 503, UNAVAILABLE, cluster).await;
         expect(&fixture, "/waived", 200, None, cluster).await;
         assert!(
             fixture.envoy.log().contains("the policy of rule strict"),
-            "the log says why"
+            "the log names the rule"
         );
-        fixture.assert_sound(cluster);
+        fixture.assert_healthy(cluster);
     }
 }
 
-/// The host is killed and started again while requests come all the time: each is answered as it should be, and all
-/// is well afterwards without anything else being started again.
+/// The host is killed and restarted under continuous load. Each request gets a 200 or a 503, and the filter recovers
+/// without a restart of Envoy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_killed_under_load_is_missed_and_found_again() {
-    let (fixture, mut peer) = start("250ms");
+async fn the_filter_recovers_from_kills_of_the_host_under_load() {
+    let (fixture, mut server) = start("250ms");
     let stop = Arc::new(AtomicBool::new(false));
     let counts: Arc<[AtomicUsize; 2]> = Arc::default();
     let load: Vec<_> = (0..8)
@@ -124,13 +120,13 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
             let (stop, counts, url) = (Arc::clone(&stop), Arc::clone(&counts), fixture.envoy.url(""));
             tokio::spawn(async move {
                 let client = client(Version::Http1);
-                let call = Call::get("/strict");
+                let request = Request::get("/strict");
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = call.send_to(&client, &url).await.unwrap();
-                    match answer.status {
+                    let response = request.send_to(&client, &url).await.unwrap();
+                    match response.status {
                         200 => counts[0].fetch_add(1, Ordering::Relaxed),
                         _ => {
-                            answer.expect(503, UNAVAILABLE, "under load");
+                            response.expect(503, UNAVAILABLE, "under load");
                             counts[1].fetch_add(1, Ordering::Relaxed)
                         }
                     };
@@ -141,9 +137,9 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
     let pause = || tokio::time::sleep(Duration::from_millis(400));
     for _ in 0..3 {
         pause().await;
-        peer.kill();
+        server.kill();
         pause().await;
-        peer.restart().unwrap();
+        server.restart().unwrap();
     }
     pause().await;
     stop.store(true, Ordering::Relaxed);
@@ -153,24 +149,24 @@ async fn a_host_killed_under_load_is_missed_and_found_again() {
     let [passed, refused] = [0, 1].map(|index: usize| counts[index].load(Ordering::Relaxed));
     assert!(passed > 20 && refused > 20, "{passed} passed, {refused} refused");
     expect(&fixture, "/strict", 200, None, "back").await;
-    fixture.assert_sound("killed");
+    fixture.assert_healthy("killed");
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_missed_by_nobody() {
-    let (fixture, peer) = start("1s");
-    peer.answer(Answer::Late(
+async fn a_client_that_disconnects_during_a_policy_call_does_no_harm() {
+    let (fixture, server) = start("1s");
+    server.set_behaviour(CheckBehaviour::Delay(
         Duration::from_millis(300),
-        Box::new(CheckResponse::allow()),
+        Box::new(allow()),
     ));
     for _ in 0..20 {
-        let mut connection = Connection::open(fixture.envoy.addr()).await;
+        let mut connection = Http1Connection::open(fixture.envoy.addr()).await;
         connection.write(b"GET /strict HTTP/1.1\r\nhost: a\r\n\r\n").await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         drop(connection);
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
-    peer.answer(CheckResponse::allow());
+    server.set_behaviour(allow());
     expect(&fixture, "/strict", 200, None, "afterwards").await;
-    fixture.assert_sound("left");
+    fixture.assert_healthy("disconnected");
 }

@@ -1,10 +1,10 @@
-//! The whole chain through a real Envoy: a token that holds the keys, the KMS proxy before it, the policy host, and the
-//! audit log, which is verified in the end as an auditor does.
+//! The whole signing chain through a real Envoy: a PKCS#11 token with the keys, the KMS proxy, the policy host, and the
+//! audit log, which is verified in the end as an auditor would.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use postern_e2e::{Call, Fixture, Setup, Version, audited_gate_yaml, client};
+use postern_e2e::{Fixture, Request, Setup, Version, audited_gate_yaml, client};
 use postern_testbed::idp::Alg;
 use postern_testbed::kms_proxy::{self, KmsProxy};
 use postern_testbed::policy_host::{self, PolicyHost};
@@ -22,7 +22,7 @@ use postern_testbed::tokens;
 use serde_json::{Value, json};
 
 const SIGNER: &str = "kernel-2026";
-/// The keys of the token, and what each may sign.
+/// The keys of the token and their uses.
 const SIGNERS: [(&str, &[&str]); 3] = [
     (SIGNER, &["payload"]),
     ("manifests-2026", &["manifest"]),
@@ -43,7 +43,8 @@ fn rule(name: &str, path: &str, audit: &str) -> Value {
 impl Chain {
     fn start() -> Self {
         let binary = policy_host::binary().unwrap_or_else(|error| panic!("{error}"));
-        let kms = KmsProxy::start_for(binary.clone(), &SIGNERS).unwrap_or_else(|error| panic!("{error}"));
+        let kms = kms_proxy::binary().and_then(|binary| KmsProxy::start_with_uses(binary, &SIGNERS));
+        let kms = kms.unwrap_or_else(|error| panic!("{error}"));
         let entry = |(signer, uses): (&str, &[&str])| {
             let key = kms.public_key(signer).unwrap();
             format!("[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n")
@@ -59,7 +60,7 @@ impl Chain {
         });
         let environment = [
             ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),
-            // Of the port, which it has besides; gates come by the socket.
+            // Required for the TCP port; the gate connects to the Unix socket.
             ("POSTERN_GATE_TOKEN", "a-token-that-no-gate-of-this-host-shows"),
         ];
         let host = PolicyHost::start_with(binary, &settings, &environment, |folder: &Path| {
@@ -71,9 +72,9 @@ impl Chain {
         gate["host"]["timeout"] = "1s".into();
         let rules = gate["rules"].as_array_mut().unwrap();
         rules.retain(|rule| rule["name"] == "sign");
-        rules.push(rule("kept", "/kept", "required"));
-        rules.push(rule("told", "/told", "on"));
-        let fixture = Setup::new(gate).policy_host_at(host.socket()).start();
+        rules.push(rule("required", "/required", "required"));
+        rules.push(rule("optional", "/optional", "on"));
+        let fixture = Setup::new(gate).policy_host_socket(host.socket()).start();
         Self { fixture, host, kms }
     }
 
@@ -81,19 +82,19 @@ impl Chain {
         let mut claims = tokens::claims("https://idp.example", "orders", "ann", 600);
         claims["realm_access"] = json!({"roles": [role]});
         let token = self.fixture.idp.mint(Alg::Es256, &claims);
-        let call = Call::post("/kernel/sign", PAYLOAD).header("content-type", "application/json");
-        let answer = call
+        let request = Request::post("/kernel/sign", PAYLOAD).header("content-type", "application/json");
+        let response = request
             .bearer(&token)
             .send(&client(Version::Http1), &self.fixture)
             .await;
         (
-            answer.status,
-            serde_json::from_slice(&answer.body).unwrap_or_default(),
+            response.status,
+            serde_json::from_slice(&response.body).unwrap_or_default(),
         )
     }
 
-    /// Signs until the answer is this status: a breaker takes a moment to let a signature through again.
-    async fn becomes(&self, status: u16) {
+    /// Signs until the response has this status: an open circuit breaker takes time to close.
+    async fn sign_until(&self, status: u16) {
         let started = Instant::now();
         while self.sign("Service").await.0 != status {
             assert!(started.elapsed() < Duration::from_secs(15), "{}", self.host.log());
@@ -110,7 +111,7 @@ impl Chain {
             .unwrap()
     }
 
-    /// The records of a kind, oldest first.
+    /// The records of the events of a kind, oldest first.
     fn records(&self, kind: &str) -> Vec<Value> {
         let args = [
             "audit",
@@ -134,8 +135,8 @@ impl Chain {
             .collect()
     }
 
-    /// The requests that events of a kind tell of, under this rule.
-    fn ids(&self, kind: &str, rule: &str) -> Vec<String> {
+    /// The request ids in the events of a kind and rule.
+    fn request_ids(&self, kind: &str, rule: &str) -> Vec<String> {
         let records = self.records(kind).into_iter();
         records
             .filter(|record| record["rule"] == rule)
@@ -143,7 +144,7 @@ impl Chain {
             .collect()
     }
 
-    fn assert_sound(&self) {
+    fn assert_log_verifies(&self) {
         let verified = self.postern(&[
             "audit",
             "verify",
@@ -164,7 +165,7 @@ impl Chain {
     }
 }
 
-/// With OpenSSL, which shares no code with what signed or what verified it here.
+/// Verifies with OpenSSL, which shares no code with the signer.
 fn verify_with_openssl(folder: &Path, key: &str, payload: &[u8], signature: &str) {
     use std::io::Write as _;
     let base64 = |text: &str| {
@@ -177,7 +178,7 @@ fn verify_with_openssl(folder: &Path, key: &str, payload: &[u8], signature: &str
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         child.wait_with_output().unwrap().stdout
     };
-    // A public key as X.509 has it (RFC 8410): this head, and the key.
+    // A SubjectPublicKeyInfo (RFC 8410): this prefix and the key.
     let mut der = vec![
         0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
     ];
@@ -205,37 +206,41 @@ fn verify_with_openssl(folder: &Path, key: &str, payload: &[u8], signature: &str
 }
 
 #[tokio::test]
-async fn a_service_gets_signatures_and_holds_no_key() {
+async fn a_service_gets_signatures_without_holding_a_key() {
     let mut chain = Chain::start();
-    let (status, answer) = chain.sign("User").await;
-    assert_eq!((status, &answer["code"]), (403, &json!("role_missing")));
-    let (status, answer) = chain.sign("Service").await;
-    assert_eq!((status, &answer["signer_id"]), (200, &json!(SIGNER)), "{answer}");
+    let (status, response) = chain.sign("User").await;
+    assert_eq!((status, &response["code"]), (403, &json!("role_missing")));
+    let (status, response) = chain.sign("Service").await;
+    assert_eq!(
+        (status, &response["signer_id"]),
+        (200, &json!(SIGNER)),
+        "{response}"
+    );
     let key = chain.kms.public_key(SIGNER).unwrap();
-    let signature = answer["signature_b64"].as_str().unwrap();
+    let signature = response["signature_b64"].as_str().unwrap();
     verify_with_openssl(chain.host.folder(), &key, b"hello", signature);
 
-    // Past the gate nobody is answered.
+    // Requests that bypass the gate are refused.
     let direct = format!("http://{}/sign", chain.host.addr());
     let request = postern_testbed::http::builder().build().unwrap().post(direct);
     let request = request.header("content-type", "application/json").body(PAYLOAD);
     assert_eq!(request.send().await.unwrap().status(), 401);
 
-    // Without the KMS nothing is signed, the host says so, and goes on by itself once it is back.
+    // Without the KMS proxy nothing is signed and the host is not ready. It recovers once the proxy is back.
     chain.kms.kill();
-    let (status, answer) = chain.sign("Service").await;
-    assert_eq!((status, &answer["code"]), (503, &json!("signing_unavailable")));
-    let unready = chain.host.admin("GET", "/readyz").unwrap_err().to_string();
+    let (status, response) = chain.sign("Service").await;
+    assert_eq!((status, &response["code"]), (503, &json!("signing_unavailable")));
+    let not_ready = chain.host.admin("GET", "/readyz").unwrap_err().to_string();
     assert!(
-        unready.contains("503") && unready.contains("signing"),
-        "{unready}"
+        not_ready.contains("503") && not_ready.contains("signing"),
+        "{not_ready}"
     );
     chain.kms.restart().unwrap();
-    chain.becomes(200).await;
+    chain.sign_until(200).await;
     assert!(chain.host.admin("GET", "/readyz").is_ok());
 
     chain.host.stop().unwrap();
-    chain.assert_sound();
+    chain.assert_log_verifies();
     let signed = chain.records("signature");
     let failed: Vec<_> = signed
         .iter()
@@ -255,58 +260,59 @@ async fn a_service_gets_signatures_and_holds_no_key() {
         ),
         (&json!("sign"), &json!("ann"), &json!("/kernel/sign"))
     );
-    // The admission and the signature are one request's.
+    // The admission and the signature belong to the same request.
     assert_eq!(admitted[0]["request_id"], signed[0]["request_id"]);
-    chain.fixture.assert_sound("signing");
+    chain.fixture.assert_healthy("signing");
 }
 
-/// Requests one after the other until told to stop; the ids of those that were let through.
-async fn load(base: String, path: &'static str, stop: Arc<AtomicBool>, passed: Arc<Mutex<Vec<String>>>) {
+/// Sends sequential requests until `stop` is set, and collects the ids of those that were released.
+async fn load(base: String, path: &'static str, stop: Arc<AtomicBool>, released: Arc<Mutex<Vec<String>>>) {
     let client = client(Version::Http1);
     while !stop.load(Ordering::Acquire) {
-        let answer = Call::get(path).send_to(&client, &base).await.unwrap();
-        match answer.status {
-            // The sample API tells what reached it.
+        let response = Request::get(path).send_to(&client, &base).await.unwrap();
+        match response.status {
+            // The sample API describes the request in its response.
             200 => {
-                let seen: Value = serde_json::from_slice(&answer.body).unwrap();
-                let id = seen["headers"]
+                let received: Value = serde_json::from_slice(&response.body).unwrap();
+                let id = received["headers"]
                     .as_array()
                     .unwrap()
                     .iter()
                     .find(|field| field[0] == "x-request-id");
-                passed
+                released
                     .lock()
                     .unwrap()
                     .push(id.unwrap()[1].as_str().unwrap().to_owned());
             }
             503 => tokio::time::sleep(Duration::from_millis(5)).await,
-            status => panic!("{status}: {:?}", String::from_utf8_lossy(&answer.body)),
+            status => panic!("{status}: {:?}", String::from_utf8_lossy(&response.body)),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_passed_is_on_record_whenever_the_host_is_killed() {
+async fn released_requests_are_on_record_whenever_the_host_is_killed() {
     let mut chain = Chain::start();
-    let (stop, kept, told) = <(Arc<AtomicBool>, Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
+    let (stop, required, optional) =
+        <(Arc<AtomicBool>, Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>)>::default();
     let base = chain.fixture.envoy.url("");
     let mut running = Vec::new();
     for _ in 0..4 {
         running.push(tokio::spawn(load(
             base.clone(),
-            "/kept",
+            "/required",
             Arc::clone(&stop),
-            Arc::clone(&kept),
+            Arc::clone(&required),
         )));
     }
     running.push(tokio::spawn(load(
         base.clone(),
-        "/told",
+        "/optional",
         Arc::clone(&stop),
-        Arc::clone(&told),
+        Arc::clone(&optional),
     )));
     for round in 0..8_u64 {
-        // Not in step with anything.
+        // Of varying length, to avoid a fixed phase.
         tokio::time::sleep(Duration::from_millis(100 + 37 * round)).await;
         chain.host.kill();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -317,60 +323,68 @@ async fn what_passed_is_on_record_whenever_the_host_is_killed() {
     for task in running {
         task.await.unwrap();
     }
-    let (kept, told) = (kept.lock().unwrap().clone(), told.lock().unwrap().clone());
-    // What gates hold back after a failure is told seconds later.
+    let (required, optional) = (required.lock().unwrap().clone(), optional.lock().unwrap().clone());
+    // After a failure, gates deliver buffered events with a delay of seconds.
     let waited = Instant::now();
-    while chain.ids("request", "told").len() < told.len() && waited.elapsed() < Duration::from_secs(30) {
+    while chain.request_ids("request", "optional").len() < optional.len()
+        && waited.elapsed() < Duration::from_secs(30)
+    {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     tokio::task::block_in_place(|| chain.host.stop()).unwrap();
-    chain.assert_sound();
+    chain.assert_log_verifies();
 
     assert!(
-        kept.len() > 50 && told.len() > 50,
+        required.len() > 50 && optional.len() > 50,
         "{} {}",
-        kept.len(),
-        told.len()
+        required.len(),
+        optional.len()
     );
-    let admitted: BTreeSet<_> = chain.ids("admission", "kept").into_iter().collect();
-    let missing: Vec<_> = kept.iter().filter(|id| !admitted.contains(*id)).collect();
+    let admitted: BTreeSet<_> = chain.request_ids("admission", "required").into_iter().collect();
+    let missing: Vec<_> = required.iter().filter(|id| !admitted.contains(*id)).collect();
     assert!(missing.is_empty(), "released, and not on record: {missing:?}");
-    // Others wait in the gate while the host is away, and each is told once.
-    let recorded = chain.ids("request", "told");
-    let once: BTreeSet<_> = recorded.iter().collect();
-    assert_eq!(once.len(), recorded.len(), "told twice");
-    let missing: Vec<_> = told.iter().filter(|id| !once.contains(id)).collect();
+    // The events of other rules wait in the gate while the host is down, and each is recorded once.
+    let in_log = chain.request_ids("request", "optional");
+    let unique: BTreeSet<_> = in_log.iter().collect();
+    assert_eq!(unique.len(), in_log.len(), "recorded twice");
+    let missing: Vec<_> = optional.iter().filter(|id| !unique.contains(id)).collect();
     assert!(
         missing.is_empty(),
         "{} of {} lost: {missing:?}",
         missing.len(),
-        told.len()
+        optional.len()
     );
     println!(
-        "{} required and {} other requests let through, 8 kills",
-        kept.len(),
-        told.len()
+        "{} required and {} other requests released, 8 kills",
+        required.len(),
+        optional.len()
     );
 }
 
 #[tokio::test]
-async fn the_log_is_tampered_with() {
+async fn tampering_with_the_log_is_detected() {
     let mut chain = Chain::start();
     let client = client(Version::Http1);
     for _ in 0..20 {
-        assert_eq!(Call::get("/kept").send(&client, &chain.fixture).await.status, 200);
+        assert_eq!(
+            Request::get("/required")
+                .send(&client, &chain.fixture)
+                .await
+                .status,
+            200
+        );
     }
     chain.host.stop().unwrap();
-    chain.assert_sound();
+    chain.assert_log_verifies();
     let records = chain.records("admission");
     let seq = records[5]["seq"].as_u64().unwrap();
     let database = chain.host.folder().join("audit.db");
-    let log = std::fs::metadata(database.with_extension("db-wal")).map_or(0, |found| found.len());
-    assert_eq!(log, 0, "all of it is in the file");
+    let wal = std::fs::metadata(database.with_extension("db-wal")).map_or(0, |found| found.len());
+    assert_eq!(wal, 0, "the whole log is in the database file");
     let mut bytes = std::fs::read(&database).unwrap();
     let payload = serde_json::to_string(&records[5]["id"]).unwrap();
     let id = payload.as_bytes();
-    // Wherever it stands: a page that is not used any more may hold a copy.
+    // Every occurrence, as a free page may contain a copy.
     let places: Vec<_> = (0..bytes.len() - id.len())
         .filter(|at| bytes[*at..].starts_with(id))
         .collect();
@@ -387,26 +401,26 @@ async fn the_log_is_tampered_with() {
         "--signers",
         "signers.toml",
     ]);
-    let said = format!(
+    let output = format!(
         "{}{}",
         String::from_utf8_lossy(&verified.stdout),
         String::from_utf8_lossy(&verified.stderr)
     );
-    assert_eq!(verified.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("{seq}")), "{seq}: {said}");
+    assert_eq!(verified.status.code(), Some(2), "{output}");
+    assert!(output.contains(&format!("{seq}")), "{seq}: {output}");
 }
 
-/// What `audit: required` adds to a request; a figure to read, and no assertion on time.
+/// Prints the latency that `audit: required` adds to a request. Asserts nothing about it.
 #[tokio::test]
-async fn what_it_costs() {
+async fn the_latency_of_required_audit_is_printed() {
     let chain = Chain::start();
     let client = client(Version::Http1);
     let mut medians = Vec::new();
-    for path in ["/told", "/kept", "/told", "/kept"] {
+    for path in ["/optional", "/required", "/optional", "/required"] {
         let mut times = Vec::new();
         for _ in 0..300 {
             let started = Instant::now();
-            assert_eq!(Call::get(path).send(&client, &chain.fixture).await.status, 200);
+            assert_eq!(Request::get(path).send(&client, &chain.fixture).await.status, 200);
             times.push(started.elapsed());
         }
         times.sort();

@@ -1,12 +1,12 @@
-//! Tokens through the real Envoy: every algorithm, and what attackers do to tokens. Each is counted under its exact
-//! reason, and the answer says nothing of what would have been right.
+//! Tokens through a real Envoy: every algorithm, and attacks on tokens. Each decision is counted under its exact reason,
+//! and the response does not reveal what the gate expects.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
-use postern_e2e::{Call, Fixture, Setup, Version, client};
+use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::idp::Alg;
 use postern_testbed::{sign, tokens};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn claims(issuer: &str) -> Value {
     tokens::claims(issuer, AUDIENCE, "alice", HOUR)
 }
 
-/// The usual claims of the main issuer with some changed; null takes one away.
+/// The claims of a valid token of the main issuer with changes; null removes a claim.
 fn changed(changes: &Value) -> Value {
     let mut claims = claims(ISSUER);
     let object = claims.as_object_mut().unwrap();
@@ -67,7 +67,7 @@ struct Case {
     name: String,
     path: &'static str,
     authorization: Vec<String>,
-    /// The exact reason, `admitted` for a token that passes.
+    /// The exact reason; `admitted` for an admitted token.
     reason: &'static str,
     code: Option<&'static str>,
 }
@@ -95,21 +95,21 @@ fn algorithms(fixture: &Fixture) -> Vec<Case> {
         let token = fixture.idp.mint(alg, &claims(ISSUER));
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let short = format!("{signed}.{}", signature.chars().skip(8).collect::<String>());
-        // Another subject under the old signature.
+        // Another subject with the signature of the first.
         let forged = tokens::signing_input(
             &json!({"alg": alg.name(), "kid": fixture.idp.keys().key_id(alg)}),
             &changed(&json!({"sub": "root"})),
         );
         let name = alg.name();
         cases.extend([
-            case(format!("{name}, good"), &token, "admitted"),
-            case(format!("{name}, good again"), &token, "admitted"),
+            case(format!("{name}, valid"), &token, "admitted"),
+            case(format!("{name}, valid again"), &token, "admitted"),
             case(
                 format!("{name}, tampered"),
                 &tokens::tamper(&token),
                 "token_signature",
             ),
-            case(format!("{name}, cut"), &short, "token_signature"),
+            case(format!("{name}, truncated"), &short, "token_signature"),
             case(
                 format!("{name}, no signature"),
                 &format!("{signed}."),
@@ -132,14 +132,14 @@ fn shared_secret(fixture: &Fixture) -> Vec<Case> {
     endless.as_object_mut().unwrap().remove("exp");
     let endless = hs256(&header, &endless, SECRET.as_bytes());
     vec![
-        case("HS256, good", &token, "admitted"),
+        case("HS256, valid", &token, "admitted"),
         case("HS256, tampered", &tokens::tamper(&token), "token_signature"),
         case(
             "HS256, another secret",
             &hs256(&header, &claims(SHARED), b"another secret"),
             "token_signature",
         ),
-        case("no exp where that is allowed", &endless, "admitted"),
+        case("no exp where it is optional", &endless, "admitted"),
         case(
             "RS256 where HS256 is expected",
             &fixture.idp.mint(Alg::Rs256, &claims(SHARED)),
@@ -151,7 +151,7 @@ fn shared_secret(fixture: &Fixture) -> Vec<Case> {
 fn attacks(fixture: &Fixture) -> Vec<Case> {
     let keys = fixture.idp.keys();
     let mint = |changes: &Value| fixture.idp.mint(Alg::Rs256, &changed(changes));
-    let good = mint(&json!({}));
+    let valid = mint(&json!({}));
     let payload = |header: &Value| tokens::assemble(header, &claims(ISSUER), b"signature");
     let kid = keys.key_id(Alg::Rs256);
     let pem = keys.rsa_public_pem().unwrap();
@@ -159,8 +159,8 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
         let header = json!({"alg": "HS256", "typ": "JWT", "kid": kid});
         hs256(&header, &claims(ISSUER), pem.as_bytes())
     };
-    let other_key = good.replace(
-        good.split('.').next().unwrap(),
+    let other_key = valid.replace(
+        valid.split('.').next().unwrap(),
         tokens::signing_input(&json!({"alg": "RS256", "kid": "another-key"}), &json!({}))
             .split('.')
             .next()
@@ -195,7 +195,7 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
             "token_key_unknown",
         ),
         case(
-            "alg not accepted of the issuer",
+            "alg not accepted for the issuer",
             &fixture.idp.mint(Alg::Es256, &claims(NARROW)),
             "token_algorithm",
         ),
@@ -217,7 +217,7 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
         ),
         case("no issuer", &mint(&json!({"iss": null})), "token_issuer"),
         case(
-            "issuer with a slash more",
+            "issuer with a trailing slash",
             &mint(&json!({"iss": format!("{ISSUER}/")})),
             "token_issuer",
         ),
@@ -228,18 +228,18 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
         ),
         case("no audience", &mint(&json!({"aud": null})), "token_audience"),
         case(
-            "audiences without ours",
+            "other audiences",
             &mint(&json!({"aud": ["a", "b"]})),
             "token_audience",
         ),
         case(
-            "audiences with ours",
+            "several audiences, one accepted",
             &mint(&json!({"aud": ["a", "second"]})),
             "admitted",
         ),
         case("no exp", &mint(&json!({"exp": null})), "token_expiry_missing"),
         case(
-            "exp as text",
+            "exp as a string",
             &mint(&json!({"exp": "tomorrow"})),
             "token_malformed",
         ),
@@ -270,32 +270,32 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
             "token_too_large",
         ),
         case("no token", "not-a-token", "token_malformed"),
-        case("four parts", &format!("{good}.x"), "token_malformed"),
+        case("four parts", &format!("{valid}.x"), "token_malformed"),
         case(
             "claims that are a list",
             &tokens::assemble(&json!({"alg": "RS256", "kid": kid}), &json!([1]), b"x"),
             "token_malformed",
         ),
         Case {
-            authorization: vec![format!("Bearer {good}"), format!("Bearer {good}")],
+            authorization: vec![format!("Bearer {valid}"), format!("Bearer {valid}")],
             ..case("two Authorization headers", "", "credentials_ambiguous")
         },
         Case {
-            authorization: vec![format!("Bearer {good}, Bearer {good}")],
+            authorization: vec![format!("Bearer {valid}, Bearer {valid}")],
             ..case("two tokens in one header", "", "credentials_ambiguous")
         },
         Case {
-            authorization: vec![format!("Basic {good}")],
+            authorization: vec![format!("Basic {valid}")],
             ..case("another scheme", "", "credentials_missing")
         },
         Case {
-            authorization: vec![good.clone()],
+            authorization: vec![valid.clone()],
             ..case("no scheme", "", "credentials_missing")
         },
         Case {
-            authorization: vec![format!("bEARER {good}")],
+            authorization: vec![format!("bEARER {valid}")],
             ..case(
-                "the scheme in other letters (RFC 9110, section 11.1)",
+                "the scheme in another case (RFC 9110, section 11.1)",
                 "",
                 "admitted",
             )
@@ -303,8 +303,8 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
         Case {
             path: "/narrow",
             ..case(
-                "a good token that was seen, where its issuer is not accepted",
-                &good,
+                "a cached token where its issuer is not accepted",
+                &valid,
                 "token_issuer",
             )
         },
@@ -312,7 +312,7 @@ fn attacks(fixture: &Fixture) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn tokens_good_and_bad() {
+async fn only_valid_tokens_are_admitted() {
     let fixture = Setup::new(gate()).workers(2).env("SHARED_SECRET", SECRET).start();
     assert!(
         fixture
@@ -325,52 +325,52 @@ async fn tokens_good_and_bad() {
     cases.extend(shared_secret(&fixture));
     cases.extend(attacks(&fixture));
     for case in cases {
-        let before = fixture.decisions();
-        let reached = fixture.api.count();
-        let mut call = Call::get(case.path);
+        let before = fixture.decision_counts();
+        let before_api = fixture.api.count();
+        let mut request = Request::get(case.path);
         for value in &case.authorization {
-            call = call.header("authorization", value);
+            request = request.header("authorization", value);
         }
-        let answer = call.send(&client, &fixture).await;
-        let passes = case.code.is_none();
-        answer.expect(if passes { 200 } else { 401 }, case.code, &case.name);
+        let response = request.send(&client, &fixture).await;
+        let admitted = case.code.is_none();
+        response.expect(if admitted { 200 } else { 401 }, case.code, &case.name);
         assert_eq!(
-            fixture.api.count() - reached,
-            usize::from(passes),
+            fixture.api.count() - before_api,
+            usize::from(admitted),
             "{}",
             case.name
         );
         let rule = case.path.trim_start_matches('/');
         fixture.expect_decision(&before, &format!("{rule}.{}", case.reason), &case.name);
-        if passes {
+        if admitted {
             continue;
         }
-        let text = answer.text();
-        for telling in [
+        let text = response.text();
+        for revealing in [
             ISSUER, SHARED, NARROW, AUDIENCE, "second", "rs256-1", "kid", "RS256",
         ] {
-            assert!(!text.contains(telling), "{}: {telling} in {text}", case.name);
+            assert!(!text.contains(revealing), "{}: {revealing} in {text}", case.name);
         }
         if Some(case.reason) != case.code {
             assert!(!text.contains(case.reason), "{}: {text}", case.name);
         }
     }
-    too_long_for_envoy(&fixture, &client).await;
-    fixture.assert_sound("tokens");
+    check_header_limit(&fixture, &client).await;
+    fixture.assert_healthy("tokens");
 }
 
-/// Envoy takes 60 KiB of headers unless told otherwise, and answers 431 itself.
-async fn too_long_for_envoy(fixture: &Fixture, client: &reqwest::Client) {
-    let before = fixture.decisions();
-    let answer = Call::get("/all")
+/// By default Envoy accepts 60 KiB of headers and itself responds with 431 to more.
+async fn check_header_limit(fixture: &Fixture, client: &reqwest::Client) {
+    let before = fixture.decision_counts();
+    let response = Request::get("/all")
         .bearer(&"x".repeat(61_440))
         .send(client, fixture)
         .await;
-    assert_eq!(answer.status, 431);
-    let nearly = Call::get("/all")
+    assert_eq!(response.status, 431);
+    let below = Request::get("/all")
         .bearer(&"x".repeat(60_000))
         .send(client, fixture)
         .await;
-    nearly.expect(401, Some("token_invalid"), "60,000 bytes");
+    below.expect(401, Some("token_invalid"), "60,000 bytes");
     fixture.expect_decision(&before, "all.token_too_large", "60,000 bytes");
 }

@@ -1,8 +1,8 @@
-//! The host continues the trace of who asks it, and sends its spans to a collector.
+//! The policy host continues the trace of its caller and exports its spans to a collector.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "for tests: what does not work ends the test"
+    reason = "for tests: a failure ends the test"
 )]
 
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 const PARENT_BYTES: [u8; 8] = [0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7];
 
 #[tokio::test]
-async fn a_trace_goes_on_in_the_host() {
+async fn the_host_continues_the_trace_of_its_caller() {
     let collector = Collector::start().unwrap();
     let endpoint = format!("http://{}", collector.addr());
     let settings = json!({"gate": {"token": {"env": "POSTERN_GATE_TOKEN"}}, "signing": {}});
@@ -42,11 +42,14 @@ async fn a_trace_goes_on_in_the_host() {
         .body(r#"{"payload_b64": "aGVsbG8="}"#);
     assert_eq!(request.send().await.unwrap().status(), 200);
     let started = Instant::now();
-    while !(collector.holds(&TRACE_BYTES) && collector.holds(&PARENT_BYTES) && collector.holds(b"/sign")) {
+    while !(collector.received(&TRACE_BYTES)
+        && collector.received(&PARENT_BYTES)
+        && collector.received(b"/sign"))
+    {
         assert!(started.elapsed() < Duration::from_secs(10), "{}", host.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Nothing of what was asked is in them.
-    assert!(!collector.holds(b"aGVsbG8="));
+    // Spans do not contain the payload.
+    assert!(!collector.received(b"aGVsbG8="));
     host.stop().unwrap();
 }

@@ -1,4 +1,4 @@
-//! A private certification authority: certificates for servers on this machine, and for their clients.
+//! A private certification authority that issues certificates for servers on the loopback address and for clients.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
-/// A certificate that cannot be made.
+/// Generating a key or a certificate failed.
 pub type CertificateError = rcgen::Error;
 
-/// Whether a certificate counts today.
+/// The validity period of a certificate; it starts with the year 2020.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// It does, for many years.
+    /// Valid until 2120.
     Valid,
-    /// It ended with the year 2020.
+    /// Expired since 2021.
     Expired,
 }
 
-/// Issues certificates. Each authority has a key of its own: what one issued, another does not vouch for.
+/// Issues certificates. Each authority has its own key, so none of them verifies certificates of another.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -31,25 +31,25 @@ pub struct Authority {
 pub struct Identity {
     /// The certificate.
     pub certificate_pem: String,
-    /// Its private key (PKCS#8, ECDSA on P-256).
+    /// The private key (PKCS#8, ECDSA on P-256).
     pub key_pem: String,
 }
 
-/// Where an identity was written.
+/// The files of a written [`Identity`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityFiles {
-    /// The certificate.
+    /// `<name>.pem`.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// `<name>.key.pem`.
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// An authority with a new key.
+    /// Creates an authority with a new key.
     ///
     /// # Errors
     ///
-    /// When the key or the certificate cannot be made.
+    /// When the key or the certificate cannot be generated.
     pub fn new(name: &str) -> Result<Self, CertificateError> {
         let mut params = params(name, Vec::new(), Validity::Valid)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -58,7 +58,7 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    /// The authority's own certificate as PEM: what those hold who trust it.
+    /// The authority's own certificate as PEM: the trust anchor for clients and servers.
     #[must_use]
     pub fn pem(&self) -> String {
         self.issuer.pem()
@@ -73,11 +73,11 @@ impl Authority {
         write(folder, &format!("{name}.pem"), &self.pem())
     }
 
-    /// For a server at `localhost`, 127.0.0.1 or ::1.
+    /// Issues a certificate for a server at `localhost`, 127.0.0.1 and ::1.
     ///
     /// # Errors
     ///
-    /// When the key or the certificate cannot be made.
+    /// When the key or the certificate cannot be generated.
     pub fn server(&self, validity: Validity) -> Result<Identity, CertificateError> {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         self.issue(
@@ -88,11 +88,11 @@ impl Authority {
         )
     }
 
-    /// For a client of that name.
+    /// Issues a certificate for a client of this name.
     ///
     /// # Errors
     ///
-    /// When the key or the certificate cannot be made.
+    /// When the key or the certificate cannot be generated.
     pub fn client(&self, name: &str, validity: Validity) -> Result<Identity, CertificateError> {
         let names = vec![name.to_owned()];
         self.issue(name, names, validity, ExtendedKeyUsagePurpose::ClientAuth)

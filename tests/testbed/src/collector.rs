@@ -1,4 +1,4 @@
-//! A collector of spans: it takes OTLP over gRPC and remembers the messages as they came.
+//! An OpenTelemetry collector: it accepts spans by OTLP over gRPC and records the messages as bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 
 type Messages = Arc<Mutex<Vec<Bytes>>>;
 
-/// The collector.
+/// The server. Tests look for ids and names in the encoded messages, so nothing is decoded.
 #[derive(Debug)]
 pub struct Collector {
     server: Server,
@@ -24,29 +24,30 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts it on a free port.
+    /// Starts the server on a free port.
     ///
     /// # Errors
     ///
-    /// When no port or thread is to be had.
+    /// When no port or thread is available.
     pub fn start() -> io::Result<Self> {
         let messages = Messages::default();
         let router = Router::new()
-            .route(EXPORT, post(take))
+            .route(EXPORT, post(export))
             .with_state(Arc::clone(&messages));
         let server = Server::start("collector", router)?;
         Ok(Self { server, messages })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// Whether a message held these bytes. Of a span it holds the ids of trace and parent as bytes, and its name.
+    /// Whether a message contains these bytes. An encoded span contains its name, and the ids of the trace and of the
+    /// parent span as raw bytes.
     #[must_use]
-    pub fn holds(&self, bytes: &[u8]) -> bool {
+    pub fn received(&self, bytes: &[u8]) -> bool {
         let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         messages
             .iter()
@@ -54,8 +55,8 @@ impl Collector {
     }
 }
 
-async fn take(State(messages): State<Messages>, body: Bytes) -> Response {
+async fn export(State(messages): State<Messages>, body: Bytes) -> Response {
     messages.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-    // No more than that it was taken.
+    // Trailers only: the status OK without a message.
     ([("content-type", "application/grpc"), ("grpc-status", "0")], "").into_response()
 }

@@ -1,7 +1,7 @@
-//! A real Envoy for the time of a test.
+//! An Envoy as a child process.
 //!
-//! Let listeners and the admin interface bind port 0 in the bootstrap: [`Envoy::addr`] and
-//! [`Envoy::admin_addr`] tell the ports they got, and tests that run at the same time never collide.
+//! Listeners and the admin interface should bind port 0 in the bootstrap, so that concurrent tests do not collide.
+//! [`Envoy::addr`] and [`Envoy::admin_addr`] return the ports in use.
 
 mod admin;
 mod binary;
@@ -21,52 +21,52 @@ use tempfile::TempDir;
 pub use binary::{NotInstalled, binary, in_venv, installed_venv};
 pub use builder::Builder;
 
-/// How long a start may take. Compiling the wasm module is the longest part, and machines for CI are slow.
+/// How long a start may take. Most of it is the compilation of the Wasm module, and CI machines are slow.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How long Envoy may take to stop when asked to, before it is killed.
+/// How long Envoy may take to exit before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Envoy did not start, or did not answer.
+/// Envoy cannot be started or queried.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The process could not be run.
+    /// The process cannot be spawned.
     #[error("cannot run {program}: {source}")]
     Run {
-        /// What was to be run.
+        /// Its path.
         program: String,
-        /// Why it could not be.
+        /// The cause.
         source: io::Error,
     },
-    /// A file of the run could not be written or read.
+    /// A file cannot be written or read.
     #[error("cannot use Envoy's temporary folder: {0}")]
     Files(#[from] io::Error),
-    /// Envoy ended before it was ready: it refused the configuration.
-    #[error("Envoy ended ({status}) before it was ready. The end of its log:\n{log}")]
+    /// Envoy exited before it was ready, e.g. because it rejected the configuration.
+    #[error("Envoy exited ({status}) before it was ready. The end of its log:\n{log}")]
     Exited {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The last lines of its log.
         log: String,
     },
-    /// Envoy runs, but did not become ready in time.
+    /// Envoy runs, but is not ready in time.
     #[error("Envoy was not ready after {seconds} s. The end of its log:\n{log}")]
     NotReady {
-        /// The deadline that passed.
+        /// The time limit.
         seconds: u64,
         /// The last lines of its log.
         log: String,
     },
-    /// The admin interface did not answer as expected.
+    /// The admin interface is unreachable or returned an error.
     #[error("Envoy's admin interface, {path}: {reason}")]
     Admin {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// What came instead.
+        /// The status and body, or why there is none.
         reason: String,
     },
 }
 
-/// A running Envoy; ends with this value.
+/// A running Envoy, killed on drop.
 #[derive(Debug)]
 pub struct Envoy {
     child: Child,
@@ -77,13 +77,13 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// An Envoy to be started from a bootstrap configuration (YAML, already filled in).
+    /// A builder of an Envoy with this bootstrap configuration (YAML without placeholders, except `{{FOLDER}}`).
     pub fn builder(binary: impl Into<PathBuf>, bootstrap: impl Into<String>) -> Builder {
         Builder::new(binary.into(), bootstrap.into())
     }
 
-    /// Takes charge of a process that has just begun, and waits until it is ready.
-    fn adopt(child: Child, folder: TempDir, log: PathBuf) -> Result<Self, Error> {
+    /// Wraps a process that was just spawned, and waits until it is ready.
+    fn from_child(child: Child, folder: TempDir, log: PathBuf) -> Result<Self, Error> {
         let mut envoy = Self {
             child,
             folder,
@@ -105,7 +105,7 @@ impl Envoy {
                     log: self.last_log_lines(),
                 });
             }
-            // Envoy writes this file once its admin interface listens.
+            // Envoy writes this file when its admin interface listens.
             if self.admin.is_none() {
                 let written = fs::read_to_string(self.folder.path().join("admin")).unwrap_or_default();
                 self.admin = written.trim().parse().ok();
@@ -126,7 +126,7 @@ impl Envoy {
 
     /// The address of the first listener.
     ///
-    /// The unspecified address, port 0, if the bootstrap has no TCP listener.
+    /// The unspecified address and port 0 if the bootstrap has no TCP listener.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.listeners
@@ -134,7 +134,7 @@ impl Envoy {
             .map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |(_, addr)| *addr)
     }
 
-    /// The address of the listener with that name.
+    /// The address of the listener with this name.
     #[must_use]
     pub fn listener(&self, name: &str) -> Option<SocketAddr> {
         self.listeners
@@ -155,25 +155,25 @@ impl Envoy {
         self.admin
     }
 
-    /// The body of a 200 from the admin interface.
+    /// GETs a path of the admin interface and returns the body.
     ///
     /// # Errors
     ///
-    /// When it does not answer, or not with 200.
+    /// When there is no response, or its status is not 200.
     pub fn admin_get(&self, path: &str) -> Result<String, Error> {
-        admin::call(self.admin, admin::Verb::Get, path)
+        admin::call(self.admin, admin::Method::Get, path)
     }
 
-    /// The same with POST, for what changes Envoy's state (`/logging?wasm=debug`, `/reset_counters`).
+    /// POSTs to a path that changes Envoy's state (`/logging?wasm=debug`, `/reset_counters`), and returns the body.
     ///
     /// # Errors
     ///
-    /// When it does not answer, or not with 200.
+    /// When there is no response, or its status is not 200.
     pub fn admin_post(&self, path: &str) -> Result<String, Error> {
-        admin::call(self.admin, admin::Verb::Post, path)
+        admin::call(self.admin, admin::Method::Post, path)
     }
 
-    /// A counter's or gauge's value; `None` while Envoy does not know the name.
+    /// The value of a counter or gauge; `None` until Envoy has created it.
     #[must_use]
     pub fn stat(&self, name: &str) -> Option<u64> {
         self.stats("")
@@ -182,7 +182,7 @@ impl Envoy {
             .map(|(_, value)| value)
     }
 
-    /// Counters and gauges whose name begins with `prefix`; none if Envoy does not answer.
+    /// All counters and gauges whose name starts with `prefix`; empty if Envoy does not respond.
     #[must_use]
     pub fn stats(&self, prefix: &str) -> Vec<(String, u64)> {
         let text = self.admin_get("/stats").unwrap_or_default();
@@ -193,47 +193,47 @@ impl Envoy {
             .collect()
     }
 
-    /// Moves another file into the place of one beside the bootstrap: who watches it sees the whole of either.
+    /// Replaces a file beside the bootstrap by an atomic rename, which triggers watches.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn replace(&self, name: &str, text: &str) -> io::Result<()> {
         let new = self.folder.path().join(format!("{name}.new"));
         fs::write(&new, text)?;
         fs::rename(new, self.folder.path().join(name))
     }
 
-    /// Everything that Envoy wrote to its standard output and error so far.
+    /// Its standard output and error so far.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The file behind [`Self::log`].
+    /// The file of [`Self::log`].
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
     fn last_log_lines(&self) -> String {
-        log::end(&self.log())
+        log::last_problems(&self.log())
     }
 
-    /// Processor time the process used so far, user and system, in all threads.
+    /// The CPU time used so far, user and system, of all threads.
     ///
     /// # Errors
     ///
-    /// When the process has ended, or the system has no `/proc`.
+    /// When the process has exited, or the system has no `/proc`.
     pub fn cpu_seconds(&self) -> io::Result<f64> {
         process::cpu_seconds(self.pid())
     }
 
-    /// The memory the process holds now (resident set).
+    /// The current resident set size.
     ///
     /// # Errors
     ///
-    /// When the process has ended, or the system has no `/proc`.
+    /// When the process has exited, or the system has no `/proc`.
     pub fn rss_bytes(&self) -> io::Result<u64> {
         process::rss_bytes(self.pid())
     }
@@ -244,14 +244,14 @@ impl Envoy {
         self.child.id()
     }
 
-    /// Whether the process still runs.
+    /// Whether the process is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks Envoy to end, and kills it if it does not within 5 seconds. The log stays readable.
+    /// Stops Envoy through its admin interface, and kills it if it does not exit within 5 s. The log remains readable.
     pub fn stop(&mut self) {
-        // An Envoy that ended already does not answer, which is as good.
+        // It fails if Envoy has already exited.
         let _ = self.admin_post("/quitquitquit");
         let deadline = Instant::now() + STOP_DEADLINE;
         while self.is_running() && Instant::now() < deadline {

@@ -1,19 +1,19 @@
 //! HTTP clients of tests.
 
-/// A client to be: without a proxy of the environment's, and with ring for TLS.
+/// A client builder that ignores proxies of the environment and uses ring for TLS.
 ///
-/// The process has several users of TLS and none of them is its default; a client that names none needs one.
+/// Several dependencies of a test process use rustls and none of them installs a default provider, which reqwest needs.
 pub fn builder() -> reqwest::ClientBuilder {
-    // Installed already, it stays.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
 
-/// Sends a GET on a connection of its own.
+/// Sends a GET on a new connection.
 ///
 /// # Errors
 ///
-/// When there is no answer.
+/// When there is no response.
 pub async fn get(url: &str) -> reqwest::Result<reqwest::Response> {
     builder().build()?.get(url).send().await
 }

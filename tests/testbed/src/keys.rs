@@ -1,11 +1,11 @@
-//! An issuer's signing keys, and the JWK set that publishes them.
+//! The signing keys of an issuer, and the JWK set that publishes them.
 
 use std::sync::OnceLock;
 
 use jwt_simple::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// A key that cannot be made or used.
+/// A key cannot be generated, encoded or used.
 pub type KeyError = jwt_simple::Error;
 
 /// The signature algorithms that a key set has a key for.
@@ -28,7 +28,7 @@ pub enum Alg {
 }
 
 impl Alg {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 7] = [
         Self::Rs256,
         Self::Rs384,
@@ -39,7 +39,7 @@ impl Alg {
         Self::EdDsa,
     ];
 
-    /// The name in a token's `alg`.
+    /// The `alg` of JOSE, e.g. `RS256`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Alg {
     }
 }
 
-/// One key for each algorithm. The RSA algorithms share a modulus, published once for each of them.
+/// One key per algorithm. The RSA algorithms share one key, published once for each of them.
 #[derive(Debug)]
 pub struct KeySet {
     generation: u64,
@@ -67,33 +67,34 @@ pub struct KeySet {
     eddsa: Ed25519KeyPair,
 }
 
-/// The id of a key in the set of that generation, e.g. `rs256-1`.
+/// The id of a key in the set of a generation, e.g. `rs256-1`.
 fn key_id(alg: Alg, generation: u64) -> String {
     format!("{}-{generation}", alg.name().to_ascii_lowercase())
 }
 
-/// The RSA key of every first generation, as DER. Finding primes takes longer than all other keys together,
-/// and most tests want just one.
-fn first_rsa_key() -> Result<Vec<u8>, KeyError> {
+/// The RSA key of every first generation in this process, as DER. Generating one takes longer than all other keys
+/// together, and most tests need only one.
+fn shared_rsa_key() -> Result<Vec<u8>, KeyError> {
     static KEY: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(key) = KEY.get() {
         return Ok(key.clone());
     }
-    let fresh = RS256KeyPair::generate(2048)?.to_der()?;
-    Ok(KEY.get_or_init(|| fresh).clone())
+    let new = RS256KeyPair::generate(2048)?.to_der()?;
+    Ok(KEY.get_or_init(|| new).clone())
 }
 
 impl KeySet {
-    /// A first set, with the ids `rs256-1`, `es256-1` and so on. Sets made in one process share the RSA key.
+    /// Generates a first generation, with the ids `rs256-1`, `es256-1` and so on. All first generations of a process
+    /// share the RSA key.
     ///
     /// # Errors
     ///
     /// When a key cannot be generated.
     pub fn generate() -> Result<Self, KeyError> {
-        Self::with_rsa_key(1, &first_rsa_key()?)
+        Self::with_rsa_key(1, &shared_rsa_key()?)
     }
 
-    /// The set that follows this one: all keys and all ids are new.
+    /// Generates the next generation: all keys and ids are new.
     ///
     /// # Errors
     ///
@@ -116,13 +117,13 @@ impl KeySet {
         })
     }
 
-    /// The id of this set's key for an algorithm.
+    /// The id of the key for an algorithm.
     #[must_use]
     pub fn key_id(&self, alg: Alg) -> String {
         key_id(alg, self.generation)
     }
 
-    /// This set's public key for an algorithm, as a JWK with `kid`, `alg` and `use`.
+    /// The public key for an algorithm, as a JWK with `kid`, `alg` and `use`.
     #[must_use]
     pub fn public_jwk(&self, alg: Alg) -> Value {
         let jwk = match alg {
@@ -134,7 +135,7 @@ impl KeySet {
             Alg::Es384 => self.es384.public_key().to_jwk(),
             Alg::EdDsa => self.eddsa.public_key().to_jwk(),
         };
-        // jwt-simple writes the document itself; it is JSON.
+        // jwt-simple formats the JWK as JSON, so parsing does not fail.
         serde_json::from_str(&jwk).unwrap_or_default()
     }
 
@@ -151,7 +152,7 @@ impl KeySet {
         json!({ "keys": keys }).to_string()
     }
 
-    /// The public half of the RSA key as PEM (SPKI): what an attacker would use as an HMAC secret.
+    /// The RSA public key as PEM (SPKI), which an attacker would use as an HMAC secret.
     ///
     /// # Errors
     ///
@@ -160,13 +161,13 @@ impl KeySet {
         self.rs256.public_key().to_pem()
     }
 
-    /// Signs a token that holds exactly these claims, with the key's id in its header.
+    /// Signs a token with exactly these claims and the id of the key in its header.
     ///
     /// # Errors
     ///
     /// When the claims are not a JSON object, or signing fails.
     pub fn sign(&self, alg: Alg, claims: &Value) -> Result<String, KeyError> {
-        let claims = exactly(claims)?;
+        let claims = custom_claims(claims)?;
         match alg {
             Alg::Rs256 => self.rs256.sign(claims),
             Alg::Rs384 => self.rs384.sign(claims),
@@ -178,24 +179,20 @@ impl KeySet {
         }
     }
 
-    /// [`Self::sign`] for tests, whose claims are objects.
+    /// [`Self::sign`] for claims that are an object.
     ///
     /// # Panics
     ///
-    /// Where [`Self::sign`] would return an error.
+    /// When [`Self::sign`] returns an error.
     #[must_use]
     pub fn mint(&self, alg: Alg, claims: &Value) -> String {
-        #[expect(
-            clippy::expect_used,
-            reason = "for tests: a token that cannot be made ends the test"
-        )]
+        #[expect(clippy::expect_used, reason = "for tests: a failure ends the test")]
         self.sign(alg, claims).expect("claims that can be signed")
     }
 }
 
-/// jwt-simple's claims with nothing of its own in them, so that the token holds what the caller wrote: types,
-/// absent claims and all.
-fn exactly(claims: &Value) -> Result<JWTClaims<Map<String, Value>>, KeyError> {
+/// Claims of jwt-simple with only custom members, so that it adds and converts nothing.
+fn custom_claims(claims: &Value) -> Result<JWTClaims<Map<String, Value>>, KeyError> {
     let custom = claims
         .as_object()
         .ok_or_else(|| KeyError::msg("claims must be a JSON object"))?

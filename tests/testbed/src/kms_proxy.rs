@@ -1,4 +1,4 @@
-//! The KMS proxy, `postern kms-proxy`, as a process of its own that can be killed and brought back.
+//! The KMS proxy, `postern-kms-proxy`, as a child process that can be killed and restarted.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,37 +13,57 @@ use tempfile::TempDir;
 
 use crate::certificates::Identity;
 use crate::softhsm::{self, SoftHsm};
-use crate::{http, ports};
+use crate::{http, paths, ports};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What a caller shows, unless settings say otherwise.
+/// The bearer token of callers in the default settings.
 pub const TOKEN: &str = "a-bearer-token-for-the-kms-proxy";
 
-/// What can go wrong.
+/// The KMS proxy cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Files or processes.
+    /// A file or process operation failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The token.
+    /// The PKCS#11 token cannot be created or used.
     #[error(transparent)]
     Token(#[from] softhsm::Error),
-    /// It ended instead of serving.
-    #[error("the KMS proxy ended ({status}) instead of serving:\n{log}")]
+    /// The binary does not exist.
+    #[error("no postern-kms-proxy at {0}; run `cargo xtask build`, or set POSTERN_KMS_PROXY_BIN")]
+    NotBuilt(String),
+    /// The process exited before it was ready.
+    #[error("the KMS proxy exited ({status}) before it was ready:\n{log}")]
     Exited {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it wrote.
+        /// Its log.
         log: String,
     },
-    /// It does not serve.
-    #[error("the KMS proxy does not serve:\n{0}")]
-    Late(String),
+    /// The process runs, but is not ready in time.
+    #[error("the KMS proxy is not ready after half a minute:\n{0}")]
+    NotReady(String),
 }
 
-/// A KMS proxy on a free port of the loopback address, with a token of its own, which holds a key for each signer.
+/// The path of the binary: `POSTERN_KMS_PROXY_BIN`, else the one that cargo built for tests.
+///
+/// # Errors
+///
+/// When it does not exist.
+pub fn binary() -> Result<PathBuf, Error> {
+    let path = match std::env::var_os("POSTERN_KMS_PROXY_BIN").filter(|value| !value.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => paths::target().join("debug").join("postern-kms-proxy"),
+    };
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Error::NotBuilt(path.display().to_string()))
+    }
+}
+
+/// A KMS proxy on a free port of the loopback address, with its own token, which holds a key for each signer.
 #[derive(Debug)]
 pub struct KmsProxy {
     binary: PathBuf,
@@ -52,16 +72,16 @@ pub struct KmsProxy {
     addr: SocketAddr,
     child: Option<Child>,
     args: Vec<String>,
-    variables: Vec<(String, String)>,
+    env: Vec<(String, String)>,
 }
 
 impl KmsProxy {
-    /// Makes a token with a key for each of these signers, and starts `postern kms-proxy` of this binary with it. The
-    /// first is current; callers show [`TOKEN`].
+    /// Creates a token with a key for each of these signers and starts this binary, `postern-kms-proxy`. The first
+    /// signer is the current one; callers authenticate with [`TOKEN`].
     ///
     /// # Errors
     ///
-    /// When the token cannot be made, or the proxy does not serve.
+    /// When the token cannot be created, or the proxy cannot be started.
     pub fn start(binary: PathBuf, signers: &[&str]) -> Result<Self, Error> {
         let mut proxy = Self::prepare(binary, signers)?;
         let settings = proxy.settings(signers);
@@ -70,12 +90,12 @@ impl KmsProxy {
         Ok(proxy)
     }
 
-    /// As [`KmsProxy::start`], with keys that are held to their uses.
+    /// As [`KmsProxy::start`], with the uses that each key is restricted to.
     ///
     /// # Errors
     ///
     /// As [`KmsProxy::start`].
-    pub fn start_for(binary: PathBuf, signers: &[(&str, &[&str])]) -> Result<Self, Error> {
+    pub fn start_with_uses(binary: PathBuf, signers: &[(&str, &[&str])]) -> Result<Self, Error> {
         let labels: Vec<_> = signers.iter().map(|(label, _)| *label).collect();
         let mut proxy = Self::prepare(binary, &labels)?;
         let mut settings = proxy.settings(&labels);
@@ -93,9 +113,9 @@ impl KmsProxy {
     ///
     /// # Errors
     ///
-    /// When the token or one of the keys cannot be made.
+    /// When the token or one of the keys cannot be created.
     pub fn prepare(binary: PathBuf, labels: &[&str]) -> Result<Self, Error> {
-        let hsm = SoftHsm::start()?;
+        let hsm = SoftHsm::create()?;
         for label in labels {
             hsm.keygen(&binary, label)?;
         }
@@ -106,14 +126,14 @@ impl KmsProxy {
             addr: SocketAddr::from(([127, 0, 0, 1], ports::free_port()?)),
             child: None,
             args: Vec::new(),
-            variables: vec![
+            env: vec![
                 ("KMS_PROXY_PIN".to_owned(), softhsm::PIN.to_owned()),
                 ("KMS_PROXY_TOKEN".to_owned(), TOKEN.to_owned()),
             ],
         })
     }
 
-    /// Settings in which these labels are signers' ids, and the first is current.
+    /// Settings with these key labels as signer ids; the first is the current signer.
     #[must_use]
     pub fn settings(&self, signers: &[&str]) -> Value {
         let entries: serde_json::Map<_, _> = signers
@@ -129,13 +149,13 @@ impl KmsProxy {
         })
     }
 
-    /// Writes other settings, for the next start or [`KmsProxy::reload`].
+    /// Writes the settings for the next start or [`KmsProxy::reload`].
     ///
     /// # Errors
     ///
-    /// When they cannot be written.
+    /// When the file cannot be written.
     pub fn configure(&self, settings: &Value) -> io::Result<()> {
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(self.config(), settings.to_string())
     }
 
@@ -145,27 +165,27 @@ impl KmsProxy {
     }
 
     /// Sets an environment variable for the next start.
-    pub fn variable(&mut self, name: &str, value: &str) {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Starts it, again on the same port after [`KmsProxy::kill`].
+    /// Starts the process, on the same port each time.
     ///
     /// # Errors
     ///
-    /// When it cannot be run, ends, or does not listen after half a minute.
+    /// When it cannot be spawned, exits, or is not ready after half a minute.
     pub fn restart(&mut self) -> Result<(), Error> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("log"))?;
-        let before = log.metadata()?.len();
+        let offset = log.metadata()?.len();
         let child = Command::new(&self.binary)
-            .args(["kms-proxy", "--config"])
+            .arg("--config")
             .arg(self.config())
             .args(&self.args)
             .env("SOFTHSM2_CONF", self.hsm.conf())
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -178,32 +198,36 @@ impl KmsProxy {
                 let log = self.log();
                 return Err(Error::Exited { status, log });
             }
-            if log_after(self.folder.path(), before).contains("\"message\":\"serving\"") {
+            if log_from(self.folder.path(), offset).contains("\"message\":\"serving\"") {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Error::Late(self.log()));
+                return Err(Error::NotReady(self.log()));
             }
             std::thread::sleep(POLL);
         }
     }
 
-    /// Sends it a signal by name, `HUP` or `TERM`.
+    /// Sends a signal, named without `SIG`.
     ///
     /// # Errors
     ///
-    /// When it does not run, or the signal cannot be sent.
+    /// When the process does not run, or the signal cannot be sent.
     pub fn signal(&self, name: &str) -> io::Result<()> {
-        let gone = || io::Error::other("the KMS proxy does not run");
-        let id = self.child.as_ref().ok_or_else(gone)?.id();
+        let not_running = || io::Error::other("the KMS proxy does not run");
+        let id = self.child.as_ref().ok_or_else(not_running)?.id();
         let status = Command::new("kill")
             .arg(format!("-{name}"))
             .arg(id.to_string())
             .status()?;
-        if status.success() { Ok(()) } else { Err(gone()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(not_running())
+        }
     }
 
-    /// Has it read its settings again.
+    /// Reloads its settings by SIGHUP.
     ///
     /// # Errors
     ///
@@ -212,68 +236,68 @@ impl KmsProxy {
         self.signal("HUP")
     }
 
-    /// Waits for its end, after [`KmsProxy::signal`].
+    /// Waits until the process exits, after [`KmsProxy::signal`].
     ///
     /// # Errors
     ///
     /// When it does not run.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        let gone = || io::Error::other("the KMS proxy does not run");
-        self.child.take().ok_or_else(gone)?.wait()
+        let not_running = || io::Error::other("the KMS proxy does not run");
+        self.child.take().ok_or_else(not_running)?.wait()
     }
 
-    /// Its process, while it runs.
+    /// The process id, while it runs.
     #[must_use]
-    pub fn id(&self) -> Option<u32> {
+    pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Ends it as `kill -9` does: without a word.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; then there is nothing to kill.
+            // It fails if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its URL, without TLS.
+    /// Its `http` URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Its token.
+    /// Its PKCS#11 token.
     #[must_use]
     pub fn hsm(&self) -> &SoftHsm {
         &self.hsm
     }
 
-    /// Its folder.
+    /// The folder of its settings and log.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Its settings' file.
+    /// The file of its settings.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("kms-proxy.yaml")
     }
 
-    /// What it has written.
+    /// Its standard output and error so far, of all its processes.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// A signer's public key as its log tells it, `ed25519:` and Base64.
+    /// The public key of a signer according to the log, `ed25519:` and Base64.
     #[must_use]
     pub fn public_key(&self, signer: &str) -> Option<String> {
         let log = self.log();
@@ -281,8 +305,8 @@ impl KmsProxy {
         lines
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .find_map(|line| {
-                let is_it = line.get("message")? == "signer" && line.get("signer_id")? == signer;
-                is_it.then(|| line.get("public_key")?.as_str().map(ToOwned::to_owned))?
+                let matches = line.get("message")? == "signer" && line.get("signer_id")? == signer;
+                matches.then(|| line.get("public_key")?.as_str().map(ToOwned::to_owned))?
             })
     }
 }
@@ -296,41 +320,39 @@ impl Drop for KmsProxy {
     }
 }
 
-/// What was written after so many bytes.
-fn log_after(folder: &Path, before: u64) -> String {
+/// The log from this offset on, in bytes.
+fn log_from(folder: &Path, offset: u64) -> String {
     let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-    let before = usize::try_from(before).unwrap_or(usize::MAX);
-    log.get(before..).unwrap_or_default().to_owned()
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    log.get(offset..).unwrap_or_default().to_owned()
 }
 
-/// Someone who asks a proxy, over connections of its own.
+/// A client of a KMS proxy, with its own connection pool.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct KmsClient {
     client: reqwest::Client,
     url: String,
     token: Option<String>,
 }
 
-/// What a proxy answers.
+/// A response of a KMS proxy.
 #[derive(Debug, Clone)]
-pub struct Reply {
-    /// The status.
+pub struct KmsResponse {
     pub status: u16,
-    /// The headers.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub text: String,
 }
 
-impl Reply {
-    /// A field of the JSON document, as text.
+impl KmsResponse {
+    /// A string member of the JSON body.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<String> {
         let document: Value = serde_json::from_str(&self.text).ok()?;
         document.get(name)?.as_str().map(ToOwned::to_owned)
     }
 
-    /// A header.
+    /// The value of a header; `name` is in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
@@ -340,12 +362,12 @@ impl Reply {
     }
 }
 
-impl Caller {
-    /// Asks without TLS and shows [`TOKEN`].
+impl KmsClient {
+    /// A client without TLS that sends [`TOKEN`].
     ///
     /// # Errors
     ///
-    /// When there can be no client.
+    /// When the client cannot be built.
     pub fn new(proxy: &KmsProxy) -> reqwest::Result<Self> {
         Ok(Self {
             client: http::builder().timeout(Duration::from_secs(20)).build()?,
@@ -354,11 +376,11 @@ impl Caller {
         })
     }
 
-    /// Asks over the Unix socket of this name in the proxy's folder, and shows no token.
+    /// A client of the Unix socket with this name in the proxy's folder, without a token.
     ///
     /// # Errors
     ///
-    /// When there can be no client.
+    /// When the client cannot be built.
     pub fn at_socket(proxy: &KmsProxy, name: &str) -> reqwest::Result<Self> {
         let builder = http::builder().timeout(Duration::from_secs(20));
         Ok(Self {
@@ -368,11 +390,11 @@ impl Caller {
         })
     }
 
-    /// Asks with TLS, shows no token, and trusts who this authority (PEM) vouches for.
+    /// A client with TLS and without a token, which trusts this authority (PEM).
     ///
     /// # Errors
     ///
-    /// When the certificates are none.
+    /// When a certificate is invalid.
     pub fn with_tls(proxy: &KmsProxy, authority: &str, identity: Option<&Identity>) -> reqwest::Result<Self> {
         let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
         let mut builder = http::builder()
@@ -393,9 +415,9 @@ impl Caller {
         })
     }
 
-    /// Shows another token, or none.
+    /// The same client with another token, or none.
     #[must_use]
-    pub fn showing(&self, token: Option<&str>) -> Self {
+    pub fn with_token(&self, token: Option<&str>) -> Self {
         Self {
             token: token.map(ToOwned::to_owned),
             ..self.clone()
@@ -406,44 +428,44 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// When there is no answer.
-    pub async fn get(&self, path: &str) -> reqwest::Result<Reply> {
+    /// When there is no response.
+    pub async fn get(&self, path: &str) -> reqwest::Result<KmsResponse> {
         self.send(self.client.get(format!("{}{path}", self.url))).await
     }
 
-    /// POSTs a body to a path, with an id of the request.
+    /// POSTs a body to a path, with this `x-request-id`.
     ///
     /// # Errors
     ///
-    /// When there is no answer.
-    pub async fn post(&self, path: &str, body: impl Into<Vec<u8>>, id: &str) -> reqwest::Result<Reply> {
+    /// When there is no response.
+    pub async fn post(&self, path: &str, body: impl Into<Vec<u8>>, id: &str) -> reqwest::Result<KmsResponse> {
         let request = self.client.post(format!("{}{path}", self.url));
         self.send(request.header("x-request-id", id).body(body.into()))
             .await
     }
 
-    /// Asks for a signature of the payload, by a signer or whoever is current.
+    /// Requests a signature over the payload by this signer, or by the current one.
     ///
     /// # Errors
     ///
-    /// When there is no answer.
-    pub async fn sign(&self, payload: &[u8], signer: Option<&str>) -> reqwest::Result<Reply> {
+    /// When there is no response.
+    pub async fn sign(&self, payload: &[u8], signer: Option<&str>) -> reqwest::Result<KmsResponse> {
         let payload = Base64::encode_to_string(payload).unwrap_or_default();
-        let question = match signer {
+        let body = match signer {
             Some(signer) => json!({"payload_b64": payload, "signer_id": signer}),
             None => json!({"payload_b64": payload}),
         };
-        self.post("/sign", question.to_string(), "testbed").await
+        self.post("/sign", body.to_string(), "testbed").await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Reply> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<KmsResponse> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
         let response = request.send().await?;
         let headers = response.headers().iter();
-        Ok(Reply {
+        Ok(KmsResponse {
             status: response.status().as_u16(),
             headers: headers
                 .map(|(name, value)| {

@@ -1,17 +1,20 @@
-//! What end-to-end tests, `cargo xtask up` and `cargo xtask bench` share.
+//! Servers, processes and credentials shared by the end-to-end tests, `cargo xtask up` and `cargo xtask bench`.
 //!
-//! A real Envoy on free ports ([`envoy`]), a stand-in for the API behind the gate that tells what reached it
-//! ([`sample_api`]), an identity provider whose keys can be rotated and whose endpoint can be broken on purpose
-//! ([`idp`]), a policy host that answers as it is told ([`policy_peer`]), and what clients need: tokens ([`tokens`]) and signed webhooks ([`sign`]).
+//! - Processes: Envoy ([`envoy`]), the policy host ([`policy_host`]), the KMS proxy ([`kms_proxy`]) and Postgres
+//!   ([`postgres`]).
+//! - Test servers: the upstream API ([`sample_api`]), an identity provider ([`idp`]), an external authorization server
+//!   ([`ext_authz`]), an audit log ([`audit_server`]) and a trace collector ([`collector`]).
+//! - What clients need: tokens ([`tokens`]) and request signatures ([`sign`]).
 //!
-//! The servers run on threads of their own and stop when dropped. So the same types serve a plain `fn main`,
-//! a `#[test]` and a `#[tokio::test]` of either flavour.
+//! Each server runs on its own thread and stops when dropped, so the same types work in a plain `fn main`, a `#[test]`
+//! and a `#[tokio::test]` of either flavour.
 #![forbid(unsafe_code)]
 
-pub mod audit_peer;
+pub mod audit_server;
 pub mod certificates;
 pub mod collector;
 pub mod envoy;
+pub mod ext_authz;
 pub mod http;
 pub mod idp;
 pub mod keys;
@@ -19,7 +22,6 @@ pub mod kms_proxy;
 pub mod modules;
 pub mod paths;
 pub mod policy_host;
-pub mod policy_peer;
 pub mod ports;
 pub mod postgres;
 pub mod sample_api;

@@ -1,4 +1,4 @@
-//! Policy modules: those that ship, as `cargo xtask build` made them, and small ones made of text on the spot.
+//! Policy modules: those that ship, as built by `cargo xtask build`, and small ones assembled from WebAssembly text.
 
 use std::path::{Path, PathBuf};
 
@@ -7,26 +7,27 @@ use wit_parser::{PackageId, Resolve};
 
 use crate::paths;
 
-/// There is no such module.
+/// The module does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no policy module at {path}; run `cargo xtask build`, or set POSTERN_POLICIES to a folder that holds it"
+    "no policy module at {path}; run `cargo xtask build`, or set POSTERN_POLICIES to a folder that contains it"
 )]
 pub struct NotBuilt {
     path: String,
 }
 
-/// Where `cargo xtask build` puts the modules that ship.
+/// The folder that `cargo xtask build` writes the shipped modules to.
 #[must_use]
 pub fn built() -> PathBuf {
     paths::target().join("postern").join("policies")
 }
 
-/// A module that ships: `rbac`, `tenant` and so on. In `POSTERN_POLICIES`, else where `cargo xtask build` put it.
+/// The path of a shipped module (`rbac`, `tenant` and so on): in `POSTERN_POLICIES`, else in the output of
+/// `cargo xtask build`.
 ///
 /// # Errors
 ///
-/// When the file is not there.
+/// When the file does not exist.
 pub fn shipped(name: &str) -> Result<PathBuf, NotBuilt> {
     let folder = match std::env::var_os("POSTERN_POLICIES").filter(|value| !value.is_empty()) {
         Some(set) => PathBuf::from(set),
@@ -42,41 +43,41 @@ pub fn shipped(name: &str) -> Result<PathBuf, NotBuilt> {
     }
 }
 
-/// What went wrong with a module made of text.
+/// A module cannot be assembled from its text.
 #[derive(Debug, thiserror::Error)]
-#[error("the module cannot be made: {0}")]
-pub struct Unmade(String);
+#[error("cannot assemble the module: {0}")]
+pub struct ModuleError(String);
 
-/// A component of the world `postern:policy/authorizer`: memory, an allocator, the given fields (imports first), and
-/// an `authorize` of the given instructions. They leave a pointer to the answer; zeros there are an allowance.
+/// A component of the world `postern:policy/authorizer`: a memory, an allocator, the given fields (imports first) and a
+/// function `authorize` of the given instructions. These return a pointer to the decision; zeroed memory is an allow.
 ///
 /// # Errors
 ///
-/// When the text is no module of that world.
-pub fn authorizer(fields: &str, authorize: &str) -> Result<Vec<u8>, Unmade> {
+/// When the text is not a module of that world.
+pub fn authorizer(fields: &str, authorize: &str) -> Result<Vec<u8>, ModuleError> {
     let text = format!(
         r#"(module
             {fields}
             (memory $memory (export "memory") 2)
             (global $next (mut i32) (i32.const 65536))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-                (local $at i32)
-                (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-                (global.set $next (i32.add (local.get $at) (local.get 3)))
+                (local $pointer i32)
+                (local.set $pointer (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+                (global.set $next (i32.add (local.get $pointer) (local.get 3)))
                 (if (i32.gt_u (global.get $next) (i32.mul (memory.size $memory) (i32.const 65536)))
                     (then (if (i32.eq (memory.grow $memory (i32.const 32)) (i32.const -1)) (then unreachable))))
-                (local.get $at))
-            ;; Some bytes to point at.
+                (local.get $pointer))
+            ;; An empty JSON object, for the modules to point at.
             (data (memory $memory) (i32.const 2048) "{{}}")
             (func (export "authorize") (param $request i32) (result i32) {authorize}))"#
     );
-    component(&text).map_err(Unmade)
+    component(&text).map_err(ModuleError)
 }
 
-/// The text of a component in which each of so many components instantiates the one before twice: two to the power of
-/// the levels instances of the innermost, whose fields these are.
+/// The text of a component with `levels` nested levels, each of which instantiates the level below twice, so that the
+/// innermost component, which has the fields `innermost`, is instantiated 2^`levels` times.
 #[must_use]
-pub fn doubling(levels: usize, innermost: &str) -> String {
+pub fn nested_instances(levels: usize, innermost: &str) -> String {
     let doubled = |level: usize| {
         let below = level - 1;
         format!(
@@ -88,12 +89,12 @@ pub fn doubling(levels: usize, innermost: &str) -> String {
     format!("(component (component $c0 {innermost}) {levels_above} (instance (instantiate $c{levels})))")
 }
 
-/// A `wasi:http` component that answers 200 and then writes its body for ever, a page at a time.
+/// A `wasi:http` component that responds with 200 and an endless body, written in pieces of 4 KiB.
 ///
 /// # Errors
 ///
-/// When the text is no module of that world.
-pub fn endless_response() -> Result<Vec<u8>, Unmade> {
+/// When the text is not a module of that world.
+pub fn endless_response() -> Result<Vec<u8>, ModuleError> {
     let text = r#"(module
         (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
         (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
@@ -113,14 +114,14 @@ pub fn endless_response() -> Result<Vec<u8>, Unmade> {
             (call $set (local.get $out) (i32.const 0) (local.get $response) (i32.const 0) (i64.const 0)
                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
             (loop (call $write (i32.load (i32.const 20)) (i32.const 1024) (i32.const 4096) (i32.const 32)) (br 0))))"#;
-    let made = || -> Result<_, String> {
+    let encoded = || -> Result<_, String> {
         let mut resolve = Resolve::default();
         let package = resolve
             .push_str("http.wit", include_str!("modules/http.wit"))
             .map_err(|error| format!("{error:#}"))?;
         encode(text, &resolve, package, "handler")
     };
-    made().map_err(Unmade)
+    encoded().map_err(ModuleError)
 }
 
 fn component(text: &str) -> Result<Vec<u8>, String> {
@@ -131,13 +132,13 @@ fn component(text: &str) -> Result<Vec<u8>, String> {
 }
 
 fn encode(text: &str, resolve: &Resolve, package: PackageId, world: &str) -> Result<Vec<u8>, String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let text_of = |error: &dyn std::fmt::Display| error.to_string();
     let world = resolve
         .select_world(&[package], Some(world))
-        .map_err(|error| words(&error))?;
-    let mut module = wat::parse_str(text).map_err(|error| words(&error))?;
+        .map_err(|error| text_of(&error))?;
+    let mut module = wat::parse_str(text).map_err(|error| text_of(&error))?;
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8)
-        .map_err(|error| words(&error))?;
+        .map_err(|error| text_of(&error))?;
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
@@ -145,17 +146,18 @@ fn encode(text: &str, resolve: &Resolve, package: PackageId, world: &str) -> Res
         .map_err(|error| format!("{error:#}"))
 }
 
-/// A module that refuses everything with 403 and this code: versions of a policy are told apart by it.
+/// A module that denies every request with 403 and this code, which tells versions of a policy apart.
 ///
 /// # Errors
 ///
 /// As [`authorizer`].
-pub fn denier(code: &str) -> Result<Vec<u8>, Unmade> {
+pub fn denying_module(code: &str) -> Result<Vec<u8>, ModuleError> {
     let (fields, authorize) = denial(code);
     authorizer(&fields, &authorize)
 }
 
-/// What refuses with 403 and this code: fields of a module, and instructions to end `authorize` with.
+/// A denial with 403 and this code, for [`authorizer`]: fields of the module, and the last instructions of
+/// `authorize`.
 #[must_use]
 pub fn denial(code: &str) -> (String, String) {
     let length = code.len();
@@ -163,7 +165,7 @@ pub fn denial(code: &str) -> (String, String) {
         format!(
             r#"(data (memory $memory) (i32.const 1024) "{code}") (data (memory $memory) (i32.const 1152) "no")"#
         ),
-        // The decision begins at 4: deny; the status at 8, the code at 12, the message at 20, the headers at 28.
+        // Offsets: 4 the decision (1 is deny), 8 the status, 12 the code, 20 the message, 28 the headers.
         format!(
             "(i32.store8 (i32.const 4) (i32.const 1)) (i32.store16 (i32.const 8) (i32.const 403))
              (i32.store (i32.const 12) (i32.const 1024)) (i32.store (i32.const 16) (i32.const {length}))

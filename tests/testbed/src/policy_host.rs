@@ -1,4 +1,4 @@
-//! The policy host, `postern serve`, as a process of its own that can be killed and brought back.
+//! The policy host, `postern serve`, as a child process that can be killed and restarted.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,36 +15,36 @@ use crate::{paths, ports};
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What can go wrong.
+/// The policy host cannot be started or administered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Files or processes.
+    /// A file or process operation failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// There is no binary.
+    /// The binary does not exist.
     #[error("no postern at {0}; run `cargo xtask build`, or set POSTERN_BIN")]
     NotBuilt(String),
-    /// It ended instead of serving.
-    #[error("the policy host ended instead of serving:\n{0}")]
+    /// The process exited before it was ready.
+    #[error("the policy host exited before it was ready:\n{0}")]
     Exited(String),
-    /// It does not serve.
-    #[error("the policy host does not serve after a minute:\n{0}")]
-    Late(String),
-    /// Its administration did not answer as expected.
-    #[error("the policy host's {path}: {reason}")]
+    /// The process runs, but is not ready in time.
+    #[error("the policy host is not ready after a minute:\n{0}")]
+    NotReady(String),
+    /// The admin interface is unreachable or returned an error.
+    #[error("the admin interface of the policy host, {path}: {reason}")]
     Admin {
-        /// What was asked.
+        /// The requested path.
         path: String,
-        /// What came instead.
+        /// The status and body, or why there is none.
         reason: String,
     },
 }
 
-/// The binary: `POSTERN_BIN`, else the one that cargo built for tests.
+/// The binary: `POSTERN_BIN`, else the debug build.
 ///
 /// # Errors
 ///
-/// When it is not there.
+/// When it does not exist.
 pub fn binary() -> Result<PathBuf, Error> {
     let path = match std::env::var_os("POSTERN_BIN").filter(|value| !value.is_empty()) {
         Some(set) => PathBuf::from(set),
@@ -57,23 +57,23 @@ pub fn binary() -> Result<PathBuf, Error> {
     }
 }
 
-/// A policy host on a free port of the loopback address, with a folder of its own for its modules.
+/// A policy host on a free port of the loopback address, with its own folder for configuration, modules and log.
 #[derive(Debug)]
 pub struct PolicyHost {
     binary: PathBuf,
-    environment: Vec<(String, String)>,
+    env: Vec<(String, String)>,
     folder: TempDir,
     addr: SocketAddr,
     child: Option<Child>,
 }
 
 impl PolicyHost {
-    /// Starts `postern serve` of this binary with these `policies` (as in `host.yaml`) and waits until it is ready.
-    /// Files that they name are put into the host's folder by `prepare` first.
+    /// Starts `postern serve` with these `policies` (as in `host.yaml`) and waits until it is ready. `prepare` first
+    /// writes the files that they name to the folder.
     ///
     /// # Errors
     ///
-    /// When it cannot be run, refuses its settings, or is not ready after a minute.
+    /// When the process cannot be started, rejects its settings, or is not ready after a minute.
     pub fn start(
         binary: PathBuf,
         policies: &Value,
@@ -82,7 +82,7 @@ impl PolicyHost {
         Self::start_with(binary, &json!({ "policies": policies }), &[], prepare)
     }
 
-    /// As [`PolicyHost::start`], with whole settings but for `listen` and `admin`, and an environment.
+    /// As [`PolicyHost::start`], with all settings except `listen` and `admin`, and with environment variables.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl PolicyHost {
     pub fn start_with(
         binary: PathBuf,
         settings: &Value,
-        environment: &[(&str, &str)],
+        env: &[(&str, &str)],
         prepare: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<Self, Error> {
         let folder = TempDir::with_prefix("postern-host-")?;
@@ -101,12 +101,12 @@ impl PolicyHost {
             settings.insert("listen".to_owned(), json!([addr.to_string(), "unix:host.sock"]));
             settings.insert("admin".to_owned(), json!({"listen": "unix:admin.sock"}));
         }
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(folder.path().join("host.yaml"), settings.to_string())?;
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut host = Self {
             binary,
-            environment: environment.iter().map(owned).collect(),
+            env: env.iter().map(owned).collect(),
             folder,
             addr,
             child: None,
@@ -115,7 +115,7 @@ impl PolicyHost {
         Ok(host)
     }
 
-    /// Starts it again on the same port, after [`PolicyHost::kill`].
+    /// Starts the process again on the same port, after [`PolicyHost::kill`].
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl PolicyHost {
                 return Err(Error::Exited(self.log()));
             }
             if Instant::now() > deadline {
-                return Err(Error::Late(self.log()));
+                return Err(Error::NotReady(self.log()));
             }
             std::thread::sleep(POLL);
         }
@@ -147,19 +147,19 @@ impl PolicyHost {
             .arg("serve")
             .arg("--config")
             .arg(self.folder.path().join("host.yaml"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
     }
 
-    /// As [`PolicyHost::restart`], for one that serves and is not ready: what its `/readyz` says.
+    /// As [`PolicyHost::restart`], for a host that serves without being ready. Returns the 503 of its `/readyz`.
     ///
     /// # Errors
     ///
-    /// When it is ready, or does not serve.
-    pub fn restart_unready(&mut self) -> Result<String, Error> {
+    /// When the host is ready, or does not serve.
+    pub fn restart_not_ready(&mut self) -> Result<String, Error> {
         let child = self.spawn()?;
         self.child = Some(child);
         let deadline = Instant::now() + START_DEADLINE;
@@ -167,17 +167,17 @@ impl PolicyHost {
             match self.admin("GET", "/readyz") {
                 Err(Error::Admin { reason, .. }) if reason.starts_with("503 ") => return Ok(reason),
                 Ok(ready) => return Err(Error::Exited(ready)),
-                Err(_) if Instant::now() > deadline => return Err(Error::Late(self.log())),
+                Err(_) if Instant::now() > deadline => return Err(Error::NotReady(self.log())),
                 Err(_) => std::thread::sleep(POLL),
             }
         }
     }
 
-    /// Sends it a signal, by its name without `SIG`.
+    /// Sends a signal, named without `SIG`.
     ///
     /// # Errors
     ///
-    /// When it cannot be sent.
+    /// When the signal cannot be sent.
     pub fn signal(&self, name: &str) -> io::Result<()> {
         if let Some(child) = &self.child {
             let id = child.id().to_string();
@@ -186,20 +186,20 @@ impl PolicyHost {
         Ok(())
     }
 
-    /// Ends it as `kill -9` does: without a word.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; then there is nothing to kill.
+            // It fails if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Has it stop as an operator does, and waits for its end.
+    /// Stops the process with SIGTERM and waits until it exits.
     ///
     /// # Errors
     ///
-    /// When it cannot be told to.
+    /// When the signal cannot be sent.
     pub fn stop(&mut self) -> io::Result<()> {
         if let Some(mut child) = self.child.take() {
             Command::new("kill").arg(child.id().to_string()).status()?;
@@ -208,72 +208,77 @@ impl PolicyHost {
         Ok(())
     }
 
-    /// Has it read its settings again.
+    /// Reloads its settings by SIGHUP.
     ///
     /// # Errors
     ///
-    /// When it does not run, or cannot be told to.
+    /// When the process does not run, or the signal cannot be sent.
     pub fn reload(&self) -> io::Result<()> {
-        let gone = || io::Error::other("the policy host does not run");
-        let id = self.child.as_ref().ok_or_else(gone)?.id();
+        let not_running = || io::Error::other("the policy host does not run");
+        let id = self.child.as_ref().ok_or_else(not_running)?.id();
         let status = Command::new("kill").arg("-HUP").arg(id.to_string()).status()?;
-        if status.success() { Ok(()) } else { Err(gone()) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(not_running())
+        }
     }
 
-    /// Where gates reach it over TCP.
+    /// The TCP address for gates.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where gates reach it over a Unix socket.
+    /// The Unix socket for gates.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("host.sock")
     }
 
-    /// Where its administration is.
+    /// The Unix socket of the admin interface.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.folder.path().join("admin.sock")
     }
 
-    /// The folder of its modules.
+    /// The folder of its configuration and modules.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it has written.
+    /// Its standard output and error so far, of all its processes.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Puts a file into its folder as an installer does: whole, or not at all.
+    /// Writes a file to its folder by an atomic rename.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn install(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let aside = self.folder.path().join(format!(".{name}.new"));
-        fs::write(&aside, bytes)?;
-        fs::rename(aside, self.folder.path().join(name))
+        let temporary = self.folder.path().join(format!(".{name}.new"));
+        fs::write(&temporary, bytes)?;
+        fs::rename(temporary, self.folder.path().join(name))
     }
 
-    /// Asks its administration; the body of a 2xx.
+    /// Sends a request to the admin interface and returns the body of the response.
     ///
     /// # Errors
     ///
-    /// When it does not answer, or otherwise than with 2xx.
+    /// When there is no response, or its status is not 2xx.
     pub fn admin(&self, method: &str, path: &str) -> Result<String, Error> {
         let socket = self.admin_socket();
-        let answer = std::thread::scope(|scope| scope.spawn(|| ask(&socket, method, path)).join());
+        let response =
+            std::thread::scope(|scope| scope.spawn(|| send_admin_request(&socket, method, path)).join());
         let failed = |reason: String| Error::Admin {
             path: path.to_owned(),
             reason,
         };
-        match answer {
+        match response {
             Ok(Ok((status, body))) if (200..300).contains(&status) => Ok(body),
             Ok(Ok((status, body))) => Err(failed(format!("{status} {body}"))),
             Ok(Err(reason)) => Err(failed(reason)),
@@ -291,14 +296,14 @@ impl Drop for PolicyHost {
     }
 }
 
-/// On a runtime of its own, so that it may be called from asynchronous and other code alike.
-fn ask(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
+/// Runs on its own runtime, so that synchronous and asynchronous code can call it.
+fn send_admin_request(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let method = method.parse().map_err(|_| format!("{method} is no method"))?;
-    let answer = async {
+    let method = method.parse().map_err(|_| format!("invalid method {method}"))?;
+    let response = async {
         let client = crate::http::builder()
             .unix_socket(socket)
             .timeout(Duration::from_secs(30))
@@ -310,6 +315,6 @@ fn ask(socket: &Path, method: &str, path: &str) -> Result<(u16, String), String>
         Ok((response.status().as_u16(), response.text().await?))
     };
     runtime
-        .block_on(answer)
+        .block_on(response)
         .map_err(|error: reqwest::Error| error.to_string())
 }

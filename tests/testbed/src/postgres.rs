@@ -1,7 +1,8 @@
-//! A real Postgres for the time of a test.
+//! A Postgres server as a child process.
 //!
-//! It runs from the system's packages, in a folder of its own, listens on a Unix socket there and on a free port of the
-//! loopback address, and syncs what it commits. As root it runs as the user `postgres`, which it insists on.
+//! It uses the programs of the system's packages and its own data folder, listens on a Unix socket in that folder and on
+//! a free port of the loopback address, and syncs commits to disk. Postgres refuses to run as root, so as root it is run
+//! as the user `postgres`.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -14,13 +15,13 @@ use tempfile::TempDir;
 
 use crate::ports;
 
-/// How long a start may take; after a kill it reads its log again.
+/// How long a start may take, including the recovery after a kill.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How long it may take to stop before it is killed.
+/// How long a stop may take before the process is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// Where Debian puts the programs, which are not on PATH, by version.
+/// Where Debian installs the programs, by version; they are not on PATH.
 const PACKAGES: &str = "/usr/lib/postgresql";
-/// The user that runs it if we are root.
+/// The user that runs Postgres if this process runs as root.
 const USER: &str = "postgres";
 
 /// Postgres did not start.
@@ -31,20 +32,20 @@ pub enum Error {
         "no `initdb` and `postgres` on PATH or in {PACKAGES}: run `cargo xtask setup` or install postgresql"
     )]
     NotInstalled,
-    /// Its folder cannot be used, or a program cannot be run.
+    /// A file or process operation failed.
     #[error("cannot use the folder of Postgres or run its programs: {0}")]
     Io(#[from] io::Error),
     /// A program failed.
-    #[error("{program} failed. The end of what it said:\n{log}")]
+    #[error("{program} failed. The end of its output:\n{log}")]
     Failed {
-        /// Which one.
+        /// Its name.
         program: &'static str,
-        /// What it said.
+        /// The last lines of its output.
         log: String,
     },
 }
 
-/// A running Postgres; ends with this value, and its data with it.
+/// A running Postgres. Dropping it stops the server and removes the data.
 #[derive(Debug)]
 pub struct Postgres {
     server: Option<Child>,
@@ -54,7 +55,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes an empty database and serves it.
+    /// Creates an empty database and serves it.
     ///
     /// # Errors
     ///
@@ -69,12 +70,12 @@ impl Postgres {
             port: ports::free_port()?,
             folder,
         };
-        postgres.make()?;
-        postgres.resume()?;
+        postgres.initialise()?;
+        postgres.restart()?;
         Ok(postgres)
     }
 
-    /// A URL of the database, over TCP.
+    /// The URL of the database, over TCP.
     #[must_use]
     pub fn url(&self) -> String {
         format!(
@@ -83,45 +84,45 @@ impl Postgres {
         )
     }
 
-    /// Kills it as a power cut would: at once, without a last word. What it had committed stays.
+    /// Kills all processes with SIGKILL. Committed data remains.
     ///
     /// # Errors
     ///
-    /// When the process cannot be killed.
+    /// When the server process cannot be killed.
     pub fn kill(&mut self) -> Result<(), Error> {
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };
-        let others = children(server.id());
+        let workers = children(server.id());
         server.kill()?;
         server.wait()?;
-        // The other processes of a server notice that the first one is gone, but may answer before they do.
-        for other in others {
-            // It may have ended by now.
+        // The other processes of a server exit once they notice its death, and may serve clients until then.
+        for worker in workers {
+            // It fails if the process has already exited.
             let _ = Command::new("kill")
-                .args(["-KILL", &other])
+                .args(["-KILL", &worker])
                 .stderr(Stdio::null())
                 .status();
         }
         Ok(())
     }
 
-    /// Serves again after [`Postgres::kill`], at the same URL.
+    /// Starts the server again at the same URL, after [`Postgres::kill`].
     ///
     /// # Errors
     ///
     /// When it does not start.
-    pub fn resume(&mut self) -> Result<(), Error> {
+    pub fn restart(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + START_DEADLINE;
-        // A killed server leaves the name of its socket and the number of its process behind; and its other
-        // processes may hold the data for a moment, during which the next one does not start.
+        // A start fails as long as processes of a killed server are still exiting, so it is retried. The server itself
+        // handles the stale socket and PID file.
         loop {
-            self.server = Some(self.run()?);
+            self.server = Some(self.spawn()?);
             loop {
-                if self.answers() {
+                if self.is_ready() {
                     return Ok(());
                 }
-                if self.ended()? {
+                if self.has_exited()? {
                     break;
                 }
                 if Instant::now() >= deadline {
@@ -136,7 +137,7 @@ impl Postgres {
         }
     }
 
-    fn make(&self) -> Result<(), Error> {
+    fn initialise(&self) -> Result<(), Error> {
         if is_root(Path::new("/proc/self"))? {
             let status = Command::new("chown").arg(USER).arg(self.folder.path()).status()?;
             if !status.success() {
@@ -166,7 +167,7 @@ impl Postgres {
         }
     }
 
-    fn run(&self) -> Result<Child, Error> {
+    fn spawn(&self) -> Result<Child, Error> {
         let mut postgres = self.program("postgres")?;
         postgres
             .arg("-D")
@@ -180,13 +181,13 @@ impl Postgres {
         Ok(postgres.spawn()?)
     }
 
-    /// A program that runs as the user that Postgres wants; what it says goes to the log.
+    /// A command for one of the programs, not as root, with its output in the log.
     fn program(&self, name: &str) -> Result<Command, Error> {
         let program = self.programs.join(name);
         let log = self.folder.path().join("log");
         let out = File::options().create(true).append(true).open(log)?;
         let mut command = if is_root(Path::new("/proc/self"))? {
-            // It becomes the program, so that what is killed is the server and not a shell before it.
+            // setpriv replaces itself by the program, so the child process is the server.
             let mut command = Command::new("setpriv");
             command
                 .args(["--reuid", USER, "--regid", USER, "--init-groups", "--"])
@@ -204,7 +205,7 @@ impl Postgres {
         Ok(command)
     }
 
-    fn answers(&self) -> bool {
+    fn is_ready(&self) -> bool {
         let Ok(mut ready) = self.program("pg_isready") else {
             return false;
         };
@@ -215,7 +216,7 @@ impl Postgres {
         ready.is_ok_and(|status| status.success())
     }
 
-    fn ended(&mut self) -> Result<bool, Error> {
+    fn has_exited(&mut self) -> Result<bool, Error> {
         Ok(match &mut self.server {
             Some(server) => server.try_wait()?.is_some(),
             None => true,
@@ -229,8 +230,8 @@ impl Postgres {
     fn failed(&self, program: &'static str) -> Error {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        let last = lines.split_at(lines.len().saturating_sub(20)).1.join("\n");
-        Error::Failed { program, log: last }
+        let end = lines.split_at(lines.len().saturating_sub(20)).1.join("\n");
+        Error::Failed { program, log: end }
     }
 }
 
@@ -239,33 +240,33 @@ impl Drop for Postgres {
         let Some(server) = &mut self.server else {
             return;
         };
-        // Told to stop at once it stops its other processes too, so that none writes while the folder is removed.
-        let told = Command::new("kill")
+        // On SIGQUIT it stops its other processes too, so that none writes while the folder is removed.
+        let signalled = Command::new("kill")
             .args(["-QUIT", &server.id().to_string()])
             .status();
         let deadline = Instant::now() + STOP_DEADLINE;
-        while told.is_ok() && Instant::now() < deadline && matches!(server.try_wait(), Ok(None)) {
+        while signalled.is_ok() && Instant::now() < deadline && matches!(server.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Nobody needs the data any more.
+        // The data is removed in any case.
         let _ = self.kill();
     }
 }
 
-/// The processes that a process started.
+/// The ids of the child processes of a process.
 fn children(process: u32) -> Vec<String> {
     let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
     let list = list.unwrap_or_default();
     list.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Whether a path belongs to root; `/proc/self` belongs to the user that asks.
+/// Whether root owns a path; `/proc/self` is owned by the user of this process.
 fn is_root(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     Ok(fs::metadata(path)?.uid() == 0)
 }
 
-/// The folder of the newest Postgres.
+/// The programs of the newest packaged Postgres, else those on PATH.
 fn programs() -> Option<PathBuf> {
     let packages = fs::read_dir(PACKAGES).into_iter().flatten().flatten();
     let mut folders: Vec<(u32, PathBuf)> = packages

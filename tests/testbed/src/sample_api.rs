@@ -1,4 +1,4 @@
-//! The API behind the gate: answers everything and remembers what reached it.
+//! The API behind the gate. It accepts every request and records it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,19 +15,18 @@ use crate::server::Server;
 
 /// A request that reached the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The method.
+pub struct ReceivedRequest {
     pub method: String,
-    /// Path and query, as they came.
+    /// The request target, path and query, unchanged.
     pub path: String,
-    /// Every header, duplicates kept in their order; names in lower case, values decoded lossily.
+    /// All header fields in order, including duplicates; names in lower case, values decoded lossily.
     pub headers: Vec<(String, String)>,
-    /// The body; `None` while it is arriving, and for good if it never ended.
+    /// The body; `None` until it is complete.
     pub body: Option<Vec<u8>>,
 }
 
-impl Seen {
-    /// All values of a header; the name in lower case.
+impl ReceivedRequest {
+    /// All values of a header; `name` is in lower case.
     #[must_use]
     pub fn header_values(&self, name: &str) -> Vec<&str> {
         self.headers
@@ -37,7 +36,7 @@ impl Seen {
             .collect()
     }
 
-    /// A header's value, if the header came exactly once; the name in lower case.
+    /// The value of a header that occurs exactly once; `name` is in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         match self.header_values(name).as_slice() {
@@ -48,68 +47,68 @@ impl Seen {
 }
 
 #[derive(Debug, Default)]
-struct Book {
-    /// Number of the first entry in `seen`; grows with each reset, so that a late body finds its request or none.
-    first: usize,
-    seen: Vec<Seen>,
+struct Recorded {
+    /// The number of requests removed by resets, so that a body that completes after a reset finds no entry.
+    removed: usize,
+    requests: Vec<ReceivedRequest>,
 }
 
-type Shared = Arc<Mutex<Book>>;
+type Shared = Arc<Mutex<Recorded>>;
 
-fn lock(book: &Shared) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(recorded: &Shared) -> MutexGuard<'_, Recorded> {
+    recorded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A server that answers any request with 200 and what it saw, as JSON:
+/// A server that responds to any request with 200 and a description of the request as JSON:
 /// `{"method", "path", "headers": [[name, value], ...], "body_bytes"}`.
 #[derive(Debug)]
 pub struct SampleApi {
     server: Server,
-    book: Shared,
+    recorded: Shared,
 }
 
 impl SampleApi {
-    /// Starts the API on a free port.
+    /// Starts the server on a free port.
     ///
     /// # Errors
     ///
-    /// When no port or thread is to be had.
+    /// When no port or thread is available.
     pub fn start() -> io::Result<Self> {
-        let book = Shared::default();
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&book));
+        let recorded = Shared::default();
+        let router = Router::new().fallback(record).with_state(Arc::clone(&recorded));
         Ok(Self {
             server: Server::start("sample-api", router)?,
-            book,
+            recorded,
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// What reached the API, oldest first. A request counts from its headers on.
+    /// The requests so far, oldest first. A request is recorded as soon as its headers arrive.
     #[must_use]
-    pub fn requests(&self) -> Vec<Seen> {
-        lock(&self.book).seen.clone()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        lock(&self.recorded).requests.clone()
     }
 
-    /// How many requests reached the API.
+    /// The number of requests so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        lock(&self.book).seen.len()
+        lock(&self.recorded).requests.len()
     }
 
-    /// Forgets what it saw.
+    /// Clears the recorded requests.
     pub fn reset(&self) {
-        let mut book = lock(&self.book);
-        book.first += book.seen.len();
-        book.seen.clear();
+        let mut recorded = lock(&self.recorded);
+        recorded.removed += recorded.requests.len();
+        recorded.requests.clear();
     }
 }
 
-async fn answer(State(book): State<Shared>, request: Request) -> Response {
+async fn record(State(recorded): State<Shared>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<_> = head
@@ -119,32 +118,36 @@ async fn answer(State(book): State<Shared>, request: Request) -> Response {
         .collect();
     let (method, path) = (head.method.to_string(), head.uri.to_string());
     let number = {
-        let seen = Seen {
+        let received = ReceivedRequest {
             method: method.clone(),
             path: path.clone(),
             headers: headers.clone(),
             body: None,
         };
-        let mut book = lock(&book);
-        book.seen.push(seen);
-        book.first + book.seen.len() - 1
+        let mut recorded = lock(&recorded);
+        recorded.requests.push(received);
+        recorded.removed + recorded.requests.len() - 1
     };
     let Ok(bytes) = axum::body::to_bytes(Body::new(body), usize::MAX).await else {
-        return (StatusCode::BAD_REQUEST, "the body did not end\n").into_response();
+        return (StatusCode::BAD_REQUEST, "the body is incomplete\n").into_response();
     };
     let body_bytes = bytes.len();
     {
-        let mut book = lock(&book);
-        let first = book.first;
-        if let Some(seen) = number
-            .checked_sub(first)
-            .and_then(|index| book.seen.get_mut(index))
+        let mut recorded = lock(&recorded);
+        let removed = recorded.removed;
+        if let Some(received) = number
+            .checked_sub(removed)
+            .and_then(|index| recorded.requests.get_mut(index))
         {
-            seen.body = Some(bytes.to_vec());
+            received.body = Some(bytes.to_vec());
         }
     }
-    let answer = json!({"method": method, "path": path, "headers": headers, "body_bytes": body_bytes});
-    ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+    let description = json!({"method": method, "path": path, "headers": headers, "body_bytes": body_bytes});
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        description.to_string(),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn answers_and_remembers() {
+    async fn requests_are_described_and_recorded() {
         let api = SampleApi::start().unwrap();
         let client = crate::http::builder().build().unwrap();
         let url = format!("http://{}/orders?id=1", api.addr());
@@ -161,18 +164,18 @@ mod tests {
             .header("x-twice", "1")
             .header("x-twice", "2")
             .body("hello");
-        let answer: serde_json::Value =
+        let description: serde_json::Value =
             serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
-        assert_eq!(answer["method"], "POST");
-        assert_eq!(answer["path"], "/orders?id=1");
-        assert_eq!(answer["body_bytes"], 5);
+        assert_eq!(description["method"], "POST");
+        assert_eq!(description["path"], "/orders?id=1");
+        assert_eq!(description["body_bytes"], 5);
 
-        let seen = api.requests();
+        let received = api.requests();
         assert_eq!(api.count(), 1);
-        assert_eq!(seen[0].header_values("x-twice"), ["1", "2"]);
-        assert_eq!(seen[0].header("x-twice"), None);
-        assert_eq!(seen[0].header("content-length"), Some("5"));
-        assert_eq!(seen[0].body.as_deref(), Some(&b"hello"[..]));
+        assert_eq!(received[0].header_values("x-twice"), ["1", "2"]);
+        assert_eq!(received[0].header("x-twice"), None);
+        assert_eq!(received[0].header("content-length"), Some("5"));
+        assert_eq!(received[0].body.as_deref(), Some(&b"hello"[..]));
         api.reset();
         assert_eq!(api.count(), 0);
     }

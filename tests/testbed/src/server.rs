@@ -1,4 +1,4 @@
-//! An HTTP server on a thread and a port of its own.
+//! An HTTP server on its own thread and port.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 /// Serves until dropped.
 ///
-/// The thread has its own runtime: the server answers while its owner blocks, whether or not the owner is
-/// asynchronous, and it goes with all its connections when the owner drops it.
+/// The thread has its own runtime, so the server responds while its owner blocks, and dropping it closes all
+/// connections at once.
 #[derive(Debug)]
 pub(crate) struct Server {
     addr: SocketAddr,
@@ -31,7 +31,7 @@ impl Server {
             .enable_all()
             .build()?;
         let listener = {
-            let _inside = runtime.enter();
+            let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -59,7 +59,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in a handler has been printed by its thread; there is nothing to add here.
+            // The panic hook has already printed a panic of the thread.
             let _ = thread.join();
         }
     }

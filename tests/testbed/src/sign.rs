@@ -1,4 +1,4 @@
-//! Signing requests the way webhook senders do, and naming API keys by their digests.
+//! Request signatures, and digests of API keys.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -13,14 +13,14 @@ pub fn github(secret: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> String {
 /// HMAC-SHA-256 of a message under a key of any length.
 #[must_use]
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of every length (RFC 2104: longer ones are hashed), so the error cannot occur.
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    // HMAC accepts keys of any length (RFC 2104 hashes longer ones), so this does not fail.
+    #[expect(clippy::expect_used, reason = "HMAC accepts keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
 
-/// The signature of a request in the `keyed` scheme, in hexadecimal, as docs/configuration.md has it.
+/// The hexadecimal signature of a request in the `keyed` scheme, as docs/configuration.md specifies it.
 #[must_use]
 pub fn keyed(secret: &str, method: &str, target: &str, timestamp: u64, nonce: &str, body: &[u8]) -> String {
     let digest = hex(&Sha256::digest(body));
@@ -28,7 +28,7 @@ pub fn keyed(secret: &str, method: &str, target: &str, timestamp: u64, nonce: &s
     hex(&hmac_sha256(secret.as_bytes(), text.as_bytes()))
 }
 
-/// How an API key stands in a `gate.yaml`: `sha256:` and its SHA-256.
+/// The digest of an API key as `gate.yaml` names it: `sha256:` and the SHA-256 in hexadecimal.
 #[must_use]
 pub fn api_key_digest(key: impl AsRef<[u8]>) -> String {
     format!("sha256:{}", hex(&Sha256::digest(key.as_ref())))
@@ -44,7 +44,7 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     /// The example in GitHub's documentation of webhook validation.
     #[test]
-    fn githubs_documented_example() {
+    fn github_signatures_match_the_documented_example() {
         assert_eq!(
             super::github("It's a Secret to Everybody", "Hello, World!"),
             "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"

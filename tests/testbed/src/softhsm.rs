@@ -1,4 +1,4 @@
-//! A PKCS#11 token in software, SoftHSM2, in a folder of its own.
+//! A PKCS#11 software token, SoftHSM2, in its own folder.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Where Debian's package and others put the module.
+/// Where Debian and other distributions install the module.
 const MODULES: [&str; 5] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -16,23 +16,23 @@ const MODULES: [&str; 5] = [
     "/usr/local/lib/softhsm/libsofthsm2.so",
 ];
 
-/// The token's label.
+/// The label of the token.
 pub const LABEL: &str = "testbed";
-/// The user's PIN.
+/// The user PIN.
 pub const PIN: &str = "user-pin-4711";
-/// The security officer's.
+/// The PIN of the security officer.
 const SO_PIN: &str = "officer-pin-4712";
 
-/// What can go wrong.
+/// The token cannot be created or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Files or processes.
+    /// A file or process operation failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not installed.
+    /// SoftHSM2 is not installed.
     #[error("SoftHSM2 is not installed; `cargo xtask setup` installs it (Debian: softhsm2)")]
     NotInstalled,
-    /// One of its tools, or `postern kms-proxy keygen`, failed.
+    /// `softhsm2-util` or `postern-kms-proxy keygen` failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -45,12 +45,12 @@ pub struct SoftHsm {
 }
 
 impl SoftHsm {
-    /// Makes a token without keys.
+    /// Creates a token without keys.
     ///
     /// # Errors
     ///
-    /// When SoftHSM2 is not installed, or cannot make one.
-    pub fn start() -> Result<Self, Error> {
+    /// When SoftHSM2 is not installed, or creating the token fails.
+    pub fn create() -> Result<Self, Error> {
         let module = MODULES.iter().map(PathBuf::from).find(|path| path.is_file());
         let hsm = Self {
             folder: TempDir::with_prefix("postern-softhsm-")?,
@@ -68,11 +68,11 @@ impl SoftHsm {
         Ok(hsm)
     }
 
-    /// Makes one more token in the same place, with the same PIN.
+    /// Creates another token in the same folder, with the same PIN.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// When creating the token fails.
     pub fn init(&self, label: &str) -> Result<(), Error> {
         let args = [
             "--init-token",
@@ -86,11 +86,11 @@ impl SoftHsm {
         self.util(&[&args[..], &[SO_PIN]].concat())
     }
 
-    /// Runs `softhsm2-util` on it.
+    /// Runs `softhsm2-util` on the tokens.
     ///
     /// # Errors
     ///
-    /// When it fails.
+    /// When it cannot be run or fails.
     pub fn util(&self, args: &[&str]) -> Result<(), Error> {
         let run = Command::new("softhsm2-util")
             .args(args)
@@ -99,16 +99,17 @@ impl SoftHsm {
         match run {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotInstalled),
             Err(error) => Err(error.into()),
-            Ok(output) => succeeded("softhsm2-util", &output).map(drop),
+            Ok(output) => stdout_of("softhsm2-util", &output).map(drop),
         }
     }
 
-    /// Makes an Ed25519 key in it with `postern kms-proxy keygen` and returns its public key, `ed25519:` and Base64.
+    /// Generates an Ed25519 key in the token with `postern-kms-proxy keygen`. Returns the public key, `ed25519:` and
+    /// Base64.
     ///
     /// # Errors
     ///
-    /// When the key is not made.
-    pub fn keygen(&self, postern: &Path, label: &str) -> Result<String, Error> {
+    /// When the key cannot be generated.
+    pub fn keygen(&self, kms_proxy: &Path, label: &str) -> Result<String, Error> {
         let settings = self.folder.path().join("keygen.yaml");
         fs::write(
             &settings,
@@ -117,78 +118,79 @@ impl SoftHsm {
                 self.settings(&serde_json::json!({}))
             ),
         )?;
-        let output = Command::new(postern)
-            .args(["kms-proxy", "keygen", "--json", "--label", label, "--config"])
+        let output = Command::new(kms_proxy)
+            .args(["keygen", "--json", "--label", label, "--config"])
             .arg(&settings)
             .env("SOFTHSM2_CONF", self.conf())
             .env("KMS_PROXY_PIN", PIN)
             .output()?;
-        let document = succeeded("postern kms-proxy keygen", &output)?;
-        let made: serde_json::Value = serde_json::from_str(&document)
-            .map_err(|error| Error::Failed(format!("postern kms-proxy keygen: {error}: {document}")))?;
-        let key = made.get("public_key").and_then(serde_json::Value::as_str);
+        let document = stdout_of("postern-kms-proxy keygen", &output)?;
+        let report: serde_json::Value = serde_json::from_str(&document)
+            .map_err(|error| Error::Failed(format!("postern-kms-proxy keygen: {error}: {document}")))?;
+        let key = report.get("public_key").and_then(serde_json::Value::as_str);
         key.map(ToOwned::to_owned).ok_or(Error::Failed(document))
     }
 
-    /// The `token` of a KMS proxy's settings, which finds the PIN in `KMS_PROXY_PIN`; `more` goes before what is usual.
+    /// The `token` section for the settings of a KMS proxy, with the PIN in `KMS_PROXY_PIN`. Members of `overrides` are
+    /// added and take precedence.
     #[must_use]
-    pub fn settings(&self, more: &serde_json::Value) -> serde_json::Value {
+    pub fn settings(&self, overrides: &serde_json::Value) -> serde_json::Value {
         let mut settings = serde_json::json!({
             "module": self.module,
             "label": LABEL,
             "pin": {"env": "KMS_PROXY_PIN"},
         });
-        if let (Some(all), Some(more)) = (settings.as_object_mut(), more.as_object()) {
-            all.extend(more.clone());
+        if let (Some(members), Some(overrides)) = (settings.as_object_mut(), overrides.as_object()) {
+            members.extend(overrides.clone());
         }
         settings
     }
 
-    /// What `SOFTHSM2_CONF` must name for whoever uses the module.
+    /// The configuration file; processes that load the module need its path in `SOFTHSM2_CONF`.
     #[must_use]
     pub fn conf(&self) -> PathBuf {
         self.folder.path().join("softhsm2.conf")
     }
 
-    /// The PKCS#11 module.
+    /// The path of the PKCS#11 module.
     #[must_use]
     pub fn module(&self) -> &Path {
         &self.module
     }
 
-    /// Where the tokens are.
+    /// The folder of the tokens.
     #[must_use]
     pub fn tokens(&self) -> PathBuf {
         self.folder.path().join("tokens")
     }
 
-    /// Takes the tokens away, as if someone pulled the plug.
+    /// Removes the tokens, as if the device were unplugged.
     ///
     /// # Errors
     ///
-    /// When they are not there.
+    /// When they are already removed.
     pub fn remove(&self) -> io::Result<()> {
         fs::rename(self.tokens(), self.folder.path().join("removed"))?;
         fs::create_dir(self.tokens())
     }
 
-    /// Puts them back.
+    /// Restores the tokens.
     ///
     /// # Errors
     ///
-    /// When they were not taken away.
+    /// When they are not removed.
     pub fn restore(&self) -> io::Result<()> {
         fs::remove_dir(self.tokens())?;
         fs::rename(self.folder.path().join("removed"), self.tokens())
     }
 }
 
-fn succeeded(what: &str, output: &Output) -> Result<String, Error> {
+fn stdout_of(program: &str, output: &Output) -> Result<String, Error> {
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         Ok(out)
     } else {
         let err = String::from_utf8_lossy(&output.stderr);
-        Err(Error::Failed(format!("{what}: {}: {out}{err}", output.status)))
+        Err(Error::Failed(format!("{program}: {}: {out}{err}", output.status)))
     }
 }

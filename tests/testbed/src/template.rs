@@ -1,36 +1,36 @@
-//! Filling in `{{NAME}}` in Envoy configurations.
+//! Replaces `{{NAME}}` in Envoy configurations.
 //!
-//! Deliberately not a template language: an Envoy bootstrap that a test uses should be readable as one.
+//! Deliberately not a template language, so that a template still reads as an Envoy bootstrap.
 
 use serde_json::Value;
 
-/// A placeholder that no value was given for.
+/// A placeholder without a value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the template's placeholder {{{{{name}}}}} was given no value")]
-pub struct Unfilled {
+#[error("no value for the placeholder {{{{{name}}}}} in the template")]
+pub struct MissingValue {
     /// The placeholder's name.
     pub name: String,
 }
 
-/// Replaces each `{{NAME}}` (capitals, digits and `_`) by its value. Values are not looked into, so one may
-/// contain braces; other double braces in the text stay as they are.
+/// Replaces each `{{NAME}}` (capitals, digits and `_`) with its value. Placeholders in values are not replaced, and
+/// other double braces in the text stay as they are.
 ///
 /// # Errors
 ///
-/// When the text holds a placeholder that `values` does not name.
-pub fn render(text: &str, values: &[(&str, &str)]) -> Result<String, Unfilled> {
+/// When the text contains a placeholder that `values` does not name.
+pub fn render(text: &str, values: &[(&str, &str)]) -> Result<String, MissingValue> {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
         filled.push_str(before);
         rest = match after.split_once("}}") {
-            Some((name, behind)) if is_name(name) => {
+            Some((name, tail)) if is_name(name) => {
                 let value = values.iter().find(|(known, _)| *known == name);
-                let (_, value) = value.ok_or_else(|| Unfilled {
+                let (_, value) = value.ok_or_else(|| MissingValue {
                     name: name.to_owned(),
                 })?;
                 filled.push_str(value);
-                behind
+                tail
             }
             _ => {
                 filled.push_str("{{");
@@ -49,7 +49,7 @@ fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// JSON on one line and in ASCII, so that it can stand in a YAML block scalar whatever strings it holds.
+/// JSON on one line of ASCII, which fits a YAML block scalar whatever strings it contains.
 #[must_use]
 pub fn one_line_json(value: &Value) -> String {
     let mut line = String::new();
@@ -62,7 +62,7 @@ pub fn one_line_json(value: &Value) -> String {
     line
 }
 
-/// A text of one line as the inside of a YAML single-quoted scalar.
+/// Escapes a line of text for a YAML single-quoted scalar, without the quotes around it.
 #[must_use]
 pub fn single_quoted(text: &str) -> String {
     text.replace('\'', "''")
@@ -92,7 +92,7 @@ mod tests {
         let error = render("{{LISTEN_PORT}}", &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the template's placeholder {{LISTEN_PORT}} was given no value"
+            "no value for the placeholder {{LISTEN_PORT}} in the template"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What goes into tokens, and what attackers do to them.
+//! Claims, and tokens that no signer would issue.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,8 +12,8 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The usual claims: issued now, valid from now and for `ttl_seconds` (negative: expired that long ago, and
-/// issued an hour before it expired).
+/// Claims of a token issued now and valid for `ttl_seconds`. A negative `ttl_seconds` gives a token that expired that
+/// long ago and was issued an hour before.
 #[must_use]
 pub fn claims(iss: &str, aud: &str, sub: &str, ttl_seconds: i64) -> Value {
     let now = now();
@@ -22,8 +22,8 @@ pub fn claims(iss: &str, aud: &str, sub: &str, ttl_seconds: i64) -> Value {
     json!({"iss": iss, "aud": aud, "sub": sub, "iat": iat, "nbf": iat, "exp": exp})
 }
 
-/// A token made of the given parts, whatever they are: for what no honest signer would issue
-/// (`"alg": "none"`, an unknown `crit`, claims that are not an object).
+/// A token assembled from arbitrary parts, for those that no library issues: `"alg": "none"`, an unknown `crit`, claims
+/// that are not an object.
 #[must_use]
 pub fn assemble(header: &Value, claims: &Value, signature: &[u8]) -> String {
     format!("{}.{}", signing_input(header, claims), base64url(signature))
@@ -41,7 +41,7 @@ pub fn signing_input(header: &Value, claims: &Value) -> String {
 
 /// The token with one character in the middle of its signature changed.
 ///
-/// Not the last character: its low bits may be padding, and then a change of it is no change of the signature.
+/// Not the last character: its low bits may be padding, and changing those leaves the signature as it is.
 #[must_use]
 pub fn tamper(token: &str) -> String {
     let signature = token.rfind('.').map_or(0, |dot| dot + 1);
@@ -49,12 +49,12 @@ pub fn tamper(token: &str) -> String {
     let swap = |c| if c == 'A' { 'B' } else { 'A' };
     token
         .char_indices()
-        .map(|(at, c)| if at == target { swap(c) } else { c })
+        .map(|(index, c)| if index == target { swap(c) } else { c })
         .collect()
 }
 
 fn base64url(bytes: &[u8]) -> String {
-    // The encoder fails only where the output's length would overflow.
+    // Encoding fails only if the length of the output overflows.
     Base64UrlSafeNoPadding::encode_to_string(bytes).unwrap_or_default()
 }
 

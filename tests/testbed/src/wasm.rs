@@ -1,27 +1,27 @@
-//! Where the built filter is.
+//! The built filter module.
 
 use std::path::PathBuf;
 
 use crate::paths;
 
-/// There is no filter to load.
+/// The filter module does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("no filter at {path}; run `cargo xtask build`, or set POSTERN_WASM to a postern.wasm")]
 pub struct NotBuilt {
     path: String,
 }
 
-/// Where `cargo xtask build` puts the filter.
+/// The path that `cargo xtask build` writes the filter to.
 #[must_use]
 pub fn built() -> PathBuf {
     paths::target().join("postern").join("postern.wasm")
 }
 
-/// The filter to load: `POSTERN_WASM`, else the one that `cargo xtask build` made.
+/// The filter to load: `POSTERN_WASM`, else the output of `cargo xtask build`.
 ///
 /// # Errors
 ///
-/// When the file is not there.
+/// When the file does not exist.
 pub fn filter() -> Result<PathBuf, NotBuilt> {
     let path = match std::env::var_os("POSTERN_WASM").filter(|value| !value.is_empty()) {
         Some(set) => PathBuf::from(set),

@@ -1,4 +1,4 @@
-//! An Envoy under load, and the CPU time it takes for it.
+//! Runs an Envoy under load and measures its CPU time.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,11 +17,11 @@ use crate::command;
 const ENVOY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 const CONNECTIONS: u32 = 32;
-/// The first request may wait for keys.
-const FIRST_ANSWER: Duration = Duration::from_secs(15);
-const ANSWERS: &str = "http.ingress.downstream_rq_";
+/// Deadline of the first 200 response, for which Envoy may have to fetch keys.
+const FIRST_RESPONSE: Duration = Duration::from_secs(15);
+const RESPONSES: &str = "http.ingress.downstream_rq_";
 
-/// A variant, running.
+/// A running variant.
 pub(super) struct Bench {
     pub(super) variant: Variant,
     envoy: Envoy,
@@ -44,7 +44,7 @@ impl Bench {
             &[
                 ("LISTEN_PORT", "0"),
                 ("ADMIN_PORT", "0"),
-                // Nothing is forwarded; Postern fetches its keys there.
+                // Used by Postern to fetch keys; no request is forwarded.
                 ("UPSTREAM_PORT", &idp.addr().port().to_string()),
                 ("WASM_PATH", &filter.to_string_lossy()),
                 ("GATE_JSON", &one_line_json(&gate)),
@@ -61,29 +61,29 @@ impl Bench {
         Ok(Self { variant, envoy })
     }
 
-    /// A benchmark of a gate that stands open, or lets nobody in, says nothing.
+    /// Checks that the variant accepts the credential and refuses requests without it.
     pub(super) fn check(&self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let name = self.variant.name;
-        let deadline = Instant::now() + FIRST_ANSWER;
-        while runtime.block_on(self.ask(self.variant.header.as_ref()))? != 200 {
+        let deadline = Instant::now() + FIRST_RESPONSE;
+        while runtime.block_on(self.request(self.variant.header.as_ref()))? != 200 {
             if Instant::now() >= deadline {
                 bail!(
-                    "{name} does not answer a good request with 200. Envoy's log:\n{}",
+                    "{name} does not respond with 200 to a valid request. Envoy's log:\n{}",
                     self.envoy.log()
                 );
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        if self.variant.header.is_some() && runtime.block_on(self.ask(None))? != 401 {
+        if self.variant.header.is_some() && runtime.block_on(self.request(None))? != 401 {
             bail!("{name} does not refuse a request without credentials");
         }
         Ok(())
     }
 
-    async fn ask(&self, header: Option<&(&'static str, String)>) -> Result<u16> {
+    async fn request(&self, header: Option<&(&'static str, String)>) -> Result<u16> {
         let mut request = postern_testbed::http::builder().build()?.get(self.envoy.url("/"));
         if let Some((name, value)) = header {
             request = request.header(*name, value);
@@ -91,35 +91,35 @@ impl Bench {
         Ok(request.send().await?.status().as_u16())
     }
 
-    /// Microseconds of CPU time, of the whole process, for each request answered under full load.
+    /// Microseconds of CPU time of the whole process per request under full load.
     pub(super) fn measure(&mut self, duration: Duration) -> Result<f64> {
-        let before = self.reading()?;
+        let before = self.sample()?;
         self.load(duration)?;
-        let after = self.reading()?;
-        let answered = after.good.saturating_sub(before.good);
-        if after.bad != before.bad || answered == 0 {
+        let after = self.sample()?;
+        let responses = after.good.saturating_sub(before.good);
+        if after.bad != before.bad || responses == 0 {
             let name = self.variant.name;
             bail!(
-                "{name}: {answered} answers with 200, {} with something else",
+                "{name}: {responses} responses with 2xx, {} with another status",
                 after.bad - before.bad
             );
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-        let answered = answered as f64;
-        Ok((after.cpu_seconds - before.cpu_seconds) * 1e6 / answered)
+        let responses = responses as f64;
+        Ok((after.cpu_seconds - before.cpu_seconds) * 1e6 / responses)
     }
 
-    fn reading(&self) -> Result<Reading> {
-        let stats = self.envoy.stats(ANSWERS);
+    fn sample(&self) -> Result<Sample> {
+        let stats = self.envoy.stats(RESPONSES);
         let count = |class: &str| -> u64 {
-            let name = format!("{ANSWERS}{class}");
+            let name = format!("{RESPONSES}{class}");
             stats
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map_or(0, |(_, value)| *value)
         };
         let bad = ["1xx", "3xx", "4xx", "5xx"].into_iter().map(count).sum();
-        Ok(Reading {
+        Ok(Sample {
             cpu_seconds: self.envoy.cpu_seconds()?,
             good: count("2xx"),
             bad,
@@ -134,16 +134,19 @@ impl Bench {
         if let Some((name, value)) = &self.variant.header {
             wrk.args(["--header", &format!("{name}: {value}")]);
         }
-        let said = command::read(wrk.arg(self.envoy.url("/")))?;
-        // wrk exits with 0 whatever came back, and says nothing of what went well.
-        if said.contains("Socket errors") {
-            bail!("{}: the load generator had trouble:\n{said}", self.variant.name);
+        let output = command::stdout(wrk.arg(self.envoy.url("/")))?;
+        // wrk exits with 0 whatever the responses were, and reports errors only in its output.
+        if output.contains("Socket errors") {
+            bail!(
+                "{}: the load generator reports errors:\n{output}",
+                self.variant.name
+            );
         }
         Ok(())
     }
 }
 
-struct Reading {
+struct Sample {
     cpu_seconds: f64,
     good: u64,
     bad: u64,

@@ -1,4 +1,4 @@
-//! The results for people, for scripts and for docs/performance.md.
+//! Formats the results as a table, as JSON and as docs/performance.md.
 
 use anyhow::{Context, Result};
 use postern_testbed::paths;
@@ -24,9 +24,9 @@ fn rounded(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
 
-/// The cells of each row, head included.
+/// The cells of each row, header included.
 fn cells(rows: &[Row]) -> Vec<[String; 4]> {
-    let head = ["variant", "CPU per request", "compared with", "ratio"].map(str::to_owned);
+    let header = ["variant", "CPU per request", "compared with", "ratio"].map(str::to_owned);
     let row = |row: &Row| {
         [
             row.variant.to_owned(),
@@ -35,7 +35,7 @@ fn cells(rows: &[Row]) -> Vec<[String; 4]> {
             row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
         ]
     };
-    std::iter::once(head).chain(rows.iter().map(row)).collect()
+    std::iter::once(header).chain(rows.iter().map(row)).collect()
 }
 
 pub(super) fn table(rows: &[Row]) -> String {
@@ -86,29 +86,29 @@ Written by `cargo xtask bench gate`; run it to measure on your machine.
 
 {table}
 
-CPU per request is that of the whole Envoy process, HTTP handling included: `none` is what remains when no filter
-but the router is there. A ratio is Postern's cost through the peer's; below 1 Postern is cheaper.
+CPU per request is that of the whole Envoy process, HTTP handling included: `none` is an Envoy with no filter but the
+router. A ratio is Postern's cost divided by the peer's; below 1 Postern is cheaper.
 
 What the variants do:
 
 - `none`: nothing.
-- `native-key-limit`: Envoy's `api_key_auth`, then `local_ratelimit` with a bucket for each client.
-- `postern-key-limit`: the same four keys, known by digest only, and a limit for each subject, exact across workers.
-- `native-jwt`: Envoy's `jwt_authn`, RS256, which verifies every token anew.
+- `native-key-limit`: Envoy's `api_key_auth`, then `local_ratelimit` with a bucket per client.
+- `postern-key-limit`: the same four keys, stored as digests only, and a limit per subject, exact across workers.
+- `native-jwt`: Envoy's `jwt_authn`, RS256, which verifies the token of every request.
 - `native-jwt-cached`: the same with its cache of verified tokens, which is off by default.
-- `postern-jwt`: RS256. Verified tokens are remembered until they expire.
+- `postern-jwt`: RS256. Verified tokens are cached until they expire.
 
-All but `none` name the caller to the upstream in one header (Postern: `identity_headers: [subject]`). Every request
-carries the same good credential and is answered with 200 by Envoy itself; no upstream is involved.
+All but `none` pass the caller's name to the upstream in one header (Postern: `identity_headers: [subject]`). Every
+request has the same valid credential, and Envoy itself responds with 200; no upstream is involved.
 
 ## How it was measured
 
-Each variant is an Envoy of its own with one worker, kept on one core; `wrk` keeps it busy over 32 connections from
+Each variant is a separate Envoy with one worker, pinned to one core; `wrk` saturates it over 32 connections from
 another. The variants take turns: {rounds} rounds of {seconds} s each, after a warm-up. A round's cost is the process's
-user and system time through the number of answers; the table has the median over the rounds, and the median of the
-ratios within a round. So a machine that slows down for a while (a neighbour, its temperature) slows both sides of a
-ratio. Before measuring, each gate is checked to let the credential pass and to refuse a request without it; a
-single answer other than 200 under load ends the benchmark.
+user and system time divided by the number of responses; the table has the median over the rounds, and the median of
+the ratios within a round. So a temporary slowdown of the machine (other load, temperature) affects both sides of a
+ratio. Before measuring, each gate is checked to accept the credential and to refuse a request without it; a
+single response other than 200 under load fails the benchmark.
 
 Processor: {processor}, {cores} cores. Envoy {envoy}, rustc {rustc}, wrk {wrk}.
 "
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_get_numbers() {
+    fn json_has_numbers() {
         let expected = json!([
             {"variant": "none", "peer": null, "cpu_us_per_request": 13.43, "ratio": null},
             {"variant": "ours", "peer": "theirs", "cpu_us_per_request": 15.0, "ratio": 1.071},
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn people_get_columns() {
+    fn tables_are_aligned() {
         assert_eq!(
             table(&rows()),
             "variant  CPU per request  compared with  ratio\n\

@@ -1,20 +1,20 @@
-//! From measurements to rows.
+//! Aggregates measurements into rows.
 
-/// The measurements: one list for each variant, one element for each round.
+/// The measurements: one list per variant, one element per round.
 #[derive(Debug, Default)]
 pub(super) struct Results {
     costs: Vec<(&'static str, Vec<f64>)>,
 }
 
-/// A variant's result, by itself or beside one peer.
+/// A variant's result, alone or compared with one peer.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) variant: &'static str,
     pub(super) peer: Option<&'static str>,
-    /// The median over the rounds.
+    /// Median over the rounds.
     pub(super) cpu_us_per_request: f64,
-    /// The median over the rounds of this variant's cost through the peer's in the same round: what slows the
-    /// machine for a while slows both.
+    /// Median over the rounds of this variant's cost divided by the peer's in the same round: a temporary slowdown of
+    /// the machine affects both.
     pub(super) ratio: Option<f64>,
 }
 

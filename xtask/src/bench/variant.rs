@@ -1,11 +1,11 @@
-//! What is measured: an Envoy configuration, the request it gets, and what it is compared with.
+//! The benchmark variants: an Envoy configuration, the requests sent to it, and its peers.
 
 use postern_testbed::idp::{Alg, IdentityProvider};
 use postern_testbed::sign::api_key_digest;
 use postern_testbed::tokens;
 use serde_json::{Value, json};
 
-/// The same keys as in benches/envoy/native-key-limit.yaml, so that both sides have as many to look through.
+/// The same keys as in benches/envoy/native-key-limit.yaml, so that both sides look up among as many.
 const KEYS: [(&str, &str); 4] = [
     ("ci", "bench-key"),
     ("partner", "bench-key-partner"),
@@ -18,16 +18,16 @@ const AUDIENCE: &str = "api";
 /// Longer than any measurement.
 const TOKEN_TTL: i64 = 6 * 3600;
 
-/// One of the things measured.
+/// A benchmark variant.
 pub(super) struct Variant {
     pub(super) name: &'static str,
     /// A file in benches/envoy.
     pub(super) template: &'static str,
-    /// The credential that each request carries.
+    /// The header with the credential, sent with each request.
     pub(super) header: Option<(&'static str, String)>,
-    /// Postern's configuration, if it is measured.
+    /// Postern's configuration; `None` for the native filters.
     pub(super) gate: Option<Value>,
-    /// The variants that do the same another way.
+    /// Native variants that do the same.
     pub(super) peers: &'static [&'static str],
 }
 
@@ -85,7 +85,7 @@ fn key_and_limit() -> Value {
             "limits": ["big"],
         }],
         "default": "deny",
-        // As the peers do: one header that names the caller.
+        // One header with the caller's name, as the peers set.
         "identity_headers": ["subject"],
     })
 }
@@ -106,7 +106,7 @@ fn jwt() -> Value {
             "authenticate": {"any": ["issuers/bench"]},
         }],
         "default": "deny",
-        // As the peers do: one header that names the caller.
+        // One header with the caller's name, as the peers set.
         "identity_headers": ["subject"],
     })
 }

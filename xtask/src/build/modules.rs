@@ -14,17 +14,18 @@ use crate::command;
 /// What is in `policies/` and no module: what modules are written with.
 const SDK: &str = "sdk";
 
-/// The modules, ready to be loaded, and the program that runs them.
+/// The modules, ready to be loaded, and the programs that run them and sign for them.
 #[derive(Debug)]
 pub(crate) struct Modules {
     pub(crate) postern: PathBuf,
+    pub(crate) kms_proxy: PathBuf,
     pub(crate) folder: PathBuf,
     names: Vec<String>,
 }
 
 /// Builds all modules, and puts their cases beside them.
 pub(crate) fn build() -> Result<Modules> {
-    let postern = postern()?;
+    let [postern, kms_proxy] = programs()?;
     let folder = modules::built();
     fs::create_dir_all(&folder)?;
     let sources = paths::workspace().join("policies");
@@ -45,6 +46,7 @@ pub(crate) fn build() -> Result<Modules> {
     }
     Ok(Modules {
         postern,
+        kms_proxy,
         folder,
         names,
     })
@@ -72,7 +74,7 @@ impl Modules {
         for name in &self.names {
             let mut test = Command::new(&self.postern);
             test.args(["policy", "test"]).arg(self.module(name));
-            let said = command::listen(test.arg("--cases").arg(cases(&self.folder, name)))?;
+            let said = command::capture(test.arg("--cases").arg(cases(&self.folder, name)))?;
             if said.success {
                 println!("  {name}: {}", said.stdout.lines().last().unwrap_or_default());
             } else {
@@ -93,16 +95,19 @@ fn cases(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.cases.yaml"))
 }
 
-/// Builds the program. With the features of the whole workspace, as tests do: otherwise its dependencies, wasmtime
+/// Builds the programs, beside each other. With the features of the whole workspace, as tests do: otherwise its dependencies, wasmtime
 /// among them, would be compiled twice.
-fn postern() -> Result<PathBuf> {
+fn programs() -> Result<[PathBuf; 2]> {
+    const NAMES: [&str; 2] = ["postern", "postern-kms-proxy"];
     let mut cargo = command::cargo();
     cargo
-        .args(["build", "--workspace", "--bin", "postern", "--target-dir"])
+        .args(["build", "--workspace"])
+        .args(NAMES.iter().flat_map(|name| ["--bin", name]))
+        .arg("--target-dir")
         .arg(paths::target());
     command::run(&mut cargo)?;
-    let name = format!("postern{}", std::env::consts::EXE_SUFFIX);
-    Ok(paths::target().join("debug").join(name))
+    let folder = paths::target().join("debug");
+    Ok(NAMES.map(|name| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))))
 }
 
 /// The crates in `policies/` but the SDK, in order.

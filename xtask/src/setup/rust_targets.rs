@@ -1,4 +1,4 @@
-//! Rust's standard library for the targets that are built.
+//! Installs Rust's standard library for the wasm targets.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::command;
 
-/// What is built for which target.
+/// Targets, and what is built for each.
 const TARGETS: &[(&str, &str)] = &[
     ("wasm32-wasip1", "the filter: Envoy offers WASI preview 1"),
     (
@@ -19,7 +19,7 @@ const TARGETS: &[(&str, &str)] = &[
 
 pub(super) fn install() -> Result<()> {
     for (target, purpose) in TARGETS {
-        if is_there(target)? {
+        if is_installed(target)? {
             continue;
         }
         if command::which("rustup").is_none() {
@@ -34,14 +34,15 @@ pub(super) fn install() -> Result<()> {
     Ok(())
 }
 
-/// Asks the compiler, not rustup: that is what counts, it is quicker, and it works without rustup.
-fn is_there(target: &str) -> Result<bool> {
+/// Whether the compiler has the target. Queries rustc rather than rustup: it is what compiles, it is faster, and it works
+/// without rustup.
+fn is_installed(target: &str) -> Result<bool> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let folder = command::read(rustc.args(["--print", "target-libdir", "--target", target]))?;
-    Ok(holds_core(Path::new(folder.trim())))
+    let folder = command::stdout(rustc.args(["--print", "target-libdir", "--target", target]))?;
+    Ok(contains_core(Path::new(folder.trim())))
 }
 
-fn holds_core(folder: &Path) -> bool {
+fn contains_core(folder: &Path) -> bool {
     let Ok(files) = std::fs::read_dir(folder) else {
         return false;
     };

@@ -25,7 +25,7 @@ const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Starts a KMS proxy with a token of its own.
 pub(super) fn kms(modules: &Modules) -> Result<KmsProxy> {
-    KmsProxy::start_for(modules.postern.clone(), &SIGNERS).context("cannot start the KMS proxy")
+    KmsProxy::start_with_uses(modules.kms_proxy.clone(), &SIGNERS).context("cannot start the KMS proxy")
 }
 
 /// Starts a host with two of the modules that ship, which signs through the KMS and keeps an audit log.

@@ -1,4 +1,4 @@
-//! A checkpoint with its signatures.
+//! Signed notes: checkpoints with their signatures.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use ed25519_compact::PublicKey;
 
 use super::Checkpoint;
 
-/// The algorithm's number in a key id: Ed25519.
+/// The number of the algorithm in a key id.
 const ED25519: u8 = 1;
 
-/// A text that is not a checkpoint, or a signature that does not fit it.
+/// A text that is not a signed checkpoint, or a note that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
     /// Not a signed note.
-    #[error("not a signed note: a text, a blank line and lines of signatures")]
-    Form,
-    /// A note about something else.
+    #[error("not a signed note: expected a text, a blank line and signature lines")]
+    Malformed,
+    /// A signed note whose text is not a checkpoint.
     #[error("not a checkpoint of an audit log: {0}")]
     Body(&'static str),
-    /// No signature of a form that is known here: Ed25519 has 64 bytes.
+    /// No signature of 64 bytes, the length of Ed25519.
     #[error("no Ed25519 signature")]
-    Unsigned,
-    /// A name that a line of a signature cannot hold.
-    #[error("a signer's name is not empty and has neither blanks nor `+`")]
-    Name,
+    NoSignature,
+    /// A signer name that cannot be written into a signature line.
+    #[error("invalid signer name: it must not be empty, and must contain neither white space nor `+`")]
+    InvalidSignerName,
 }
 
-/// A signature under a checkpoint, not verified yet.
+/// A signature of a note. It is not verified.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Who claims to have signed: the signer id.
+    /// The claimed signer's id.
     pub name: String,
-    /// Hints at the key: see [`key_id`].
+    /// A hint at the key: see [`key_id`].
     pub key_id: u32,
     /// An Ed25519 signature (RFC 8032) of the body.
     pub signature: [u8; 64],
@@ -44,7 +44,7 @@ impl fmt::Debug for Signature {
 }
 
 impl Signature {
-    /// A signature by a key.
+    /// A signature by this key.
     #[must_use]
     pub fn new(name: impl Into<String>, public_key: &[u8; 32], signature: [u8; 64]) -> Self {
         let name = name.into();
@@ -55,22 +55,22 @@ impl Signature {
         }
     }
 
-    /// Whether its key id is this key's. One that is not is by another key of the same name, or of nobody's.
+    /// Whether the key id is that of this key. Otherwise another key of the same name signed.
     #[must_use]
-    pub fn names(&self, public_key: &[u8; 32]) -> bool {
+    pub fn has_key_id_of(&self, public_key: &[u8; 32]) -> bool {
         self.key_id == key_id(&self.name, public_key)
     }
 
-    /// Whether this key made it over this body. The key id must be the key's too.
+    /// Verifies the signature over `body`, and that the key id is that of `public_key`.
     #[must_use]
     pub fn verifies(&self, public_key: &[u8; 32], body: &str) -> bool {
         let signature = ed25519_compact::Signature::new(self.signature);
-        self.names(public_key) && PublicKey::new(*public_key).verify(body, &signature).is_ok()
+        self.has_key_id_of(public_key) && PublicKey::new(*public_key).verify(body, &signature).is_ok()
     }
 }
 
-/// The first four bytes of SHA-256 over the name, a newline, the algorithm's number (1) and the key
-/// (<https://c2sp.org/signed-note>), read as a big-endian number.
+/// Computes a key id: the first four bytes of SHA-256 over the name, a newline, the algorithm's number (1) and the key, as
+/// a big-endian number (<https://c2sp.org/signed-note>).
 #[must_use]
 pub fn key_id(name: &str, public_key: &[u8; 32]) -> u32 {
     let mut key = [ED25519; 33];
@@ -80,26 +80,26 @@ pub fn key_id(name: &str, public_key: &[u8; 32]) -> u32 {
     signed_note::key_id(name, &key)
 }
 
-/// A checkpoint with its signatures, which nobody verified yet.
+/// A checkpoint with its signatures. They are not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// What was signed; its text is [`Checkpoint::body`].
+    /// The checkpoint; [`Checkpoint::body`] is the signed text.
     pub checkpoint: Checkpoint,
-    /// By whom; at least one.
+    /// The signatures; at least one.
     pub signatures: Vec<Signature>,
 }
 
 impl Note {
-    /// Puts a checkpoint and its signatures together.
+    /// Combines a checkpoint and its signatures.
     ///
     /// # Errors
-    /// If there is no signature, or one has a name that cannot be written.
+    /// If there is no signature, or the name of a signer is invalid.
     pub fn new(checkpoint: Checkpoint, signatures: Vec<Signature>) -> Result<Self, NoteError> {
         if signatures.is_empty() {
-            return Err(NoteError::Unsigned);
+            return Err(NoteError::NoSignature);
         }
         if !signatures.iter().all(|s| signed_note::is_key_name_valid(&s.name)) {
-            return Err(NoteError::Name);
+            return Err(NoteError::InvalidSignerName);
         }
         Ok(Self {
             checkpoint,
@@ -107,15 +107,14 @@ impl Note {
         })
     }
 
-    /// Reads a note. Signatures of other algorithms, such as a witness's, are left out.
+    /// Parses a note. Signatures of other algorithms, such as a witness's, are skipped.
     ///
     /// # Errors
-    /// If it is no signed note, no checkpoint, or has no Ed25519 signature.
+    /// If the text is not a signed note, not a checkpoint, or has no Ed25519 signature.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        // It is read once as the standard has it, which bounds it too; of the signatures, what the standard's
-        // reader gives back is kept.
-        let note = signed_note::Note::from_bytes(text.as_bytes()).map_err(|_| NoteError::Form)?;
-        let body = std::str::from_utf8(note.text()).map_err(|_| NoteError::Form)?;
+        // The library parses the note as a whole, which also bounds its size, and then each signature line.
+        let note = signed_note::Note::from_bytes(text.as_bytes()).map_err(|_| NoteError::Malformed)?;
+        let body = std::str::from_utf8(note.text()).map_err(|_| NoteError::Malformed)?;
         let checkpoint = Checkpoint::parse(body)?;
         let signatures = text
             .strip_prefix(body)
@@ -135,7 +134,7 @@ impl Note {
 }
 
 impl fmt::Display for Note {
-    /// The text of the note, ended by a newline.
+    /// Formats the note, terminated by a newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.checkpoint.body())?;
         for signature in &self.signatures {

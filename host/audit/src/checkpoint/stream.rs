@@ -1,22 +1,21 @@
-//! Notes one after another, as the file outside the log keeps them.
+//! Streams of notes, as in the external checkpoint file.
 //!
-//! Each note is followed by a blank line. The file only grows: a write that was cut short, by a full disk or a crash,
-//! stays where it is, and the next one begins after a blank line. So a reader finds pieces that are no notes, and goes
-//! on behind them.
+//! Each note is followed by a blank line. The file is append-only: an incomplete note, left by a full disk or a crash, stays
+//! where it is, and the next one begins after a blank line. A reader skips incomplete notes.
 
 use super::{Note, NoteError};
 
-/// The notes of a text. What is no note comes as an error, and the next one follows.
+/// Iterates over the notes of a text. An incomplete note yields an error, and iteration continues after it.
 #[derive(Debug, Clone)]
 pub struct Notes<'a> {
     blocks: std::iter::Peekable<Blocks<'a>>,
 }
 
-/// Where lines of signatures begin.
+/// The prefix of a signature line.
 const DASH: &str = "\u{2014} ";
 
 impl<'a> Notes<'a> {
-    /// Reads a text.
+    /// Iterates over the notes of `text`.
     #[must_use]
     pub fn of(text: &'a str) -> Self {
         Self {
@@ -35,12 +34,12 @@ impl Iterator for Notes<'_> {
             .next_if(|next| next.starts_with(DASH) && !body.starts_with(DASH))
         {
             Some(signatures) => Some(Note::parse(&format!("{body}\n\n{signatures}\n"))),
-            None => Some(Err(NoteError::Form)),
+            None => Some(Err(NoteError::Malformed)),
         }
     }
 }
 
-/// What stands between blank lines, without the newline at its end.
+/// Iterates over the blocks between blank lines, without their final newline.
 #[derive(Debug, Clone)]
 struct Blocks<'a>(&'a str);
 

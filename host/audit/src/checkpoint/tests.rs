@@ -20,7 +20,7 @@ fn note(size: u64) -> Note {
 }
 
 #[test]
-fn a_body_is_written_and_read() {
+fn a_body_round_trips() {
     let checkpoint = checkpoint(3);
     let body = checkpoint.body();
     assert_eq!(body.lines().count(), 4);
@@ -28,13 +28,13 @@ fn a_body_is_written_and_read() {
 }
 
 #[test]
-fn other_bodies_are_refused() {
+fn invalid_bodies_are_rejected() {
     let good = checkpoint(3).body();
     assert!(Checkpoint::parse(&good).is_ok());
     for (from, to, why) in [
         ("postern.example/audit\n", "\n", "first"),
-        ("\n3\n", "\n+3\n", "written"),
-        ("\n3\n", "\n03\n", "written"),
+        ("\n3\n", "\n+3\n", "canonical"),
+        ("\n3\n", "\n03\n", "canonical"),
         ("\n3\n", "\n-3\n", "second"),
         ("\n3\n", "\n18446744073709551616\n", "second"),
         ("=\n", "\n", "third"),
@@ -42,10 +42,10 @@ fn other_bodies_are_refused() {
         (
             "time 2026-01-01T00:00:00.000001Z",
             "time 2026-01-01T00:00:00.0000010Z",
-            "written",
+            "canonical",
         ),
-        ("Z\n", "Z\nmore\n", "written"),
-        ("Z\n", "Z", "written"),
+        ("Z\n", "Z\nmore\n", "canonical"),
+        ("Z\n", "Z", "canonical"),
     ] {
         let bad = good.replace(from, to);
         assert_ne!(bad, good, "{from}");
@@ -55,7 +55,7 @@ fn other_bodies_are_refused() {
 }
 
 #[test]
-fn a_note_is_written_and_read() {
+fn a_note_round_trips() {
     let note = note(3);
     let text = note.to_string();
     assert!(text.ends_with('\n') && !text.ends_with("\n\n"));
@@ -74,10 +74,10 @@ fn a_note_is_written_and_read() {
     };
     assert!(
         !renamed.verifies(&key, &note.checkpoint.body()),
-        "the key id holds the name"
+        "the key id covers the name"
     );
 
-    // The standard's own verifier takes it.
+    // The library's own verifier accepts it.
     let verifying = ed25519_key(&key);
     let verifier = signed_note::StandardVerifier::new(&verifying).unwrap();
     let known = signed_note::VerifierList::new(vec![Box::new(verifier)]);
@@ -85,7 +85,7 @@ fn a_note_is_written_and_read() {
     assert_eq!(read.verify(&known).unwrap().0.len(), 1);
 }
 
-/// A verifier's key as the standard writes it: name, key id, and the algorithm's number with the key.
+/// A verifier key of the signed-note format: name, key id, and the algorithm's number with the key.
 fn ed25519_key(key: &[u8; 32]) -> String {
     let bytes: Vec<u8> = std::iter::once(1).chain(*key).collect();
     let bytes = Base64::encode_to_string(bytes).unwrap();
@@ -93,24 +93,24 @@ fn ed25519_key(key: &[u8; 32]) -> String {
 }
 
 #[test]
-fn other_notes_are_refused() {
+fn invalid_notes_are_rejected() {
     let good = note(3).to_string();
     let (body, signatures) = good.split_once("\n\n").unwrap();
     for (text, error) in [
-        (String::new(), NoteError::Form),
-        (body.to_owned(), NoteError::Form),
-        (format!("{body}\n\n"), NoteError::Form),
-        (good.trim_end().to_owned(), NoteError::Form),
-        (good.replace('\u{2014}', "-"), NoteError::Form),
+        (String::new(), NoteError::Malformed),
+        (body.to_owned(), NoteError::Malformed),
+        (format!("{body}\n\n"), NoteError::Malformed),
+        (good.trim_end().to_owned(), NoteError::Malformed),
+        (good.replace('\u{2014}', "-"), NoteError::Malformed),
         (
             good.replace("\u{2014} kernel-2026", "\u{2014} kernel+2026"),
-            NoteError::Form,
+            NoteError::Malformed,
         ),
         (
             format!("hello\n\n{signatures}"),
             NoteError::Body("the second line is not a number of events"),
         ),
-        (format!("{body}\n\n\u{2014} w AAAAAAAA\n"), NoteError::Unsigned),
+        (format!("{body}\n\n\u{2014} w AAAAAAAA\n"), NoteError::NoSignature),
     ] {
         assert_eq!(Note::parse(&text), Err(error), "{text}");
     }
@@ -119,7 +119,7 @@ fn other_notes_are_refused() {
 }
 
 #[test]
-fn a_stream_goes_on_behind_what_was_cut_short() {
+fn a_stream_continues_after_an_incomplete_note() {
     let [a, b] = [note(3), note(5)];
     let (whole, next) = (a.to_string(), b.to_string());
     for (torn, _) in (1..whole.len()).filter_map(|at| whole.split_at_checked(at)) {

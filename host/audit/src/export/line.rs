@@ -9,18 +9,17 @@ use uuid::Uuid;
 use crate::verify::ManifestRow;
 use crate::{Hash, Head, Time};
 
-/// The form that is written and read here.
+/// The format that this version writes and reads.
 pub(super) const FORMAT: &str = "postern-audit/1";
 
-/// A line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Line<'a> {
     #[serde(borrow)]
-    Event(Event<'a>),
-    Checkpoint(Checkpoint),
-    ManifestSignature(ManifestSignature),
-    End(End),
+    Event(EventLine<'a>),
+    Checkpoint(CheckpointLine),
+    ManifestSignature(ManifestLine),
+    End(EndLine),
     Header(Header),
 }
 
@@ -28,31 +27,32 @@ pub(super) enum Line<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// The form of the lines.
+    /// The format: `postern-audit/1`.
     pub format: String,
     /// When the export was made.
     pub created: Time,
-    /// The name of the log, if its checkpoints have one.
+    /// The origin of the log's last checkpoint, if there is one.
     pub origin: Option<String>,
-    /// What the first event follows.
-    pub behind: Behind,
-    /// Whether the signatures of manifests are in it, as in that of a whole log.
+    /// The event before the first one.
+    #[serde(rename = "behind")]
+    pub predecessor: Predecessor,
+    /// Whether the export includes the manifest signatures, as that of a whole log does.
     pub manifests: bool,
 }
 
-/// What the first event of an export follows.
+/// The event before the first one of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Behind {
-    /// The place of the event before; 0 before the first.
+pub struct Predecessor {
+    /// The sequence number; 0 if there is no previous event.
     pub size: u64,
-    /// Its hash.
+    /// The hash of the event.
     pub hash: Hash,
-    /// When it was recorded.
+    /// When the event was recorded.
     pub recorded: Time,
 }
 
-impl Behind {
+impl Predecessor {
     pub(super) fn head(self) -> Head {
         Head {
             size: self.size,
@@ -62,7 +62,7 @@ impl Behind {
     }
 }
 
-impl From<Head> for Behind {
+impl From<Head> for Predecessor {
     fn from(head: Head) -> Self {
         Self {
             size: head.size,
@@ -74,7 +74,7 @@ impl From<Head> for Behind {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Event<'a> {
+pub(super) struct EventLine<'a> {
     pub(super) seq: u64,
     pub(super) hash: Hash,
     #[serde(borrow)]
@@ -83,14 +83,14 @@ pub(super) struct Event<'a> {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Checkpoint {
+pub(super) struct CheckpointLine {
     pub(super) size: u64,
     pub(super) note: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ManifestSignature {
+pub(super) struct ManifestLine {
     id: Uuid,
     manifest_hash: Hash,
     signature_b64: String,
@@ -98,8 +98,8 @@ pub(super) struct ManifestSignature {
     signed_at: String,
 }
 
-impl ManifestSignature {
-    /// What a row says; nothing, if its columns hold what no row's do.
+impl ManifestLine {
+    /// Returns `None` if a column of the row is malformed.
     pub(super) fn of(row: ManifestRow) -> Option<Self> {
         Some(Self {
             id: Uuid::from_slice(&row.id).ok()?,
@@ -110,7 +110,7 @@ impl ManifestSignature {
         })
     }
 
-    pub(super) fn row(self) -> Option<ManifestRow> {
+    pub(super) fn into_row(self) -> Option<ManifestRow> {
         Some(ManifestRow {
             id: self.id.as_bytes().to_vec(),
             manifest_hash: self.manifest_hash.0.to_vec(),
@@ -124,10 +124,10 @@ impl ManifestSignature {
 /// The last line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct End {
+pub(super) struct EndLine {
     pub(super) size: u64,
     pub(super) hash: Hash,
-    /// How many lines stand before this one.
+    /// The number of lines before this one.
     pub(super) lines: u64,
     /// The digest of these lines, newlines included.
     pub(super) sha256: Hash,

@@ -1,19 +1,19 @@
-//! Writing an export.
+//! Writes exports.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::line::{Checkpoint, End, Event, FORMAT, Header, Line, ManifestSignature};
-use crate::read::{Found, ReadError, Reader};
+use super::line::{CheckpointLine, EndLine, EventLine, FORMAT, Header, Line, ManifestLine};
+use crate::read::{ReadError, Reader, StoredEvent};
 use crate::verify::{ManifestRow, Progress, StoredNote};
 use crate::{Hash, Head, Note, Time};
 
-/// How many events are read at a time.
-const PIECE: u64 = 4096;
+/// The number of events read at a time.
+const CHUNK: u64 = 4096;
 
-/// Why a log is not exported.
+/// Exporting a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The log cannot be read.
@@ -22,31 +22,31 @@ pub enum ExportError {
     /// The export cannot be written.
     #[error("the export cannot be written: {0}")]
     Write(#[from] io::Error),
-    /// A signature of a manifest that is none.
+    /// A row of `manifest_signatures` is malformed.
     #[error("a row of manifest_signatures cannot be read: run `postern audit verify`")]
-    Manifest,
+    InvalidManifestRow,
 }
 
-/// Which events are exported.
+/// The range of events to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// The first; 1 for a whole log.
+    /// The first event; 1 for a whole log.
     pub first: u64,
-    /// The last, if not all that follow.
+    /// The last event; `None` for all that follow.
     pub last: Option<u64>,
 }
 
-/// Writes a log, or a part of it, as it is now; returns its last event. Nothing is verified: that is for whoever
-/// reads it.
+/// Exports a log, or a part of it, as it is now, and returns the last event. Calls `on_progress` after each chunk. Nothing
+/// is verified: the reader of the export does that.
 ///
 /// # Errors
-/// If the log cannot be read or the export not be written.
+/// If the log cannot be read, or the export cannot be written.
 pub async fn export(
     reader: &Reader,
     range: Range,
     out: impl Write,
     created: Time,
-    mut tell: impl FnMut(Progress),
+    mut on_progress: impl FnMut(Progress),
 ) -> Result<Head, ExportError> {
     let first = range.first.max(1);
     let whole = first == 1 && range.last.is_none();
@@ -58,13 +58,13 @@ pub async fn export(
         format: FORMAT.to_owned(),
         created,
         origin: last_note.and_then(|note| Some(Note::parse(&note.text).ok()?.checkpoint.origin)),
-        behind: head.into(),
+        predecessor: head.into(),
         manifests: whole,
     }))?;
     let end = end(reader).await?;
     let last = range.last.map_or(end, |last| last.min(end));
     if whole {
-        // Each is written with the event that tells of it, so those of the events that are exported are there by now.
+        // Each is committed with the event that records it, so those of the exported events exist by now.
         reader.manifests(last, |row| lines.manifest(row)).await?;
     }
     if first == 1 {
@@ -72,31 +72,31 @@ pub async fn export(
     }
     let mut from = first;
     while from <= last {
-        let to = last.min(from + PIECE - 1);
+        let to = last.min(from + CHUNK - 1);
         let notes = reader.notes(i64::try_from(from).unwrap_or(i64::MAX), to).await?;
         let mut notes = notes.as_slice();
-        for found in reader.between(from, to).await? {
-            lines.event(&found)?;
-            let over = notes.partition_point(|note| note.size <= found.entry.seq);
-            let (due, later) = notes.split_at_checked(over).unwrap_or((notes, &[]));
+        for event in reader.between(from, to).await? {
+            lines.event(&event)?;
+            let covered = notes.partition_point(|note| note.size <= event.entry.seq);
+            let (due, later) = notes.split_at_checked(covered).unwrap_or((notes, &[]));
             lines.notes(due)?;
             notes = later;
-            (head.size, head.hash) = (found.entry.seq, found.entry.hash);
+            (head.size, head.hash) = (event.entry.seq, event.entry.hash);
         }
         lines.notes(notes)?;
-        tell(Progress {
+        on_progress(Progress {
             done: to + 1 - first,
             total: last + 1 - first,
         });
         from = to + 1;
     }
     if range.last.is_none() {
-        // Those that were there before the events were read and are over more of them: the tail was cut, and the export must
-        // not hide it.
+        // Checkpoints that existed before the events were read and cover more events than there are: the tail was cut off,
+        // and the export must not hide it.
         let most = last_size.unwrap_or(0);
         lines.notes(&reader.notes_beyond(last, most).await?)?;
     }
-    reader.is_settled()?;
+    reader.check_unchanged()?;
     lines.end(head)?;
     Ok(head)
 }
@@ -105,7 +105,7 @@ async fn end(reader: &Reader) -> Result<u64, ReadError> {
     Ok(reader.extent().await?.map_or(0, |extent| extent.last))
 }
 
-/// Lines, counted and digested.
+/// Writes lines, and counts and digests them.
 struct Lines<W> {
     out: W,
     digest: Sha256,
@@ -132,9 +132,9 @@ impl<W: Write> Lines<W> {
         self.out.write_all(&self.line)
     }
 
-    fn event(&mut self, found: &Found) -> io::Result<()> {
-        let entry = &found.entry;
-        self.write(&Line::Event(Event {
+    fn event(&mut self, event: &StoredEvent) -> io::Result<()> {
+        let entry = &event.entry;
+        self.write(&Line::Event(EventLine {
             seq: entry.seq,
             hash: entry.hash,
             payload: entry.payload.as_str().into(),
@@ -143,7 +143,7 @@ impl<W: Write> Lines<W> {
 
     fn notes(&mut self, notes: &[StoredNote]) -> io::Result<()> {
         for note in notes {
-            self.write(&Line::Checkpoint(Checkpoint {
+            self.write(&Line::Checkpoint(CheckpointLine {
                 size: note.size,
                 note: note.text.clone(),
             }))?;
@@ -152,12 +152,12 @@ impl<W: Write> Lines<W> {
     }
 
     fn manifest(&mut self, row: ManifestRow) -> Result<(), ExportError> {
-        let line = ManifestSignature::of(row).ok_or(ExportError::Manifest)?;
+        let line = ManifestLine::of(row).ok_or(ExportError::InvalidManifestRow)?;
         Ok(self.write(&Line::ManifestSignature(line))?)
     }
 
     fn end(mut self, head: Head) -> io::Result<()> {
-        let end = End {
+        let end = EndLine {
             size: head.size,
             hash: head.hash,
             lines: self.number,

@@ -1,15 +1,15 @@
-//! Rows, and asking for some of them.
+//! Parses rows, and selects them.
 
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Database, Encode, QueryBuilder, Row as _, Type};
 use uuid::Uuid;
 
-use super::{Found, ReadError, place};
+use super::{ReadError, StoredEvent, to_db_int};
 use crate::verify::{ManifestRow, Row};
 use crate::{Decision, Entry, Hash, Kind};
 
-/// A row of SQLite's. What a column cannot hold in a sound log is read as nothing, which no event verifies with.
+/// A row from SQLite. A value of a type that no valid row has is read as empty, and fails verification.
 pub(super) fn of_sqlite(row: &SqliteRow) -> Row<'_> {
     let bytes = |column| row.try_get_unchecked::<&[u8], usize>(column).unwrap_or_default();
     Row {
@@ -20,7 +20,7 @@ pub(super) fn of_sqlite(row: &SqliteRow) -> Row<'_> {
     }
 }
 
-/// A row of Postgres's, in its binary form: a UUID is its 16 bytes.
+/// A row from Postgres in its binary format: a UUID is its 16 bytes.
 pub(super) fn of_postgres(row: &PgRow) -> Row<'_> {
     let bytes = |column| row.try_get_unchecked::<&[u8], usize>(column).unwrap_or_default();
     Row {
@@ -66,60 +66,61 @@ pub(super) fn manifest_of_postgres(row: &PgRow) -> ManifestRow {
     }
 }
 
-/// An event of its own.
-pub(super) fn found(row: &Row<'_>) -> Result<Found, ReadError> {
-    let unreadable = || ReadError::Payload(row.seq);
+/// Parses a row into an owned event.
+pub(super) fn parse(row: &Row<'_>) -> Result<StoredEvent, ReadError> {
+    let unreadable = || ReadError::UnreadableEvent(row.seq);
     let payload = std::str::from_utf8(row.payload).map_err(|_| unreadable())?;
     let id = Uuid::from_slice(row.id.unwrap_or_default()).map_err(|_| unreadable())?;
     let hash = <[u8; 32]>::try_from(row.hash)
         .map(Hash)
         .map_err(|_| unreadable())?;
-    let sound = Hash::of(row.payload) == hash;
+    let hash_matches = Hash::of(row.payload) == hash;
     let entry = Entry {
         seq: row.seq,
         id,
         payload: payload.to_owned(),
         hash,
     };
-    Ok(Found { entry, sound })
+    Ok(StoredEvent { entry, hash_matches })
 }
 
-/// Which events are asked for; what is not said does not matter.
+/// Selects events: a field that is `None` matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Who asked.
+    /// The caller.
     pub subject: Option<String>,
     /// The gate's rule.
     pub rule: Option<String>,
-    /// For which tenant.
+    /// The caller's tenant.
     pub tenant: Option<String>,
-    /// The request.
+    /// The id of the request.
     pub request_id: Option<String>,
-    /// What came of it.
+    /// The decision or result.
     pub decision: Option<Decision>,
-    /// What it tells of.
+    /// The kind of the event.
     pub kind: Option<Kind>,
-    /// The first event.
+    /// The first event of the range.
     pub from: Option<u64>,
-    /// The last event.
+    /// The last event of the range.
     pub to: Option<u64>,
-    /// How many at most; the newest count.
+    /// The limit of returned events: the newest are returned.
     pub limit: u32,
 }
 
 impl Selection {
-    /// The statement; `json` is how the store calls the payload as JSON, `placed` what is so of rows that have a place.
-    pub(super) fn sql<DB: Database>(&self, json: &str, placed: &str) -> QueryBuilder<DB>
+    /// Builds the statement. `json` is the store's expression for the payload as JSON, `valid_seq` its condition for rows with
+    /// a valid `seq`.
+    pub(super) fn sql<DB: Database>(&self, json: &str, valid_seq: &str) -> QueryBuilder<DB>
     where
         String: for<'q> Encode<'q, DB> + Type<DB>,
         i64: for<'q> Encode<'q, DB> + Type<DB>,
     {
         let mut sql = QueryBuilder::new("SELECT seq, id, payload, hash FROM audit_events WHERE ");
-        sql.push(format!("{placed} AND seq >= "));
-        sql.push_bind(place(self.from.unwrap_or(0)));
+        sql.push(format!("{valid_seq} AND seq >= "));
+        sql.push_bind(to_db_int(self.from.unwrap_or(0)));
         sql.push(" AND seq <= ")
-            .push_bind(place(self.to.unwrap_or(u64::MAX)));
-        let texts = [
+            .push_bind(to_db_int(self.to.unwrap_or(u64::MAX)));
+        let filters = [
             ("subject", self.subject.as_deref()),
             ("rule", self.rule.as_deref()),
             ("tenant", self.tenant.as_deref()),
@@ -127,11 +128,11 @@ impl Selection {
             ("decision", self.decision.map(Decision::name)),
             ("kind", self.kind.map(Kind::name)),
         ];
-        for (field, text) in texts {
-            if let Some(text) = text {
-                // The names are ours; what is asked for is bound.
+        for (field, value) in filters {
+            if let Some(value) = value {
+                // The names are constants; the values are bound.
                 sql.push(format!(" AND {json} ->> '{field}' = "))
-                    .push_bind(text.to_owned());
+                    .push_bind(value.to_owned());
             }
         }
         sql.push(" ORDER BY seq DESC LIMIT ")

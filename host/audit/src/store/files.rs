@@ -1,4 +1,5 @@
-//! The files of a SQLite store: made closed to others, locked against a second writer, and looked after.
+//! The files of a SQLite store: created with owner-only permissions, locked against a second writer, and checked for changes
+//! by other processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,80 +8,78 @@ use std::path::{Path, PathBuf};
 
 use crate::{OpenError, StoreError};
 
-/// The files of a store. While this lives, no other process writes to it.
+/// The files of a store. While this exists, no other Postern process writes to them.
 #[derive(Debug)]
 pub(super) struct Files {
     path: PathBuf,
-    database: Identity,
-    /// Known once there is one.
-    wal: Option<Identity>,
-    /// What the database and its write-ahead log were like after the last commit.
-    left: Option<[Option<Content>; 2]>,
-    /// Held until the process ends, however it ends.
+    database: FileId,
+    /// `None` until the file exists.
+    wal: Option<FileId>,
+    /// The stamps of the database and its write-ahead log after the last commit.
+    stamps: Option<[Option<FileStamp>; 2]>,
+    /// The kernel releases the lock when the process ends.
     _lock: File,
-    /// The database itself, locked as well: it may have other names, and each of them another lock file. SQLite's own locks
-    /// are of another kind (fcntl). The system drops those when this process closes any descriptor of the file, so this
-    /// one is opened before SQLite connects and closed after.
+    /// The database itself is locked as well: it may have several names, each with its own lock file. SQLite uses another
+    /// kind of lock (fcntl). The kernel drops those when this process closes any descriptor of the file, so this one is
+    /// opened before SQLite connects and closed after SQLite disconnects.
     _database: File,
 }
 
-/// Tells a file from another that has its name.
+/// Distinguishes a file from another one at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// Changes whenever somebody writes to a file or cuts it short.
+/// Changes whenever a file is written to or truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Content {
+struct FileStamp {
     length: u64,
-    /// The owner of a file can set this time to any.
+    /// `mtime`: the owner of the file can set it.
     modified: (i64, i64),
-    /// This one nobody can set. It also changes with the file's owner, mode and names, which SQLite itself sets anew
+    /// `ctime`: cannot be set. It also changes with the file's owner, mode and names, and SQLite itself resets the owner
     /// whenever root reads the database.
     changed: (i64, i64),
 }
 
-/// What files are like that somebody may have changed.
+/// How the files differ from their state after the last commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Traces {
-    /// As they were left.
+pub(crate) enum FileChange {
     None,
-    /// Of the same length and written to at the same time as far as can be said, but not untouched: either nothing is
-    /// wrong, or somebody set the time back after writing.
-    Faint,
+    /// Only `ctime` differs: either nothing was written, or `mtime` was set back after writing.
+    Metadata,
 }
 
-/// May be written to by the group or by all.
+/// The mode bits of write access for the group and for others.
 const EXPOSED: u32 = 0o022;
 
 impl Files {
-    /// Takes the locks and makes the database's file if it is not there.
+    /// Takes the locks, and creates the database file if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::File(path.to_owned(), error);
         let lock = beside(path, ".lock");
-        let file = own().open(&lock);
+        let file = owner_only().open(&lock);
         let file = file.map_err(|error| OpenError::File(lock.clone(), error))?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::Taken(path.to_owned()),
+            TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
             TryLockError::Error(error) => OpenError::File(lock, error),
         })?;
-        let database = own().open(path).map_err(failed)?;
+        let database = owner_only().open(path).map_err(failed)?;
         database.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::Taken(path.to_owned()),
+            TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
             TryLockError::Error(error) => failed(error),
         })?;
         sync_directory(path).map_err(failed)?;
         let found = database.metadata().map_err(failed)?;
         if found.mode() & EXPOSED != 0 {
-            return Err(OpenError::Exposed(path.to_owned()));
+            return Err(OpenError::InsecurePermissions(path.to_owned()));
         }
         Ok(Self {
             path: path.to_owned(),
-            database: Identity::of(&found),
+            database: FileId::of(&found),
             wal: None,
-            left: None,
+            stamps: None,
             _lock: file,
             _database: database,
         })
@@ -90,75 +89,75 @@ impl Files {
         &self.path
     }
 
-    /// An error if the database or its write-ahead log is no longer the file that was opened. A process may go on
-    /// writing to a file that was deleted, and nobody would ever read it.
-    pub(super) fn still_there(&mut self) -> Result<(), StoreError> {
-        let gone = |path: &Path| StoreError::Gone(path.to_owned());
+    /// Fails if the path of the database or of its write-ahead log no longer leads to the file that was opened. A process
+    /// can go on writing to a deleted file that can never be read again.
+    pub(super) fn check_identity(&mut self) -> Result<(), StoreError> {
+        let replaced = |path: &Path| StoreError::FileReplaced(path.to_owned());
         if identity(&self.path) != Some(self.database) {
-            return Err(gone(&self.path));
+            return Err(replaced(&self.path));
         }
         let path = beside(&self.path, "-wal");
         let wal = identity(&path);
         if self.wal.is_some() && wal != self.wal {
-            return Err(gone(&path));
+            return Err(replaced(&path));
         }
         self.wal = wal;
         Ok(())
     }
 
-    /// An error if somebody changed the database or its write-ahead log since [`Self::leave`]. Only this process writes to
-    /// them, and only in a commit, so whoever did cut them short or wrote over them; SQLite would go on behind the gap and
-    /// report each commit as durable.
-    pub(super) fn untouched(&mut self) -> Result<Traces, StoreError> {
-        self.still_there()?;
-        let Some(left) = self.left else {
-            return Ok(Traces::None);
+    /// Fails if the database or its write-ahead log changed since [`Self::record_stamps`]. Only this process writes to them,
+    /// and only in a commit, so another process truncated or overwrote them. SQLite would continue behind the gap and report
+    /// each commit as durable.
+    pub(super) fn check_stamps(&mut self) -> Result<FileChange, StoreError> {
+        self.check_identity()?;
+        let Some(before) = self.stamps else {
+            return Ok(FileChange::None);
         };
-        let now = self.content();
-        if left == now {
-            return Ok(Traces::None);
+        let now = self.current_stamps();
+        if before == now {
+            return Ok(FileChange::None);
         }
-        let written = |content: Option<Content>| content.map(|content| (content.length, content.modified));
-        for (place, path) in [self.path.clone(), beside(&self.path, "-wal")]
+        let content = |stamp: Option<FileStamp>| stamp.map(|stamp| (stamp.length, stamp.modified));
+        for (index, path) in [self.path.clone(), beside(&self.path, "-wal")]
             .into_iter()
             .enumerate()
         {
-            if left.get(place).copied().map(written) != now.get(place).copied().map(written) {
-                return Err(StoreError::Touched(path));
+            if before.get(index).copied().map(content) != now.get(index).copied().map(content) {
+                return Err(StoreError::FileChanged(path));
             }
         }
-        Ok(Traces::Faint)
+        Ok(FileChange::Metadata)
     }
 
-    /// Remembers what the files are like, after a commit.
-    pub(super) fn leave(&mut self) -> Result<(), StoreError> {
-        self.still_there()?;
-        let now = self.content();
-        // A write-ahead log is written over from its beginning, and never becomes shorter while it is open.
-        let shorter = |before: Option<Content>, now: Option<Content>| {
+    /// Records the stamps of the files after a commit.
+    pub(super) fn record_stamps(&mut self) -> Result<(), StoreError> {
+        self.check_identity()?;
+        let now = self.current_stamps();
+        // SQLite reuses the write-ahead log from its beginning, and never shortens it while it is open.
+        let is_shorter = |before: Option<FileStamp>, now: Option<FileStamp>| {
             before.is_some_and(|before| now.is_none_or(|now| now.length < before.length))
         };
-        if let (Some([_, before]), [_, wal]) = (self.left, now)
-            && shorter(before, wal)
+        if let (Some([_, before]), [_, wal]) = (self.stamps, now)
+            && is_shorter(before, wal)
         {
-            return Err(StoreError::Touched(beside(&self.path, "-wal")));
+            return Err(StoreError::FileChanged(beside(&self.path, "-wal")));
         }
-        self.left = Some(now);
+        self.stamps = Some(now);
         Ok(())
     }
 
-    fn content(&self) -> [Option<Content>; 2] {
-        [&self.path, &beside(&self.path, "-wal")].map(|path| Some(Content::of(&fs::metadata(path).ok()?)))
+    fn current_stamps(&self) -> [Option<FileStamp>; 2] {
+        [&self.path, &beside(&self.path, "-wal")].map(|path| Some(FileStamp::of(&fs::metadata(path).ok()?)))
     }
 
-    /// The connection is given up: the write-ahead log may be another one next time.
+    /// Called when the connection closes: the next one may create a new write-ahead log.
     pub(super) fn forget_wal(&mut self) {
         self.wal = None;
-        self.left = None;
+        self.stamps = None;
     }
 }
 
-impl Content {
+impl FileStamp {
     fn of(found: &fs::Metadata) -> Self {
         Self {
             length: found.len(),
@@ -168,7 +167,7 @@ impl Content {
     }
 }
 
-impl Identity {
+impl FileId {
     fn of(found: &fs::Metadata) -> Self {
         Self {
             device: found.dev(),
@@ -177,12 +176,12 @@ impl Identity {
     }
 }
 
-fn identity(path: &Path) -> Option<Identity> {
-    Some(Identity::of(&fs::metadata(path).ok()?))
+fn identity(path: &Path) -> Option<FileId> {
+    Some(FileId::of(&fs::metadata(path).ok()?))
 }
 
-/// To be made for the owner alone, if it is not there.
-fn own() -> OpenOptions {
+/// Creates a missing file with owner-only permissions.
+fn owner_only() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -193,13 +192,14 @@ fn own() -> OpenOptions {
     options
 }
 
+/// The path of a file beside a database, such as `-wal`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Makes the names in a file's directory durable.
+/// Makes the entries of a file's directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()

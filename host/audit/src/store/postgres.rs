@@ -1,7 +1,7 @@
-//! Postgres: many hosts append to one chain. What keeps it one is the primary key: of two hosts that write behind the same
-//! head one fails, and tries again behind the other's events. So that this is rare, an advisory lock lets one transaction
-//! at a time read the head and write behind it; it is freed with the transaction, also when a host is gone. Everybody who
-//! may log in can take that lock and keep it, so nobody waits for it for long.
+//! The Postgres store: many hosts append to one chain. The primary key keeps it one chain: of two hosts that append to the
+//! same head, one fails, and retries behind the other's events. An advisory lock makes this rare: it lets one transaction
+//! at a time read the head and append to it. The lock is released with the transaction, even if the host disappears. Any
+//! role that can log in can take the lock and keep it, so hosts wait for it only briefly.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -13,31 +13,31 @@ use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{HeadRow, KnownRow};
+use super::{EventRow, HeadRow};
 use crate::{Entry, Event, ManifestSignature, OpenError, StoreError, postgres_url};
 
-/// How long closing a connection may take.
-const CLOSE: Duration = Duration::from_secs(1);
-/// The number of the lock among the database's advisory locks: `postern` and 1.
+/// Limit of closing a connection.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// The key of the advisory lock: `postern` and 1.
 const LOCK: i64 = 0x706f_7374_6572_6e01;
-/// Waits for the lock, but not for long; what is waited for after it may take as long as `SESSION` says.
-const IN_TURN: &str = "SELECT set_config('lock_timeout', '250ms', true), pg_advisory_xact_lock($1), \
+/// Waits briefly for the lock, then restores the `lock_timeout` of `SESSION`.
+const WAIT_FOR_LOCK: &str = "SELECT set_config('lock_timeout', '250ms', true), pg_advisory_xact_lock($1), \
      set_config('lock_timeout', '5s', true)";
 /// Takes the lock if it is free.
-const IF_FREE: &str = "SELECT pg_try_advisory_xact_lock($1)";
-/// For how long nobody waits for a lock that was not to be had.
-const AVOIDED: Duration = Duration::from_secs(30);
-/// Who holds the lock: a key of 64 bits stands there in two halves.
-const HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
+/// How long this host does not wait for the lock after a timeout.
+const AVOID_PERIOD: Duration = Duration::from_secs(30);
+/// Selects the process ids of the lock's holders. `pg_locks` has a key of 64 bits in two halves.
+const LOCK_HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
      AND (classid::bigint << 32 | objid::bigint) = $1";
-/// What Postgres calls a lock that was not to be had in time.
+/// The error code of a lock timeout.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// A place or id that is taken, and two that wait for each other: another host wrote at the same time.
-const COLLISIONS: [&str; 2] = ["23505", "40P01"];
-/// The server ends what takes longer, so that no host holds the lock for ever.
+/// The error codes of a write conflict: a duplicate `seq` or `id`, and a deadlock.
+const WRITE_CONFLICTS: [&str; 2] = ["23505", "40P01"];
+/// Session parameters. The server aborts what takes longer, so that no host holds the lock forever.
 const SESSION: [(&str, &str); 6] = [
-    // Ids are looked up in a table that grows all the time, and whose statistics lag behind: by the index, always.
+    // Ids must always be looked up by the index: the table grows constantly, and its statistics lag behind.
     ("enable_seqscan", "off"),
     ("jit", "off"),
     ("statement_timeout", "10s"),
@@ -52,29 +52,29 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator::with_migrations(vec![first])
 });
 
-/// A database of Postgres's.
+/// A Postgres database that is opened for writing.
 #[derive(Debug)]
 pub(crate) struct Postgres {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
-    /// When the lock was not to be had.
-    avoided: Option<Instant>,
+    /// The time of the last lock timeout.
+    lock_timed_out: Option<Instant>,
 }
 
 impl Postgres {
     pub(super) async fn open(url: &SecretString) -> Result<Self, OpenError> {
-        let options = postgres_url::options(url.expose_secret()).map_err(StoreError::Url)?;
+        let options = postgres_url::options(url.expose_secret()).map_err(StoreError::InvalidUrl)?;
         let mut store = Self {
             options: options
                 .application_name("postern-audit")
                 .options(SESSION)
                 .disable_statement_logging(),
             connection: None,
-            avoided: None,
+            lock_timed_out: None,
         };
         store.connect().await?;
-        // The migrator takes a lock of its own: hosts that start together wait for each other.
-        // Not `run`: the compiler does not see that its future can be sent to another thread.
+        // The migrator takes its own lock: hosts that start together wait for each other.
+        // Not `run`: the compiler cannot prove that its future is `Send`.
         if !store.is_migrated().await?
             && let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await
         {
@@ -84,22 +84,24 @@ impl Postgres {
         Ok(store)
     }
 
-    /// Whether the tables are as they should be. Looked at first, because making them takes rights that a host which
-    /// only appends should not have.
+    /// Whether the tables are up to date. Checked first, because migrating them takes privileges that a host which only
+    /// appends should not have.
     async fn is_migrated(&mut self) -> Result<bool, StoreError> {
         let connection = self.connection()?;
-        let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
             .fetch_one(&mut *connection)
             .await?;
-        if !there {
+        if !exists {
             return Ok(false);
         }
-        let made: Vec<(i64, Vec<u8>)> =
+        let applied: Vec<(i64, Vec<u8>)> =
             sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
                 .fetch_all(connection)
                 .await?;
-        let wanted = MIGRATIONS.iter().map(|one| (one.version, one.checksum.to_vec()));
-        Ok(made.into_iter().eq(wanted))
+        let wanted = MIGRATIONS
+            .iter()
+            .map(|migration| (migration.version, migration.checksum.to_vec()));
+        Ok(applied.into_iter().eq(wanted))
     }
 
     pub(super) async fn connect(&mut self) -> Result<bool, StoreError> {
@@ -112,7 +114,7 @@ impl Postgres {
         let (fsync, commit, encoding): (String, String, String) =
             sqlx::query_as(settings).fetch_one(&mut connection).await?;
         if fsync == "off" {
-            return Err(StoreError::Volatile);
+            return Err(StoreError::FsyncOff);
         }
         if encoding != "UTF8" {
             return Err(StoreError::Encoding(encoding));
@@ -128,20 +130,22 @@ impl Postgres {
 
     pub(super) async fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take()
-            && let Ok(Err(error)) = timeout(CLOSE, connection.close()).await
+            && let Ok(Err(error)) = timeout(CLOSE_LIMIT, connection.close()).await
         {
-            tracing::debug!(%error, "the audit store's connection did not close in order");
+            tracing::debug!(%error, "the connection to the audit store did not close cleanly");
         }
     }
 
     pub(super) async fn begin(&mut self) -> Result<Option<HeadRow>, StoreError> {
         self.begin_transaction().await?;
-        let avoided = self.avoided.is_some_and(|since| since.elapsed() < AVOIDED);
-        let turn = if avoided { IF_FREE } else { IN_TURN };
-        match sqlx::query(turn).bind(LOCK).execute(self.connection()?).await {
+        let avoid = self
+            .lock_timed_out
+            .is_some_and(|since| since.elapsed() < AVOID_PERIOD);
+        let lock = if avoid { TRY_LOCK } else { WAIT_FOR_LOCK };
+        match sqlx::query(lock).bind(LOCK).execute(self.connection()?).await {
             Err(error) if has_code(&error, &[LOCK_NOT_AVAILABLE]) => {
                 self.roll_back().await?;
-                self.avoid_lock().await?;
+                self.lock_timeout().await?;
                 self.begin_transaction().await?;
             }
             Err(error) => return Err(error.into()),
@@ -151,7 +155,8 @@ impl Postgres {
         Ok(head.fetch_optional(self.connection()?).await?)
     }
 
-    /// Each statement sees what was committed before it began: the head is read once the lock is held.
+    /// With READ COMMITTED each statement sees what was committed before it began, so the head that is read under the lock
+    /// is the last one.
     async fn begin_transaction(&mut self) -> Result<(), StoreError> {
         sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED")
             .execute(self.connection()?)
@@ -159,33 +164,33 @@ impl Postgres {
         Ok(())
     }
 
-    /// Gives up what was begun, and keeps the connection.
+    /// Rolls back the transaction, and keeps the connection.
     pub(super) async fn roll_back(&mut self) -> Result<(), StoreError> {
         sqlx::query("ROLLBACK").execute(self.connection()?).await?;
         Ok(())
     }
 
-    /// Remembers that the lock was not to be had, and says who has it.
-    async fn avoid_lock(&mut self) -> Result<(), StoreError> {
-        let first = self.avoided.replace(Instant::now()).is_none();
+    /// Records a lock timeout, and logs the first one with the holders of the lock.
+    async fn lock_timeout(&mut self) -> Result<(), StoreError> {
+        let first = self.lock_timed_out.replace(Instant::now()).is_none();
         if first {
-            let holders: Vec<i32> = sqlx::query_scalar(HOLDERS)
+            let holders: Vec<i32> = sqlx::query_scalar(LOCK_HOLDERS)
                 .bind(LOCK)
                 .fetch_all(self.connection()?)
                 .await?;
             tracing::warn!(
                 ?holders,
-                "the lock that lets hosts append in turn was not to be had: another session of Postgres holds it; events \
+                "cannot take the advisory lock that lets hosts append in turn: another Postgres session holds it; events \
                  are written without it"
             );
         }
         Ok(())
     }
 
-    pub(super) async fn known(&mut self, ids: &[Uuid]) -> Result<Vec<KnownRow>, StoreError> {
-        let known =
+    pub(super) async fn existing(&mut self, ids: &[Uuid]) -> Result<Vec<EventRow>, StoreError> {
+        let existing =
             sqlx::query_as("SELECT id, seq, hash, payload FROM audit_events WHERE id = ANY($1)").bind(ids);
-        Ok(known.fetch_all(self.connection()?).await?)
+        Ok(existing.fetch_all(self.connection()?).await?)
     }
 
     pub(super) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
@@ -195,7 +200,7 @@ impl Postgres {
         let mut payloads = Vec::with_capacity(count);
         let mut hashes = Vec::with_capacity(count);
         for entry in entries {
-            seqs.push(super::number(entry.seq)?);
+            seqs.push(super::to_db_int(entry.seq)?);
             ids.push(entry.id);
             payloads.push(entry.payload);
             hashes.push(entry.hash.0.to_vec());
@@ -210,13 +215,13 @@ impl Postgres {
             .execute(self.connection()?)
             .await;
         let rows = inserted.map_err(|error| {
-            if has_code(&error, &COLLISIONS) {
-                StoreError::Collided
+            if has_code(&error, &WRITE_CONFLICTS) {
+                StoreError::WriteConflict
             } else {
                 error.into()
             }
         })?;
-        super::all_taken(rows.rows_affected(), count)
+        super::check_inserted(rows.rows_affected(), count)
     }
 
     pub(super) async fn insert_manifest(
@@ -252,8 +257,8 @@ impl Postgres {
     }
 
     pub(super) async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
-        let there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = $1)");
-        Ok(there.bind(size).fetch_one(self.connection()?).await?)
+        let exists = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = $1)");
+        Ok(exists.bind(size).fetch_one(self.connection()?).await?)
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
@@ -279,8 +284,8 @@ impl Postgres {
     }
 
     fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
-        let none = || StoreError::Sql(sqlx::Error::WorkerCrashed);
-        self.connection.as_mut().ok_or_else(none)
+        let disconnected = || StoreError::Sql(sqlx::Error::WorkerCrashed);
+        self.connection.as_mut().ok_or_else(disconnected)
     }
 }
 

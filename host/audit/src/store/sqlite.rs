@@ -1,5 +1,5 @@
-//! SQLite: one process, one connection that writes. The write-ahead log is synced at each commit
-//! (`synchronous = FULL`); readers do not hold it up.
+//! The SQLite store: one process writes over one connection. The write-ahead log is synced at each commit
+//! (`synchronous = FULL`); readers do not delay it.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -11,17 +11,17 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _,
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::files::{Files, Traces};
-use super::{HeadRow, KnownRow};
+use super::files::{FileChange, Files};
+use super::{EventRow, HeadRow};
 use crate::{Entry, Event, ManifestSignature, OpenError, StoreError};
 
-/// How long to wait for a reader that holds a lock.
-const BUSY: Duration = Duration::from_secs(5);
-/// How long closing a connection may take.
-const CLOSE: Duration = Duration::from_secs(2);
-/// The write-ahead log is carried over into the database when it has so many pages: 32 MiB.
-const CARRY_OVER: &str = "8192";
-/// Rows of one statement: as many as fit of the largest, then of the next.
+/// Limit of waiting for a reader that holds a lock.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// Limit of closing a connection.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The size of the write-ahead log at which SQLite checkpoints it into the database, in pages: 32 MiB.
+const AUTOCHECKPOINT_PAGES: &str = "8192";
+/// The numbers of rows of the prepared statements. Rows are split over the largest that they fill.
 const ROWS: [usize; 4] = [256, 32, 4, 1];
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
@@ -38,7 +38,7 @@ static INSERT: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
     )
 });
 
-static KNOWN: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
+static SELECT_EXISTING: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
     statements(
         "SELECT id, seq, hash, payload FROM audit_events WHERE id IN (",
         "?",
@@ -46,7 +46,7 @@ static KNOWN: LazyLock<[(usize, SqlStr); 4]> = LazyLock::new(|| {
     )
 });
 
-/// A statement for each number of rows.
+/// Returns a statement for each of [`ROWS`].
 fn statements(before: &str, row: &str, after: &str) -> [(usize, SqlStr); 4] {
     ROWS.map(|rows| {
         let sql: Arc<str> = format!("{before}{}{after}", vec![row; rows].join(", ")).into();
@@ -54,10 +54,11 @@ fn statements(before: &str, row: &str, after: &str) -> [(usize, SqlStr); 4] {
     })
 }
 
-/// A file of SQLite's.
+/// A SQLite file that is opened for writing.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    /// Dropped before the files: they hold a descriptor of the database that must outlive it.
+    /// Declared before `files`, so that it is dropped first: `files` holds a descriptor of the database that must outlive
+    /// the connection.
     connection: Option<SqliteConnection>,
     files: Files,
 }
@@ -69,12 +70,12 @@ impl Sqlite {
             files: Files::open(path)?,
         };
         store.connect().await?;
-        // Not `run`: the compiler does not see that its future can be sent to another thread.
+        // Not `run`: the compiler cannot prove that its future is `Send`.
         if let Err(error) = MIGRATIONS.run_direct(None, store.connection()?, false).await {
             store.disconnect().await;
             return Err(OpenError::Migration(error));
         }
-        store.files.leave()?;
+        store.files.record_stamps()?;
         Ok(store)
     }
 
@@ -83,55 +84,55 @@ impl Sqlite {
             return Ok(false);
         }
         self.open_connection().await?;
-        // After a failed sync the system may hold pages as written that are not, and SQLite reads them back as
-        // committed. Carrying them over writes them anew, so that what is built on them stands.
-        let carried = match self.carry_over().await {
-            Ok(true) => self.files.leave(),
-            Ok(false) => Err(StoreError::Held),
+        // After a failed sync, the page cache may hold pages as clean that were never written, and SQLite reads them back
+        // as committed. A WAL checkpoint writes them again, so that later events build on durable ones.
+        let checkpointed = match self.checkpoint_wal().await {
+            Ok(true) => self.files.record_stamps(),
+            Ok(false) => Err(StoreError::WalNotCheckpointed),
             Err(error) => Err(error),
         };
-        if carried.is_err() {
+        if checkpointed.is_err() {
             self.disconnect().await;
         }
-        carried.map(|()| true)
+        checkpointed.map(|()| true)
     }
 
-    /// Connects anew though nothing failed, so that SQLite reads the files anew. What was written stands, so a reader may
-    /// hold the write-ahead log meanwhile.
+    /// Reconnects without a failure, so that SQLite reads the files again. What was written is durable, so no WAL checkpoint
+    /// is needed, which a reader could block.
     pub(super) async fn reconnect(&mut self) -> Result<(), StoreError> {
         self.disconnect().await;
         self.open_connection().await?;
-        self.files.leave()
+        self.files.record_stamps()
     }
 
     async fn open_connection(&mut self) -> Result<(), StoreError> {
-        self.files.still_there()?;
+        self.files.check_identity()?;
         let options = SqliteConnectOptions::new()
             .filename(self.files.path())
             .create_if_missing(false)
-            .busy_timeout(BUSY)
+            .busy_timeout(BUSY_LIMIT)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", CARRY_OVER)
+            .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
             .disable_statement_logging();
         self.connection = Some(SqliteConnection::connect_with(&options).await?);
         Ok(())
     }
 
-    /// Carries the write-ahead log over into the database; whether all of it was.
-    async fn carry_over(&mut self) -> Result<bool, StoreError> {
-        let (busy, pages, carried): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
+    /// Checkpoints the write-ahead log into the database. Returns whether all of it was.
+    async fn checkpoint_wal(&mut self) -> Result<bool, StoreError> {
+        let (busy, pages, checkpointed): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
             .fetch_one(self.connection()?)
             .await?;
-        Ok(busy == 0 && pages == carried)
+        Ok(busy == 0 && pages == checkpointed)
     }
 
     pub(super) async fn disconnect(&mut self) {
         self.files.forget_wal();
         if let Some(connection) = self.connection.take()
-            && let Ok(Err(error)) = timeout(CLOSE, connection.close()).await
+            && let Ok(Err(error)) = timeout(CLOSE_LIMIT, connection.close()).await
         {
-            tracing::debug!(%error, "the audit store's connection did not close in order");
+            tracing::debug!(%error, "the connection to the audit store did not close cleanly");
         }
     }
 
@@ -142,13 +143,13 @@ impl Sqlite {
         Ok(head.fetch_optional(connection).await?)
     }
 
-    pub(super) async fn known(&mut self, ids: &[Uuid]) -> Result<Vec<KnownRow>, StoreError> {
+    pub(super) async fn existing(&mut self, ids: &[Uuid]) -> Result<Vec<EventRow>, StoreError> {
         let connection = self.connection()?;
-        let [(most, _), ..] = &*KNOWN;
-        let mut known = Vec::new();
+        let [(most, _), ..] = &*SELECT_EXISTING;
+        let mut existing = Vec::new();
         for ids in ids.chunks(*most) {
-            // The smallest statement that takes them; the places left over ask for the last one again.
-            let fitting = KNOWN.iter().rev().find(|(rows, _)| *rows >= ids.len());
+            // The smallest statement that fits; its spare parameters repeat the last id.
+            let fitting = SELECT_EXISTING.iter().rev().find(|(rows, _)| *rows >= ids.len());
             let (Some((rows, sql)), Some(last)) = (fitting, ids.last()) else {
                 continue;
             };
@@ -156,29 +157,29 @@ impl Sqlite {
             for id in ids.iter().chain(std::iter::repeat(last)).take(*rows) {
                 query = query.bind(*id);
             }
-            known.extend(query.fetch_all(&mut *connection).await?);
+            existing.extend(query.fetch_all(&mut *connection).await?);
         }
-        Ok(known)
+        Ok(existing)
     }
 
     pub(super) async fn insert(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         let connection = self.connection()?;
-        let (count, mut taken) = (entries.len(), 0);
+        let (count, mut inserted) = (entries.len(), 0);
         let mut entries = entries.into_iter();
         for (rows, sql) in &*INSERT {
             while entries.len() >= *rows {
                 let mut query = sqlx::query(sql.clone());
                 for entry in entries.by_ref().take(*rows) {
                     query = query
-                        .bind(super::number(entry.seq)?)
+                        .bind(super::to_db_int(entry.seq)?)
                         .bind(entry.id)
                         .bind(entry.payload)
                         .bind(entry.hash.0.to_vec());
                 }
-                taken += query.execute(&mut *connection).await?.rows_affected();
+                inserted += query.execute(&mut *connection).await?.rows_affected();
             }
         }
-        super::all_taken(taken, count)
+        super::check_inserted(inserted, count)
     }
 
     pub(super) async fn insert_manifest(
@@ -213,31 +214,31 @@ impl Sqlite {
     }
 
     pub(super) async fn has_checkpoint(&mut self, size: i64) -> Result<bool, StoreError> {
-        let there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = ?)");
-        Ok(there.bind(size).fetch_one(self.connection()?).await?)
+        let exists = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM audit_checkpoints WHERE size = ?)");
+        Ok(exists.bind(size).fetch_one(self.connection()?).await?)
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(self.connection()?).await?;
-        self.files.leave()
+        self.files.record_stamps()
     }
 
-    /// An error if the files were changed since the last commit.
-    pub(super) fn is_intact(&mut self) -> Result<Traces, StoreError> {
+    /// Fails if another process changed the files since the last commit.
+    pub(super) fn check_files(&mut self) -> Result<FileChange, StoreError> {
         match self.connection {
-            Some(_) => self.files.untouched(),
-            None => self.files.still_there().map(|()| Traces::None),
+            Some(_) => self.files.check_stamps(),
+            None => self.files.check_identity().map(|()| FileChange::None),
         }
     }
 
-    /// Leaves one file that needs no other: the write-ahead log is carried over, and the header says that there is none.
-    /// So a copy that was made while this process wrote, and without the write-ahead log, can be told from a whole one.
-    pub(super) async fn settle(&mut self) {
+    /// Leaves a single self-contained file: checkpoints the write-ahead log, and switches the header to another journal
+    /// mode. So a copy that was made during use, without the write-ahead log, can be told from a complete one.
+    pub(super) async fn leave_wal_mode(&mut self) {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        // A reader that has the file open keeps it as it is; the write-ahead log stays beside it then.
-        let settle = async {
+        // A reader that has the file open prevents this; then the write-ahead log stays.
+        let leave = async {
             sqlx::query("PRAGMA busy_timeout = 100")
                 .execute(&mut *connection)
                 .await?;
@@ -245,8 +246,8 @@ impl Sqlite {
                 .execute(&mut *connection)
                 .await
         };
-        if let Ok(Err(error)) = timeout(CLOSE, settle).await {
-            tracing::debug!(%error, "the audit store keeps its write-ahead log: someone reads it");
+        if let Ok(Err(error)) = timeout(CLOSE_LIMIT, leave).await {
+            tracing::debug!(%error, "the audit store keeps its write-ahead log: a reader has it open");
         }
     }
 
@@ -271,7 +272,7 @@ impl Sqlite {
     }
 
     fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        let none = || StoreError::Sql(sqlx::Error::WorkerCrashed);
-        self.connection.as_mut().ok_or_else(none)
+        let disconnected = || StoreError::Sql(sqlx::Error::WorkerCrashed);
+        self.connection.as_mut().ok_or_else(disconnected)
     }
 }

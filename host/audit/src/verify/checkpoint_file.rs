@@ -1,4 +1,4 @@
-//! The file of checkpoints that is kept outside the store: what is in it, and whether it is whole itself.
+//! Reading the external checkpoint file, and whether the file itself is intact.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -6,47 +6,47 @@ use serde::Serialize;
 
 use crate::checkpoint::{Note, Notes};
 
-/// The most bytes without an end of a note.
-const LONGEST: usize = 64 << 10;
-/// The most torn pieces that are listed.
-const MOST: usize = 10;
+/// The limit of one note, in bytes.
+const MAX_NOTE: usize = 64 << 10;
+/// The limit of incomplete notes that are listed.
+const MAX_TORN: usize = 10;
 
-/// What the file was like.
+/// What was found in an external checkpoint file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outside {
-    /// How many checkpoints it has.
+pub struct CheckpointFileReport {
+    /// The number of checkpoints.
     pub checkpoints: u64,
-    /// How many pieces of it are no checkpoints; a write that was cut short leaves one.
+    /// The number of incomplete checkpoints; an interrupted write leaves one.
     #[serde(skip)]
     pub pieces: u64,
-    /// Near which lines those begin: the first ten.
+    /// The approximate first lines of the first ten of those.
     pub torn: Vec<u64>,
-    /// How it ends.
+    /// How the file ends.
     #[serde(flatten)]
     pub ending: Ending,
-    /// The log has a checkpoint of its own over so many events, and the file none over so many.
+    /// The size of the log's last checkpoint, if the file has no checkpoint over that many events.
     pub short_of: Option<u64>,
 }
 
-/// How a file of checkpoints ends.
+/// How an external checkpoint file ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "ending", rename_all = "snake_case")]
 pub enum Ending {
-    /// With a checkpoint; the one over the most events is over this many.
+    /// With a complete checkpoint.
     Whole {
-        /// How many events.
+        /// The number of events that the largest checkpoint covers.
         size: u64,
     },
-    /// With a piece that is no checkpoint.
+    /// With an incomplete checkpoint.
     Torn {
-        /// Where the piece begins.
+        /// The first line of the incomplete checkpoint.
         line: u64,
     },
-    /// There is no checkpoint in it.
+    /// The file has no checkpoint.
     Empty,
 }
 
-impl Default for Outside {
+impl Default for CheckpointFileReport {
     fn default() -> Self {
         Self {
             checkpoints: 0,
@@ -58,70 +58,73 @@ impl Default for Outside {
     }
 }
 
-impl Outside {
-    /// The most events that a checkpoint of the file is over.
+impl CheckpointFileReport {
+    /// The number of events that the largest checkpoint covers.
     #[must_use]
-    pub fn last(&self) -> u64 {
+    pub fn last_size(&self) -> u64 {
         match self.ending {
             Ending::Whole { size } => size,
             Ending::Torn { .. } | Ending::Empty => 0,
         }
     }
 
-    /// Notes that the log itself has a checkpoint over so many events, which was there before the file was read.
+    /// Compares the file with the log's last checkpoint, which was made before the file was read.
     pub(crate) fn compare(&mut self, stored: u64) {
-        if stored > self.last() {
+        if stored > self.last_size() {
             self.short_of = Some(stored);
         }
     }
 }
 
-/// Reads such a file: notes one after another. Each whole note is handed over.
-pub(crate) fn read(mut file: impl BufRead, mut take: impl FnMut(Note)) -> io::Result<Outside> {
-    let mut outside = Outside::default();
-    let (mut piece, mut begins, mut line_number) = (Vec::new(), 1, 0);
+/// Reads a stream of notes, and passes each complete note to `on_note`.
+pub(crate) fn read(
+    mut file: impl BufRead,
+    mut on_note: impl FnMut(Note),
+) -> io::Result<CheckpointFileReport> {
+    let mut report = CheckpointFileReport::default();
+    let (mut block, mut begins, mut line_number) = (Vec::new(), 1, 0);
     let (mut largest, mut in_signatures) = (0, false);
-    let mut end = |outside: &mut Outside, piece: &[u8], begins: u64| {
-        // Bytes that are no text are a piece that is no checkpoint, as any other damage.
-        for note in Notes::of(&String::from_utf8_lossy(piece)) {
+    let mut end_block = |report: &mut CheckpointFileReport, block: &[u8], begins: u64| {
+        // Invalid UTF-8 becomes an incomplete checkpoint, like any other damage.
+        for note in Notes::of(&String::from_utf8_lossy(block)) {
             match note {
                 Ok(note) => {
                     largest = note.checkpoint.size.max(largest);
-                    outside.checkpoints += 1;
-                    outside.ending = Ending::Whole { size: largest };
-                    take(note);
+                    report.checkpoints += 1;
+                    report.ending = Ending::Whole { size: largest };
+                    on_note(note);
                 }
-                Err(_) => tear(outside, begins),
+                Err(_) => record_torn(report, begins),
             }
         }
     };
     loop {
-        let before = piece.len();
-        let read = (&mut file).take(LONGEST as u64).read_until(b'\n', &mut piece)?;
-        let line = piece.get(before..).unwrap_or_default();
+        let before = block.len();
+        let read = (&mut file).take(MAX_NOTE as u64).read_until(b'\n', &mut block)?;
+        let line = block.get(before..).unwrap_or_default();
         line_number += 1;
         let ended = line.trim_ascii_end().is_empty() && in_signatures;
         in_signatures = line.starts_with("\u{2014}".as_bytes());
-        if ended || read == 0 || piece.len() > LONGEST {
-            end(&mut outside, &piece, begins);
-            piece.clear();
+        if ended || read == 0 || block.len() > MAX_NOTE {
+            end_block(&mut report, &block, begins);
+            block.clear();
             begins = line_number + 1;
         }
         if read == 0 {
-            return Ok(outside);
+            return Ok(report);
         }
     }
 }
 
-/// Notes a piece that is no checkpoint.
-fn tear(outside: &mut Outside, line: u64) {
-    outside.pieces += 1;
-    if outside.torn.len() < MOST {
-        outside.torn.push(line);
+/// Records an incomplete checkpoint.
+fn record_torn(report: &mut CheckpointFileReport, line: u64) {
+    report.pieces += 1;
+    if report.torn.len() < MAX_TORN {
+        report.torn.push(line);
     }
-    // A file in which nothing is a checkpoint does not end with a torn one: it is another file.
-    if outside.checkpoints > 0 {
-        outside.ending = Ending::Torn { line };
+    // A file without any complete checkpoint is reported as empty: it is probably another file.
+    if report.checkpoints > 0 {
+        report.ending = Ending::Torn { line };
     }
 }
 
@@ -141,12 +144,12 @@ mod tests {
         format!("{}\n", Note::new(checkpoint, vec![signature]).unwrap())
     }
 
-    fn of(text: &str) -> Outside {
+    fn of(text: &str) -> CheckpointFileReport {
         read(text.as_bytes(), |_| {}).unwrap()
     }
 
     #[test]
-    fn a_file_says_how_it_ends() {
+    fn the_ending_of_a_file_is_reported() {
         let two = note(10) + &note(20);
         assert_eq!(of(&two).ending, Ending::Whole { size: 20 });
         assert_eq!(of("").ending, Ending::Empty);
@@ -158,15 +161,15 @@ mod tests {
             assert_eq!(torn.ending, Ending::Torn { line: 15 }, "{cut}");
             assert_eq!(torn.checkpoints, 2);
         }
-        // Closed off by the next write.
-        let gone_on = of(&format!("{two}{}\n\n{}", start(&note(30), 20), note(40)));
+        // Terminated by the next write.
+        let continued = of(&format!("{two}{}\n\n{}", start(&note(30), 20), note(40)));
         assert_eq!(
-            (gone_on.ending, gone_on.torn),
+            (continued.ending, continued.torn),
             (Ending::Whole { size: 40 }, vec![15])
         );
     }
 
-    /// The first bytes of a text, without half a character.
+    /// The first bytes of a text, cut at a character boundary.
     fn start(text: &str, bytes: usize) -> String {
         text.get(..text.floor_char_boundary(bytes)).unwrap().to_owned()
     }

@@ -1,8 +1,8 @@
-//! Whether an id stands in the log twice.
+//! Finds duplicate ids.
 //!
-//! The store's index says that none does, but the file of a tampered store may lie, and an export has no index. So
-//! the ids are sorted here, outside of memory: 2^18 of them at a time (6 MiB), each such run written to a temporary
-//! file, and the runs merged at the end. 10 million events take 240 MB of disk for as long as it lasts.
+//! The store has a unique index, but the file of a tampered store may lack or corrupt it, and an export has none. So this
+//! is an external merge sort: 2^18 ids at a time (6 MiB) are sorted and written to a temporary file, and these runs are
+//! merged at the end. 10 million events temporarily take 240 MB of disk.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,33 +11,32 @@ use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write 
 
 use uuid::Uuid;
 
-/// How many are sorted in memory.
+/// The number of ids sorted in memory.
 const RUN: usize = 1 << 18;
-/// An id and its place, in bytes.
+/// The size of a [`Pair`] in a run, in bytes.
 const WIDTH: usize = 24;
-/// How much of each run is read at once, in bytes.
+/// The size of the read buffer of each run, in bytes.
 const BUFFER: usize = WIDTH * 1024;
 
-/// An id in the order of its bytes, and its place.
+/// An id, which sorts like its bytes, and its sequence number.
 type Pair = (u128, u64);
 
-/// The ids of a log.
+/// Collects the ids of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
     run: Vec<[u64; 3]>,
     spilled: Vec<File>,
 }
 
-/// Two events of one id.
+/// Two events with the same id.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Twice {
+pub(crate) struct DuplicateId {
     pub(crate) id: Uuid,
     pub(crate) first: u64,
     pub(crate) second: u64,
 }
 
 impl Ids {
-    /// Adds an id.
     pub(crate) fn push(&mut self, id: Uuid, seq: u64) -> io::Result<()> {
         let (high, low) = id.as_u64_pair();
         self.run.push([high, low, seq]);
@@ -62,8 +61,8 @@ impl Ids {
         Ok(())
     }
 
-    /// The first event, in the order of the log, whose id was there before.
-    pub(crate) fn twice(mut self) -> io::Result<Option<Twice>> {
+    /// Returns the first event, in log order, whose id an earlier event has.
+    pub(crate) fn find_duplicate(mut self) -> io::Result<Option<DuplicateId>> {
         self.run.sort_unstable();
         let mut runs = Vec::with_capacity(self.spilled.len());
         for mut file in self.spilled {
@@ -76,7 +75,7 @@ impl Ids {
             heads.extend(next(run)?.map(|pair| Reverse((pair, Some(number)))));
         }
         heads.extend(memory.next().map(|pair| Reverse((pair, None))));
-        let mut found: Option<Twice> = None;
+        let mut found: Option<DuplicateId> = None;
         let mut last: Option<Pair> = None;
         while let Some(Reverse(((id, seq), source))) = heads.pop() {
             if let Some((before, first)) = last
@@ -84,7 +83,7 @@ impl Ids {
                 && found.as_ref().is_none_or(|found| seq < found.second)
             {
                 let id = Uuid::from_u128(id);
-                found = Some(Twice {
+                found = Some(DuplicateId {
                     id,
                     first,
                     second: seq,
@@ -120,40 +119,40 @@ fn next(run: &mut BufReader<File>) -> io::Result<Option<Pair>> {
 mod tests {
     use super::*;
 
-    /// A permutation of the numbers, so that runs overlap.
+    /// Permutes the numbers, so that runs overlap.
     fn id(number: u64) -> Uuid {
         Uuid::from_u128(u128::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 64)
     }
 
-    fn twice(ids: impl Iterator<Item = Uuid>) -> Option<Twice> {
+    fn duplicate(ids: impl Iterator<Item = Uuid>) -> Option<DuplicateId> {
         let mut all = Ids::default();
-        for (place, id) in ids.enumerate() {
-            all.push(id, place as u64 + 1).unwrap();
+        for (index, id) in ids.enumerate() {
+            all.push(id, index as u64 + 1).unwrap();
         }
-        all.twice().unwrap()
+        all.find_duplicate().unwrap()
     }
 
     #[test]
-    fn none_is_there_twice() {
-        assert_eq!(twice(std::iter::empty()), None);
-        assert_eq!(twice((0..10).map(id)), None);
-        assert_eq!(twice((0..3 * RUN as u64 + 7).map(id)), None);
+    fn distinct_ids_have_no_duplicate() {
+        assert_eq!(duplicate(std::iter::empty()), None);
+        assert_eq!(duplicate((0..10).map(id)), None);
+        assert_eq!(duplicate((0..3 * RUN as u64 + 7).map(id)), None);
     }
 
     #[test]
-    fn the_first_to_come_again_is_found() {
+    fn the_first_duplicate_is_found() {
         let found = |first, second, number| {
-            Some(Twice {
+            Some(DuplicateId {
                 id: id(number),
                 first,
                 second,
             })
         };
-        assert_eq!(twice([5, 7, 5].into_iter().map(id)), found(1, 3, 5));
-        assert_eq!(twice([5, 7, 7, 5, 5].into_iter().map(id)), found(2, 3, 7));
-        // Across runs that were written out, and the one that was not.
+        assert_eq!(duplicate([5, 7, 5].into_iter().map(id)), found(1, 3, 5));
+        assert_eq!(duplicate([5, 7, 7, 5, 5].into_iter().map(id)), found(2, 3, 7));
+        // Across spilled runs and the one in memory.
         let far = 2 * RUN as u64 + 3;
         let numbers = (0..far).chain([9, far, 3]).map(id);
-        assert_eq!(twice(numbers), found(10, far + 1, 9));
+        assert_eq!(duplicate(numbers), found(10, far + 1, 9));
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a log, and what is only worth knowing.
+//! Problems and warnings.
 
 use std::fmt;
 
@@ -6,78 +6,78 @@ use serde::Serialize;
 
 use crate::{Hash, Kind, Time};
 
-/// What is wrong, for programs.
+/// The code of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// Events are missing: deleted.
+    /// Events are missing: they were deleted.
     EventMissing,
-    /// An event stands where another belongs.
+    /// An event has another sequence number than the next one.
     EventOutOfOrder,
-    /// There are rows that have no place: their number is none.
+    /// There are rows whose `seq` is not an integer.
     EventExtra,
-    /// Two events have one id.
+    /// Two events have the same id.
     EventDuplicate,
-    /// A payload is not what was hashed.
+    /// A payload does not match its hash.
     PayloadChanged,
     /// A payload is not the canonical form of a record.
     PayloadMalformed,
-    /// The payload has another sequence number than its place: swapped, moved or renumbered.
+    /// The payload has another sequence number than its row: it was swapped, moved or renumbered.
     SeqDiffers,
     /// The payload has another id than its row.
     IdDiffers,
-    /// An event does not follow the one before it: one of them was inserted or replaced.
+    /// An event does not hold the hash of the one before it: one of them was inserted or replaced.
     LinkBroken,
-    /// An event was recorded before the one before it: the clock was rolled back.
+    /// An event has an earlier time than the one before it: the clock was rolled back.
     ClockBack,
-    /// Something that was signed or kept counts more events than there are: the tail was cut.
+    /// A checkpoint or trusted head covers more events than there are: the tail was cut off.
     TailMissing,
-    /// At the size of something that was signed or kept stands another hash: the log was rewritten or replaced.
+    /// A checkpoint or trusted head has another hash than the log: the log was rewritten or replaced.
     LogReplaced,
-    /// A checkpoint is no signed note.
+    /// A checkpoint is not a signed note.
     CheckpointMalformed,
-    /// A checkpoint in the store stands under another size than its own.
+    /// A checkpoint is stored under another size than its own.
     CheckpointMoved,
     /// A checkpoint is of another log.
     CheckpointOrigin,
-    /// A checkpoint is older than the event it covers, or than the checkpoint before.
+    /// A checkpoint is older than the last event it covers, or than the previous checkpoint.
     CheckpointTime,
-    /// The registry does not know who signed a checkpoint.
+    /// The signer of a checkpoint is not in the registry.
     CheckpointSignerUnknown,
-    /// Who signed a checkpoint was not valid then: not yet, or not any more.
+    /// The signer of a checkpoint was not valid at its time: not yet, or no longer.
     CheckpointSignerNotValid,
-    /// Who signed a checkpoint signs other things.
+    /// The signer of a checkpoint is not registered for this use.
     CheckpointSignerUse,
-    /// A checkpoint's key id is not that of its signer's key.
+    /// The key id of a checkpoint is not that of its signer's key.
     CheckpointKeyId,
-    /// A checkpoint's signature is wrong.
+    /// The signature of a checkpoint is invalid.
     CheckpointSignature,
-    /// A checkpoint that is kept outside is not in the store.
+    /// An external checkpoint is missing from the store.
     CheckpointMissing,
-    /// A checkpoint that is kept outside is another one in the store.
+    /// An external checkpoint differs from the one in the store.
     CheckpointDiffers,
-    /// The registry does not know who signed a manifest.
+    /// The signer of a manifest is not in the registry.
     ManifestSignerUnknown,
-    /// Who signed a manifest was not valid then.
+    /// The signer of a manifest was not valid at its time.
     ManifestSignerNotValid,
-    /// Who signed a manifest signs other things.
+    /// The signer of a manifest is not registered for this use.
     ManifestSignerUse,
-    /// The signature of a manifest is wrong.
+    /// The signature of a manifest is invalid.
     ManifestSignature,
-    /// The signature of a manifest is another than its event tells of.
+    /// The signature of a manifest differs from what its event records.
     ManifestDiffers,
-    /// An event tells of the signature of a manifest, and there is none.
+    /// An event records a manifest signature that does not exist.
     ManifestMissing,
-    /// No event tells of the signature of a manifest.
+    /// No event records a manifest signature.
     ManifestUnrecorded,
-    /// The line of an export is none.
+    /// A line of an export is malformed, or in the wrong place.
     LineMalformed,
-    /// An export is not the one that was written: cut, damaged or edited.
+    /// An export is not as it was written: it was truncated, damaged or edited.
     ExportChanged,
 }
 
 impl Code {
-    /// Its name.
+    /// The name of the code, as in the JSON form of a report.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -123,14 +123,14 @@ impl fmt::Display for Code {
     }
 }
 
-/// Something that is wrong with a log.
+/// A problem of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The event where it shows; nothing, if it is about no event.
+    /// The event where the problem shows; `None` if it concerns no event.
     pub seq: Option<u64>,
-    /// What it is, for programs.
+    /// The code.
     pub code: Code,
-    /// What it is, for people: one sentence without its full stop.
+    /// The description: a sentence without its full stop.
     pub detail: String,
 }
 
@@ -140,7 +140,6 @@ impl Problem {
         Self { seq, code, detail }
     }
 
-    /// Events that are not there.
     pub(crate) fn missing(from: u64, to: u64) -> Self {
         let detail = if from == to {
             format!("event {from} is missing")
@@ -150,11 +149,11 @@ impl Problem {
         Self::at(from, Code::EventMissing, detail)
     }
 
-    /// Rows that stand nowhere in the log.
-    pub(crate) fn extra(rows: u64) -> Self {
+    /// Rows without a sequence number.
+    pub(crate) fn extra_rows(rows: u64) -> Self {
         let detail = format!(
-            "{rows} of the rows of audit_events have a `seq` that is no whole number: the table was made anew without its \
-             constraints, and they were put into it"
+            "{rows} rows of audit_events have a `seq` that is not an integer: the table was recreated without its \
+             constraints, and the rows were inserted"
         );
         Self {
             seq: None,
@@ -165,19 +164,19 @@ impl Problem {
 
     pub(crate) fn unlinked(seq: u64, prev_hash: Hash, before: Hash) -> Self {
         let detail = if seq == 1 {
-            format!("event 1 says that another came before it ({prev_hash}): what came before was removed")
+            format!("event 1 refers to a previous event ({prev_hash}): earlier events were removed")
         } else {
             format!(
-                "event {seq} follows an event whose hash is {prev_hash}, but that of event {} is {before}: one of \
-                 the two was inserted or replaced",
+                "event {seq} follows an event with the hash {prev_hash}, but event {} has {before}: one of the two was \
+                 inserted or replaced",
                 seq - 1
             )
         };
         Self::at(seq, Code::LinkBroken, detail)
     }
 
-    pub(crate) fn clock(seq: u64, recorded: Time, before: Time) -> Self {
-        let detail = format!("event {seq} was recorded at {recorded}, before the one before it ({before})");
+    pub(crate) fn clock_back(seq: u64, recorded: Time, before: Time) -> Self {
+        let detail = format!("event {seq} was recorded at {recorded}, before the previous event ({before})");
         Self::at(seq, Code::ClockBack, detail)
     }
 }
@@ -188,15 +187,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// An event that an auditor should know of though nothing is wrong with it.
+/// A valid event that an auditor should know about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// Its place.
+    /// The sequence number of the event.
     pub seq: u64,
     /// `clock`: a host's clock went back; `lost`: events were lost.
     pub kind: Kind,
-    /// Of `lost`, how many events.
+    /// For `lost`, the number of events.
     pub count: Option<u64>,
-    /// When it was recorded.
+    /// When the event was recorded.
     pub recorded: Time,
 }

@@ -1,14 +1,15 @@
 //! Whether a signature was made before its signer was retired.
 //!
-//! A retirement is an event of the log, and what stands before it counts, whatever clocks said: a signer that is retired
-//! while a clock is ahead would otherwise take back what it signed. Time decides where the log has no such event.
+//! A retirement is an event of the log. What precedes it in the log is accepted, whatever the clocks said: otherwise,
+//! retiring a signer whose host's clock was ahead would invalidate what it had signed. Timestamps decide only where the log
+//! has no such event.
 //!
-//! Whoever stole a retired signer's key could write an event of its retirement to the end of a log of its own. So what time
-//! alone would refuse proves nothing by itself: it is no fault, and the events under it are covered by the checkpoint of
-//! another signer, or not at all.
+//! With a stolen key of a retired signer, an event of its retirement could be appended to the end of a forged log. So a
+//! signature that timestamps alone would reject proves nothing by itself: it is not a problem, but the events under it are
+//! covered only by the checkpoint of another signer.
 //!
-//! Each host of a fleet notices a retirement by itself and writes its own event. The last of them decides: a host that has
-//! not read its registry yet may sign after another has.
+//! Each host of a fleet notices a retirement by itself and records its own event. The last of them decides: a host that
+//! has not reloaded its registry yet may sign after another host has.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,163 +18,164 @@ use postern_signers::Registry;
 use super::problem::{Code, Problem};
 use crate::{Record, Time};
 
-/// What an event says of a signer's retirement.
+/// An event that records a change of a signer's status.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
-    pub(crate) seq: u64,
-    pub(crate) signer: String,
-    /// The host that says so.
-    pub(crate) host: String,
-    pub(crate) what: What,
+pub(crate) struct RetirementEvent {
+    seq: u64,
+    signer: String,
+    /// The host that recorded it.
+    host: String,
+    change: StatusChange,
 }
 
-/// What became of a signer.
+/// A change of a signer's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
-    /// A host took it out of service.
+enum StatusChange {
+    /// A host stopped using the signer.
     Retired,
-    /// A host that starts finds it retired; that says when only if nobody has said so before.
-    Found,
-    /// It is back in service.
+    /// A starting host found the signer retired. This dates the retirement only if no earlier event does.
+    FoundRetired,
+    /// The signer is in use again.
     Reactivated,
 }
 
-impl Told {
-    /// What an event of the kind `signer` says.
+impl RetirementEvent {
+    /// Parses an event of the kind `signer`.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         let event = &record.event;
-        let what = match event.reason.as_deref()? {
-            "retired" if event.detail.contains_key("found") => What::Found,
-            "retired" => What::Retired,
-            "reactivated" => What::Reactivated,
+        let change = match event.reason.as_deref()? {
+            "retired" if event.detail.contains_key("found") => StatusChange::FoundRetired,
+            "retired" => StatusChange::Retired,
+            "reactivated" => StatusChange::Reactivated,
             _ => return None,
         };
         Some(Self {
             seq: record.seq,
             signer: event.signer_id.clone()?,
             host: event.gateway.clone().unwrap_or_default(),
-            what,
+            change,
         })
     }
 }
 
-/// Something that a retired signer signed, and that counts if it was not retired by then.
+/// A valid signature of a signer that is retired now. It is accepted if it was made before the retirement.
 #[derive(Debug, Clone)]
-pub(crate) struct Doubt {
-    pub(crate) signer: String,
-    /// When it says that it was made.
-    pub(crate) made: Time,
-    /// Whether that was after the retirement, as far as time tells.
-    pub(crate) late: bool,
+pub(crate) struct RetiredSignature {
+    signer: String,
+    /// When it was made, by its own timestamp.
+    made: Time,
+    /// Whether that is after the retirement, by timestamps.
+    late: bool,
 }
 
-impl Doubt {
-    /// About a signature that is good but for this; none, if the signer is not retired.
-    pub(crate) fn about(signer: &str, made: Time, registry: &Registry) -> Option<Self> {
-        let known = registry.get(signer)?;
-        known.retired_at?;
+impl RetiredSignature {
+    /// Returns `None` if the signer is not retired.
+    pub(crate) fn of(signer: &str, made: Time, registry: &Registry) -> Option<Self> {
+        let entry = registry.get(signer)?;
+        entry.retired_at?;
         Some(Self {
             signer: signer.to_owned(),
             made,
-            late: known.is_retired_at(made.system()),
+            late: entry.is_retired_at(made.system()),
         })
     }
 }
 
-/// A doubt, and where what it is about stands.
+/// A signature that is judged once all events are known.
 #[derive(Debug)]
-struct Open {
-    doubt: Doubt,
-    /// A checkpoint's size, or an event's place.
-    place: u64,
+struct PendingSignature {
+    signature: RetiredSignature,
+    /// The size of the checkpoint, or the sequence number of the event that records the manifest signature.
+    position: u64,
     code: Code,
     /// What was signed.
     name: String,
-    /// The event, if a problem is to name it.
+    /// The event that a problem names.
     seq: Option<u64>,
 }
 
-/// What the log says of retirements, and what is still to be judged by it.
+/// The retirements that the log records, and the signatures that are judged by them.
 #[derive(Debug, Default)]
 pub(crate) struct Retirements {
-    /// By signer: where each host said that it is retired.
-    places: HashMap<String, BTreeMap<String, u64>>,
-    open: Vec<Open>,
+    /// By signer and host: the event with which the host recorded the retirement.
+    events: HashMap<String, BTreeMap<String, u64>>,
+    pending: Vec<PendingSignature>,
 }
 
 impl Retirements {
-    /// Takes what events say, in their order.
-    pub(crate) fn take(&mut self, told: impl IntoIterator<Item = Told>) {
-        for told in told {
-            match told.what {
-                What::Reactivated => {
-                    self.places.remove(&told.signer);
+    /// Adds events, in their order.
+    pub(crate) fn add_events(&mut self, events: impl IntoIterator<Item = RetirementEvent>) {
+        for event in events {
+            match event.change {
+                StatusChange::Reactivated => {
+                    self.events.remove(&event.signer);
                 }
-                What::Found if self.places.contains_key(&told.signer) => {}
-                What::Found | What::Retired => {
-                    let places = self.places.entry(told.signer).or_default();
-                    places.entry(told.host).or_insert(told.seq);
+                StatusChange::FoundRetired if self.events.contains_key(&event.signer) => {}
+                StatusChange::FoundRetired | StatusChange::Retired => {
+                    let hosts = self.events.entry(event.signer).or_default();
+                    hosts.entry(event.host).or_insert(event.seq);
                 }
             }
         }
     }
 
-    /// Whether a checkpoint over so many events, all of which were taken, is beyond doubt. If not, it is judged at the end.
-    pub(crate) fn is_sure(&mut self, doubt: Option<&Doubt>, size: u64, name: &str) -> bool {
-        let sure = match doubt {
-            None => true,
-            Some(doubt) => !doubt.late && self.first(&doubt.signer).is_none_or(|first| size < first),
+    /// Whether the signature of a checkpoint over `size` events, all of which were added, is accepted already. Otherwise it
+    /// is judged at the end.
+    pub(crate) fn accepts(&mut self, signature: Option<&RetiredSignature>, size: u64, name: &str) -> bool {
+        let Some(signature) = signature else {
+            return true;
         };
-        if let Some(doubt) = doubt.filter(|_| !sure) {
-            self.open.push(Open {
-                doubt: doubt.clone(),
-                place: size,
+        let first = self.first_retirement(&signature.signer);
+        let accepted = !signature.late && first.is_none_or(|first| size < first);
+        if !accepted {
+            self.pending.push(PendingSignature {
+                signature: signature.clone(),
+                position: size,
                 code: Code::CheckpointSignerNotValid,
                 name: name.to_owned(),
                 seq: Some(size),
             });
         }
-        sure
+        accepted
     }
 
-    /// Notes a manifest that a retired signer signed, as the event at a place says.
-    pub(crate) fn manifest(&mut self, doubt: &Doubt, place: u64, name: String) {
-        self.open.push(Open {
-            doubt: doubt.clone(),
-            place,
+    /// Adds the signature of a manifest, recorded by the event `position`.
+    pub(crate) fn add_manifest(&mut self, signature: &RetiredSignature, position: u64, name: String) {
+        self.pending.push(PendingSignature {
+            signature: signature.clone(),
+            position,
             code: Code::ManifestSignerNotValid,
             name,
             seq: None,
         });
     }
 
-    /// What turns out not to count, now that all events were taken.
+    /// The signatures that are rejected after all events were added.
     pub(crate) fn problems(&self) -> impl Iterator<Item = Problem> {
-        self.open.iter().filter_map(|open| self.problem(open))
+        self.pending.iter().filter_map(|pending| self.judge(pending))
     }
 
-    fn problem(&self, open: &Open) -> Option<Problem> {
-        let Open { doubt, place, .. } = open;
-        let (signer, made) = (&doubt.signer, doubt.made);
-        let when = match self.last(signer) {
-            // What stands before it is no fault. Nor is it a proof, as long as no other signer's checkpoint covers both.
-            Some(retired) if *place < retired => return None,
+    fn judge(&self, pending: &PendingSignature) -> Option<Problem> {
+        let (signer, made) = (&pending.signature.signer, pending.signature.made);
+        let when = match self.last_retirement(signer) {
+            // No problem, but no proof either, until another signer's checkpoint covers both.
+            Some(retired) if pending.position < retired => return None,
             Some(retired) => format!("after it was retired by event {retired}"),
-            None if doubt.late => format!("at {made}, when the signer was retired"),
+            None if pending.signature.late => format!("at {made}, when the signer was retired"),
             None => return None,
         };
         Some(Problem {
-            seq: open.seq,
-            code: open.code,
-            detail: format!("{} is signed by \"{signer}\" {when}", open.name),
+            seq: pending.seq,
+            code: pending.code,
+            detail: format!("{} is signed by \"{signer}\" {when}", pending.name),
         })
     }
 
-    fn first(&self, signer: &str) -> Option<u64> {
-        self.places.get(signer)?.values().min().copied()
+    fn first_retirement(&self, signer: &str) -> Option<u64> {
+        self.events.get(signer)?.values().min().copied()
     }
 
-    fn last(&self, signer: &str) -> Option<u64> {
-        self.places.get(signer)?.values().max().copied()
+    fn last_retirement(&self, signer: &str) -> Option<u64> {
+        self.events.get(signer)?.values().max().copied()
     }
 }

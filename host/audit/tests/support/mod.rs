@@ -1,4 +1,4 @@
-//! What tests of the log share: a signer, and a reader of SQLite stores that uses nothing of the writer's.
+//! Shared by the tests of the log: a signer, and a reader of stores that is independent of the crate.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::collections::BTreeSet;
@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ed25519_compact::{KeyPair, Seed};
-use postern_audit::{CheckpointSigner, Event, Kind, Log, Metrics, Settings, Signed, Signing, Store, Time};
+use postern_audit::{
+    CheckpointSignature, CheckpointSigner, Event, Kind, Log, Metrics, Settings, SignFuture, Store, Time,
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -19,11 +21,11 @@ pub mod writer;
 
 pub const ORIGIN: &str = "postern.example/audit";
 
-/// Signs with a key of its own, or fails.
+/// Signs with a test key, or fails.
 pub struct Signer {
     pair: KeyPair,
     pub broken: AtomicBool,
-    pub asked: AtomicUsize,
+    pub requests: AtomicUsize,
 }
 
 impl Signer {
@@ -31,7 +33,7 @@ impl Signer {
         Arc::new(Self {
             pair: KeyPair::from_seed(Seed::new([9; 32])),
             broken: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         })
     }
 
@@ -41,18 +43,18 @@ impl Signer {
 }
 
 impl CheckpointSigner for Signer {
-    fn sign<'a>(&'a self, body: &'a [u8]) -> Signing<'a> {
-        self.asked.fetch_add(1, Ordering::AcqRel);
-        let answer = if self.broken.load(Ordering::Acquire) {
-            Err("the KMS is away".to_owned())
+    fn sign<'a>(&'a self, body: &'a [u8]) -> SignFuture<'a> {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        let result = if self.broken.load(Ordering::Acquire) {
+            Err("the KMS is unavailable".to_owned())
         } else {
-            Ok(Signed {
+            Ok(CheckpointSignature {
                 signer_id: "kernel-2026".into(),
                 signature: *self.pair.sk.sign(body, None),
                 public_key: self.public_key(),
             })
         };
-        Box::pin(async { answer })
+        Box::pin(async { result })
     }
 }
 
@@ -78,7 +80,7 @@ pub fn event(path: impl Into<String>) -> Event {
     event
 }
 
-/// An event as it is found in a store.
+/// An event in a store.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub id: Uuid,
@@ -94,7 +96,7 @@ impl Row {
 type Raw = (i64, Uuid, String, Vec<u8>);
 const ALL: &str = "SELECT seq, id, payload, hash FROM audit_events ORDER BY seq";
 
-/// All events of a SQLite store, after seeing that they are one whole chain without a duplicate.
+/// All events of a SQLite store, after checking that they are one complete chain without duplicates.
 pub async fn chain(path: &Path) -> Vec<Row> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -102,18 +104,18 @@ pub async fn chain(path: &Path) -> Vec<Row> {
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let rows: Vec<Raw> = sqlx::query_as(ALL).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    whole(rows)
+    check_chain(rows)
 }
 
-/// The same of a Postgres store.
+/// The same for a Postgres store.
 pub async fn postgres_chain(url: &str) -> Vec<Row> {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let rows: Vec<Raw> = sqlx::query_as(ALL).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    whole(rows)
+    check_chain(rows)
 }
 
-fn whole(rows: Vec<Raw>) -> Vec<Row> {
+fn check_chain(rows: Vec<Raw>) -> Vec<Row> {
     let mut previous = "0".repeat(64);
     let mut ids = BTreeSet::new();
     let mut recorded = String::new();
@@ -126,7 +128,7 @@ fn whole(rows: Vec<Raw>) -> Vec<Row> {
         assert_eq!(value["id"], id.to_string());
         assert!(value["recorded"].as_str().unwrap() >= recorded.as_str());
         assert_eq!(serde_json_canonicalizer::to_string(&value).unwrap(), payload);
-        assert!(ids.insert(id), "event {seq} stands there twice");
+        assert!(ids.insert(id), "event {seq} is a duplicate");
         previous = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         recorded = value["recorded"].as_str().unwrap().to_owned();
         Row { id, payload: value }
@@ -134,10 +136,10 @@ fn whole(rows: Vec<Raw>) -> Vec<Row> {
     rows.into_iter().enumerate().map(check).collect()
 }
 
-/// Waits until something is so.
-pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+/// Waits until a condition holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1500 {
-        if so() {
+        if condition() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

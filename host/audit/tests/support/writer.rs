@@ -1,4 +1,4 @@
-//! A process that writes, to be killed or to have its system calls fail: the test's own program, run again.
+//! A writing process to kill, or to inject system call failures into: the test binary, run again.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,22 +11,22 @@ use std::time::Duration;
 use postern_audit::AppendError;
 use uuid::Uuid;
 
-/// Names the store to the process.
+/// The variable with the path of the store.
 const STORE: &str = "POSTERN_TEST_AUDIT_STORE";
-/// Names how many calls each of its callers makes.
+/// The variable with the number of calls of each caller.
 const CALLS: &str = "POSTERN_TEST_AUDIT_CALLS";
-/// The test that is the process.
+/// The test that runs as the process.
 const TEST: &str = "writer_process";
-/// How many callers it has.
+/// The number of callers.
 const CALLERS: usize = 6;
 
-/// What the test named [`TEST`] does: nothing, unless it was started by [`Writer`].
+/// The body of the test [`TEST`]. Does nothing unless [`Writer`] started it.
 pub fn main() {
     let (Some(path), Ok(calls)) = (std::env::var_os(STORE), std::env::var(CALLS)) else {
         return;
     };
     let calls = calls.parse().unwrap();
-    // Ends the line that the test's name stands in.
+    // Ends the line with the name of the test.
     println!();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -55,19 +55,19 @@ async fn write(path: &Path, calls: usize) {
             let log = log.clone();
             tokio::spawn(async move {
                 for call in 0..calls {
-                    log.note(super::event("/noted"));
+                    log.enqueue(super::event("/noted"));
                     let events: Vec<_> = (0..=call % 4)
                         .map(|n| super::event(format!("/{caller}/{call}/{n}")))
                         .collect();
-                    let answer = log.append_all(events.clone()).await;
-                    // As a gate does: told again, the same events.
-                    let answer = match answer {
-                        Err(AppendError::Late | AppendError::Unavailable(_)) => {
+                    let result = log.append_all(events.clone()).await;
+                    // Retries the same events, as a gate does.
+                    let result = match result {
+                        Err(AppendError::DeadlineExceeded | AppendError::Unavailable(_)) => {
                             log.append_all(events.clone()).await
                         }
-                        answer => answer,
+                        result => result,
                     };
-                    if answer.is_ok() {
+                    if result.is_ok() {
                         acknowledge(&events);
                     }
                 }
@@ -80,15 +80,15 @@ async fn write(path: &Path, calls: usize) {
     log.close().await;
 }
 
-/// One write for all: what the other side read was acknowledged.
+/// Prints all ids with one write: those that the parent reads were acknowledged.
 fn acknowledge(events: &[postern_audit::Event]) {
     let lines: String = events.iter().map(|event| format!("ack {}\n", event.id)).collect();
-    // The pipe may be what fails.
+    // The injected fault may hit this write.
     let _ = std::io::stdout().lock().write_all(lines.as_bytes());
     let _ = std::io::stdout().lock().flush();
 }
 
-/// The process.
+/// The writing process.
 pub struct Writer {
     pub child: Child,
     first: Receiver<()>,
@@ -96,10 +96,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Runs it, behind another program if one is given.
-    pub fn start(store: &Path, calls: usize, behind: &[String]) -> Self {
+    /// Starts the process, under another program if `wrapper` is not empty.
+    pub fn start(store: &Path, calls: usize, wrapper: &[String]) -> Self {
         let own = std::env::current_exe().unwrap();
-        let mut command = match behind {
+        let mut command = match wrapper {
             [] => Command::new(&own),
             [program, arguments @ ..] => {
                 let mut command = Command::new(program);
@@ -116,7 +116,7 @@ impl Writer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("{behind:?}: {error}; `cargo xtask setup` installs what tests need")
+                panic!("{wrapper:?}: {error}; `cargo xtask setup` installs what tests need")
             });
         let out = BufReader::new(child.stdout.take().unwrap());
         let (began, first) = mpsc::channel();
@@ -140,7 +140,7 @@ impl Writer {
             .expect("nothing acknowledged within 30 s");
     }
 
-    /// What it acknowledged until it ended, and its exit code.
+    /// Waits for the end. Returns the acknowledged ids and the exit code.
     pub fn acknowledged(mut self) -> (BTreeSet<Uuid>, Option<i32>) {
         let code = self.child.wait().unwrap().code();
         (self.reader.join().unwrap(), code)

@@ -1,33 +1,36 @@
-//! What shows only against signatures, and against what was kept elsewhere.
+//! Tampering that only signatures and trusted references detect.
 
-use postern_audit::verify::{Code, KeptHead, TrustedReferences};
+use postern_audit::verify::{Code, TrustedHead, TrustedReferences};
 use postern_audit::{Checkpoint, Hash, Note, Signature};
 
 use crate::support::{Log, ORIGIN, at, found, key, note, registry, signed};
 
-/// Held against signers and a file of checkpoints.
-fn outside(log: &Log) -> TrustedReferences {
-    signed().outside(log.outside().as_bytes()).unwrap()
+/// The signers, and the external checkpoint file of a log.
+fn external(log: &Log) -> TrustedReferences {
+    signed().checkpoint_file(log.external_file().as_bytes()).unwrap()
 }
 
 fn head(log: &Log, size: usize) -> TrustedReferences {
-    let kept = format!(
+    let head = format!(
         "{size}:{}",
         Hash(log.rows[size - 1].hash.clone().try_into().unwrap())
     );
-    signed().head(kept.parse().unwrap())
+    signed().head(head.parse().unwrap())
 }
 
 #[test]
-fn a_tail_that_was_cut() {
+fn a_truncated_tail_is_detected() {
     let whole = Log::new(20);
     let mut cut = whole.clone();
     cut.rows.truncate(15);
     assert_eq!(found(&cut.verify(signed())), Some((16, Code::TailMissing)));
-    // The checkpoints deleted with it: nothing inside shows it.
+    // With its checkpoints deleted too, nothing in the store shows it.
     cut.notes.truncate(1);
     assert_eq!(found(&cut.verify(signed())), None);
-    assert_eq!(found(&cut.verify(outside(&whole))), Some((16, Code::TailMissing)));
+    assert_eq!(
+        found(&cut.verify(external(&whole))),
+        Some((16, Code::TailMissing))
+    );
     assert_eq!(
         found(&cut.verify(head(&whole, 20))),
         Some((16, Code::TailMissing))
@@ -37,12 +40,12 @@ fn a_tail_that_was_cut() {
     cut.rows.clear();
     assert_eq!(found(&cut.verify(signed())), Some((1, Code::TailMissing)));
     cut.notes.clear();
-    assert_eq!(found(&cut.verify(outside(&whole))), Some((1, Code::TailMissing)));
+    assert_eq!(found(&cut.verify(external(&whole))), Some((1, Code::TailMissing)));
     assert_eq!(found(&cut.verify(head(&whole, 20))), Some((1, Code::TailMissing)));
 }
 
 #[test]
-fn a_log_that_was_replaced_or_rewritten() {
+fn a_replaced_or_rewritten_log_is_detected() {
     let whole = Log::new(25);
     for from in [1, 5, 12] {
         let mut log = whole.clone();
@@ -53,28 +56,28 @@ fn a_log_that_was_replaced_or_rewritten() {
         assert_eq!(
             found(&log.verify(signed())),
             replaced,
-            "the signed ones left as they were"
+            "with the original checkpoints"
         );
         assert_eq!(
-            found(&log.verify(TrustedReferences::nothing())),
+            found(&log.verify(TrustedReferences::none())),
             replaced,
             "even without signers"
         );
 
-        // Made to fit, without the key: by another of the same name, and under an old signature.
+        // Forged checkpoints without the key: by another key of the same name, and with an old signature.
         let mut forged = log.clone();
         for size in [10, 20] {
             forged.put(&note(&log.checkpoint(size), "kernel", &key(9)));
         }
-        let seen = found(&forged.verify(signed()));
-        assert_eq!(seen, Some((10, Code::CheckpointKeyId)));
+        let result = found(&forged.verify(signed()));
+        assert_eq!(result, Some((10, Code::CheckpointKeyId)));
         let mut forged = log.clone();
         for size in [10, 20] {
             let old = Note::parse(&whole.notes[size as usize / 10 - 1].1).unwrap();
             forged.put(&Note::new(log.checkpoint(size), old.signatures).unwrap());
         }
-        let seen = found(&forged.verify(signed()));
-        assert_eq!(seen.map(|(_, code)| code), Some(Code::CheckpointSignature));
+        let result = found(&forged.verify(signed()));
+        assert_eq!(result.map(|(_, code)| code), Some(Code::CheckpointSignature));
 
         // No checkpoint left.
         log.notes.clear();
@@ -83,7 +86,7 @@ fn a_log_that_was_replaced_or_rewritten() {
             (found(&report), report.covered, report.uncovered()),
             (None, None, 25)
         );
-        let report = log.verify(outside(&whole));
+        let report = log.verify(external(&whole));
         assert!(
             report
                 .problems
@@ -91,7 +94,7 @@ fn a_log_that_was_replaced_or_rewritten() {
                 .any(|it| Some((it.seq.unwrap(), it.code)) == replaced),
             "{report:?}"
         );
-        // What fits still is missing all the same.
+        // A checkpoint that still matches is reported as missing.
         let expected = if from <= 10 {
             replaced
         } else {
@@ -105,7 +108,7 @@ fn a_log_that_was_replaced_or_rewritten() {
     }
 }
 
-/// What is done to the checkpoint over 20 events, and what is found.
+/// A replacement of the checkpoint over 20 events, and the code that is reported.
 type Forgery = (&'static str, fn(&Log) -> Note, Option<Code>);
 
 fn twenty(log: &Log, change: impl FnOnce(&mut Checkpoint)) -> Checkpoint {
@@ -117,12 +120,12 @@ fn twenty(log: &Log, change: impl FnOnce(&mut Checkpoint)) -> Checkpoint {
 const FORGERIES: &[Forgery] = &[
     ("none", |log| note(&log.checkpoint(20), "kernel", &key(1)), None),
     (
-        "a key of somebody",
+        "another key",
         |log| note(&log.checkpoint(20), "kernel", &key(9)),
         Some(Code::CheckpointKeyId),
     ),
     (
-        "a key of somebody, and the key id of the signer",
+        "another key, with the key id of the signer",
         |log| {
             let checkpoint = log.checkpoint(20);
             let signature = *key(9).sk.sign(checkpoint.body(), None);
@@ -136,7 +139,7 @@ const FORGERIES: &[Forgery] = &[
         Some(Code::CheckpointSignerUnknown),
     ),
     (
-        "a signer that was retired before",
+        "a retired signer",
         |log| note(&log.checkpoint(20), "former", &key(2)),
         Some(Code::CheckpointSignerNotValid),
     ),
@@ -192,7 +195,7 @@ const FORGERIES: &[Forgery] = &[
 ];
 
 #[test]
-fn checkpoints_that_are_not_the_signers() {
+fn forged_checkpoints_are_detected() {
     for (name, forge, code) in FORGERIES {
         let mut log = Log::new(25);
         let forged = forge(&log);
@@ -206,18 +209,18 @@ fn checkpoints_that_are_not_the_signers() {
 }
 
 #[test]
-fn the_file_outside_is_verified_too() {
+fn forged_external_checkpoints_are_detected() {
     for (name, forge, code) in FORGERIES {
         let log = Log::new(25);
         let mut file = log.clone();
         file.put(&forge(&log));
-        let report = log.verify(outside(&file));
+        let report = log.verify(external(&file));
         assert_eq!(found(&report), code.map(|code| (20, code)), "{name}: {report:?}");
     }
 }
 
 #[test]
-fn rows_of_checkpoints() {
+fn tampering_with_the_table_of_checkpoints_is_detected() {
     type Tampering = (fn(&mut Log), Option<(u64, Code)>);
     let tamperings: [Tampering; 5] = [
         (
@@ -237,16 +240,16 @@ fn rows_of_checkpoints() {
     ];
     for (number, (tamper, expected)) in tamperings.into_iter().enumerate() {
         let mut log = Log::new(25);
-        let against = outside(&log);
+        let references = external(&log);
         tamper(&mut log);
-        let report = log.verify(against);
+        let report = log.verify(references);
         assert_eq!(found(&report), expected, "{number}: {report:?}");
     }
 }
 
 #[test]
 fn times_of_checkpoints_do_not_go_back() {
-    // Clocks of two hosts may be apart, but not for long.
+    // The clocks of two hosts may differ, but not by much.
     for (made, expected) in [(at(24), None), (at(1000), Some((20, Code::CheckpointTime)))] {
         let mut log = Log::new(25);
         let late = Checkpoint {
@@ -259,7 +262,7 @@ fn times_of_checkpoints_do_not_go_back() {
 }
 
 #[test]
-fn a_retired_signer_counts_while_it_was_valid() {
+fn a_retired_signer_is_accepted_for_the_time_it_was_valid() {
     let mut log = Log::new(25);
     log.put(&note(&log.checkpoint(10), "former", &key(2)));
     let report = log.verify(signed());
@@ -267,7 +270,7 @@ fn a_retired_signer_counts_while_it_was_valid() {
 }
 
 #[test]
-fn which_log_is_meant_can_be_said() {
+fn the_expected_origin_can_be_set() {
     let log = Log::new(25);
     assert_eq!(found(&log.verify(signed().origin(ORIGIN))), None);
     let report = log.verify(signed().origin("another"));
@@ -275,26 +278,26 @@ fn which_log_is_meant_can_be_said() {
 }
 
 #[test]
-fn without_signers_nothing_is_called_verified() {
+fn without_signers_no_signature_is_reported_as_verified() {
     let log = Log::new(25);
-    let report = log.verify(TrustedReferences::nothing());
-    assert!(report.is_whole() && !report.signatures_verified, "{report:?}");
+    let report = log.verify(TrustedReferences::none());
+    assert!(report.is_intact() && !report.signatures_verified, "{report:?}");
     assert_eq!(
         (report.checkpoints, report.covered, report.uncovered()),
         (2, None, 25)
     );
-    // Nor with signers where nobody signed.
-    let report = log.verify(TrustedReferences::nothing().signers(registry()));
+    // With signers, signatures are verified.
+    let report = log.verify(TrustedReferences::none().signers(registry()));
     assert!(report.signatures_verified);
 }
 
 #[test]
-fn a_file_with_a_write_that_was_cut_short() {
+fn an_incomplete_checkpoint_in_the_external_file_is_counted() {
     let log = Log::new(25);
-    let text = log.outside();
+    let text = log.external_file();
     let cut: String = text.chars().take(100).collect();
     let torn = format!("{cut}\n\n{text}");
-    let report = log.verify(signed().outside(torn.as_bytes()).unwrap());
+    let report = log.verify(signed().checkpoint_file(torn.as_bytes()).unwrap());
     assert_eq!(
         (found(&report), report.torn, report.kept_outside),
         (None, 1, 2),
@@ -303,9 +306,9 @@ fn a_file_with_a_write_that_was_cut_short() {
 }
 
 #[test]
-fn heads_are_read_as_they_are_printed() {
+fn heads_are_parsed_as_they_are_printed() {
     let hash = Hash::of(b"x");
-    assert_eq!(format!("7:{hash}").parse(), Ok(KeptHead { size: 7, hash }));
+    assert_eq!(format!("7:{hash}").parse(), Ok(TrustedHead { size: 7, hash }));
     for text in [
         "",
         "7",
@@ -315,6 +318,6 @@ fn heads_are_read_as_they_are_printed() {
         &format!("-1:{hash}"),
         &format!("7:{hash}0"),
     ] {
-        assert!(text.parse::<KeptHead>().is_err(), "{text}");
+        assert!(text.parse::<TrustedHead>().is_err(), "{text}");
     }
 }

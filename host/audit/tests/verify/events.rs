@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::support::{Log, Row, at, found, signed};
 
 #[test]
-fn a_whole_log_is_whole() {
+fn an_intact_log_has_no_problems() {
     let report = Log::new(25).verify(signed());
     assert_eq!(found(&report), None, "{report:?}");
     assert_eq!((report.events, report.size, report.checkpoints), (25, 25, 2));
@@ -87,7 +87,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::SeqDiffers,
     ),
     (
-        "a row deleted, the others renumbered within too",
+        "a row deleted, the others renumbered in their payloads too",
         |log| {
             log.rows.remove(6);
             for place in 7..=24 {
@@ -141,7 +141,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::SeqDiffers,
     ),
     (
-        "an event inserted that follows the one before",
+        "an event inserted with the right link",
         |log| {
             let mut record = log.row(8).record();
             record.event = Event::new(Kind::Host, at(8));
@@ -152,7 +152,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::SeqDiffers,
     ),
     (
-        "an event inserted, the others renumbered within",
+        "an event inserted, the others renumbered in their payloads",
         |log| {
             let mut record = log.row(8).record();
             record.event = Event::new(Kind::Host, at(8));
@@ -187,7 +187,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::PayloadMalformed,
     ),
     (
-        "a field that no event has",
+        "an unknown field",
         |log| {
             let row = log.row(7);
             row.payload = row.payload.replace("\"seq\"", "\"secret\":1,\"seq\"");
@@ -209,7 +209,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::PayloadMalformed,
     ),
     (
-        "no record",
+        "not a record",
         |log| {
             let row = log.row(7);
             row.payload = "{\"id\":\"x\"}".to_owned();
@@ -229,7 +229,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::ClockBack,
     ),
     (
-        "an event twice, in a table that lets it be",
+        "a duplicate event, in a table without the constraint",
         |log| {
             log.notes.clear();
             log.schema = log.schema.replace("NOT NULL UNIQUE", "NOT NULL");
@@ -241,7 +241,7 @@ const TAMPERINGS: &[Tampering] = &[
         Code::EventDuplicate,
     ),
     (
-        "the first of two wrongs is named",
+        "the first of two problems is reported",
         |log| {
             log.row(20).hash[3] ^= 1;
             log.rows.remove(4);
@@ -252,20 +252,20 @@ const TAMPERINGS: &[Tampering] = &[
 ];
 
 #[test]
-fn each_tampering_is_named() {
+fn each_tampering_is_detected() {
     for (name, tamper, seq, code) in TAMPERINGS {
         let mut log = Log::new(25);
         tamper(&mut log);
         let report = log.verify(signed());
         assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
-        // Nothing of it needs a key.
-        let report = log.verify(TrustedReferences::nothing());
+        // None of this takes signers.
+        let report = log.verify(TrustedReferences::none());
         assert_eq!(found(&report), Some((*seq, *code)), "{name}: {report:?}");
     }
 }
 
 #[test]
-fn columns_that_no_sound_row_has() {
+fn malformed_columns_are_detected() {
     let mut log = Log::new(25);
     log.schema = log
         .schema
@@ -308,14 +308,14 @@ fn columns_that_no_sound_row_has() {
     }
 }
 
-/// More events than are verified at a time.
+/// More events than one segment has.
 #[test]
-fn where_stretches_meet() {
+fn tampering_where_segments_meet_is_detected() {
     type Tampering = (fn(&mut Log), usize, Code);
     const EDGE: usize = 16_384;
     let mut whole = Log::new(EDGE as u64 + 20);
     whole.notes.clear();
-    let report = whole.verify(TrustedReferences::nothing());
+    let report = whole.verify(TrustedReferences::none());
     assert_eq!((found(&report), report.events), (None, EDGE as u64 + 20));
     let tamperings: [Tampering; 4] = [
         (|log| drop(log.rows.remove(EDGE - 1)), EDGE, Code::EventMissing),
@@ -338,14 +338,14 @@ fn where_stretches_meet() {
         let mut log = whole.clone();
         tamper(&mut log);
         assert_eq!(
-            found(&log.verify(TrustedReferences::nothing())),
+            found(&log.verify(TrustedReferences::none())),
             Some((seq as u64, code))
         );
     }
 }
 
 #[test]
-fn what_the_log_says_of_itself_is_told() {
+fn lost_events_and_clock_changes_are_reported() {
     let mut log = Log::new(3);
     let mut lost = Event::new(Kind::Lost, at(4));
     lost.detail.insert("count".to_owned(), json!(17));
@@ -358,29 +358,29 @@ fn what_the_log_says_of_itself_is_told() {
         .map(|remark| (remark.seq, remark.kind, remark.count))
         .collect();
     assert_eq!(remarks, [(4, Kind::Lost, Some(17)), (5, Kind::Clock, None)]);
-    assert!(report.is_whole(), "{report:?}");
+    assert!(report.is_intact(), "{report:?}");
 }
 
-/// A table that was made anew without its constraints can have rows that stand nowhere.
+/// A table that was recreated without its constraints can have rows without a valid `seq`.
 #[test]
-fn rows_without_a_place_are_counted_and_are_no_events() {
+fn rows_without_a_valid_seq_are_counted_and_are_no_events() {
     let stored = Log::new(30).store();
     let url = format!("sqlite://{}", stored.path.display());
-    let put = |sql: String| {
+    let run = |sql: String| {
         stored.runtime.block_on(async {
             let mut store = SqliteConnection::connect(&url).await.unwrap();
             store.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
             store.close().await.unwrap();
         });
     };
-    put(
-        "CREATE TABLE anew AS SELECT seq, id, payload, hash FROM audit_events; DROP TABLE audit_events; \
-         ALTER TABLE anew RENAME TO audit_events"
+    run(
+        "CREATE TABLE copied AS SELECT seq, id, payload, hash FROM audit_events; DROP TABLE audit_events; \
+         ALTER TABLE copied RENAME TO audit_events"
             .into(),
     );
     assert_eq!(found(&stored.verify(signed())), None);
     for seq in ["NULL", "'thirty-one'", "1e300", "x'00'"] {
-        put(format!(
+        run(format!(
             "DELETE FROM audit_events WHERE typeof(seq) <> 'integer'; \
              INSERT INTO audit_events VALUES ({seq}, randomblob(16), '{{}}', randomblob(32))"
         ));

@@ -1,4 +1,4 @@
-//! Exports, and what is done to them.
+//! Exports, and tampering with them.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
@@ -26,7 +26,7 @@ fn an_export_replays_as_the_log_verifies() {
 }
 
 #[test]
-fn a_part_is_verified_behind_what_it_follows() {
+fn a_partial_export_is_verified_after_its_predecessor() {
     let log = Log::new(25);
     let stored = log.store();
     let export = stored.export(Range {
@@ -36,19 +36,19 @@ fn a_part_is_verified_behind_what_it_follows() {
     let (header, report) = replayed(export.as_bytes(), signed()).unwrap();
     assert_eq!(found(&report), None, "{report:?}");
     assert_eq!((report.first, report.events, report.size), (8, 15, 22));
-    assert_eq!(header.behind.size, 7);
+    assert_eq!(header.predecessor.size, 7);
     assert_eq!((report.covered, report.uncovered()), (Some(20), 2));
-    // What it follows is named, and another hash there does not fit.
-    let other = export.replacen(&header.behind.hash.to_string(), &"ab".repeat(32), 1);
+    // The header has the hash of the predecessor; another hash there does not match.
+    let other = export.replacen(&header.predecessor.hash.to_string(), &"ab".repeat(32), 1);
     let (_, report) = replayed(other.as_bytes(), signed()).unwrap();
     assert_eq!(found(&report), Some((8, Code::LinkBroken)));
-    // A head from before the part says nothing of it, one within does.
+    // A head before the part proves nothing about it, one within does.
     let head = |size: usize| format!("{size}:{}", "00".repeat(32)).parse().unwrap();
     let (_, report) = replayed(export.as_bytes(), signed().head(head(5))).unwrap();
     assert_eq!(found(&report), None);
     let (_, report) = replayed(export.as_bytes(), signed().head(head(9))).unwrap();
     assert_eq!(found(&report), Some((9, Code::LogReplaced)));
-    // Behind the end there is nothing.
+    // An export that begins past the end is empty.
     let (_, report) = replayed(
         stored
             .export(Range {
@@ -63,7 +63,7 @@ fn a_part_is_verified_behind_what_it_follows() {
 }
 
 #[test]
-fn what_is_done_to_an_export_is_named() {
+fn tampering_with_an_export_is_detected() {
     type Tampering = (&'static str, fn(&mut Vec<String>), u64, Code);
     // Line 0 is the header, 1 to 10 are events, 11 is a checkpoint, 12 to 21 events, 22 a checkpoint.
     let tamperings: [Tampering; 12] = [
@@ -113,13 +113,13 @@ fn what_is_done_to_an_export_is_named() {
             Code::LineMalformed,
         ),
         (
-            "something behind the end",
+            "a line after the end",
             |all| all.push("\n".to_owned()),
             26,
             Code::ExportChanged,
         ),
         (
-            "a header in the midst",
+            "a second header",
             |all| all.insert(7, all[0].clone()),
             7,
             Code::LineMalformed,
@@ -149,7 +149,7 @@ fn what_is_done_to_an_export_is_named() {
 }
 
 #[test]
-fn a_log_that_was_tampered_with_is_exported_as_it_is() {
+fn a_tampered_log_is_exported_as_it_is() {
     let mut log = Log::new(25);
     log.edit(7, |record| record.event.status = Some(201));
     log.put(&note(&log.checkpoint(20), "kernel", &key(9)));
@@ -161,9 +161,9 @@ fn a_log_that_was_tampered_with_is_exported_as_it_is() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Any one thing that is done to the bytes of an export is found, without any key.
+    /// Any change of one byte, and any truncation, is detected without a key.
     #[test]
-    fn any_mutation_is_found(place in any::<prop::sample::Index>(), byte in any::<u8>(), what in 0..5_u8) {
+    fn any_mutation_is_detected(place in any::<prop::sample::Index>(), byte in any::<u8>(), what in 0..5_u8) {
         let export = &*EXPORT;
         let place = place.index(export.len());
         let mut bytes = export.clone();
@@ -175,13 +175,13 @@ proptest! {
             _ => bytes.truncate(place),
         }
         prop_assume!(bytes != *export);
-        let whole = replayed(&bytes, TrustedReferences::nothing()).is_ok_and(|(_, report)| report.is_whole());
-        prop_assert!(!whole, "{}", String::from_utf8_lossy(&bytes));
+        let intact = replayed(&bytes, TrustedReferences::none()).is_ok_and(|(_, report)| report.is_intact());
+        prop_assert!(!intact, "{}", String::from_utf8_lossy(&bytes));
     }
 
-    /// And so are lines that are deleted, doubled or moved.
+    /// So is any line that is deleted, duplicated or moved.
     #[test]
-    fn any_line_out_of_place_is_found(from in 0..16_usize, to in 0..16_usize, what in 0..3_u8) {
+    fn any_line_out_of_place_is_detected(from in 0..16_usize, to in 0..16_usize, what in 0..3_u8) {
         let export = String::from_utf8(EXPORT.clone()).unwrap();
         let mut all = lines(&export);
         let (from, to) = (from % all.len(), to % all.len());
@@ -192,17 +192,17 @@ proptest! {
         }
         let text = all.concat();
         prop_assume!(text != export);
-        let whole = replayed(text.as_bytes(), TrustedReferences::nothing()).is_ok_and(|(_, report)| report.is_whole());
-        prop_assert!(!whole, "{text}");
+        let intact = replayed(text.as_bytes(), TrustedReferences::none()).is_ok_and(|(_, report)| report.is_intact());
+        prop_assert!(!intact, "{text}");
     }
 }
 
 static EXPORT: std::sync::LazyLock<Vec<u8>> =
     std::sync::LazyLock::new(|| Log::new(12).store().export(ALL).into_bytes());
 
-/// What the documentation tells auditors who do not have this program.
+/// The commands that the documentation gives to auditors without this program.
 #[test]
-fn jq_and_sha256sum_find_it_too() {
+fn jq_and_sha256sum_detect_it_too() {
     let rehash = r#"jq -r 'select(.event).event | .hash + " " + .payload' log.jsonl | while read -r hash payload; do
   [ "$(printf %s "$payload" | sha256sum)" = "$hash  -" ] || echo "not what was hashed: $payload"; done"#;
     let follow = r#"jq -rn '[inputs | select(.event).event] | range(1; length) as $n | select((.[$n].payload | fromjson.prev_hash)

@@ -1,4 +1,4 @@
-//! Whatever is done to a log is found, and named: against real SQLite files, and against exports.
+//! Any tampering with a log is detected and reported with its code: in SQLite files, in Postgres, and in exports.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,9 +10,9 @@
 mod checkpoints;
 mod events;
 mod exports;
-mod living;
+mod live;
 mod manifests;
 mod postgres;
-mod reading;
+mod reader;
 mod retirements;
 mod support;

@@ -1,4 +1,4 @@
-//! Signatures of manifests: each is somebody's, and an event tells of it.
+//! Manifest signatures: each must be valid, and recorded by an event.
 
 use postern_audit::verify::{Code, Report, TrustedReferences};
 use postern_audit::{Decision, Event, Hash, Kind};
@@ -37,7 +37,7 @@ fn log() -> Log {
 }
 
 #[test]
-fn signatures_of_manifests_are_verified() {
+fn manifest_signatures_are_verified() {
     type Tampering = (&'static str, fn(&mut Log), Option<Code>);
     let tamperings: [Tampering; 11] = [
         ("nothing", |_| {}, None),
@@ -52,17 +52,17 @@ fn signatures_of_manifests_are_verified() {
             Some(Code::ManifestSignature),
         ),
         (
-            "a signer whom nobody knows",
+            "an unknown signer",
             |log| log.manifests[1].signer = "nobody".to_owned(),
             Some(Code::ManifestSignerUnknown),
         ),
         (
-            "a signer who did not sign",
+            "another signer",
             |log| log.manifests[1].signer = "former".to_owned(),
             Some(Code::ManifestSignature),
         ),
         (
-            "a signer who was retired",
+            "a retired signer",
             |log| {
                 log.manifests[1].signer = "former".to_owned();
                 log.manifests[1].signed_at = at(12).to_string();
@@ -89,12 +89,12 @@ fn signatures_of_manifests_are_verified() {
             Some(Code::ManifestDiffers),
         ),
         (
-            "one that no event tells of",
+            "one that no event records",
             |log| log.manifests[1].id = Uuid::now_v7(),
             Some(Code::ManifestUnrecorded),
         ),
         (
-            "one less than events tell of",
+            "one less than events record",
             |log| drop(log.manifests.pop()),
             Some(Code::ManifestMissing),
         ),
@@ -105,9 +105,9 @@ fn signatures_of_manifests_are_verified() {
         let stored = log.store();
         let (_, replay) = replayed(stored.export(ALL).as_bytes(), signed()).unwrap();
         for report in [stored.verify(signed()), replay] {
-            // A row under an id of its own is one too many and one too few.
+            // A row under another id is both unrecorded and missing.
             let first = found(&report).map(|(seq, found)| match (name, found) {
-                ("one that no event tells of", Code::ManifestMissing) => (seq, Code::ManifestUnrecorded),
+                ("one that no event records", Code::ManifestMissing) => (seq, Code::ManifestUnrecorded),
                 _ => (seq, found),
             });
             assert_eq!(first, code.map(|code| (0, code)), "{name}: {report:?}");
@@ -124,12 +124,12 @@ fn signatures_of_manifests_are_verified() {
     }
 }
 
-/// A refusal to sign is no signature.
+/// An event that records a denial does not record a signature.
 #[test]
-fn an_event_of_a_refusal_vouches_for_nothing() {
+fn a_denial_records_no_signature() {
     let mut log = log();
     log.edit(7, |record| record.event.decision = Some(Decision::Denied));
     log.rewrite_from(7);
-    let report: Report = log.verify(TrustedReferences::nothing());
+    let report: Report = log.verify(TrustedReferences::none());
     assert_eq!(report.code(), Some(Code::ManifestUnrecorded));
 }

@@ -1,4 +1,4 @@
-//! The same in Postgres.
+//! Verifying a log in Postgres.
 
 use postern_audit::export::{Range, export};
 use postern_audit::read::{ReadError, Reader, Selection};
@@ -113,7 +113,7 @@ fn a_log_in_postgres_is_read_and_verified() {
     });
 }
 
-/// A backup of a log in Postgres is a file of SQLite's, and is restored to either store.
+/// A backup of a log in Postgres is a SQLite file, and can be restored to either store.
 #[test]
 fn a_log_is_copied_from_one_store_to_the_other_and_back() {
     let (from, to) = (Postgres::start().unwrap(), Postgres::start().unwrap());
@@ -132,7 +132,7 @@ fn a_log_is_copied_from_one_store_to_the_other_and_back() {
         assert_eq!(verified(&to.url()).await, origin);
         let again = copy(&back, &target, |_| {}).await;
         assert!(matches!(again, Err(CopyError::NotEmpty)), "{again:?}");
-        // The log that goes on says from where.
+        // The log that continues records where it was restored.
         let end = record_restored(&target, "host-1", &head, at(30)).await.unwrap();
         let report = verified(&to.url()).await;
         assert_eq!((found(&report), report.size, report.hash), (None, 26, end.hash));

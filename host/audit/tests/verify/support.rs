@@ -1,4 +1,4 @@
-//! Logs that tests make, tamper with, and put into a store.
+//! Builds logs to tamper with, and writes them to a store.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ impl Row {
         serde_json::from_str(&self.payload).unwrap()
     }
 
-    /// A row that is right by itself.
+    /// A row that is valid by itself.
     pub(crate) fn of(record: &Record) -> Self {
         let payload = serde_json_canonicalizer::to_string(record).unwrap();
         Self {
@@ -43,7 +43,7 @@ impl Row {
         }
     }
 
-    /// Gives the row the hash that its payload has.
+    /// Updates the hash to that of the payload.
     pub(crate) fn rehash(&mut self) {
         self.hash = Hash::of(self.payload.as_bytes()).0.to_vec();
     }
@@ -59,7 +59,7 @@ pub(crate) struct Manifest {
     pub(crate) signed_at: String,
 }
 
-/// What is in a store.
+/// The content of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) rows: Vec<Row>,
@@ -68,7 +68,7 @@ pub(crate) struct Log {
     pub(crate) schema: String,
 }
 
-/// The moment of an event, and of the checkpoint over it.
+/// The time of an event, and of the checkpoint over it.
 pub(crate) fn at(seq: u64) -> Time {
     Time::from_micros(START + seq * 1_000_000)
 }
@@ -77,7 +77,7 @@ pub(crate) fn key(number: u8) -> KeyPair {
     KeyPair::from_seed(Seed::new([number; 32]))
 }
 
-/// `kernel` signs now; `former` did until event 10.
+/// `kernel` is active; `former` was until event 10.
 pub(crate) fn registry() -> Registry {
     let text = add("", "kernel", &key(1).pk, None, None).unwrap();
     let text = add(&text, "former", &key(2).pk, None, None).unwrap();
@@ -91,7 +91,7 @@ pub(crate) fn note(checkpoint: &Checkpoint, name: &str, key: &KeyPair) -> Note {
 }
 
 impl Log {
-    /// So many events, with a checkpoint after each tenth.
+    /// A log with this many events, and a checkpoint after every tenth.
     pub(crate) fn new(events: u64) -> Self {
         let mut log = Self {
             rows: Vec::new(),
@@ -124,7 +124,7 @@ impl Log {
         }));
     }
 
-    /// What a checkpoint over so many events says.
+    /// The checkpoint over `size` events.
     pub(crate) fn checkpoint(&self, size: u64) -> Checkpoint {
         Checkpoint {
             origin: ORIGIN.to_owned(),
@@ -134,7 +134,7 @@ impl Log {
         }
     }
 
-    /// Puts a checkpoint where it belongs.
+    /// Inserts or replaces a checkpoint.
     pub(crate) fn put(&mut self, note: &Note) {
         let size = note.checkpoint.size as i64;
         self.notes.retain(|(other, _)| *other != size);
@@ -142,8 +142,8 @@ impl Log {
         self.notes.sort();
     }
 
-    /// The file of checkpoints that is kept outside.
-    pub(crate) fn outside(&self) -> String {
+    /// The content of the external checkpoint file.
+    pub(crate) fn external_file(&self) -> String {
         self.notes.iter().map(|(_, note)| format!("{note}\n")).collect()
     }
 
@@ -151,14 +151,14 @@ impl Log {
         &mut self.rows[seq - 1]
     }
 
-    /// Changes a record, and leaves a row that is right by itself.
+    /// Changes a record, and updates its row to be valid by itself.
     pub(crate) fn edit(&mut self, seq: usize, change: impl FnOnce(&mut Record)) {
         let mut record = self.row(seq).record();
         change(&mut record);
         *self.row(seq) = Row::of(&record);
     }
 
-    /// Numbers, links and hashes everything from some event on: what somebody does who has the database and no key.
+    /// Recomputes all numbers, links and hashes from event `seq` on, as an attacker with the database but no key can.
     pub(crate) fn rewrite_from(&mut self, seq: usize) {
         for place in seq..=self.rows.len() {
             let before = if place == 1 {
@@ -174,14 +174,14 @@ impl Log {
         }
     }
 
-    /// Gives the rows' columns the numbers of their places.
+    /// Renumbers the `seq` columns.
     pub(crate) fn renumber(&mut self) {
         for (place, row) in self.rows.iter_mut().enumerate() {
             row.seq = place as i64 + 1;
         }
     }
 
-    /// Puts it into a file.
+    /// Writes the log to a SQLite file.
     pub(crate) fn store(&self) -> Stored {
         let folder = tempfile::tempdir().unwrap();
         let stored = Stored {
@@ -231,13 +231,13 @@ impl Log {
         store.close().await.unwrap();
     }
 
-    /// What a verification finds.
-    pub(crate) fn verify(&self, against: TrustedReferences) -> Report {
-        self.store().verify(against)
+    /// Writes and verifies the log.
+    pub(crate) fn verify(&self, references: TrustedReferences) -> Report {
+        self.store().verify(references)
     }
 }
 
-/// A log in a file of SQLite's.
+/// A log in a SQLite file.
 pub(crate) struct Stored {
     pub(crate) path: PathBuf,
     pub(crate) runtime: Runtime,
@@ -250,10 +250,10 @@ impl Stored {
         self.runtime.block_on(Reader::open(&url, 2)).unwrap()
     }
 
-    pub(crate) fn verify(&self, against: TrustedReferences) -> Report {
+    pub(crate) fn verify(&self, references: TrustedReferences) -> Report {
         let reader = self.reader();
         self.runtime
-            .block_on(verify(&reader, against, 2, |_| {}))
+            .block_on(verify(&reader, references, 2, |_| {}))
             .unwrap()
     }
 
@@ -270,11 +270,14 @@ impl Stored {
 
 pub(crate) const ALL: Range = Range { first: 1, last: None };
 
-pub(crate) fn replayed(export: &[u8], against: TrustedReferences) -> Result<(Header, Report), ReplayError> {
-    replay(export, against, |_| {})
+pub(crate) fn replayed(
+    export: &[u8],
+    references: TrustedReferences,
+) -> Result<(Header, Report), ReplayError> {
+    replay(export, references, |_| {})
 }
 
-/// Where it is wrong first, and what it is.
+/// The event and code of the first problem.
 pub(crate) fn found(report: &Report) -> Option<(u64, Code)> {
     report
         .first_problem()
@@ -282,7 +285,7 @@ pub(crate) fn found(report: &Report) -> Option<(u64, Code)> {
 }
 
 pub(crate) fn signed() -> TrustedReferences {
-    TrustedReferences::nothing().signers(registry())
+    TrustedReferences::none().signers(registry())
 }
 
 fn event(seq: u64) -> Event {

@@ -4,15 +4,14 @@ use axum::extract::{Extension, Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
-use postern_serve::{Token, is_ambiguous, token};
-use sha2::{Digest as _, Sha256};
+use postern_serve::tls::Peer;
+use postern_serve::{TokenDigest, is_ambiguous};
 use uuid::Uuid;
 
 use super::AppState;
 use super::problem::Refusal;
 use crate::audit::Record;
 use crate::settings::{Caller, May};
-use crate::tls::Peer;
 
 /// The header that carries a request's id.
 const REQUEST_ID: &str = "x-request-id";
@@ -77,14 +76,10 @@ fn admit(
             None => Err(Refusal::Unauthorized),
         };
     }
-    let Token::Bearer(shown) = token(request.headers()) else {
-        return Err(Refusal::Unauthorized);
-    };
-    // Digests are compared: how long that takes says nothing of the token.
-    let digest: [u8; 32] = Sha256::digest(shown).into();
+    let shown = TokenDigest::shown(request.headers()).ok_or(Refusal::Unauthorized)?;
     let caller = callers
         .iter()
-        .find(|caller| caller.digest == digest)
+        .find(|caller| caller.digest == shown)
         .ok_or(Refusal::Unauthorized)?;
     let name = match certificate {
         Some(certificate) => format!("{} ({certificate})", caller.name),

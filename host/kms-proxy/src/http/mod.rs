@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Extension, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use postern_serve::{LogQueue, json};
 use postern_signers::{Use, format_key};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -20,7 +21,6 @@ use tokio::sync::Mutex;
 use self::problem::Refusal;
 use crate::audit::Record;
 use crate::keyring::Keyring;
-use crate::log_queue::LogQueue;
 use crate::metrics::Metrics;
 use crate::settings::Caller;
 
@@ -132,13 +132,10 @@ async fn signers(State(state): State<AppState>, Extension(record): Extension<Rec
         uses: signer.uses().iter().map(Use::name).collect(),
         current: signer.id == signers.current.id,
     });
-    json(&Shown {
-        signers: shown.collect(),
-    })
-}
-
-fn json(document: &impl Serialize) -> Response {
-    // Maps with keys of text and plain fields: nothing that JSON cannot say.
-    let text = serde_json::to_string(document).unwrap_or_default();
-    ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response()
+    json(
+        StatusCode::OK,
+        &Shown {
+            signers: shown.collect(),
+        },
+    )
 }

@@ -1,10 +1,8 @@
 //! Refusals, as problem details (RFC 9457).
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-
-use crate::log_queue::Trouble;
+use axum::http::StatusCode;
+use axum::response::Response;
+use postern_serve::{Problem, Trouble};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,35 +87,9 @@ impl Refusal {
     }
 
     pub(crate) fn response(self, request_id: &str) -> Response {
-        let status = self.status();
-        let problem = Problem {
-            // RFC 9457, section 4.2.1: the title is then the status's own phrase.
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Refused"),
-            status: status.as_u16(),
-            code: self.code(),
-            detail: self.detail(),
-            request_id,
-        };
-        let body = serde_json::to_string(&problem).unwrap_or_default();
-        let media_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (status, media_type, body).into_response();
-        if self == Self::Unauthorized {
-            let challenge = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
+        Problem::new(self.status().as_u16(), self.code())
+            .detail(self.detail().unwrap_or_default())
+            .request_id(request_id)
+            .response()
     }
-}
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'static str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    request_id: &'a str,
 }

@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use ct_codecs::{Base64, Decoder as _, Encoder as _, Hex};
 use http_body_util::BodyExt as _;
+use postern_serve::{Trouble, json};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::AppState;
 use super::guard::refuse;
 use super::problem::Refusal;
-use super::{AppState, json};
 use crate::audit::Record;
-use crate::log_queue::Trouble;
 use crate::pool::PoolError;
 use crate::settings::May;
 use crate::token::{Remedy, TokenError};
@@ -103,7 +104,7 @@ async fn answer(state: &AppState, record: &Record, may: May, body: Body) -> Resu
         signature_b64: Base64::encode_to_string(&signature[..]).map_err(|_| Refusal::SigningFailed)?,
         signer_id: &signer.id,
     };
-    Ok(json(&answer))
+    Ok(json(StatusCode::OK, &answer))
 }
 
 async fn read(body: Body) -> Result<Question, Refusal> {

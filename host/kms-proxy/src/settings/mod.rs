@@ -2,9 +2,7 @@
 //!
 //! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
 
-mod address;
 mod schema;
-mod secret;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -12,14 +10,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_config::{ConfigErrors, yaml};
+use postern_serve::log::Log;
+use postern_serve::tls::TlsFiles;
+use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
 use postern_signers::Uses;
 use secrecy::SecretString;
 
-pub use address::{Address, NoAddress};
-pub use schema::{Format, Level, May};
+pub use schema::May;
 
-/// What an empty file lacks.
-const NEEDS: &str = "\"listen\", \"token\", \"signers\" and \"current\" at least";
+/// The fields that an empty file lacks.
+const REQUIRED: &str = "\"listen\", \"token\", \"signers\" and \"current\"";
 
 /// The settings of a proxy, complete and sound. Keys are looked for when it starts.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Settings {
     /// Where callers reach it.
     pub listen: Address,
     /// With what certificate, if with one.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// Who may call. If there is nobody, whoever reaches it and, with `tls.client_ca`, has a certificate.
     pub callers: Vec<Caller>,
     /// What it signs with.
@@ -36,24 +36,13 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// The files of TLS, all PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The proxy's certificate, and those between it and a root.
-    pub certificate: PathBuf,
-    /// The certificate's key.
-    pub key: PathBuf,
-    /// Who vouches for callers' certificates; with it, a caller needs one.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Who shows a bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// How the audit names it.
     pub name: String,
-    /// The token's SHA-256.
-    pub digest: [u8; 32],
+    /// The token's digest.
+    pub digest: TokenDigest,
     /// What it may ask for.
     pub may: May,
 }
@@ -111,26 +100,6 @@ pub enum TokenName {
     Serial(String),
 }
 
-/// What is logged, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// For machines or for people.
-    pub format: Format,
-    /// The least that is logged.
-    pub level: Level,
-}
-
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Read(#[from] std::io::Error),
-    /// What is wrong with it.
-    #[error(transparent)]
-    Invalid(#[from] ConfigErrors),
-}
-
 /// Whether keys may be of a kind that only development needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -150,8 +119,8 @@ impl Settings {
         mode: Mode,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        let (text, directory) = text(path)?;
-        Ok(Self::parse(&text, &directory, mode, variable)?)
+        let file = SettingsFile::read(path)?;
+        Ok(Self::parse(&file.text, &file.directory, mode, variable)?)
     }
 
     /// Reads settings. Relative paths begin at `directory`.
@@ -164,7 +133,7 @@ impl Settings {
         mode: Mode,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, NEEDS)?, directory, mode, variable)
+        validate::settings(yaml::from_str(text, REQUIRED)?, directory, mode, variable)
     }
 }
 
@@ -174,20 +143,10 @@ impl Token {
     /// # Errors
     /// All that is wrong with it.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let (text, directory) = text(path)?;
-        Ok(validate::only_token(
-            yaml::from_str(&text, NEEDS)?,
-            &directory,
-            variable,
-        )?)
+        let file = SettingsFile::read(path)?;
+        let written = yaml::from_str(&file.text, REQUIRED)?;
+        Ok(validate::only_token(written, &file.directory, variable)?)
     }
-}
-
-fn text(path: &Path) -> Result<(String, PathBuf), SettingsError> {
-    let path = std::path::absolute(path)?;
-    let text = std::fs::read_to_string(&path)?;
-    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((text, directory))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use deserr::Deserr;
 use postern_config::{ConfigErrors, Digest, Entries, HumanDuration};
+use postern_serve::log::Log;
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -22,7 +23,7 @@ pub(super) struct File {
     pub(super) current: Option<String>,
     #[deserr(default)]
     pub(super) development: Option<Development>,
-    #[deserr(default = Log { format: Format::Json, level: Level::Info })]
+    #[deserr(default)]
     pub(super) log: Log,
 }
 
@@ -95,50 +96,4 @@ pub(super) struct Signer {
 pub(super) struct Development {
     #[deserr(default)]
     pub(super) key: Option<String>,
-}
-
-#[derive(Debug, Deserr)]
-#[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub(super) struct Log {
-    #[deserr(default = Format::Json)]
-    pub(super) format: Format,
-    #[deserr(default = Level::Info)]
-    pub(super) level: Level,
-}
-
-/// How lines of the log look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Format {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// The least that is logged. The audit line of a request is written whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Level {
-    /// What needs someone.
-    Error,
-    /// What may need someone.
-    Warn,
-    /// What changes.
-    Info,
-    /// Everything.
-    Debug,
-}
-
-impl Level {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
 }

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
-use postern_config::{ConfigErrors, Entries};
+use postern_config::{ConfigErrors, Entries, SecretRef};
+use postern_serve::tls::TlsFiles;
+use postern_serve::{Address, TokenDigest, Variables};
 use postern_signers::{Uses, is_signer_id};
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
+use secrecy::SecretString;
 
 use super::schema::{self, File};
-use super::{Address, Caller, KeyOf, Keys, Log, Mode, Settings, Tls, Token, TokenName, secret};
+use super::{Caller, KeyOf, Keys, Mode, Settings, Token, TokenName};
+use crate::secret_file::{self, Access};
 
-/// The shortest bearer token that is accepted, in bytes.
-const SHORTEST_TOKEN: usize = 16;
 /// PKCS#11 pads a token's label to so many bytes, and its serial number to half of them.
 const LONGEST_LABEL: usize = 32;
 
@@ -30,15 +30,12 @@ pub(super) fn settings(
     let callers = callers(&file.callers, variable, &mut errors);
     let listen = listen(&file, directory, &mut errors);
     let keys = keys(&file, directory, mode, variable, &mut errors);
-    let tls = file.tls.map(|written| Tls {
+    let tls = file.tls.map(|written| TlsFiles {
         certificate: directory.join(written.certificate),
         key: directory.join(written.key),
         client_ca: written.client_ca.map(|path| directory.join(path)),
     });
-    let log = Log {
-        format: file.log.format,
-        level: file.log.level,
-    };
+    let log = file.log;
     match (listen, keys) {
         (Some(listen), Some(keys)) if errors.issues().is_empty() => Ok(Settings {
             listen,
@@ -133,21 +130,13 @@ fn digest(
     caller: &schema::Caller,
     variable: Lookup<'_>,
     errors: &mut ConfigErrors,
-) -> Option<[u8; 32]> {
+) -> Option<TokenDigest> {
     match (&caller.env, caller.digest) {
-        (Some(name), None) => {
-            let at = format!("{at}.env");
-            let token = secret::in_variable(&at, name, variable, errors)?;
-            if token.expose_secret().len() < SHORTEST_TOKEN {
-                let message = format!(
-                    "is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one"
-                );
-                errors.add(at, message);
-                return None;
-            }
-            Some(Sha256::digest(token.expose_secret()).into())
+        (Some(env), None) => {
+            let named = SecretRef { env: env.clone() };
+            Variables::new(variable).named_token(at, &named, errors)
         }
-        (None, Some(digest)) => Some(digest.0),
+        (None, Some(digest)) => Some(digest.0.into()),
         _ => {
             let message =
                 "needs its token: `env` (a variable that holds it) or `digest` (its SHA-256), one of them";
@@ -315,8 +304,16 @@ fn pin(
     errors: &mut ConfigErrors,
 ) -> Option<SecretString> {
     match (&written.env, &written.file) {
-        (Some(name), None) => secret::in_variable("token.pin.env", name, variable, errors),
-        (None, Some(file)) => secret::in_file("token.pin.file", &directory.join(file), errors),
+        (Some(env), None) => {
+            let named = SecretRef { env: env.clone() };
+            Variables::new(variable).named_secret("token.pin", &named, errors)
+        }
+        (None, Some(file)) => {
+            let file = directory.join(file);
+            let read = pin_file(&file);
+            read.map_err(|reason| errors.add("token.pin.file", format!("{}: {reason}", file.display())))
+                .ok()
+        }
         _ => {
             errors.add(
                 "token.pin",
@@ -324,5 +321,14 @@ fn pin(
             );
             None
         }
+    }
+}
+
+/// The PIN in a file, without the end of its line.
+fn pin_file(file: &Path) -> Result<SecretString, String> {
+    let text = secret_file::read(file, Access::Group)?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("is empty".to_owned()),
+        pin => Ok(SecretString::from(pin)),
     }
 }

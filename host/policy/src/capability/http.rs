@@ -1,4 +1,4 @@
-//! Requests of a policy to the hosts that its entry is granted.
+//! The `http` capability: requests to the HTTP hosts granted to the entry.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ use crate::grants::Grants;
 
 use super::State;
 
-/// The largest response that is read, in bytes.
-pub(crate) const RESPONSE: usize = 1 << 20;
+/// Maximum size of a response body, in bytes.
+pub(crate) const MAX_RESPONSE_BODY: usize = 1 << 20;
 
-/// What policies ask other hosts with: HTTP/1.1, over TLS or not, connections kept. Redirects are not followed, and
-/// proxies of the environment not used: both would lead to hosts that are not granted.
+/// An HTTP/1.1 client with a connection pool, with or without TLS. It does not follow redirects and ignores proxy
+/// environment variables: both could lead to hosts that are not granted.
 #[derive(Debug, Clone)]
 pub struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
-/// The client of all policies, which trusts the roots that the system trusts.
+/// Creates the client shared by all policies. It trusts the system's root certificates.
 ///
 /// # Errors
 /// If TLS cannot be set up.
-pub fn client() -> Result<HttpClient, rustls::Error> {
+pub fn http_client() -> Result<HttpClient, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider));
     let builder = match builder {
         Ok(builder) => builder,
         Err(error) => {
-            // Policies that ask nobody, or without TLS, have no need of roots.
-            tracing::warn!(%error, "no roots of trust: requests of policies over https will fail");
+            // Policies that send no requests, or none over TLS, do not need root certificates.
+            tracing::warn!(%error, "cannot load the system's root certificates: https requests of policies will fail");
             let config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()?
                 .with_root_certificates(RootCertStore::empty())
@@ -51,30 +51,30 @@ pub fn client() -> Result<HttpClient, rustls::Error> {
     Ok(HttpClient(client))
 }
 
-/// The URL, if it may be asked.
-pub(crate) fn granted(grants: &Grants, url: &str) -> Result<Uri, Error> {
+/// Parses a URL and checks that its host is granted.
+pub(crate) fn check_url(grants: &Grants, url: &str) -> Result<Uri, Error> {
     let invalid = |why: &str| Error::Invalid(format!("url: {why}"));
-    let uri: Uri = url.parse().map_err(|_| invalid("it is none"))?;
+    let uri: Uri = url.parse().map_err(|_| invalid("not a valid URL"))?;
     let default = match uri.scheme_str() {
         Some("http") => 80,
         Some("https") => 443,
-        _ => return Err(invalid("http or https")),
+        _ => return Err(invalid("the scheme must be http or https")),
     };
-    let authority = uri.authority().ok_or_else(|| invalid("a host"))?;
+    let authority = uri.authority().ok_or_else(|| invalid("the host is missing"))?;
     if authority.as_str().contains('@') {
-        return Err(invalid("credentials belong in a header"));
+        return Err(invalid("credentials are not allowed here: send them in a header"));
     }
     let port = uri.port_u16().unwrap_or(default);
-    // The grant `host` is for the default ports, the grant `host:443` for that one, however the URL writes it.
-    let plain = port == default && grants.reaches(authority.host(), None);
-    if plain || grants.reaches(authority.host(), Some(port)) {
+    // A grant of `host` covers the default ports, and `host:443` port 443, whether or not the URL states the port.
+    let on_default_port = port == default && grants.allows_host(authority.host(), None);
+    if on_default_port || grants.allows_host(authority.host(), Some(port)) {
         Ok(uri)
     } else {
         Err(Error::NotGranted(authority.host().to_owned()))
     }
 }
 
-/// Sends a request and reads its response, bounded.
+/// Sends a request and reads the response up to [`MAX_RESPONSE_BODY`].
 pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Incoming, Error> {
     let response = client
         .0
@@ -90,12 +90,14 @@ pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> 
             value: value.as_bytes().to_vec(),
         })
         .collect();
-    let body = Limited::new(response.into_body(), RESPONSE).collect().await;
+    let body = Limited::new(response.into_body(), MAX_RESPONSE_BODY)
+        .collect()
+        .await;
     let body = body.map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
             Error::TooLarge
         } else {
-            Error::Unavailable("the response broke off".into())
+            Error::Unavailable("the connection closed in the middle of the response".into())
         }
     })?;
     Ok(Incoming {
@@ -106,29 +108,27 @@ pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> 
 }
 
 fn build(grants: &Grants, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Error> {
-    let uri = granted(grants, &outgoing.url)?;
+    let uri = check_url(grants, &outgoing.url)?;
     let mut request = Request::new(Full::new(outgoing.body.into()));
     *request.uri_mut() = uri;
-    *request.method_mut() =
-        Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| Error::Invalid("method".into()))?;
+    *request.method_mut() = Method::from_bytes(outgoing.method.as_bytes())
+        .map_err(|_| Error::Invalid("method: not a valid HTTP method".into()))?;
     for Header { name, value } in outgoing.headers {
-        let header =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid("header name".into()))?;
-        // The host is the granted one, and the length is the body's: not the policy's to say.
-        if framing(&header) {
-            return Err(Error::Invalid(format!(
-                "header `{header}` is not a policy's to set"
-            )));
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::Invalid("headers: invalid header name".into()))?;
+        // The client sets the host, which was granted, and the length of the body.
+        if is_framing_header(&header) {
+            return Err(Error::Invalid(format!("headers: a policy cannot set `{header}`")));
         }
-        let value =
-            HeaderValue::from_bytes(&value).map_err(|_| Error::Invalid(format!("value of `{header}`")))?;
+        let value = HeaderValue::from_bytes(&value)
+            .map_err(|_| Error::Invalid(format!("headers: invalid value of `{header}`")))?;
         request.headers_mut().append(header, value);
     }
     Ok(request)
 }
 
-/// Whether a header is the client's to set, not the policy's.
-pub(crate) fn framing(name: &HeaderName) -> bool {
+/// Whether the HTTP client sets this header itself.
+pub(crate) fn is_framing_header(name: &HeaderName) -> bool {
     use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, UPGRADE].contains(name)
 }
@@ -148,7 +148,7 @@ mod tests {
     use crate::grants::Capability;
 
     #[test]
-    fn only_plain_urls_of_granted_hosts_are_asked() {
+    fn only_urls_of_granted_hosts_are_allowed() {
         let grants = Grants {
             capabilities: [Capability::Http].into(),
             hosts: vec!["api.example.com".into(), "other.example:443".into()],
@@ -159,7 +159,7 @@ mod tests {
             "https://API.example.com:443/",
             "https://other.example/",
         ] {
-            assert!(granted(&grants, url).is_ok(), "{url}");
+            assert!(check_url(&grants, url).is_ok(), "{url}");
         }
         for url in [
             "https://api.example.com:8443/",
@@ -171,7 +171,7 @@ mod tests {
             "//api.example.com/",
             "",
         ] {
-            assert!(granted(&grants, url).is_err(), "{url}");
+            assert!(check_url(&grants, url).is_err(), "{url}");
         }
     }
 }

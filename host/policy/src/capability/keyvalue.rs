@@ -1,4 +1,4 @@
-//! Values that outlive a request: in memory, or in Redis where several hosts share them.
+//! The `keyvalue` capability: values that outlive a request, in memory or shared by several hosts in Redis.
 
 mod memory_store;
 
@@ -14,17 +14,17 @@ pub(crate) use memory_store::MemoryStore;
 
 use super::State;
 
-/// The longest key, in bytes.
-const KEY: usize = 512;
-/// The largest value, in bytes.
-const VALUE: usize = 64 << 10;
-/// What one entry may keep in memory, in bytes: keys and values, and what keeping each of them costs.
-const KEPT: usize = 8 << 20;
+/// Maximum size of a key, in bytes.
+const MAX_KEY: usize = 512;
+/// Maximum size of a value, in bytes.
+const MAX_VALUE: usize = 64 << 10;
+/// Maximum size of one entry's in-memory store, in bytes: keys, values and the overhead of each.
+const MAX_STORED: usize = 8 << 20;
 
-/// Where values are kept.
+/// The backend of the `keyvalue` capability.
 #[derive(Clone)]
 pub enum Store {
-    /// In this process: lost when it ends, seen by no other host. Each entry gets a shelf of its own.
+    /// In this process: lost at exit and not shared with other hosts. Each entry has a store of its own.
     Memory,
     /// In Redis, under `postern:kv:<entry>:<key>`.
     Redis(ConnectionManager),
@@ -39,12 +39,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Whether a URL of Redis leads over a network without TLS, or with TLS that verifies nothing: whoever is on the way
-/// reads and changes what policies decide by.
+/// Whether connections to this Redis URL leave the machine without TLS, or with TLS that verifies no certificate.
+/// Anyone on the network path could then read and change the data that policies decide on.
 ///
 /// # Errors
-/// If it is no URL of Redis.
-pub fn is_exposed(url: &str) -> Result<bool, redis::RedisError> {
+/// If the Redis URL is invalid.
+pub fn is_insecure(url: &str) -> Result<bool, redis::RedisError> {
     use redis::ConnectionAddr;
     let client = redis::Client::open(url)?;
     let on_this_machine = |host: &str| {
@@ -60,10 +60,11 @@ pub fn is_exposed(url: &str) -> Result<bool, redis::RedisError> {
 }
 
 impl Store {
-    /// A store in Redis.
+    /// A store in Redis. It connects on first use, and again after a failure, so that an unreachable server is not an
+    /// error here.
     ///
     /// # Errors
-    /// If the URL is none of Redis. A server that does not answer is no error: it is asked again when it is needed.
+    /// If the Redis URL is invalid.
     pub fn redis(url: &str) -> Result<Self, redis::RedisError> {
         let settings = redis::aio::ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
@@ -72,40 +73,40 @@ impl Store {
     }
 }
 
-fn number(bytes: &[u8]) -> Result<i64, Error> {
+fn parse_counter(bytes: &[u8]) -> Result<i64, Error> {
     std::str::from_utf8(bytes)
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Error::Unavailable("the value under this key is no counter".into()))
+        .ok_or_else(|| Error::Unavailable("the value of this key is not a counter".into()))
 }
 
 fn overflow() -> Error {
     Error::Unavailable("the counter would overflow".into())
 }
 
-fn bounded(key: &str, value: &[u8]) -> Result<(), Error> {
-    if key.len() > KEY {
+fn check_size(key: &str, value: &[u8]) -> Result<(), Error> {
+    if key.len() > MAX_KEY {
         return Err(Error::TooLarge(format!(
-            "a key of {} bytes; {KEY} are allowed",
+            "the key has {} bytes; the limit is {MAX_KEY}",
             key.len()
         )));
     }
-    if value.len() > VALUE {
+    if value.len() > MAX_VALUE {
         return Err(Error::TooLarge(format!(
-            "a value of {} bytes; {VALUE} are allowed",
+            "the value has {} bytes; the limit is {MAX_VALUE}",
             value.len()
         )));
     }
     Ok(())
 }
 
-/// Redis' own words may name its address, never its password.
+/// Logs the error and hides it from the policy. Redis errors may contain the address, but never the password.
 fn unavailable(error: redis::RedisError) -> Error {
-    tracing::warn!(%error, "key-value store");
-    Error::Unavailable("the key-value store did not answer".into())
+    tracing::warn!(%error, "the key-value store failed");
+    Error::Unavailable("the key-value store is unavailable".into())
 }
 
-/// Adds, and starts the life of a new key in the same step: a key without its end would never be forgotten.
+/// Adds to a counter and sets the expiry of a new key atomically: a key left without expiry would never be removed.
 const INCREMENT: &str = r"
 local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
 if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -120,7 +121,7 @@ impl State {
 impl keyvalue::Host for State {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         Ok(match &self.entry.store {
-            Store::Memory => Ok(self.entry.shelf.get(&key)),
+            Store::Memory => Ok(self.entry.memory_store.get(&key)),
             Store::Redis(redis) => redis.clone().get(self.redis_key(&key)).await.map_err(unavailable),
         })
     }
@@ -131,13 +132,13 @@ impl keyvalue::Host for State {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        if let Err(error) = bounded(&key, &value) {
+        if let Err(error) = check_size(&key, &value) {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
             Store::Memory => {
                 let ttl = ttl_ms.map(Duration::from_millis);
-                self.entry.shelf.set(&key, value, ttl)
+                self.entry.memory_store.set(&key, value, ttl)
             }
             Store::Redis(redis) => {
                 let (mut redis, key) = (redis.clone(), self.redis_key(&key));
@@ -153,7 +154,7 @@ impl keyvalue::Host for State {
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
         Ok(match &self.entry.store {
             Store::Memory => {
-                self.entry.shelf.delete(&key);
+                self.entry.memory_store.delete(&key);
                 Ok(())
             }
             Store::Redis(redis) => redis.clone().del(self.redis_key(&key)).await.map_err(unavailable),
@@ -166,13 +167,13 @@ impl keyvalue::Host for State {
         by: i64,
         ttl_ms: Option<u64>,
     ) -> wasmtime::Result<Result<i64, Error>> {
-        if let Err(error) = bounded(&key, b"") {
+        if let Err(error) = check_size(&key, b"") {
             return Ok(Err(error));
         }
         Ok(match &self.entry.store {
             Store::Memory => self
                 .entry
-                .shelf
+                .memory_store
                 .increment(&key, by, ttl_ms.map(Duration::from_millis)),
             Store::Redis(redis) => redis::cmd("EVAL")
                 .arg(INCREMENT)
@@ -189,10 +190,10 @@ impl keyvalue::Host for State {
 
 #[cfg(test)]
 mod tests {
-    use super::is_exposed;
+    use super::is_insecure;
 
     #[test]
-    fn only_this_machine_is_asked_without_tls() {
+    fn redis_without_tls_is_secure_only_on_this_machine() {
         for url in [
             "redis://localhost",
             "redis://:secret@127.0.0.1:6380/1",
@@ -202,7 +203,7 @@ mod tests {
             "rediss://localhost/#insecure",
             "redis+unix:///run/redis.sock",
         ] {
-            assert!(!is_exposed(url).unwrap(), "{url}");
+            assert!(!is_insecure(url).unwrap(), "{url}");
         }
         for url in [
             "redis://db.example.com",
@@ -211,8 +212,8 @@ mod tests {
             "redis://127.0.0.1.example.com",
             "rediss://db.example.com/#insecure",
         ] {
-            assert!(is_exposed(url).unwrap(), "{url}");
+            assert!(is_insecure(url).unwrap(), "{url}");
         }
-        assert!(is_exposed("http://localhost").is_err());
+        assert!(is_insecure("http://localhost").is_err());
     }
 }

@@ -1,12 +1,12 @@
-//! Lines of a policy in the host's log, bounded for each request.
+//! The `log` capability: lines in the host's log, limited per request.
 
 use crate::Failure;
 use crate::bindings::log::{self, Level};
-use crate::limits::{LOG_BYTES, LOG_LINES};
+use crate::limits::{MAX_LOG_BYTES, MAX_LOG_LINES};
 
 use super::State;
 
-/// What a policy may still write for a request.
+/// Lines and bytes that a policy may still log for a request.
 #[derive(Debug)]
 pub(crate) struct Budget {
     lines: usize,
@@ -16,42 +16,42 @@ pub(crate) struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            lines: LOG_LINES,
-            bytes: LOG_BYTES,
+            lines: MAX_LOG_LINES,
+            bytes: MAX_LOG_BYTES,
         }
     }
 }
 
 impl Budget {
-    /// Takes a line of this length.
+    /// Charges a line of this length.
     ///
     /// # Errors
-    /// [`Failure::Log`] past the bound.
+    /// [`Failure::Log`] over the limit.
     fn take(&mut self, bytes: usize) -> Result<(), Failure> {
         self.take_line()?;
         self.take_bytes(bytes)
     }
 
-    /// Takes a line, whatever its length.
+    /// Charges a line, regardless of its length.
     ///
     /// # Errors
-    /// [`Failure::Log`] past the bound.
+    /// [`Failure::Log`] over the limit.
     pub(crate) fn take_line(&mut self) -> Result<(), Failure> {
-        self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(LOG_LINES))?;
+        self.lines = self.lines.checked_sub(1).ok_or(Failure::Log(MAX_LOG_LINES))?;
         Ok(())
     }
 
-    /// Takes so many bytes, of whatever lines.
+    /// Charges bytes, regardless of lines.
     ///
     /// # Errors
-    /// [`Failure::Log`] past the bound.
+    /// [`Failure::Log`] over the limit.
     pub(crate) fn take_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(LOG_BYTES))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Failure::Log(MAX_LOG_BYTES))?;
         Ok(())
     }
 }
 
-/// Writes a line. Control characters are escaped: a policy cannot forge another's lines.
+/// Writes a line to the host's log. Control characters are escaped, so that a policy cannot forge log lines.
 pub(crate) fn write(entry: &str, request_id: &str, level: Level, message: &str) {
     let message = message.escape_debug();
     match level {

@@ -1,4 +1,4 @@
-//! The capabilities of `postern:policy`: what a module may ask of the host, where its entry is granted it.
+//! Host side of the capabilities of `postern:policy`. A module can call those that its entry grants.
 
 pub(crate) mod http;
 pub(crate) mod keyvalue;
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bindings::{clock, config};
-use crate::limits::Meter;
-use crate::policy::Entry;
+use crate::entry::Entry;
+use crate::limits::MemoryMeter;
 
-/// What belongs to one decision of a `postern:policy` module.
+/// Store data of one decision of a `postern:policy` module.
 pub(crate) struct State {
     pub(crate) entry: Arc<Entry>,
     pub(crate) request_id: String,
-    pub(crate) meter: Meter,
+    pub(crate) meter: MemoryMeter,
     pub(crate) log: log::Budget,
     pub(crate) signatures: signer::Budget,
 }
@@ -35,7 +35,7 @@ impl clock::Host for State {
     }
 }
 
-/// Milliseconds since 1970; 0 before.
+/// Milliseconds since the Unix epoch; 0 if the clock is set before it.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

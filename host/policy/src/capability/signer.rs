@@ -1,4 +1,4 @@
-//! Signatures by the KMS, for policies that are granted them.
+//! The `signer` capability: signatures by the host's KMS key.
 
 use std::fmt;
 use std::future::Future;
@@ -11,50 +11,50 @@ use crate::bindings::signer::{self, Error};
 
 use super::State;
 
-/// The largest payload, in bytes.
-const PAYLOAD: usize = 64 << 10;
-/// What one decision may have signed.
-const SIGNATURES: usize = 4;
+/// Maximum size of a payload, in bytes.
+const MAX_PAYLOAD: usize = 64 << 10;
+/// Maximum signatures per decision.
+const MAX_SIGNATURES: usize = 4;
 
-/// Who has it signed, for the record.
+/// The policy and request that a signature is for, for the audit log.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// The policy's entry.
+pub struct SigningContext<'a> {
+    /// Name of the policy's entry.
     pub policy: &'a str,
-    /// The request that it decides on.
+    /// Id of the request being evaluated.
     pub request_id: &'a str,
 }
 
-/// A signature, and whose it is.
+/// A signature over a policy's payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signature {
-    /// The signature: of Ed25519, 64 bytes.
+pub struct PayloadSignature {
+    /// The signature bytes; 64 for Ed25519.
     pub bytes: Vec<u8>,
-    /// The signer's id.
+    /// Id of the signer that made it.
     pub signer_id: String,
 }
 
-/// An answer that is waited for: a signature, or a reason code.
-pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Signature, String>> + Send + 'a>>;
+/// A pending signature; fails with a reason code.
+pub type SigningFuture<'a> = Pin<Box<dyn Future<Output = Result<PayloadSignature, String>> + Send + 'a>>;
 
-/// Signs for policies.
+/// The backend of the `signer` capability.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// Has a payload signed, and the signature on record, before it is handed out.
-    fn sign<'a>(&'a self, caller: Caller<'a>, payload: &'a [u8]) -> Signing<'a>;
+    /// Signs a payload. The signature must be in the audit log before it is returned.
+    fn sign<'a>(&'a self, caller: SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a>;
 }
 
-/// Signs with a key that everybody knows, under the id `rehearsal`: for the cases of modules, and for policies that are
-/// tried outside a host. It refuses the payloads that a host refuses.
+/// Signs with a publicly known key under the id `rehearsal`, for test cases and for running policies outside a host. It
+/// rejects the same payloads as a host.
 #[derive(Debug, Clone, Copy)]
 pub struct TestSigner;
 
 impl Signer for TestSigner {
-    fn sign<'a>(&'a self, _: Caller<'a>, payload: &'a [u8]) -> Signing<'a> {
-        if !Uses::from(Use::Payload).permit(payload) {
+    fn sign<'a>(&'a self, _: SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a> {
+        if !Uses::from(Use::Payload).permits(payload) {
             return Box::pin(std::future::ready(Err("payload_reserved".to_owned())));
         }
         let key = KeyPair::from_seed(Seed::new([1; 32])).sk;
-        let signature = Signature {
+        let signature = PayloadSignature {
             bytes: key.sign(payload, None).to_vec(),
             signer_id: "rehearsal".to_owned(),
         };
@@ -62,35 +62,35 @@ impl Signer for TestSigner {
     }
 }
 
-/// What a policy may still have signed for a request.
+/// Signatures that a policy may still request in a decision.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(SIGNATURES)
+        Self(MAX_SIGNATURES)
     }
 }
 
 impl signer::Host for State {
     async fn sign(&mut self, payload: Vec<u8>) -> wasmtime::Result<Result<signer::Signature, Error>> {
-        let refused = |reason: &str| Ok(Err(Error::Unavailable(reason.to_owned())));
-        if payload.len() > PAYLOAD {
-            return refused("payload_too_large");
+        let unavailable = |reason: &str| Ok(Err(Error::Unavailable(reason.to_owned())));
+        if payload.len() > MAX_PAYLOAD {
+            return unavailable("payload_too_large");
         }
-        let Some(left) = self.signatures.0.checked_sub(1) else {
-            return refused("too_many_signatures");
+        let Some(remaining) = self.signatures.0.checked_sub(1) else {
+            return unavailable("too_many_signatures");
         };
-        self.signatures.0 = left;
-        let Some(with) = self.entry.signer.as_ref() else {
-            return refused("signing_unavailable");
+        self.signatures.0 = remaining;
+        let Some(key_service) = self.entry.signer.as_ref() else {
+            return unavailable("signing_unavailable");
         };
-        let caller = Caller {
+        let caller = SigningContext {
             policy: &self.entry.name,
             request_id: &self.request_id,
         };
-        Ok(match with.sign(caller, &payload).await {
-            Ok(Signature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
+        Ok(match key_service.sign(caller, &payload).await {
+            Ok(PayloadSignature { bytes, signer_id }) => Ok(signer::Signature { bytes, signer_id }),
             Err(reason) => Err(Error::Unavailable(reason)),
         })
     }
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_rehearsal_signs_what_a_host_would() {
-        let caller = Caller {
+    async fn the_test_signer_rejects_what_a_host_rejects() {
+        let caller = SigningContext {
             policy: "p",
             request_id: "r",
         };

@@ -1,22 +1,22 @@
-//! What was expected against what was answered.
+//! Compares decisions with expectations.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Failure;
 use crate::bindings::{Header, Part};
-use crate::decision::{Content, Decision};
+use crate::decision::{Decision, DenialContent};
 
 use super::schema::{Expect, ExpectAllow, ExpectDeny, OneOrMany};
 
-/// One thing that differed.
+/// One property of a decision that is not as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What: `decision`, `status`, `header x-a` and so on.
+    /// The property: `decision`, `status`, `header x-a` and so on.
     pub what: String,
-    /// What was expected.
+    /// The expected value.
     pub expected: String,
-    /// What came.
+    /// The actual value.
     pub found: String,
 }
 
@@ -46,10 +46,10 @@ impl Differences {
     }
 }
 
-/// All that differs.
-pub(super) fn differences(expect: &Expect, answer: &Result<Decision, Failure>) -> Vec<Difference> {
+/// Every difference between a result and its expectation.
+pub(super) fn differences(expect: &Expect, result: &Result<Decision, Failure>) -> Vec<Difference> {
     let mut differences = Differences::default();
-    match (expect, answer) {
+    match (expect, result) {
         (Expect::Allow(expected), Ok(Decision::Allow(found))) => allow(&mut differences, expected, found),
         (Expect::Deny(expected), Ok(Decision::Deny(found))) => deny(&mut differences, expected, found),
         (Expect::Error(expected), Err(found)) => differences.compare("error", expected, found.code()),
@@ -65,19 +65,21 @@ pub(super) fn differences(expect: &Expect, answer: &Result<Decision, Failure>) -
             differences.0.push(Difference {
                 what: "decision".into(),
                 expected,
-                found: name(answer),
+                found: summary(result),
             });
         }
     }
     differences.0
 }
 
-fn name(answer: &Result<Decision, Failure>) -> String {
-    match answer {
+fn summary(result: &Result<Decision, Failure>) -> String {
+    match result {
         Ok(Decision::Allow(_)) => "allow".into(),
-        Ok(Decision::Deny(refusal)) => match &refusal.content {
-            Content::Problem { code, message } => format!("deny ({code}, {}: {message})", refusal.status),
-            Content::Body(_) => format!("deny ({})", refusal.status),
+        Ok(Decision::Deny(denial)) => match &denial.content {
+            DenialContent::Problem { code, message } => {
+                format!("deny ({code}, {}: {message})", denial.status)
+            }
+            DenialContent::Body(_) => format!("deny ({})", denial.status),
         },
         Err(failure) => format!("error ({}: {failure})", failure.code()),
     }
@@ -121,13 +123,13 @@ fn allow(differences: &mut Differences, expected: &ExpectAllow, found: &crate::b
     }
 }
 
-fn deny(differences: &mut Differences, expected: &ExpectDeny, found: &crate::decision::Refusal) {
+fn deny(differences: &mut Differences, expected: &ExpectDeny, found: &crate::decision::DenialResponse) {
     if let Some(status) = expected.status {
         differences.compare("status", status, found.status);
     }
     let (code, message) = match &found.content {
-        Content::Problem { code, message } => (Some(code.clone()), Some(message.clone())),
-        Content::Body(body) => {
+        DenialContent::Problem { code, message } => (Some(code.clone()), Some(message.clone())),
+        DenialContent::Body(body) => {
             let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
             let text = |member: &str| problem.get(member).and_then(|v| v.as_str()).map(str::to_owned);
             (text("code"), text("detail"))

@@ -1,4 +1,4 @@
-//! The form of a file of cases.
+//! The schema of a cases file.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,36 +9,36 @@ use serde_json::Value;
 
 use crate::bindings::{Header, Identity, Request};
 
-/// A file of cases.
+/// A cases file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cases {
-    /// The entry's configuration in all cases that give none.
+    /// The policy's configuration, for cases that have none of their own.
     #[serde(default)]
     pub config: Option<Value>,
-    /// The cases.
+    /// The cases, at least one.
     pub cases: Vec<Case>,
 }
 
-/// A file that holds no cases.
+/// A file cannot be used as cases.
 #[derive(Debug, thiserror::Error)]
 pub enum CasesError {
-    /// It is not of the form.
+    /// It does not match the schema.
     #[error("{0}")]
-    Form(String),
-    /// It holds none: nothing would be shown.
-    #[error("there is no case in it")]
+    Parse(String),
+    /// It has no cases, so it would test nothing.
+    #[error("it has no cases")]
     Empty,
 }
 
 impl Cases {
-    /// Reads cases from YAML.
+    /// Parses cases from YAML.
     ///
     /// # Errors
-    /// What is wrong, and where.
+    /// If the text is not YAML, does not match the schema, or has no cases.
     pub fn parse(text: &str) -> Result<Self, CasesError> {
         let cases: Self =
-            serde_saphyr::from_str(text).map_err(|error| CasesError::Form(error.to_string()))?;
+            serde_saphyr::from_str(text).map_err(|error| CasesError::Parse(error.to_string()))?;
         if cases.cases.is_empty() {
             return Err(CasesError::Empty);
         }
@@ -46,90 +46,90 @@ impl Cases {
     }
 }
 
-/// A request, and what is expected of it.
+/// A request and the expected decision.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What it shows.
+    /// What the case tests, for reports.
     pub name: String,
-    /// The request.
+    /// The request; omitted fields have the defaults of [`CaseRequest`].
     #[serde(default)]
     pub request: CaseRequest,
-    /// The entry's configuration, in place of the file's.
+    /// The policy's configuration, instead of the file's.
     #[serde(default)]
     pub config: Option<Value>,
-    /// What is expected.
+    /// The expected decision.
     pub expect: Expect,
 }
 
-/// What is expected of a case. What is not given is not compared.
+/// The expected decision. Omitted properties are not compared.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Expect {
-    /// The request may pass.
+    /// The request is allowed.
     Allow(ExpectAllow),
-    /// The request may not pass.
+    /// The request is denied.
     Deny(ExpectDeny),
-    /// The policy cannot decide: `misconfigured`, `unavailable` or `failed`; or it is stopped: `trap`, `deadline`,
-    /// `memory`, `log`, `reply`.
+    /// There is no decision. One of the codes that the policy reports, `misconfigured`, `unavailable` or `failed`, or of
+    /// the host: `trap`, `deadline`, `memory`, `log` or `reply`.
     Error(String),
 }
 
-/// What an allowance is expected to hold.
+/// The expected contents of an allowance.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectAllow {
-    /// Headers for the upstream: exactly these.
+    /// Headers for the upstream; must match exactly.
     #[serde(default)]
     pub headers: Option<BTreeMap<String, OneOrMany>>,
-    /// Obligations: exactly these.
+    /// Obligations; must match exactly.
     #[serde(default)]
     pub obligations: Option<BTreeMap<String, String>>,
-    /// The cache grant.
+    /// The cache grant; must match exactly.
     #[serde(default)]
     pub cache: Option<ExpectCache>,
 }
 
-/// A cache grant that is expected.
+/// The expected cache grant.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectCache {
-    /// How long, in milliseconds.
+    /// Lifetime in milliseconds.
     pub ttl_ms: u32,
-    /// Its parts, in any order: `method`, `path`, `header:x-a` and so on.
+    /// The parts of its key, in any order: `method`, `path`, `header:x-a` and so on.
     pub parts: Vec<String>,
 }
 
-/// What a denial is expected to be.
+/// The expected denial.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectDeny {
-    /// The status.
+    /// HTTP status.
     #[serde(default)]
     pub status: Option<u16>,
-    /// The word for programs; of a `wasi:http` policy, `code` of the problem it answers.
+    /// The denial's code. For a `wasi:http` policy, the member `code` of its problem document.
     #[serde(default)]
     pub code: Option<String>,
-    /// The sentence for people.
+    /// The denial's message. For a `wasi:http` policy, the member `detail` of its problem document.
     #[serde(default)]
     pub message: Option<String>,
-    /// Headers of the response: at least these.
+    /// Response headers; others may be present.
     #[serde(default)]
     pub headers: Option<BTreeMap<String, OneOrMany>>,
 }
 
-/// One value, or several.
+/// One value or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
-    /// One.
+    /// A single value.
     One(String),
-    /// Several, in their order.
+    /// Several values, in order.
     Many(Vec<String>),
 }
 
 impl OneOrMany {
-    /// The values.
+    /// All values, in order.
     #[must_use]
     pub fn values(&self) -> &[String] {
         match self {
@@ -139,35 +139,35 @@ impl OneOrMany {
     }
 }
 
-/// A request as it is written in a case, on the command line of `postern policy run`, or in JSON.
+/// A request as written in a case, on the command line of `postern policy run`, or in JSON.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CaseRequest {
-    /// The request's id.
+    /// Request id; the default is a fixed UUID.
     pub id: String,
-    /// The rule that asks.
+    /// Name of the gate's rule; default `test`.
     pub rule: String,
-    /// The method.
+    /// HTTP method; default `GET`.
     pub method: String,
-    /// `http` or `https`.
+    /// `http` or `https`; default `https`.
     pub scheme: String,
-    /// The host that was asked for.
+    /// The `:authority` or `Host`; default `api.example.com`.
     pub authority: String,
-    /// The path.
+    /// Path without the query; default `/`.
     pub path: String,
-    /// The query.
+    /// Query without the `?`.
     pub query: Option<String>,
-    /// The headers, by name.
+    /// Headers by name; names are lower-cased.
     pub headers: BTreeMap<String, OneOrMany>,
-    /// The body.
+    /// The body: text, `{json: …}` or `{base64: …}`.
     #[serde(deserialize_with = "body")]
     pub body: Option<Vec<u8>>,
-    /// The client's address.
+    /// The client's IP address.
     pub source_address: Option<String>,
-    /// When, as RFC 3339 has it.
-    #[serde(deserialize_with = "instant")]
+    /// The request's timestamp in RFC 3339; default: now.
+    #[serde(deserialize_with = "time")]
     pub time: Option<SystemTime>,
-    /// Who is calling.
+    /// The authenticated caller, if any.
     pub identity: Option<CaseIdentity>,
 }
 
@@ -190,25 +190,25 @@ impl Default for CaseRequest {
     }
 }
 
-/// Who is calling, in a case.
+/// The caller in a case.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseIdentity {
-    /// Who.
+    /// The caller's id, such as a token's `sub`.
     pub subject: String,
-    /// The entry of the gate's configuration.
+    /// The entry of the gate's configuration that authenticated the caller; default `issuers/test`.
     #[serde(default = "issuer")]
     pub issuer: String,
-    /// How it was proved.
+    /// The authentication method: `jwt` (the default), `api_key` or `signature`.
     #[serde(default = "method")]
     pub method: String,
-    /// What the caller may do.
+    /// The caller's roles.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// To whom the caller belongs.
+    /// The caller's tenant.
     #[serde(default)]
     pub tenant: Option<String>,
-    /// The token's claims.
+    /// The token's claims; empty by default.
     #[serde(default)]
     pub claims: serde_json::Map<String, Value>,
 }
@@ -236,12 +236,13 @@ fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D
         Some(Body::Text(text)) => Some(text.into_bytes()),
         Some(Body::Json { json }) => Some(json.to_string().into_bytes()),
         Some(Body::Base64 { base64 }) => Some(
-            Base64::decode_to_vec(base64, None).map_err(|_| D::Error::custom("body.base64 is no Base64"))?,
+            Base64::decode_to_vec(base64, None)
+                .map_err(|_| D::Error::custom("body.base64 is not valid Base64"))?,
         ),
     })
 }
 
-fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     use serde::de::Error as _;
     Option::<String>::deserialize(deserializer)?
         .map(|text| {
@@ -252,7 +253,7 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTi
 }
 
 impl CaseRequest {
-    /// The request as the contract has it. Now, unless the case says when.
+    /// Converts to the contract's request type. Without `time`, the timestamp is now.
     #[must_use]
     pub fn to_request(&self) -> Request {
         let time = self.time.unwrap_or_else(SystemTime::now);
@@ -296,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_read_with_all_it_may_say() {
+    fn a_case_is_parsed_with_all_fields() {
         let cases = Cases::parse(
             r#"
 config: {a: 1}
@@ -324,9 +325,9 @@ cases:
     }
 
     #[test]
-    fn what_is_misspelt_or_missing_is_an_error() {
-        for (text, says) in [
-            ("cases: []", "no case"),
+    fn misspelt_or_missing_fields_are_errors() {
+        for (text, expected) in [
+            ("cases: []", "no cases"),
             ("{}", "cases"),
             ("cases: [{name: a, expect: {allow: {}}, requset: {}}]", "requset"),
             ("cases: [{name: a, expect: {alow: {}}}]", "alow"),
@@ -342,7 +343,7 @@ cases:
             ),
         ] {
             let error = Cases::parse(text).unwrap_err().to_string();
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

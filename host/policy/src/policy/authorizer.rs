@@ -9,11 +9,13 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::bindings::{self, AuthorizerPre, Request};
 use crate::capability::State;
 use crate::grants::{Capability, Grants};
-use crate::limits::{self, Meter};
+use crate::limits::{self, MemoryMeter};
 use crate::module::Module;
 use crate::{Decision, Engines, Failure};
 
-use super::{Entry, Outcome};
+use crate::entry::Entry;
+
+use super::Evaluation;
 
 pub(super) struct Runner {
     pre: AuthorizerPre<State>,
@@ -21,26 +23,26 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(engines: &Engines, grants: &Grants, module: &Module) -> wasmtime::Result<Self> {
-        type Own = HasSelf<State>;
+        type Data = HasSelf<State>;
         let mut linker = Linker::<State>::new(&engines.plain);
-        bindings::postern::policy::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+        bindings::postern::policy::types::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         if grants.has(Capability::Config) {
-            bindings::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::config::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Log) {
-            bindings::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::log::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Clock) {
-            bindings::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::clock::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Keyvalue) {
-            bindings::keyvalue::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::keyvalue::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Http) {
-            bindings::http::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::http::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         if grants.has(Capability::Signer) {
-            bindings::signer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+            bindings::signer::add_to_linker::<_, Data>(&mut linker, |state| state)?;
         }
         let pre = AuthorizerPre::new(linker.instantiate_pre(&module.component)?)?;
         Ok(Self { pre })
@@ -51,28 +53,28 @@ impl Runner {
         entry: &Arc<Entry>,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Evaluation, Failure> {
         let limit = entry.limits.deadline;
         let mut store = Store::new(
             self.pre.engine(),
             State {
                 entry: Arc::clone(entry),
                 request_id: request.id.clone(),
-                meter: Meter::new(entry.limits.memory),
+                meter: MemoryMeter::new(entry.limits.memory),
                 log: crate::capability::log::Budget::default(),
                 signatures: crate::capability::signer::Budget::default(),
             },
         );
         store.limiter(|state| &mut state.meter);
-        limits::bound(&mut store, deadline, limit);
+        limits::apply(&mut store, deadline, limit);
 
         let call = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.call_authorize(&mut store, request).await
         };
-        let answer = call.await;
-        let decision = Decision::of(answer.map_err(|error| Failure::of(&error))?)?;
-        Ok(Outcome {
+        let result = call.await;
+        let decision = Decision::from_module(result.map_err(|error| Failure::from_error(&error))?)?;
+        Ok(Evaluation {
             decision,
             memory: store.data().meter.used(),
         })

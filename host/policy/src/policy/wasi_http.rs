@@ -1,6 +1,6 @@
-//! `wasi:http` components: the request in, and a response that lets it pass or is the refusal.
+//! Modules that export `wasi:http`: a 2xx response allows the request, any other response is the denial.
 
-mod call;
+mod convert;
 mod hooks;
 mod output;
 
@@ -18,20 +18,22 @@ use wasmtime_wasi_http::handler::{Prepared, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
 
 use crate::bindings::Request;
-use crate::limits::{self, HANDED_OVER, Meter};
+use crate::limits::{self, MAX_HOSTCALL_BYTES, MemoryMeter};
 use crate::module::Module;
 use crate::{Engines, Failure};
 
-use super::{Entry, Outcome};
+use crate::entry::Entry;
+
+use super::Evaluation;
 use hooks::Hooks;
 
-/// What belongs to one decision of a `wasi:http` component.
+/// Store data of one decision of a `wasi:http` component.
 struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     hooks: Hooks,
-    meter: Meter,
+    meter: MemoryMeter,
 }
 
 impl WasiView for State {
@@ -60,8 +62,8 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) fn new(engines: &Engines, module: &Module) -> wasmtime::Result<Self> {
         let mut linker = Linker::<State>::new(&engines.wasi);
-        // All of WASI is linked and nothing of it opens a door: the context below has no files, no environment, no
-        // arguments, no sockets. Requests go through `Hooks`, to the granted hosts alone.
+        // All of WASI is linked, but the context below grants no files, environment, arguments or sockets. Outgoing
+        // requests go through `Hooks`, which allows only the granted hosts.
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -91,14 +93,14 @@ impl Runner {
         entry: &Arc<Entry>,
         request: &Request,
         deadline: Instant,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Evaluation, Failure> {
         let mut store = self.store(entry, request, deadline);
-        let response = answer(&self.pre, &mut store, entry, request)
+        let response = call(&self.pre, &mut store, entry, request)
             .await
             .map_err(|error| failure(&error))?;
         let memory = store.data().meter.used();
-        Ok(Outcome {
-            decision: call::decision(response)?,
+        Ok(Evaluation {
+            decision: convert::to_decision(response)?,
             memory,
         })
     }
@@ -108,7 +110,7 @@ impl Runner {
         let wasi = WasiCtx::builder()
             .stdout(stdout)
             .stderr(stderr)
-            .max_random_size(HANDED_OVER as u64)
+            .max_random_size(MAX_HOSTCALL_BYTES as u64)
             .allow_tcp(false)
             .allow_udp(false)
             .build();
@@ -119,33 +121,34 @@ impl Runner {
                 http: WasiHttpCtx::new(),
                 table: ResourceTable::new(),
                 hooks: Hooks::new(entry),
-                meter: Meter::new(entry.limits.memory),
+                meter: MemoryMeter::new(entry.limits.memory),
             },
         );
         store.limiter(|state| &mut state.meter);
-        limits::bound(&mut store, deadline, entry.limits.deadline);
+        limits::apply(&mut store, deadline, entry.limits.deadline);
         store
     }
 }
 
-/// What ended a call. A component has no other word for a configuration that makes no sense than this of HTTP's.
+/// Classifies an error. `ConfigurationError` of `wasi:http` is the only way a component can report an invalid
+/// configuration.
 fn failure(error: &wasmtime::Error) -> Failure {
     use p3::bindings::http::types::ErrorCode;
     match error.downcast_ref::<ErrorCode>() {
-        Some(ErrorCode::ConfigurationError) => Failure::Misconfigured("its own log may say where".into()),
+        Some(ErrorCode::ConfigurationError) => Failure::Misconfigured("see its log for the location".into()),
         Some(code) => Failure::Failed(format!("{code:?}")),
-        None => Failure::of(error),
+        None => Failure::from_error(error),
     }
 }
 
-/// Runs the component until its response is there, body and all.
-async fn answer(
+/// Runs the component until its response is complete, including the body.
+async fn call(
     pre: &ProxyPre<State>,
     store: &mut Store<State>,
     entry: &Entry,
     request: &Request,
 ) -> wasmtime::Result<http::Response<Bytes>> {
-    let request = call::request(entry, request)?.map(|body| {
+    let request = convert::to_http_request(entry, request)?.map(|body| {
         let body: WasiBody = http_body_util::Full::new(body)
             .map_err(|never| match never {})
             .boxed_unsync();
@@ -154,24 +157,24 @@ async fn answer(
     let proxy = pre.instantiate_async(&mut *store).await?;
     let (tx, rx) = oneshot::channel();
     let prepared = Prepared::new(store.as_context_mut(), &proxy, request, State::http, tx)?;
-    // The component writes its response while it runs, and in 0.2 nothing else in its store goes on while it waits for a
-    // reader: so it is read by a task of its own, which ends with this call.
-    let (read, response) = oneshot::channel();
-    let (refuse, mut refused) = oneshot::channel();
-    let mut reading = JoinSet::new();
-    reading.spawn(async move {
+    // The component writes its response while it runs. With `wasi:http` 0.2 nothing else in its store makes progress
+    // while it waits for a reader, so a separate task reads the response. The task ends with this call.
+    let (send_response, response) = oneshot::channel();
+    let (send_error, mut early_error) = oneshot::channel();
+    let mut reader_task = JoinSet::new();
+    reader_task.spawn(async move {
         let collected = async {
             let response = rx.await.map_err(|_| Failure::Reply("no response".into()))??;
             collect(response).await
         };
-        // Nobody waits for it any more, if it cannot be sent.
+        // Sending fails only if the receiver is gone.
         match collected.await {
-            Ok(response) => drop(read.send(response)),
-            Err(error) => drop(refuse.send(error)),
+            Ok(response) => drop(send_response.send(response)),
+            Err(error) => drop(send_error.send(error)),
         }
     });
-    let answered = store.run_concurrent(async |accessor| {
-        // The deadline is kept from outside, so the request never expires in here.
+    let run = store.run_concurrent(async |accessor| {
+        // The caller enforces the deadline.
         let run = prepared.run(accessor, std::future::pending());
         let (ran, response) = tokio::join!(run, response);
         ran?;
@@ -179,25 +182,28 @@ async fn answer(
     });
     tokio::select! {
         biased;
-        // It ends the component too, which would wait for someone to read the rest.
-        Ok(error) = &mut refused => Err(error),
-        answered = answered => answered?,
+        // This also stops the component, which would otherwise wait for a reader of the rest.
+        Ok(error) = &mut early_error => Err(error),
+        run = run => run?,
     }
 }
 
 async fn collect(response: http::Response<WasiBody>) -> wasmtime::Result<http::Response<Bytes>> {
     let (head, mut body) = response.into_parts();
-    let mut read = BytesMut::new();
+    let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Reply(format!("the response's body: {error:?}")))?;
+        let frame =
+            frame.map_err(|error| Failure::Reply(format!("reading the response body failed: {error:?}")))?;
         if let Ok(data) = frame.into_data() {
-            if read.len() + data.len() > call::RESPONSE {
-                return Err(
-                    Failure::Reply(format!("a response of more than {} bytes", call::RESPONSE)).into(),
-                );
+            if bytes.len() + data.len() > convert::MAX_RESPONSE_BODY {
+                return Err(Failure::Reply(format!(
+                    "the response body is larger than {} bytes",
+                    convert::MAX_RESPONSE_BODY
+                ))
+                .into());
             }
-            read.extend_from_slice(&data);
+            bytes.extend_from_slice(&data);
         }
     }
-    Ok(http::Response::from_parts(head, read.freeze()))
+    Ok(http::Response::from_parts(head, bytes.freeze()))
 }

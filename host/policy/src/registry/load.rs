@@ -1,4 +1,4 @@
-//! From files to a policy that may serve: verified, compiled, linked, and tried on its cases.
+//! Loads an entry's policy from files: verify, compile, link and run its cases.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use serde_json::value::RawValue;
 
 use crate::capability::keyvalue::MemoryStore;
 use crate::cases::{self, Cases};
+use crate::entry::Entry;
 use crate::grants::Capability;
-use crate::manifest::{Listed, Manifest};
-use crate::policy::Entry;
+use crate::manifest::{ListedModule, Manifest};
 use crate::{Digest, Module, Policy};
 
-use super::serials::{Seen, Serials};
-use super::{EntrySettings, Policies, Serving, Settings, Source, Stats};
+use super::serials::{ManifestSerial, Serials};
+use super::{ActivePolicy, EntrySettings, Policies, Settings, Source, Stats};
 
-/// The largest module, manifest or file of cases that is read, in bytes.
-const LARGEST: u64 = 64 << 20;
-/// How long reading one of them may take.
-const READING: Duration = Duration::from_secs(5);
+/// Maximum size of a module, manifest or cases file, in bytes.
+const MAX_FILE: u64 = 64 << 20;
+/// Time limit for reading one of them.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why an entry is not loaded.
+/// An entry failed to load.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{place}: {reason}")]
 pub struct LoadError {
-    /// In one word, for metrics and the audit record: `read`, `manifest`, `serial`, `unlisted`, `unsigned`, `digest`,
+    /// A stable code for metrics and audit events: `read`, `manifest`, `serial`, `unlisted`, `unsigned`, `digest`,
     /// `grants`, `module`, `link`, `cases`.
     pub kind: &'static str,
-    /// The file or the entry.
+    /// Path of the file, or name of the entry.
     pub place: String,
-    /// What is wrong, and the mend.
+    /// What is wrong, and the fix where there is one.
     pub reason: String,
 }
 
@@ -48,19 +48,18 @@ impl LoadError {
     }
 }
 
-/// A manifest that someone who counts vouches for.
+/// A manifest signed by a trusted signer.
 pub(super) struct VerifiedManifest {
     manifest: Manifest,
     signers: Vec<String>,
     directory: PathBuf,
 }
 
-/// The manifest of the settings, verified; none, if the settings name none. If it is to be loaded by, its serial is
-/// remembered.
-pub(super) async fn verified(
+/// Reads and verifies the manifest; `None` if the settings name none. With `record_serial`, its serial is recorded.
+pub(super) async fn verified_manifest(
     serials: &Arc<Serials>,
     settings: &Settings,
-    remember: bool,
+    record_serial: bool,
 ) -> Result<Option<VerifiedManifest>, LoadError> {
     let Some(path) = &settings.manifest else {
         return Ok(None);
@@ -69,18 +68,18 @@ pub(super) async fn verified(
     let error = |error: crate::ManifestError| LoadError::at("manifest", &path, error);
     let manifest = Manifest::parse(&read(&path).await?).map_err(error)?;
     let signers = manifest.verify(&settings.signers).map_err(error)?;
-    manifest.lasts(SystemTime::now()).map_err(error)?;
-    let new = Seen {
+    manifest.check_expiry(SystemTime::now()).map_err(error)?;
+    let new = ManifestSerial {
         serial: manifest.serial,
         digest: manifest.digest().map_err(error)?,
     };
     let (serials, state, of) = (Arc::clone(serials), settings.state.clone(), path.clone());
-    let place = state.clone().unwrap_or_default();
-    postern_files::within(&place, READING, move || {
-        serials.take(state.as_deref(), &of, new, remember)
+    let directory = state.clone().unwrap_or_default();
+    postern_files::with_deadline(&directory, READ_TIMEOUT, move || {
+        serials.accept(state.as_deref(), &of, new, record_serial)
     })
     .await
-    .map_err(|stalled| LoadError::at("serial", &path, stalled))?
+    .map_err(|timeout| LoadError::at("serial", &path, timeout))?
     .map_err(|error| LoadError::at("serial", &path, error))?;
     Ok(Some(VerifiedManifest {
         manifest,
@@ -89,9 +88,9 @@ pub(super) async fn verified(
     }))
 }
 
-/// What a policy was made from; another is made only if this differs.
+/// What a policy is built from. An entry is rebuilt only if this changes.
 #[derive(Clone, PartialEq)]
-pub(super) struct MadeFrom {
+pub(super) struct PolicyInputs {
     digest: Digest,
     cases: Option<Digest>,
     config: serde_json::Value,
@@ -100,7 +99,7 @@ pub(super) struct MadeFrom {
     signers: Vec<String>,
 }
 
-/// What an entry is to be made from.
+/// The files of an entry.
 struct Sources<'a> {
     module: PathBuf,
     digest: Option<Digest>,
@@ -115,22 +114,22 @@ fn sources<'a>(
     entry: &EntrySettings,
 ) -> Result<Sources<'a>, LoadError> {
     match &entry.source {
-        Source::Listed(listed) => {
+        Source::Manifest(listed) => {
             let Some(verified) = verified else {
                 return Err(LoadError::new(
                     "unlisted",
                     name,
-                    format!("names the module `{listed}` of a manifest, and the settings name no manifest"),
+                    format!("names the module `{listed}` of a manifest, but the settings have no manifest"),
                 ));
             };
             let Some(found) = verified.manifest.modules.get(listed) else {
                 return Err(LoadError::new(
                     "unlisted",
                     name,
-                    format!("the manifest lists no module `{listed}`"),
+                    format!("the manifest does not list a module `{listed}`"),
                 ));
             };
-            within(found, name, entry)?;
+            check_grants(found, name, entry)?;
             Ok(Sources {
                 module: verified.directory.join(&found.file),
                 digest: Some(found.digest),
@@ -144,7 +143,7 @@ fn sources<'a>(
         Source::File { .. } if settings.strict => Err(LoadError::new(
             "unsigned",
             name,
-            "TAMPER_STRICT refuses a module that is not in a signed manifest: name it with `module` instead of `file`",
+            "TAMPER_STRICT requires modules from a signed manifest: use `module` instead of `file`",
         )),
         Source::File {
             module,
@@ -159,66 +158,66 @@ fn sources<'a>(
     }
 }
 
-/// Settings grant no more than those who signed the manifest meant to.
-fn within(listed: &Listed, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
-    let over: Vec<_> = entry
+/// Checks that the settings grant no more than the signed manifest allows.
+fn check_grants(listed: &ListedModule, name: &str, entry: &EntrySettings) -> Result<(), LoadError> {
+    let excess: Vec<_> = entry
         .grants
         .capabilities
         .difference(&listed.grants)
         .map(|capability: &Capability| format!("`{}`", capability.name()))
         .collect();
-    if over.is_empty() {
+    if excess.is_empty() {
         Ok(())
     } else {
-        let over = over.join(", ");
+        let excess = excess.join(", ");
         Err(LoadError::new(
             "grants",
             name,
-            format!("the settings grant {over}, and the manifest does not"),
+            format!("the settings grant {excess}, which the manifest does not allow"),
         ))
     }
 }
 
-/// Whether the files still are what is served.
-pub(super) async fn unchanged(
+/// Checks that an entry's files still match the active policy.
+pub(super) async fn check_unchanged(
     settings: &Settings,
     verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
-    served: Option<Digest>,
+    active: Option<Digest>,
 ) -> Result<(), LoadError> {
     let sources = sources(settings, verified.as_ref(), name, entry)?;
-    let found = Digest::of(&pinned(&sources.module, sources.digest).await?);
+    let found = Digest::of(&read_pinned(&sources.module, sources.digest).await?);
     if let Some((path, digest)) = &sources.cases {
-        pinned(path, *digest).await?;
+        read_pinned(path, *digest).await?;
     }
-    match served {
-        Some(served) if served == found => Ok(()),
-        Some(served) => Err(LoadError::at(
+    match active {
+        Some(active) if active == found => Ok(()),
+        Some(active) => Err(LoadError::at(
             "digest",
             &sources.module,
-            format!("is {found}; what is served is {served}"),
+            format!("has the digest {found}, but the active module has {active}"),
         )),
-        None => Err(LoadError::new("read", name, "is not loaded")),
+        None => Err(LoadError::new("read", name, "no policy is loaded")),
     }
 }
 
-/// The policy that an entry's files make; nothing, if it is the one that serves.
-pub(super) async fn entry(
+/// Builds the policy of an entry from its files. `None` if nothing changed.
+pub(super) async fn load_entry(
     policies: &Policies,
     settings: &Settings,
     verified: &Option<VerifiedManifest>,
     name: &str,
     entry: &EntrySettings,
-    old: Option<&Arc<Serving>>,
-) -> Result<Option<Serving>, LoadError> {
+    old: Option<&Arc<ActivePolicy>>,
+) -> Result<Option<ActivePolicy>, LoadError> {
     let sources = sources(settings, verified.as_ref(), name, entry)?;
-    let wasm = pinned(&sources.module, sources.digest).await?;
+    let wasm = read_pinned(&sources.module, sources.digest).await?;
     let cases = match &sources.cases {
-        Some((path, digest)) => Some((path, pinned(path, *digest).await?)),
+        Some((path, digest)) => Some((path, read_pinned(path, *digest).await?)),
         None => None,
     };
-    let made_from = MadeFrom {
+    let inputs = PolicyInputs {
         digest: Digest::of(&wasm),
         cases: cases.as_ref().map(|(_, text)| Digest::of(text)),
         config: entry.config.clone(),
@@ -226,44 +225,46 @@ pub(super) async fn entry(
         limits: entry.limits,
         signers: sources.signers.to_vec(),
     };
-    if old.is_some_and(|old| old.made_from == made_from) {
+    if old.is_some_and(|old| old.inputs == inputs) {
         return Ok(None);
     }
 
     let module = {
         let (engines, cache) = (policies.engines.clone(), policies.cache.clone());
-        // The compiler works for a while: not on a thread that serves.
+        // Compilation is slow and must not block a thread that serves requests.
         tokio::task::spawn_blocking(move || Module::compile(&engines, cache.as_ref(), &wasm))
             .await
-            .map_err(|_| LoadError::at("module", &sources.module, "the compiler ended without a result"))?
+            .map_err(|_| LoadError::at("module", &sources.module, "the compiler thread panicked"))?
             .map_err(|error| LoadError::at("module", &sources.module, error))?
     };
-    let runs = Arc::new(Entry {
+    let new_entry = Arc::new(Entry {
         name: name.to_owned(),
         grants: entry.grants.clone(),
         config: RawValue::from_string(entry.config.to_string())
             .map_err(|error| LoadError::new("module", name, error))?,
         limits: entry.limits,
         store: policies.services.store.clone(),
-        shelf: old.map_or_else(Arc::<MemoryStore>::default, |old| Arc::clone(old.policy.shelf())),
+        memory_store: old.map_or_else(Arc::<MemoryStore>::default, |old| {
+            Arc::clone(old.policy.memory_store())
+        }),
         client: policies.services.client.clone(),
         signer: policies.services.signer.clone(),
     });
     let link = |error: crate::LinkError| LoadError::new("link", name, error);
-    let policy = Policy::link(&policies.engines, runs, module).map_err(link)?;
+    let policy = Policy::link(&policies.engines, new_entry, module).map_err(link)?;
     if let Some((path, text)) = cases {
-        try_cases(policies, &policy, entry, path, &text).await?;
+        run_cases(policies, &policy, entry, path, &text).await?;
     }
-    Ok(Some(Serving {
+    Ok(Some(ActivePolicy {
         policy,
         signers: sources.signers.to_vec(),
         since: SystemTime::now(),
-        made_from,
+        inputs,
         stats: old.map_or_else(Arc::<Stats>::default, |old| Arc::clone(&old.stats)),
     }))
 }
 
-async fn try_cases(
+async fn run_cases(
     policies: &Policies,
     policy: &Policy,
     entry: &EntrySettings,
@@ -271,15 +272,15 @@ async fn try_cases(
     text: &[u8],
 ) -> Result<(), LoadError> {
     let error = |reason: String| LoadError::at("cases", path, reason);
-    let text = std::str::from_utf8(text).map_err(|_| error("not UTF-8".into()))?;
+    let text = std::str::from_utf8(text).map_err(|_| error("the file is not UTF-8".into()))?;
     let cases = Cases::parse(text).map_err(|reason| error(reason.to_string()))?;
-    let (engines, around) = (&policies.engines, &policies.services);
+    let (engines, services) = (&policies.engines, &policies.services);
     let reports = cases::run(
         engines,
         policy.module(),
         &entry.grants,
         entry.limits,
-        around,
+        services,
         &cases,
     )
     .await
@@ -304,22 +305,22 @@ async fn try_cases(
     }
 }
 
-/// A file, if it is what it should be.
-async fn pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
+/// Reads a file and checks its digest, if one is given.
+async fn read_pinned(path: &Path, digest: Option<Digest>) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path).await?;
     let found = Digest::of(&bytes);
     match digest {
         Some(expected) if expected != found => Err(LoadError::at(
             "digest",
             path,
-            format!("is {found}; it should be {expected}"),
+            format!("has the digest {found}; it should be {expected}"),
         )),
         _ => Ok(bytes),
     }
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    postern_files::read_within(path, LARGEST, READING)
+    postern_files::read_with_deadline(path, MAX_FILE, READ_TIMEOUT)
         .await
         .map_err(|reason| LoadError::at("read", path, reason))
 }

@@ -1,8 +1,8 @@
-//! The serials of manifests that were taken.
+//! Rollback protection: the highest accepted serial of each manifest.
 //!
-//! A signature says who vouches for a manifest, not that it is their last word: whoever can write to the manifest's
-//! directory can put an older one there, signed as it is, with the modules that it lists. So the host remembers the
-//! highest serial that it has taken, in a file of its own, and takes none below.
+//! A valid signature does not prove that a manifest is the latest one. Anyone who can write to the manifest's directory
+//! can install an older signed manifest with its modules. The host therefore records the highest serial it has accepted,
+//! in a state file, and rejects lower ones.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
@@ -15,117 +15,122 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// The file in the directory of the host's state.
+/// Name of the state file in the state directory.
 const FILE: &str = "manifest-serials.json";
-/// The largest such file, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// Maximum size of the state file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
-/// The last manifest that was taken from a path.
+/// The last manifest accepted from a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Seen {
+pub(super) struct ManifestSerial {
     pub(super) serial: u64,
-    /// What it said: one serial stands for one manifest.
+    /// Digest of its signed contents: a serial identifies one manifest.
     pub(super) digest: Digest,
 }
 
-/// By the manifest's path.
-type Taken = BTreeMap<PathBuf, Seen>;
+/// Accepted serials by manifest path.
+type SerialMap = BTreeMap<PathBuf, ManifestSerial>;
 
-/// What was taken since the host started: what there is without a file.
+/// Serials accepted since the host started. Without a state file there is no other record.
 #[derive(Debug, Default)]
-pub(super) struct Serials(Mutex<Taken>);
+pub(super) struct Serials(Mutex<SerialMap>);
 
-/// Why a manifest is not taken.
+/// A manifest is rejected because of its serial.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SerialError {
     #[error(
-        "has the serial {serial}, and this host has taken {seen}: an older manifest is not taken again. To go back to what it \
-         lists, sign it anew: postern policy sign --renew"
+        "has the serial {serial}, and this host has accepted {accepted}: an older manifest is rejected. To return to the \
+         modules it lists, sign it again with a new serial: postern policy sign --renew"
     )]
-    Older { serial: u64, seen: u64 },
+    Older { serial: u64, accepted: u64 },
     #[error(
-        "has the serial {0} of another manifest that this host has taken: sign it anew: postern policy sign --renew"
+        "has the serial {0} of a different manifest that this host has accepted: sign it with a new serial: postern policy sign --renew"
     )]
-    Same(u64),
-    #[error("its serial cannot be held against those that were taken: {}: {error}; see policies.state", file.display())]
-    State { file: PathBuf, error: io::Error },
+    Reused(u64),
+    #[error("its serial cannot be checked: {}: {error}; see policies.state", file.display())]
+    StateFile { file: PathBuf, error: io::Error },
 }
 
 impl Serials {
-    /// Takes a manifest, or only looks whether it would be, if nothing is to be remembered. Reads and writes a file:
-    /// not for a thread that serves.
-    pub(super) fn take(
+    /// Checks the serial of a manifest and, with `record`, records it. Blocking file I/O: do not call it on a thread that
+    /// serves requests.
+    pub(super) fn accept(
         &self,
         state: Option<&Path>,
         manifest: &Path,
-        new: Seen,
-        remember: bool,
+        new: ManifestSerial,
+        record: bool,
     ) -> Result<(), SerialError> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let file = state.map(|directory| directory.join(FILE));
-        let mut kept = match &file {
-            Some(file) => read(file).map_err(|error| failed(file, error))?,
-            None => Taken::new(),
+        let mut on_disk = match &file {
+            Some(file) => read(file).map_err(|error| state_error(file, error))?,
+            None => SerialMap::new(),
         };
-        for seen in [taken.get(manifest), kept.get(manifest)].into_iter().flatten() {
-            newer(*seen, new)?;
+        for accepted in [in_memory.get(manifest), on_disk.get(manifest)]
+            .into_iter()
+            .flatten()
+        {
+            check_newer(*accepted, new)?;
         }
-        if !remember {
+        if !record {
             return Ok(());
         }
         if let (Some(directory), Some(file)) = (state, &file)
-            && kept.insert(manifest.to_owned(), new) != Some(new)
+            && on_disk.insert(manifest.to_owned(), new) != Some(new)
         {
-            write(directory, file, &kept).map_err(|error| failed(file, error))?;
+            write(directory, file, &on_disk).map_err(|error| state_error(file, error))?;
         }
-        if taken.insert(manifest.to_owned(), new) != Some(new) && new.serial == 0 {
+        if in_memory.insert(manifest.to_owned(), new) != Some(new) && new.serial == 0 {
             tracing::warn!(
                 manifest = %manifest.display(),
-                "the manifest has no serial: an older one could take its place unnoticed; `postern policy sign` gives it one"
+                "the manifest has no serial, so replacing it with an older one would go unnoticed; sign it again with `postern policy sign` to add one"
             );
         }
         Ok(())
     }
 }
 
-fn failed(file: &Path, error: io::Error) -> SerialError {
-    SerialError::State {
+fn state_error(file: &Path, error: io::Error) -> SerialError {
+    SerialError::StateFile {
         file: file.to_owned(),
         error,
     }
 }
 
-fn newer(seen: Seen, new: Seen) -> Result<(), SerialError> {
-    if new.serial < seen.serial {
+fn check_newer(accepted: ManifestSerial, new: ManifestSerial) -> Result<(), SerialError> {
+    if new.serial < accepted.serial {
         return Err(SerialError::Older {
             serial: new.serial,
-            seen: seen.serial,
+            accepted: accepted.serial,
         });
     }
-    if new.serial == seen.serial && new.serial > 0 && new.digest != seen.digest {
-        return Err(SerialError::Same(new.serial));
+    if new.serial == accepted.serial && new.serial > 0 && new.digest != accepted.digest {
+        return Err(SerialError::Reused(new.serial));
     }
     Ok(())
 }
 
-fn read(file: &Path) -> io::Result<Taken> {
+fn read(file: &Path) -> io::Result<SerialMap> {
     let directory = file.parent().unwrap_or(file);
     if std::fs::metadata(directory).is_ok_and(|found| found.permissions().mode() & 0o022 != 0) {
-        return Err(io::Error::other("others can write to its directory (chmod go-w)"));
+        return Err(io::Error::other(
+            "its directory is writable by other users (run chmod go-w on it)",
+        ));
     }
-    match postern_files::read(file, LARGEST) {
+    match postern_files::read(file, MAX_FILE) {
         Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Taken::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SerialMap::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Written aside and renamed, and durable before anything is loaded by it.
-fn write(directory: &Path, file: &Path, kept: &Taken) -> io::Result<()> {
+/// Writes to a temporary file and renames it. The state is durable before anything is loaded from the manifest.
+fn write(directory: &Path, file: &Path, on_disk: &SerialMap) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut new = tempfile::NamedTempFile::new_in(directory)?;
-    new.write_all(&serde_json::to_vec_pretty(kept).map_err(io::Error::other)?)?;
+    new.write_all(&serde_json::to_vec_pretty(on_disk).map_err(io::Error::other)?)?;
     new.as_file().sync_all()?;
     new.persist(file)?;
     File::open(directory)?.sync_all()
@@ -135,59 +140,61 @@ fn write(directory: &Path, file: &Path, kept: &Taken) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn seen(serial: u64, content: &[u8]) -> Seen {
-        Seen {
+    fn accepted(serial: u64, content: &[u8]) -> ManifestSerial {
+        ManifestSerial {
             serial,
             digest: Digest::of(content),
         }
     }
 
     #[test]
-    fn no_serial_goes_below_one_that_was_taken_by_an_earlier_process() {
+    fn a_serial_below_one_accepted_by_an_earlier_process_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         let path = Path::new("/etc/postern/manifest.json");
-        let take = |serials: &Serials, new| serials.take(Some(&state), path, new, true);
+        let accept = |serials: &Serials, new| serials.accept(Some(&state), path, new, true);
         let serials = Serials::default();
-        take(&serials, seen(0, b"from before there were serials")).unwrap();
-        take(&serials, seen(0, b"another of these")).unwrap();
-        take(&serials, seen(7, b"seven")).unwrap();
+        accept(&serials, accepted(0, b"from before there were serials")).unwrap();
+        accept(&serials, accepted(0, b"another of these")).unwrap();
+        accept(&serials, accepted(7, b"seven")).unwrap();
         for process in [serials, Serials::default()] {
-            take(&process, seen(7, b"seven")).unwrap();
+            accept(&process, accepted(7, b"seven")).unwrap();
             for old in [
-                seen(0, b"another of these"),
-                seen(6, b"six"),
-                seen(7, b"another seven"),
+                accepted(0, b"another of these"),
+                accepted(6, b"six"),
+                accepted(7, b"another seven"),
             ] {
-                assert!(take(&process, old).is_err(), "{old:?}");
+                assert!(accept(&process, old).is_err(), "{old:?}");
             }
         }
-        // What is only looked at is not remembered.
+        // A check alone records nothing.
         let next = Serials::default();
-        next.take(Some(&state), path, seen(9, b"nine"), false).unwrap();
-        take(&next, seen(8, b"eight")).unwrap();
-        // Each manifest has its own.
+        next.accept(Some(&state), path, accepted(9, b"nine"), false)
+            .unwrap();
+        accept(&next, accepted(8, b"eight")).unwrap();
+        // Serials are recorded per manifest.
         let other = Path::new("/etc/other/manifest.json");
-        next.take(Some(&state), other, seen(1, b"one"), true).unwrap();
+        next.accept(Some(&state), other, accepted(1, b"one"), true)
+            .unwrap();
 
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(
-            take(&next, seen(99, b"x")),
-            Err(SerialError::State { .. })
+            accept(&next, accepted(99, b"x")),
+            Err(SerialError::StateFile { .. })
         ));
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
         std::fs::write(state.join(FILE), "{").unwrap();
         assert!(matches!(
-            take(&next, seen(99, b"x")),
-            Err(SerialError::State { .. })
+            accept(&next, accepted(99, b"x")),
+            Err(SerialError::StateFile { .. })
         ));
     }
 
     #[test]
-    fn without_a_file_a_process_remembers() {
+    fn without_a_state_file_serials_are_kept_in_memory() {
         let serials = Serials::default();
         let path = Path::new("/etc/postern/manifest.json");
-        serials.take(None, path, seen(7, b"seven"), true).unwrap();
-        assert!(serials.take(None, path, seen(6, b"six"), true).is_err());
+        serials.accept(None, path, accepted(7, b"seven"), true).unwrap();
+        assert!(serials.accept(None, path, accepted(6, b"six"), true).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What policies are loaded from.
+//! Settings of the policies.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,48 +8,48 @@ use serde_json::Value;
 use crate::manifest::Signers;
 use crate::{Digest, Grants, Limits};
 
-/// What policies are loaded from.
+/// Settings of the policies of a host.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Where relative paths begin.
+    /// Base directory of relative paths.
     pub directory: PathBuf,
-    /// The signed manifest.
+    /// Path of the signed manifest.
     pub manifest: Option<PathBuf>,
-    /// The directory in which the serials of manifests are remembered; without one, they are until the process ends.
+    /// Directory of the file that records manifest serials. `None`: serials are kept until the process exits.
     pub state: Option<PathBuf>,
-    /// Whose signature under the manifest counts.
+    /// Trusted signers of the manifest.
     pub signers: Signers,
-    /// Whether everything must come from a signed manifest (`TAMPER_STRICT`).
+    /// Whether every module must come from a signed manifest (`TAMPER_STRICT`).
     pub strict: bool,
-    /// The entries, by the name that rules call them by.
+    /// The entries, by the name that gate rules refer to.
     pub entries: BTreeMap<String, EntrySettings>,
 }
 
-/// An entry.
+/// Settings of an entry.
 #[derive(Debug, Clone)]
 pub struct EntrySettings {
     /// Where the module comes from.
     pub source: Source,
-    /// What it may use.
+    /// Capabilities granted to it.
     pub grants: Grants,
-    /// Its own configuration, handed to it by the `config` capability.
+    /// The policy's configuration, which it reads through the `config` capability.
     pub config: Value,
-    /// What it is bounded by.
+    /// Resource limits.
     pub limits: Limits,
 }
 
 /// Where a module comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A module of the manifest, by name.
-    Listed(String),
-    /// A file, unsigned.
+    /// The manifest, under this module name.
+    Manifest(String),
+    /// An unsigned file.
     File {
-        /// The component.
+        /// Path of the component.
         module: PathBuf,
-        /// What its digest must be, if it is pinned.
+        /// The required digest, if pinned.
         digest: Option<Digest>,
-        /// Its cases.
+        /// Path of its cases file.
         cases: Option<PathBuf>,
     },
 }

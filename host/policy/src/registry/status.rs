@@ -1,4 +1,4 @@
-//! How policies fare.
+//! Status and statistics of policies.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,94 +7,94 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::module::Kind;
-use crate::policy::Outcome;
+use crate::module::ModuleKind;
+use crate::policy::Evaluation;
 use crate::{Decision, Digest, Failure};
 
-use super::{Fault, Serving};
+use super::{ActivePolicy, Fault};
 
-/// What an entry has decided since the host began, whichever module served it.
+/// Decision counts of an entry since the host started, across swaps.
 #[derive(Default)]
 pub(super) struct Stats {
-    counts: Mutex<Counts>,
+    counts: Mutex<Counters>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct Counters {
     allowed: u64,
     denied: u64,
     failed: BTreeMap<&'static str, u64>,
     stopped: u64,
-    /// In microseconds: policies answer in fewer than a millisecond has room for.
-    took: Option<Histogram<u64>>,
+    /// In microseconds, because most decisions take less than a millisecond.
+    latency: Option<Histogram<u64>>,
     last_failure: Option<(SystemTime, String)>,
 }
 
 impl Stats {
-    pub(super) fn note(&self, outcome: &Result<Outcome, Failure>, took: Duration) {
+    pub(super) fn record(&self, result: &Result<Evaluation, Failure>, latency: Duration) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(outcome) => match outcome.decision {
+        match result {
+            Ok(evaluation) => match evaluation.decision {
                 Decision::Allow(_) => counts.allowed += 1,
                 Decision::Deny(_) => counts.denied += 1,
             },
             Err(failure) => {
                 *counts.failed.entry(failure.code()).or_default() += 1;
-                counts.stopped += u64::from(failure.is_stop());
+                counts.stopped += u64::from(failure.was_stopped());
                 counts.last_failure = Some((SystemTime::now(), failure.to_string()));
             }
         }
-        if counts.took.is_none() {
-            // Two digits from a microsecond to a minute: 20 KiB.
-            counts.took = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
+        if counts.latency.is_none() {
+            // Two significant digits from one microsecond to one minute take 20 KiB.
+            counts.latency = Histogram::new_with_bounds(1, 60_000_000, 2).ok();
         }
-        if let Some(histogram) = &mut counts.took {
-            histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1));
+        if let Some(histogram) = &mut counts.latency {
+            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
         }
     }
 }
 
-/// An entry, as operators see it.
+/// The status of an entry, as operators see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PolicyStatus {
-    /// The entry's name.
+    /// Name of the entry.
     pub name: String,
-    /// The module that serves; none, if none could be loaded.
+    /// Digest of the active module; `None` if no module could be loaded.
     pub digest: Option<Digest>,
-    /// `authorizer` or `http`.
+    /// The module's interface: `authorizer` or `http`.
     pub kind: Option<&'static str>,
-    /// Its size in bytes.
+    /// Size of the component, in bytes.
     pub size: Option<usize>,
-    /// Who signed the manifest that lists it; nobody, if it is served unsigned.
+    /// Trusted signers of the manifest that lists it; empty for an unsigned module.
     pub signers: Vec<String>,
-    /// Since when it serves, as RFC 3339 has it.
+    /// Time at which it was loaded, in RFC 3339.
     pub since: Option<String>,
-    /// Decisions, failures among them.
+    /// All evaluations, including failures.
     pub calls: u64,
-    /// Requests that it let pass.
+    /// Allowed requests.
     pub allowed: u64,
-    /// Requests that it refused.
+    /// Denied requests.
     pub denied: u64,
-    /// Requests that it did not decide, by the reason.
+    /// Failures by code.
     pub failed: BTreeMap<&'static str, u64>,
-    /// How often it was stopped: out of time, memory or log, or trapped.
+    /// Failures in which the host stopped the module: deadline, memory, log or trap.
     pub traps: u64,
-    /// Half of the decisions took no longer, in microseconds.
+    /// Median decision time, in microseconds.
     pub p50_us: Option<u64>,
-    /// 99 of 100 took no longer.
+    /// 99th percentile of the decision time, in microseconds.
     pub p99_us: Option<u64>,
-    /// The last failure, and when.
-    pub last_failure: Option<Told>,
-    /// Why it does not serve what its files say.
-    pub fault: Option<Told>,
+    /// The last failure.
+    pub last_failure: Option<TimedReason>,
+    /// The reason the active policy does not match its files, if it does not.
+    pub fault: Option<TimedReason>,
 }
 
-/// Something that happened, and when.
+/// An error with its time.
 #[derive(Debug, Clone, Serialize)]
-pub struct Told {
-    /// When, as RFC 3339 has it.
+pub struct TimedReason {
+    /// Time in RFC 3339.
     pub at: String,
-    /// What.
+    /// The error text.
     pub reason: String,
 }
 
@@ -103,7 +103,7 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 impl PolicyStatus {
-    pub(super) fn of(serving: Option<&Serving>, fault: Option<&Fault>, name: String) -> Self {
+    pub(super) fn of(active: Option<&ActivePolicy>, fault: Option<&Fault>, name: String) -> Self {
         let mut status = Self {
             name,
             digest: None,
@@ -119,22 +119,22 @@ impl PolicyStatus {
             p50_us: None,
             p99_us: None,
             last_failure: None,
-            fault: fault.map(|fault| Told {
+            fault: fault.map(|fault| TimedReason {
                 at: rfc3339(fault.since),
                 reason: fault.reason.clone(),
             }),
         };
-        if let Some(serving) = serving {
-            let module = serving.policy.module();
+        if let Some(active) = active {
+            let module = active.policy.module();
             status.digest = Some(module.digest());
             status.kind = Some(match module.kind() {
-                Kind::Authorizer => "authorizer",
-                Kind::Http => "http",
+                ModuleKind::Authorizer => "authorizer",
+                ModuleKind::Http => "http",
             });
             status.size = Some(module.size());
-            status.signers.clone_from(&serving.signers);
-            status.since = Some(rfc3339(serving.since));
-            status.count(&serving.stats);
+            status.signers.clone_from(&active.signers);
+            status.since = Some(rfc3339(active.since));
+            status.count(&active.stats);
         }
         status
     }
@@ -146,11 +146,11 @@ impl PolicyStatus {
         self.failed.clone_from(&counts.failed);
         self.traps = counts.stopped;
         self.calls = self.allowed + self.denied + self.failed.values().sum::<u64>();
-        if let Some(histogram) = &counts.took {
+        if let Some(histogram) = &counts.latency {
             self.p50_us = Some(histogram.value_at_quantile(0.5));
             self.p99_us = Some(histogram.value_at_quantile(0.99));
         }
-        self.last_failure = counts.last_failure.as_ref().map(|(at, reason)| Told {
+        self.last_failure = counts.last_failure.as_ref().map(|(at, reason)| TimedReason {
             at: rfc3339(*at),
             reason: reason.clone(),
         });

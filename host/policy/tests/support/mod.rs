@@ -1,4 +1,4 @@
-//! A host of policies, and modules to put into it.
+//! Test hosts and modules.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses what it needs")]
 
 use std::collections::BTreeMap;
@@ -11,14 +11,14 @@ use postern_policy::{
 };
 use postern_testbed::modules;
 
-/// A module of the given fields and instructions; see [`modules::authorizer`].
+/// A module with these fields and instructions; see [`modules::authorizer`].
 pub fn module(fields: &str, authorize: &str) -> Vec<u8> {
     modules::authorizer(fields, authorize).unwrap()
 }
 
-/// A module that denies everything with this code.
-pub fn denier(code: &str) -> Vec<u8> {
-    modules::denier(code).unwrap()
+/// A module that denies every request with this code.
+pub fn denying_module(code: &str) -> Vec<u8> {
+    modules::denying_module(code).unwrap()
 }
 
 /// Fields and instructions that deny with this code.
@@ -56,7 +56,7 @@ pub fn request() -> Request {
     }
 }
 
-/// An entry of a file, granted everything that needs no network.
+/// An entry for a file, with all capabilities that need no network.
 pub fn entry(file: impl Into<PathBuf>) -> EntrySettings {
     EntrySettings {
         source: Source::File {
@@ -93,19 +93,19 @@ pub fn settings(
     }
 }
 
-/// A host, its policies not yet loaded.
+/// A host whose policies are not loaded yet.
 pub fn host(settings: Settings) -> Policies {
     let services = HostServices {
         store: Store::Memory,
-        client: postern_policy::client().unwrap(),
+        client: postern_policy::http_client().unwrap(),
         signer: None,
     };
-    // As many as all entries together may run, as a host's settings have it.
+    // Enough instances for the concurrency limits of all entries together.
     let engines = Engines::new(160, Limits::default().memory).unwrap();
     Policies::new(engines, None, services, settings)
 }
 
-/// The p-quantile of some times.
+/// The p-quantile of durations.
 pub fn quantile(times: &mut [Duration], p: f64) -> Duration {
     times.sort_unstable();
     times[((times.len() - 1) as f64 * p) as usize]

@@ -1,4 +1,4 @@
-//! `postern audit backup`: a copy of the log that is consistent, verified, and one file.
+//! `postern audit backup`: a consistent, verified copy of the log in one file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,11 +20,10 @@ use crate::output::{Exit, Output};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The log may be written to meanwhile: the backup holds it up to the event that was the last when it began, \
-    with its checkpoints and the signatures of manifests, as a database of SQLite's in one file, also where the log is in \
-    Postgres. The log and then the copy are verified; of a log in which something is wrong no backup is made: keep the \
-    files themselves.\n\n\
-    Exit codes: as of `postern audit verify`, of what was copied. With 4, too, the backup was made.\n\n\
+    after_help = "Hosts may keep writing to the log: the backup contains it up to the event that was the last one at the start, \
+    with its checkpoints and the signatures of manifests, as one SQLite file, also if the log is in Postgres. The log and \
+    then the copy are verified. A log with an error is not backed up: keep its original files.\n\n\
+    Exit codes: as for `postern audit verify`, of the copied log. With 4, the backup is made as well.\n\n\
     Examples:\n  \
     postern audit backup --store sqlite:/var/lib/postern/audit.db -o /backup/audit.db --signers signers.toml\n  \
     AUDIT_STORE_URL=postgres://auditor@db/audit postern audit backup -o /backup/audit.db --signers signers.toml"
@@ -34,10 +33,10 @@ pub(crate) struct Args {
     store: StoreArgs,
     #[command(flatten)]
     references: ReferenceArgs,
-    /// Where to, a new file
+    /// The backup file, which must not exist
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -45,18 +44,18 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args) -> Result<Output> {
     if args.output.exists() {
         bail!(
-            "{} is there already: a backup is a new file",
+            "{} already exists: a backup is never overwritten",
             args.output.display()
         );
     }
     let runtime = store::runtime()?;
     let reader = args.store.open(&runtime, store::readers())?;
-    // Once: what is added to the file outside later is of events that are not copied.
+    // Read once: checkpoints that are added to the external file later cover events that are not copied.
     let references = args.references.read_beside(&runtime, &reader)?;
     let found = verify_log(&runtime, &reader, references.clone())?;
     if !found.is_intact() {
         let mut output = report::output(&found, None, args.references.requirements(), args.format)?;
-        output.err = "no backup was made: keep the files of the log themselves\n".to_owned();
+        output.err = "no backup was made: keep the log's original files\n".to_owned();
         return Ok(output);
     }
     let partial = PartialFile::new(&args.output)?;
@@ -65,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let again = verify_log(&runtime, &copy, references)?;
     drop(copy);
     if (again.size, again.hash) != (head.size, head.hash) || head.size < found.size {
-        bail!("the copy is not what was copied: does the disk fail?");
+        bail!("the copy differs from the log: the disk may be failing");
     }
     let mut output = report::output(&again, None, args.references.requirements(), args.format)?;
     if output.exit != Exit::Denied {
@@ -81,7 +80,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     Ok(output)
 }
 
-/// Verifies a log.
+/// Verifies a log and displays the progress.
 pub(super) fn verify_log(
     runtime: &Runtime,
     reader: &Reader,
@@ -94,21 +93,21 @@ pub(super) fn verify_log(
     Ok(found?)
 }
 
-/// Copies a log into an empty store.
+/// Copies a log into an empty store and displays the progress.
 pub(super) fn copy_log(runtime: &Runtime, reader: &Reader, target: &Store) -> Result<Head> {
     let bar = ProgressBar::bar();
     Ok(runtime.block_on(copy(reader, target, |progress| bar.update(progress)))?)
 }
 
-/// How a reader names a file.
+/// The store URL of an SQLite file.
 pub(super) fn url(path: &Path) -> Result<String> {
     let path = path
         .to_str()
-        .with_context(|| format!("{}: the name is not UTF-8", path.display()))?;
+        .with_context(|| format!("{}: the path is not UTF-8", path.display()))?;
     Ok(format!("sqlite:{path}"))
 }
 
-/// A file that is not finished: it goes away unless it is kept.
+/// An unfinished file: `commit` links it to its final name, and it is removed on drop.
 struct PartialFile {
     path: PathBuf,
 }
@@ -118,7 +117,7 @@ impl PartialFile {
         let path = with_suffix(wanted, ".partial");
         if path.exists() {
             bail!(
-                "{} is there already: remove it, unless a backup is under way",
+                "{} already exists: remove it, unless another backup is running",
                 path.display()
             );
         }
@@ -130,7 +129,7 @@ impl PartialFile {
         File::open(&self.path)
             .and_then(|file| file.sync_all())
             .with_context(cannot)?;
-        // Unlike renaming, this replaces nothing.
+        // Unlike a rename, a hard link never replaces a file.
         fs::hard_link(&self.path, wanted).with_context(cannot)?;
         let parent = wanted.parent().filter(|parent| !parent.as_os_str().is_empty());
         let sync = File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
@@ -144,7 +143,7 @@ impl Drop for PartialFile {
             let path = with_suffix(&self.path, suffix);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "not removed");
+                    tracing::warn!(path = %path.display(), %error, "cannot remove a temporary file");
                 }
                 _ => {}
             }

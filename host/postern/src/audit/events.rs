@@ -1,4 +1,4 @@
-//! Events, each on a line.
+//! Formats events, one per line.
 
 use postern_audit::read::StoredEvent;
 use postern_audit::{Hash, Record};
@@ -12,12 +12,12 @@ use crate::text::printable;
 #[derive(Serialize)]
 struct Document<'a> {
     hash: Hash,
-    /// Whether the payload has this hash.
+    /// Whether the payload matches the hash.
     sound: bool,
     record: &'a RawValue,
 }
 
-/// A line for an event.
+/// Formats an event as one line.
 pub(super) fn line(found: &StoredEvent, format: Format, style: Style) -> String {
     match format {
         Format::Json => document(found),
@@ -37,7 +37,7 @@ fn document(found: &StoredEvent) -> String {
 
 fn text(found: &StoredEvent, style: Style) -> String {
     let seq = found.entry.seq;
-    let changed = "its payload is not what was hashed; run postern audit verify";
+    let changed = "its payload does not match its hash; run postern audit verify";
     let Ok(record) = serde_json::from_str::<Record>(&found.entry.payload) else {
         return format!("{seq:>8}  {}\n", style.error(changed));
     };
@@ -83,7 +83,7 @@ fn text(found: &StoredEvent, style: Style) -> String {
     words.join(" ") + "\n"
 }
 
-/// A text that neither drives the terminal nor begins a line.
+/// Escapes control characters, line feeds included.
 fn one_line(text: &str) -> String {
     printable(text).replace('\n', "\\n")
 }

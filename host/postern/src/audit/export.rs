@@ -1,4 +1,4 @@
-//! `postern audit export`: the log as a file.
+//! `postern audit export`: writes the log to a file.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -17,8 +17,8 @@ use crate::output::Output;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each line is a JSON document: a header, events with the exact text that was hashed, \
-    checkpoints behind what they cover, signatures of manifests, and an end that digests all of it. A part of a log \
-    begins behind an event whose hash it names; that this hash is right, only the whole log or a checkpoint shows.\n\n\
+    checkpoints after the events that they cover, signatures of manifests, and an end with a digest of all lines. A partial \
+    export names the hash of the event before its first one; only the whole log or a checkpoint proves that hash.\n\n\
     Examples:\n  \
     postern audit export --store sqlite:/var/lib/postern/audit.sqlite -o log.jsonl\n  \
     postern audit export --since 24h | zstd > day.jsonl.zst\n  \
@@ -27,19 +27,19 @@ use crate::output::Output;
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
-    /// Where to, a new file; standard output unless given
+    /// The output file, which must not exist; standard output by default
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Begin with this event
+    /// The first event to export
     #[arg(long, value_name = "SEQ", conflicts_with = "since", value_parser = clap::value_parser!(u64).range(1..))]
     from_seq: Option<u64>,
-    /// End with this event
+    /// The last event to export
     #[arg(long, value_name = "SEQ", conflicts_with = "until", value_parser = clap::value_parser!(u64).range(1..))]
     to_seq: Option<u64>,
-    /// Begin with what was recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
+    /// Export events recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
     #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     since: Option<Time>,
-    /// End before what was recorded at this time or later
+    /// Export events recorded before this time
     #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     until: Option<Time>,
 }
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     };
     drop(bar);
     match written {
-        // A reader that has gone, as in `postern … | head -1`, is no failure.
+        // A closed pipe, as in `postern … | head -1`, is not an error.
         Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(Output::ok(String::new()))
         }
@@ -97,7 +97,7 @@ fn to_file<T>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, ExportError>,
 ) -> Result<Result<T, ExportError>> {
     let cannot = || format!("cannot write {}", path.display());
-    // An export that somebody keeps is not written over.
+    // An existing export is never overwritten.
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)

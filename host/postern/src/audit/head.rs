@@ -1,4 +1,4 @@
-//! `postern audit head`: the end of the log, for an auditor to keep.
+//! `postern audit head`: prints the head of the log, for an auditor to keep.
 
 use anyhow::Result;
 use postern_audit::{Head, Note, Time};
@@ -15,11 +15,11 @@ use crate::text::printable;
     postern audit head --store sqlite:/var/lib/postern/audit.sqlite\n  \
     postern audit head --format json | jq -r .keep >> heads     and later:\n  \
     postern audit verify --signers signers.toml --head \"$(tail -1 heads)\"\n\n\
-    Nothing is verified here. What is kept elsewhere shows later that the log was not cut or replaced since.")]
+    Nothing is verified here. A head kept elsewhere proves later that the log was not cut or replaced since.")]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
-    /// How to print
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -87,7 +87,7 @@ fn text(document: &Document, style: Style) -> String {
     };
     let checkpoint = match &document.checkpoint {
         Some(checkpoint) => format!(
-            "checkpoint  over {} events of {}, made {}, signed by {}\n",
+            "checkpoint  over {} events of {}, created {}, signed by {}\n",
             checkpoint.size,
             printable(&checkpoint.origin),
             checkpoint.time,

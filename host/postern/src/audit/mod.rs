@@ -1,4 +1,4 @@
-//! `postern audit …`: for those who read the audit log and want to know whether it is the one that was written.
+//! `postern audit …`: verifies, prints, exports, backs up and restores the audit log.
 
 mod backup;
 mod events;
@@ -22,21 +22,21 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Verify the log: every payload, every link, every checkpoint; name the first event that is wrong
+    /// Verify every payload, link and checkpoint of the log, and name the first invalid event
     Verify(verify::Args),
-    /// Print the last events, and those that follow
+    /// Print the last events, and follow new ones
     Tail(tail::Args),
-    /// Print the events that match
+    /// Print the events that match filters
     Query(query::Args),
-    /// Write the log, or a part of it, to a file that can be verified without the database
+    /// Export the log, or a part of it, to a file that can be verified without the database
     Export(export::Args),
-    /// Verify an export, on any machine
+    /// Verify an export on any machine
     Replay(replay::Args),
-    /// Print the end of the log in the form that an auditor keeps and gives to verify
+    /// Print the head of the log, for an auditor to keep and to pass to verify
     Head(head::Args),
-    /// Copy the log to a file: consistent, while hosts write, and verified
+    /// Back up the log to one verified file, while hosts keep writing
     Backup(Box<backup::Args>),
-    /// Write a log anew from its backup
+    /// Restore a log from a backup
     Restore(Box<restore::Args>),
 }
 
@@ -55,11 +55,11 @@ impl Command {
     }
 }
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs: JSON
+    /// JSON for programs
     Json,
 }

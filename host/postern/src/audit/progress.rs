@@ -1,4 +1,4 @@
-//! How far it is, for people at a terminal.
+//! The progress display on standard error.
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 use postern_audit::verify::Progress;
@@ -6,16 +6,16 @@ use postern_audit::verify::Progress;
 const BAR: &str = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {eta} left";
 const SPINNER: &str = "{spinner} {human_pos} events, {per_sec}";
 
-/// A bar on standard error. On anything but a terminal it draws nothing.
+/// A progress bar or a spinner. Draws nothing if standard error is not a terminal.
 pub(super) struct ProgressBar(indicatif::ProgressBar);
 
 impl ProgressBar {
-    /// Where it ends is told with each step.
+    /// A bar; each update sets its total.
     pub(super) fn bar() -> Self {
         Self::new(Some(0), BAR)
     }
 
-    /// Where it ends is not known.
+    /// A spinner, for an unknown total.
     pub(super) fn spinner() -> Self {
         Self::new(None, SPINNER)
     }

@@ -1,4 +1,4 @@
-//! `postern audit query`: the events that match.
+//! `postern audit query`: prints the events that match filters.
 
 use anyhow::Result;
 use postern_audit::read::{Reader, Selection};
@@ -20,27 +20,27 @@ use crate::text::counted;
     postern audit query --store sqlite:/var/lib/postern/audit.sqlite --subject ann --since 1h\n  \
     postern audit query --rule sign --decision denied --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z\n  \
     postern audit query --request-id 3f0c9a --format json | jq .record\n\n\
-    All that is given must match. The newest are printed, the newest last. A payload that does not have its hash is \
-    marked; whether the log is whole is for `postern audit verify` to say.")]
+    All filters must match. The newest events are printed, the newest last. A payload that does not match its hash is \
+    marked; `postern audit verify` verifies the whole log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
-    /// Who asked
+    /// The caller's subject
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// The gate's rule
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// For which tenant
+    /// The tenant
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
-    /// The request
+    /// The request id
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
-    /// What came of it: allowed, denied, failed
+    /// The decision: allowed, denied, failed
     #[arg(long, value_name = "DECISION", value_parser = named::<Decision>)]
     decision: Option<Decision>,
-    /// What it tells of: request, policy, signature, manifest_signature, policy_load, tamper, and so on
+    /// The kind of event: request, policy, signature, manifest_signature, policy_load, tamper, and so on
     #[arg(long, value_name = "KIND", value_parser = named::<Kind>)]
     kind: Option<Kind>,
     /// Recorded at this time or later: 2026-01-01T00:00:00Z, or 1h for an hour ago
@@ -49,15 +49,15 @@ pub(crate) struct Args {
     /// Recorded before this time
     #[arg(long, value_name = "TIME", value_parser = time_arg::parse)]
     until: Option<Time>,
-    /// How many at most
+    /// The maximum number of events
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// How to print
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
-/// A name as events have it.
+/// Parses a name as events spell it.
 fn named<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
     let name: StrDeserializer<'_, Error> = text.into_deserializer();
     T::deserialize(name).map_err(|error| error.to_string())
@@ -73,8 +73,9 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     output.err = store::warning(&reader);
     if found.len() == usize::try_from(args.limit).unwrap_or(usize::MAX) {
         let events = counted(found.len(), "event", "events");
-        output.err +=
-            &format!("the newest {events}; there may be more: --limit, or --until an earlier time\n");
+        output.err += &format!(
+            "only the newest {events}; there may be more: raise --limit, or pass an earlier --until\n"
+        );
     }
     Ok(output)
 }

@@ -1,4 +1,4 @@
-//! What a log is held against.
+//! The trusted references that a log is verified against.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,30 +14,30 @@ use tokio::runtime::Runtime;
 
 use crate::time;
 
-/// What nobody who changed the log could reach.
+/// References out of reach of anyone who can change the log.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReferenceArgs {
-    /// The registry of signers; without it, the signatures of checkpoints are not verified
+    /// The registry of signers; without it, checkpoint signatures are not verified
     #[arg(long, value_name = "SIGNERS.toml")]
     signers: Option<PathBuf>,
-    /// The file of checkpoints that is kept outside the store
+    /// The checkpoint file that is kept outside the store
     #[arg(long, value_name = "FILE")]
     checkpoints: Option<PathBuf>,
-    /// A head that was written down, as `postern audit head` prints it; may be given several times
+    /// A head that was kept, as `postern audit head` prints it; repeatable
     #[arg(long = "head", value_name = "SIZE:HASH")]
     heads: Vec<TrustedHead>,
-    /// The name of the log, as its checkpoints must have it
+    /// The name of the log, which its checkpoints must carry
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
-    /// Every event must be covered by a signed checkpoint or a head, up to the last
+    /// Require that a signed checkpoint or a head covers every event
     #[arg(long)]
     require_covered: bool,
-    /// The newest signed checkpoint must not be older than this: 10m, 1h
+    /// The maximum age of the newest signed checkpoint: 10m, 1h
     #[arg(long, value_name = "AGE", value_parser = time::duration)]
     max_age: Option<Duration>,
 }
 
-/// A host puts a checkpoint into the store first and into the file right after.
+/// A host writes a checkpoint to the store first and to the file right after.
 const FILE_LAG: Duration = Duration::from_secs(2);
 
 impl ReferenceArgs {
@@ -49,8 +49,9 @@ impl ReferenceArgs {
         }
     }
 
-    /// All of it, for a log that may be written to meanwhile. The file outside is read before the log: what is added to it
-    /// later is of events that are not looked at. The log's newest checkpoint before both: the file must have it.
+    /// Reads the references for a log that may be written to meanwhile. The checkpoint file is read before the log:
+    /// checkpoints that are added later cover events that are not verified. The size of the log's newest checkpoint is
+    /// read before both: the file must contain that checkpoint.
     pub(super) fn read_beside(&self, runtime: &Runtime, reader: &Reader) -> Result<TrustedReferences> {
         let stored = runtime.block_on(reader.last_note())?.map_or(0, |note| note.size);
         let mut references = self.read()?;
@@ -59,7 +60,7 @@ impl ReferenceArgs {
                 .checkpoint_file_report()
                 .is_some_and(|file| file.last_size() < stored)
         };
-        // What is no file, such as a pipe, can be read once.
+        // Anything but a regular file, such as a pipe, can be read only once.
         if lags(&references) && self.checkpoints.as_deref().is_some_and(Path::is_file) {
             sleep(FILE_LAG);
             references = self.read()?;

@@ -1,4 +1,4 @@
-//! `postern audit replay`: an export, verified where its database is not.
+//! `postern audit replay`: verifies an export without its database.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,12 +16,12 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 whole, and proven as far as is said; 2 tampered, or the file is damaged; 3 it cannot be \
-    read, or bad usage; 4 nothing wrong was found, but it is not proven either, as with `postern audit verify`.\n\n\
+    after_help = "Exit codes: 0 intact, and proven as far as reported; 2 tampered with, or the file is damaged; 3 unreadable \
+    file or bad usage; 4 no error was found, but the log is not proven, as for `postern audit verify`.\n\n\
     Examples:\n  \
     postern audit replay log.jsonl --signers signers.toml\n  \
     zstd -dc log.jsonl.zst | postern audit replay - --signers signers.toml --head 12000:9f86d0…\n\n\
-    The same without this program (jq and sha256sum):\n  \
+    To verify the hashes without this program, with jq and sha256sum:\n  \
     jq -r 'select(.event).event | .hash + \" \" + .payload' log.jsonl | while read -r hash payload; do \
     [ \"$(printf %s \"$payload\" | sha256sum)\" = \"$hash  -\" ] || echo \"not what was hashed: $payload\"; done"
 )]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     file: String,
     #[command(flatten)]
     references: ReferenceArgs,
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

@@ -1,4 +1,4 @@
-//! What a verification found, for people and for programs.
+//! The report of a verification, as text or JSON.
 
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ struct Document<'a> {
     uncovered: u64,
 }
 
-/// How many things of a kind are printed.
+/// The maximum number of entries of a kind in the text.
 const MAX_LISTED: usize = 10;
 
 pub(super) fn output(
@@ -85,7 +85,7 @@ fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, style: 
     ));
     if let Some(header) = header.filter(|_| report.first > 1) {
         lines.push(format!(
-            "            a part of a log: what event {} follows ({}) is taken from the export itself",
+            "            a part of a log: the hash before event {} ({}) comes from the export itself",
             report.first, header.predecessor.hash
         ));
     }
@@ -99,14 +99,14 @@ fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, style: 
     }
     if report.kept_outside > 0 {
         lines.push(format!(
-            "outside     held against {} kept elsewhere",
+            "outside     verified against {} references kept elsewhere",
             report.kept_outside
         ));
     }
     if let Some(file) = report.outside.as_ref().filter(|file| !file.torn.is_empty()) {
         let places: Vec<_> = file.torn.iter().map(u64::to_string).collect();
         let torn = format!(
-            "{} in the file of checkpoints: no checkpoints; a write that was cut short leaves one (from line {})",
+            "{} in the checkpoint file: incomplete notes, as interrupted writes leave them (line {})",
             report.torn,
             places.join(", ")
         );
@@ -132,23 +132,23 @@ fn verdict(report: &Report, unproven: &[Unproven], style: Style) -> String {
     let Some(problem) = report.first_problem() else {
         return match (unproven.first(), report.proven()) {
             (Some(gap), _) => format!(
-                "{}, and no hash or link in it is wrong",
+                "{}; every hash and link is valid",
                 style.warning(&format!("NOT PROVEN ({}): {}", code(gap), gap.detail))
             ),
             (None, Some(proven)) if proven < report.size => format!(
                 "{}; {}",
                 style.success(&format!(
-                    "whole up to event {proven}: nothing up to there was changed, removed or inserted"
+                    "intact up to event {proven}: no event up to there was changed, removed or inserted"
                 )),
                 style.warning(&format!(
-                    "{} behind it NOT proven",
+                    "{} after it NOT proven",
                     match report.size - proven {
                         1 => "the event".to_owned(),
                         more => format!("the {more} events"),
                     }
                 ))
             ),
-            (None, _) => style.success("whole: nothing was changed, removed or inserted"),
+            (None, _) => style.success("intact: no event was changed, removed or inserted"),
         };
     };
     let place = match problem.seq {
@@ -171,7 +171,7 @@ fn unproven_text(gap: &Unproven) -> String {
     printable(&format!("{}: {}", code(gap), gap.detail))
 }
 
-/// As it stands in JSON.
+/// The code as it appears in JSON.
 fn code(gap: &Unproven) -> String {
     serde_json::to_value(gap.code)
         .ok()
@@ -183,32 +183,33 @@ fn heads(report: &Report, style: Style) -> Option<String> {
     let matched = report.head_matched?;
     Some(format!(
         "heads       {}",
-        style.success(&format!("what was written down of event {matched} is so"))
+        style.success(&format!("the log matches the head kept of event {matched}"))
     ))
 }
 
-/// What no log can show of its own end.
+/// A warning if nothing outside the log proves where it ends.
 fn end(report: &Report, style: Style) -> Option<String> {
     if report.kept_outside > 0 {
         return None;
     }
-    let not = "nothing kept elsewhere was given (--checkpoints, --head): events behind the last, cut off with their \
-               checkpoints, would not show";
-    Some(format!("end         {}", style.warning(not)))
+    let warning = "no external reference was given (--checkpoints, --head): the removal of the last events together with \
+               their checkpoints would not be detected";
+    Some(format!("end         {}", style.warning(warning)))
 }
 
 fn checkpoints(report: &Report, style: Style) -> String {
     let number = report.checkpoints;
     if !report.signatures_verified {
-        let not = format!("{number}; their signatures were NOT verified: give the registry with --signers");
-        return format!("checkpoints {}", style.warning(&not));
+        let warning =
+            format!("{number}; their signatures were NOT verified: pass the registry with --signers");
+        return format!("checkpoints {}", style.warning(&warning));
     }
     let uncovered = match (report.covered, report.uncovered()) {
-        (None, _) => style.warning("no signed one covers any of these events"),
+        (None, _) => style.warning("no signed checkpoint covers any of these events"),
         (Some(size), 0) => format!("signed up to event {size}, the last"),
-        (Some(size), 1) => format!("signed up to event {size}; the event behind it is not covered yet"),
+        (Some(size), 1) => format!("signed up to event {size}; the event after it is not covered yet"),
         (Some(size), more) => {
-            format!("signed up to event {size}; the {more} events behind it are not covered yet")
+            format!("signed up to event {size}; the {more} events after it are not covered yet")
         }
     };
     format!("checkpoints {number}; {uncovered}")
@@ -222,7 +223,7 @@ fn manifests(report: &Report, style: Style) -> String {
     };
     let gone = match report.manifests_gone {
         0 => String::new(),
-        gone => style.warning(&format!("; {gone} that events tell of are not in the table")),
+        gone => style.warning(&format!("; {gone} recorded in events are missing from the table")),
     };
     format!("manifests   {} signatures{verified}{gone}", report.manifests)
 }
@@ -233,6 +234,6 @@ fn remark(remark: &Warning, style: Style) -> String {
         None if remark.kind.name() == "clock" => "a host's clock went back".to_owned(),
         None => "events were lost".to_owned(),
     };
-    let said = format!("event {} ({}) says: {what}", remark.seq, remark.recorded);
-    format!("note        {}", style.warning(&said))
+    let text = format!("event {} ({}) reports: {what}", remark.seq, remark.recorded);
+    format!("note        {}", style.warning(&text))
 }

@@ -1,4 +1,4 @@
-//! `postern audit restore`: a log from its backup.
+//! `postern audit restore`: restores a log from a backup.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,13 +16,13 @@ use crate::output::{Exit, Output};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The backup is verified first, and nothing is restored from one in which something is wrong. The store must \
-    not be there yet (SQLite) or be empty (Postgres); the log in it gets one more event, of the kind `host` with the reason \
-    `audit_restored`, which says from which event on it goes on.\n\n\
-    Held against the file of checkpoints outside (--checkpoints), a backup that is older than the log was shows what is \
-    lost, as `tail_missing`. Where that is so and cannot be helped: keep that file, restore without it, and give the host \
-    a new one.\n\n\
-    Exit codes: as of `postern audit verify`, of the backup. With 4, too, the log was restored.\n\n\
+    after_help = "The backup is verified first; a backup with an error is not restored. The store must not exist yet (SQLite) \
+    or must be empty (Postgres). The restored log gets one more event, of the kind `host` with the reason \
+    `audit_restored`, which records the event after which the log continues.\n\n\
+    Verified against the external checkpoint file (--checkpoints), a backup that is older than the log reports the lost \
+    events as `tail_missing`. If they cannot be recovered, keep that file, restore without it, and give the host a new \
+    one.\n\n\
+    Exit codes: as for `postern audit verify`, of the backup. With 4, the log is restored as well.\n\n\
     Examples:\n  \
     postern audit restore /backup/audit.db --store sqlite:/var/lib/postern/audit.db --signers signers.toml \
     --checkpoints /mnt/elsewhere/audit.notes\n  \
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     store: StoreArgs,
     #[command(flatten)]
     references: ReferenceArgs,
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -55,27 +55,27 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         && exists(path)
     {
         bail!(
-            "{} is there already: move it and its -wal file aside, and keep them",
+            "{} already exists: move it and its -wal file aside, and keep them",
             path.display()
         );
     }
     let head = copy_log(&runtime, &reader, &target)?;
     if (head.size, head.hash) != (found.size, found.hash) {
-        bail!("what was restored is not the backup: does the disk fail?");
+        bail!("the restored log differs from the backup: the disk may be failing");
     }
     let now = Time::of(SystemTime::now());
     let end = runtime.block_on(record_restored(&target, "postern audit restore", &head, now))?;
     output.err = format!(
-        "restored up to event {}; keep {}:{}, with the event that says so\n",
+        "restored up to event {}; keep {}:{}, which includes the audit_restored event\n",
         head.size, end.size, end.hash
     );
     Ok(output)
 }
 
-/// How many stretches of the backup are read at a time.
+/// The maximum number of ranges of the backup that are read in parallel.
 const MAX_READERS: u32 = 4;
 
-/// The database or what is left of one.
+/// Whether the database exists, or what is left of one.
 fn exists(path: &Path) -> bool {
     ["", "-wal", "-journal"].iter().any(|suffix| {
         let mut name = path.as_os_str().to_owned();

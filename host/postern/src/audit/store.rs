@@ -1,4 +1,4 @@
-//! Where the log is.
+//! The `--store` argument.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use postern_audit::{Store, check_postgres_url};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 
-/// Names the store. All commands but `restore` read it and never write to it.
+/// Names the store. Every command but `restore` only reads it.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
     /// The store: sqlite:PATH, or postgres://user:password@host/database
@@ -30,12 +30,12 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
 impl StoreArgs {
     fn url(&self) -> Result<&SecretString> {
         let Some(url) = &self.url else {
-            bail!("say where the log is: --store sqlite:PATH or postgres://…, or AUDIT_STORE_URL");
+            bail!("no store given: pass --store sqlite:PATH or postgres://…, or set AUDIT_STORE_URL");
         };
         Ok(url)
     }
 
-    /// As a store that is written to.
+    /// The store to write to.
     pub(super) fn target(&self) -> Result<Store> {
         let url = self.url()?;
         if let Some(path) = url.expose_secret().strip_prefix("sqlite:") {
@@ -46,7 +46,7 @@ impl StoreArgs {
         Ok(Store::Postgres(url.clone()))
     }
 
-    /// Opens it for so many who read at a time.
+    /// Opens the store for `readers` concurrent reads.
     pub(super) fn open(&self, runtime: &Runtime, readers: usize) -> Result<Reader> {
         let url = self.url()?;
         let readers = u32::try_from(readers).unwrap_or(u32::MAX);
@@ -54,7 +54,7 @@ impl StoreArgs {
     }
 }
 
-/// Threads to read on.
+/// A multi-threaded runtime for the store.
 pub(super) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,14 +62,14 @@ pub(super) fn runtime() -> Result<Runtime> {
         .context("cannot start threads")
 }
 
-/// How many stretches of a log are read at a time: each needs a thread to read and one to verify.
+/// The number of ranges of a log that are read in parallel: each needs a thread to read and one to verify.
 pub(super) fn readers() -> usize {
     std::thread::available_parallelism()
         .map_or(2, NonZero::get)
         .clamp(2, 8)
 }
 
-/// What to know of a store beside what is in it.
+/// A warning about the store, or nothing.
 pub(super) fn warning(reader: &Reader) -> String {
     if reader.wal_missing() {
         "warning: the database was in use when it was copied, and its -wal file is not beside it: the last events may be \

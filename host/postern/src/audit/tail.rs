@@ -1,4 +1,4 @@
-//! `postern audit tail`: the last events, and those that follow.
+//! `postern audit tail`: prints the last events, and follows new ones.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -13,26 +13,26 @@ use super::store::{self, StoreArgs};
 use crate::output::Output;
 use crate::style::Style;
 
-/// How often new events are asked for.
+/// The interval between polls for new events.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How many are asked for at a time.
+/// The maximum number of events per poll.
 const BATCH: u64 = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     postern audit tail --store sqlite:/var/lib/postern/audit.sqlite\n  \
     postern audit tail -n 0 --follow --format json | jq .record.subject\n\n\
-    A payload that does not have its hash is marked; whether the log is whole is for `postern audit verify` to say.")]
+    A payload that does not match its hash is marked; `postern audit verify` verifies the whole log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
-    /// How many events
+    /// The number of events
     #[arg(short = 'n', long = "lines", value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(..=100_000))]
     number: u32,
-    /// Stay, and print what is added
+    /// Keep running and print new events
     #[arg(short, long)]
     follow: bool,
-    /// How to print
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     follow(&runtime, &reader, args.format, last, next)
 }
 
-/// Prints until nobody reads any more.
+/// Prints events until the output is closed.
 fn follow(
     runtime: &Runtime,
     reader: &Reader,

@@ -1,4 +1,4 @@
-//! Times as people write them: a moment, or how long ago it was.
+//! Time arguments: a timestamp or an age.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use postern_audit::Time;
 
 use crate::time;
 
-/// `2026-01-01T00:00:00Z`, or `1h 30m` for as long ago.
+/// Parses `2026-01-01T00:00:00Z`, or `1h 30m` for that long ago.
 pub(super) fn parse(text: &str) -> Result<Time, String> {
     at(text, SystemTime::now())
 }
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments() {
+    fn a_time_is_a_timestamp_or_an_age() {
         let now = Time::parse("2026-01-02T00:00:00Z").unwrap().system();
         for (text, expected) in [
             ("2026-01-01T12:00:00Z", Some("2026-01-01T12:00:00.000000Z")),

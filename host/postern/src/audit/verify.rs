@@ -1,4 +1,4 @@
-//! `postern audit verify`: whether the log is the one that was written.
+//! `postern audit verify`: verifies the log against trusted references.
 
 use anyhow::Result;
 
@@ -11,15 +11,14 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "What it looks at: each payload is hashed and read again and must say what its place says; \
-    each event must follow the one before it. A log that was cut or replaced as a whole shows only against what \
-    its changer could not reach: the signatures of checkpoints (--signers), the file of checkpoints kept outside \
-    (--checkpoints), a head that was written down (--head). Each proves the events up to the one that it names; what \
-    follows is said not to be proven, and fails the verification with --require-covered, or once it has been so for \
-    more than a day.\n\n\
-    Exit codes: 0 whole, and proven as far as is said; 2 tampered: the first event that is wrong is named, and what is \
-    wrong with it; 3 it cannot be read, or bad usage; 4 nothing wrong was found, but it is not proven either: no signed \
-    checkpoint, an outside file that is empty, torn or short, or what --require-covered and --max-age ask for.\n\n\
+    after_help = "Each payload is hashed and parsed, and must match its position; each event must follow the one before it. A \
+    log that was cut or replaced as a whole is detected only against references that its editor could not reach: the \
+    signatures of checkpoints (--signers), the checkpoint file kept outside the store (--checkpoints), a head that was \
+    kept (--head). Each proves the events up to the one that it names. Later events are reported as not proven; they \
+    fail the verification with --require-covered, or after more than a day.\n\n\
+    Exit codes: 0 intact, and proven as far as reported; 2 tampered with: the first invalid event and its error are \
+    named; 3 unreadable store or bad usage; 4 no error was found, but the log is not proven: no signed checkpoint, an \
+    external file that is empty, torn or short, or --require-covered or --max-age is not met.\n\n\
     Examples:\n  \
     postern audit verify --store sqlite:/var/lib/postern/audit.sqlite --signers signers.toml\n  \
     postern audit verify --signers signers.toml --checkpoints /mnt/worm/checkpoints --head 12000:9f86d0…\n  \
@@ -31,7 +30,7 @@ pub(crate) struct Args {
     store: StoreArgs,
     #[command(flatten)]
     references: ReferenceArgs,
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

@@ -1,4 +1,4 @@
-//! What a sound configuration still asks of Envoy, and what in it has no effect.
+//! What a valid configuration requires of Envoy, and which of its settings have no effect.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::document::Problem;
 use crate::load::Loaded;
 use crate::secrets;
 
-/// What must be set elsewhere for this configuration to work.
+/// Settings outside `gate.yaml` that this configuration needs.
 pub(super) fn hints(config: &Config) -> Vec<String> {
     [
         stop_iteration(config),
@@ -24,7 +24,7 @@ pub(super) fn hints(config: &Config) -> Vec<String> {
     .collect()
 }
 
-/// Rules that hold a request back: for its body, while keys are fetched, while a policy is asked, or until it is on record.
+/// Rules that pause a request: for its body, while keys are fetched, while a policy decides, or until it is recorded.
 fn stop_iteration(config: &Config) -> Option<String> {
     let shows_body = |rule: &Rule| rule.policy.as_ref().is_some_and(|policy| policy.body.is_some());
     let body: Vec<&str> = config
@@ -49,7 +49,7 @@ fn stop_iteration(config: &Config) -> Option<String> {
     let waits = [
         ("the body", body),
         ("an issuer's keys", keys),
-        ("a policy's answer", policy),
+        ("a policy's decision", policy),
         ("the audit log", audit),
     ]
     .into_iter()
@@ -64,7 +64,7 @@ fn stop_iteration(config: &Config) -> Option<String> {
     })
 }
 
-/// Bodies that are larger than what Envoy holds back unless told otherwise.
+/// Body limits above Envoy's default buffer.
 fn buffer(config: &Config) -> Option<String> {
     const DEFAULT: usize = 1 << 20;
     let sizes = config.signatures.iter().map(|(name, signature)| match signature {
@@ -72,8 +72,8 @@ fn buffer(config: &Config) -> Option<String> {
     });
     let (size, name) = sizes.max().filter(|(size, _)| *size > DEFAULT)?;
     Some(format!(
-        "signatures.{name} takes bodies of {size} bytes: set the listener's per_connection_buffer_limit_bytes to as \
-         much (Envoy's default is {DEFAULT}), or Envoy refuses them first"
+        "signatures.{name} accepts bodies of {size} bytes: set the listener's per_connection_buffer_limit_bytes to at \
+         least that (Envoy's default is {DEFAULT}), or Envoy rejects them first"
     ))
 }
 
@@ -96,13 +96,13 @@ fn policy_host(config: &Config) -> Option<String> {
     let host = config.host.as_ref()?;
     let consulted = config.rules.iter().any(|rule| rule.policy.is_some());
     let what = match (consulted, config.audit.is_some()) {
-        (true, false) => "policies are asked",
-        (true, true) => "policies are asked, and the audit log is told,",
-        (false, true) => "the audit log is told",
+        (true, false) => "policies are consulted",
+        (true, true) => "policies are consulted and audit events are sent",
+        (false, true) => "audit events are sent",
         (false, false) => return None,
     };
     Some(format!(
-        "{what} through Envoy's cluster {}: give it http2_protocol_options, for gRPC",
+        "{what} through Envoy's cluster {}: set http2_protocol_options on it, for gRPC",
         host.cluster
     ))
 }
@@ -124,6 +124,7 @@ fn join(names: &BTreeSet<&str>) -> String {
     names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
+/// The entries of `authenticate.any`, such as `issuers/demo`.
 fn entries(rule: &Rule) -> impl Iterator<Item = &str> {
     let any = rule
         .authenticate
@@ -132,15 +133,14 @@ fn entries(rule: &Rule) -> impl Iterator<Item = &str> {
     any.map(String::as_str)
 }
 
-/// What is sound and hardly meant. `now`: since the Unix epoch.
+/// Settings that are valid but probably mistakes. `now` is the time since the Unix epoch.
 pub(super) fn warnings(loaded: &Loaded, now: Duration) -> Vec<Problem> {
     let config = &loaded.config;
     let mut warnings = unused(config);
     warnings.extend(unusable_keys(config, now));
     let consulted = config.rules.iter().any(|rule| rule.policy.is_some());
     if config.host.is_some() && !consulted && config.audit.is_none() {
-        let message =
-            "is asked by no rule and told nothing: no rule has a policy, and there is no audit section";
+        let message = "is not used: no rule has a policy, and there is no audit section";
         warnings.push(Problem::at("host", message));
     }
     warnings.extend(order::warnings(loaded));
@@ -151,18 +151,18 @@ pub(super) fn warnings(loaded: &Loaded, now: Duration) -> Vec<Problem> {
     warnings
 }
 
-/// API keys that let nobody pass.
+/// Key sets without keys, and expired keys.
 fn unusable_keys(config: &Config, now: Duration) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, set) in config.api_keys.iter() {
         if set.keys.is_empty() {
-            let message = "holds no key, so that nobody passes by it";
+            let message = "has no keys: nobody can authenticate with it";
             problems.push(Problem::at(format!("api_keys.{name}.keys"), message));
         }
         for (i, key) in set.keys.iter().enumerate() {
             if key.not_after.is_some_and(|end| end.0 <= now) {
                 let message = format!(
-                    "has passed: the key \"{}\" is refused; remove it, or give its holder another",
+                    "has passed: the key \"{}\" is rejected; remove it, or issue a new one",
                     key.id
                 );
                 problems.push(Problem::at(
@@ -175,7 +175,7 @@ fn unusable_keys(config: &Config, now: Duration) -> Vec<Problem> {
     problems
 }
 
-/// What no rule names.
+/// Entries that no rule uses.
 fn unused(config: &Config) -> Vec<Problem> {
     let used: BTreeSet<&str> = config.rules.iter().flat_map(entries).collect();
     let limits: BTreeSet<&str> = config
@@ -227,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_named() {
+    fn rules_that_pause_a_request_are_listed() {
         let loaded = loaded(include_str!("../../../../envoy/gate.yaml"));
         let hints = hints(&loaded.config).join("\n");
         assert!(
             hints.contains(
                 "for the body (allocate, webhook) and for an issuer's keys (orders, admin, reports, allocate, sign) \
-                 and for a policy's answer (reports, allocate) and for the audit log (sign)"
+                 and for a policy's decision (reports, allocate) and for the audit log (sign)"
             ),
             "{hints}"
         );
@@ -253,7 +253,7 @@ mod tests {
             );
             let hints = hints(&config(&yaml)).join("\n");
             assert_eq!(
-                hints.contains("signatures.s takes bodies of 2097152 bytes"),
+                hints.contains("signatures.s accepts bodies of 2097152 bytes"),
                 hinted,
                 "{hints}"
             );
@@ -261,11 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_waits_and_needs_a_cluster() {
+    fn a_policy_pauses_the_request_and_needs_a_cluster() {
         let yaml = "host: {cluster: there}\nrules: [{name: a, open: true, policy: {module: m, body: 1KiB}}]";
         let hints = hints(&config(yaml)).join("\n");
         assert!(
-            hints.contains("for the body (a) and for a policy's answer (a)")
+            hints.contains("for the body (a) and for a policy's decision (a)")
                 && hints.contains("cluster there"),
             "{hints}"
         );
@@ -274,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn an_open_gate_asks_nothing_of_envoy() {
+    fn an_open_gate_needs_no_envoy_settings() {
         let config = config("rules: [{name: all, open: true}]");
         assert_eq!(hints(&config), Vec::<String>::new());
     }
 
     #[test]
-    fn what_has_no_effect_is_told() {
+    fn settings_without_effect_are_reported() {
         let loaded = loaded(
             "
 limits: {slow: {quota: 1, window: 1s, key: [address]}}
@@ -292,7 +292,7 @@ default: allow
     }
 
     #[test]
-    fn keys_that_let_nobody_pass_are_named() {
+    fn unusable_keys_are_reported() {
         let key = |id: &str, end: &str| {
             let digest = id.repeat(64);
             format!("{{id: k{id}, digest: 'sha256:{digest}', not_after: '{end}'}}")

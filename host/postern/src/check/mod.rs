@@ -1,4 +1,4 @@
-//! `postern check`: everything that is wrong with a configuration, and what else has to be set up for it.
+//! `postern check`: reports every error in a configuration, and what else has to be set up for it.
 
 mod hints;
 mod order;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// The configuration, YAML or JSON; `-` reads standard input
     #[arg(value_name = "GATE.yaml")]
     file: String,
-    /// Take an unset variable of a secret for an error; without this it is a warning
+    /// Treat an unset secret as an error instead of a warning
     #[arg(long)]
     env: bool,
     /// Print one JSON document: valid, errors, warnings, hints
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
 
 fn valid(file: &str, loaded: &Loaded, as_json: bool) -> Result<Output> {
     let warnings: Vec<Problem> = loaded
-        .unset
+        .unset_secrets
         .iter()
         .chain(&loaded.secret_warnings)
         .cloned()

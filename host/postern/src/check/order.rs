@@ -1,4 +1,4 @@
-//! What the order of the rules makes of them: rules that no request reaches, and open rules in front of guarded ones.
+//! Problems in the order of rules: unreachable rules, and open rules before guarded ones.
 
 use postern_gate::RuleConflict;
 use postern_gate::config::Signature;
@@ -6,7 +6,7 @@ use postern_gate::config::Signature;
 use crate::document::Problem;
 use crate::load::Loaded;
 
-/// Methods that are registered with IANA, and so are likely to be meant.
+/// The methods registered with IANA; any other is probably a mistake.
 const METHODS: [&str; 40] = [
     "ACL",
     "BASELINE-CONTROL",
@@ -80,7 +80,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             example,
         } => {
             let message = format!(
-                "is open and takes requests that {} would guard, such as {example}; move it behind that rule, or narrow \
+                "is open and takes requests that {} would guard, such as {example}; move it after that rule, or narrow \
                  its match",
                 named(guarded)
             );
@@ -93,7 +93,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
         .collect()
 }
 
-/// Ways in whose credential comes in the header of an earlier one, which decides.
+/// Entries whose credential uses the header of an earlier entry: the earlier one decides.
 fn shadowed_credentials(loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let header = |way: &str| {
@@ -124,8 +124,8 @@ fn shadowed_credentials(loaded: &Loaded) -> Vec<Problem> {
             .find(|earlier| header(earlier).as_ref() == Some(&header_name));
         if let Some(earlier) = earlier {
             let message = format!(
-                "{entry} is never looked at: {earlier} takes the same header ({header_name}), and the first credential that \
-                 a request carries decides; put both into one entry"
+                "{entry} is never used: {earlier} reads the same header ({header_name}), and the first credential that a \
+                 request carries decides; merge both into one entry"
             );
             problems.push(Problem::at(
                 format!("rules[{rule}].authenticate.any[{index}]"),
@@ -136,7 +136,7 @@ fn shadowed_credentials(loaded: &Loaded) -> Vec<Problem> {
     problems
 }
 
-/// Methods that nobody sends, most likely.
+/// Methods that are probably mistakes.
 fn unregistered_methods(loaded: &Loaded) -> impl Iterator<Item = Problem> {
     let rules = loaded.config.rules.iter().enumerate();
     rules.flat_map(|(rule, config)| {
@@ -148,7 +148,7 @@ fn unregistered_methods(loaded: &Loaded) -> impl Iterator<Item = Problem> {
             .filter(|(_, method)| !METHODS.contains(&method.as_str()))
             .map(move |(i, method)| {
                 let message =
-                    format!("\"{method}\" is no registered method: a request with it is unlikely to come");
+                    format!("\"{method}\" is not a registered HTTP method: requests are unlikely to use it");
                 Problem::at(format!("rules[{rule}].match.methods[{i}]"), message)
             })
     })
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_rules_is_looked_at() {
+    fn problems_in_the_order_of_rules_are_reported() {
         let set = format!("{{keys: [{{id: i, digest: \"sha256:{}\"}}]}}", "0".repeat(64));
         let keys = format!("api_keys: {{k: {set}, l: {set}}}\nrules:\n");
-        for (rules, said) in [
+        for (rules, expected) in [
             (
                 "- {name: all, open: true}\n- {name: a, open: true}\n- {name: b, open: true}\n",
                 &[
@@ -191,18 +191,18 @@ mod tests {
             (
                 "- {name: a, authenticate: {any: [api_keys/k, api_keys/l]}}\n",
                 &[
-                    "g: rules[0].authenticate.any[1]: api_keys/l is never looked at: api_keys/k takes the same header",
+                    "g: rules[0].authenticate.any[1]: api_keys/l is never used: api_keys/k reads the same header",
                 ],
             ),
             (
                 "- {name: a, open: true, match: {methods: [GTE]}}\n",
-                &["g: rules[0].match.methods[0]: \"GTE\" is no registered method"],
+                &["g: rules[0].match.methods[0]: \"GTE\" is not a registered HTTP method"],
             ),
         ] {
             let found = warnings_of(&format!("{keys}{rules}"));
-            assert_eq!(found.len(), said.len(), "{found:?}");
-            for (found, said) in found.iter().zip(said) {
-                assert!(found.starts_with(said), "{found:?}");
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{found:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What `postern check` says, for people and for scripts.
+//! The report of `postern check`, as text or JSON.
 
 use anyhow::Result;
 use postern_gate::config::Config;
@@ -21,7 +21,7 @@ pub(super) struct Report<'a> {
     pub(super) hints: &'a [String],
 }
 
-/// How much there is of each.
+/// The number of entries of each kind.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     rules: usize,
@@ -73,7 +73,7 @@ impl Report<'_> {
     }
 }
 
-/// The report of a configuration that no gate can be made of.
+/// The report of a configuration that cannot be compiled.
 pub(crate) fn invalid(file: &str, invalid: &Invalid, as_json: bool) -> Result<Output> {
     if as_json {
         let report = Report {

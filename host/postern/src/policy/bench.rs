@@ -1,4 +1,4 @@
-//! `postern policy bench`: how long decisions take.
+//! `postern policy bench`: measures the latency of decisions.
 
 mod measure;
 
@@ -24,22 +24,21 @@ use measure::{Benchmark, Measurements};
     postern policy bench rbac.wasm --cases rbac.cases.yaml --case 'an auditor may read'\n  \
     postern policy bench rbac.wasm --path /orders/7 --role Operator --config rbac.yaml --seconds 10\n  \
     postern policy bench rbac.wasm --config rbac.yaml --json | jq .p99_us\n\n\
-    Each decision is made by a fresh instance, as the host makes it. Unless a request is given, one with 15 headers \
-    and a caller is used.")]
+    Each decision is made by a fresh instance, as in the host. The default request has 15 headers and a caller.")]
 pub(crate) struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
-    /// Take the request and the configuration of a case from here
+    /// A file of cases, for the request and the configuration
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
-    /// Which case: its name; the first, unless given
+    /// The name of the case; by default the first
     #[arg(long, value_name = "NAME", requires = "cases")]
     case: Option<String>,
-    /// How long to measure
+    /// The duration of the measurement, in seconds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// How many decide at the same time
+    /// The number of threads that decide concurrently
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
     /// Print one JSON document: p50_us, p99_us, p999_us, memory_bytes, decisions, decisions_per_second
@@ -122,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     })
 }
 
-/// The request to decide on: of a file of cases, of the flags, or the usual one.
+/// The request to decide on: from a file of cases, from the flags, or the typical one.
 fn cases(args: &Args) -> Result<Cases> {
     let mut cases = match &args.cases {
         Some(file) => {
@@ -155,7 +154,7 @@ fn cases(args: &Args) -> Result<Cases> {
     Ok(cases)
 }
 
-/// A line that moves while people wait; scripts see nothing of it.
+/// A progress line, printed only to a terminal.
 fn progress(time: Duration, json: bool) -> impl Fn(Duration) {
     let shown = !json && std::io::stderr().is_terminal();
     move |elapsed| {
@@ -196,7 +195,7 @@ fn text(args: &Args, document: &Document, decides: &str) -> String {
         (
             "rate",
             format!(
-                "{:.0} decisions a second by {} ({} in all)",
+                "{:.0} decisions per second on {} ({} in total)",
                 document.decisions_per_second,
                 counted(usize::from(args.threads), "thread", "threads"),
                 document.decisions

@@ -1,4 +1,4 @@
-//! `postern policy build`: from a crate to a component that the host takes.
+//! `postern policy build`: builds a crate into a component that the host accepts.
 
 mod cargo;
 mod component;
@@ -18,23 +18,23 @@ use project::Project;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A crate that depends on spin-sdk is built for wasm32-wasip2, for which cargo makes a component \
-    itself; any other for wasm32-unknown-unknown, and made a component here, without a single import but those of \
+    after_help = "A crate that depends on spin-sdk is built for wasm32-wasip2, for which cargo links a component; any other \
+    crate is built for wasm32-unknown-unknown and converted into a component that imports only interfaces of \
     postern:policy.\n\n\
     Examples:\n  \
     postern policy build\n  \
     postern policy build policies/quota -o quota.wasm\n  \
-    postern policy build --profile dev      quick to build, slow to run, with names in a trap's backtrace"
+    postern policy build --profile dev      fast to build, slow to run, with names in a trap's backtrace"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) crate_: CrateArgs,
-    /// Write the component here; <target>/policy/<name>.wasm unless given
+    /// The component file; by default <target>/policy/<name>.wasm
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// A crate to build, and how.
+/// A crate to build.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CrateArgs {
     /// The crate: its folder or its Cargo.toml
@@ -44,16 +44,16 @@ pub(crate) struct CrateArgs {
     pub(super) options: BuildOptions,
 }
 
-/// How a crate is built.
+/// The options of a build.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct BuildOptions {
-    /// Cargo's profile: `policy` if the workspace has one, else `release`
+    /// The cargo profile; by default `policy` if the workspace has one, otherwise `release`
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// The profile `release`, whatever the workspace has
+    /// Use the profile `release`, even if the workspace has a profile `policy`
     #[arg(long, conflicts_with = "profile")]
     release: bool,
-    /// Cargo's target folder
+    /// The target folder of cargo
     #[arg(long, value_name = "FOLDER")]
     target_dir: Option<PathBuf>,
 }
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     Ok(Output::ok(info.text(Style::stdout())))
 }
 
-/// Builds a crate, and writes the component.
+/// Builds a crate and writes the component.
 pub(super) fn build(
     harness: &Harness,
     path: &Path,
@@ -96,7 +96,7 @@ pub(super) fn build(
     let component = component::to_component(project.kind, &wasm)?;
     let module = harness.compile(&component).with_context(|| {
         format!(
-            "{} builds, and is no policy: {}",
+            "{} builds, but is not a policy: {}",
             project.name,
             project.kind.hint()
         )

@@ -1,4 +1,4 @@
-//! A decision, for people and for scripts.
+//! Formats decisions, as text and as JSON.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::output::Exit;
 use crate::style::Style;
 use crate::text::printable;
 
-/// What a module answered.
+/// The result of evaluating a module.
 pub(super) type DecisionResult = Result<Decision, Failure>;
 
-/// The exit code that scripts branch on.
+/// The exit code for a result.
 pub(super) fn exit(result: &DecisionResult) -> Exit {
     match result {
         Ok(Decision::Allow(_)) => Exit::Allowed,
@@ -22,7 +22,7 @@ pub(super) fn exit(result: &DecisionResult) -> Exit {
     }
 }
 
-/// The decision in a line: `allow`, `deny 403 role_missing`, `error deadline`.
+/// The decision on one line: `allow`, `deny 403 role_missing`, `error deadline`.
 pub(super) fn line(result: &DecisionResult, style: Style) -> String {
     match result {
         Ok(Decision::Allow(_)) => style.success("allow"),
@@ -37,7 +37,7 @@ pub(super) fn line(result: &DecisionResult, style: Style) -> String {
     }
 }
 
-/// The decision with all that belongs to it.
+/// The decision with all its parts, one per line.
 pub(super) fn text(result: &DecisionResult, style: Style) -> String {
     let head = line(result, style);
     let rest = match result {
@@ -88,18 +88,18 @@ fn rows(title: &str, values: impl IntoIterator<Item = String>) -> String {
     rows.collect()
 }
 
-/// The decision as a document.
+/// The JSON document of a decision.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Document {
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Of a denial that is a problem, or of an error.
+    /// Set for a denial with a problem document, and for an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// Of a denial that is a response as it stands.
+    /// Set for a denial with a body of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,6 @@ struct Cache {
     parts: Vec<String>,
 }
 
-/// The document of an answer.
 pub(super) fn document(result: &DecisionResult) -> Document {
     let headers = |headers: &[Header]| {
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -168,12 +167,12 @@ pub(super) fn document(result: &DecisionResult) -> Document {
     }
 }
 
-/// Bytes as people read them.
+/// Formats a number of bytes with its unit.
 pub(super) fn size(bytes: usize) -> String {
     ByteSize::b(bytes as u64).display().iec().to_string()
 }
 
-/// A time as people read it.
+/// Formats a duration with its unit.
 pub(super) fn time(micros: f64) -> String {
     if micros < 1000.0 {
         format!("{micros:.1} µs")
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_belongs_to_an_allowance_is_shown() {
+    fn every_part_of_an_allowance_is_printed() {
         let result = Ok(Decision::Allow(Allowance {
             headers: vec![Header {
                 name: "x-tenant".into(),

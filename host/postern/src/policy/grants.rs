@@ -1,19 +1,19 @@
-//! What a module is granted while it is tried here.
+//! The grants of a module that is run locally.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use postern_policy::{Capability, Grants, Module, ModuleKind};
 
-/// Something that `--grant` names.
+/// The value of a `--grant` argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Grant {
     Capability(Capability),
-    /// Requests to a host.
+    /// HTTP requests to this HTTP host.
     Host(String),
 }
 
-/// `config`, `http=api.example.com`.
+/// Parses `config` or `http=api.example.com`.
 pub(super) fn parse(text: &str) -> Result<Grant, String> {
     match text.split_once('=') {
         Some(("http", host)) if is_host(host) => Ok(Grant::Host(host.to_owned())),
@@ -23,13 +23,15 @@ pub(super) fn parse(text: &str) -> Result<Grant, String> {
             Err(format!("only http takes a value; write {name} alone"))
         }
         None => match capability(text)? {
-            Capability::Http => Err("say which host it may ask: http=api.example.com".to_owned()),
+            Capability::Http => {
+                Err("name the host that it may call, such as http=api.example.com".to_owned())
+            }
             capability => Ok(Grant::Capability(capability)),
         },
     }
 }
 
-/// The capability of a name.
+/// Finds a capability by its name.
 pub(super) fn capability(name: &str) -> Result<Capability, String> {
     Capability::from_name(name).ok_or_else(|| {
         let names = Capability::ALL.map(Capability::name);
@@ -38,7 +40,10 @@ pub(super) fn capability(name: &str) -> Result<Capability, String> {
             .find(|known| strsim::damerau_levenshtein(known, name) <= 2);
         match near {
             Some(known) => format!("there is no capability {name:?}; did you mean {known:?}?"),
-            None => format!("there is no capability {name:?}; there are {}", names.join(", ")),
+            None => format!(
+                "there is no capability {name:?}; the capabilities are {}",
+                names.join(", ")
+            ),
         }
     })
 }
@@ -47,7 +52,7 @@ fn is_host(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', '@', '?', '#']) && !text.chars().any(char::is_whitespace)
 }
 
-/// What is given, and what the module can use of that which reaches nobody else.
+/// The requested grants, and every usable capability that does not reach other systems.
 pub(super) fn for_run(module: &Module, requested: &[Grant]) -> Grants {
     let mut grants = default_grants(module);
     for grant in requested {
@@ -72,8 +77,8 @@ fn default_grants(module: &Module) -> Grants {
     grants
 }
 
-/// What the module can use at all: what it needs to be linked, and what a `wasi:http` component is handed without
-/// importing it: its configuration in a header, and a log behind its standard output.
+/// Every capability that the module can use: those that it needs to be linked, and those that a `wasi:http` component
+/// gets without an import: its configuration in a header, and a log behind its standard output.
 pub(super) fn usable(module: &Module) -> BTreeSet<Capability> {
     let mut usable = module.required_capabilities();
     if module.kind() == ModuleKind::Http {
@@ -82,7 +87,7 @@ pub(super) fn usable(module: &Module) -> BTreeSet<Capability> {
     usable
 }
 
-/// All that the module can use: for cases, which reach no host whatever is granted.
+/// Grants for cases: all usable capabilities, but no HTTP hosts.
 pub(super) fn for_cases(module: &Module) -> Grants {
     Grants {
         capabilities: usable(module),
@@ -95,16 +100,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_and_hosts() {
+    fn a_grant_is_a_capability_or_an_http_host() {
         assert_eq!(parse("log"), Ok(Grant::Capability(Capability::Log)));
         assert_eq!(parse("http=127.0.0.1:80"), Ok(Grant::Host("127.0.0.1:80".into())));
         for (text, says) in [
-            ("http", "which host"),
+            ("http", "name the host"),
             ("http=", "http=HOST"),
             ("http=https://a/", "without a scheme"),
             ("log=1", "log alone"),
             ("confg", "did you mean \"config\""),
-            ("files", "there are config"),
+            ("files", "the capabilities are config"),
             ("", "no capability"),
         ] {
             let error = parse(text).unwrap_err();

@@ -1,4 +1,4 @@
-//! A host in small: what it takes to compile a module here and let it decide.
+//! A minimal policy host, which compiles and evaluates modules locally.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -15,20 +15,20 @@ use serde_json::Value;
 
 use crate::COMPILER;
 
-/// Of a module's file, this much is read: more than any module may have.
+/// The number of bytes read of a module's file: one more than a module may have.
 const MAX_MODULE_FILE_BYTES: u64 = (64 << 20) + 1;
 
-/// What runs modules, as the host has it.
+/// Compiles and evaluates modules as the host does.
 pub(super) struct Harness {
     pub(super) runtime: tokio::runtime::Runtime,
     pub(super) engines: Engines,
     pub(super) services: HostServices,
-    /// A module is looked at before it is loaded; the compiler works once.
+    /// A module is inspected and then loaded; the cache avoids a second compilation.
     cache: Cache,
     _folder: tempfile::TempDir,
 }
 
-/// What an entry of the host's settings says of a module.
+/// The settings of a module, as in an entry of the host's settings.
 pub(super) struct Entry {
     pub(super) grants: Grants,
     pub(super) config: Value,
@@ -36,9 +36,9 @@ pub(super) struct Entry {
 }
 
 impl Harness {
-    /// For so many decisions at the same time.
+    /// Creates a harness for `instances` concurrent decisions.
     pub(super) fn new(instances: usize) -> Result<Self> {
-        let cannot = "cannot set up what runs policies";
+        let cannot = "cannot set up the policy engine";
         let folder = tempfile::tempdir().context(cannot)?;
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -54,13 +54,13 @@ impl Harness {
                 client: postern_policy::http_client().context(cannot)?,
                 signer: Some(Arc::new(TestSigner)),
             },
-            // Made by itself, for it must be closed to others.
+            // A folder of its own, created with permissions that exclude other users.
             cache: Cache::open(&folder.path().join("compiled")).context(cannot)?,
             _folder: folder,
         })
     }
 
-    /// The module in a file.
+    /// Reads and compiles the module in a file.
     pub(super) fn module(&self, path: &Path) -> Result<Module> {
         if path.is_dir() {
             bail!(
@@ -76,16 +76,16 @@ impl Harness {
         self.compile(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The module that bytes are.
+    /// Compiles a module.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Module> {
         Ok(Module::compile(&self.engines, Some(&self.cache), bytes)?)
     }
 
-    /// The module, ready to decide under [`module_name`].
+    /// Loads the module; it decides under the name [`module_name`].
     pub(super) fn load(&self, path: &Path, module: &Module, entry: Entry) -> Result<Policies> {
         ensure!(
             !module.required_capabilities().contains(&Capability::Http) || entry.grants.has(Capability::Http),
-            "{} needs `http`; say which hosts it may ask: --grant http=api.example.com",
+            "{} needs `http`: name the hosts that it may call with --grant http=api.example.com",
             path.display()
         );
         let name = module_name(path);
@@ -124,7 +124,7 @@ impl Harness {
     }
 }
 
-/// What a module is called: its file's name.
+/// The name of a module: that of its file, without the extension.
 pub(super) fn module_name(path: &Path) -> String {
     path.file_stem()
         .map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned())

@@ -1,4 +1,4 @@
-//! `postern policy inspect`: what a module is, before anybody runs it.
+//! `postern policy inspect`: describes a module without running it.
 
 mod memories;
 
@@ -16,7 +16,7 @@ use crate::text::{counted, printable};
 use memories::Memories;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Nothing of the module is run.\n\n\
+#[command(after_help = "The module is not run.\n\n\
     Examples:\n  \
     postern policy inspect rbac.wasm\n  \
     postern policy inspect rbac.wasm --json | jq -r .digest")]
@@ -40,19 +40,19 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     }))
 }
 
-/// What there is to know of a module.
+/// A description of a module.
 #[derive(Debug, Serialize)]
 pub(super) struct ModuleInfo {
     file: String,
     /// `authorizer` or `http`.
     kind: &'static str,
-    /// What it is asked through.
+    /// The exported interface through which it is called.
     interface: String,
     size: usize,
     digest: String,
-    /// The capabilities that it would have to be granted.
+    /// The capabilities that it must be granted to be loaded.
     needs: Vec<&'static str>,
-    /// Those that it can use where they are granted, and does without otherwise.
+    /// Optional capabilities, which it uses if they are granted.
     can_use: Vec<&'static str>,
     #[serde(flatten)]
     memories: Memories,

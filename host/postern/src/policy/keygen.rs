@@ -1,4 +1,4 @@
-//! `postern policy keygen`: a key that signs manifests.
+//! `postern policy keygen`: generates a key that signs manifests.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ use crate::style::Style;
 #[command(after_help = "Examples:\n  \
     postern policy keygen ann.pem\n  \
     postern policy keygen keys/release.pem --signer release --json | jq -r .public_key\n\n\
-    The file stays with its owner. The line goes into the host's settings: with it the host takes manifests that this \
-    key signed.")]
+    Keep the file private. Put the printed line into the host's settings: the host then accepts manifests that this key \
+    signed.")]
 pub(crate) struct Args {
-    /// Where to write the private key (Ed25519, PEM), readable by you alone; a file is never replaced
+    /// The file for the private key (Ed25519, PEM), readable only by you; an existing file is never replaced
     #[arg(value_name = "FILE.pem")]
     file: PathBuf,
-    /// The name by which the host's settings know the key; the file's name, unless given
+    /// The name of the key in the host's settings; by default that of the file
     #[arg(long, value_name = "NAME")]
     signer: Option<String>,
     /// Print one JSON document: file, signer, public_key, yaml
@@ -50,12 +50,12 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let pair = KeyPair::from_seed(Seed::new(seed));
     let file = args.file.display();
     private_file::create(&args.file, &pair.sk.to_pem()).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => anyhow!("{file} is there already; a key is never replaced"),
+        ErrorKind::AlreadyExists => anyhow!("{file} already exists; a key is never replaced"),
         _ => anyhow!("cannot write {file}: {error}"),
     })?;
 
     let public_key = signers::format_key(&pair.pk);
-    // JSON's quotes are YAML's too, whatever the name.
+    // A JSON string is a valid YAML scalar, whatever it contains.
     let yaml = format!(
         "signers: {{{}: \"{public_key}\"}}",
         serde_json::to_string(&signer)?
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let style = Style::stdout();
     Ok(Output::ok(format!(
         "{} {file}\n\n{}\n{yaml}\n",
-        style.bold("The private key, for its owner alone:"),
+        style.bold("The private key; keep it secret:"),
         style.bold("In the host's settings, under policies:"),
     )))
 }

@@ -1,4 +1,4 @@
-//! What modules write to the host's log, caught for whoever tries them.
+//! Captures what modules write to the host's log.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +12,17 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use crate::style::Style;
 use crate::text::printable;
 
-/// The target under which the host logs what a policy writes.
+/// The tracing target of a policy's log lines.
 const TARGET: &str = "policy";
 
-/// A line of a module.
+/// A line that a module logged.
 #[derive(Debug)]
 pub(super) struct LogLine {
     level: Level,
     message: String,
 }
 
-/// Runs something on this thread, and catches what modules log meanwhile.
+/// Runs `work` on this thread and captures what modules log meanwhile.
 pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
     let lines = CaptureLayer::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
@@ -31,12 +31,12 @@ pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
     (done, std::mem::take(&mut *lines))
 }
 
-/// Runs something on this thread without a word in any log.
+/// Runs `work` on this thread without any logging.
 pub(super) fn suppress<T>(work: impl FnOnce() -> T) -> T {
     tracing::subscriber::with_default(NoSubscriber::new(), work)
 }
 
-/// The lines for a terminal, each behind `indent`.
+/// Formats the lines for a terminal, each after `indent`.
 pub(super) fn format_lines(lines: &[LogLine], indent: &str, style: Style) -> String {
     let lines = lines.iter().map(|line| {
         let level = format!("{:<5}", line.level.as_str().to_ascii_lowercase());
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_modules_write_is_caught() {
+    fn only_the_lines_of_modules_are_captured() {
         let ((), lines) = capture(|| {
             tracing::warn!(target: "policy", policy = "a", request_id = "7", "{}", "slow");
             tracing::error!("of the host");

@@ -1,4 +1,4 @@
-//! `postern policy …`: for those who write policy modules, and those who sign and accept them.
+//! `postern policy …`: creates, builds, tests, signs and verifies policy modules.
 
 mod bench;
 mod build;
@@ -22,23 +22,23 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Start a policy: a crate that builds and passes its tests at once
+    /// Create a crate for a policy that builds and passes its tests
     New(new::Args),
-    /// Compile a policy's crate to a component
+    /// Build a policy's crate into a component
     Build(build::Args),
-    /// Put one request to a module and print what it decides
+    /// Evaluate a module on one request and print the decision
     Run(run::Args),
-    /// Put a file of cases to a module and compare what it decides with what is expected
+    /// Evaluate a module on a file of cases and compare the decisions with the expected ones
     Test(test::Args),
-    /// Measure how long decisions take, and how much memory one needs
+    /// Measure the latency of decisions and the memory of an instance
     Bench(bench::Args),
-    /// Tell what a module is, what it imports, and what it would have to be granted
+    /// Print what a module is, what it imports, and which capabilities it needs
     Inspect(inspect::Args),
-    /// Make a key that signs manifests
+    /// Generate a key that signs manifests
     Keygen(keygen::Args),
-    /// Write a manifest's modules and digests, and sign it
+    /// List modules and digests in a manifest, and sign it
     Sign(sign::Args),
-    /// Check a manifest as the host would: signature, digests, modules, cases
+    /// Verify a manifest as the host would: signature, digests, modules, cases
     Verify(verify::Args),
 }
 

@@ -1,4 +1,4 @@
-//! `postern policy new`: a crate to begin with.
+//! `postern policy new`: creates the crate of a policy.
 
 mod bundle;
 mod name;
@@ -19,33 +19,33 @@ use sdk::Sdk;
     postern policy new quota\n  \
     postern policy new quota --sdk ../postern/policies/sdk\n  \
     postern policy new window --template spin --directory policies/window\n\n\
-    Within a checkout of Postern its SDK is found; elsewhere the one that this program carries is put into the crate, \
-    under postern/. The crate stands alone, also in the folder of another workspace.")]
+    Within a checkout of Postern, the crate uses the SDK of the checkout; elsewhere, the SDK bundled with this program is \
+    written into the crate, under postern/. The crate is a workspace of its own, even inside another one.")]
 pub(crate) struct Args {
-    /// The crate's name
+    /// The name of the crate
     #[arg(value_name = "NAME", value_parser = name::parse)]
     name: String,
-    /// What it is written with
+    /// The SDK to write it with
     #[arg(long, value_enum, default_value_t = Template::Rust)]
     template: Template,
-    /// Postern's SDK: its folder, or a version on a registry
+    /// The folder of postern-sdk, or its version on a registry
     #[arg(long, value_name = "FOLDER|VERSION", env = "POSTERN_SDK")]
     sdk: Option<String>,
-    /// Where to put it; a folder of its name here, unless given
+    /// The folder of the crate; by default its name
     #[arg(long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Template {
-    /// postern-sdk: quick, and nothing to grant but what it calls
+    /// postern-sdk: fast, and needs only the capabilities that it calls
     Rust,
-    /// spin-sdk: an HTTP service, asked through wasi:http
+    /// spin-sdk: an HTTP service, called through wasi:http
     Spin,
 }
 
 impl Template {
-    /// The files, by their place in the crate.
+    /// The files of the template, by their path in the crate.
     fn files(self) -> [(&'static str, &'static str); 6] {
         macro_rules! template {
             ($folder:literal) => {
@@ -102,20 +102,20 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let style = Style::stdout();
     let there = folder.display();
     Ok(Output::ok(format!(
-        "{} in {there}\n\nNext:\n  cd {}\n  postern policy test           builds it, and puts cases.yaml to it\n  \
-         postern policy test --watch   again whenever you save\n  cargo test                    its own tests, natively\n",
-        style.success(&format!("Made the policy {}", args.name)),
+        "{} in {there}\n\nNext:\n  cd {}\n  postern policy test           builds it, and runs cases.yaml\n  \
+         postern policy test --watch   again whenever you save\n  cargo test                    its unit tests, natively\n",
+        style.success(&format!("Created the policy {}", args.name)),
         shell(&folder),
     )))
 }
 
-/// Makes the folder. What is in one already is somebody's work.
+/// Creates the folder. An existing folder must be empty: nothing is overwritten.
 fn create_folder(folder: &Path) -> Result<()> {
     let mut found = match std::fs::read_dir(folder) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()));
+                .with_context(|| format!("cannot create {}", folder.display()));
         }
         Err(error) => return Err(error).with_context(|| format!("cannot use {}", folder.display())),
     };

@@ -1,4 +1,4 @@
-//! The request that a module is asked about: from flags, or from a document in the form of a case's request.
+//! The request to evaluate: from flags, or from a document in the form of a case's request.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,9 +14,9 @@ use crate::time;
 use crate::try_request::header;
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "The request")]
+#[command(next_help_heading = "Request")]
 pub(super) struct RequestArgs {
-    /// A request in YAML or JSON, written as in a case; `-` reads standard input. The flags below change it
+    /// A request in YAML or JSON, as in a case; `-` reads standard input. The flags below override it
     #[arg(long, value_name = "FILE")]
     request: Option<String>,
     /// The method; GET, or POST with a body
@@ -25,7 +25,7 @@ pub(super) struct RequestArgs {
     /// Path and query, or a whole URL
     #[arg(long, value_name = "PATH", value_parser = Target::parse)]
     path: Option<Target>,
-    /// A header; may be given several times, also with the same name
+    /// A header; repeatable, also with the same name
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The body: the text itself, @FILE, or @- for standard input
@@ -34,10 +34,10 @@ pub(super) struct RequestArgs {
     /// The client's address
     #[arg(long, value_name = "IP")]
     source: Option<std::net::IpAddr>,
-    /// The rule of the gate that asks
+    /// The rule of the gate that consults the policy
     #[arg(long)]
     rule: Option<String>,
-    /// When, such as 2027-01-01T00:00:00Z; now, unless given
+    /// The time of the request, such as 2027-01-01T00:00:00Z; now by default
     #[arg(long, value_parser = time::timestamp)]
     time: Option<Duration>,
     #[command(flatten)]
@@ -45,18 +45,18 @@ pub(super) struct RequestArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Who is calling")]
+#[command(next_help_heading = "Caller")]
 struct CallerArgs {
     /// The caller's subject
     #[arg(long)]
     subject: Option<String>,
-    /// The entry of the gate's configuration that proved it, such as issuers/demo
+    /// The entry of the gate's configuration that authenticated the caller, such as issuers/demo
     #[arg(long)]
     issuer: Option<String>,
-    /// A role of the caller; may be given several times
+    /// A role of the caller; repeatable
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// To whom the caller belongs
+    /// The caller's tenant
     #[arg(long)]
     tenant: Option<String>,
     /// The token's claims, a JSON object
@@ -71,7 +71,7 @@ fn object(text: &str) -> Result<Value, String> {
 }
 
 impl RequestArgs {
-    /// Whether anything is said of the request at all.
+    /// Whether any flag is given.
     pub(super) fn is_given(&self) -> bool {
         let Self {
             request,
@@ -95,7 +95,7 @@ impl RequestArgs {
             || caller.is_given()
     }
 
-    /// The request as the only case of a file of cases: the form that the engine reads.
+    /// The request as the only case of a file of cases, the form that the engine reads.
     pub(super) fn case(&self) -> Result<Cases> {
         let from_stdin = self.request.as_deref() == Some("-");
         ensure!(
@@ -170,12 +170,12 @@ impl CallerArgs {
         set("roles", (!self.roles.is_empty()).then(|| json!(self.roles)));
         set("tenant", self.tenant.as_deref().map(Value::from));
         set("claims", self.claims.clone());
-        // Roles alone say enough of a caller to try a policy.
+        // Roles alone are enough to try a policy; a subject is required.
         identity.entry("subject").or_insert_with(|| "somebody".into());
     }
 }
 
-/// The headers given replace those of the same names, and keep their duplicates.
+/// Replaces the headers of the same names; duplicates among the new ones are kept.
 fn headers(request: &mut Map<String, Value>, headers: Vec<(String, String)>) {
     let mut replaced: Map<String, Value> = Map::new();
     for (name, value) in headers {
@@ -194,7 +194,7 @@ fn entry<'r>(request: &'r mut Map<String, Value>, name: &str) -> Result<&'r mut 
     }
     match value {
         Value::Object(map) => Ok(map),
-        _ => bail!("the request's `{name}` is no object"),
+        _ => bail!("the request's `{name}` is not an object"),
     }
 }
 
@@ -207,7 +207,7 @@ fn read(file: &str) -> Result<Map<String, Value>> {
     }
 }
 
-/// Fifteen headers and a caller: what a request of a browser or a service looks like.
+/// A typical request of a browser or a service: fifteen headers and a caller.
 pub(super) fn typical() -> Result<Cases> {
     let headers = [
         ("accept", "application/json"),
@@ -252,13 +252,15 @@ fn case(request: Map<String, Value>) -> Result<Cases> {
     Ok(serde_json::from_value(file)?)
 }
 
-/// An entry's configuration: JSON itself, or a file of YAML or JSON.
-pub(super) fn config(given: Option<&str>) -> Result<Value> {
-    let Some(given) = given else { return Ok(json!({})) };
-    let (text, name) = if given.trim_start().starts_with(['{', '[']) {
-        (given.to_owned(), "--config")
+/// The configuration of an entry: JSON text, or a file of YAML or JSON.
+pub(super) fn config(argument: Option<&str>) -> Result<Value> {
+    let Some(argument) = argument else {
+        return Ok(json!({}));
+    };
+    let (text, name) = if argument.trim_start().starts_with(['{', '[']) {
+        (argument.to_owned(), "--config")
     } else {
-        (input::text(given)?, input::display_name(given))
+        (input::text(argument)?, input::display_name(argument))
     };
     document::parse(&text).map_err(|problem| anyhow::anyhow!("{}", problem.in_file(name)))
 }

@@ -1,4 +1,4 @@
-//! `postern policy run`: one request, one decision.
+//! `postern policy run`: evaluates a module on one request.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::time;
     postern policy run quota.wasm -X POST --path /orders -d @order.json -H 'x-tenant: acme'\n  \
     postern policy run rbac.wasm --request request.json --json | jq .code\n  \
     postern policy run intel.wasm --path / --grant http=intel.example.com --deadline 2s\n\n\
-    Exit code 0: allowed; 2: denied; 3: no decision, no module or bad usage. The module gets all that it needs, but \
-    neither requests to other hosts nor signatures unless --grant names them; what it keeps is forgotten afterwards. \
-    What it logs goes to standard error.")]
+    Exit code 0: allowed; 2: denied; 3: no decision, no module or bad usage. The module is granted all that it \
+    needs, except HTTP requests and signatures, which need --grant. What it stores is discarded afterwards. What it logs \
+    goes to standard error.")]
 pub(crate) struct Args {
     /// The module
     #[arg(value_name = "MODULE.wasm")]
@@ -30,23 +30,23 @@ pub(crate) struct Args {
     request: RequestArgs,
     #[command(flatten)]
     entry: EntryArgs,
-    /// Print one JSON document: decision, what belongs to it, took_us, memory_bytes
+    /// Print one JSON document: decision and its parts, took_us, memory_bytes
     #[arg(long)]
     json: bool,
 }
 
-/// What the host's settings would say of the module.
+/// The settings of the module, as in an entry of the host's settings.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "The entry")]
+#[command(next_help_heading = "Entry")]
 pub(super) struct EntryArgs {
-    /// The entry's configuration: JSON, or a file of YAML or JSON
+    /// The configuration of the entry: JSON, or a file of YAML or JSON
     #[arg(long, value_name = "JSON|FILE")]
     pub(super) config: Option<String>,
-    /// What the module may use besides what it needs and reaches nobody: http=HOST, or a capability's name; may be
-    /// given several times
+    /// A further grant, beside the needed capabilities that reach no other system: http=HOST, or the name of a
+    /// capability; repeatable
     #[arg(long = "grant", value_name = "CAPABILITY", value_parser = grants::parse)]
     pub(super) grants: Vec<Grant>,
-    /// How long the decision may take
+    /// The deadline of the decision
     #[arg(long, value_name = "SPAN", default_value = "50ms", value_parser = time::duration)]
     pub(super) deadline: Duration,
 }

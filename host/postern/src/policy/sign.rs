@@ -1,4 +1,4 @@
-//! `postern policy sign`: a manifest of modules, and a signature under it.
+//! `postern policy sign`: updates and signs a manifest of modules.
 
 mod list;
 mod write;
@@ -25,38 +25,39 @@ use list::{Changes, NamedValue};
     --cases rbac.cases.yaml\n  \
     postern policy sign manifest.json --key ann.pem --signer ann --refresh    after the files changed\n  \
     postern policy sign manifest.json --key ann.pem --signer ann --renew      to go back to an older one\n\n\
-    The manifest lists what a host may run: each module with its digest, what settings may grant it, and the cases \
-    that it must answer. Files are named as seen from the manifest's folder. A manifest whose files do not match is \
-    not signed. A change ends the signatures of all others, who must sign again.")]
+    The manifest lists what a host may run: each module with its digest, the capabilities that settings may grant it, and \
+    the cases that it must pass. Paths are relative to the manifest's folder. A manifest is not signed if its files do not \
+    match. A change removes the signatures of all other signers, who must sign again.")]
 pub(crate) struct Args {
-    /// The manifest; made, if it is not there
+    /// The manifest; created if it does not exist
     #[arg(value_name = "MANIFEST.json")]
     manifest: PathBuf,
     /// The signer's private key (Ed25519, PEM)
     #[arg(long, value_name = "FILE.pem")]
     key: PathBuf,
-    /// The name by which the host's settings know the key
+    /// The name of the key in the host's settings
     #[arg(long, value_name = "NAME")]
     signer: String,
-    /// List a module, or list it anew; may be given several times
+    /// Add a module, or update its entry; repeatable
     #[arg(long, value_name = "NAME=MODULE.wasm", value_parser = list::parse_assignment)]
     add: Vec<(String, String)>,
-    /// What settings may grant an added module: what it can use, unless given. NAME= only where several are added
+    /// The capabilities that settings may grant an added module; by default all that it can use. NAME= is required if
+    /// several modules are added
     #[arg(long, value_name = "[NAME=]CAPABILITY,…", value_parser = list::parse_named)]
     grants: Vec<NamedValue>,
-    /// The cases of an added module: those beside it, unless given. NAME= only where several are added
+    /// The cases of an added module; by default those beside it. NAME= is required if several modules are added
     #[arg(long, value_name = "[NAME=]FILE", value_parser = list::parse_named)]
     cases: Vec<NamedValue>,
-    /// List a module no longer; may be given several times
+    /// Remove a module; repeatable
     #[arg(long, value_name = "NAME")]
     remove: Vec<String>,
-    /// Take the files that are listed as they are now
+    /// Update the digests to the current contents of the listed files
     #[arg(long)]
     refresh: bool,
-    /// When it ends: from then on hosts load nothing by it. It stays as it was, unless given
+    /// The expiry, from which hosts load nothing by this manifest; unchanged by default
     #[arg(long, value_name = "2027-01-31T00:00:00Z", value_parser = time)]
     not_after: Option<String>,
-    /// Give it a new serial, though it did not change: hosts that have taken a later manifest take it again
+    /// Assign a new serial even without a change, so that hosts that have loaded a later manifest accept this one again
     #[arg(long)]
     renew: bool,
 }
@@ -67,7 +68,7 @@ fn time(text: &str) -> Result<String, String> {
     Ok(humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// The serial of a manifest that changed: the time in milliseconds, which is higher than any before, wherever it is made.
+/// The serial of a changed manifest: the Unix time in milliseconds, and higher than the serial before.
 fn serial(before: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         let listed = list::list_module(&harness, added, manifest.modules.get(&added.name), &folder)?;
         if listed.cases.is_none() {
             warnings.push(format!(
-                "`{}` has no cases: a host takes it untried",
+                "`{}` has no cases: a host loads it untested",
                 printable(&added.name)
             ));
         }
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
     if !ended.is_empty() {
         warnings.push(format!(
-            "must sign again, for the manifest changed: {}",
+            "must sign again, since the manifest changed: {}",
             printable(&ended.join(", "))
         ));
     }
@@ -165,12 +166,12 @@ fn report(args: &Args, manifest: &Manifest, key: &KeyPair, warnings: &[String]) 
     }
 }
 
-/// Nothing of the file goes into an error.
+/// Reads the private key. Errors do not contain the file's text.
 fn key(file: &Path) -> Result<KeyPair> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     KeyPair::from_pem(&text).map_err(|_| {
         anyhow!(
-            "{} holds no private Ed25519 key in PEM: make one with `postern policy keygen`, or `openssl genpkey \
+            "{} is not a private Ed25519 key in PEM: generate one with `postern policy keygen`, or `openssl genpkey \
              -algorithm ed25519`",
             file.display()
         )
@@ -191,7 +192,7 @@ fn read_or_create(file: &Path) -> Result<Manifest> {
     }
 }
 
-/// The folder of a file that may be named without one.
+/// The folder of a file; `.` if the path has none.
 pub(super) fn folder(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -199,7 +200,7 @@ pub(super) fn folder(file: &Path) -> PathBuf {
     }
 }
 
-/// The capabilities in a list: `config,log`.
+/// Parses a list of capabilities, such as `config,log`.
 fn capabilities(text: &str) -> Result<std::collections::BTreeSet<postern_policy::Capability>> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     names

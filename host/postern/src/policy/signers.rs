@@ -1,4 +1,4 @@
-//! Whose signatures count: public keys as they are written in settings.
+//! Trusted signers: public keys as in the settings of a host.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::document;
 
 const PREFIX: &str = "ed25519:";
 
-/// A public key as it is written: `ed25519:` and Base64.
+/// Formats a public key: `ed25519:` and Base64.
 pub(super) fn format_key(key: &PublicKey) -> String {
     format!("{PREFIX}{}", Base64::encode_to_string(**key).unwrap_or_default())
 }
 
-/// A public key that somebody wrote.
+/// Parses a public key: `ed25519:` and Base64.
 fn parse_key(text: &str) -> Result<PublicKey, String> {
     let key = text
         .strip_prefix(PREFIX)
@@ -25,12 +25,12 @@ fn parse_key(text: &str) -> Result<PublicKey, String> {
         .and_then(|bytes| PublicKey::from_slice(&bytes).ok())
         .filter(|key| key.validate().is_ok());
     key.ok_or_else(|| {
-        "no public key: write ed25519: and its 32 bytes in Base64, as `postern policy keygen` prints it"
+        "not a public key: write ed25519: and its 32 bytes in Base64, as `postern policy keygen` prints it"
             .to_owned()
     })
 }
 
-/// `ann=ed25519:…`.
+/// Parses `ann=ed25519:…`.
 pub(super) fn parse(text: &str) -> Result<(String, PublicKey), String> {
     let (name, key) = text
         .split_once('=')
@@ -54,7 +54,7 @@ pub(super) fn from_settings(file: &Path) -> Result<Signers> {
     let listed = listed.iter().map(|(signer, key)| {
         let key = key
             .as_str()
-            .context("no text")
+            .context("not a string")
             .and_then(|key| parse_key(key).map_err(anyhow::Error::msg));
         Ok((
             signer.clone(),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_it_is_written_and_nothing_else_is_one() {
+    fn a_key_round_trips_and_anything_else_is_rejected() {
         let key = KeyPair::from_seed(Seed::new([7; 32])).pk;
         let text = format_key(&key);
         assert_eq!(parse(&format!("ann={text}")).unwrap(), ("ann".into(), key));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signers_of_settings() {
+    fn signers_are_read_from_both_places_in_settings() {
         let key = format_key(&KeyPair::from_seed(Seed::new([7; 32])).pk);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("host.yaml");
@@ -97,7 +97,7 @@ mod tests {
             (format!("policies: {{signers: {{ann: '{key}'}}}}"), Ok(1)),
             (
                 "signers: {ann: 'ed25519:AAAA'}".into(),
-                Err("signers.ann: no public key"),
+                Err("signers.ann: not a public key"),
             ),
             ("signers: {ann: 7}".into(), Err("signers.ann")),
             ("signers: {}".into(), Err("names no `signers`")),

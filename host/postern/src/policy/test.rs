@@ -1,4 +1,4 @@
-//! `postern policy test`: what a module decides against what is expected of it.
+//! `postern policy test`: compares the decisions of a module with the expected ones.
 
 mod diff;
 mod watch;
@@ -27,19 +27,19 @@ use crate::text::{counted, printable};
     - name: an operator may write\n    \
     request: {method: POST, path: /orders, identity: {subject: ann, roles: [Operator]}}\n    \
     expect: {allow: {headers: {x-operator: ann}}}\n\n\
-    Exit code 0: all cases pass; 2: some fail; 3: nothing was tested. Each case begins with nothing kept, and reaches \
-    no host. What a module logs is shown beside a case that fails.")]
+    Exit code 0: all cases pass; 2: some fail; 3: nothing was tested. Each case starts with an empty store, and \
+    calls no HTTP host. What a module logs is printed below a case that fails.")]
 pub(crate) struct Args {
     /// A module, or the folder of its crate, which is built first
     #[arg(value_name = "MODULE.wasm|CRATE", default_value = ".")]
     target: PathBuf,
-    /// The cases; cases.yaml or <module>.cases.yaml beside the module, unless given
+    /// The cases; by default <module>.cases.yaml or cases.yaml beside the module
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
-    /// Only cases whose name holds this text
+    /// Run only the cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Stay, and test again whenever the crate, the module or the cases change
+    /// Keep running, and test again whenever the crate, the module or the cases change
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -94,7 +94,7 @@ fn once(harness: &Harness, args: &Args) -> Result<Output> {
     })
 }
 
-/// Puts one case to a module; the report, and what the module logged.
+/// Runs one case, and returns its report and what the module logged.
 fn run_case(
     harness: &Harness,
     module: &Module,
@@ -119,7 +119,7 @@ fn run_case(
     Ok((report, lines))
 }
 
-/// How a case went, for people.
+/// Formats the report of a case.
 fn report_text(report: &CaseReport, lines: &[LogLine], style: Style) -> String {
     let name = printable(&report.name);
     if report.passed() {
@@ -133,7 +133,7 @@ fn report_text(report: &CaseReport, lines: &[LogLine], style: Style) -> String {
     text
 }
 
-/// Reads the cases, and leaves only those that are wanted.
+/// Reads the cases, and keeps those that match the filter.
 fn read(file: &Path, filter: Option<&str>) -> Result<Cases> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut cases = Cases::parse(&text).with_context(|| file.display().to_string())?;
@@ -148,7 +148,7 @@ fn read(file: &Path, filter: Option<&str>) -> Result<Cases> {
     Ok(cases)
 }
 
-/// The file of cases that belongs to what is tested.
+/// The file of cases for the target.
 fn cases_file(args: &Args) -> Result<PathBuf> {
     match &args.cases {
         Some(file) => Ok(file.clone()),
@@ -163,7 +163,7 @@ fn cases_file(args: &Args) -> Result<PathBuf> {
     }
 }
 
-/// The cases beside a module, if there are any: its own, else those of the folder.
+/// The cases beside a module, if any: `<module>.cases.yaml`, otherwise `cases.yaml`.
 pub(super) fn cases_beside(module: &Path) -> Option<PathBuf> {
     [
         module.with_extension("cases.yaml"),
@@ -173,7 +173,7 @@ pub(super) fn cases_beside(module: &Path) -> Option<PathBuf> {
     .find(|file| file.is_file())
 }
 
-/// How many cases pass with these grants, or what is wrong with the first that does not.
+/// Runs all cases with these grants and returns their number. The first failure is an error.
 pub(super) fn run_all(harness: &Harness, module: &Module, grants: &Grants, text: &str) -> Result<usize> {
     let cases = Cases::parse(text)?;
     for case in &cases.cases {

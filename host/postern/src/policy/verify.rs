@@ -1,4 +1,4 @@
-//! `postern policy verify`: a manifest as the host would take it, or not.
+//! `postern policy verify`: verifies a manifest as the host would.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,18 @@ use crate::text::{counted, printable};
     postern policy verify manifest.json --signer ann=ed25519:MCowBQYDK2VwAyEA…\n  \
     postern policy verify manifest.json --settings host.yaml\n  \
     postern policy verify manifest.json --settings host.yaml --no-compile   only signature and digests\n\n\
-    Exit code 0: a host would take it; 2: it would not; 3: it cannot be read, or bad usage.")]
+    Exit code 0: a host would accept it; 2: it would not; 3: unreadable file or bad usage.")]
 pub(crate) struct Args {
     /// The manifest
     #[arg(value_name = "MANIFEST.json")]
     manifest: PathBuf,
-    /// Whose signature counts; may be given several times
+    /// A trusted signer; repeatable
     #[arg(long = "signer", value_name = "NAME=KEY", value_parser = signers::parse)]
     signers: Vec<(String, PublicKey)>,
-    /// Take the signers of these settings of a host
+    /// Use the signers of these host settings
     #[arg(long, value_name = "FILE", conflicts_with = "signers")]
     settings: Option<PathBuf>,
-    /// Neither compile the modules nor run their cases
+    /// Do not compile the modules or run their cases
     #[arg(long)]
     no_compile: bool,
     /// Print one JSON document: verified, checks
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Something that was looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Check {
     /// The module, or `signature`.
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
     ensure!(
         !known.is_empty(),
-        "say whose signature counts: --signer NAME=ed25519:BASE64, or --settings host.yaml"
+        "no trusted signer given: pass --signer NAME=ed25519:BASE64, or --settings host.yaml"
     );
     let text = std::fs::read(&args.manifest).with_context(|| format!("cannot read {name}"))?;
     let manifest = Manifest::parse(&text).with_context(|| name.clone())?;
@@ -109,12 +109,11 @@ fn signature(manifest: &Manifest, known: &Signers) -> Result<String> {
     Ok(format!("by {}", manifest.verify(known)?.join(", ")))
 }
 
-/// Which one it is, and that it has not ended.
+/// Checks the expiry, and describes the serial.
 fn serial(manifest: &Manifest) -> Result<String> {
     manifest.check_expiry(SystemTime::now())?;
     let serial = match manifest.serial {
-        0 => "none: an older manifest could take its place; `postern policy sign --renew` gives it one"
-            .to_owned(),
+        0 => "none: an older manifest could replace it; `postern policy sign --renew` assigns one".to_owned(),
         serial => serial.to_string(),
     };
     Ok(match &manifest.not_after {
@@ -123,7 +122,7 @@ fn serial(manifest: &Manifest) -> Result<String> {
     })
 }
 
-/// Does with a module what the host does before it serves.
+/// Checks a module as the host does before serving it.
 fn check_module(harness: Option<&Harness>, folder: &Path, listed: &ListedModule) -> Result<String> {
     let wasm = read_pinned(folder, &listed.file, listed.digest)?;
     let cases = listed
@@ -131,7 +130,7 @@ fn check_module(harness: Option<&Harness>, folder: &Path, listed: &ListedModule)
         .as_ref()
         .map(|ListedFile { file, digest }| read_pinned(folder, file, *digest));
     let cases = cases.transpose()?;
-    let mut details = vec![format!("{} is as listed", listed.file)];
+    let mut details = vec![format!("{} matches its digest", listed.file)];
     let Some(harness) = harness else {
         return Ok(details.remove(0));
     };
@@ -140,7 +139,7 @@ fn check_module(harness: Option<&Harness>, folder: &Path, listed: &ListedModule)
     let missing: BTreeSet<_> = needs.difference(&listed.grants).copied().collect();
     if !missing.is_empty() {
         bail!(
-            "{} needs {}, which the manifest does not allow it",
+            "{} needs {}, which the manifest does not allow",
             listed.file,
             names(&missing)
         );
@@ -169,7 +168,7 @@ fn check_module(harness: Option<&Harness>, folder: &Path, listed: &ListedModule)
 fn read_pinned(folder: &Path, file: &str, digest: Digest) -> Result<Vec<u8>> {
     let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {file}"))?;
     let found = Digest::of(&bytes);
-    ensure!(found == digest, "{file} is {found}; listed is {digest}");
+    ensure!(found == digest, "{file} is {found}, but listed as {digest}");
     Ok(bytes)
 }
 
@@ -200,11 +199,11 @@ fn report(name: &str, checks: &[Check], verified: bool) -> String {
     }
     let bad = checks.iter().filter(|check| !check.passed).count();
     let summary = if verified {
-        style.success("A host would take it.")
+        style.success("A host would accept it.")
     } else {
         style.error(&format!(
-            "A host would not take it: {}.",
-            counted(bad, "fault", "faults")
+            "A host would not accept it: {}.",
+            counted(bad, "failure", "failures")
         ))
     };
     format!("{text}\n{summary}\n")

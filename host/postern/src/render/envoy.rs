@@ -1,22 +1,22 @@
-//! The filter in Envoy's own configuration, as YAML.
+//! The filter as Envoy configuration, in YAML.
 
 use std::collections::BTreeSet;
 
-/// The name under which Envoy looks for the filter's configuration.
+/// The name of the filter configuration in extension config discovery.
 const NAME: &str = "postern";
 
-/// What of the filter differs from gate to gate.
+/// The parts of the filter configuration that vary between gates.
 pub(super) struct Filter<'a> {
-    /// `gate.yaml` as JSON on one line.
+    /// `gate.yaml` as one line of JSON.
     pub(super) json: &'a str,
-    /// Where Envoy finds the module.
+    /// The path at which Envoy loads the module.
     pub(super) wasm: &'a str,
-    /// The variables that the VM is to see.
+    /// The environment variables that are passed to the VM.
     pub(super) variables: &'a BTreeSet<&'a str>,
 }
 
 impl Filter<'_> {
-    /// An entry of `http_filters` that holds everything.
+    /// A complete entry of `http_filters`.
     pub(super) fn inline(&self) -> String {
         format!(
             "- name: envoy.filters.http.wasm\n  typed_config:\n{}",
@@ -24,7 +24,7 @@ impl Filter<'_> {
         )
     }
 
-    /// The file that Envoy watches: one resource of its extension config discovery service.
+    /// The file that Envoy watches: one resource of the extension config discovery service (ECDS).
     pub(super) fn resource(&self) -> String {
         format!(
             "resources:\n- \"@type\": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig\n  name: {NAME}\n  \
@@ -78,7 +78,7 @@ pub(super) fn config_discovery(file: &str) -> String {
     )
 }
 
-/// A YAML scalar in which nothing but the quote itself means anything (YAML 1.2, section 7.3.2).
+/// A single-quoted YAML scalar, in which only the quote is special (YAML 1.2, section 7.3.2).
 fn single_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -90,7 +90,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn what_is_rendered_is_yaml_that_holds_the_configuration() {
+    fn the_rendered_yaml_contains_the_configuration() {
         let json = r##"{"rules":[{"name":"it's","open":true}],"x":"# {a: b}"}"##;
         let variables = BTreeSet::from(["ONE", "TWO"]);
         let filter = Filter {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_files_are_of_the_same_form() {
+    fn the_shipped_envoy_files_match_the_rendered_form() {
         let shipped = document::parse(include_str!("../../../../envoy/gate.ecds.yaml")).unwrap();
         let variables = BTreeSet::from(["GITHUB_WEBHOOK_SECRET"]);
         let filter = Filter {

@@ -9,13 +9,13 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use postern_kms_proxy::{LogQueue, log_panics};
+use postern_serve::log::{self, Log};
+use postern_serve::{LogQueue, log_panics};
 use postern_server::TRACE_TARGET;
-use postern_server::settings::{Format, Level, Log};
-use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
 
 /// Where a collector is, if there is one; what else OpenTelemetry's exporter is told, it reads itself.
 const COLLECTOR: [&str; 2] = [
@@ -46,35 +46,9 @@ impl Drop for Tracing {
 
 /// Starts the log, and the export of spans where the environment names a collector. Called within the runtime that
 /// the export is to run on.
-pub(crate) fn start(log: Log) -> Result<Tracing> {
-    // Below warnings, libraries tell of every connection.
-    let others = if log.level == Level::Error {
-        Level::Error
-    } else {
-        Level::Warn
-    };
-    let filter = format!(
-        "{},postern={level},policy={level},{TRACE_TARGET}=off",
-        others.name(),
-        level = log.level.name()
-    );
-    let filter = EnvFilter::try_new(filter)?;
+pub(crate) fn start(settings: Log) -> Result<Tracing> {
     // Whoever reads the log does not hold up the host: its record is the audit log.
-    let queue = LogQueue::stderr().context("the log cannot be started")?;
-    let writer = queue.clone();
-    let lines = fmt::layer()
-        // They would go to standard error by another way, which waits and can panic.
-        .log_internal_errors(false)
-        .with_writer(move || writer.clone());
-    let lines = match log.format {
-        Format::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
-        Format::Text => lines.boxed(),
-    };
+    let (queue, lines) = log::stderr(settings, &["postern", "policy"], &format!("{TRACE_TARGET}=off"))?;
     let provider = provider()?;
     let spans = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
@@ -83,7 +57,7 @@ pub(crate) fn start(log: Log) -> Result<Tracing> {
     });
     global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines)
         .with(spans)
         .try_init()
         .context("the log cannot be started")?;

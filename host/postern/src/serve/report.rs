@@ -2,25 +2,9 @@
 
 use postern_server::{Inspection, Settings};
 
-use crate::document::Problem;
 use crate::output::{Exit, Output};
 use crate::style::Style;
 use crate::text::{counted, printable};
-
-/// Settings that no host can be started from.
-pub(super) fn invalid(file: &str, problems: &[Problem]) -> Output {
-    let head = Style::stderr().error("error:");
-    let mut err = String::new();
-    for problem in problems {
-        err.push_str(&format!("{head} {}\n", printable(&problem.in_file(file))));
-    }
-    err.push_str(&format!("{}\n", counted(problems.len(), "error", "errors")));
-    Output {
-        out: String::new(),
-        err,
-        exit: Exit::Invalid,
-    }
-}
 
 /// What loading everything came to.
 pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) -> Output {

@@ -1,9 +1,9 @@
-//! A request as a line for a shell.
+//! Formats a signed request as a curl command.
 
 use super::Header;
 use crate::text::shell_quoted;
 
-/// The curl call that sends exactly what was signed.
+/// The curl command that sends exactly the signed request.
 pub(super) fn line(method: &str, url: &str, headers: &[Header], data: Option<&str>) -> String {
     let mut line = String::from("curl -i");
     // `-X HEAD` would wait for a body that never comes.
@@ -18,7 +18,7 @@ pub(super) fn line(method: &str, url: &str, headers: &[Header], data: Option<&st
     if let Some(data) = data {
         line.push_str(&format!(" --data-binary {}", shell_quoted(data)));
     }
-    // curl would expand brackets and resolve dot segments, and send another target than was signed.
+    // curl would expand brackets and resolve dot segments, and so change the signed target.
     if url.contains(['[', ']', '{', '}']) {
         line.push_str(" --globoff");
     }
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_can_be_pasted() {
+    fn the_command_is_quoted_for_the_shell() {
         let header = [("x-a".to_owned(), "1".to_owned())];
         for (method, url, data, wanted) in [
             (

@@ -1,4 +1,4 @@
-//! `postern sign-request`: the headers a client sends to be known by its signature.
+//! `postern sign-request`: signs a request and prints the headers that authenticate it.
 
 mod curl;
 
@@ -23,24 +23,25 @@ use crate::{input, time};
     https://api.example/kernel/sign?dry=1 -d @order.json\n  \
     postern sign-request --scheme github --secret-env GITHUB_WEBHOOK_SECRET \\\n    \
     https://api.example/webhooks/github -d '{\"action\":\"opened\"}'\n\n\
-    The signature holds for this method, target and body, and for as long as the gate's max_skew allows.")]
+    The keyed signature covers the method, target and body, and is valid within the gate's max_skew; GitHub's covers \
+    the body alone.")]
 pub(crate) struct Args {
-    /// How the gate expects it to be signed: `scheme` in gate.yaml
+    /// The signature scheme: `scheme` in gate.yaml
     #[arg(long, value_enum)]
     scheme: Scheme,
-    /// Who signs; for the keyed scheme
+    /// The id of the signing key; for the keyed scheme
     #[arg(long, value_name = "ID", required_if_eq("scheme", "keyed"))]
     key_id: Option<String>,
     /// The environment variable that holds the secret
     #[arg(long, value_name = "VAR")]
     secret_env: String,
-    /// What the keyed scheme's headers begin with: `header_prefix` in gate.yaml
+    /// The prefix of the keyed scheme's headers: `header_prefix` in gate.yaml
     #[arg(long, value_name = "PREFIX", default_value = "x-postern-auth-")]
     header_prefix: String,
     /// The method; GET, or POST with a body
     #[arg(short = 'X', long = "method", value_parser = target::method)]
     method: Option<String>,
-    /// Where the request goes, with scheme and host
+    /// The URL of the request, with scheme and host
     #[arg(value_name = "URL")]
     url: String,
     /// The body: the text itself, @FILE, or @- for standard input
@@ -53,9 +54,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scheme {
-    /// Key id, timestamp and nonce, over method, path, query and body
+    /// Signs method, path, query and body, with a key id, a timestamp and a nonce
     Keyed,
-    /// GitHub's webhooks: over the body alone
+    /// Signs the body alone, as GitHub webhooks do
     Github,
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let target = Target::parse(&args.url).map_err(|why| anyhow!("the URL {why}"))?;
     ensure!(
         target.authority.is_some(),
-        "the URL must hold scheme and host, such as https://api.example{}",
+        "the URL must include scheme and host, such as https://api.example{}",
         target.path_only()
     );
     let body = args.data.as_deref().map(input::body).transpose()?;
@@ -126,7 +127,7 @@ fn headers(args: &Args, method: &str, path: &str, body: &[u8]) -> Result<Vec<Hea
     }
 }
 
-/// What a keyed signature tells beside itself.
+/// The parameters of a keyed signature that are sent beside it.
 struct KeyedParams<'a> {
     prefix: &'a str,
     key_id: &'a str,
@@ -170,7 +171,7 @@ mod tests {
 
     /// The example in GitHub's documentation, "Validating webhook deliveries".
     #[test]
-    fn githubs_example() {
+    fn the_example_of_githubs_documentation_is_reproduced() {
         let headers = github(b"It's a Secret to Everybody", b"Hello, World!").unwrap();
         let value = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(headers, [("x-hub-signature-256".to_owned(), value.to_owned())]);

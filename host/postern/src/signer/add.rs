@@ -1,11 +1,11 @@
-//! `postern signer add`: one more whose signatures count.
+//! `postern signer add`: adds a trusted signer.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use postern_command::signer_uses::SignerUses;
 
 use super::registry::{self, RELOAD, format_time, system_time};
-use super::uses;
 use crate::output::Output;
 use crate::style::Style;
 use crate::time;
@@ -16,20 +16,20 @@ use crate::time;
     postern signer add log-2027 \"$KEY\" --use checkpoint --registry signers.toml\n  \
     postern signer add kernel-2027 \"$KEY\" --from 2027-01-01T00:00:00Z --until 2028-01-01T00:00:00Z \
     --registry signers.toml\n\n\
-    To change from one signer to the next: add the new one, have the KMS sign with it, then retire the old one. A \
-    file that is not there is made; comments stay.")]
+    To rotate a signer: add the new one, have the KMS sign with it, then retire the old one. The file is created if it \
+    does not exist; comments are kept.")]
 pub(crate) struct Args {
-    /// The signer's id, as the signing proxy says it: letters, digits, and . _ - : /
+    /// The signer's id, as the KMS proxy reports it: letters, digits, and . _ - : /
     id: String,
-    /// Its public key: ed25519: and 32 bytes in Base64
+    /// The public key: ed25519: and 32 bytes in Base64
     #[arg(value_name = "KEY")]
     key: String,
     #[command(flatten)]
-    uses: uses::Args,
-    /// The first moment of which its signatures count
+    uses: SignerUses,
+    /// The time from which its signatures are trusted
     #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     from: Option<Duration>,
-    /// The first moment of which they do not any more
+    /// The time from which its signatures are no longer trusted
     #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     until: Option<Duration>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     if let (Some(from), Some(until)) = (from, until) {
         ensure!(
             from < until,
-            "--until is not after --from: no signature would count"
+            "--until is not after --from: no signature would be trusted"
         );
     }
     let uses = args.uses.uses();
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let from = from.map_or_else(String::new, |from| format!(" from {}", format_time(from)));
     let until = until.map_or_else(String::new, |until| format!(" until {}", format_time(until)));
     Ok(Output::ok(format!(
-        "{} {id} in {file}\nIts signatures count for {uses}{from}{until}. {RELOAD}\n",
+        "{} {id} in {file}\nIts signatures are trusted for {uses}{from}{until}. {RELOAD}\n",
         style.success("Added"),
     )))
 }

@@ -1,4 +1,4 @@
-//! `postern signer export`: a public key as other programs read it.
+//! `postern signer export`: prints a public key in a form that other programs read.
 
 use anyhow::{Context as _, Result, anyhow};
 use ed25519_compact::PublicKey;
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// The signer's id in the registry, or a public key: ed25519: and 32 bytes in Base64
     #[arg(value_name = "ID or KEY")]
     signer: String,
-    /// Print SubjectPublicKeyInfo in PEM (RFC 8410), as OpenSSL reads it; ed25519: and Base64, unless given
+    /// Print SubjectPublicKeyInfo in PEM (RFC 8410), as OpenSSL reads it, instead of ed25519: and Base64
     #[arg(long)]
     pem: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `postern signer list`: who may sign.
+//! `postern signer list`: lists the signers and their state.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use crate::style::Style;
     postern signer list --registry signers.toml\n  \
     postern signer list --registry signers.toml --format json | jq -r '.signers[] | select(.state == \"active\").id'")]
 pub(crate) struct Args {
-    /// How to print it
+    /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -39,12 +39,12 @@ struct List {
 #[derive(Serialize)]
 struct Row {
     id: String,
-    /// What it may do now: `active`, `retired`, `expired` or `not_yet_valid`.
+    /// The effective state: `active`, `retired`, `expired` or `not_yet_valid`.
     state: &'static str,
     public_key: String,
-    /// What the file says: `active` or `retired`.
+    /// The status in the file: `active` or `retired`.
     status: &'static str,
-    /// What its signatures count for.
+    /// What its signatures are trusted for.
     uses: Vec<&'static str>,
     valid_from: Option<String>,
     valid_until: Option<String>,
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     match args.format {
         Format::Json => Ok(Output::ok(json(&list)?)),
         Format::Text if list.signers.is_empty() => Ok(Output::ok(format!(
-            "{} has no signers: no signature counts\n",
+            "{} has no signers: no signature is trusted\n",
             args.registry.name()
         ))),
         Format::Text => Ok(Output::ok(table(&list.signers, Style::stdout()))),
@@ -113,7 +113,7 @@ fn table(rows: &[Row], style: Style) -> String {
             "{:widest$}  {state}  {:20}  {:20}  {:uses$}  {}\n",
             row.id,
             time(row.valid_from.as_ref()),
-            // A table has room for the end, not for the microsecond.
+            // One column for both ends.
             time(row.valid_until.as_ref().or(row.retired_at.as_ref())),
             names(row),
             row.public_key
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states() {
+    fn the_state_follows_from_status_and_validity() {
         let registry = Registry::parse(
             "[signers.a]\npublic_key = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\nstatus = \"active\"\n\
              valid_from = 2026-01-01T00:00:00Z\nvalid_until = 2027-01-01T00:00:00Z\n",

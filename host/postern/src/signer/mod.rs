@@ -1,11 +1,10 @@
-//! `postern signer …`: the registry of those whose signatures count, `signers.toml`.
+//! `postern signer …`: manages the registry of trusted signers, `signers.toml`.
 
 mod add;
 mod export;
 mod list;
 mod registry;
 mod retire;
-pub(crate) mod uses;
 
 use anyhow::Result;
 
@@ -13,13 +12,13 @@ use crate::output::Output;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Add a signer: from now on, or for a time, its signatures count
+    /// Add a trusted signer, from now on or for a limited time
     Add(add::Args),
-    /// Retire a signer: it signs no more, and what it signed before still counts
+    /// Retire a signer: it can no longer sign, and its existing signatures stay trusted
     Retire(retire::Args),
-    /// Tell who may sign, who may no more, and who may not yet
+    /// List the signers and their state
     List(list::Args),
-    /// Print a signer's public key, in PEM for other programs
+    /// Print a signer's public key, or export it as PEM for other programs
     Export(export::Args),
 }
 

@@ -1,4 +1,4 @@
-//! The registry's file: where it is, how it is read, and how it is replaced.
+//! The `--registry` argument, and the reading and replacing of the registry file.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,19 +7,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, anyhow};
 use postern_signers::Registry;
 
-/// What a running host makes of a change.
+/// How a running host picks up a change.
 pub(super) const RELOAD: &str =
-    "A host that watches its files takes it at once; another, when it gets SIGHUP. Neither is restarted.";
+    "A host that watches its files loads the change at once, any other on SIGHUP. No restart is needed.";
 
-/// Which registry.
+/// The registry.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// The registry of signers, signers.toml
     #[arg(long, value_name = "FILE", env = "POSTERN_SIGNERS")]
     registry: PathBuf,
 }
 
-/// Which registry, where a command can do without one.
+/// The registry, for commands that may not need one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Optional {
     /// The registry of signers, signers.toml
@@ -31,8 +32,7 @@ impl Optional {
     /// The file's name and the registry in it.
     pub(super) fn read(&self) -> Result<(String, Registry)> {
         let file = self.registry.clone();
-        let file =
-            file.ok_or_else(|| anyhow!("say which registry has the signer: --registry signers.toml"))?;
+        let file = file.ok_or_else(|| anyhow!("no registry given: pass --registry signers.toml"))?;
         let registry = Registry::read(&file)?;
         Ok((file.display().to_string(), registry))
     }
@@ -43,12 +43,11 @@ impl Args {
         self.registry.display().to_string()
     }
 
-    /// The registry.
     pub(super) fn read(&self) -> Result<Registry> {
         Ok(Registry::read(&self.registry)?)
     }
 
-    /// Changes the registry's text; where there is no file, that of an empty one.
+    /// Updates the registry's text, which is empty if the file does not exist.
     pub(super) fn update_or_create<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -60,7 +59,7 @@ impl Args {
         self.write(&text, change)
     }
 
-    /// Changes the registry's text.
+    /// Updates the registry's text.
     pub(super) fn update<E>(&self, change: impl FnOnce(&str) -> Result<String, E>) -> Result<()>
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -82,8 +81,8 @@ impl Args {
     }
 }
 
-/// Puts a new file in the old one's place, with its mode, and on disk before this returns: whoever reads it sees the old
-/// one or the new one. Through a symbolic link, what it points to is replaced.
+/// Replaces the file by an atomic rename, keeps its mode, and syncs it to disk: a reader sees the old version or the
+/// new one. The target of a symbolic link is replaced, not the link.
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let file = match file.canonicalize() {
         Err(error) if error.kind() == ErrorKind::NotFound => file.to_owned(),
@@ -101,7 +100,7 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// The file's; where there is none, everybody may read: hosts run as another user, and it holds no secret.
+/// The mode of the file, or 0644 for a new one: hosts run as another user, and the file holds no secret.
 fn permissions(file: &Path) -> std::io::Result<std::fs::Permissions> {
     match file.metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -111,14 +110,14 @@ fn permissions(file: &Path) -> std::io::Result<std::fs::Permissions> {
     }
 }
 
-/// A moment that was given on the command line.
+/// Converts a timestamp of the command line.
 pub(super) fn system_time(since: Duration) -> Result<SystemTime> {
     UNIX_EPOCH
         .checked_add(since)
-        .ok_or_else(|| anyhow!("a time between the years 1970 and 9999 is needed"))
+        .ok_or_else(|| anyhow!("the time must lie between the years 1970 and 9999"))
 }
 
-/// A moment as it is written.
+/// Formats a time as in the registry: RFC 3339, with microseconds unless they are zero.
 pub(super) fn format_time(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     if since.subsec_micros() == 0 {

@@ -1,4 +1,4 @@
-//! `postern signer retire`: one that signs no more.
+//! `postern signer retire`: retires a signer.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,15 +13,15 @@ use crate::time;
 #[command(after_help = "Examples:\n  \
     postern signer retire kernel-2026 --registry signers.toml\n  \
     postern signer retire kernel-2026 --at 2026-11-20T18:30:00Z --registry signers.toml\n                    \
-    its key was no longer safe from then on\n\n\
-    The signer stays in the registry: auditors verify with it what it signed before. Hosts write its retirement into the \
-    audit log, and in the log what stands before that counts. For an end in the future, leave it active and set \
+    its key was compromised at that time\n\n\
+    The signer stays in the registry, so that auditors can verify its existing signatures. Hosts record the retirement in \
+    the audit log; signatures before that event stay trusted. For an end in the future, leave the signer active and set \
     valid_until in the file.")]
 pub(crate) struct Args {
     /// The signer's id
     id: String,
-    /// From when on none of its signatures counts, wherever it stands; unless given, it is retired now, and what it has
-    /// signed counts
+    /// The time from which none of its signatures is trusted, wherever it appears; by default it is retired now and its
+    /// existing signatures stay trusted
     #[arg(long, value_name = "TIME", value_parser = time::timestamp)]
     at: Option<Duration>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let at = args.at.map(system_time).transpose()?;
     ensure!(
         at.is_none_or(|at| at <= now),
-        "--at is in the future, and a retired signer signs no more from now on: set valid_until in {} instead",
+        "--at is in the future, but a retired signer can no longer sign from now on: set valid_until in {} instead",
         args.registry.name()
     );
     args.registry.update(|text| match at {
@@ -43,12 +43,14 @@ pub(super) fn run(args: &Args) -> Result<Output> {
 
     let registry = args.registry.read()?;
     let until = registry.get(&args.id).and_then(|signer| signer.valid_until);
-    let counts = match until {
-        Some(until) if until <= now => format!("What it signed before {} still counts", format_time(until)),
-        _ => "What it has signed still counts".to_owned(),
+    let trusted = match until {
+        Some(until) if until <= now => {
+            format!("Its signatures made before {} stay trusted", format_time(until))
+        }
+        _ => "Its existing signatures stay trusted".to_owned(),
     };
     Ok(Output::ok(format!(
-        "{} {} in {}\n{counts}; nothing else does. {RELOAD}\n",
+        "{} {} in {}\n{trusted}; no others are. {RELOAD}\n",
         Style::stdout().success("Retired"),
         args.id,
         args.registry.name(),

@@ -1,10 +1,10 @@
-//! What goes into a token.
+//! Builds the claims of a token.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-/// What was asked for.
+/// The requested claims.
 pub(super) struct ClaimOptions<'a> {
     pub(super) issuer: &'a str,
     pub(super) audience: &'a [String],
@@ -16,7 +16,7 @@ pub(super) struct ClaimOptions<'a> {
     pub(super) ttl: Duration,
 }
 
-/// `name=json`; what is no JSON is text.
+/// Parses `NAME=JSON`; a value that is not JSON is a string.
 pub(super) fn parse(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text
         .split_once('=')
@@ -26,7 +26,6 @@ pub(super) fn parse(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-/// The claims of the token.
 pub(super) fn build(options: &ClaimOptions<'_>) -> Map<String, Value> {
     let now = options.now.as_secs();
     let mut claims = Map::new();
@@ -53,7 +52,7 @@ pub(super) fn build(options: &ClaimOptions<'_>) -> Map<String, Value> {
     claims
 }
 
-/// Sets a claim by its path. A name that is a URL has dots of its own, as the gate reads it too.
+/// Sets a claim by its dotted path. As in the gate, a URL is a single name, despite its dots.
 fn set_path(claims: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.').filter(|_| !path.contains("://")) {
         None => {
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_as_they_were_asked_for() {
+    fn the_claims_follow_the_options() {
         let more = [parse("tenant=acme"), parse("level=3"), parse("nbf=null")].map(Result::unwrap);
         let claims = build(&ClaimOptions {
             issuer: "i",
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_one_name() {
+    fn a_url_is_a_single_claim_name() {
         let mut claims = Map::new();
         set_path(&mut claims, "https://x.example/roles", json!(["a"]));
         assert_eq!(Value::Object(claims), json!({"https://x.example/roles": ["a"]}));

@@ -1,4 +1,4 @@
-//! `postern token mint`: tokens for development, from keys that nobody else trusts.
+//! `postern token mint`: mints tokens for development, signed with local keys.
 
 mod claims;
 mod signing_key;
@@ -19,13 +19,13 @@ use signing_key::{Algorithm, SigningKey};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Mint a token for development, with a key of its own
+    /// Mint a token for development, signed with a local key
     Mint(Args),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "For development and tests: whoever holds the key file can be anyone to a gate that trusts it.\n\n\
+    after_help = "For development and tests only: the holder of the key file can impersonate any caller of a gate that trusts it.\n\n\
     Examples:\n  \
     postern token mint --issuer https://idp.example --audience orders --subject alice \\\n    \
     --role Admin --roles-claim realm_access.roles --key dev.jwk --jwks-out jwks.json > token\n  \
@@ -36,28 +36,28 @@ pub(crate) struct Args {
     /// The `iss` claim
     #[arg(long, value_name = "ISS")]
     issuer: String,
-    /// The `aud` claim; several make a list
+    /// The `aud` claim; repeatable, for a list
     #[arg(long, value_name = "AUD", required = true)]
     audience: Vec<String>,
     /// The `sub` claim
     #[arg(long, value_name = "SUB")]
     subject: String,
-    /// A role of the caller; may be given several times
+    /// A role of the caller; repeatable
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// The claim that holds the roles, as a path
+    /// The path of the claim that holds the roles
     #[arg(long, value_name = "PATH", default_value = "roles")]
     roles_claim: String,
-    /// A further claim, or another value for one of the above: NAME=JSON, or NAME=TEXT; null leaves the claim out
+    /// A further claim, or another value for one of the above: NAME=JSON or NAME=TEXT; null removes it; repeatable
     #[arg(long = "claim", value_name = "NAME=JSON", value_parser = claims::parse)]
     claims: Vec<(String, Value)>,
     /// How long the token is valid
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = time::duration)]
     ttl: Duration,
-    /// RS256 unless the key says otherwise
+    /// The signature algorithm; by default that of the key file, or RS256
     #[arg(long, value_enum)]
     algorithm: Option<Algorithm>,
-    /// The private key, JWK or PEM; made, readable by you alone, if the file does not exist
+    /// The private key, JWK or PEM; created, readable only by you, if the file does not exist
     #[arg(long, value_name = "FILE")]
     key: Option<String>,
     /// Write the public key here, as the JSON Web Key Set that a gate verifies with
@@ -109,7 +109,7 @@ pub(crate) fn mint(args: &Args) -> Result<Output> {
     let err = if lost {
         let head = Style::stderr().warning("warning:");
         format!(
-            "{head} nobody can verify this token, its key is gone; pass --jwks-out FILE, --key FILE or --json\n"
+            "{head} this token cannot be verified: its key was discarded; pass --jwks-out FILE, --key FILE or --json\n"
         )
     } else {
         String::new()

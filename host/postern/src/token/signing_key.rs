@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jwt_simple::prelude::*;
 use serde_json::{Map, Value};
 
-/// What tokens can be signed with here.
+/// A signature algorithm for tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rs256,
@@ -13,7 +13,7 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name in a token's `alg`.
+    /// The value of a token's `alg` header.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -23,7 +23,7 @@ impl Algorithm {
     }
 }
 
-/// A private key, with its id.
+/// A private key with its key id.
 pub(super) enum SigningKey {
     Rs256(RS256KeyPair),
     Es256(ES256KeyPair),
@@ -40,19 +40,19 @@ impl SigningKey {
         Ok(key.with_id())
     }
 
-    /// Reads a private key, JWK or PEM, which must be one for `expected`. Nothing of the text goes into an error.
+    /// Parses a private key, JWK or PEM, which must be for the `expected` algorithm. Errors do not contain the text.
     pub(super) fn read(text: &str, expected: Option<Algorithm>) -> Result<Self> {
         let key = if text.trim_start().starts_with('{') {
             Self::from_jwk(text)?
         } else {
             Self::from_pem(text).context(
-                "holds no private key for RS256 (2048 bits or more), ES256 or EdDSA, neither as JWK nor as PEM",
+                "is not a private key for RS256 (2048 bits or more), ES256 or EdDSA, as JWK or PEM",
             )?
         };
         let found = key.algorithm();
         ensure!(
             expected.is_none_or(|expected| expected == found),
-            "holds a key for {}, not for the algorithm given; drop --algorithm or name another file",
+            "holds a key for {}, not for the given algorithm; drop --algorithm or name another file",
             found.name()
         );
         Ok(key.with_id())
@@ -63,20 +63,20 @@ impl SigningKey {
             .map_err(|e| anyhow::anyhow!("is not JSON: line {}, column {}", e.line(), e.column()))?;
         ensure!(
             !members.contains_key("keys"),
-            "is a key set; give one private key"
+            "is a key set; a single private key is required"
         );
         ensure!(
             members.contains_key("d"),
-            "holds a public key; a private one is needed to sign"
+            "holds a public key; a private key is required to sign"
         );
         let member = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
         let key = match (member("kty"), member("crv")) {
             ("RSA", _) => RS256KeyPair::from_jwk(text).map(Self::Rs256),
             ("EC", "P-256") => ES256KeyPair::from_jwk(text).map(Self::Es256),
             ("OKP", "Ed25519") => Ed25519KeyPair::from_jwk(text).map(Self::EdDsa),
-            _ => bail!("is a JWK of another type than RSA, EC on P-256, or Ed25519"),
+            _ => bail!("is a JWK of an unsupported type; RSA, EC on P-256 and Ed25519 are supported"),
         };
-        key.map_err(|error| anyhow::anyhow!("is no sound private JWK: {error}"))
+        key.map_err(|error| anyhow::anyhow!("is not a valid private JWK: {error}"))
     }
 
     fn from_pem(text: &str) -> Option<Self> {
@@ -86,7 +86,7 @@ impl SigningKey {
         rsa().or_else(|_| ec()).or_else(|_| ed()).ok()
     }
 
-    /// The key with an id: its own, else its thumbprint (RFC 7638).
+    /// Sets the key id, if the key has none, to its thumbprint (RFC 7638).
     fn with_id(self) -> Self {
         match self {
             Self::Rs256(key) if key.key_id().is_none() => {
@@ -138,7 +138,7 @@ impl SigningKey {
         Ok(serde_json::from_str(&jwk)?)
     }
 
-    /// A token with exactly these claims.
+    /// Signs a token with exactly these claims.
     pub(super) fn sign(&self, claims: &Map<String, Value>) -> Result<String> {
         let claims = JWTClaims {
             issued_at: None,
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_both_forms() {
+    fn a_key_round_trips_through_jwk_and_pem() {
         for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
             let key = SigningKey::generate(algorithm).unwrap();
             for text in [key.private_jwk(), key.private_pem().unwrap()] {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_is_refused() {
+    fn only_a_private_key_for_the_algorithm_is_accepted() {
         let key = SigningKey::generate(Algorithm::Es256).unwrap();
         let public = key.public_jwk().unwrap().to_string();
         let private = key.private_jwk();

@@ -1,4 +1,4 @@
-//! The file that keeps a development key.
+//! The file of a development key.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::signing_key::{Algorithm, SigningKey};
 use crate::private_file;
 
-/// The key in `file`, or a new one written there: as PEM if the file's name says so, else as a JWK.
+/// Reads the key in `file`, or generates one and writes it there: as PEM if the extension is `pem`, otherwise as JWK.
 pub(super) fn read_or_generate(file: &str, algorithm: Option<Algorithm>) -> Result<SigningKey> {
     match std::fs::read_to_string(file) {
         Ok(text) => SigningKey::read(&text, algorithm).with_context(|| format!("the key file {file}")),

@@ -1,4 +1,4 @@
-//! What `postern try` takes.
+//! The arguments of `postern try`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::time;
     postern try gate.yaml /orders/7 -H \"authorization: Bearer $TOKEN\" --jwks demo=jwks.json\n  \
     postern try gate.yaml /limited -H \"x-api-key: $KEY\" --repeat 6\n  \
     postern try gate.yaml /hook -d @event.json -H \"x-hub-signature-256: $SIGNATURE\"\n\n\
-    Exit code 0: admitted; 2: refused; 3: bad configuration, unreadable file or bad usage. Secrets are taken from the \
-    environment. Nothing is sent anywhere, and credentials are not shown.")]
+    Exit code 0: allowed; 2: denied; 3: bad configuration, unreadable file or bad usage. Secrets are read from the \
+    environment. Nothing is sent over the network, and credentials are not printed.")]
 pub(crate) struct Args {
     /// The configuration, YAML or JSON; `-` reads standard input
     #[arg(value_name = "GATE.yaml")]
@@ -24,25 +24,25 @@ pub(crate) struct Args {
     /// The method; GET, or POST with a body
     #[arg(short = 'X', long = "method", value_parser = target::method)]
     pub(super) method: Option<String>,
-    /// A header; may be given several times, also with the same name
+    /// A header; repeatable, also with the same name
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(super) headers: Vec<String>,
     /// The body: the text itself, @FILE, or @- for standard input
     #[arg(short = 'd', long = "data", value_name = "DATA|@FILE")]
     pub(super) data: Option<String>,
-    /// The host asked for; that of the URL, else localhost
+    /// The host of the request; by default that of the URL, or localhost
     #[arg(long, value_name = "HOST")]
     pub(super) host: Option<String>,
-    /// The client's address, as Envoy trusts it
+    /// The client's address, as Envoy determines it
     #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1:50000", value_parser = source)]
     pub(super) source: String,
-    /// The keys of an issuer, which the filter would fetch: its name in the configuration, and a JSON Web Key Set
+    /// The keys of an issuer, which the filter would fetch: its name in the configuration, and a JSON Web Key Set file
     #[arg(long, value_name = "ISSUER=FILE", value_parser = jwks)]
     pub(super) jwks: Vec<(String, String)>,
-    /// The time at the gate, such as 2027-01-01T00:00:00Z or 1798761600; now, unless given
+    /// The gate's time, such as 2027-01-01T00:00:00Z or 1798761600; now by default
     #[arg(long, value_parser = time::timestamp)]
     pub(super) time: Option<Duration>,
-    /// Send the request N times at the same instant, to watch a limit
+    /// Send the request N times at the same instant, to test a limit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) repeat: u32,
     /// Print one JSON document: decision, attempts
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_key_files() {
+    fn addresses_and_key_files_are_validated() {
         assert!(source("192.0.2.7").is_ok() && source("[2001:db8::1]:1").is_ok() && source("x").is_err());
         assert_eq!(jwks("issuers/demo=a=b"), Ok(("demo".into(), "a=b".into())));
         assert!(jwks("demo").is_err() && jwks("demo=").is_err());

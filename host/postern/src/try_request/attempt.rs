@@ -22,7 +22,7 @@ pub(super) enum GateDecision {
     Denied(Denial),
 }
 
-/// Sends the request through the gate once.
+/// Runs the request through the gate once.
 pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &OwnedRequest) -> Attempt {
     let headers = owned.headers();
     let request = owned.with(&headers);

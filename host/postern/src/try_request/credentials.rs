@@ -1,8 +1,8 @@
-//! Which of a rule's ways in let a caller pass.
+//! The credentials that a rule accepts.
 
 use postern_gate::config::{Config, Rule, Signature};
 
-/// What a rule takes for a credential, and how it is sent.
+/// The credentials that a rule accepts, and how each is sent.
 pub(super) fn accepted(config: &Config, rule: &Rule) -> Vec<String> {
     let entries = rule
         .authenticate

@@ -1,4 +1,4 @@
-//! What the client and the upstream get of a decision.
+//! What the client and the upstream receive after a decision.
 
 use postern_gate::{Denial, Effects};
 use serde::Serialize;
@@ -9,7 +9,7 @@ type Fields = Vec<(String, String)>;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Effect {
-    /// What the client gets in the upstream's place.
+    /// The response that the client gets instead of that of the upstream.
     Response {
         status: u16,
         title: String,
@@ -20,7 +20,7 @@ pub(super) enum Effect {
         raw: String,
         details: String,
     },
-    /// What changes on the way to the upstream and back.
+    /// The changes to the request and to the response.
     Admitted {
         request_headers_set: Fields,
         request_headers_removed: Vec<String>,

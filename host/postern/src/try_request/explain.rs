@@ -1,4 +1,4 @@
-//! From what happened to an account of it.
+//! Explains a decision from the gate's trace.
 
 use postern_gate::Reason;
 use postern_gate::config::{Rule, AuditMode};
@@ -11,7 +11,7 @@ use super::reasons;
 use super::trace::{LimitStatus, TraceEntry};
 use crate::load::Loaded;
 
-/// What happened to a request, and why.
+/// The decision on a request, and how it came about.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     pub(super) decision: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Explanation {
     pub(super) rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) subject: Option<String>,
-    /// The exact reason of a refusal, which a client is not told.
+    /// The exact reason of a denial, which the client does not see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'static str>,
     pub(super) checks: Vec<Check>,
@@ -43,10 +43,10 @@ impl Explanation {
     }
 }
 
-/// What an account is made from.
+/// Builds explanations.
 pub(super) struct Explainer<'a> {
     pub(super) loaded: &'a Loaded,
-    /// The issuers whose keys were given.
+    /// The issuers and key files of `--jwks`.
     pub(super) jwks: &'a [(String, String)],
 }
 
@@ -72,7 +72,7 @@ impl Explainer<'_> {
             GateDecision::Denied(denial) => Some(denial.reason),
         };
         match reason {
-            // The limit itself has said so already.
+            // The entry of the limit explains it.
             Some(Reason::LimitExceeded | Reason::LimitUnavailable) => {}
             Some(reason) => checks.push(failed(reason)),
             None if rule.is_none() => checks.push(passed("rule", "none matches; default: allow".to_owned())),
@@ -82,7 +82,7 @@ impl Explainer<'_> {
         if required && reason.is_none() {
             checks.push(passed(
                 "audit",
-                "required: released once the audit log holds it".to_owned(),
+                "required: released once the audit log has recorded it".to_owned(),
             ));
         }
         let context = HintContext {
@@ -144,9 +144,9 @@ fn passed(check: &'static str, detail: String) -> Check {
 
 fn policy_detail(rule: &Rule) -> Option<String> {
     let policy = rule.policy.as_ref()?;
-    let mut text = format!("would ask the policy host: module {}", policy.module);
+    let mut text = format!("would consult the policy host: module {}", policy.module);
     if let Some(body) = policy.body {
-        text.push_str(&format!(", which is shown the body, {} bytes at most", body.0));
+        text.push_str(&format!(", with up to {} bytes of the body", body.0));
     }
     Some(text)
 }
@@ -171,7 +171,7 @@ fn limit(limit: &LimitStatus) -> String {
     let state = if *admitted {
         format!("{remaining} left")
     } else {
-        format!("used up, the next may come in {reset_seconds}s")
+        format!("used up, the next request is allowed in {reset_seconds}s")
     };
     format!("{name}: {state} ({quota} in {window_seconds}s)")
 }

@@ -1,8 +1,8 @@
-//! Headers as they are given with `-H`.
+//! Headers given with `-H`.
 
 use anyhow::{Context, Result, anyhow};
 
-/// Reads all of them, in order. What is wrong is told by its place, not repeated: it may be a credential.
+/// Parses all headers, in order. An error names the position, not the header: it may hold a credential.
 pub(crate) fn parse(lines: &[String]) -> Result<Vec<(String, String)>> {
     let numbered = (1..).zip(lines);
     numbered
@@ -14,7 +14,7 @@ pub(crate) fn parse(lines: &[String]) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// `Name: value`, the name in lower case as Envoy has it, the value without spaces around it.
+/// Parses `Name: value`. As in Envoy, the name is in lower case and the value is trimmed.
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once(':')
@@ -22,10 +22,10 @@ fn header(text: &str) -> Result<(String, String), String> {
         .ok_or("write \"Name: value\"; pseudo-headers are set by TARGET, -X and --host")?;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if !name.bytes().all(token) {
-        return Err("the name holds what no header name may; there is no space before the colon".to_owned());
+        return Err("the name contains an invalid character; no space may precede the colon".to_owned());
     }
     if value.contains(['\r', '\n', '\0']) {
-        return Err("the value holds a line break or a zero byte".to_owned());
+        return Err("the value contains a line break or a zero byte".to_owned());
     }
     Ok((
         name.to_ascii_lowercase(),
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_as_envoy_has_them() {
+    fn headers_are_normalised_as_in_envoy() {
         for (text, wanted) in [
             ("X-Api-Key:  a b ", Some(("x-api-key", "a b"))),
             ("x: a:b", Some(("x", "a:b"))),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_not_repeated() {
+    fn a_malformed_header_is_not_printed() {
         let lines = ["x: 1".to_owned(), "authorization Bearer hunter2".to_owned()];
         let error = format!("{:#}", parse(&lines).unwrap_err());
         assert!(

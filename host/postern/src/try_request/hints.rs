@@ -1,4 +1,4 @@
-//! What to do about a refusal.
+//! Hints on how to resolve a denial.
 
 use postern_gate::{IssuerId, Reason};
 use postern_gate::config::{Issuer, Rule};
@@ -6,27 +6,27 @@ use postern_gate::config::{Issuer, Rule};
 use super::credentials;
 use crate::load::Loaded;
 
-/// What an advice is made from.
+/// The input from which hints are derived.
 pub(super) struct HintContext<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) rule: Option<&'a Rule>,
-    /// The issuer whose keys were asked for, by index.
+    /// The issuer whose keys the request needed.
     pub(super) wanted_keys: Option<IssuerId>,
-    /// The issuers whose keys were given.
+    /// The issuers and key files of `--jwks`.
     pub(super) jwks: &'a [(String, String)],
 }
 
-/// The next steps after a refusal, if more can be said than the reason does.
+/// The next steps after a denial, beyond the reason's description.
 pub(super) fn hints(reason: Reason, context: &HintContext<'_>) -> Vec<String> {
     let loaded = context.loaded;
     match (reason, context.rule) {
         (Reason::KeysUnavailable | Reason::TokenKeyUnknown, _) => missing_keys(context).into_iter().collect(),
         (Reason::CredentialsMissing, Some(rule)) => {
             let accepted = credentials::accepted(&loaded.config, rule);
-            vec![format!("the rule takes {}", accepted.join(", or "))]
+            vec![format!("the rule accepts {}", accepted.join(", or "))]
         }
         (Reason::RoleMissing | Reason::ClaimMismatch, Some(rule)) => {
-            vec![format!("the rule asks for {}", requirements(rule))]
+            vec![format!("the rule requires {}", requirements(rule))]
         }
         (Reason::SignatureMismatch | Reason::TokenSignature, _) => {
             let unset = loaded.unset_secrets.iter();
@@ -35,7 +35,7 @@ pub(super) fn hints(reason: Reason, context: &HintContext<'_>) -> Vec<String> {
                     let message = &problem.message;
                     let what = message.split_once(';').map_or(message.as_str(), |(what, _)| what);
                     format!(
-                        "{}: {what}, so that nothing signed with it is accepted",
+                        "{}: {what}, so no signature made with it is accepted",
                         problem.path
                     )
                 })
@@ -45,7 +45,7 @@ pub(super) fn hints(reason: Reason, context: &HintContext<'_>) -> Vec<String> {
     }
 }
 
-/// The keys that the filter would fetch, unless they were given.
+/// A hint if the filter would fetch keys that were not given.
 fn missing_keys(context: &HintContext<'_>) -> Option<String> {
     let wanted = context.wanted_keys?;
     let is_wanted = |(name, _): &(&String, &Issuer)| context.loaded.gate.issuer(name) == Some(wanted);
@@ -55,11 +55,11 @@ fn missing_keys(context: &HintContext<'_>) -> Option<String> {
     }
     let uri = issuer.jwks.as_ref()?.uri.as_deref()?;
     Some(format!(
-        "the filter fetches the keys from {uri}; pass --jwks {name}=FILE to try with keys"
+        "the filter fetches the keys from {uri}; pass --jwks {name}=FILE to use them here"
     ))
 }
 
-/// What a rule asks of its callers.
+/// What a rule requires of its callers.
 pub(super) fn requirements(rule: &Rule) -> String {
     let Some(authorize) = &rule.authorize else {
         return String::new();

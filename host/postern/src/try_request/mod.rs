@@ -1,4 +1,4 @@
-//! `postern try`: a request on its way through the gate, without Envoy.
+//! `postern try`: runs a request through the gate without Envoy, and explains the decision.
 
 mod args;
 mod attempt;

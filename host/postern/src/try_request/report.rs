@@ -1,4 +1,4 @@
-//! The account, for people and for scripts.
+//! The report of `postern try`, as text or JSON.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,21 +12,21 @@ use crate::text::printable;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// `denied` if any attempt was; else that of the first.
+    /// `denied` if any attempt was denied, otherwise the decision of the first.
     decision: &'static str,
     attempts: &'a [Explanation],
 }
 
 pub(super) fn json(explanations: &[Explanation]) -> Result<String> {
     let denied = explanations.iter().find(|explanation| !explanation.allowed());
-    let telling = denied.or(explanations.first());
+    let reported = denied.or(explanations.first());
     output::json(&Document {
-        decision: telling.map_or("allowed", |explanation| explanation.decision),
+        decision: reported.map_or("allowed", |explanation| explanation.decision),
         attempts: explanations,
     })
 }
 
-/// Each attempt in a line if there are several, and the last in full.
+/// One line per attempt if there are several, and the last one in full.
 pub(super) fn text(request: &OwnedRequest, explanations: &[Explanation]) -> String {
     let style = Style::stdout();
     let head = printable(&format!("{} {}", request.method, request.target.path_only()));
@@ -35,7 +35,7 @@ pub(super) fn text(request: &OwnedRequest, explanations: &[Explanation]) -> Stri
         for (number, explanation) in (1..).zip(explanations) {
             text.push_str(&line(number, explanation, style));
         }
-        text.push_str(&format!("\n{}\n\n", style.bold("The last of them:")));
+        text.push_str(&format!("\n{}\n\n", style.bold("The last attempt:")));
     }
     if let Some(last) = explanations.last() {
         text.push_str(&full(last, style));

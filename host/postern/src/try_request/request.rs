@@ -1,4 +1,4 @@
-//! The request, as Envoy would hand it to the filter.
+//! Builds the request as Envoy would pass it to the filter.
 
 use anyhow::{Result, bail};
 use postern_gate::{Header, Request};
@@ -8,7 +8,7 @@ use super::header;
 use crate::input;
 use crate::target::Target;
 
-/// A request that owns what it is made of.
+/// A request that owns its parts.
 pub(super) struct OwnedRequest {
     pub(super) method: String,
     pub(super) target: Target,
@@ -22,15 +22,15 @@ impl OwnedRequest {
         let body = args.data.as_deref().map(input::body).transpose()?;
         let default = if body.is_some() { "POST" } else { "GET" };
         let method = args.method.clone().unwrap_or_else(|| default.to_owned());
-        let given = header::parse(&args.headers)?;
+        let parsed = header::parse(&args.headers)?;
         let mut headers = vec![
-            (":authority".to_owned(), authority(args, &given)?),
+            (":authority".to_owned(), authority(args, &parsed)?),
             (":path".to_owned(), args.target.path.clone()),
             (":method".to_owned(), method.clone()),
             (":scheme".to_owned(), "http".to_owned()),
         ];
-        // Envoy makes `:authority` of it.
-        headers.extend(given.into_iter().filter(|(name, _)| name != "host"));
+        // Envoy turns it into `:authority`.
+        headers.extend(parsed.into_iter().filter(|(name, _)| name != "host"));
         let length = "content-length";
         if let Some(body) = &body
             && !headers.iter().any(|(name, _)| name == length)
@@ -46,7 +46,6 @@ impl OwnedRequest {
         })
     }
 
-    /// The headers, borrowed.
     pub(super) fn headers(&self) -> Vec<Header<'_>> {
         let headers = self.headers.iter();
         headers
@@ -63,18 +62,18 @@ impl OwnedRequest {
     }
 }
 
-/// The host that is asked for: it can be said in three places, and two of them is one too many.
+/// The host of the request. It can be given in three places, but only in one of them.
 fn authority(args: &Args, headers: &[(String, String)]) -> Result<String> {
     let header = headers.iter().filter(|(name, _)| name == "host");
-    let mut said = header
+    let mut hosts = header
         .map(|(_, value)| value)
         .chain(&args.host)
         .chain(&args.target.authority);
-    match (said.next(), said.next()) {
+    match (hosts.next(), hosts.next()) {
         (None, _) => Ok("localhost".to_owned()),
         (Some(host), None) => Ok(host.clone()),
         (Some(_), Some(_)) => {
-            bail!("the host is given twice; give it as --host, as a Host header or in the URL")
+            bail!("the host is given twice; give it once: as --host, as a Host header or in the URL")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A gate with every kind of caller, and requests to it.
+//! A gate with every kind of credential, and requests to it.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ rules:
   - {name: admin, match: {path: {prefix: /admin}}, authenticate: {any: [issuers/demo]}, authorize: {roles: [Admin]}}
   - {name: sign, match: {methods: [POST], path: {exact: /sign}}, authenticate: {any: [signatures/partner]}}
   - {name: hook, match: {path: {exact: /hook}}, authenticate: {any: [signatures/hook]}}
-  - {name: asked, match: {path: {exact: /asked}}, open: true, policy: {module: sentinel, body: 8B}}
+  - {name: guarded, match: {path: {exact: /guarded}}, open: true, policy: {module: sentinel, body: 8B}}
   - {name: hosted, match: {hosts: [api.example], path: {exact: /hosted}}, open: true}
 ";
 
@@ -39,7 +39,7 @@ pub(crate) fn dir() -> WorkDir {
     dir
 }
 
-/// Mints a token as alice, with a key of this algorithm, and leaves the key set in `jwks.json`.
+/// Mints a token for alice with a key of this algorithm, and writes the key set to `jwks.json`.
 pub(crate) fn bearer(dir: &WorkDir, algorithm: &str, role: &str, more: &[&str]) -> String {
     let mut args = vec![
         "token",
@@ -64,7 +64,7 @@ pub(crate) fn bearer(dir: &WorkDir, algorithm: &str, role: &str, more: &[&str]) 
     format!("Authorization: Bearer {}", run.out.trim())
 }
 
-/// Tries a request both ways; the account for scripts.
+/// Tries a request with text and with JSON output, and returns both.
 pub(crate) fn attempt(dir: &WorkDir, args: &[&str]) -> (Run, Value) {
     let mut all = vec!["try", "gate.yaml"];
     all.extend(args);

@@ -1,4 +1,4 @@
-//! Audit logs that the host's own writer wrote, for commands that read them.
+//! Audit logs written by the host's writer, for commands that read them.
 #![allow(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::ops::RangeInclusive;
@@ -39,7 +39,7 @@ struct UnavailableSigner;
 
 impl CheckpointSigner for UnavailableSigner {
     fn sign<'a>(&'a self, _: &'a [u8]) -> SignFuture<'a> {
-        Box::pin(async { Err("the KMS is away".to_owned()) })
+        Box::pin(async { Err("the KMS is unreachable".to_owned()) })
     }
 }
 
@@ -64,17 +64,17 @@ pub(crate) fn event(number: u64) -> Event {
     event
 }
 
-/// Writes so many more events, and a checkpoint over all of them into the store and the file `checkpoints`.
+/// Writes these events, and a checkpoint over all events to the store and the file `checkpoints`.
 pub(crate) fn write(dir: &WorkDir, numbers: RangeInclusive<u64>) {
     write_signed(dir, numbers, Arc::new(KernelSigner));
 }
 
-/// Writes so many more events, and no checkpoint: the signer is away.
+/// Writes these events without a checkpoint: the signer is unavailable.
 pub(crate) fn write_without_checkpoint(dir: &WorkDir, numbers: RangeInclusive<u64>) {
     write_signed(dir, numbers, Arc::new(UnavailableSigner));
 }
 
-/// Changes the store by hand.
+/// Executes a statement on the store, outside the writer.
 pub(crate) fn sql(path: &Path, statement: &str) {
     let done = Command::new("python3")
         .args([
@@ -87,7 +87,7 @@ pub(crate) fn sql(path: &Path, statement: &str) {
     assert!(done.unwrap().success(), "{statement}");
 }
 
-/// Puts the signature of a manifest on record.
+/// Records the signature of a manifest.
 pub(crate) fn sign_manifest(dir: &WorkDir, manifest: &str) {
     Runtime::new().unwrap().block_on(async {
         let log = Log::open(settings(dir), Arc::new(KernelSigner), Metrics::default())
@@ -147,14 +147,14 @@ pub(crate) fn audit(dir: &WorkDir, command: &str, args: &[&str]) -> Run {
     dir.run(&[&["audit", command][..], &STORE, args].concat())
 }
 
-/// A log that is open and written to.
+/// A live log.
 pub(crate) struct OpenLog {
     runtime: Runtime,
     log: Log,
 }
 
 impl OpenLog {
-    /// Opens the log and writes so many more events. No checkpoint is made of them.
+    /// Opens the log and writes these events, without a checkpoint.
     pub(crate) fn open(dir: &WorkDir, numbers: RangeInclusive<u64>) -> Self {
         let runtime = Runtime::new().unwrap();
         let settings = Settings::new(

@@ -1,4 +1,4 @@
-//! Runs the real binary in a folder of its own.
+//! Runs the `postern` binary in a temporary folder.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -16,13 +16,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// A folder for a test's files, and the variables its commands see.
+/// A temporary folder for the files of a test, and the environment of its commands.
 pub(crate) struct WorkDir {
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, &'static str)>,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: i32,
@@ -79,7 +79,7 @@ impl WorkDir {
 }
 
 impl Run {
-    /// The document on standard output.
+    /// Parses standard output as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| unreachable!("{error}: {self:?}"))
     }

@@ -1,15 +1,15 @@
-//! Modules, and what cargo needs to build some.
+//! Modules, and the environment that cargo needs to build some.
 
 use postern_testbed::modules;
 
 use super::WorkDir;
 
-/// Where crates are built: the next run of the tests finds their dependencies there.
+/// The target folder of crates, kept between test runs so that dependencies are built once.
 pub(crate) const TARGET: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/policies");
 
-/// A desk whose commands find the toolchain.
+/// A folder whose commands find the toolchain.
 pub(crate) fn with_toolchain() -> WorkDir {
-    const KEPT: [&str; 9] = [
+    const INHERITED: [&str; 9] = [
         "PATH",
         "HOME",
         "CARGO",
@@ -20,15 +20,16 @@ pub(crate) fn with_toolchain() -> WorkDir {
         "RUSTUP_TOOLCHAIN",
         "SSL_CERT_FILE",
     ];
-    KEPT.into_iter()
+    INHERITED
+        .into_iter()
         .fold(WorkDir::new(), |dir, name| match std::env::var(name) {
-            // A few bytes for as long as the test runs.
+            // Leaks a few bytes per test.
             Ok(value) => dir.with(name, value.leak()),
             Err(_) => dir,
         })
 }
 
-/// A desk with modules of each kind of answer: `allow`, `deny` (no_one), `trap`, and `http`, which imports it.
+/// A folder with a module for each kind of decision: `allow`, `deny` (no_one), `trap`, and `http`, which imports it.
 pub(crate) fn with_modules() -> WorkDir {
     let dir = WorkDir::new();
     let module = |name: &str, wasm: Vec<u8>| std::fs::write(dir.path(name), wasm).expect("a file");
@@ -52,11 +53,11 @@ pub(crate) fn with_modules() -> WorkDir {
     dir
 }
 
-/// Makes a key, `<name>.pem`; the name with the public key, as `--signer` of `verify` takes them.
+/// Generates a key, `<name>.pem`, and returns `NAME=KEY` as `verify --signer` takes it.
 pub(crate) fn signer(dir: &WorkDir, name: &str) -> String {
-    let made = dir
+    let document = dir
         .run(&["policy", "keygen", &format!("{name}.pem"), "--json"])
         .json();
-    let key = made.get("public_key").and_then(|key| key.as_str());
+    let key = document.get("public_key").and_then(|key| key.as_str());
     format!("{name}={}", key.expect("a public key"))
 }

@@ -12,13 +12,12 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use postern_policy::Digest;
+use postern_serve::{TokenDigest, json, problem};
 
 use crate::audited_signer::AuditedSigner;
 use crate::health::{self, Health};
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::reply::{json, problem};
 
 /// What the routes tell of.
 #[derive(Debug, Clone)]
@@ -36,7 +35,7 @@ impl FromRef<AppState> for Arc<Health> {
 }
 
 /// The routes. With a token, only those of health answer those who do not show it.
-pub(crate) fn routes(state: AppState, token: Option<Digest>) -> Router {
+pub(crate) fn routes(state: AppState, token: Option<TokenDigest>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(scrape))
         .route("/v1/policies", get(policies))

@@ -9,7 +9,7 @@ use postern_policy::{Change, Digest, LoadError};
 use serde::Serialize;
 
 use super::AppState;
-use crate::reply::json;
+use postern_serve::json;
 
 #[derive(Serialize)]
 struct Report {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use crate::audited_signer::Refusal;
 use crate::record::Caller;
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 #[derive(Serialize)]
 struct Listed {

@@ -3,19 +3,24 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use postern_policy::Digest;
-use postern_serve::is_ambiguous;
-
-use crate::reply::{bearer, challenge};
+use http::StatusCode;
+use postern_serve::{TokenDigest, is_ambiguous, problem};
 
 /// Lets requests with the token pass; all, if none is required.
-pub(super) async fn required(State(token): State<Option<Digest>>, request: Request, next: Next) -> Response {
+pub(super) async fn required(
+    State(token): State<Option<TokenDigest>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if is_ambiguous(request.headers()) {
-        return challenge("token_required", "more than one authorization header");
+        return required_token("more than one authorization header");
     }
     match token {
-        // Digests are compared: how long that takes says nothing of the token.
-        Some(token) if bearer(request.headers()) != Some(token) => challenge("token_required", ""),
+        Some(token) if TokenDigest::shown(request.headers()) != Some(token) => required_token(""),
         _ => next.run(request).await,
     }
+}
+
+fn required_token(detail: &str) -> Response {
+    problem(StatusCode::UNAUTHORIZED, "token_required", detail)
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::caller::{is_json, not_json};
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 /// The largest request, in bytes.
 const REQUEST: usize = 4 << 20;
@@ -97,7 +97,7 @@ fn read(body: &[u8]) -> Result<Vec<Event>, String> {
     }
     for (i, event) in events.iter_mut().enumerate() {
         without_nul(event);
-        if !event.kind.of_gates() {
+        if !event.kind.is_sent_by_gates() {
             return Err(format!(
                 "events[{i}]: only a host tells of \"{}\"",
                 event.kind.name()

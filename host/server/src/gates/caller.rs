@@ -4,12 +4,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use postern_policy::Digest;
-use postern_serve::is_ambiguous;
+use postern_serve::{TokenDigest, is_ambiguous, problem};
 use tonic::Status;
 
 use super::{is_grpc, status};
-use crate::reply::{bearer, challenge};
 
 /// How a listener knows its gates.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +15,7 @@ pub(crate) enum GateAuth {
     /// Who connects is one: a Unix socket, or a certificate that only gates have.
     Connected,
     /// By the token that they show.
-    Token(Digest),
+    Token(TokenDigest),
     /// Not at all.
     No,
 }
@@ -29,8 +27,7 @@ impl GateAuth {
         }
         match self {
             Self::Connected => true,
-            // Digests are compared: how long that takes says nothing of the token.
-            Self::Token(token) => bearer(headers) == Some(token),
+            Self::Token(token) => TokenDigest::shown(headers) == Some(token),
             Self::No => false,
         }
     }
@@ -41,10 +38,7 @@ pub(super) async fn gates_only(State(known): State<GateAuth>, request: Request, 
     if known.is_gate(request.headers()) {
         return next.run(request).await;
     }
-    challenge(
-        "gates_only",
-        "only a gate may ask this: see `gate` in the host's settings",
-    )
+    not_a_gate()
 }
 
 /// Lets gates pass, and everyone where gates cannot be known.
@@ -58,7 +52,12 @@ pub(super) async fn gates_if_known(State(known): State<GateAuth>, request: Reque
             "only a gate may ask; its token is missing or wrong",
         ));
     }
-    challenge(
+    not_a_gate()
+}
+
+fn not_a_gate() -> Response {
+    problem(
+        StatusCode::UNAUTHORIZED,
         "gates_only",
         "only a gate may ask this: see `gate` in the host's settings",
     )
@@ -79,7 +78,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 /// Refuses what is not announced as JSON.
 pub(super) fn not_json() -> Response {
-    crate::reply::problem(
+    problem(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "not_json",
         "send application/json",

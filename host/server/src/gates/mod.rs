@@ -23,8 +23,8 @@ use crate::audited_signer::AuditedSigner;
 use crate::check::Checks;
 use crate::health::{self, Health as State};
 use crate::record::Recorder;
-use crate::reply::problem;
 use crate::trace;
+use postern_serve::problem;
 
 pub(crate) use audit::EVENTS;
 pub(crate) use caller::GateAuth;

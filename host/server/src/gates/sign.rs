@@ -16,7 +16,7 @@ use super::AppState;
 use super::caller::{is_json, not_json, text};
 use crate::audited_signer::{AuditedSigner, Refusal};
 use crate::record::Caller;
-use crate::reply::{json, problem};
+use postern_serve::{json, problem};
 
 /// The largest payload, in bytes.
 const PAYLOAD: usize = 1 << 20;
@@ -187,7 +187,7 @@ fn too_large() -> Response {
 fn refused(refusal: &Refusal) -> Response {
     let (code, detail) = match refusal {
         Refusal::Reserved => return bad(&refusal.to_string()),
-        Refusal::Unsigned(error) if error.is_callers() => return bad(&error.to_string()),
+        Refusal::Unsigned(error) if error.is_caller_error() => return bad(&error.to_string()),
         Refusal::Unsigned(_) => ("signing_unavailable", "nothing was signed; ask again later"),
         Refusal::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),
     };

@@ -5,12 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::{DeserializeError as _, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
-use postern_audit::{Checkpoint, Checkpoints, Settings, Store, check_postgres_url};
+use postern_audit::{Checkpoint, CheckpointSettings, Settings, Store, check_postgres_url};
 use postern_config::{ConfigErrors, HumanDuration, SecretRef};
-use secrecy::SecretString;
+use postern_serve::Variables;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
-
-use super::env::Variables;
 
 /// What a gate tells at once must find room.
 const LEAST_WAITING: usize = crate::gates::EVENTS;
@@ -116,9 +115,9 @@ pub(super) fn audit(
     let store = match &form.store {
         Some(StoreForm::Sqlite(text)) => sqlite(text, directory, errors),
         Some(StoreForm::Postgres(named)) => variables
-            .secret("audit.store.postgres", named, errors)
+            .named_secret("audit.store.postgres", named, errors)
             .and_then(|url| of_url("audit.store.postgres", &url, directory, errors)),
-        None => match variables.value("AUDIT_STORE_URL") {
+        None => match variables.secret("AUDIT_STORE_URL") {
             Some(url) => of_url("", &url, directory, errors),
             None => sqlite("sqlite:/var/lib/postern/audit.db", directory, errors),
         },
@@ -164,11 +163,11 @@ pub(super) fn audit(
         });
     let name = form.name.clone().unwrap_or_else(hostname);
     let mut log = Settings::new(store?, name, form.origin.clone());
-    log.checkpoints = Checkpoints {
+    log.checkpoints = CheckpointSettings {
         every_events: form.checkpoints.every,
         every: form.checkpoints.after.0,
         file: form.checkpoints.file.as_ref().map(|file| directory.join(file)),
-        ..Checkpoints::default()
+        ..CheckpointSettings::default()
     };
     (log.buffer, log.batch, log.deadline) = (form.buffer, form.batch, form.deadline.0);
     Some(Audit { log, url })
@@ -185,7 +184,8 @@ fn sqlite(text: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Sto
 }
 
 /// The URL is a secret, and not repeated.
-fn of_url(at: &str, url: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
+fn of_url(at: &str, url: &SecretString, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
+    let url = url.expose_secret();
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return match check_postgres_url(url) {
             Ok(()) => Some(Store::Postgres(SecretString::from(url))),

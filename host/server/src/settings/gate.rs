@@ -1,12 +1,11 @@
 //! How gates show themselves on TCP, and the host to them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use deserr::Deserr;
 use postern_config::{ConfigErrors, SecretRef};
-use postern_policy::Digest;
-
-use super::env::Variables;
+use postern_serve::tls::TlsFiles;
+use postern_serve::{TokenDigest, Variables};
 
 /// The form of `gate`.
 #[derive(Debug, Default, Deserr)]
@@ -30,20 +29,9 @@ struct TlsForm {
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     /// The digest of the token that they show.
-    pub token: Option<Digest>,
+    pub token: Option<TokenDigest>,
     /// TLS on every TCP listener: gates show a certificate of the client CA.
-    pub tls: Option<Tls>,
-}
-
-/// The files of TLS, in PEM.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// The host's certificate, and those up to its CA.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The CA that issues gates' certificates, and no others.
-    pub client_ca: PathBuf,
+    pub tls: Option<TlsFiles>,
 }
 
 impl Gate {
@@ -63,11 +51,11 @@ pub(super) fn gate(
     let token = form
         .token
         .as_ref()
-        .and_then(|named| variables.token("gate.token", named, errors));
-    let tls = form.tls.as_ref().map(|tls| Tls {
+        .and_then(|named| variables.named_token("gate.token", named, errors));
+    let tls = form.tls.as_ref().map(|tls| TlsFiles {
         certificate: directory.join(&tls.certificate),
         key: directory.join(&tls.key),
-        client_ca: directory.join(&tls.client_ca),
+        client_ca: Some(directory.join(&tls.client_ca)),
     });
     Gate { token, tls }
 }

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use postern_config::ConfigErrors;
+use postern_serve::{LARGEST, Variables};
 
-use super::LARGEST;
-use super::env::Variables;
 use crate::license::Settings;
 
 /// Reads `LICENSE_REQUIRED`, `LICENSE_KEY`, `LICENSE_PUBLIC_KEY`, `LICENSE_PUBLIC_KEY_PATH` and `LICENSE_SECRET`.
 pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> Option<Settings> {
     let required = variables.switch("LICENSE_REQUIRED", false, errors);
-    let license = variables.secret_of("LICENSE_KEY");
+    let license = variables.secret("LICENSE_KEY");
     if !required && license.is_none() {
         return None;
     }
@@ -28,7 +27,7 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
         .ok()
     });
     let public_key = variables.value("LICENSE_PUBLIC_KEY").or(of_file);
-    let secret = variables.secret_of("LICENSE_SECRET");
+    let secret = variables.secret("LICENSE_SECRET");
     match Settings::new(required, license, public_key.as_deref(), secret) {
         Ok(settings) => Some(settings),
         Err(problem) => {

@@ -2,34 +2,29 @@
 //!
 //! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
 
-mod address;
 mod audit;
 mod difference;
 mod entries;
-mod env;
 mod gate;
 mod license;
 mod schema;
 mod signing;
 mod validate;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_config::{ConfigErrors, yaml};
-use postern_policy::{Compiler, Digest};
+use postern_policy::Compiler;
+use postern_serve::log::Log;
+use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
+use secrecy::SecretString;
 
-pub use address::Address;
 pub use audit::Audit;
-pub use gate::{Gate, Tls};
-pub use schema::{Format, Level};
+pub use gate::Gate;
 
-/// What an empty file lacks.
-const NEEDS: &str = "\"listen\", and something to do: \"policies\", \"signing\" or \"audit\"";
-
-/// The largest file of settings, or one that they name, in bytes.
-const LARGEST: u64 = 16 << 20;
+/// The fields that an empty file lacks.
+const REQUIRED: &str = "\"listen\", and \"policies\", \"signing\" or \"audit\"";
 
 /// The settings of a host, complete and sound.
 #[derive(Debug, Clone)]
@@ -74,45 +69,16 @@ pub struct Admin {
     /// A Unix socket, or an address of this machine alone.
     pub listen: Address,
     /// The digest of the token that must be shown; always there on TCP.
-    pub token: Option<Digest>,
+    pub token: Option<TokenDigest>,
 }
 
 /// Where the `keyvalue` capability keeps its values.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum KeyValue {
     /// In this process.
     Memory,
-    /// In Redis. The URL can hold a password and is not shown.
-    Redis(String),
-}
-
-impl fmt::Debug for KeyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "Memory",
-            Self::Redis(_) => "Redis(..)",
-        })
-    }
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// For machines or for people.
-    pub format: Format,
-    /// The least that is logged.
-    pub level: Level,
-}
-
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Read(#[from] std::io::Error),
-    /// What is wrong with it.
-    #[error(transparent)]
-    Invalid(#[from] ConfigErrors),
+    /// In Redis, at this URL, which can hold a password.
+    Redis(SecretString),
 }
 
 impl Settings {
@@ -121,10 +87,8 @@ impl Settings {
     /// # Errors
     /// All that is wrong with them.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let path = std::path::absolute(path)?;
-        let text = postern_files::read_to_string(&path, LARGEST)?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        Ok(Self::parse(&text, directory, variable)?)
+        let file = SettingsFile::read(path)?;
+        Ok(Self::parse(&file.text, &file.directory, variable)?)
     }
 
     /// Reads settings. Relative paths begin at `directory`.
@@ -136,7 +100,7 @@ impl Settings {
         directory: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, NEEDS)?, directory, variable)
+        validate::settings(yaml::from_str(text, REQUIRED)?, directory, variable)
     }
 
     /// The largest memory that an instance may have.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
+use postern_serve::log::Log;
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -24,7 +25,7 @@ pub(super) struct File {
     pub(super) signing: Option<signing::Form>,
     #[deserr(default)]
     pub(super) audit: Option<audit::Form>,
-    #[deserr(default = Log { format: Format::Json, level: Level::Info })]
+    #[deserr(default)]
     pub(super) log: Log,
 }
 
@@ -165,55 +166,6 @@ impl Deserr<ConfigErrors> for KeyValue {
                     ConfigErrors::error(None, error, location);
                 Err(errors)
             }
-        }
-    }
-}
-
-#[derive(Debug, Deserr)]
-#[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub(super) struct Log {
-    #[deserr(default = Format::Json)]
-    pub(super) format: Format,
-    #[deserr(default = Level::Info)]
-    pub(super) level: Level,
-}
-
-/// How lines of the log look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Format {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// The least that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Level {
-    /// What needs someone.
-    Error,
-    /// What may need someone.
-    Warn,
-    /// What changes.
-    Info,
-    /// Each decision.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl Level {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
         }
     }
 }

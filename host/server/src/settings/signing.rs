@@ -8,12 +8,11 @@ use std::path::Path;
 
 use deserr::Deserr;
 use postern_config::{ConfigErrors, HumanDuration, SecretRef};
+use postern_serve::{LARGEST, Variables};
 use postern_signers::{Use, is_signer_id};
 use postern_signing::{Auth, Mode, ProxySettings, Settings, SignerSelection};
 use secrecy::SecretString;
 use url::Url;
-
-use super::env::Variables;
 
 /// The form of `signing`.
 #[derive(Debug, Default, Deserr)]
@@ -80,7 +79,7 @@ pub(super) fn signing(
         // One that is turned off does not take back what the file or the other one says.
         required |= variables.switch(name, false, errors);
     }
-    let development_secret = variables.secret_of("REPOWRITER_SIGNING_SECRET");
+    let development_secret = variables.secret("REPOWRITER_SIGNING_SECRET");
     if !spoken_of && url.is_none() && !required && development_secret.is_none() {
         return None;
     }
@@ -176,10 +175,8 @@ fn selection(form: &Form, variables: &Variables<'_>, errors: &mut ConfigErrors) 
 
 fn auth(form: &Form, directory: &Path, variables: &Variables<'_>, errors: &mut ConfigErrors) -> Auth {
     let token = match &form.token {
-        Some(named) => variables
-            .secret("signing.token", named, errors)
-            .map(SecretString::from),
-        None => variables.secret_of("SIGNING_PROXY_API_KEY"),
+        Some(named) => variables.named_secret("signing.token", named, errors),
+        None => variables.secret("SIGNING_PROXY_API_KEY"),
     };
     match (token, &form.certificate) {
         (Some(_), Some(_)) => {
@@ -206,7 +203,7 @@ fn auth(form: &Form, directory: &Path, variables: &Variables<'_>, errors: &mut C
 }
 
 fn read(at: &str, file: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<String> {
-    let read = postern_files::read_to_string(&directory.join(file), super::LARGEST);
+    let read = postern_files::read_to_string(&directory.join(file), LARGEST);
     read.map_err(|error| errors.add(at, format!("cannot be read: {error}")))
         .ok()
 }

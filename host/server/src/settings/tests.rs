@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_policy::{Capability, Digest, Source};
+use postern_serve::log::{Format, Level};
 
 use super::*;
 
@@ -86,7 +87,7 @@ policies:
     assert_eq!(listen, expected);
     assert_eq!(
         settings.admin.as_ref().unwrap().token,
-        Some(Digest::of(TOKEN.as_bytes()))
+        Some(postern_serve::TokenDigest::of(TOKEN.as_bytes()))
     );
     assert_eq!(settings.cache, Some(PathBuf::from("/etc/postern/cache")));
     assert_eq!((settings.concurrency, settings.memory()), (72, 16 << 20));
@@ -414,7 +415,7 @@ fn an_audit_store_beyond_this_machine_wants_tls() {
         ("postgres://u:hunter2@db/a?sslmode=prefer", Some("without TLS")),
         (
             "postgres://u:hunter2@db/a?sslpassword=hunter2",
-            Some("a parameter that is not known"),
+            Some("an unknown parameter"),
         ),
         ("mysql://u:hunter2@db/a", Some("no URL of Postgres")),
     ] {

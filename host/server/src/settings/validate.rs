@@ -7,11 +7,12 @@ use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
 use postern_config::ConfigErrors;
-use postern_policy::{Compiler, Signers, is_exposed};
+use postern_policy::{Compiler, Signers, is_insecure};
+use postern_serve::{Address, Variables};
+use secrecy::ExposeSecret as _;
 
-use super::env::Variables;
 use super::schema::{self, File};
-use super::{Address, Admin, KeyValue, Log, Settings};
+use super::{Admin, KeyValue, Settings};
 use super::{audit, entries, gate, license, signing};
 
 /// The pools of instances take address space for each decision that may run.
@@ -26,7 +27,7 @@ pub(super) fn settings(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Settings, ConfigErrors> {
     let mut errors = ConfigErrors::default();
-    let variables = Variables(variable);
+    let variables = Variables::new(variable);
     let listen = listen(&file.listen, directory, &mut errors);
     let admin = file
         .admin
@@ -64,9 +65,10 @@ pub(super) fn settings(
     let keyvalue = match &written.keyvalue {
         schema::KeyValue::Memory => KeyValue::Memory,
         schema::KeyValue::Redis(written) => {
-            let url = variables.secret("policies.keyvalue.redis", &written.redis, &mut errors);
+            let url = variables.named_secret("policies.keyvalue.redis", &written.redis, &mut errors);
             // A URL that is none is reported when it is opened.
-            if !written.plaintext && url.as_deref().is_some_and(|url| is_exposed(url).unwrap_or(false)) {
+            let insecure = |url: &str| is_insecure(url).unwrap_or(false);
+            if !written.plaintext && url.as_ref().is_some_and(|url| insecure(url.expose_secret())) {
                 let message = "leads to another machine without TLS that is verified: write rediss:// in the \
                                variable, or \"plaintext: true\" beside \"redis\" where the network is trusted";
                 errors.add("policies.keyvalue.redis", message);
@@ -121,10 +123,7 @@ pub(super) fn settings(
         // Who refuses what is not vouched for at the start wants to know of it later too.
         tamper_check: (check || strict).then_some(every),
         keyvalue,
-        log: Log {
-            format: file.log.format,
-            level: file.log.level,
-        },
+        log: file.log,
     })
 }
 
@@ -157,7 +156,7 @@ fn admin(
     let token = written
         .token
         .as_ref()
-        .and_then(|named| variables.token("admin.token", named, errors));
+        .and_then(|named| variables.named_token("admin.token", named, errors));
     let listen = match Address::parse(&written.listen, directory) {
         Ok(listen) => listen,
         Err(error) => {

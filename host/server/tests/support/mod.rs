@@ -14,7 +14,8 @@ use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, 
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
-use postern_server::{Address, Host, Settings, StartError};
+use postern_serve::Address;
+use postern_server::{Host, Settings, StartError};
 use postern_testbed::modules;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -201,8 +202,8 @@ pub fn allower() -> Vec<u8> {
 }
 
 /// A module that refuses everything with this code.
-pub fn denier(code: &str) -> Vec<u8> {
-    modules::denier(code).unwrap()
+pub fn denying_module(code: &str) -> Vec<u8> {
+    modules::denying_module(code).unwrap()
 }
 
 /// A module that never answers.

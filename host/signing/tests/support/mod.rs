@@ -1,4 +1,4 @@
-//! A KMS proxy that behaves as it is told, and what looks at signatures from outside.
+//! A KMS proxy with configurable behaviour, and independent verification of signatures.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(
     clippy::unwrap_used,
@@ -31,10 +31,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// The signer that signs, unless another is asked for.
+/// The signer that signs, unless the request names another.
 pub(crate) const SIGNER: &str = "kernel-1";
 
-/// The keys of the KMS.
+/// The key pair of a signer in the KMS.
 pub(crate) fn pair(signer: &str) -> KeyPair {
     let mut seed = [0; 32];
     let name = signer.as_bytes();
@@ -42,24 +42,24 @@ pub(crate) fn pair(signer: &str) -> KeyPair {
     KeyPair::from_seed(Seed::new(seed))
 }
 
-/// How the proxy behaves.
+/// How the proxy responds to signing requests.
 #[derive(Debug, Clone)]
 pub(crate) enum Behaviour {
-    /// As it should.
+    /// A correct signature.
     Correct,
-    /// Answers this, whatever is asked.
+    /// This status and body.
     Respond(u16, Vec<u8>),
-    /// Signs with the first one's key, and says it was the second.
+    /// A signature with the first signer's key, in the name of the second.
     SignAs(&'static str, &'static str),
-    /// Signs something else.
+    /// A signature over another payload.
     SignOtherPayload,
-    /// Never answers.
+    /// No response.
     Hang,
-    /// Answers well, and late.
+    /// A correct signature after a delay.
     Delay(Duration),
-    /// Sends its answer a byte at a time.
+    /// A correct signature, sent a byte at a time.
     Trickle,
-    /// Cannot for the moment: so many times, with a `Retry-After`.
+    /// 503 with this `Retry-After` for a number of requests, then correct signatures.
     Busy(usize, &'static str),
 }
 
@@ -74,7 +74,7 @@ struct KmsState {
     last_latency: Mutex<Duration>,
 }
 
-/// A KMS proxy on a thread of its own.
+/// A KMS proxy on its own thread.
 pub(crate) struct Kms {
     addr: SocketAddr,
     tls: Option<RustlsConfig>,
@@ -111,7 +111,7 @@ impl Kms {
         kms
     }
 
-    /// Starts it again, where it was.
+    /// Starts it, after the first time on the same port.
     pub(crate) fn restart(&mut self) {
         let listener = TcpListener::bind(self.addr).expect("the same port");
         listener.set_nonblocking(true).unwrap();
@@ -124,12 +124,12 @@ impl Kms {
         let service = routes(Arc::clone(&self.state)).into_make_service();
         match self.tls.clone() {
             Some(tls) => {
-                let _inside = runtime.enter();
+                let _context = runtime.enter();
                 let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
                 runtime.spawn(server.serve(service));
             }
             None => {
-                let _inside = runtime.enter();
+                let _context = runtime.enter();
                 let server = axum_server::from_tcp(listener).unwrap();
                 runtime.spawn(server.serve(service));
             }
@@ -137,10 +137,10 @@ impl Kms {
         self.runtime = Some(runtime);
     }
 
-    /// Ends it with all its connections, as a signal would.
+    /// Stops it and closes all its connections, as SIGKILL would.
     pub(crate) fn kill(&mut self) {
         self.runtime.take().expect("it runs").shutdown_background();
-        wait_until("nobody listens", || TcpStream::connect(self.addr).is_err());
+        wait_until("the port is closed", || TcpStream::connect(self.addr).is_err());
     }
 
     pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
@@ -162,22 +162,22 @@ impl Kms {
             .reload_from_config(Arc::new(config));
     }
 
-    /// How often it was asked to sign.
+    /// Number of signing requests.
     pub(crate) fn sign_requests(&self) -> usize {
         self.state.sign_requests.load(Ordering::SeqCst)
     }
 
-    /// What it was asked last.
+    /// Body of the last signing request.
     pub(crate) fn last_request(&self) -> Value {
         self.state.last_request.lock().unwrap().clone()
     }
 
-    /// How often it was asked how it is.
+    /// Number of health checks.
     pub(crate) fn health_checks(&self) -> usize {
         self.state.health_checks.load(Ordering::SeqCst)
     }
 
-    /// How long its last answer took it.
+    /// Time it took for its last response.
     pub(crate) fn last_latency(&self) -> Duration {
         *self.state.last_latency.lock().unwrap()
     }
@@ -209,17 +209,17 @@ async fn health(State(state): State<Arc<KmsState>>) -> StatusCode {
 }
 
 async fn sign(State(state): State<Arc<KmsState>>, headers: HeaderMap, body: Bytes) -> Response {
-    let began = Instant::now();
+    let started = Instant::now();
     let response = respond(&state, &headers, &body).await;
-    *state.last_latency.lock().unwrap() = began.elapsed();
+    *state.last_latency.lock().unwrap() = started.elapsed();
     response
 }
 
 async fn respond(state: &KmsState, headers: &HeaderMap, body: &[u8]) -> Response {
     state.sign_requests.fetch_add(1, Ordering::SeqCst);
-    let shown = headers.get("authorization").map(|value| value.to_str().unwrap());
-    let wanted = state.token.lock().unwrap().map(|token| format!("Bearer {token}"));
-    if wanted.is_some() && shown != wanted.as_deref() {
+    let presented = headers.get("authorization").map(|value| value.to_str().unwrap());
+    let expected = state.token.lock().unwrap().map(|token| format!("Bearer {token}"));
+    if expected.is_some() && presented != expected.as_deref() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     assert_eq!(headers["content-type"], "application/json");
@@ -227,35 +227,37 @@ async fn respond(state: &KmsState, headers: &HeaderMap, body: &[u8]) -> Response
     *state.last_request.lock().unwrap() = last_request.clone();
     let payload = Base64::decode_to_vec(last_request["payload_b64"].as_str().unwrap(), None).unwrap();
     let signer = last_request["signer_id"].as_str().unwrap_or(SIGNER).to_owned();
-    let good = || {
+    let correct = || {
         signature_json(&signer, &signer, &payload)
             .to_string()
             .into_response()
     };
     let behaviour = state.behaviour.lock().unwrap().clone();
     match behaviour {
-        Behaviour::Correct => good(),
+        Behaviour::Correct => correct(),
         Behaviour::Respond(status, body) => (StatusCode::from_u16(status).unwrap(), body).into_response(),
-        Behaviour::SignAs(with, said) => signature_json(with, said, &payload).to_string().into_response(),
+        Behaviour::SignAs(with, signer_id) => signature_json(with, signer_id, &payload)
+            .to_string()
+            .into_response(),
         Behaviour::SignOtherPayload => signature_json(&signer, &signer, b"other")
             .to_string()
             .into_response(),
         Behaviour::Hang => std::future::pending().await,
         Behaviour::Delay(delay) => {
             tokio::time::sleep(delay).await;
-            good()
+            correct()
         }
         Behaviour::Trickle => {
             let bytes = signature_json(&signer, &signer, &payload)
                 .to_string()
                 .into_bytes();
-            let slowly = stream::unfold(bytes.into_iter(), async |mut left| {
+            let trickle = stream::unfold(bytes.into_iter(), async |mut left| {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Some((Ok::<_, std::io::Error>(vec![left.next()?]), left))
             });
-            Body::from_stream(slowly).into_response()
+            Body::from_stream(trickle).into_response()
         }
-        Behaviour::Busy(0, _) => good(),
+        Behaviour::Busy(0, _) => correct(),
         Behaviour::Busy(times, pause) => {
             *state.behaviour.lock().unwrap() = Behaviour::Busy(times - 1, pause);
             (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", pause)]).into_response()
@@ -263,21 +265,21 @@ async fn respond(state: &KmsState, headers: &HeaderMap, body: &[u8]) -> Response
     }
 }
 
-pub(crate) fn signature_json(with: &str, said: &str, payload: &[u8]) -> Value {
+pub(crate) fn signature_json(with: &str, signer_id: &str, payload: &[u8]) -> Value {
     let signature = pair(with).sk.sign(payload, None);
-    json!({"signature_b64": Base64::encode_to_string(*signature).unwrap(), "signer_id": said, "algorithm": "Ed25519"})
+    json!({"signature_b64": Base64::encode_to_string(*signature).unwrap(), "signer_id": signer_id, "algorithm": "Ed25519"})
 }
 
-/// A registry in a file, and settings that name it.
+/// A temporary directory with a registry file.
 pub(crate) struct RegistryDir {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl RegistryDir {
-    /// With signers in every state.
+    /// A registry with signers in every state.
     pub(crate) fn new() -> Self {
         let dir = Self {
-            folder: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().unwrap(),
         };
         let day = Duration::from_secs(86400);
         let now = SystemTime::now();
@@ -297,14 +299,14 @@ impl RegistryDir {
     }
 
     pub(crate) fn file(&self) -> PathBuf {
-        self.folder.path().join("signers.toml")
+        self.dir.path().join("signers.toml")
     }
 
     pub(crate) fn write_registry(&self, text: &str) {
         std::fs::write(self.file(), text).unwrap();
     }
 
-    /// Settings whose deadlines make for quick tests.
+    /// Settings with short deadlines, for quick tests.
     pub(crate) fn proxy(&self, kms: &Kms) -> ProxySettings {
         ProxySettings {
             deadline: Duration::from_millis(700),
@@ -327,7 +329,7 @@ pub(crate) fn start(proxy: ProxySettings) -> Signing {
     .unwrap()
 }
 
-/// Verifies with another implementation of Ed25519 than ours: ring's.
+/// Verifies with ring, an independent implementation of Ed25519.
 pub(crate) fn verifies(signer: &str, message: &[u8], signature: &[u8]) -> bool {
     let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
     let ed25519 = algorithms
@@ -343,12 +345,12 @@ pub(crate) fn verifies(signer: &str, message: &[u8], signature: &[u8]) -> bool {
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds() {
-        assert!(Instant::now() < end, "in vain: {what}");
+        assert!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// The metrics of a host, by line.
+/// The values of all metrics, by series.
 pub(crate) fn metrics(signing: &Signing) -> BTreeMap<String, String> {
     let mut registry = prometheus_client::registry::Registry::with_prefix("postern");
     signing.metrics().register(&mut registry);

@@ -1,4 +1,4 @@
-//! The host that a native test calls a policy on.
+//! An in-memory host for native tests.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,10 +9,10 @@ use crate::http::{self, Incoming, Outgoing};
 use crate::signer::{self, Signature};
 use crate::{Level, Request};
 
-type Answer = Box<dyn Fn(&Outgoing) -> Result<Incoming, http::Error>>;
-type Sign = Box<dyn Fn(&[u8]) -> Result<Signature, signer::Error>>;
+type HttpHandler = Box<dyn Fn(&Outgoing) -> Result<Incoming, http::Error>>;
+type SignHandler = Box<dyn Fn(&[u8]) -> Result<Signature, signer::Error>>;
 
-/// A host in memory. What it is not told to have, it answers as a host would that cannot be reached.
+/// An in-memory host. Capabilities that are not configured fail as on a host that does not grant or provide them.
 #[derive(Default)]
 pub struct Host(Rc<State>);
 
@@ -21,28 +21,28 @@ pub(super) struct State {
     pub(super) config: RefCell<Option<String>>,
     pub(super) now: Cell<u64>,
     pub(super) logs: RefCell<Vec<(Level, String)>>,
-    pub(super) values: RefCell<HashMap<String, Stored>>,
-    pub(super) http: RefCell<Option<Answer>>,
-    pub(super) signer: RefCell<Option<Sign>>,
+    pub(super) values: RefCell<HashMap<String, StoredValue>>,
+    pub(super) http: RefCell<Option<HttpHandler>>,
+    pub(super) signer: RefCell<Option<SignHandler>>,
 }
 
-pub(super) struct Stored {
+pub(super) struct StoredValue {
     pub(super) bytes: Vec<u8>,
-    /// When it is forgotten, if ever.
-    pub(super) until: Option<u64>,
+    /// Expiry in milliseconds of the host's clock; `None`: never.
+    pub(super) expires_at: Option<u64>,
 }
 
 thread_local! {
     static CURRENT: RefCell<Rc<State>> = RefCell::default();
 }
 
-/// Of the host whose [`Host::call`] is under way; of an empty one otherwise.
+/// State of the host whose [`Host::call`] is running; of an empty host otherwise.
 pub(super) fn current() -> Rc<State> {
     CURRENT.with_borrow(Rc::clone)
 }
 
 impl Host {
-    /// A host without anything.
+    /// Creates a host without configuration, values, HTTP hosts or signer, at time 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -55,44 +55,44 @@ impl Host {
         self
     }
 
-    /// Sets the clock, in milliseconds since 1970-01-01T00:00:00Z. It stands still.
+    /// Sets the clock, in milliseconds since 1970-01-01T00:00:00Z. It does not advance.
     #[must_use]
     pub fn now(self, milliseconds: u64) -> Self {
         self.set_now(milliseconds);
         self
     }
 
-    /// Moves the clock between two calls.
+    /// Changes the clock between calls.
     pub fn set_now(&self, milliseconds: u64) {
         self.0.now.set(milliseconds);
     }
 
-    /// Answers requests to other hosts.
+    /// Handles requests of the `http` capability.
     #[must_use]
-    pub fn http(self, answer: impl Fn(&Outgoing) -> Result<Incoming, http::Error> + 'static) -> Self {
-        self.0.http.replace(Some(Box::new(answer)));
+    pub fn http(self, handler: impl Fn(&Outgoing) -> Result<Incoming, http::Error> + 'static) -> Self {
+        self.0.http.replace(Some(Box::new(handler)));
         self
     }
 
-    /// Signs.
+    /// Handles payloads of the `signer` capability.
     #[must_use]
-    pub fn signer(self, sign: impl Fn(&[u8]) -> Result<Signature, signer::Error> + 'static) -> Self {
-        self.0.signer.replace(Some(Box::new(sign)));
+    pub fn signer(self, handler: impl Fn(&[u8]) -> Result<Signature, signer::Error> + 'static) -> Self {
+        self.0.signer.replace(Some(Box::new(handler)));
         self
     }
 
-    /// Stores a value before the policy runs.
+    /// Stores a value without expiry.
     #[must_use]
     pub fn value(self, key: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        let stored = Stored {
+        let stored = StoredValue {
             bytes: bytes.into(),
-            until: None,
+            expires_at: None,
         };
         self.0.values.borrow_mut().insert(key.into(), stored);
         self
     }
 
-    /// Calls a policy, or anything that takes a request and uses the host.
+    /// Calls a policy, or any function of a request, with the capabilities of this host.
     pub fn call<R>(&self, policy: impl FnOnce(&Request) -> R, request: &Request) -> R {
         struct Restore(Rc<State>);
 
@@ -106,13 +106,13 @@ impl Host {
         policy(request)
     }
 
-    /// The lines that policies logged.
+    /// The lines logged so far, in order.
     #[must_use]
     pub fn logs(&self) -> Vec<(Level, String)> {
         self.0.logs.borrow().clone()
     }
 
-    /// The value that is stored under a key, if it is not forgotten yet.
+    /// The value of a key, unless it has expired.
     #[must_use]
     pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
         self.0.stored(key)
@@ -129,11 +129,11 @@ impl State {
     pub(super) fn stored(&self, key: &str) -> Option<Vec<u8>> {
         let values = self.values.borrow();
         let stored = values.get(key)?;
-        let alive = stored.until.is_none_or(|until| self.now.get() < until);
-        alive.then(|| stored.bytes.clone())
+        let is_live = stored.expires_at.is_none_or(|time| self.now.get() < time);
+        is_live.then(|| stored.bytes.clone())
     }
 
-    pub(super) fn until(&self, ttl_ms: Option<u64>) -> Option<u64> {
+    pub(super) fn expiry(&self, ttl_ms: Option<u64>) -> Option<u64> {
         ttl_ms.map(|ttl| self.now.get().saturating_add(ttl))
     }
 }

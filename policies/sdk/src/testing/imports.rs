@@ -1,5 +1,5 @@
-//! What the generated bindings import from a host, with the same names and types, from the [`Host`](super::Host) in
-//! memory.
+//! The host functions that the generated bindings import, with the same names and types, backed by the in-memory
+//! [`Host`](super::Host).
 
 pub(crate) mod config {
     use crate::testing::host::current;
@@ -28,7 +28,7 @@ pub(crate) mod clock {
 
 pub(crate) mod keyvalue {
     use crate::keyvalue::Error;
-    use crate::testing::host::{Stored, current};
+    use crate::testing::host::{StoredValue, current};
 
     pub(crate) fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
         Ok(current().stored(key))
@@ -36,9 +36,9 @@ pub(crate) mod keyvalue {
 
     pub(crate) fn set(key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), Error> {
         let host = current();
-        let stored = Stored {
+        let stored = StoredValue {
             bytes: value.to_vec(),
-            until: host.until(ttl_ms),
+            expires_at: host.expiry(ttl_ms),
         };
         host.values.borrow_mut().insert(key.to_owned(), stored);
         Ok(())
@@ -49,25 +49,25 @@ pub(crate) mod keyvalue {
         Ok(())
     }
 
-    /// Counters are kept as decimal text.
+    /// Counters are stored as decimal text.
     pub(crate) fn increment(key: &str, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
         let host = current();
-        let held = host.stored(key);
-        let sum = match &held {
+        let stored = host.stored(key);
+        let sum = match &stored {
             None => by,
             Some(bytes) => str::from_utf8(bytes)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
-                .ok_or_else(|| Error::Unavailable(format!("{key} is no counter")))?
+                .ok_or_else(|| Error::Unavailable(format!("{key} is not a counter")))?
                 .saturating_add(by),
         };
         let mut values = host.values.borrow_mut();
-        let until = match held {
-            Some(_) => values.get(key).and_then(|stored| stored.until),
-            None => host.until(ttl_ms),
+        let expires_at = match stored {
+            Some(_) => values.get(key).and_then(|stored| stored.expires_at),
+            None => host.expiry(ttl_ms),
         };
         let bytes = sum.to_string().into_bytes();
-        values.insert(key.to_owned(), Stored { bytes, until });
+        values.insert(key.to_owned(), StoredValue { bytes, expires_at });
         Ok(sum)
     }
 }
@@ -78,7 +78,7 @@ pub(crate) mod http {
 
     pub(crate) fn send(request: &Outgoing) -> Result<Incoming, Error> {
         match &*current().http.borrow() {
-            Some(answer) => answer(request),
+            Some(handler) => handler(request),
             None => Err(Error::NotGranted(request.url.clone())),
         }
     }
@@ -91,7 +91,7 @@ pub(crate) mod signer {
     pub(crate) fn sign(payload: &[u8]) -> Result<Signature, Error> {
         match &*current().signer.borrow() {
             Some(sign) => sign(payload),
-            None => Err(Error::Unavailable("there is no signer".into())),
+            None => Err(Error::Unavailable("no signer is configured".into())),
         }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     use crate::{Error, Header, Level, clock, http, keyvalue, signer};
 
     #[test]
-    fn values_are_forgotten_in_time() {
+    fn values_expire() {
         let host = Host::new().now(1_000).value("kept", "x");
         let run = |policy: fn()| host.call(|_| policy(), &request().build());
         run(|| {
@@ -127,21 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_lacks_is_an_error_and_not_a_panic() {
-        let asked = http::Outgoing::new("GET", "https://other.example/").header("accept", "*/*");
+    fn missing_capabilities_are_errors() {
+        let request = http::Outgoing::new("GET", "https://other.example/").header("accept", "*/*");
         assert_eq!(clock::now(), 0);
-        let refused = http::send(&asked).unwrap_err();
-        assert!(matches!(Error::from(refused), Error::Misconfigured(_)));
-        let refused = signer::sign(b"x").unwrap_err();
-        assert!(matches!(Error::from(refused), Error::Unavailable(_)));
+        let error = http::send(&request).unwrap_err();
+        assert!(matches!(Error::from(error), Error::Misconfigured(_)));
+        let error = signer::sign(b"x").unwrap_err();
+        assert!(matches!(Error::from(error), Error::Unavailable(_)));
     }
 
     #[test]
-    fn answers_and_log_lines() {
+    fn handlers_and_log_lines() {
         let host = Host::new()
-            .http(|asked| {
-                assert_eq!(asked.headers, [Header::new("accept", "*/*")]);
-                let body = asked.body.clone();
+            .http(|request| {
+                assert_eq!(request.headers, [Header::new("accept", "*/*")]);
+                let body = request.body.clone();
                 Ok(http::Incoming {
                     status: 201,
                     headers: Vec::new(),
@@ -156,10 +156,10 @@ mod tests {
             });
         host.call(
             |_| {
-                let asked = http::Outgoing::new("POST", "https://other.example/")
+                let request = http::Outgoing::new("POST", "https://other.example/")
                     .header("accept", "*/*")
                     .body("hello");
-                assert_eq!(http::send(&asked).unwrap().body, b"hello");
+                assert_eq!(http::send(&request).unwrap().body, b"hello");
                 assert_eq!(signer::sign(b"x").unwrap().signer_id, "kms-1");
                 crate::warn!("answered {}", 201);
             },

@@ -1,4 +1,4 @@
-//! A host in memory and requests in one line, to test a policy natively.
+//! An in-memory host and a request builder, for native tests of policies.
 
 mod host;
 pub(crate) mod imports;

@@ -1,10 +1,10 @@
-//! Requests for tests.
+//! A builder of requests for tests.
 
 use serde_json::Value;
 
 use crate::{Header, Identity, Request};
 
-/// A `GET /` that nobody sent, to begin with.
+/// Starts a request: `GET https://api.example.com/` without caller, headers or body, at time 0.
 #[must_use]
 pub fn request() -> RequestBuilder {
     RequestBuilder(Request {
@@ -23,60 +23,61 @@ pub fn request() -> RequestBuilder {
     })
 }
 
-/// A request in the making. What says something of the caller gives it an identity.
+/// Builds a request. The methods that describe the caller add an identity if there is none: subject `ann`, issuer
+/// `issuers/test`, method `jwt`.
 #[derive(Debug, Clone)]
 pub struct RequestBuilder(Request);
 
 impl RequestBuilder {
-    /// Sets the method.
+    /// Sets the HTTP method.
     #[must_use]
     pub fn method(mut self, method: impl Into<String>) -> Self {
         self.0.method = method.into();
         self
     }
 
-    /// Sets the path.
+    /// Sets the path, without the query.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.0.path = path.into();
         self
     }
 
-    /// Sets the query.
+    /// Sets the query, without the `?`.
     #[must_use]
     pub fn query(mut self, query: impl Into<String>) -> Self {
         self.0.query = Some(query.into());
         self
     }
 
-    /// Sets the host that is asked for.
+    /// Sets the authority.
     #[must_use]
     pub fn authority(mut self, authority: impl Into<String>) -> Self {
         self.0.authority = authority.into();
         self
     }
 
-    /// Adds a header.
+    /// Appends a header; the name must be in lower case.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.0.headers.push(Header::new(name, value));
         self
     }
 
-    /// Sets the body.
+    /// Sets the body bytes.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.0.body = Some(body.into());
         self
     }
 
-    /// Sets a body of JSON.
+    /// Sets a JSON body.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.body(body.to_string())
     }
 
-    /// Sets the client's address.
+    /// Sets the client's IP address.
     #[must_use]
     pub fn source_address(mut self, address: impl Into<String>) -> Self {
         self.0.source_address = Some(address.into());
@@ -90,21 +91,21 @@ impl RequestBuilder {
         self
     }
 
-    /// Says who is calling.
+    /// Sets the caller's subject.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.caller().subject = subject.into();
         self
     }
 
-    /// Gives the caller one more role.
+    /// Adds a role to the caller.
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {
         self.caller().roles.push(role.into());
         self
     }
 
-    /// Says to whom the caller belongs.
+    /// Sets the caller's tenant.
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.caller().tenant = Some(tenant.into());
@@ -118,14 +119,14 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets all of the caller.
+    /// Replaces the caller's identity.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.0.identity = Some(identity);
         self
     }
 
-    /// The request.
+    /// Returns the request.
     #[must_use]
     pub fn build(self) -> Request {
         self.0

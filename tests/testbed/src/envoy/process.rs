@@ -1,12 +1,12 @@
-//! What Linux tells about a process.
+//! Resource usage of a process, from Linux `/proc`.
 
 use std::fs;
 use std::io;
 
-/// The kernel counts processor time for user space in 1/100 s (USER_HZ), whatever its own tick is.
+/// The kernel reports CPU time to user space in units of 1/100 s (USER_HZ), whatever its own tick is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// User and system time of all of a process's threads.
+/// User and system time of all threads of a process.
 pub(super) fn cpu_seconds(pid: u32) -> io::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     ticks(&stat)
@@ -14,8 +14,8 @@ pub(super) fn cpu_seconds(pid: u32) -> io::Result<f64> {
         .ok_or_else(|| unexpected("stat"))
 }
 
-/// utime + stime. The second field is the program's name in parentheses and may hold anything, so fields are
-/// counted from the last parenthesis: utime and stime are the 12th and 13th after it (proc_pid_stat(5)).
+/// utime + stime. The second field is the name of the program in parentheses and may contain any character, so fields
+/// are counted from the last parenthesis: utime and stime are the 12th and 13th after it (proc_pid_stat(5)).
 fn ticks(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
@@ -23,7 +23,7 @@ fn ticks(stat: &str) -> Option<f64> {
     Some(user + system)
 }
 
-/// The resident set.
+/// The resident set size.
 pub(super) fn rss_bytes(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kibibytes = status.lines().find_map(|line| {
@@ -40,7 +40,7 @@ pub(super) fn rss_bytes(pid: u32) -> io::Result<u64> {
 }
 
 fn unexpected(file: &str) -> io::Error {
-    io::Error::other(format!("/proc/PID/{file} is not as expected"))
+    io::Error::other(format!("unexpected format of /proc/PID/{file}"))
 }
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_programs_name_may_hold_parentheses_and_spaces() {
+    fn the_name_of_a_program_may_contain_parentheses_and_spaces() {
         let stat = "42 (a ) (b) S 1 42 42 0 -1 4194560 100 0 0 0 7 5 0 0 20 0 1 0 100 1000 50";
         assert_eq!(ticks(stat), Some(12.0));
         assert_eq!(ticks("42 (short) S 1"), None);

@@ -22,7 +22,7 @@ static_resources:
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
 "#;
 
-/// `cargo xtask test` always sets it; these tests are not skipped, because what they test is the bed of all others.
+/// These tests fail rather than skip without `ENVOY_BIN`, because the end-to-end tests depend on what they test.
 fn envoy_binary() -> PathBuf {
     match std::env::var_os("ENVOY_BIN") {
         Some(_) => binary().unwrap_or_else(|error| panic!("{error}")),
@@ -31,7 +31,7 @@ fn envoy_binary() -> PathBuf {
 }
 
 #[tokio::test]
-async fn starts_answers_counts_and_stops() {
+async fn a_running_envoy_serves_reports_and_stops() {
     let mut envoy = Envoy::builder(envoy_binary(), DIRECT)
         .concurrency(1)
         .start()
@@ -60,7 +60,7 @@ async fn starts_answers_counts_and_stops() {
 }
 
 #[test]
-fn a_refused_configuration_comes_back_with_what_envoy_said() {
+fn a_rejected_configuration_is_reported_with_the_log() {
     let started = Instant::now();
     let bootstrap = DIRECT.replace("stat_prefix: ingress", "stat_prefixx: ingress");
     let error = Envoy::builder(envoy_binary(), bootstrap).start().unwrap_err();
@@ -70,7 +70,7 @@ fn a_refused_configuration_comes_back_with_what_envoy_said() {
 }
 
 #[test]
-fn a_missing_binary_is_named() {
+fn a_missing_binary_is_reported_with_its_path() {
     let error = Envoy::builder("/nonexistent/envoy", DIRECT).start().unwrap_err();
     assert!(error.to_string().contains("/nonexistent/envoy"), "{error}");
 }

@@ -1,9 +1,9 @@
 use super::*;
 use crate::tokens;
 
-type Anything = Map<String, Value>;
+type Claims = Map<String, Value>;
 
-fn verify(jwk: &str, alg: Alg, token: &str) -> Result<JWTClaims<Anything>, KeyError> {
+fn verify(jwk: &str, alg: Alg, token: &str) -> Result<JWTClaims<Claims>, KeyError> {
     let options = None;
     match alg {
         Alg::Rs256 => RS256PublicKey::from_jwk(jwk)?.verify_token(token, options),
@@ -17,7 +17,7 @@ fn verify(jwk: &str, alg: Alg, token: &str) -> Result<JWTClaims<Anything>, KeyEr
 }
 
 #[test]
-fn every_algorithm_verifies_with_the_published_key_and_only_untampered() {
+fn tokens_of_every_algorithm_verify_with_the_published_key_unless_tampered() {
     let keys = KeySet::generate().unwrap();
     let mut claims = tokens::claims("https://idp.example", "orders", "alice", 60);
     claims["realm_access"] = json!({"roles": ["Admin"]});

@@ -1,15 +1,15 @@
-//! Outgoing requests of a component: to the granted hosts, with the client of all policies.
+//! Outgoing requests of a component: to granted HTTP hosts only, with the client shared by all policies.
 
 use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::bindings::http::Error as Refused;
-use crate::capability::http::{RESPONSE, framing, granted, send};
-use crate::limits::HANDED_OVER;
+use crate::bindings::http::Error as HttpError;
+use crate::capability::http::{MAX_RESPONSE_BODY, check_url, is_framing_header, send};
+use crate::limits::MAX_HOSTCALL_BYTES;
 
-use super::super::Entry;
+use crate::entry::Entry;
 
 pub(super) struct Hooks {
     entry: Arc<Entry>,
@@ -23,7 +23,7 @@ impl Hooks {
     }
 }
 
-type Sent = (
+type SendResult = (
     http::Response<WasiBody>,
     Box<dyn Future<Output = Result<(), Error>> + Send>,
 );
@@ -34,12 +34,13 @@ impl WasiHttpHooks for Hooks {
         request: http::Request<WasiBody>,
         _options: Option<RequestOptions>,
         _written: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+    ) -> Box<dyn Future<Output = Result<SendResult, Error>> + Send> {
         let entry = Arc::clone(&self.entry);
         Box::new(async move {
             let (head, body) = request.into_parts();
-            let url = granted(&entry.grants, &head.uri.to_string()).map_err(|refused| error(&refused))?;
-            let body = Limited::new(body, HANDED_OVER)
+            let url =
+                check_url(&entry.grants, &head.uri.to_string()).map_err(|error| to_wasi_error(&error))?;
+            let body = Limited::new(body, MAX_HOSTCALL_BYTES)
                 .collect()
                 .await
                 .map_err(|_| Error::HttpRequestBodySize(None))?
@@ -47,12 +48,12 @@ impl WasiHttpHooks for Hooks {
             let mut outgoing = http::Request::new(Full::new(body));
             *outgoing.method_mut() = head.method;
             *outgoing.uri_mut() = url;
-            for (name, value) in head.headers.iter().filter(|(name, _)| !framing(name)) {
+            for (name, value) in head.headers.iter().filter(|(name, _)| !is_framing_header(name)) {
                 outgoing.headers_mut().append(name.clone(), value.clone());
             }
             let incoming = send(&entry.client, outgoing)
                 .await
-                .map_err(|refused| error(&refused))?;
+                .map_err(|error| to_wasi_error(&error))?;
             let body: WasiBody = Full::new(incoming.body.into())
                 .map_err(|never| match never {})
                 .boxed_unsync();
@@ -72,11 +73,11 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-fn error(refused: &Refused) -> Error {
-    match refused {
-        Refused::NotGranted(_) => Error::HttpRequestDenied,
-        Refused::Invalid(_) => Error::HttpRequestUriInvalid,
-        Refused::Unavailable(_) => Error::ConnectionRefused,
-        Refused::TooLarge => Error::HttpResponseBodySize(Some(RESPONSE as u64)),
+fn to_wasi_error(error: &HttpError) -> Error {
+    match error {
+        HttpError::NotGranted(_) => Error::HttpRequestDenied,
+        HttpError::Invalid(_) => Error::HttpRequestUriInvalid,
+        HttpError::Unavailable(_) => Error::ConnectionRefused,
+        HttpError::TooLarge => Error::HttpResponseBodySize(Some(MAX_RESPONSE_BODY as u64)),
     }
 }

@@ -1,4 +1,4 @@
-//! What a component prints, as lines of the host's log.
+//! Writes a component's standard output and standard error to the host's log.
 
 use std::io;
 use std::pin::Pin;
@@ -13,50 +13,50 @@ use crate::bindings::log::Level;
 use crate::capability::log::{self, Budget};
 use crate::grants::Capability;
 
-use super::super::Entry;
+use crate::entry::Entry;
 
-/// Standard output or standard error of one decision: logged by lines if the entry is granted `log`, dropped otherwise.
-/// Either way bounded.
+/// Standard output or standard error of one decision. Logged line by line if the entry is granted `log`, otherwise
+/// discarded. Limited in either case.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Mutex<Stream>>);
 
 struct Stream {
     entry: Arc<Entry>,
     request_id: String,
-    /// Of both streams together.
+    /// Shared by both streams.
     budget: Arc<Mutex<Budget>>,
     lines: Lines,
 }
 
-/// Bytes as lines. A component writes when it likes: a line in pieces, or many lines at once.
+/// Splits written bytes into lines. One write may contain part of a line or many lines.
 #[derive(Debug, Default)]
 struct Lines {
-    /// A line whose end has not come.
-    begun: Vec<u8>,
+    /// The line that is not terminated yet.
+    partial: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines that these bytes end.
+    /// Appends bytes and returns the lines completed by them.
     fn take(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut ended = Vec::new();
+        let mut complete = Vec::new();
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
-            self.begun.extend_from_slice(piece);
+            self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                ended.extend(self.rest());
+                complete.extend(self.flush());
             }
         }
-        ended
+        complete
     }
 
-    /// What has begun, as a line; none, if it is blank.
-    fn rest(&mut self) -> Option<String> {
-        let line = std::mem::take(&mut self.begun);
+    /// Ends the partial line. `None` if it is blank.
+    fn flush(&mut self) -> Option<String> {
+        let line = std::mem::take(&mut self.partial);
         let line = line.trim_ascii_end();
         (!line.is_empty()).then(|| String::from_utf8_lossy(line).into_owned())
     }
 }
 
-/// Standard output and standard error.
+/// Creates standard output and standard error, which share a budget.
 pub(super) fn pair(entry: &Arc<Entry>, request_id: &str) -> (Output, Output) {
     let budget = Arc::<Mutex<Budget>>::default();
     let stream = || {
@@ -73,8 +73,8 @@ pub(super) fn pair(entry: &Arc<Entry>, request_id: &str) -> (Output, Output) {
 impl Stream {
     fn print(&mut self, text: &[u8]) -> io::Result<()> {
         self.with_budget(|budget| budget.take_bytes(text.len()))?;
-        let ended = self.lines.take(text);
-        ended.iter().try_for_each(|line| self.write(line))
+        let complete = self.lines.take(text);
+        complete.iter().try_for_each(|line| self.write(line))
     }
 
     fn write(&self, line: &str) -> io::Result<()> {
@@ -93,8 +93,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // The last line needs no end. Past the bound, it is one too many.
-        let _ = self.lines.rest().map(|line| self.write(&line));
+        // The last line may lack a line feed. Over the limit it is discarded.
+        let _ = self.lines.flush().map(|line| self.write(&line));
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_those_of_the_text_and_not_of_its_writes() {
+    fn lines_are_independent_of_write_boundaries() {
         let mut lines = Lines::default();
         let text = "one\r\n\ntwo, caf\u{e9}\nthree";
         let mut found: Vec<_> = text
@@ -143,10 +143,10 @@ mod tests {
             .iter()
             .flat_map(|byte| lines.take(&[*byte]))
             .collect();
-        found.extend(lines.rest());
+        found.extend(lines.flush());
         assert_eq!(found, ["one", "two, caf\u{e9}", "three"]);
         assert_eq!(lines.take(b"four\nfi"), ["four"]);
         assert_eq!(lines.take(b"ve\n \nsix\n"), ["five", "six"]);
-        assert_eq!(lines.rest(), None);
+        assert_eq!(lines.flush(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The same decision over and over.
+//! Repeats a decision and measures each.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use postern_policy::{Policies, Request};
 
-/// Until caches are warm and the processor has found its pace.
+/// The warm-up, for caches and the clock frequency of the processor.
 pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
-/// How often whoever waits is told how far it is.
+/// The interval between progress updates.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is decided.
+/// A decision to repeat.
 pub(super) struct Benchmark<'a> {
     pub(super) policies: &'a Policies,
     pub(super) name: &'a str,
@@ -20,9 +20,9 @@ pub(super) struct Benchmark<'a> {
     pub(super) threads: u16,
 }
 
-/// How it went.
+/// The results of a run.
 pub(super) struct Measurements {
-    /// Of the decisions that were made, in nanoseconds.
+    /// The latencies of successful decisions, in nanoseconds.
     times: Histogram<u64>,
     pub(super) elapsed: Duration,
     pub(super) failed: u64,
@@ -32,7 +32,7 @@ pub(super) struct Measurements {
 impl Measurements {
     fn new() -> Result<Self> {
         Ok(Self {
-            // From a nanosecond to a minute, to one part in a thousand.
+            // From 1 ns to 60 s, with three significant digits.
             times: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
             elapsed: Duration::ZERO,
             failed: 0,
@@ -57,7 +57,7 @@ impl Measurements {
 }
 
 impl Benchmark<'_> {
-    /// Decides for so long, on all threads.
+    /// Repeats the decision for `time`, on all threads.
     pub(super) fn run(&self, time: Duration, progress: impl Fn(Duration)) -> Result<Measurements> {
         let started = Instant::now();
         let mut all = Measurements::new()?;

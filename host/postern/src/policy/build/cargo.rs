@@ -1,4 +1,4 @@
-//! Running cargo.
+//! Runs cargo.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use cargo_metadata::{Artifact, CrateType, Message};
 
 use super::project::Project;
 
-/// Builds the crate's library; its .wasm file. Cargo's progress and what the compiler says go to this terminal.
+/// Builds the crate's library and returns its .wasm file. Progress and compiler messages go to standard error.
 pub(super) fn build(project: &Project, profile: &str, target_dir: Option<&Path>) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -23,20 +23,17 @@ pub(super) fn build(project: &Project, profile: &str, target_dir: Option<&Path>)
         cargo.arg("--target-dir").arg(folder);
     }
     let mut child = cargo.spawn().context("cannot run cargo")?;
-    let messages = child.stdout.take().context("cargo says nothing")?;
+    let messages = child.stdout.take().context("cargo has no output")?;
     let mut found = None;
     for message in Message::parse_stream(BufReader::new(messages)) {
-        if let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo says")? {
+        if let Message::CompilerArtifact(artifact) = message.context("cannot parse the output of cargo")? {
             found = wasm(project, &artifact).or(found);
         }
     }
     if !child.wait().context("cannot wait for cargo")?.success() {
-        bail!(
-            "{} does not build (what the compiler says is above)",
-            project.name
-        );
+        bail!("{} does not build: see the compiler messages above", project.name);
     }
-    found.with_context(|| format!("cargo made no .wasm file of {}", project.name))
+    found.with_context(|| format!("cargo built no .wasm file for {}", project.name))
 }
 
 fn wasm(project: &Project, artifact: &Artifact) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! From what the compiler made to a component.
+//! Converts the compiler's output into a component.
 
 use anyhow::{Context, Result, anyhow, bail};
 use postern_policy::{Module, ModuleKind};
@@ -6,13 +6,13 @@ use wit_component::ComponentEncoder;
 
 use super::project::CrateKind;
 
-/// The component that a compiled crate is, or becomes.
+/// Converts a compiled crate into a component, if it is not one already.
 pub(super) fn to_component(kind: CrateKind, wasm: &[u8]) -> Result<Vec<u8>> {
     match kind {
         CrateKind::Spin => Ok(wasm.to_vec()),
         CrateKind::Authorizer => encode(wasm)
             .map_err(|error| anyhow!("{error:#}"))
-            .context("no component can be made of what the compiler made"),
+            .context("the compiler's output cannot be converted into a component"),
     }
 }
 
@@ -20,7 +20,7 @@ fn encode(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
     ComponentEncoder::default().module(wasm)?.validate(true).encode()
 }
 
-/// An authorizer that imports something else than the contract's capabilities would not be linked by any host.
+/// Rejects an authorizer with imports other than the capabilities of the contract: no host would link it.
 pub(super) fn reject_foreign_imports(module: &Module) -> Result<()> {
     if module.kind() != ModuleKind::Authorizer {
         return Ok(());
@@ -35,8 +35,8 @@ pub(super) fn reject_foreign_imports(module: &Module) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "imports {}, which no host links for a policy: it may import postern:policy alone. A dependency that uses \
-         the standard library's clock, files, random numbers or the like brings them in",
+        "imports {}, which no host provides to a policy: it may import only postern:policy. Such imports come from a \
+         dependency that uses the standard library's clock, files, random numbers or the like",
         foreign.join(", ")
     )
 }

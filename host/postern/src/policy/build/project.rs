@@ -1,16 +1,16 @@
-//! The crate that is to be built, as cargo sees it.
+//! The crate to build, as cargo describes it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::{CrateType, DependencyKind, MetadataCommand, Package};
 
-/// How a crate becomes a component.
+/// The kind of a crate, which decides how it becomes a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CrateKind {
-    /// Against `postern:policy`: a core module that is made a component here.
+    /// Written against `postern:policy`: a core module, converted into a component here.
     Authorizer,
-    /// With spin-sdk: a component as cargo links it.
+    /// Written with spin-sdk: a component that cargo links.
     Spin,
 }
 
@@ -22,7 +22,7 @@ impl CrateKind {
         }
     }
 
-    /// What makes a policy of a crate.
+    /// What the crate must contain to be a policy.
     pub(super) fn hint(self) -> &'static str {
         match self {
             Self::Authorizer => "it needs `postern_sdk::policy!(authorize);`, once",
@@ -31,19 +31,19 @@ impl CrateKind {
     }
 }
 
-/// A crate.
+/// A crate to build.
 #[derive(Debug)]
 pub(super) struct Project {
     pub(super) name: String,
     pub(super) manifest: PathBuf,
     pub(super) kind: CrateKind,
-    /// Cargo's target folder, unless told otherwise.
+    /// The default target folder of cargo.
     pub(super) target: PathBuf,
     workspace: PathBuf,
 }
 
 impl Project {
-    /// The crate in a folder, or of a Cargo.toml.
+    /// Finds the crate in a folder, or of a Cargo.toml.
     pub(super) fn find(path: &Path) -> Result<Self> {
         let manifest = if path.is_dir() {
             path.join("Cargo.toml")
@@ -52,7 +52,7 @@ impl Project {
         };
         let manifest = manifest.canonicalize().with_context(|| {
             format!(
-                "no crate in {}: `postern policy new NAME` makes one",
+                "no crate in {}: create one with `postern policy new NAME`",
                 path.display()
             )
         })?;
@@ -67,21 +67,21 @@ impl Project {
             .exec()
             .map_err(|error| match error {
                 cargo_metadata::Error::CargoMetadata { stderr } => {
-                    anyhow::anyhow!("cargo does not take {}: {}", manifest.display(), stderr.trim())
+                    anyhow::anyhow!("cargo rejects {}: {}", manifest.display(), stderr.trim())
                 }
-                error => anyhow::anyhow!("cannot ask cargo, which is needed to build policies: {error}"),
+                error => anyhow::anyhow!("cannot run cargo, which is needed to build policies: {error}"),
             })?;
         let of_manifest = |package: &&Package| package.manifest_path.as_std_path() == manifest;
         let Some(package) = metadata.packages.iter().find(of_manifest) else {
             bail!(
-                "{} is a workspace; name the crate of one policy in it",
+                "{} is a workspace; name the crate of a policy in it",
                 manifest.display()
             );
         };
         let library = |target: &cargo_metadata::Target| target.crate_types.contains(&CrateType::CDyLib);
         ensure!(
             package.targets.iter().any(library),
-            "{} is no library that wasm can be made of: add to its Cargo.toml\n\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]",
+            "{} is not a library that can be built for wasm: add this to its Cargo.toml\n\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]",
             package.name
         );
         let spin = package
@@ -101,15 +101,15 @@ impl Project {
         })
     }
 
-    /// The profile to build with: one made for policies, where there is one.
+    /// The default profile: `policy` if the workspace has one, otherwise `release`.
     pub(super) fn profile(&self) -> Result<&'static str> {
         let path = self.workspace.join("Cargo.toml");
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let manifest: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        let made = manifest
+        let policy = manifest
             .get("profile")
             .and_then(|profiles| profiles.get("policy"));
-        Ok(if made.is_some() { "policy" } else { "release" })
+        Ok(if policy.is_some() { "policy" } else { "release" })
     }
 }

@@ -1,12 +1,12 @@
-//! The standard library of the target.
+//! Checks that the toolchain has the standard library of a target.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Fails with the mend if there is no standard library for the target. Asks the compiler, not rustup: that is what
-/// counts, and it works without rustup.
+/// Fails, and names the fix, if there is no standard library for the target. Queries the compiler rather than rustup,
+/// since the compiler does the build and may be installed without rustup.
 pub(super) fn require_target(target: &str) -> Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(&rustc)
@@ -40,7 +40,7 @@ fn contains_core(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_missing_target_is_told_with_its_mend() {
+    fn the_error_of_a_missing_target_names_the_fix() {
         let error = super::require_target("wasm32-nowhere").unwrap_err().to_string();
         assert!(error.contains("rustup target add wasm32-nowhere"), "{error}");
     }

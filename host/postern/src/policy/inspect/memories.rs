@@ -1,17 +1,17 @@
-//! The memories that a component brings.
+//! Counts the memories of a component.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use wasmparser::{Parser, Payload};
 
-/// Bytes of a page, unless the memory says otherwise.
+/// The default size of a page, in bytes.
 const PAGE: u64 = 64 << 10;
 
 /// The memories of all modules in a component.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Memories {
     pub(super) memories: usize,
-    /// What they have before anything runs.
+    /// Their initial size.
     #[serde(rename = "initial_memory_bytes")]
     pub(super) initial_bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! The SDK as this program carries it, for crates outside a checkout: no registry has it.
+//! The SDK bundled with this program, for crates outside a checkout: it is on no registry.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::write;
 
-/// Where it goes in the new crate.
+/// Its folder in the new crate.
 pub(super) const FOLDER: &str = "postern";
 
 macro_rules! files {
@@ -16,7 +16,7 @@ macro_rules! files {
     };
 }
 
-/// Its files, by their place under [`FOLDER`]: the SDK reads the contract beside it.
+/// Its files, by their path under [`FOLDER`]. The SDK includes the WIT files beside it.
 const FILES: [(&str, &str); 16] = files![
     "sdk/src/bindings.rs",
     "sdk/src/capabilities.rs",
@@ -47,9 +47,9 @@ pub(super) fn unpack(folder: &Path) -> Result<()> {
     write(&folder.join("sdk/Cargo.toml"), &manifest()?)
 }
 
-/// The SDK's manifest, with what the workspace says put into it.
+/// The SDK's manifest, with inherited values taken from the workspace.
 fn manifest() -> Result<String> {
-    let broken = "the SDK in this program has no manifest";
+    let broken = "the manifest of the bundled SDK is invalid";
     let mut manifest: Table = MANIFEST.parse().context(broken)?;
     let workspace: Table = WORKSPACE.parse().context(broken)?;
     let workspace = workspace.get("workspace").context(broken)?;
@@ -62,7 +62,7 @@ fn manifest() -> Result<String> {
             }
         }
     }
-    // Its own tests and the checks of our workspace stay here.
+    // Its tests and the lints of this workspace are not bundled.
     manifest.remove("dev-dependencies");
     manifest.remove("lints");
     toml_edit::ser::to_string_pretty(&manifest).context(broken)
@@ -87,18 +87,18 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_sdk_is_carried() {
+    fn every_file_of_the_sdk_is_bundled() {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
-        let mut there = BTreeSet::new();
+        let mut existing = BTreeSet::new();
         for below in ["sdk/src", "wit"] {
-            found(&policies, below, &mut there);
+            found(&policies, below, &mut existing);
         }
-        let carried: BTreeSet<_> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(carried, there);
+        let bundled: BTreeSet<_> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(bundled, existing);
     }
 
     #[test]
-    fn its_manifest_stands_alone() {
+    fn the_bundled_manifest_is_self_contained() {
         let text = manifest().unwrap();
         let manifest: Table = text.parse().unwrap();
         assert!(!text.contains("workspace = true"), "{text}");

@@ -1,6 +1,6 @@
-//! What a crate may be called.
+//! Validates the name of a crate.
 
-/// Names that cargo or the compiler would not take, or that would stand for something else in the crate.
+/// Names that cargo or the compiler rejects, or that mean something else inside the crate.
 const RESERVED: &[&str] = &[
     "abstract",
     "alloc",
@@ -73,14 +73,17 @@ const RESERVED: &[&str] = &[
     "yield",
 ];
 
-/// The name of a crate, by cargo's rules.
+/// Validates the name of a crate by cargo's rules.
 pub(super) fn parse(text: &str) -> Result<String, String> {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.chars().all(part) || text.len() > 64 {
-        return Err("begin with a letter, and go on with letters, digits, - and _; 64 at most".to_owned());
+        return Err(
+            "must begin with a letter, followed by letters, digits, - and _; at most 64 characters"
+                .to_owned(),
+        );
     }
     if RESERVED.contains(&text) {
-        return Err("is taken, by Rust itself or by what the crate depends on".to_owned());
+        return Err("is reserved by Rust or used by a dependency of the crate".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_follow_cargos_rules() {
         for good in ["quota", "a", "Two-words_2"] {
             assert!(parse(good).is_ok(), "{good}");
         }

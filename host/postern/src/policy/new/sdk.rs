@@ -1,4 +1,4 @@
-//! Where the new crate gets Postern's SDK from.
+//! Locates Postern's SDK for the new crate.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,21 +6,21 @@ use anyhow::{Context, Result, ensure};
 
 use super::bundle;
 
-/// Where the SDK is within a checkout.
+/// The path of the SDK within a checkout.
 const IN_CHECKOUT: &str = "policies/sdk";
 
-/// How the new crate names the SDK.
+/// The dependency of the new crate on the SDK.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sdk {
     Path(PathBuf),
     Version(String),
-    /// The one that this program carries.
+    /// The SDK bundled with this program.
     Bundled,
 }
 
 impl Sdk {
-    /// What was asked for; else that of the checkout around the new crate or around this program; else the one that this
-    /// program carries.
+    /// Finds the requested SDK; by default that of the checkout around the new crate or around this program, or the
+    /// bundled one.
     pub(super) fn find(requested: Option<&str>, folder: &Path) -> Result<Self> {
         if let Some(requested) = requested {
             return Self::parse(requested);
@@ -39,7 +39,7 @@ impl Sdk {
     fn parse(requested: &str) -> Result<Self> {
         let folder = Path::new(requested);
         if folder.is_dir() {
-            // The SDK itself, or the checkout that it is in.
+            // The folder of the SDK, or of the checkout that contains it.
             let sdk = [folder.to_owned(), folder.join(IN_CHECKOUT)];
             let found = sdk.iter().find(|folder| is_sdk(folder));
             let found =
@@ -58,10 +58,10 @@ impl Sdk {
         Ok(Self::Version(requested.to_owned()))
     }
 
-    /// The line of the dependency.
+    /// The value of the dependency in Cargo.toml.
     pub(super) fn dependency(&self) -> String {
         match self {
-            // A literal string of TOML: Windows' separators stay what they are.
+            // A TOML literal string, which needs no escapes for the separators of Windows.
             Self::Path(path) => format!("{{ path = '{}' }}", path.display()),
             Self::Version(version) => format!("\"{version}\""),
             Self::Bundled => format!("{{ path = '{}/sdk' }}", bundle::FOLDER),
@@ -87,7 +87,7 @@ fn is_sdk(folder: &Path) -> bool {
     name == Some("postern-sdk")
 }
 
-/// The way from a folder up to one around it: the checkout may be moved with all that is in it.
+/// The relative path from a folder up to the checkout around it: a relative path survives a move of the checkout.
 fn path_up(folder: &Path, checkout: &Path) -> PathBuf {
     let below = folder.strip_prefix(checkout).unwrap_or(Path::new(""));
     let names = below
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sdk_is_asked_for_or_found() {
+    fn the_sdk_is_given_or_found() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         assert_eq!(
             Sdk::find(None, &here.join("a/b")).unwrap(),

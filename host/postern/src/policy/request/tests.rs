@@ -55,7 +55,7 @@ fn flags_make_a_request() {
 }
 
 #[test]
-fn flags_change_what_a_file_says() {
+fn flags_override_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "{method: PUT, path: /a, headers: {x-a: '1', x-b: '2'}, identity: {subject: bob, roles: [R]}}";
     std::fs::write(&file, text).unwrap();
@@ -69,11 +69,11 @@ fn flags_change_what_a_file_says() {
 }
 
 #[test]
-fn what_is_no_request() {
+fn an_invalid_request_is_rejected() {
     for (text, says) in [
         ("{mehtod: GET}", "mehtod"),
         ("[1]", "as an object"),
-        ("{headers: 7}", "`headers` is no object"),
+        ("{headers: 7}", "`headers` is not an object"),
         ("{a: [", ":1:"),
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -86,7 +86,7 @@ fn what_is_no_request() {
 }
 
 #[test]
-fn the_usual_request_is_one() {
+fn the_typical_request_is_valid() {
     let request = typical().unwrap().cases[0].request.to_request();
     assert_eq!(request.headers.len(), 15);
     assert!(request.identity.is_some());

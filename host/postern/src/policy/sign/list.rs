@@ -1,4 +1,4 @@
-//! What a manifest lists.
+//! Updates the modules that a manifest lists.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::policy::grants::usable;
 use crate::policy::harness::Harness;
 use crate::policy::test;
 
-/// `[NAME=]VALUE`.
+/// An argument of the form `[NAME=]VALUE`.
 #[derive(Debug, Clone)]
 pub(super) struct NamedValue {
     name: Option<String>,
@@ -29,7 +29,7 @@ pub(super) fn parse_named(text: &str) -> Result<NamedValue, String> {
     })
 }
 
-/// `NAME=FILE`.
+/// Parses `NAME=FILE`.
 pub(super) fn parse_assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .filter(|(name, file)| !name.is_empty() && !file.is_empty())
@@ -37,7 +37,7 @@ pub(super) fn parse_assignment(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "write NAME=MODULE.wasm, such as rbac=rbac.wasm".to_owned())
 }
 
-/// A module that is to be listed.
+/// A module to add.
 #[derive(Debug)]
 pub(super) struct AddedModule {
     pub(super) name: String,
@@ -46,7 +46,7 @@ pub(super) struct AddedModule {
     cases: Option<PathBuf>,
 }
 
-/// What is asked of the list.
+/// The requested changes.
 #[derive(Debug)]
 pub(super) struct Changes {
     pub(super) added: Vec<AddedModule>,
@@ -89,7 +89,7 @@ impl Changes {
     }
 }
 
-/// The module that an option is meant for.
+/// The added module that an option applies to.
 fn module_for<'a>(
     added: &'a mut [AddedModule],
     given: &NamedValue,
@@ -97,7 +97,7 @@ fn module_for<'a>(
 ) -> Result<&'a mut AddedModule> {
     match (&given.name, added) {
         (None, [one]) => Ok(one),
-        (None, _) => bail!("{option}: write NAME=… to say which of the added modules it is for"),
+        (None, _) => bail!("{option}: write NAME=… to name the added module that it applies to"),
         (Some(name), added) => added
             .iter_mut()
             .find(|module| module.name == *name)
@@ -105,7 +105,7 @@ fn module_for<'a>(
     }
 }
 
-/// How a module stands in the manifest.
+/// Creates the manifest entry of an added module.
 pub(super) fn list_module(
     harness: &Harness,
     added: &AddedModule,
@@ -116,7 +116,7 @@ pub(super) fn list_module(
     let needs = module.required_capabilities();
     let grants = match (&added.grants, before) {
         (Some(given), _) => capabilities(given).with_context(|| format!("--grants of `{}`", added.name))?,
-        // What was granted before was somebody's decision; a new build does not widen it.
+        // The earlier grants were a deliberate decision; a new build must not widen them.
         (None, Some(before)) => before.grants.clone(),
         (None, None) => usable(&module),
     };
@@ -126,7 +126,7 @@ pub(super) fn list_module(
         .collect();
     ensure!(
         missing.is_empty(),
-        "`{}` needs {} to be loaded at all, which the manifest would not allow: say so with --grants, if it may",
+        "`{}` needs {} to be loaded, which the manifest would not allow: pass --grants to allow it",
         added.name,
         missing.join(", ")
     );
@@ -151,7 +151,7 @@ pub(super) fn list_module(
     })
 }
 
-/// A file as the manifest names it.
+/// The path of a file relative to the manifest's folder.
 fn relative_to(folder: &Path, file: &Path) -> Result<String> {
     let canonical = |path: &Path| {
         path.canonicalize()
@@ -161,14 +161,14 @@ fn relative_to(folder: &Path, file: &Path) -> Result<String> {
     let inside = file.strip_prefix(&folder).ok().and_then(Path::to_str);
     inside.map(str::to_owned).with_context(|| {
         format!(
-            "{} must lie in the manifest's folder, {}: it is deployed with it",
+            "{} must be inside the manifest's folder, {}: they are deployed together",
             file.display(),
             folder.display()
         )
     })
 }
 
-/// Holds the files against the list; with `refresh`, the list takes their digests.
+/// Compares the files with the listed digests; with `refresh`, updates the digests.
 pub(super) fn check_digests(manifest: &mut Manifest, folder: &Path, refresh: bool) -> Result<()> {
     let mut differ = Vec::new();
     for listed in manifest.modules.values_mut() {
@@ -184,14 +184,14 @@ pub(super) fn check_digests(manifest: &mut Manifest, folder: &Path, refresh: boo
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let found = Digest::of(&bytes);
             if found != *digest && !refresh {
-                differ.push(format!("  {file} is {found}, listed is {digest}"));
+                differ.push(format!("  {file} is {found}, but listed as {digest}"));
             }
             *digest = found;
         }
     }
     ensure!(
         differ.is_empty(),
-        "the files are not as the manifest lists them:\n{}\nIf they are as they should be, sign with --refresh",
+        "the files do not match the manifest:\n{}\nIf the files are correct, sign with --refresh",
         differ.join("\n")
     );
     Ok(())

@@ -1,15 +1,15 @@
-//! Replacing a file at once: whoever reads it sees the old one or the new one.
+//! Replaces a file atomically: a reader sees the old version or the new one.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Writes the text to a new file beside the old one, and puts it in its place.
+/// Writes the text to a new file in the same folder and renames it over the old one.
 pub(super) fn replace(file: &Path, text: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
-        // Hosts read it as another user; it holds no secret.
+        // Hosts read it as another user, and it holds no secret.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
         let mut new = builder.tempfile_in(super::folder(file))?;

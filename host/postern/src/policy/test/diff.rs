@@ -1,4 +1,4 @@
-//! One difference, so that it is seen at a glance.
+//! Formats a difference between an expected and an actual value.
 
 use postern_policy::cases::Difference;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::style::Style;
 use crate::text::printable;
 
-/// What was expected, and what was found: a line each, or line by line where there are several.
+/// Prints both values on a line each, or as a line-by-line diff if either has several lines.
 pub(super) fn format(difference: &Difference, style: Style) -> String {
     let (expected, found) = (readable(&difference.expected), readable(&difference.found));
     let what = printable(&difference.what);
@@ -40,8 +40,8 @@ fn lines(expected: &str, found: &str, style: Style) -> String {
     lines.collect()
 }
 
-/// The engine tells values as Rust writes them. An object gets a line for each of its members; nobody needs to know
-/// that a text may be missing.
+/// Reformats a value that the engine printed as Rust debug text. An object gets one line per member; `Some` is
+/// removed.
 fn readable(value: &str) -> String {
     let value = match value {
         "None" => "nothing",
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_as_people_write_them() {
+    fn values_are_printed_without_rust_syntax() {
         assert_eq!(
             shown("Some(\"no_rule\")", "Some(\"role_missing\")"),
             "    headers\n      expected  no_rule\n      found     role_missing\n"

@@ -1,0 +1,34 @@
+//! A proxy as a process: what it does at signals.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use postern_serve::Process;
+
+use crate::proxy::LIMITS;
+use crate::{Proxy, Settings};
+
+impl Process for Proxy {
+    type Settings = Settings;
+
+    /// A call in the token's module may hang: it gets a second beyond the time of what has begun.
+    const STOPPING: Duration = LIMITS.stopping.saturating_add(Duration::from_secs(1));
+    /// Trying again may help.
+    const HANGS: i32 = 2;
+
+    async fn take(&mut self, settings: Settings) -> Result<(), String> {
+        self.reload(settings).await?;
+        tracing::info!("settings read again: signers, callers and certificates");
+        Ok(())
+    }
+
+    fn part_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.ended()
+    }
+
+    async fn shut_down(self) -> io::Result<()> {
+        self.stop().await;
+        Ok(())
+    }
+}

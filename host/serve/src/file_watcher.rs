@@ -1,0 +1,156 @@
+//! Waits for changes of files.
+//!
+//! Directories are watched, never files: editors and deployments replace a file by renaming another over it, and a
+//! mounted ConfigMap changes by a symbolic link beside the files being swapped. Changes of other files in these
+//! directories, a log perhaps, do not count.
+
+mod watched_files;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use postern_files::{DeadlineError, with_deadline};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use watched_files::WatchedFiles;
+
+/// How long finding the directories to watch may take.
+const FOLLOWING: Duration = Duration::from_secs(5);
+/// Something may write to the files all the time: changes are reported after so many times the quiet at the latest.
+const PATIENCE: u32 = 10;
+
+/// Watches files.
+#[derive(Debug)]
+pub struct FileWatcher {
+    directories: Arc<Mutex<Directories>>,
+    changes: mpsc::Receiver<()>,
+    changed: mpsc::Sender<()>,
+    quiet: Duration,
+}
+
+/// The directories that are watched, with all below them or without.
+#[derive(Debug)]
+struct Directories {
+    watcher: RecommendedWatcher,
+    watched: BTreeSet<(PathBuf, bool)>,
+    files: Arc<RwLock<WatchedFiles>>,
+}
+
+/// A directory that is not watched, and why.
+pub type Unwatched = (PathBuf, notify::Error);
+
+impl FileWatcher {
+    /// Watches nothing yet. Changes are reported once there were none for `quiet`: a deployment, and an editor, writes
+    /// more than once.
+    ///
+    /// # Errors
+    /// If the system has no watcher for this process.
+    pub fn new(quiet: Duration) -> notify::Result<Self> {
+        let (changed, changes) = mpsc::channel(1);
+        let files = Arc::<RwLock<WatchedFiles>>::default();
+        let (ours, notice) = (Arc::clone(&files), changed.clone());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let ours = ours.read().unwrap_or_else(PoisonError::into_inner).clone();
+            // After an error, changes may be missing. A full channel already says all that there is to say.
+            if event.map_or(true, |event| ours.is_change(&event)) {
+                let _ = notice.try_send(());
+            }
+        })?;
+        let directories = Directories {
+            watcher,
+            watched: BTreeSet::new(),
+            files,
+        };
+        Ok(Self {
+            directories: Arc::new(Mutex::new(directories)),
+            changes,
+            changed,
+            quiet,
+        })
+    }
+
+    /// Has a change reported that nobody sees, with `try_send`.
+    #[must_use]
+    pub fn sender(&self) -> mpsc::Sender<()> {
+        self.changed.clone()
+    }
+
+    /// Watches these files and no others from now on. Directories are looked up anew, also for files that are watched
+    /// already: another directory may have taken the place of one. Those that cannot be watched are returned.
+    ///
+    /// # Errors
+    /// If the file system does not answer in time.
+    pub async fn follow(
+        &self,
+        find: impl FnOnce() -> WatchedFiles + Send + 'static,
+    ) -> Result<Vec<Unwatched>, DeadlineError> {
+        let directories = Arc::clone(&self.directories);
+        with_deadline(Path::new("watched directories"), FOLLOWING, move || {
+            let files = find();
+            let mut directories = directories.lock().unwrap_or_else(PoisonError::into_inner);
+            directories.follow(files)
+        })
+        .await
+    }
+
+    /// Waits for a change, and for the quiet after it.
+    pub async fn changed(&mut self) {
+        // Never closed: this holds a sender.
+        let _ = self.changes.recv().await;
+        let latest = Instant::now() + self.quiet * PATIENCE;
+        let quiet = async { while timeout(self.quiet, self.changes.recv()).await.is_ok() {} };
+        let _ = timeout_at(latest, quiet).await;
+    }
+}
+
+impl Directories {
+    fn follow(&mut self, files: WatchedFiles) -> Vec<Unwatched> {
+        let wanted = files.directories();
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
+        for (gone, _) in self.watched.difference(&wanted) {
+            // One that was removed is not watched any more, which is no error.
+            let _ = self.watcher.unwatch(gone);
+        }
+        let mut failed = Vec::new();
+        for (directory, below) in &wanted {
+            let mode = if *below {
+                RecursiveMode::Recursive
+            } else {
+                RecursiveMode::NonRecursive
+            };
+            if let Err(error) = self.watcher.watch(directory, mode) {
+                failed.push((directory.clone(), error));
+            }
+        }
+        self.watched = wanted;
+        failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_replaced_is_reported_and_another_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let mut watcher = FileWatcher::new(Duration::from_millis(20)).unwrap();
+        let file = root.join("a");
+        let failed = watcher.follow(move || WatchedFiles::exactly([file])).await;
+        assert!(failed.unwrap().is_empty());
+        fs::write(root.join("b"), "").unwrap();
+        let none = timeout(Duration::from_millis(200), watcher.changed()).await;
+        assert!(none.is_err(), "it does not count");
+        fs::rename(root.join("b"), root.join("a")).unwrap();
+        timeout(Duration::from_secs(10), watcher.changed()).await.unwrap();
+        watcher.sender().try_send(()).unwrap();
+        timeout(Duration::from_secs(10), watcher.changed()).await.unwrap();
+    }
+}

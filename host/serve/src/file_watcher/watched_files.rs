@@ -1,0 +1,171 @@
+//! The files whose changes count.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
+use notify::Event;
+use notify::event::{AccessKind, AccessMode, EventKind};
+
+/// The files whose changes count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchedFiles {
+    files: BTreeSet<PathBuf>,
+    /// Directories all of whose files count, at any depth.
+    trees: BTreeSet<PathBuf>,
+    /// Whether links and directories on the way to the files count too.
+    links: bool,
+}
+
+impl WatchedFiles {
+    /// These files, by exactly these paths.
+    pub fn exactly(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self {
+            files: files.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// These files, by the names that are given and by their own, and the links and directories on the way to them.
+    pub fn with_links(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut files: BTreeSet<_> = files.into_iter().collect();
+        let own: Vec<_> = files
+            .iter()
+            .filter_map(|file: &PathBuf| file.canonicalize().ok())
+            .collect();
+        files.extend(own);
+        Self {
+            files,
+            links: true,
+            ..Self::default()
+        }
+    }
+
+    /// All files below this directory as well.
+    #[must_use]
+    pub fn and_below(mut self, directory: PathBuf) -> Self {
+        self.trees.insert(directory);
+        self
+    }
+
+    /// The directories to watch, with all below them or without.
+    pub(super) fn directories(&self) -> BTreeSet<(PathBuf, bool)> {
+        let of_files = self.files.iter().flat_map(|file| watched_for(file));
+        let of_trees = self.trees.iter().map(|directory| (directory.clone(), true));
+        // One that is watched with all below it is not watched without.
+        of_files
+            .filter(|directory| !self.trees.contains(directory))
+            .map(|directory| (directory, false))
+            .chain(of_trees)
+            .collect()
+    }
+
+    /// Whether something happened to these files.
+    pub(super) fn is_change(&self, event: &Event) -> bool {
+        let counts = |path: &PathBuf| {
+            let other = |found: Metadata| !found.is_dir() && !found.is_symlink();
+            self.files.contains(path)
+                || self.trees.iter().any(|directory| path.starts_with(directory))
+                || self.links && !path.symlink_metadata().is_ok_and(other)
+        };
+        match event.kind {
+            // Reading a file is no change of it; its watcher does it.
+            EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => false,
+            // Without paths, some events were lost.
+            _ => event.paths.is_empty() || event.paths.iter().any(counts),
+        }
+    }
+}
+
+/// Where something changes when a file does: its directory, and those of the links on the way. A directory that is not
+/// there is waited for in the nearest one that is.
+fn watched_for(file: &Path) -> BTreeSet<PathBuf> {
+    let mut directories = BTreeSet::new();
+    directories.extend(
+        file.ancestors()
+            .skip(1)
+            .find(|ancestor| ancestor.is_dir())
+            .map(Path::to_owned),
+    );
+    for link in file.ancestors().skip(1).filter(|ancestor| ancestor.is_symlink()) {
+        directories.extend(link.parent().map(Path::to_owned));
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use notify::event::{CreateKind, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn links_on_the_way_are_watched_and_missing_directories_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        // As a release directory, and as a mounted ConfigMap.
+        fs::create_dir_all(root.join("releases/1/data")).unwrap();
+        fs::write(root.join("releases/1/data/a.wasm"), "").unwrap();
+        symlink("releases/1", root.join("current")).unwrap();
+        symlink("data/a.wasm", root.join("releases/1/a.wasm")).unwrap();
+        let (named, own) = (root.join("current/a.wasm"), root.join("releases/1/data/a.wasm"));
+        let watched = WatchedFiles::with_links([named.clone()]);
+        assert_eq!(watched.files, [named.clone(), own.clone()].into());
+        assert_eq!(watched_for(&named), [root.clone(), root.join("current")].into());
+        assert_eq!(watched_for(&own), [root.join("releases/1/data")].into());
+        assert_eq!(watched_for(&root.join("not/there/a.wasm")), [root.clone()].into());
+    }
+
+    #[test]
+    fn other_files_do_not_count() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for name in ["a.wasm", "host.log"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        symlink("a.wasm", root.join("..data")).unwrap();
+        let ours = WatchedFiles::with_links([root.join("a.wasm"), root.join("a.cases.yaml")]);
+        let written = EventKind::Modify(ModifyKind::Any);
+        for (kind, name, expected) in [
+            (written, "a.wasm", true),
+            (written, "a.cases.yaml", true),
+            (written, "host.log", false),
+            (EventKind::Create(CreateKind::Any), "..data", true),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                "a.wasm",
+                true,
+            ),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Read)),
+                "a.wasm",
+                false,
+            ),
+            (
+                EventKind::Access(AccessKind::Open(AccessMode::Any)),
+                "a.wasm",
+                false,
+            ),
+        ] {
+            let event = Event::new(kind).add_path(root.join(name));
+            assert_eq!(ours.is_change(&event), expected, "{kind:?} {name}");
+        }
+        assert!(
+            ours.is_change(&Event::new(EventKind::Other)),
+            "some events were lost"
+        );
+        let exact = WatchedFiles::exactly([root.join("a.wasm")]).and_below(root.join("src"));
+        for (name, expected) in [
+            ("a.wasm", true),
+            ("src/a/b.rs", true),
+            ("..data", false),
+            ("none", false),
+        ] {
+            let event = Event::new(written).add_path(root.join(name));
+            assert_eq!(exact.is_change(&event), expected, "{name}");
+        }
+    }
+}

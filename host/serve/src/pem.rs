@@ -1,0 +1,71 @@
+//! Certificates and private keys in PEM.
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why a text cannot be used. Never shows a part of it: it may be the private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    /// No certificate, or one that is not one.
+    #[error("holds no certificates in PEM")]
+    Certificates,
+    /// No private key in a form that is known.
+    #[error("holds no private key in PEM (PKCS#8, SEC1 or PKCS#1)")]
+    Key,
+}
+
+/// The certificates of a text, at least one.
+///
+/// # Errors
+/// If there is none, or one of them cannot be read.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or(PemError::Certificates)
+}
+
+/// The certificates of a text, as the roots that vouch for others.
+///
+/// # Errors
+/// As [`certificates`], and if one of them cannot be a root.
+pub fn roots(pem: &[u8]) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|_| PemError::Certificates)?;
+    }
+    Ok(roots)
+}
+
+/// The first private key of a text.
+///
+/// # Errors
+/// If there is none.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| PemError::Key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_pem_is_refused_without_being_shown() {
+        for text in [
+            "",
+            "hunter2",
+            "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n",
+        ] {
+            assert_eq!(
+                certificates(text.as_bytes()),
+                Err(PemError::Certificates),
+                "{text}"
+            );
+            assert!(roots(text.as_bytes()).is_err(), "{text}");
+            let error = private_key(text.as_bytes()).err();
+            assert_eq!(error, Some(PemError::Key), "{text}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the environment holds: secrets that settings name, and switches.
+
+use postern_config::{ConfigErrors, NOT_A_VARIABLE, SecretRef, is_variable_name};
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+use crate::TokenDigest;
+
+/// The shortest bearer token that is accepted, in bytes.
+const SHORTEST_TOKEN: usize = 16;
+
+/// A variable of this process's environment. A value that is not UTF-8 counts as unset.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Looks up variables, and adds errors for what is wrong with them. An empty variable counts as unset.
+pub struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl std::fmt::Debug for Variables<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Variables(..)")
+    }
+}
+
+impl<'a> Variables<'a> {
+    /// Looks up variables with this function.
+    #[must_use]
+    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self(lookup)
+    }
+
+    /// The value of a variable that is not a secret.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The secret in the variable of this name, if it is set.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<SecretString> {
+        // Copied once more, into a string that is wiped when it is dropped, and wiped here.
+        let value = (self.0)(name).map(Zeroizing::new);
+        value
+            .filter(|value| !value.is_empty())
+            .map(|value| SecretString::from(value.as_str()))
+    }
+
+    /// The secret that settings name at `at`. It is an error if its variable is not set.
+    pub fn named_secret(
+        &self,
+        at: &str,
+        named: &SecretRef,
+        errors: &mut ConfigErrors,
+    ) -> Option<SecretString> {
+        let at = format!("{at}.env");
+        if !is_variable_name(&named.env) {
+            errors.add(at, NOT_A_VARIABLE);
+            return None;
+        }
+        let value = self.secret(&named.env);
+        if value.is_none() {
+            errors.add(at, format!("{} is not set", named.env));
+        }
+        value
+    }
+
+    /// The digest of the bearer token that settings name at `at`. It is an error if the token is short.
+    pub fn named_token(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<TokenDigest> {
+        let token = self.named_secret(at, named, errors)?;
+        let token = token.expose_secret().as_bytes();
+        if token.len() < SHORTEST_TOKEN {
+            let message =
+                format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one");
+            errors.add(format!("{at}.env"), message);
+            return None;
+        }
+        Some(TokenDigest::of(token))
+    }
+
+    /// A switch that the environment can turn either way.
+    pub fn switch(&self, name: &str, written: bool, errors: &mut ConfigErrors) -> bool {
+        match self.value(name).as_deref() {
+            None => written,
+            Some("1" | "true") => true,
+            Some("0" | "false") => false,
+            // Taken for off, a misspelt `TAMPER_STRICT` would protect nothing.
+            Some(_) => {
+                errors.add(
+                    "",
+                    format!("the environment's {name} is neither true nor false (1 nor 0)"),
+                );
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        match name {
+            "TOKEN" => Some("a-token-of-some-length".to_owned()),
+            "SHORT" => Some("hunter2".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "ON" => Some("1".to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_by_name_and_errors_do_not_repeat_them() {
+        let variables = Variables::new(&lookup);
+        for (env, expected) in [
+            ("TOKEN", None),
+            ("SHORT", Some("gate.token.env: is shorter than 16 bytes")),
+            ("EMPTY", Some("gate.token.env: EMPTY is not set")),
+            ("UNSET", Some("gate.token.env: UNSET is not set")),
+            (
+                "hunter-2",
+                Some("gate.token.env: is not the name of an environment variable"),
+            ),
+        ] {
+            let mut errors = ConfigErrors::default();
+            let named = SecretRef { env: env.to_owned() };
+            let token = variables.named_token("gate.token", &named, &mut errors);
+            let text = errors.to_string();
+            assert_eq!(token.is_some(), expected.is_none(), "{env}");
+            assert!(
+                expected.is_none_or(|expected| text.starts_with(expected)),
+                "{text}"
+            );
+            assert!(!text.contains("hunter"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_that_is_neither_on_nor_off_is_an_error_and_on() {
+        let variables = Variables::new(&lookup);
+        let mut errors = ConfigErrors::default();
+        assert!(variables.switch("ON", false, &mut errors));
+        assert!(!variables.switch("UNSET", false, &mut errors));
+        assert!(errors.issues().is_empty());
+        assert!(variables.switch("SHORT", false, &mut errors));
+        assert_eq!(errors.issues().len(), 1);
+    }
+}
