@@ -13,7 +13,8 @@ use postern_audit::{
 use postern_policy::{Digest, Signer, SigningFuture};
 use postern_signers::{SignatureError, Status, Use, first_line};
 use postern_signing::{
-    SignerSelection, SignerChangeKind, Rotation, SettingsError, Signed, SignedManifest, Signing, SigningError, RotationSignature,
+    Rotation, RotationSignature, SettingsError, Signed, SignedManifest, SignerChangeKind, SignerSelection,
+    Signing, SigningError,
 };
 use serde_json::{Value, json};
 
@@ -153,7 +154,9 @@ impl AuditedSigner {
 
     fn still_signs(&self, signed: &SignedManifest) -> Result<(), SigningError> {
         let registry = self.signing.registry();
-        let signer = registry.get(&signed.signer_id).ok_or(SignatureError::UnknownSigner);
+        let signer = registry
+            .get(&signed.signer_id)
+            .ok_or(SignatureError::UnknownSigner);
         let may = signer.and_then(|signer| signer.may_sign(Use::Manifest, signed.signed_at));
         may.map_err(|reason| SigningError::Rejected {
             signer_id: signed.signer_id.clone(),
@@ -299,7 +302,7 @@ fn document(rotation: &Rotation) -> Value {
         let (role, signed) = match testimony {
             RotationSignature::New(signed) => ("new", signed),
             RotationSignature::Old(signed) => ("old", signed),
-            RotationSignature::Appointed(signed) => ("by", signed),
+            RotationSignature::Delegate(signed) => ("by", signed),
         };
         let signature = json!({
             "signature_b64": Base64::encode_to_string(signed.signature).unwrap_or_default(),
@@ -312,7 +315,11 @@ fn document(rotation: &Rotation) -> Value {
 
 /// Signs for policies.
 impl Signer for AuditedSigner {
-    fn sign<'a>(&'a self, caller: postern_policy::SigningContext<'a>, payload: &'a [u8]) -> SigningFuture<'a> {
+    fn sign<'a>(
+        &'a self,
+        caller: postern_policy::SigningContext<'a>,
+        payload: &'a [u8],
+    ) -> SigningFuture<'a> {
         Box::pin(async move {
             let caller = Caller {
                 policy: Some(caller.policy),
