@@ -145,7 +145,7 @@ impl KmsProxy {
     }
 
     /// Sets an environment variable for the next start.
-    pub fn variable(&mut self, name: &str, value: &str) {
+    pub fn env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
