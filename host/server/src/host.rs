@@ -412,7 +412,8 @@ pub(crate) async fn policies(
                 let directory = directory.clone();
                 move || Cache::open(&directory)
             });
-            let stalled = |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
+            let stalled =
+                |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
             Some(opened.await.map_err(stalled)??)
         }
         None => None,

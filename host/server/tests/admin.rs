@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 
 use postern_policy::Digest;
 use serde_json::json;
-use support::{TOKEN, WorkDir, allower, ask, becomes, check, connect, denier, get, http};
+use support::{TOKEN, WorkDir, allower, ask, becomes, check, connect, denying_module, get, http};
 
 #[tokio::test]
 async fn the_routes() {
@@ -119,7 +119,7 @@ async fn on_tcp_a_token_is_needed_for_all_but_health() {
 #[tokio::test]
 async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
     let dir = WorkDir::new();
-    let first = denier("first");
+    let first = denying_module("first");
     dir.file("a.wasm", &first);
     dir.file("b.wasm", &allower());
     let digest = Digest::of(&first);
@@ -135,8 +135,8 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
         json!({"a": {"result": "unchanged"}, "b": {"result": "unchanged"}})
     );
 
-    dir.file("a.wasm", &denier("evil"));
-    dir.file("b.wasm", &denier("second"));
+    dir.file("a.wasm", &denying_module("evil"));
+    dir.file("b.wasm", &denying_module("second"));
     let report = reload().await;
     assert_eq!(report.status, 422);
     let policies = &report.json()["policies"];
@@ -151,7 +151,10 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
             .contains(&digest.to_string())
     );
     assert_eq!(policies["b"]["result"], "swapped");
-    assert_eq!(policies["b"]["digest"], Digest::of(&denier("second")).to_string());
+    assert_eq!(
+        policies["b"]["digest"],
+        Digest::of(&denying_module("second")).to_string()
+    );
     assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
     assert_eq!(
         ask(&mut client, check("b", "GET", "/")).await,
@@ -208,7 +211,7 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
     assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
 
     dir.file("gone.wasm", &allower());
-    dir.file("broken.wasm", &denier("mended"));
+    dir.file("broken.wasm", &denying_module("mended"));
     becomes(&mut client, &check("gone", "GET", "/"), "allowed").await;
     becomes(&mut client, &check("broken", "GET", "/"), "denied 403 mended").await;
     while get(&host, "/readyz").await.status != 200 {}
@@ -218,11 +221,11 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
 #[tokio::test]
 async fn changed_files_are_loaded() {
     let dir = WorkDir::new();
-    dir.file("a.wasm", &denier("first"));
+    dir.file("a.wasm", &denying_module("first"));
     // As a mounted ConfigMap: the file is a link through a link that is swapped.
     for (version, code) in [("1", "one"), ("2", "two")] {
         std::fs::create_dir_all(dir.path(&format!("map/{version}"))).unwrap();
-        dir.file(&format!("map/{version}/b.wasm"), &denier(code));
+        dir.file(&format!("map/{version}/b.wasm"), &denying_module(code));
     }
     symlink("1", dir.path("map/..data")).unwrap();
     symlink("..data/b.wasm", dir.path("map/b.wasm")).unwrap();
@@ -235,10 +238,10 @@ async fn changed_files_are_loaded() {
     assert_eq!(ask(&mut client, b.clone()).await, "denied 403 one");
 
     for code in ["second", "third"] {
-        dir.file("a.wasm", &denier(code));
+        dir.file("a.wasm", &denying_module(code));
         becomes(&mut client, &a, &format!("denied 403 {code}")).await;
     }
-    std::fs::write(dir.path("a.wasm"), denier("in_place")).unwrap();
+    std::fs::write(dir.path("a.wasm"), denying_module("in_place")).unwrap();
     becomes(&mut client, &a, "denied 403 in_place").await;
     dir.file("a.wasm", b"no module");
 
@@ -256,7 +259,7 @@ async fn changed_files_are_loaded() {
 #[tokio::test]
 async fn settings_read_again_bring_and_take_entries() {
     let dir = WorkDir::new();
-    dir.file("a.wasm", &denier("first"));
+    dir.file("a.wasm", &denying_module("first"));
     dir.file("new.wasm", &allower());
     let settings =
         |policies: &str| dir.settings(&format!("listen: ['unix:host.sock']\npolicies: {policies}"));
@@ -277,7 +280,7 @@ async fn settings_read_again_bring_and_take_entries() {
         .unwrap();
     assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "failed 13");
     assert_eq!(ask(&mut client, check("b", "GET", "/")).await, "allowed");
-    dir.file("new.wasm", &denier("watched"));
+    dir.file("new.wasm", &denying_module("watched"));
     becomes(&mut client, &check("b", "GET", "/"), "denied 403 watched").await;
     host.stop().await.unwrap();
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use support::{WorkDir, allower, ask, check, connect, denier, get, spinner, with_role};
+use support::{WorkDir, allower, ask, check, connect, denying_module, get, spinner, with_role};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 fn dir() -> WorkDir {
     let dir = WorkDir::new();
     dir.file("yes.wasm", &allower());
-    dir.file("no.wasm", &denier("quorum_missing"));
+    dir.file("no.wasm", &denying_module("quorum_missing"));
     dir.file("spin.wasm", &spinner());
     dir
 }

@@ -13,7 +13,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{WorkDir, allower, ask, becomes, check, connect, denier, http};
+use support::{WorkDir, allower, ask, becomes, check, connect, denying_module, http};
 
 fn fifo(dir: &WorkDir, name: &str) {
     let _ = std::fs::remove_file(dir.path(name));
@@ -40,7 +40,7 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
     in_time(async {
         let dir = WorkDir::new();
         dir.file("yes.wasm", &allower());
-        dir.file("changed.wasm", &denier("first"));
+        dir.file("changed.wasm", &denying_module("first"));
         fifo(&dir, "pipe.wasm");
         fifo(&dir, "cases.yaml");
         let host = dir
@@ -59,7 +59,7 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
 
         // A module that serves is replaced by a FIFO, and another by a good one.
         fifo(&dir, "yes.wasm");
-        dir.file("changed.wasm", &denier("second"));
+        dir.file("changed.wasm", &denying_module("second"));
         becomes(&mut client, &check("changed", "GET", "/"), "denied 403 second").await;
         assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
         let admin = host.admin().unwrap();
@@ -67,7 +67,7 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
         assert_eq!(report.status, 422);
         for entry in ["yes", "pipe", "tried"] {
             let reason = report.json()["policies"][entry]["reason"].to_string();
-            assert!(reason.contains("is no regular file"), "{entry}: {reason}");
+            assert!(reason.contains("is not a regular file"), "{entry}: {reason}");
         }
         let started = Instant::now();
         host.stop().await.unwrap();
@@ -95,7 +95,7 @@ fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
         let status = http(host.admin().unwrap(), "GET", "/v1/policies/a", None)
             .await
             .unwrap();
-        assert!(status.body.contains("is no regular file"), "{}", status.body);
+        assert!(status.body.contains("is not a regular file"), "{}", status.body);
         host.stop().await.unwrap();
     });
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{Digest, Manifest};
 use postern_server::{ListenError, StartError, inspect};
-use support::{WorkDir, allower, ask, becomes, check, connect, denier, get, spinner};
+use support::{WorkDir, allower, ask, becomes, check, connect, denying_module, get, spinner};
 
 const YES: &str = "listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
 
@@ -132,7 +132,7 @@ fn signed(tamper: &str) -> String {
 async fn a_strict_host_starts_with_everything_or_not_at_all() {
     let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
-    sign(&dir, &denier("first"), &key);
+    sign(&dir, &denying_module("first"), &key);
     let strict = signed("{strict: true, interval: 1s}");
     let host = dir
         .try_start(&strict)
@@ -143,7 +143,7 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
 
     // Changed behind its back: what was verified serves on, and the host says so.
     let module = std::fs::read(dir.path("a.wasm")).unwrap();
-    dir.file("a.wasm", &denier("evil"));
+    dir.file("a.wasm", &denying_module("evil"));
     let mut ready = get(&host, "/readyz").await;
     while ready.status == 200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -182,12 +182,12 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
 async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
     let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
-    sign(&dir, &denier("first"), &key);
+    sign(&dir, &denying_module("first"), &key);
     let host = dir
         .try_start(&signed("{check: true, interval: 1s}"))
         .await
         .unwrap();
-    dir.file("a.wasm", &denier("evil"));
+    dir.file("a.wasm", &denying_module("evil"));
     while !get(&host, "/metrics")
         .await
         .body
@@ -196,7 +196,7 @@ async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(get(&host, "/readyz").await.status, 200);
-    sign(&dir, &denier("second"), &key);
+    sign(&dir, &denying_module("second"), &key);
     let mut client = connect(&host.addresses()[0]).await;
     support::http(host.admin().unwrap(), "POST", "/v1/policies/reload", None)
         .await

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use postern_audit::{Event, Kind};
-use postern_policy::{Content, Decided, Decision, Failure};
+use postern_policy::{Decision, DenialContent, Failure, PolicyDecision};
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
@@ -105,7 +105,7 @@ impl Checks {
         &self,
         policy: Option<&str>,
         request: &Result<postern_policy::Request, Unusable>,
-        decided: &Result<Decided, question::Why>,
+        decided: &Result<PolicyDecision, question::Why>,
         took: Duration,
     ) -> Event {
         use postern_audit::Decision as Outcome;
@@ -161,10 +161,10 @@ impl Checks {
 }
 
 /// Why a policy refused, in a word.
-fn reason(content: &Content) -> String {
+fn reason(content: &DenialContent) -> String {
     match content {
-        Content::Problem { code, .. } => code.clone(),
-        Content::Body(_) => "refused".to_owned(),
+        DenialContent::Problem { code, .. } => code.clone(),
+        DenialContent::Body(_) => "refused".to_owned(),
     }
 }
 

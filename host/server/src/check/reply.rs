@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use envoy_types::pb::google::rpc::Status;
-use postern_policy::{Allowance, CacheGrant, Content, Header, Obligation, Part, Refusal};
+use postern_policy::{Allowance, CacheGrant, DenialContent, DenialResponse, Header, Obligation, Part};
 use tonic::Code;
 
 use crate::problem::Problem;
@@ -29,8 +29,8 @@ pub(super) fn allow(allowance: Allowance) -> CheckResponse {
 }
 
 /// The request may not pass: the policy says so.
-pub(super) fn deny(refusal: Refusal, request_id: &str) -> CheckResponse {
-    let Refusal {
+pub(super) fn deny(refusal: DenialResponse, request_id: &str) -> CheckResponse {
+    let DenialResponse {
         status,
         mut headers,
         content,
@@ -38,7 +38,7 @@ pub(super) fn deny(refusal: Refusal, request_id: &str) -> CheckResponse {
     let without =
         |headers: &mut Vec<Header>, names: &[&str]| headers.retain(|h| !names.contains(&h.name.as_str()));
     let body = match content {
-        Content::Problem { code, message } => {
+        DenialContent::Problem { code, message } => {
             without(&mut headers, &["content-type"]);
             headers.push(problem_type());
             Problem::new(status, &code)
@@ -46,7 +46,7 @@ pub(super) fn deny(refusal: Refusal, request_id: &str) -> CheckResponse {
                 .request_id(request_id)
                 .to_json()
         }
-        Content::Body(body) => match String::from_utf8(body.into()) {
+        DenialContent::Body(body) => match String::from_utf8(body.into()) {
             Ok(text) => text,
             // The protocol carries text alone. The refusal stands; what would be garbled is left out.
             Err(_) => {

@@ -187,7 +187,7 @@ fn too_large() -> Response {
 fn refused(refusal: &Refusal) -> Response {
     let (code, detail) = match refusal {
         Refusal::Reserved => return bad(&refusal.to_string()),
-        Refusal::Unsigned(error) if error.is_callers() => return bad(&error.to_string()),
+        Refusal::Unsigned(error) if error.is_caller_error() => return bad(&error.to_string()),
         Refusal::Unsigned(_) => ("signing_unavailable", "nothing was signed; ask again later"),
         Refusal::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),
     };

@@ -61,7 +61,7 @@ fn source(at: &str, entry: &Entry, listed: bool, strict: bool, errors: &mut Conf
                     "names a module of a manifest: say which with `policies.manifest`",
                 );
             }
-            Some(Source::Listed(module.clone()))
+            Some(Source::Manifest(module.clone()))
         }
         (None, Some(file)) => {
             if strict {
@@ -101,7 +101,7 @@ fn grants(at: &str, entry: &Entry, errors: &mut ConfigErrors) -> Grants {
     let names = Capability::ALL.map(Capability::name);
     let mut capabilities = BTreeSet::new();
     for (i, text) in entry.grants.iter().enumerate() {
-        match Capability::named(text) {
+        match Capability::from_name(text) {
             Some(capability) => {
                 capabilities.insert(capability);
             }

@@ -7,7 +7,7 @@ use ct_codecs::{Base64, Decoder as _};
 use deserr::errors::helpers::did_you_mean;
 use ed25519_compact::PublicKey;
 use postern_gate::config::ConfigErrors;
-use postern_policy::{Compiler, Signers, is_exposed};
+use postern_policy::{Compiler, Signers, is_insecure};
 
 use super::env::Variables;
 use super::schema::{self, File};
@@ -66,7 +66,11 @@ pub(super) fn settings(
         schema::KeyValue::Redis(written) => {
             let url = variables.secret("policies.keyvalue.redis", &written.redis, &mut errors);
             // A URL that is none is reported when it is opened.
-            if !written.plaintext && url.as_deref().is_some_and(|url| is_exposed(url).unwrap_or(false)) {
+            if !written.plaintext
+                && url
+                    .as_deref()
+                    .is_some_and(|url| is_insecure(url).unwrap_or(false))
+            {
                 let message = "leads to another machine without TLS that is verified: write rediss:// in the \
                                variable, or \"plaintext: true\" beside \"redis\" where the network is trusted";
                 errors.add("policies.keyvalue.redis", message);

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use postern_server::{Address, Host, Settings, StartError};
-use postern_testbed::modules;
+use postern_testbed::{modules, text_modules};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint};
@@ -197,17 +197,17 @@ pub async fn get(host: &Host, path: &str) -> Response {
 
 /// A module that allows everything.
 pub fn allower() -> Vec<u8> {
-    modules::authorizer("", "(i32.const 0)").unwrap()
+    text_modules::authorizer("", "(i32.const 0)").unwrap()
 }
 
 /// A module that refuses everything with this code.
-pub fn denier(code: &str) -> Vec<u8> {
-    modules::denier(code).unwrap()
+pub fn denying_module(code: &str) -> Vec<u8> {
+    text_modules::denying_module(code).unwrap()
 }
 
 /// A module that never answers.
 pub fn spinner() -> Vec<u8> {
-    modules::authorizer("", "(loop (br 0)) unreachable").unwrap()
+    text_modules::authorizer("", "(loop (br 0)) unreachable").unwrap()
 }
 
 /// A module that ships.

@@ -9,12 +9,12 @@ fn header(name: &str, value: &[u8]) -> Header {
     }
 }
 
-fn refusal(status: u16, headers: Vec<Header>) -> Refusal {
-    let content = Content::Problem {
+fn refusal(status: u16, headers: Vec<Header>) -> DenialResponse {
+    let content = DenialContent::Problem {
         code: "quorum_missing".into(),
         message: "Two must sign.".into(),
     };
-    Refusal {
+    DenialResponse {
         status,
         headers,
         content,
@@ -142,9 +142,9 @@ fn a_refusal_as_it_stands() {
             header("content-type", b"text/html"),
             header("location", b"/login"),
         ];
-        let content = Content::Body(body.into());
+        let content = DenialContent::Body(body.into());
         denial(deny(
-            Refusal {
+            DenialResponse {
                 status: 302,
                 headers,
                 content,
