@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use postern_testbed::text_modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
+use postern_testbed::text_modules;
 use serde_json::json;
 
 fn fifo(host: &PolicyHost, name: &str) {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use postern_testbed::text_modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
+use postern_testbed::text_modules;
 use serde_json::{Value, json};
 
 fn postern(folder: &Path, args: &[&str]) -> Output {

@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn variable_names_are_recognised() {
-        for (text, is) in [
+        for (text, expected) in [
             ("A_1", true),
             ("_x", true),
             ("1A", false),

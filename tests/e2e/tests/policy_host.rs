@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
-use postern_testbed::{modules, text_modules};
 use postern_testbed::policy_host::{self, PolicyHost};
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::tokens;
+use postern_testbed::{modules, text_modules};
 use serde_json::{Value, json};
 
 /// Copies shipped modules to the folder of the host.
@@ -263,8 +263,11 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
     assert_eq!(api.count(), 1);
 
     // To Envoy a failed module is an error, not a decision.
-    host.install("sentinel.wasm", &text_modules::authorizer("", "unreachable").unwrap())
-        .unwrap();
+    host.install(
+        "sentinel.wasm",
+        &text_modules::authorizer("", "unreachable").unwrap(),
+    )
+    .unwrap();
     host.admin("POST", "/v1/policies/reload").unwrap();
     post("/kernel/allocate", "{}")
         .await

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use postern_gate::config::{Config, Fallback, Rule, Signature, AuditMode};
+use postern_gate::config::{AuditMode, Config, Fallback, Rule, Signature};
 
 use super::order;
 use crate::document::Problem;

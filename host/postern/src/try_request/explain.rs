@@ -1,7 +1,7 @@
 //! Explains a decision from the gate's trace.
 
 use postern_gate::Reason;
-use postern_gate::config::{Rule, AuditMode};
+use postern_gate::config::{AuditMode, Rule};
 use serde::Serialize;
 
 use super::attempt::{Attempt, GateDecision};
@@ -117,7 +117,10 @@ impl Explainer<'_> {
             TraceEntry::Matched { rule: id } => {
                 let rule = rule?;
                 let open = if rule.open { ", open to anyone" } else { "" };
-                Some(passed("rule", format!("{} (rules[{}]){open}", rule.name, id.index())))
+                Some(passed(
+                    "rule",
+                    format!("{} (rules[{}]){open}", rule.name, id.index()),
+                ))
             }
             TraceEntry::Authenticated { by, subject } => {
                 Some(passed("authenticated", format!("{subject}, by {by}")))

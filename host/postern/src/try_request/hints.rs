@@ -1,7 +1,7 @@
 //! Hints on how to resolve a denial.
 
-use postern_gate::{IssuerId, Reason};
 use postern_gate::config::{Issuer, Rule};
+use postern_gate::{IssuerId, Reason};
 
 use super::credentials;
 use crate::load::Loaded;

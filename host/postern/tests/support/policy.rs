@@ -41,7 +41,10 @@ pub(crate) fn with_modules() -> WorkDir {
         "allow.wasm",
         text_modules::authorizer(logs, &format!("{says} (i32.const 0)")).expect("a module"),
     );
-    module("deny.wasm", text_modules::denying_module("no_one").expect("a module"));
+    module(
+        "deny.wasm",
+        text_modules::denying_module("no_one").expect("a module"),
+    );
     module(
         "trap.wasm",
         text_modules::authorizer("", "unreachable").expect("a module"),

@@ -30,14 +30,19 @@ impl Exchange {
         };
         let Engine { gate, tables, .. } = &worker.engine;
         let consultation = with_request(self.head_only, true, |request| {
-            match gate.consult(pending, request, &details, tables, &worker.engine.ports()) {
-                Consultation::Decided(step) => Ok(step),
-                Consultation::Call(pending, message) => Err((pending, message, trace(request))),
-            }
+            let ports = worker.engine.ports();
+            let consultation = gate.consult(pending, request, &details, tables, &ports);
+            let trace = match &consultation {
+                Consultation::Decided(_) => Fields::new(),
+                Consultation::Call(..) => trace(request),
+            };
+            (consultation, trace)
         });
         match consultation {
-            Some(Ok(step)) => self.carry_out(Some(step), callback),
-            Some(Err((pending, message, trace))) => self.call_policy(pending, &message, &trace, callback),
+            Some((Consultation::Decided(step), _)) => self.carry_out(Some(step), callback),
+            Some((Consultation::Call(pending, message), trace)) => {
+                self.call_policy(pending, &message, &trace, callback)
+            }
             None => self.fail(),
         }
     }
