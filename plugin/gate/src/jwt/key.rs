@@ -8,8 +8,11 @@ use superboring::pkey::PKey;
 use superboring::sign::Verifier as RsaVerifier;
 
 use crate::config::Algorithm;
-use crate::ports::BadSignature;
 use crate::secret::Secret;
+
+/// The token's signature was not made by the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadSignature;
 
 /// A public key, or a shared secret for HS256, for exactly one algorithm.
 pub struct VerifyingKey {
@@ -103,7 +106,7 @@ impl VerifyingKey {
     /// # Errors
     /// [`BadSignature`] if the token was not signed by this key with this key's algorithm.
     pub fn verify(&self, token: &str) -> Result<(), BadSignature> {
-        let (signed, signature) = super::split_token(token).ok_or(BadSignature)?;
+        let (signed, signature) = super::token::split_token(token).ok_or(BadSignature)?;
         let valid = match &self.material {
             Material::Rs256(key) => rsa(key, signed, &signature),
             Material::Rs384(key) => rsa(key, signed, &signature),

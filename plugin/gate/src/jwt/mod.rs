@@ -1,7 +1,7 @@
 //! JSON Web Tokens: the issuer and the key fix the algorithm, every claim is checked, and verified tokens are cached.
 
 mod cache;
-mod key;
+pub(crate) mod key;
 mod keyset;
 mod schedule;
 mod token;

@@ -7,8 +7,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::id::RuleId;
-use crate::jwt::VerifyingKey;
+use crate::jwt::key::VerifyingKey;
 use crate::{Identity, Reason, limit::LimitReport};
+
+pub use crate::jwt::key::BadSignature;
 
 /// The time.
 pub trait Clock {
@@ -43,10 +45,6 @@ pub trait SharedState {
     /// [`Conflict`] if there is one.
     fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
 }
-
-/// The token's signature was not made by the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadSignature;
 
 /// Verifies signatures of tokens.
 pub trait Verifier {
