@@ -8,7 +8,7 @@ use ed25519_compact::{KeyPair, PublicKey, Signature};
 use postern_signers::Uses;
 
 use crate::pool::{Check, Pool, PoolError, Work};
-use crate::settings::{KeyOf, Keys, Token};
+use crate::settings::{Keys, SignerKey, Token};
 use crate::software::{self, SoftwareError};
 use crate::token::{TokenError, TokenSession};
 
@@ -56,7 +56,7 @@ pub enum KeysError {
         "signers.{id}: its key is that of \"{other}\", which has other uses: give both the same, or make another key \
          (`postern kms-proxy keygen`)"
     )]
-    Shared {
+    SharedKey {
         /// The signer.
         id: String,
         /// The other one.
@@ -70,7 +70,7 @@ pub enum KeysError {
     Software(#[from] SoftwareError),
     /// The token does not answer.
     #[error("{0}")]
-    Silent(&'static str),
+    NotResponding(&'static str),
 }
 
 impl KeysError {
@@ -83,11 +83,11 @@ impl KeysError {
                 TokenError::Pin(_)
                     | TokenError::PinLocked
                     | TokenError::PinFinalTry
-                    | TokenError::Loose { .. }
+                    | TokenError::Exportable { .. }
                     | TokenError::Load { .. }
             ),
-            Self::Software(_) | Self::Shared { .. } => true,
-            Self::Silent(_) => false,
+            Self::Software(_) | Self::SharedKey { .. } => true,
+            Self::NotResponding(_) => false,
         }
     }
 }
@@ -112,15 +112,17 @@ impl fmt::Debug for Keyring {
 }
 
 /// What went wrong with one of the signers.
-type OfSigner = (String, TokenError);
+type SignerError = (String, TokenError);
 
 impl Keyring {
     /// Opens the token and examines every signer's key.
     pub(crate) async fn open(keys: &Keys) -> Result<Self, KeysError> {
         let (backend, signers) = match keys {
             Keys::Token { token, .. } => {
-                let (pool, signers) = Pool::open(token.clone(), examine(keys)).await.map_err(of_pool)?;
-                (Backend::Token(pool), separate(sorted(signers)?)?)
+                let (pool, signers) = Pool::open(token.clone(), examine(keys))
+                    .await
+                    .map_err(pool_error)?;
+                (Backend::Token(pool), reject_shared_keys(signer_error(signers)?)?)
             }
             Keys::Software(file) => {
                 let key = software::key(file.as_deref())?;
@@ -150,7 +152,7 @@ impl Keyring {
         };
         let read = if pool.is_open() {
             let read = pool.run(examine(keys)).await;
-            pool.keep_pin(token);
+            pool.update_pin(token);
             read
         } else {
             let token = Token {
@@ -159,7 +161,7 @@ impl Keyring {
             };
             pool.reopen(token, examine(keys)).await
         };
-        let signers = separate(sorted(read.map_err(of_pool)?)?)?;
+        let signers = reject_shared_keys(signer_error(read.map_err(pool_error)?)?)?;
         *self.signers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
         Ok(())
     }
@@ -190,9 +192,9 @@ impl Keyring {
     }
 
     /// Keeps the token open, for as long as it is polled.
-    pub(crate) async fn keep(&self) {
+    pub(crate) async fn supervise(&self) {
         match &self.backend {
-            Backend::Token(pool) => Arc::clone(pool).keep(self.check()).await,
+            Backend::Token(pool) => Arc::clone(pool).supervise(self.check()).await,
             Backend::Software(_) => std::future::pending().await,
         }
     }
@@ -201,7 +203,7 @@ impl Keyring {
         let signers = Arc::clone(&self.signers);
         Arc::new(move |_, session| {
             let Signer { label, key, .. } = &current(&signers).current;
-            session.recognise(label, key)
+            session.check_unchanged(label, key)
         })
     }
 
@@ -229,7 +231,7 @@ fn current(signers: &RwLock<Arc<Signers>>) -> Arc<Signers> {
 }
 
 /// Examines every signer's key. What is wrong with a key is told with its signer; that sessions fail is the token's.
-fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
+fn examine(keys: &Keys) -> Work<Result<Signers, SignerError>> {
     let keys = keys.clone();
     Box::new(move |_, session| {
         let Keys::Token {
@@ -243,7 +245,7 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
         };
         let mut all = BTreeMap::new();
         for (id, key) in signers {
-            match one(session, id, key, *lenient) {
+            match examine_signer(session, id, key, *lenient) {
                 Ok(signer) => all.insert(id.clone(), signer),
                 Err(error @ TokenError::Call(_)) => return Err(error),
                 Err(error) => return Ok(Err((id.clone(), error))),
@@ -256,7 +258,12 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
     })
 }
 
-fn one(session: &mut TokenSession, id: &str, key: &KeyOf, lenient: bool) -> Result<Signer, TokenError> {
+fn examine_signer(
+    session: &mut TokenSession,
+    id: &str,
+    key: &SignerKey,
+    lenient: bool,
+) -> Result<Signer, TokenError> {
     Ok(Signer {
         key: session.examine(&key.label, lenient)?,
         id: id.to_owned(),
@@ -266,12 +273,12 @@ fn one(session: &mut TokenSession, id: &str, key: &KeyOf, lenient: bool) -> Resu
 }
 
 /// Signers of whom no two share a key without sharing its uses.
-fn separate(signers: Signers) -> Result<Signers, KeysError> {
+fn reject_shared_keys(signers: Signers) -> Result<Signers, KeysError> {
     let mut all = signers.all.values();
     while let Some(signer) = all.next() {
         let mut others = all.clone();
         if let Some(other) = others.find(|other| other.key == signer.key && other.uses() != signer.uses()) {
-            return Err(KeysError::Shared {
+            return Err(KeysError::SharedKey {
                 id: other.id.clone(),
                 other: signer.id.clone(),
             });
@@ -280,15 +287,15 @@ fn separate(signers: Signers) -> Result<Signers, KeysError> {
     Ok(signers)
 }
 
-fn sorted(read: Result<Signers, OfSigner>) -> Result<Signers, KeysError> {
+fn signer_error(read: Result<Signers, SignerError>) -> Result<Signers, KeysError> {
     read.map_err(|(id, error)| KeysError::Signer { id, error })
 }
 
-fn of_pool(error: PoolError) -> KeysError {
+fn pool_error(error: PoolError) -> KeysError {
     match error {
         PoolError::Token(error) => KeysError::Token(error),
-        PoolError::Late => KeysError::Silent("the token does not answer in time"),
-        PoolError::Busy => KeysError::Silent("too many requests wait for the token: try again"),
-        PoolError::Unavailable => KeysError::Silent("the token is not available"),
+        PoolError::Timeout => KeysError::NotResponding("the token does not answer in time"),
+        PoolError::Busy => KeysError::NotResponding("too many requests wait for the token: try again"),
+        PoolError::Unavailable => KeysError::NotResponding("the token is not available"),
     }
 }

@@ -21,21 +21,21 @@ const BUCKETS: [f64; 15] = [
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct ResultLabels {
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSigner {
+struct SignerLabels {
     signer: String,
 }
 
 /// What is counted and measured.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<Outcome, Counter>,
-    durations: Family<OfSigner, Histogram, fn() -> Histogram>,
-    wrong: Counter,
+    requests: Family<ResultLabels, Counter>,
+    durations: Family<SignerLabels, Histogram, fn() -> Histogram>,
+    wrong_signatures: Counter,
     sessions: Gauge,
     up: Gauge,
     log_up: Gauge,
@@ -52,10 +52,10 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("postern_kms_proxy");
-        let requests = Family::<Outcome, Counter>::default();
-        let durations: Family<OfSigner, Histogram, fn() -> Histogram> =
+        let requests = Family::<ResultLabels, Counter>::default();
+        let durations: Family<SignerLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
-        let (wrong, sessions, up) = (Counter::default(), Gauge::default(), Gauge::default());
+        let (wrong_signatures, sessions, up) = (Counter::default(), Gauge::default(), Gauge::default());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
         let help = "Requests by result: ok, the code of the refusal, or abandoned by who asked";
@@ -63,7 +63,7 @@ impl Metrics {
         let help = "Time from a request that is sound to its verified signature, waiting included";
         registry.register_with_unit("sign_duration", help, Unit::Seconds, durations.clone());
         let help = "Signatures of the token that did not verify and were withheld";
-        registry.register("self_verification_failures", help, wrong.clone());
+        registry.register("self_verification_failures", help, wrong_signatures.clone());
         let help = "Sessions of the token that are open";
         registry.register("sessions_open", help, sessions.clone());
         let help = "1 while the token answers and holds the current key";
@@ -79,7 +79,7 @@ impl Metrics {
             registry,
             requests,
             durations,
-            wrong,
+            wrong_signatures,
             sessions,
             up,
             log_up,
@@ -94,21 +94,21 @@ impl Metrics {
     }
 
     /// A request was answered.
-    pub(crate) fn answered(&self, result: &'static str) {
-        self.requests.get_or_create(&Outcome { result }).inc();
+    pub(crate) fn request_completed(&self, result: &'static str) {
+        self.requests.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// A signer of the settings signed.
     pub(crate) fn signed(&self, signer: &str, took: Duration) {
         let signer = signer.to_owned();
         self.durations
-            .get_or_create(&OfSigner { signer })
+            .get_or_create(&SignerLabels { signer })
             .observe(took.as_secs_f64());
     }
 
     /// A signature did not verify.
     pub(crate) fn wrong_signature(&self) {
-        self.wrong.inc();
+        self.wrong_signatures.inc();
     }
 
     /// All of it, as scrapers read it.
@@ -116,7 +116,7 @@ impl Metrics {
         self.sessions
             .set(i64::try_from(keyring.open_sessions()).unwrap_or(i64::MAX));
         self.up.set(i64::from(keyring.is_up()));
-        self.log_up.set(i64::from(log.trouble().is_none()));
+        self.log_up.set(i64::from(log.failure().is_none()));
         // The queue counts; nobody else adds to it.
         self.log_lost.inner().store(log.lost(), Ordering::Relaxed);
         let mut text = String::new();

@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::settings::Token;
-use crate::token::{Login, Module, Remedy, TokenError, TokenSession};
+use crate::token::{Login, Module, Recovery, TokenError, TokenSession};
 
 /// How often a token is looked at that nobody asks.
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// A token that was lost is looked for after so long, then after twice that, and so on.
-const FIRST: Duration = Duration::from_millis(250);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// But never less often.
-const LAST: Duration = Duration::from_secs(5);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +34,17 @@ pub(crate) enum PoolError {
     Busy,
     /// There was no answer by the deadline.
     #[error("the token did not answer in time")]
-    Late,
+    Timeout,
     /// The token answered with an error.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
 
 impl From<NotAdmitted> for PoolError {
-    fn from(refusal: NotAdmitted) -> Self {
-        match refusal {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
             NotAdmitted::Full => Self::Busy,
-            NotAdmitted::Late => Self::Late,
+            NotAdmitted::Timeout => Self::Timeout,
         }
     }
 }
@@ -58,7 +58,7 @@ enum State {
     /// It is looked for.
     Lost,
     /// Nothing is tried until the settings are read again.
-    Waits,
+    Suspended,
 }
 
 /// What is to be done with a session of a token; done once more, if the session turns out to be dead.
@@ -74,13 +74,13 @@ pub(crate) struct Pool {
     deadline: Duration,
     /// A turn for each session.
     queue: Arc<AdmissionQueue>,
-    link: RwLock<Option<Arc<Link>>>,
+    connection: RwLock<Option<Arc<TokenConnection>>>,
     state: watch::Sender<State>,
 }
 
 /// What there is between initialising the module and the next time. Sessions go before the login.
 #[derive(Debug)]
-struct Link {
+struct TokenConnection {
     idle: Mutex<Vec<TokenSession>>,
     login: Login,
 }
@@ -96,7 +96,7 @@ impl Pool {
             module,
             deadline: token.deadline,
             queue: AdmissionQueue::new(token.sessions, token.queue),
-            link: RwLock::new(None),
+            connection: RwLock::new(None),
             state: watch::Sender::new(State::Lost),
             token: RwLock::new(token),
         });
@@ -110,57 +110,61 @@ impl Pool {
         if !self.is_open() {
             return Err(PoolError::Unavailable);
         }
-        let until = Instant::now() + self.deadline;
-        let turn = self.queue.enter(until).await?;
-        let link = self.link.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let link = link.ok_or(PoolError::Unavailable)?;
+        let deadline = Instant::now() + self.deadline;
+        let permit = self.queue.enter(deadline).await?;
+        let connection = self
+            .connection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let connection = connection.ok_or(PoolError::Unavailable)?;
         let pool = Arc::clone(self);
         let call = tokio::task::spawn_blocking(move || {
-            let result = pool.call(&link, work);
+            let result = pool.call(&connection, work);
             // In this order: a turn that is over means that nobody is in the module.
-            drop(link);
-            drop(turn);
+            drop(connection);
+            drop(permit);
             result
         });
-        match timeout_at(until.into(), call).await {
+        match timeout_at(deadline.into(), call).await {
             Ok(Ok(result)) => {
-                self.note(State::Slow, State::Up);
+                self.transition(State::Slow, State::Up);
                 Ok(result?)
             }
             Ok(Err(_panicked)) => Err(PoolError::Unavailable),
             Err(_) => {
-                self.note(State::Up, State::Slow);
-                Err(PoolError::Late)
+                self.transition(State::Up, State::Slow);
+                Err(PoolError::Timeout)
             }
         }
     }
 
-    fn call<T>(&self, link: &Link, mut work: Work<T>) -> Result<T, TokenError> {
-        let idle = || link.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    fn call<T>(&self, connection: &TokenConnection, mut work: Work<T>) -> Result<T, TokenError> {
+        let idle = || connection.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut attempt = |session: Result<TokenSession, TokenError>| {
             let mut session = session?;
-            let done = work(&link.login, &mut session)?;
+            let done = work(&connection.login, &mut session)?;
             idle().push(session);
             Ok(done)
         };
         let waiting = idle().pop();
         let result = match waiting {
             // Tokens end sessions that were idle for long. A new one tells whether that is all.
-            Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.remedy() {
-                Remedy::Reconnect => attempt(link.login.session()),
-                Remedy::Wait | Remedy::None => Err(error),
+            Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.recovery() {
+                Recovery::Reconnect => attempt(connection.login.session()),
+                Recovery::Operator | Recovery::None => Err(error),
             }),
-            None => attempt(link.login.session()),
+            None => attempt(connection.login.session()),
         };
         if let Err(error) = &result
-            && error.remedy() != Remedy::None
+            && error.recovery() != Recovery::None
         {
-            self.lose(error);
+            self.mark_lost(error);
         }
         result
     }
 
-    fn lose(&self, error: &TokenError) {
+    fn mark_lost(&self, error: &TokenError) {
         let lost = self.state.send_if_modified(|state| {
             let open = matches!(state, State::Up | State::Slow);
             if open {
@@ -179,17 +183,20 @@ impl Pool {
         token: Token,
         work: Work<T>,
     ) -> Result<T, PoolError> {
-        let alone = self.queue.enter_alone(Instant::now() + self.deadline).await?;
+        let exclusive = self
+            .queue
+            .enter_exclusively(Instant::now() + self.deadline)
+            .await?;
         let pool = Arc::clone(self);
         let opening = tokio::task::spawn_blocking(move || {
-            let result = pool.open_link(token, work);
-            drop(alone);
+            let result = pool.open_connection(token, work);
+            drop(exclusive);
             result
         });
         Ok(opening.await.map_err(|_| PoolError::Unavailable)??)
     }
 
-    fn open_link<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
+    fn open_connection<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
         self.state.send_replace(State::Lost);
         // Logs out.
         self.replace(None);
@@ -197,30 +204,30 @@ impl Pool {
         let mut session = login.session()?;
         let done = work(&login, &mut session)?;
         let idle = Mutex::new(vec![session]);
-        self.replace(Some(Arc::new(Link { idle, login })));
+        self.replace(Some(Arc::new(TokenConnection { idle, login })));
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         self.state.send_replace(State::Up);
         Ok(done)
     }
 
     /// Whoever looks for the link meanwhile does not wait for the module.
-    fn replace(&self, link: Option<Arc<Link>>) {
-        let mut place = self.link.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *place, link);
+    fn replace(&self, connection: Option<Arc<TokenConnection>>) {
+        let mut place = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, connection);
         drop(place);
         drop(before);
     }
 
     /// Looks at the token now and then, and looks for it when it is lost, for as long as it is polled.
-    pub(crate) async fn keep(self: Arc<Self>, check: Check) {
+    pub(crate) async fn supervise(self: Arc<Self>, check: Check) {
         let mut state = self.state.subscribe();
         loop {
             let lost = tokio::select! {
                 _ = state.wait_for(|state| *state == State::Lost) => true,
-                () = tokio::time::sleep(PROBE) => false,
+                () = tokio::time::sleep(PROBE_INTERVAL) => false,
             };
             if lost {
-                self.find_again(&check).await;
+                self.reconnect(&check).await;
             } else {
                 // What it finds is noted.
                 let _ = self.probe(&check).await;
@@ -233,14 +240,14 @@ impl Pool {
         let check = Arc::clone(check);
         let result = self
             .run(Box::new(move |login, session| {
-                login.is_there()?;
+                login.check_present()?;
                 check(login, session)
             }))
             .await;
         match result {
-            Err(PoolError::Late) => self.note(State::Up, State::Slow),
+            Err(PoolError::Timeout) => self.transition(State::Up, State::Slow),
             // Whatever is wrong with what is served with, opening everything anew may mend it.
-            Err(PoolError::Token(ref error)) => self.lose(error),
+            Err(PoolError::Token(ref error)) => self.mark_lost(error),
             // Others keep it busy: it answers them, or is slow by now.
             Err(PoolError::Busy) if self.is_up() => return Ok(()),
             Ok(()) | Err(PoolError::Unavailable | PoolError::Busy) => {}
@@ -248,7 +255,7 @@ impl Pool {
         result
     }
 
-    fn note(&self, from: State, to: State) {
+    fn transition(&self, from: State, to: State) {
         let changed = self.state.send_if_modified(|state| {
             let changes = *state == from;
             if changes {
@@ -261,28 +268,28 @@ impl Pool {
         }
     }
 
-    async fn find_again(self: &Arc<Self>, check: &Check) {
+    async fn reconnect(self: &Arc<Self>, check: &Check) {
         let delays = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(LAST)
+            .with_min_delay(MIN_RETRY_DELAY)
+            .with_max_delay(MAX_RETRY_DELAY)
             .with_jitter()
             .without_max_times();
-        let mut said = String::new();
+        let mut last_reason = String::new();
         for delay in delays.build() {
             let check = Arc::clone(check);
             let work: Work<()> = Box::new(move |login, session| check(login, session));
             match self.reopen(self.token(), work).await {
                 Ok(()) => return tracing::info!("the token is found again"),
-                Err(PoolError::Token(error)) if error.remedy() == Remedy::Wait => {
+                Err(PoolError::Token(error)) if error.recovery() == Recovery::Operator => {
                     tracing::error!(%error, "the token is not tried again until the settings are read (SIGHUP)");
-                    self.state.send_replace(State::Waits);
+                    self.state.send_replace(State::Suspended);
                     return;
                 }
                 Err(error) => {
                     let reason = error.to_string();
-                    if reason != said {
+                    if reason != last_reason {
                         tracing::warn!(reason, "the token is not there yet");
-                        said = reason;
+                        last_reason = reason;
                     }
                 }
             }
@@ -300,7 +307,7 @@ impl Pool {
     }
 
     /// Keeps a PIN for the next time that one is needed.
-    pub(crate) fn keep_pin(&self, token: &Token) {
+    pub(crate) fn update_pin(&self, token: &Token) {
         self.token.write().unwrap_or_else(PoisonError::into_inner).pin = token.pin.clone();
     }
 
@@ -317,9 +324,13 @@ impl Pool {
     /// The sessions that are open.
     pub(crate) fn open_sessions(&self) -> usize {
         // Not cloned: the last who holds it logs out, and that must be who opens the next.
-        let link = self.link.read().unwrap_or_else(PoisonError::into_inner);
-        let idle = link.as_ref().map_or(0, |link| {
-            link.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = connection.as_ref().map_or(0, |connection| {
+            connection
+                .idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .len()
         });
         idle + self.queue.active()
     }

@@ -13,18 +13,18 @@ impl Process for Proxy {
     type Settings = Settings;
 
     /// A call in the token's module may hang: it gets a second beyond the time of what has begun.
-    const STOPPING: Duration = LIMITS.stopping.saturating_add(Duration::from_secs(1));
+    const STOP_TIMEOUT: Duration = LIMITS.stop_timeout.saturating_add(Duration::from_secs(1));
     /// Trying again may help.
-    const HANGS: i32 = 2;
+    const STOP_TIMEOUT_EXIT_CODE: i32 = 2;
 
-    async fn take(&mut self, settings: Settings) -> Result<(), String> {
+    async fn apply(&mut self, settings: Settings) -> Result<(), String> {
         self.reload(settings).await?;
         tracing::info!("settings read again: signers, callers and certificates");
         Ok(())
     }
 
-    fn part_ended(&mut self) -> impl Future<Output = &'static str> {
-        self.ended()
+    fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.task_ended()
     }
 
     async fn shut_down(self) -> io::Result<()> {

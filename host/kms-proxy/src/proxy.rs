@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum_server::tls_rustls::RustlsConfig;
 use postern_serve::tls::{TlsError, server_config};
 use postern_serve::{
-    Address, Connections, Limits, ListenError, Listener, LogQueue, Shares, Tasks, raise_open_files,
+    Address, ConnectionQuota, Connections, Limits, ListenError, Listener, LogQueue, Tasks, raise_open_files,
 };
 use postern_signers::format_key;
 
@@ -15,12 +15,12 @@ use crate::keyring::{Keyring, KeysError, Signer};
 use crate::settings::{Keys, Settings};
 
 /// Connections at the same time: a few hosts, each with a few.
-const CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// Of its listener. A few hosts ask, over a few connections each.
 pub(crate) const LIMITS: Limits = Limits {
-    head: Duration::from_secs(10),
-    streams: 256,
-    stopping: Duration::from_secs(10),
+    head_timeout: Duration::from_secs(10),
+    max_streams: 256,
+    stop_timeout: Duration::from_secs(10),
 };
 /// The section of the settings that names the files of TLS.
 const TLS: &str = "tls";
@@ -100,14 +100,14 @@ impl Proxy {
             tls,
         };
         // It has one listener, and the token and its files beside.
-        let shares = Shares::of(raise_open_files(), 0, CONNECTIONS, 1, 0);
+        let quota = ConnectionQuota::allocate(raise_open_files(), 0, MAX_CONNECTIONS, 1, 0);
         let address = proxy.address.to_string();
-        let connections = Connections::new(&address, shares.tcp, proxy.state.metrics.connections());
+        let connections = Connections::new(&address, quota.tcp, proxy.state.metrics.connections());
         let (routes, tls) = (http::routes(proxy.state.clone()), proxy.tls.clone());
         proxy.tasks.serve(listener, routes, tls, connections);
-        let watching = async move { keyring.keep().await };
+        let watching = async move { keyring.supervise().await };
         proxy.tasks.spawn("the watch over the token", watching);
-        proxy.announce();
+        proxy.log_signers();
         Ok(proxy)
     }
 
@@ -128,7 +128,7 @@ impl Proxy {
             (None, None) => None,
             _ => return Err("tls: was there or was not when the proxy started: restart it".to_owned()),
         };
-        self.stays(&new)?;
+        self.check_unchangeable(&new)?;
         self.state
             .keyring
             .reload(&new.keys)
@@ -138,14 +138,14 @@ impl Proxy {
         if let (Some(config), Some(tls)) = (config, &self.tls) {
             tls.reload_from_config(config);
         }
-        self.state.take_callers(new.callers.clone());
+        self.state.set_callers(new.callers.clone());
         self.settings = new;
-        self.announce();
+        self.log_signers();
         Ok(())
     }
 
     /// What cannot change while it runs.
-    fn stays(&self, new: &Settings) -> Result<(), String> {
+    fn check_unchangeable(&self, new: &Settings) -> Result<(), String> {
         let differs = |what: &str| {
             Err(format!(
                 "{what} is not what it was at the start: restart the proxy"
@@ -177,8 +177,8 @@ impl Proxy {
     }
 
     /// Waits for the end of a part that should not end, and names it.
-    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
-        self.tasks.ended()
+    pub(crate) fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.task_ended()
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, logs out of the token.
@@ -187,7 +187,7 @@ impl Proxy {
         tracing::info!("stopped");
     }
 
-    fn announce(&self) {
+    fn log_signers(&self) {
         let signers = self.state.keyring.signers();
         for signer in signers.all.values() {
             let (id, key) = (&signer.id, format_key(&signer.key));

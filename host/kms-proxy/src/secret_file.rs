@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// No secret is longer, in bytes.
-const LONGEST: u64 = 4096;
+const MAX_SIZE: u64 = 4096;
 
 /// Who may read and write a file.
 #[derive(Debug, Clone, Copy)]
@@ -29,14 +29,14 @@ pub(crate) fn read(file: &Path, access: Access) -> Result<Zeroizing<String>, Str
     if found.mode() & others != 0 {
         return Err(problem.to_owned());
     }
-    if found.len() > LONGEST {
-        return Err(format!("is larger than {LONGEST} bytes: that is no secret"));
+    if found.len() > MAX_SIZE {
+        return Err(format!("is larger than {MAX_SIZE} bytes: that is no secret"));
     }
     // With room for all of it from the start: one that grows leaves copies behind.
-    let room = usize::try_from(LONGEST).unwrap_or_default() + 1;
+    let room = usize::try_from(MAX_SIZE).unwrap_or_default() + 1;
     let mut text = Zeroizing::new(String::with_capacity(room));
     File::open(file)
-        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text))
         .map_err(|error| error.to_string())?;
     Ok(text)
 }

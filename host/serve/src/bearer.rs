@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 
 /// What a request shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token<'a> {
+pub enum BearerToken<'a> {
     /// No `Authorization` header.
     None,
     /// A bearer token.
@@ -17,26 +17,26 @@ pub enum Token<'a> {
 
 /// The bearer token of a request.
 #[must_use]
-pub fn token(headers: &HeaderMap) -> Token<'_> {
+pub fn bearer_token(headers: &HeaderMap) -> BearerToken<'_> {
     let Some(value) = headers.get(AUTHORIZATION) else {
-        return Token::None;
+        return BearerToken::None;
     };
-    if is_ambiguous(headers) {
-        return Token::Invalid;
+    if is_authorization_ambiguous(headers) {
+        return BearerToken::Invalid;
     }
     match value.as_bytes().split_at_checked("Bearer ".len()) {
         Some((scheme, token))
             if scheme.eq_ignore_ascii_case(b"Bearer ") && !token.trim_ascii().is_empty() =>
         {
-            Token::Bearer(token.trim_ascii())
+            BearerToken::Bearer(token.trim_ascii())
         }
-        _ => Token::Invalid,
+        _ => BearerToken::Invalid,
     }
 }
 
 /// Whether a request carries more than one `Authorization` header, whatever they hold: no server takes such a request.
 #[must_use]
-pub fn is_ambiguous(headers: &HeaderMap) -> bool {
+pub fn is_authorization_ambiguous(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().nth(1).is_some()
 }
 
@@ -49,10 +49,10 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, http::HeaderValue::from_static(value));
         }
-        match token(&headers) {
-            Token::None => "none".into(),
-            Token::Bearer(token) => String::from_utf8_lossy(token).into_owned(),
-            Token::Invalid => "invalid".into(),
+        match bearer_token(&headers) {
+            BearerToken::None => "none".into(),
+            BearerToken::Bearer(token) => String::from_utf8_lossy(token).into_owned(),
+            BearerToken::Invalid => "invalid".into(),
         }
     }
 

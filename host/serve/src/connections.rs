@@ -11,19 +11,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// How often a listener that is full says so in the log.
-const EVERY: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfListener {
+struct ListenerLabels {
     listener: String,
 }
 
 /// The connections of all listeners, counted.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
-    open: Family<OfListener, Gauge>,
-    most: Family<OfListener, Gauge>,
-    refused: Family<OfListener, Counter>,
+    open: Family<ListenerLabels, Gauge>,
+    limit: Family<ListenerLabels, Gauge>,
+    refused: Family<ListenerLabels, Counter>,
 }
 
 impl ConnectionMetrics {
@@ -31,7 +31,7 @@ impl ConnectionMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("connections", "Open connections by listener", self.open.clone());
         let help = "Connections that a listener may have";
-        registry.register("connections_limit", help, self.most.clone());
+        registry.register("connections_limit", help, self.limit.clone());
         let help = "Connections closed at once because their listener had as many as it may";
         registry.register("connections_refused", help, self.refused.clone());
     }
@@ -41,12 +41,12 @@ impl ConnectionMetrics {
 #[derive(Debug)]
 pub struct Connections {
     listener: String,
-    most: usize,
+    limit: usize,
     count: AtomicUsize,
     open: Gauge,
     refused: Counter,
     /// When the log was last told that it is full, and how many were refused since.
-    told: Mutex<(Option<Instant>, u64)>,
+    last_logged: Mutex<(Option<Instant>, u64)>,
 }
 
 /// One of them; counted until dropped.
@@ -61,30 +61,30 @@ impl Drop for Connection {
 }
 
 impl Connections {
-    /// At most `most` connections of the listener of this name.
+    /// At most `limit` connections of the listener of this name.
     #[must_use]
-    pub fn new(listener: &str, most: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
-        let label = OfListener {
+    pub fn new(listener: &str, limit: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
+        let label = ListenerLabels {
             listener: listener.to_owned(),
         };
-        let limit = metrics.most.get_or_create(&label);
-        limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-        drop(limit);
+        let gauge = metrics.limit.get_or_create(&label);
+        gauge.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        drop(gauge);
         let open = metrics.open.get_or_create(&label).clone();
         let refused = metrics.refused.get_or_create(&label).clone();
         Arc::new(Self {
             listener: listener.to_owned(),
-            most,
+            limit,
             count: AtomicUsize::new(0),
             open,
             refused,
-            told: Mutex::default(),
+            last_logged: Mutex::default(),
         })
     }
 
     /// A new connection; none, if there are as many as there may be.
     pub fn enter(self: &Arc<Self>) -> Option<Connection> {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.count.fetch_sub(1, Ordering::Relaxed);
             self.refuse(Instant::now());
             return None;
@@ -95,17 +95,17 @@ impl Connections {
 
     fn refuse(&self, now: Instant) {
         self.refused.inc();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, refused) = &mut *told;
+        let mut last_logged = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, refused) = &mut *last_logged;
         *refused += 1;
-        if at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
+        if at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
             return;
         }
         *at = Some(now);
         let refused = std::mem::take(refused);
         tracing::warn!(
             listener = self.listener,
-            connections = self.most,
+            connections = self.limit,
             refused,
             "connections refused: the listener has as many as it may; see `connections`"
         );

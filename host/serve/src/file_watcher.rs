@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use watched_files::WatchedFiles;
 
 /// How long finding the directories to watch may take.
-const FOLLOWING: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Something may write to the files all the time: changes are reported after so many times the quiet at the latest.
-const PATIENCE: u32 = 10;
+const MAX_QUIET_PERIODS: u32 = 10;
 
 /// Watches files.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct FileWatcher {
     directories: Arc<Mutex<Directories>>,
     changes: mpsc::Receiver<()>,
     changed: mpsc::Sender<()>,
-    quiet: Duration,
+    quiet_period: Duration,
 }
 
 /// The directories that are watched, with all below them or without.
@@ -41,15 +41,15 @@ struct Directories {
 }
 
 /// A directory that is not watched, and why.
-pub type Unwatched = (PathBuf, notify::Error);
+pub type UnwatchedDirectory = (PathBuf, notify::Error);
 
 impl FileWatcher {
-    /// Watches nothing yet. Changes are reported once there were none for `quiet`: a deployment, and an editor, writes
+    /// Watches nothing yet. Changes are reported once there were none for `quiet_period`: a deployment, and an editor, writes
     /// more than once.
     ///
     /// # Errors
     /// If the system has no watcher for this process.
-    pub fn new(quiet: Duration) -> notify::Result<Self> {
+    pub fn new(quiet_period: Duration) -> notify::Result<Self> {
         let (changed, changes) = mpsc::channel(1);
         let files = Arc::<RwLock<WatchedFiles>>::default();
         let (ours, notice) = (Arc::clone(&files), changed.clone());
@@ -69,13 +69,13 @@ impl FileWatcher {
             directories: Arc::new(Mutex::new(directories)),
             changes,
             changed,
-            quiet,
+            quiet_period,
         })
     }
 
     /// Has a change reported that nobody sees, with `try_send`.
     #[must_use]
-    pub fn sender(&self) -> mpsc::Sender<()> {
+    pub fn trigger(&self) -> mpsc::Sender<()> {
         self.changed.clone()
     }
 
@@ -84,15 +84,15 @@ impl FileWatcher {
     ///
     /// # Errors
     /// If the file system does not answer in time.
-    pub async fn follow(
+    pub async fn watch(
         &self,
         find: impl FnOnce() -> WatchedFiles + Send + 'static,
-    ) -> Result<Vec<Unwatched>, DeadlineError> {
+    ) -> Result<Vec<UnwatchedDirectory>, DeadlineError> {
         let directories = Arc::clone(&self.directories);
-        with_deadline(Path::new("watched directories"), FOLLOWING, move || {
+        with_deadline(Path::new("watched directories"), LOOKUP_TIMEOUT, move || {
             let files = find();
             let mut directories = directories.lock().unwrap_or_else(PoisonError::into_inner);
-            directories.follow(files)
+            directories.watch(files)
         })
         .await
     }
@@ -101,14 +101,14 @@ impl FileWatcher {
     pub async fn changed(&mut self) {
         // Never closed: this holds a sender.
         let _ = self.changes.recv().await;
-        let latest = Instant::now() + self.quiet * PATIENCE;
-        let quiet = async { while timeout(self.quiet, self.changes.recv()).await.is_ok() {} };
+        let latest = Instant::now() + self.quiet_period * MAX_QUIET_PERIODS;
+        let quiet = async { while timeout(self.quiet_period, self.changes.recv()).await.is_ok() {} };
         let _ = timeout_at(latest, quiet).await;
     }
 }
 
 impl Directories {
-    fn follow(&mut self, files: WatchedFiles) -> Vec<Unwatched> {
+    fn watch(&mut self, files: WatchedFiles) -> Vec<UnwatchedDirectory> {
         let wanted = files.directories();
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
         for (gone, _) in self.watched.difference(&wanted) {
@@ -143,14 +143,14 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         let mut watcher = FileWatcher::new(Duration::from_millis(20)).unwrap();
         let file = root.join("a");
-        let failed = watcher.follow(move || WatchedFiles::exactly([file])).await;
+        let failed = watcher.watch(move || WatchedFiles::exactly([file])).await;
         assert!(failed.unwrap().is_empty());
         fs::write(root.join("b"), "").unwrap();
         let none = timeout(Duration::from_millis(200), watcher.changed()).await;
         assert!(none.is_err(), "it does not count");
         fs::rename(root.join("b"), root.join("a")).unwrap();
         timeout(Duration::from_secs(10), watcher.changed()).await.unwrap();
-        watcher.sender().try_send(()).unwrap();
+        watcher.trigger().try_send(()).unwrap();
         timeout(Duration::from_secs(10), watcher.changed()).await.unwrap();
     }
 }

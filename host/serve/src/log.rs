@@ -14,20 +14,20 @@ use crate::LogQueue;
 /// What is logged, and how: `log` in settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub struct Log {
+pub struct LogSettings {
     /// For machines or for people.
-    #[deserr(default = Format::Json)]
-    pub format: Format,
+    #[deserr(default = LogFormat::Json)]
+    pub format: LogFormat,
     /// The least that is logged.
-    #[deserr(default = Level::Info)]
-    pub level: Level,
+    #[deserr(default = LogLevel::Info)]
+    pub level: LogLevel,
 }
 
-impl Default for Log {
+impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            format: Format::Json,
-            level: Level::Info,
+            format: LogFormat::Json,
+            level: LogLevel::Info,
         }
     }
 }
@@ -35,7 +35,7 @@ impl Default for Log {
 /// How lines of the log look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Format {
+pub enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For people.
@@ -45,7 +45,7 @@ pub enum Format {
 /// The least that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Level {
+pub enum LogLevel {
     /// What needs someone.
     Error,
     /// What may need someone.
@@ -58,7 +58,7 @@ pub enum Level {
     Trace,
 }
 
-impl Level {
+impl LogLevel {
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -90,7 +90,7 @@ pub enum LogError {
 /// # Errors
 /// If the system gives no thread, or `directives` are not directives.
 pub fn stderr<S>(
-    log: Log,
+    log: LogSettings,
     targets: &[&str],
     directives: &str,
 ) -> Result<(LogQueue, impl Layer<S> + Send + Sync + use<S>), LogError>
@@ -98,7 +98,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let mut filter = match log.level {
-        Level::Error => "error".to_owned(),
+        LogLevel::Error => "error".to_owned(),
         _ => "warn".to_owned(),
     };
     for target in targets {
@@ -112,13 +112,13 @@ where
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
     let lines = match log.format {
-        Format::Json => lines
+        LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
             .boxed(),
-        Format::Text => lines.boxed(),
+        LogFormat::Text => lines.boxed(),
     };
     Ok((queue, lines.with_filter(filter)))
 }

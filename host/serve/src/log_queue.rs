@@ -20,13 +20,13 @@ use tokio::sync::oneshot;
 use line_writer::LineWriter;
 
 /// The room for lines that wait to be written, in bytes.
-const ROOM: usize = 1 << 20;
+const CAPACITY: usize = 1 << 20;
 /// The part of it that is kept for records.
-const KEPT: usize = ROOM / 4;
+const RESERVED: usize = CAPACITY / 4;
 /// How long a line may take to be written. A reader that takes longer does not read.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait before the log is tried again after a failure.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A log's queue. All clones are the same one.
 #[derive(Debug, Clone)]
@@ -34,16 +34,16 @@ pub struct LogQueue(Arc<Shared>);
 
 /// Why lines are not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum LogFailure {
     /// The last line could not be written: the reader is gone, the disk is full.
-    Fails,
+    WriteFailed,
     /// The reader is there, and does not read.
-    Stalls,
+    Stalled,
 }
 
 /// Whether a line was written.
 #[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<()>);
+pub struct WriteReceipt(oneshot::Receiver<()>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -60,23 +60,23 @@ struct State {
     /// The bytes of all lines, the one included that is being written.
     bytes: usize,
     /// Since when a line is being written.
-    writing: Option<Instant>,
+    writing_since: Option<Instant>,
     failing: bool,
     lost: u64,
     /// How many of them notices have counted.
-    noted: u64,
+    reported: u64,
     /// When the last notice was logged.
-    noticed: Option<Instant>,
+    last_notice: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Line {
     text: Vec<u8>,
-    kind: Kind,
+    kind: LineKind,
 }
 
 #[derive(Debug, Default)]
-enum Kind {
+enum LineKind {
     #[default]
     Plain,
     /// Somebody waits until it is written. Dropped, if it is lost.
@@ -84,12 +84,12 @@ enum Kind {
     /// The same, for a line that must not be missing.
     Record(oneshot::Sender<()>),
     /// It says that so many lines were lost.
-    Notice(u64),
+    LossNotice(u64),
 }
 
 thread_local! {
     /// What the next line of this thread is. The subscriber in between knows nothing of it.
-    static NEXT: Cell<Kind> = const { Cell::new(Kind::Plain) };
+    static NEXT_LINE: Cell<LineKind> = const { Cell::new(LineKind::Plain) };
 }
 
 impl LogQueue {
@@ -119,7 +119,7 @@ impl LogQueue {
 
     /// Waits until all lines are written or lost, but no longer than this.
     pub fn finish(&self, within: Duration) {
-        let busy = |state: &mut State| !state.lines.is_empty() || state.writing.is_some();
+        let busy = |state: &mut State| !state.lines.is_empty() || state.writing_since.is_some();
         // What has not been written by then is lost; there is nowhere left to say so.
         let _ = self
             .0
@@ -130,12 +130,15 @@ impl LogQueue {
 
     /// Why lines are not written, if they are not. That a reader is gone, only a line can find out.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn failure(&self) -> Option<LogFailure> {
         let state = self.0.lock();
-        if state.writing.is_some_and(|since| since.elapsed() > PATIENCE) {
-            return Some(Trouble::Stalls);
+        if state
+            .writing_since
+            .is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
+        {
+            return Some(LogFailure::Stalled);
         }
-        state.failing.then_some(Trouble::Fails)
+        state.failing.then_some(LogFailure::WriteFailed)
     }
 
     /// How many lines were lost.
@@ -148,7 +151,7 @@ impl LogQueue {
 /// A subscriber writes each line as one.
 impl Write for LogQueue {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let kind = NEXT.try_with(Cell::take).unwrap_or_default();
+        let kind = NEXT_LINE.try_with(Cell::take).unwrap_or_default();
         self.0.push(Line {
             text: text.to_vec(),
             kind,
@@ -167,41 +170,41 @@ pub fn log_panics() {
 }
 
 /// Logs a record: the line that `emit` logs may take the room that is kept, and the receipt says when it is written.
-pub fn record(emit: impl FnOnce()) -> Receipt {
-    await_as(Kind::Record, emit)
+pub fn log_record(emit: impl FnOnce()) -> WriteReceipt {
+    log_with_receipt(LineKind::Record, emit)
 }
 
 /// Logs a line like any other, with a receipt.
-pub fn awaited(emit: impl FnOnce()) -> Receipt {
-    await_as(Kind::Awaited, emit)
+pub fn log_awaited(emit: impl FnOnce()) -> WriteReceipt {
+    log_with_receipt(LineKind::Awaited, emit)
 }
 
-fn await_as(kind: fn(oneshot::Sender<()>) -> Kind, emit: impl FnOnce()) -> Receipt {
+fn log_with_receipt(kind: fn(oneshot::Sender<()>) -> LineKind, emit: impl FnOnce()) -> WriteReceipt {
     let (written, receipt) = oneshot::channel();
     log_as(kind(written), emit);
-    Receipt(receipt)
+    WriteReceipt(receipt)
 }
 
-fn log_as(kind: Kind, emit: impl FnOnce()) {
-    NEXT.set(kind);
+fn log_as(kind: LineKind, emit: impl FnOnce()) {
+    NEXT_LINE.set(kind);
     emit();
     // Where nothing was logged, nothing will be written.
-    NEXT.set(Kind::Plain);
+    NEXT_LINE.set(LineKind::Plain);
 }
 
-impl Receipt {
+impl WriteReceipt {
     /// Whether the line is written, which it has a moment for.
     pub async fn written(self) -> bool {
-        matches!(tokio::time::timeout(PATIENCE, self.0).await, Ok(Ok(())))
+        matches!(tokio::time::timeout(WRITE_TIMEOUT, self.0).await, Ok(Ok(())))
     }
 }
 
-impl Kind {
+impl LineKind {
     /// The room that a line of this kind may fill.
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         match self {
-            Self::Plain | Self::Awaited(_) => ROOM - KEPT,
-            Self::Record(_) | Self::Notice(_) => ROOM,
+            Self::Plain | Self::Awaited(_) => CAPACITY - RESERVED,
+            Self::Record(_) | Self::LossNotice(_) => CAPACITY,
         }
     }
 }
@@ -214,8 +217,8 @@ impl Shared {
     fn push(&self, line: Line) {
         let mut state = self.lock();
         let bytes = state.bytes.saturating_add(line.text.len());
-        if bytes > line.kind.room() {
-            return state.lose(&line.kind);
+        if bytes > line.kind.capacity() {
+            return state.count_lost(&line.kind);
         }
         state.bytes = bytes;
         state.lines.push_back(line);
@@ -238,7 +241,7 @@ impl Shared {
             if let Some(lines) = state.notice_due() {
                 drop(state);
                 // Logged like any other line, so that it has the form of the others.
-                log_as(Kind::Notice(lines), || {
+                log_as(LineKind::LossNotice(lines), || {
                     tracing::error!(
                         lines,
                         "lines of this log were lost: nobody read it, or it could not be written"
@@ -247,11 +250,11 @@ impl Shared {
                 state = self.lock();
             }
             if let Some(line) = state.lines.pop_front() {
-                state.writing = Some(Instant::now());
+                state.writing_since = Some(Instant::now());
                 return line;
             }
-            state = if state.lost > state.noted {
-                let waited = self.filled.wait_timeout(state, RETRY);
+            state = if state.lost > state.reported {
+                let waited = self.filled.wait_timeout(state, RETRY_INTERVAL);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {
                 self.filled.wait(state).unwrap_or_else(PoisonError::into_inner)
@@ -261,17 +264,17 @@ impl Shared {
 
     fn done(&self, line: Line, written: bool) {
         let mut state = self.lock();
-        state.writing = None;
+        state.writing_since = None;
         state.bytes = state.bytes.saturating_sub(line.text.len());
         state.failing = !written;
         if written {
             match line.kind {
                 // If nobody waits any more, it is written all the same.
-                Kind::Awaited(written) | Kind::Record(written) => drop(written.send(())),
-                Kind::Plain | Kind::Notice(_) => {}
+                LineKind::Awaited(written) | LineKind::Record(written) => drop(written.send(())),
+                LineKind::Plain | LineKind::LossNotice(_) => {}
             }
         } else {
-            state.lose(&line.kind);
+            state.count_lost(&line.kind);
         }
         if state.lines.is_empty() {
             self.drained.notify_all();
@@ -282,21 +285,21 @@ impl Shared {
 impl State {
     /// How many lines a notice should count that is to be logged now.
     fn notice_due(&mut self) -> Option<u64> {
-        let lines = self.lost.saturating_sub(self.noted);
-        let rests = self.noticed.is_some_and(|at| at.elapsed() < RETRY);
+        let lines = self.lost.saturating_sub(self.reported);
+        let rests = self.last_notice.is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
         if lines == 0 || rests {
             return None;
         }
-        self.noted = self.lost;
-        self.noticed = Some(Instant::now());
+        self.reported = self.lost;
+        self.last_notice = Some(Instant::now());
         Some(lines)
     }
 
-    fn lose(&mut self, kind: &Kind) {
+    fn count_lost(&mut self, kind: &LineKind) {
         match kind {
-            Kind::Plain | Kind::Awaited(_) | Kind::Record(_) => self.lost += 1,
+            LineKind::Plain | LineKind::Awaited(_) | LineKind::Record(_) => self.lost += 1,
             // Another will count them. While writing fails, this is also what tries again.
-            Kind::Notice(lines) => self.noted = self.noted.saturating_sub(*lines),
+            LineKind::LossNotice(lines) => self.reported = self.reported.saturating_sub(*lines),
         }
     }
 }

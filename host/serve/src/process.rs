@@ -10,9 +10,9 @@ use postern_files::with_deadline;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long reading the settings again may take.
-const READING: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last line of the log may take. The log is written by a thread of its own.
-const LAST_LINE: Duration = Duration::from_millis(50);
+const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(50);
 /// SIGXFSZ, which tokio has no name for.
 const FILE_SIZE_EXCEEDED: i32 = 25;
 
@@ -22,18 +22,18 @@ pub trait Process: Sized {
     type Settings: Send + 'static;
 
     /// How long it may take to stop, all in all.
-    const STOPPING: Duration;
+    const STOP_TIMEOUT: Duration;
     /// The exit code of a process that was ended because something hung.
-    const HANGS: i32;
+    const STOP_TIMEOUT_EXIT_CODE: i32;
 
     /// Takes other settings, and logs which it took.
     ///
     /// # Errors
     /// Why none of them was taken.
-    fn take(&mut self, settings: Self::Settings) -> impl Future<Output = Result<(), String>>;
+    fn apply(&mut self, settings: Self::Settings) -> impl Future<Output = Result<(), String>>;
 
     /// Waits for the end of a part that should not end, and names it.
-    fn part_ended(&mut self) -> impl Future<Output = &'static str>;
+    fn task_ended(&mut self) -> impl Future<Output = &'static str>;
 
     /// Accepts nothing more, and finishes what it has begun, for a while.
     ///
@@ -55,19 +55,19 @@ where
     let read = Arc::new(read);
     let mut stop = StopSignal::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let ended = loop {
+    let task = loop {
         tokio::select! {
             () = stop.received() => break None,
             _ = hangup.recv() => tokio::select! {
                 () = reload(&mut server, Arc::clone(&read)) => {}
                 () = stop.received() => break None,
             },
-            part = server.part_ended() => break Some(part),
+            part = server.task_ended() => break Some(part),
         }
     };
-    end_at_last(P::STOPPING, P::HANGS)?;
+    exit_after(P::STOP_TIMEOUT, P::STOP_TIMEOUT_EXIT_CODE)?;
     let stopped = server.shut_down().await;
-    match ended {
+    match task {
         None => stopped,
         Some(part) => {
             stopped?;
@@ -103,22 +103,22 @@ where
     P: Process,
     R: Fn() -> Result<P::Settings, String> + Send + Sync + 'static,
 {
-    let taken = match with_deadline(Path::new("settings"), READING, move || read()).await {
-        Ok(Ok(settings)) => server.take(settings).await,
+    let applied = match with_deadline(Path::new("settings"), READ_TIMEOUT, move || read()).await {
+        Ok(Ok(settings)) => server.apply(settings).await,
         Ok(Err(error)) => Err(error),
         Err(stalled) => Err(stalled.to_string()),
     };
-    if let Err(reason) = taken {
+    if let Err(reason) = applied {
         tracing::error!(reason, "settings not taken; the ones before stay");
     }
 }
 
 /// Ends this process whatever hangs: a supervisor that has waited too long kills it, and nobody learns why.
-fn end_at_last(after: Duration, code: i32) -> io::Result<()> {
+fn exit_after(after: Duration, code: i32) -> io::Result<()> {
     let end = move || {
         std::thread::sleep(after);
         tracing::error!("stopped although something hangs");
-        std::thread::sleep(LAST_LINE);
+        std::thread::sleep(LAST_LINE_TIMEOUT);
         std::process::exit(code);
     };
     std::thread::Builder::new()
@@ -132,7 +132,7 @@ fn end_at_last(after: Duration, code: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// If the signal cannot be caught.
-pub fn outlive_file_size_limits() -> io::Result<()> {
+pub fn catch_file_size_signal() -> io::Result<()> {
     // The handler stays when the stream of signals goes. The call that met the limit fails with EFBIG.
     signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).map(drop)
 }

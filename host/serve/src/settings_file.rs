@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use postern_config::ConfigErrors;
 
 /// The largest file of settings, or one that they name, in bytes.
-pub const LARGEST: u64 = 16 << 20;
+pub const MAX_FILE_SIZE: u64 = 16 << 20;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +39,14 @@ pub struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// Reads a regular file of at most [`LARGEST`] bytes.
+    /// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let path = std::path::absolute(path)?;
         Ok(Self {
-            text: postern_files::read_to_string(&path, LARGEST)?,
+            text: postern_files::read_to_string(&path, MAX_FILE_SIZE)?,
             directory: path.parent().unwrap_or(Path::new("/")).to_owned(),
         })
     }

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::Connections;
-use crate::accept::{Bounded, bounded};
-use crate::listen::{Kind, Listener};
+use crate::accept::{LimitedAcceptor, with_limits};
+use crate::listen::{Listener, Socket};
 use crate::socket_file::SocketFile;
 use crate::tls::TlsAcceptor;
 
@@ -27,11 +27,11 @@ use crate::tls::TlsAcceptor;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long the head of an HTTP/1 request may take, and how long such a connection may wait for the next one.
-    pub head: Duration,
+    pub head_timeout: Duration,
     /// Requests at the same time over one connection (HTTP/2).
-    pub streams: u32,
+    pub max_streams: u32,
     /// How long a server that stops waits for what it has begun.
-    pub stopping: Duration,
+    pub stop_timeout: Duration,
 }
 
 /// The parts of a server. Dropped, all of them end.
@@ -62,18 +62,18 @@ impl Tasks {
         connections: Arc<Connections>,
     ) {
         match (listener.0, tls) {
-            (Kind::Tcp(tcp), None) => {
-                let acceptor = Bounded::new(NoDelayAcceptor, connections);
+            (Socket::Tcp(tcp), None) => {
+                let acceptor = LimitedAcceptor::new(NoDelayAcceptor, connections);
                 let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
-            (Kind::Tcp(tcp), Some(tls)) => {
-                let acceptor = Bounded::new(TlsAcceptor::new(tls), connections);
+            (Socket::Tcp(tcp), Some(tls)) => {
+                let acceptor = LimitedAcceptor::new(TlsAcceptor::new(tls), connections);
                 let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
-            (Kind::Unix(listener, file), _) => {
-                let acceptor = Bounded::new(DefaultAcceptor, connections);
+            (Socket::Unix(listener, file), _) => {
+                let acceptor = LimitedAcceptor::new(DefaultAcceptor, connections);
                 let server = Server::<unix::net::SocketAddr>::from_listener(listener).acceptor(acceptor);
                 self.run(server, routes, Some(file));
             }
@@ -91,10 +91,10 @@ impl Tasks {
         S::Future: Send,
     {
         let handle = Handle::new();
-        let serving = bounded(server, self.limits.head, self.limits.streams)
+        let serving = with_limits(server, self.limits.head_timeout, self.limits.max_streams)
             .handle(handle.clone())
             .serve(routes.into_make_service());
-        let (stopping, grace) = (self.stopping(), self.limits.stopping);
+        let (stopping, grace) = (self.stopping(), self.limits.stop_timeout);
         self.running.spawn(async move {
             let _there_while_it_serves = file;
             let stop = async {
@@ -120,7 +120,7 @@ impl Tasks {
     }
 
     /// Waits for the end of a part, and names it.
-    pub async fn ended(&mut self) -> &'static str {
+    pub async fn task_ended(&mut self) -> &'static str {
         match self.running.join_next().await {
             Some(Ok(part)) => part,
             Some(Err(_)) => "a part that panicked",
@@ -132,7 +132,7 @@ impl Tasks {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let all = async { while self.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.limits.stopping, all).await.is_err() {
+        if tokio::time::timeout(self.limits.stop_timeout, all).await.is_err() {
             tracing::warn!("stopped with requests unanswered");
         }
     }

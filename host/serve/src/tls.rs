@@ -21,7 +21,7 @@ use tower_service::Service;
 use crate::pem;
 
 /// The largest file of TLS, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// The files of TLS, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum TlsError {
 /// If a file cannot be read or is not what it should be, or certificate and key do not fit together.
 pub fn server_config(files: &TlsFiles, section: &'static str) -> Result<Arc<ServerConfig>, TlsError> {
     let read = |field, path: &Path| {
-        let text = postern_files::read(path, LARGEST);
+        let text = postern_files::read(path, MAX_FILE_SIZE);
         text.map_err(|error| failed(section, field, path, &error))
     };
     let pair = |error: rustls::Error| TlsError::Pair {
@@ -115,7 +115,7 @@ fn failed(
 pub struct Peer([u8; 32]);
 
 impl Peer {
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    fn from_certificate(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 
@@ -138,7 +138,7 @@ impl TlsAcceptor {
 
 impl<S: Send + 'static> Accept<TcpStream, S> for TlsAcceptor {
     type Stream = TlsStream<TcpStream>;
-    type Service = WithPeer<S>;
+    type Service = PeerService<S>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
@@ -146,20 +146,20 @@ impl<S: Send + 'static> Accept<TcpStream, S> for TlsAcceptor {
         Box::pin(async move {
             let (stream, inner) = accepting.await?;
             let shown = stream.get_ref().1.peer_certificates();
-            let peer = shown.and_then(<[_]>::first).map(Peer::of);
-            Ok((stream, WithPeer { inner, peer }))
+            let peer = shown.and_then(<[_]>::first).map(Peer::from_certificate);
+            Ok((stream, PeerService { inner, peer }))
         })
     }
 }
 
 /// A service whose requests carry the certificate of their connection.
 #[derive(Debug, Clone)]
-pub(crate) struct WithPeer<S> {
+pub(crate) struct PeerService<S> {
     inner: S,
     peer: Option<Peer>,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for WithPeer<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for PeerService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;

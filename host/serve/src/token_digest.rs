@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use crate::bearer::{Token, token};
+use crate::bearer::{BearerToken, bearer_token};
 
 /// The SHA-256 of a bearer token. Servers keep and compare digests: how long that takes says nothing of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ impl TokenDigest {
 
     /// The digest of the token that a request shows; `None`, if it shows none or more than one.
     #[must_use]
-    pub fn shown(headers: &HeaderMap) -> Option<Self> {
-        match token(headers) {
-            Token::Bearer(token) => Some(Self::of(token)),
-            Token::None | Token::Invalid => None,
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        match bearer_token(headers) {
+            BearerToken::Bearer(token) => Some(Self::of(token)),
+            BearerToken::None | BearerToken::Invalid => None,
         }
     }
 }

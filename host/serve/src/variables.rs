@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::TokenDigest;
 
 /// The shortest bearer token that is accepted, in bytes.
-const SHORTEST_TOKEN: usize = 16;
+const MIN_TOKEN_BYTES: usize = 16;
 
 /// A variable of this process's environment. A value that is not UTF-8 counts as unset.
 #[must_use]
@@ -70,9 +70,9 @@ impl<'a> Variables<'a> {
     pub fn named_token(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<TokenDigest> {
         let token = self.named_secret(at, named, errors)?;
         let token = token.expose_secret().as_bytes();
-        if token.len() < SHORTEST_TOKEN {
+        if token.len() < MIN_TOKEN_BYTES {
             let message =
-                format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one");
+                format!("is shorter than {MIN_TOKEN_BYTES} bytes; `openssl rand -hex 32` prints a good one");
             errors.add(format!("{at}.env"), message);
             return None;
         }

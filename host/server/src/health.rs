@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::audited_signer::AuditedSigner;
 use crate::license::License;
 use crate::loader::Loader;
-use crate::record::Recorder;
+use crate::recorder::Recorder;
 use postern_serve::json;
 
 /// What health is told from.
@@ -27,7 +27,7 @@ pub(crate) struct Health {
 
 /// Whether the host may be asked, and what is wrong with it.
 #[derive(Debug, Serialize)]
-struct Report {
+struct HealthReport {
     /// It may.
     ready: bool,
     /// Of policies, by entry.
@@ -37,7 +37,7 @@ struct Report {
     parts: BTreeMap<&'static str, String>,
 }
 
-impl Report {
+impl HealthReport {
     fn response(&self) -> Response {
         let status = if self.ready {
             StatusCode::OK
@@ -50,7 +50,7 @@ impl Report {
 
 impl Health {
     /// Requests can be decided on, signed and recorded.
-    async fn ready(&self) -> Report {
+    async fn ready(&self) -> HealthReport {
         let policies = self.loader.readiness();
         let mut parts = BTreeMap::new();
         if let Some(signer) = self.signer.as_ref().filter(|signer| signer.is_required())
@@ -61,7 +61,7 @@ impl Health {
         if let Some(fault) = self.recorder.fault() {
             parts.insert("audit", fault);
         }
-        Report {
+        HealthReport {
             ready: policies.ready && parts.is_empty(),
             faults: policies.faults,
             parts,
@@ -69,7 +69,7 @@ impl Health {
     }
 
     /// Nothing at all is wrong: neither with what is served, nor with its files, nor with the licence.
-    async fn strict(&self) -> Report {
+    async fn strict(&self) -> HealthReport {
         let mut report = self.ready().await;
         if let Some(signer) = self.signer.as_ref().filter(|signer| !signer.is_required())
             && let Some(fault) = signer.fault().await
@@ -78,7 +78,10 @@ impl Health {
         }
         let faults = [
             ("checkpoints", self.recorder.checkpoint_error()),
-            ("signers", self.signer.as_ref().and_then(|signer| signer.unread())),
+            (
+                "signers",
+                self.signer.as_ref().and_then(|signer| signer.registry_error()),
+            ),
             ("license", self.license_fault(SystemTime::now())),
         ];
         for (part, fault) in faults {
@@ -101,7 +104,7 @@ impl Health {
 }
 
 #[derive(Serialize)]
-struct Alive {
+struct LivenessResponse {
     status: &'static str,
     ts: Time,
 }
@@ -109,7 +112,7 @@ struct Alive {
 /// `{"status":"ok","ts":"…"}`: the process answers.
 pub(crate) async fn alive() -> Response {
     let ts = Time::of(SystemTime::now());
-    json(StatusCode::OK, &Alive { status: "ok", ts })
+    json(StatusCode::OK, &LivenessResponse { status: "ok", ts })
 }
 
 /// 200 where requests can be decided on, signed and recorded; 503 with what is wrong.

@@ -10,8 +10,8 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use postern_audit::{Decision, Kind};
 use postern_files::with_deadline;
 use postern_policy::{Cache, CacheError, Engines, HostServices, LoadReport, Policies, Signer, Store};
-use postern_serve::tls::{TlsError, server_config};
-use postern_serve::{Address, Limits, ListenError, Listener, Tasks, TokenDigest};
+use postern_serve::tls::server_config;
+use postern_serve::{Address, Limits, Listener, Tasks, TokenDigest};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
@@ -19,38 +19,39 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::audited_signer::AuditedSigner;
-use crate::bounds::Bounds;
 use crate::check::Checks;
 use crate::gates::{self, GateAuth};
 use crate::health::Health;
 use crate::license::License;
+use crate::listener_limits::ListenerLimits;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::record::{Recorder, cut};
+use crate::policy_watch;
+use crate::recorder::{Recorder, truncate};
 use crate::settings::{Gate, KeyValue, Settings};
-use crate::signers;
+use crate::signer_watch;
 use crate::signing_services::SigningServices;
-use crate::watch;
+use crate::start_error::StartError;
 
 /// Instances beside those that decide: new modules answer their cases while the old ones serve.
-const SPARE: usize = 8;
+const SPARE_INSTANCES: usize = 8;
 
 /// Of its listeners. Envoy opens a connection for each worker, and more where it may not send more over one.
 const LIMITS: Limits = Limits {
-    head: Duration::from_secs(30),
-    streams: 4096,
-    stopping: Duration::from_millis(3500),
+    head_timeout: Duration::from_secs(30),
+    max_streams: 4096,
+    stop_timeout: Duration::from_millis(3500),
 };
 /// How long opening the directory of compiled modules may take.
-const CACHE: Duration = Duration::from_secs(5);
+const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long reading the registry of signers again may take.
-const SIGNERS: Duration = Duration::from_secs(5);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The section of the settings that names the files of TLS.
 pub(crate) const GATE_TLS: &str = "gate.tls";
 
 /// How long a host that stops waits for its audit log.
-const RECORDING: Duration = Duration::from_secs(1);
+const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A host that serves.
 #[derive(Debug)]
@@ -64,54 +65,13 @@ pub struct Host {
     health: HealthReporter,
     tasks: Tasks,
     /// Has the watched directories found anew.
-    changed: Option<mpsc::Sender<()>>,
+    rewatch: Option<mpsc::Sender<()>>,
 }
 
 /// A host has stopped, and its audit log has not taken so many events.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped, and {0} events are lost: the store of the audit log did not take them")]
-pub struct Lost(usize);
-
-/// Why a host does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// wasmtime cannot run here.
-    #[error(
-        "WebAssembly cannot be run here: {0}; with little address space (ulimit -v), lower policies.concurrency"
-    )]
-    Engines(String),
-    /// The directory of compiled modules cannot be used.
-    #[error("policies.cache: {0}")]
-    Cache(#[from] postern_policy::CacheError),
-    /// The Redis URL is invalid.
-    #[error("policies.keyvalue.redis: the variable holds no URL of Redis")]
-    Redis,
-    /// Requests of policies cannot be sent.
-    #[error("the HTTP client of policies cannot be set up: {0}")]
-    Client(String),
-    /// The files of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Nothing can be signed.
-    #[error("signing: {0}")]
-    Signing(#[from] postern_signing::StartError),
-    /// The audit log cannot be opened.
-    #[error("audit: {0}")]
-    Audit(#[from] postern_audit::OpenError),
-    /// Entries cannot be loaded, and settings are strict.
-    #[error("TAMPER_STRICT, and not every policy can be loaded{}", list(.0))]
-    Strict(BTreeMap<String, String>),
-}
-
-fn list(errors: &BTreeMap<String, String>) -> String {
-    errors
-        .iter()
-        .map(|(name, reason)| format!("\n  {name}: {reason}"))
-        .collect()
-}
+pub struct LostEvents(usize);
 
 impl Host {
     /// Listens, opens the audit log, loads the policies, and serves.
@@ -139,15 +99,15 @@ impl Host {
         let recorder = services.recorder.clone();
         let started = Self::start_recorded(settings, listeners, admin, tls, metrics, services).await;
         if let Err(error) = &started {
-            recorder.note(|| {
+            recorder.record(|| {
                 let mut event = recorder.event(Kind::Host, Decision::Failed);
                 event.reason = Some("not_started".to_owned());
                 event
                     .detail
-                    .insert("why".to_owned(), cut(&error.to_string()).into());
+                    .insert("why".to_owned(), truncate(&error.to_string()).into());
                 event
             });
-            recorder.close(RECORDING).await;
+            recorder.close(AUDIT_CLOSE_TIMEOUT).await;
         }
         started
     }
@@ -170,7 +130,7 @@ impl Host {
         ));
         // Before anything is read: what changes afterwards is noticed.
         let watch = if settings.watch {
-            watch::start(&settings.policies).await
+            policy_watch::start(&settings.policies).await
         } else {
             None
         };
@@ -187,7 +147,7 @@ impl Host {
             loader: Arc::clone(&loader),
             signer: signer.clone(),
             recorder: recorder.clone(),
-            license: settings.license.as_ref().map(License::of),
+            license: settings.license.as_ref().map(License::verify),
         });
         let (reporter, health_service) = tonic_health::server::health_reporter();
         reporter.set_serving::<AuthorizationServer<Checks>>().await;
@@ -212,13 +172,18 @@ impl Host {
             settings,
             health: reporter,
             tasks: Tasks::new(LIMITS),
-            changed: None,
+            rewatch: None,
         };
-        let bounds = Bounds::new(&host.settings, &host.addresses, &metrics);
+        let limits = ListenerLimits::new(&host.settings, &host.addresses, &metrics);
         for listener in listeners {
-            let known = known(&listener, &host.settings.gate);
-            let connections = bounds.of_gates(&listener);
-            let routes = gates::routes(Arc::clone(&checks), health_service.clone(), state.clone(), known);
+            let gate_auth = gate_auth(&listener, &host.settings.gate);
+            let connections = limits.for_gates(&listener);
+            let routes = gates::routes(
+                Arc::clone(&checks),
+                health_service.clone(),
+                state.clone(),
+                gate_auth,
+            );
             host.tasks.serve(listener, routes, tls.clone(), connections);
         }
         if let Some((listener, token)) = admin {
@@ -228,13 +193,13 @@ impl Host {
                 health,
                 signer: host.signer.clone(),
             };
-            let connections = bounds.of_operators(&listener);
+            let connections = limits.for_operators(&listener);
             host.tasks
                 .serve(listener, admin::routes(state, token), None, connections);
         }
         if let Some(watcher) = watch {
-            host.changed = Some(watcher.sender());
-            let watching = watch::run(watcher, Arc::clone(&host.loader));
+            host.rewatch = Some(watcher.trigger());
+            let watching = policy_watch::run(watcher, Arc::clone(&host.loader));
             host.tasks.spawn("the watcher of files", watching);
         }
         if let Some(interval) = host.settings.tamper_check {
@@ -247,13 +212,13 @@ impl Host {
             .as_ref()
             .and_then(|signing| signing.proxy.as_ref());
         if let (Some(signer), Some(proxy), true) = (&host.signer, proxy, host.settings.watch) {
-            let watching = signers::watch(Arc::clone(signer), proxy.registry.clone());
+            let watching = signer_watch::watch(Arc::clone(signer), proxy.registry.clone());
             host.tasks.spawn("the watcher of signers", watching);
         }
-        host.announce(&report);
+        host.log_serving(&report);
         host.record("started");
         if let Some(signer) = &host.signer {
-            signer.found();
+            signer.record_retired();
         }
         Ok(host)
     }
@@ -288,12 +253,14 @@ impl Host {
         if let Some(signer) = &self.signer {
             // First, so that whoever is asked next is known.
             let registry = Arc::clone(signer);
-            let read = with_deadline(Path::new("signers"), SIGNERS, move || registry.reload());
+            let read = with_deadline(Path::new("signers"), REGISTRY_TIMEOUT, move || registry.reload());
             if let Err(error) = read.await {
-                signer.not_read(error.to_string());
+                signer.report_registry_error(error.to_string());
             }
-            if let Some(asked) = new.asked() {
-                signer.ask(asked).map_err(|error| format!("signing: {error}"))?;
+            if let Some(selection) = new.signer_selection() {
+                signer
+                    .select_signers(selection)
+                    .map_err(|error| format!("signing: {error}"))?;
             }
         }
         let policies = postern_policy::Settings {
@@ -301,47 +268,47 @@ impl Host {
             ..new.policies
         };
         self.loader.replace(policies, "settings").await;
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
             event.reason = Some("read_again".to_owned());
             event
         });
-        if let Some(changed) = &self.changed {
-            let _ = changed.try_send(());
+        if let Some(rewatch) = &self.rewatch {
+            let _ = rewatch.try_send(());
         }
         Ok(left)
     }
 
     /// Waits for the end of a part that should not end, and names it.
-    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
-        self.tasks.ended()
+    pub(crate) fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.task_ended()
     }
 
     /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets. Takes 4.5 seconds at most.
     ///
     /// # Errors
     /// If events were lost because the audit log did not take them.
-    pub async fn stop(self) -> Result<(), Lost> {
+    pub async fn stop(self) -> Result<(), LostEvents> {
         self.health
             .set_service_status("", ServingStatus::NotServing)
             .await;
         self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
         self.tasks.stop().await;
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
             event.reason = Some("stopped".to_owned());
             event
         });
-        let lost = self.recorder.close(RECORDING).await;
+        let lost = self.recorder.close(AUDIT_CLOSE_TIMEOUT).await;
         tracing::info!("stopped");
         if lost > 0 {
-            return Err(Lost(lost));
+            return Err(LostEvents(lost));
         }
         Ok(())
     }
 
     fn record(&self, what: &str) {
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
             event.reason = Some(what.to_owned());
             event
@@ -351,7 +318,7 @@ impl Host {
         });
     }
 
-    fn announce(&self, report: &LoadReport) {
+    fn log_serving(&self, report: &LoadReport) {
         let policies = &self.settings.policies;
         if policies.manifest.is_some() && policies.state.is_none() {
             tracing::warn!(
@@ -369,7 +336,7 @@ impl Host {
             admin,
             policies = entries - failed,
             failed,
-            watch = self.changed.is_some(),
+            watch = self.rewatch.is_some(),
             tamper_check = self.settings.tamper_check.is_some(),
             tamper_strict = self.settings.policies.strict,
             "serving"
@@ -385,14 +352,14 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
 }
 
 /// How a listener knows its gates.
-fn known(listener: &Listener, gate: &Gate) -> GateAuth {
+fn gate_auth(listener: &Listener, gate: &Gate) -> GateAuth {
     match gate {
         _ if listener.is_unix() => GateAuth::Connected,
         Gate {
             token: Some(token), ..
         } => GateAuth::Token(*token),
         Gate { tls: Some(_), .. } => GateAuth::Connected,
-        _ => GateAuth::No,
+        _ => GateAuth::Unauthenticated,
     }
 }
 
@@ -402,26 +369,26 @@ pub(crate) async fn policies(
     signer: Option<Arc<dyn Signer>>,
 ) -> Result<Policies, StartError> {
     // Modules of an entry decide beside those that they are about to replace.
-    let most = settings
+    let largest = settings
         .policies
         .entries
         .values()
         .map(|entry| entry.limits.concurrency)
         .max()
         .unwrap_or_default();
-    let instances = settings.concurrency + most + SPARE;
+    let instances = settings.concurrency + largest + SPARE_INSTANCES;
     let engines = Engines::new(instances, settings.memory())
         .map_err(|error| StartError::Engines(format!("{error:#}")))?
         .with_compiler(settings.compiler.clone());
     let cache = match settings.cache.clone() {
         Some(directory) => {
-            let opened = with_deadline(&directory, CACHE, {
+            let opened = with_deadline(&directory, CACHE_TIMEOUT, {
                 let directory = directory.clone();
                 move || Cache::open(&directory)
             });
-            let stalled =
+            let timeout =
                 |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
-            Some(opened.await.map_err(stalled)??)
+            Some(opened.await.map_err(timeout)??)
         }
         None => None,
     };

@@ -7,8 +7,9 @@ use postern_policy::{PolicyStatus, Signer, TestSigner};
 use postern_serve::tls::server_config;
 use postern_signing::Signing;
 
-use crate::host::{GATE_TLS, StartError, policies};
+use crate::host::{GATE_TLS, policies};
 use crate::settings::Settings;
+use crate::start_error::StartError;
 
 /// What loading everything comes to.
 #[derive(Debug)]

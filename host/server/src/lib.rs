@@ -7,26 +7,28 @@
 
 mod admin;
 mod audited_signer;
-mod bounds;
 mod check;
 mod gates;
 mod health;
 mod host;
 mod inspection;
 mod license;
+mod listener_limits;
 mod loader;
 mod log_throttle;
 mod metrics;
+mod policy_watch;
 mod process;
-mod record;
+mod recorder;
 pub mod settings;
-mod signers;
+mod signer_watch;
 mod signing_services;
+mod start_error;
 mod trace;
-mod watch;
 
-pub use host::{Host, Lost, StartError};
+pub use host::{Host, LostEvents};
 pub use inspection::{Inspection, inspect};
 pub use process::runtime;
 pub use settings::Settings;
+pub use start_error::StartError;
 pub use trace::TARGET as TRACE_TARGET;

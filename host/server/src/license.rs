@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// What the clocks of licensor and host may differ by.
 const LEEWAY: Duration = Duration::from_secs(60);
 /// The shortest shared secret, in bytes.
-const SHORTEST_SECRET: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 
 /// What there is to verify a licence with.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Key {
 
 /// Settings that verify nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unusable {
+pub(crate) enum LicenseSettingsError {
     /// The public key is none.
     #[error(
         "LICENSE_PUBLIC_KEY is no Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
@@ -67,17 +67,19 @@ impl Settings {
         license: Option<SecretString>,
         public_key: Option<&str>,
         secret: Option<SecretString>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, LicenseSettingsError> {
         let key = match (public_key, secret) {
-            (Some(text), _) => Some(Key::Public(public(text).ok_or(Unusable::PublicKey)?)),
-            (None, Some(secret)) if secret.expose_secret().len() < SHORTEST_SECRET => {
-                return Err(Unusable::Secret);
+            (Some(text), _) => Some(Key::Public(
+                parse_public_key(text).ok_or(LicenseSettingsError::PublicKey)?,
+            )),
+            (None, Some(secret)) if secret.expose_secret().len() < MIN_SECRET_BYTES => {
+                return Err(LicenseSettingsError::Secret);
             }
             (None, Some(secret)) => Some(Key::Secret(secret)),
             (None, None) => None,
         };
         if license.is_some() && key.is_none() {
-            return Err(Unusable::NoKey);
+            return Err(LicenseSettingsError::NoKey);
         }
         Ok(Self {
             required,
@@ -87,7 +89,7 @@ impl Settings {
     }
 }
 
-fn public(text: &str) -> Option<Ed25519PublicKey> {
+fn parse_public_key(text: &str) -> Option<Ed25519PublicKey> {
     let text = text.trim();
     let key = match text.strip_prefix("ed25519:") {
         Some(base64) => Ed25519PublicKey::from_bytes(&Base64::decode_to_vec(base64, None).ok()?),
@@ -100,11 +102,11 @@ fn public(text: &str) -> Option<Ed25519PublicKey> {
 #[derive(Debug, Clone)]
 pub(crate) struct License {
     required: bool,
-    found: Found,
+    state: LicenseState,
 }
 
 #[derive(Debug, Clone)]
-enum Found {
+enum LicenseState {
     Missing,
     Invalid,
     /// Signed by the licensor, for this time since the Unix epoch.
@@ -116,7 +118,7 @@ enum Found {
 
 /// Why a licence does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum LicenseFault {
     #[error("LICENSE_REQUIRED, and there is no LICENSE_KEY")]
     Missing,
     #[error("the licence is not signed by the licensor, or has no expiry")]
@@ -124,44 +126,46 @@ pub(crate) enum Fault {
     #[error("the licence has expired")]
     Expired,
     #[error("the licence is not valid yet")]
-    NotYet,
+    NotYetValid,
 }
 
 impl License {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        let found = match (&settings.license, &settings.key) {
-            (None, _) => Found::Missing,
-            (Some(license), Some(key)) => verify(license.expose_secret(), key),
-            (Some(_), None) => Found::Invalid,
+    pub(crate) fn verify(settings: &Settings) -> Self {
+        let state = match (&settings.license, &settings.key) {
+            (None, _) => LicenseState::Missing,
+            (Some(license), Some(key)) => verify_token(license.expose_secret(), key),
+            (Some(_), None) => LicenseState::Invalid,
         };
         Self {
             required: settings.required,
-            found,
+            state,
         }
     }
 
     /// Whether it holds at this moment. One that is not required may be missing, but not wrong.
-    pub(crate) fn fault(&self, now: SystemTime) -> Option<Fault> {
+    pub(crate) fn fault(&self, now: SystemTime) -> Option<LicenseFault> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self.found {
-            Found::Missing => self.required.then_some(Fault::Missing),
-            Found::Invalid => Some(Fault::Invalid),
-            Found::Signed { until, .. } if now >= until + LEEWAY => Some(Fault::Expired),
-            Found::Signed { from: Some(from), .. } if now + LEEWAY < from => Some(Fault::NotYet),
-            Found::Signed { .. } => None,
+        match self.state {
+            LicenseState::Missing => self.required.then_some(LicenseFault::Missing),
+            LicenseState::Invalid => Some(LicenseFault::Invalid),
+            LicenseState::Signed { until, .. } if now >= until + LEEWAY => Some(LicenseFault::Expired),
+            LicenseState::Signed { from: Some(from), .. } if now + LEEWAY < from => {
+                Some(LicenseFault::NotYetValid)
+            }
+            LicenseState::Signed { .. } => None,
         }
     }
 
     /// Its end, in seconds since the Unix epoch.
     pub(crate) fn until(&self) -> Option<u64> {
-        match self.found {
-            Found::Signed { until, .. } => Some(until.as_secs()),
-            Found::Missing | Found::Invalid => None,
+        match self.state {
+            LicenseState::Signed { until, .. } => Some(until.as_secs()),
+            LicenseState::Missing | LicenseState::Invalid => None,
         }
     }
 }
 
-fn verify(license: &str, key: &Key) -> Found {
+fn verify_token(license: &str, key: &Key) -> LicenseState {
     // Nothing has expired in 1970: the time is compared when it is asked for, with the clock of then.
     let options = VerificationOptions {
         artificial_time: Some(jwt_simple::prelude::Duration::from_secs(0)),
@@ -177,11 +181,11 @@ fn verify(license: &str, key: &Key) -> Found {
     };
     // Without an end it could not be taken back.
     match claims.map(|claims| (claims.invalid_before, claims.expires_at)) {
-        Ok((from, Some(until))) => Found::Signed {
+        Ok((from, Some(until))) => LicenseState::Signed {
             from: from.map(Into::into),
             until: until.into(),
         },
-        Ok((_, None)) | Err(_) => Found::Invalid,
+        Ok((_, None)) | Err(_) => LicenseState::Invalid,
     }
 }
 
@@ -206,8 +210,8 @@ mod tests {
         Some(sign(claims).into())
     }
 
-    fn fault(settings: &Settings, now: u64) -> Option<Fault> {
-        License::of(settings).fault(UNIX_EPOCH + Duration::from_secs(now))
+    fn fault(settings: &Settings, now: u64) -> Option<LicenseFault> {
+        License::verify(settings).fault(UNIX_EPOCH + Duration::from_secs(now))
     }
 
     #[test]
@@ -217,15 +221,15 @@ mod tests {
         let pem = key.public_key().to_pem();
         let settings = Settings::new(true, license, Some(&pem), None).unwrap();
         for (now, expected) in [
-            (999_930, Some(Fault::NotYet)),
+            (999_930, Some(LicenseFault::NotYetValid)),
             (999_950, None),
             (1_500_000, None),
             (2_000_050, None),
-            (2_000_060, Some(Fault::Expired)),
+            (2_000_060, Some(LicenseFault::Expired)),
         ] {
             assert_eq!(fault(&settings, now), expected, "{now}");
         }
-        assert_eq!(License::of(&settings).until(), Some(2_000_000));
+        assert_eq!(License::verify(&settings).until(), Some(2_000_000));
     }
 
     #[test]
@@ -238,18 +242,30 @@ mod tests {
         let shared = token(|claims| by_secret.authenticate(claims).unwrap(), 0, 2_000_000);
         let cases = [
             (false, None, Some(pem.as_str()), None, None),
-            (true, None, Some(pem.as_str()), None, Some(Fault::Missing)),
+            (true, None, Some(pem.as_str()), None, Some(LicenseFault::Missing)),
             (
                 true,
                 Some("x.y.z".into()),
                 Some(pem.as_str()),
                 None,
-                Some(Fault::Invalid),
+                Some(LicenseFault::Invalid),
             ),
-            (false, of_another, Some(pem.as_str()), None, Some(Fault::Invalid)),
+            (
+                false,
+                of_another,
+                Some(pem.as_str()),
+                None,
+                Some(LicenseFault::Invalid),
+            ),
             (true, shared.clone(), None, secret(), None),
             // Where there is a public key, a licence that the secret made counts for nothing.
-            (true, shared, Some(pem.as_str()), secret(), Some(Fault::Invalid)),
+            (
+                true,
+                shared,
+                Some(pem.as_str()),
+                secret(),
+                Some(LicenseFault::Invalid),
+            ),
         ];
         for (i, (required, license, public, secret, expected)) in cases.into_iter().enumerate() {
             let settings = Settings::new(required, license, public, secret).unwrap();
@@ -261,9 +277,14 @@ mod tests {
     fn what_verifies_nothing() {
         let license = || Some(SecretString::from("x.y.z"));
         for (license, public, secret, expected) in [
-            (license(), None, None, Unusable::NoKey),
-            (license(), Some("no key"), None, Unusable::PublicKey),
-            (license(), None, Some("short".into()), Unusable::Secret),
+            (license(), None, None, LicenseSettingsError::NoKey),
+            (license(), Some("no key"), None, LicenseSettingsError::PublicKey),
+            (
+                license(),
+                None,
+                Some("short".into()),
+                LicenseSettingsError::Secret,
+            ),
         ] {
             assert_eq!(
                 Settings::new(true, license, public, secret).unwrap_err(),

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// An entry and a code. There are as many as there are of these: neither comes from a client.
 type Key = (String, &'static str);
 
 /// When the last line was written, and how many were not since.
-type Last = (Instant, u64);
+type LastLine = (Instant, u64);
 
 /// Lets one line a second through for each subject and kind, and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
-    last: Mutex<HashMap<Key, Last>>,
+    last: Mutex<HashMap<Key, LastLine>>,
 }
 
 impl LogThrottle {
@@ -26,7 +26,7 @@ impl LogThrottle {
             last.insert((subject.to_owned(), kind), (now, 0));
             return Some(0);
         };
-        if now.saturating_duration_since(*at) < EVERY {
+        if now.saturating_duration_since(*at) < INTERVAL {
             *suppressed += 1;
             return None;
         }

@@ -20,29 +20,29 @@ const BUCKETS: [f64; 16] = [
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPolicy {
+struct PolicyLabels {
     policy: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     policy: String,
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Load {
+struct LoadLabels {
     result: &'static str,
 }
 
 /// What is counted and measured.
 pub(crate) struct Metrics {
     registry: RwLock<Registry>,
-    decisions: Family<Outcome, Counter>,
-    durations: Family<OfPolicy, Histogram, fn() -> Histogram>,
+    decisions: Family<OutcomeLabels, Counter>,
+    durations: Family<PolicyLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
-    loads: Family<Load, Counter>,
-    faults: Family<OfPolicy, Gauge>,
+    loads: Family<LoadLabels, Counter>,
+    faults: Family<PolicyLabels, Gauge>,
     license_valid: Gauge,
     license_expiry: Gauge,
 }
@@ -55,9 +55,9 @@ impl fmt::Debug for Metrics {
 
 /// A check that is being answered; counted until dropped, however it ends.
 #[derive(Debug)]
-pub(crate) struct Flight(Gauge);
+pub(crate) struct InFlightCheck(Gauge);
 
-impl Drop for Flight {
+impl Drop for InFlightCheck {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -66,12 +66,12 @@ impl Drop for Flight {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("postern");
-        let decisions = Family::<Outcome, Counter>::default();
-        let durations: Family<OfPolicy, Histogram, fn() -> Histogram> =
+        let decisions = Family::<OutcomeLabels, Counter>::default();
+        let durations: Family<PolicyLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let in_flight = Gauge::default();
-        let loads = Family::<Load, Counter>::default();
-        let faults = Family::<OfPolicy, Gauge>::default();
+        let loads = Family::<LoadLabels, Counter>::default();
+        let faults = Family::<PolicyLabels, Gauge>::default();
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
         let help = "Checks by policy and result; one beside allowed and denied is why there is no decision";
@@ -106,25 +106,27 @@ impl Metrics {
     }
 
     /// A check has begun.
-    pub(crate) fn flight(&self) -> Flight {
+    pub(crate) fn check_started(&self) -> InFlightCheck {
         self.in_flight.inc();
-        Flight(self.in_flight.clone())
+        InFlightCheck(self.in_flight.clone())
     }
 
     /// A check was answered.
     pub(crate) fn decided(&self, policy: &str, result: &'static str, took: Duration) {
         let policy = policy.to_owned();
         self.durations
-            .get_or_create(&OfPolicy {
+            .get_or_create(&PolicyLabels {
                 policy: policy.clone(),
             })
             .observe(took.as_secs_f64());
-        self.decisions.get_or_create(&Outcome { policy, result }).inc();
+        self.decisions
+            .get_or_create(&OutcomeLabels { policy, result })
+            .inc();
     }
 
     /// An entry was loaded, or not.
     pub(crate) fn loaded(&self, result: &'static str) {
-        self.loads.get_or_create(&Load { result }).inc();
+        self.loads.get_or_create(&LoadLabels { result }).inc();
     }
 
     /// These entries do not serve what their files say; the others do.
@@ -132,7 +134,7 @@ impl Metrics {
         self.faults.clear();
         for policy in faults.keys() {
             self.faults
-                .get_or_create(&OfPolicy {
+                .get_or_create(&PolicyLabels {
                     policy: policy.clone(),
                 })
                 .set(1);

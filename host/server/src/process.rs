@@ -28,10 +28,10 @@ pub fn runtime() -> io::Result<Runtime> {
 impl Process for Host {
     type Settings = Settings;
 
-    const STOPPING: Duration = Duration::from_millis(4850);
-    const HANGS: i32 = 3;
+    const STOP_TIMEOUT: Duration = Duration::from_millis(4850);
+    const STOP_TIMEOUT_EXIT_CODE: i32 = 3;
 
-    async fn take(&mut self, settings: Settings) -> Result<(), String> {
+    async fn apply(&mut self, settings: Settings) -> Result<(), String> {
         let left = self.reload(settings).await?;
         tracing::info!("settings read again: entries, manifest, signers and who is asked to sign");
         if !left.is_empty() {
@@ -44,8 +44,8 @@ impl Process for Host {
         Ok(())
     }
 
-    fn part_ended(&mut self) -> impl Future<Output = &'static str> {
-        self.ended()
+    fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.task_ended()
     }
 
     async fn shut_down(self) -> io::Result<()> {

@@ -8,14 +8,14 @@ use std::time::Duration;
 use postern_audit::{Log, PostTarget};
 use postern_signing::Signing;
 
-use crate::audited_signer::{AuditedSigner, Checkpoints};
-use crate::host::StartError;
+use crate::audited_signer::{AuditedSigner, LogCheckpointSigner};
 use crate::metrics::Metrics;
-use crate::record::Recorder;
+use crate::recorder::Recorder;
 use crate::settings::{Audit, Settings};
+use crate::start_error::StartError;
 
 /// How long the server that takes checkpoints may take.
-const POSTING: Duration = Duration::from_secs(10);
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What signs, and what keeps the record.
 #[derive(Debug)]
@@ -54,13 +54,13 @@ async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log
         settings.checkpoints.post = Some(PostTarget {
             client,
             url: url.clone(),
-            timeout: POSTING,
+            timeout: POST_TIMEOUT,
         });
     }
-    let signer = Arc::new(Checkpoints(signing.clone()));
-    let told = postern_audit::Metrics::default();
-    metrics.register(|registry| told.register(registry));
-    Ok(Log::open(settings, signer, told).await?)
+    let signer = Arc::new(LogCheckpointSigner(signing.clone()));
+    let log_metrics = postern_audit::Metrics::default();
+    metrics.register(|registry| log_metrics.register(registry));
+    Ok(Log::open(settings, signer, log_metrics).await?)
 }
 
 /// A client for servers that the system's CAs vouch for. It follows no redirects.

@@ -11,9 +11,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// The target of spans.
 pub const TARGET: &str = "postern_trace";
 
-struct Headers<'a>(&'a HeaderMap);
+struct HeaderExtractor<'a>(&'a HeaderMap);
 
-impl Extractor for Headers<'_> {
+impl Extractor for HeaderExtractor<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.to_str().ok()
     }
@@ -27,7 +27,8 @@ impl Extractor for Headers<'_> {
 pub(crate) fn span(name: &str, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(target: TARGET, "serve", otel.name = name, otel.kind = "server");
     if !span.is_disabled() {
-        let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+        let parent =
+            global::get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(headers)));
         // Only a span that was closed or belongs to no layer cannot take one.
         let _ = span.set_parent(parent);
     }

@@ -42,7 +42,7 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct KeygenReport<'a> {
     label: &'a str,
     signer_id: &'a str,
     uses: Vec<&'static str>,
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         names.join(",")
     );
     if args.json {
-        return Ok(Output::ok(json(&Made {
+        return Ok(Output::ok(json(&KeygenReport {
             label: &args.label,
             signer_id: signer,
             uses: names,

@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use postern_command::output::{Exit, Output};
 use postern_kms_proxy::{Mode, Proxy, Settings, StartError, inspect, memory};
-use postern_serve::log::{self, Log};
-use postern_serve::{LogQueue, SettingsError, log_panics, outlive_file_size_limits, variable};
+use postern_serve::log::{self, LogSettings};
+use postern_serve::{LogQueue, SettingsError, catch_file_size_signal, log_panics, variable};
 use tokio::runtime::Runtime;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long the log's last lines may take.
-const WRITING: Duration = Duration::from_millis(300);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Run the KMS proxy, which signs with the keys of a PKCS#11 token
 #[derive(Debug, Parser)]
@@ -94,12 +94,12 @@ fn start(args: Serve) -> Result<Output> {
     };
     let log = start_log(settings.log)?;
     let ended = serve(args, settings, log.clone());
-    log.finish(WRITING);
+    log.finish(LOG_FLUSH_TIMEOUT);
     ended
 }
 
 /// Starts the log on standard error. The queue is what it is written through.
-fn start_log(settings: Log) -> Result<LogQueue> {
+fn start_log(settings: LogSettings) -> Result<LogQueue> {
     // The audit is no matter of levels.
     let (queue, lines) = log::stderr(settings, &["postern"], "postern_kms_proxy::audit=info")?;
     tracing_subscriber::registry()
@@ -114,11 +114,11 @@ fn serve(args: Serve, settings: Settings, log: LogQueue) -> Result<Output> {
     let runtime = Runtime::new().context("cannot start threads")?;
     let inside = runtime.enter();
     // The log may be a file.
-    outlive_file_size_limits().context("cannot catch signals")?;
+    catch_file_size_signal().context("cannot catch signals")?;
     drop(inside);
     if args.check {
         return Ok(match runtime.block_on(inspect(&settings)) {
-            Ok((signers, current)) => report::sound(&args.config, &settings, &signers, &current),
+            Ok((signers, current)) => report::valid(&args.config, &settings, &signers, &current),
             Err(error) => failed(&args.config, error),
         });
     }

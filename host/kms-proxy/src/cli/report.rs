@@ -15,7 +15,7 @@ pub(super) fn invalid(file: &Path, error: &SettingsError) -> Output {
 }
 
 /// Keys that can sign.
-pub(super) fn sound(file: &Path, settings: &Settings, signers: &[Signer], current: &str) -> Output {
+pub(super) fn valid(file: &Path, settings: &Settings, signers: &[Signer], current: &str) -> Output {
     let listen = settings.listen.to_string();
     let mut out = format!(
         "{}: {}: {}, for callers at {}\n",

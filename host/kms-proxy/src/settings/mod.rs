@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_config::{ConfigErrors, yaml};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 use postern_serve::tls::TlsFiles;
 use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
 use postern_signers::Uses;
 use secrecy::SecretString;
 
-pub use schema::May;
+pub use schema::Permission;
 
 /// The fields that an empty file lacks.
 const REQUIRED: &str = "\"listen\", \"token\", \"signers\" and \"current\"";
@@ -33,7 +33,7 @@ pub struct Settings {
     /// What it signs with.
     pub keys: Keys,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// Who shows a bearer token.
@@ -44,7 +44,7 @@ pub struct Caller {
     /// The token's digest.
     pub digest: TokenDigest,
     /// What it may ask for.
-    pub may: May,
+    pub permission: Permission,
 }
 
 /// What a proxy signs with.
@@ -55,7 +55,7 @@ pub enum Keys {
         /// The token.
         token: Token,
         /// The keys in it, by signers' ids.
-        signers: BTreeMap<String, KeyOf>,
+        signers: BTreeMap<String, SignerKey>,
         /// Who signs where a request names nobody: an id of `signers`.
         current: String,
         /// Whether a key may be one that can leave the token.
@@ -67,7 +67,7 @@ pub enum Keys {
 
 /// A signer's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyOf {
+pub struct SignerKey {
     /// Its label in the token.
     pub label: String,
     /// What it signs; nothing, if settings do not say: then everything.
@@ -145,7 +145,7 @@ impl Token {
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let file = SettingsFile::read(path)?;
         let written = yaml::from_str(&file.text, REQUIRED)?;
-        Ok(validate::only_token(written, &file.directory, variable)?)
+        Ok(validate::token_only(written, &file.directory, variable)?)
     }
 }
 

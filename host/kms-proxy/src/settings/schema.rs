@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deserr::Deserr;
 use postern_config::{ConfigErrors, Digest, Entries, HumanDuration};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -24,7 +24,7 @@ pub(super) struct File {
     #[deserr(default)]
     pub(super) development: Option<Development>,
     #[deserr(default)]
-    pub(super) log: Log,
+    pub(super) log: LogSettings,
 }
 
 #[derive(Debug, Deserr)]
@@ -43,14 +43,14 @@ pub(super) struct Caller {
     pub(super) env: Option<String>,
     #[deserr(default)]
     pub(super) digest: Option<Digest>,
-    #[deserr(default = May::Sign)]
-    pub(super) may: May,
+    #[deserr(default = Permission::Sign)]
+    pub(super) may: Permission,
 }
 
 /// What a caller may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum May {
+pub enum Permission {
     /// Everything.
     Sign,
     /// Public keys and metrics; no signature.

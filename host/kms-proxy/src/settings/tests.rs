@@ -1,7 +1,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use postern_serve::log::{Format, Level};
+use postern_serve::log::{LogFormat, LogLevel};
 use secrecy::ExposeSecret as _;
 
 use super::*;
@@ -68,7 +68,7 @@ fn what_is_written_and_what_is_not() {
         [Caller {
             name: "gate".into(),
             digest: TokenDigest::of(TOKEN.as_bytes()),
-            may: May::Sign
+            permission: Permission::Sign
         }]
     );
     let Keys::Token {
@@ -95,14 +95,14 @@ fn what_is_written_and_what_is_not() {
         ]
         .map(|(id, label, uses)| {
             let label = label.to_owned();
-            (id.to_owned(), KeyOf { label, uses })
+            (id.to_owned(), SignerKey { label, uses })
         })
         .into()
     );
     assert_eq!((current.as_str(), *lenient), ("a", false));
     assert_eq!(
         (settings.log.format, settings.log.level),
-        (Format::Json, Level::Warn)
+        (LogFormat::Json, LogLevel::Warn)
     );
     let shown = format!("{settings:?}");
     assert!(!shown.contains(PIN) && !shown.contains(TOKEN), "{shown}");

@@ -12,11 +12,11 @@ use postern_signers::{Uses, is_signer_id};
 use secrecy::SecretString;
 
 use super::schema::{self, File};
-use super::{Caller, KeyOf, Keys, Mode, Settings, Token, TokenName};
+use super::{Caller, Keys, Mode, Settings, SignerKey, Token, TokenName};
 use crate::secret_file::{self, Access};
 
 /// PKCS#11 pads a token's label to so many bytes, and its serial number to half of them.
-const LONGEST_LABEL: usize = 32;
+const MAX_LABEL_BYTES: usize = 32;
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -48,7 +48,7 @@ pub(super) fn settings(
     }
 }
 
-pub(super) fn only_token(file: File, directory: &Path, variable: Lookup<'_>) -> Result<Token, ConfigErrors> {
+pub(super) fn token_only(file: File, directory: &Path, variable: Lookup<'_>) -> Result<Token, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     match &file.token {
         None => errors.add("token", "must say which token is to hold the key"),
@@ -119,7 +119,7 @@ fn callers(
         callers.push(Caller {
             name: name.clone(),
             digest,
-            may: caller.may,
+            permission: caller.may,
         });
     }
     callers
@@ -198,7 +198,7 @@ fn keys(
     }
 }
 
-fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, KeyOf> {
+fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, SignerKey> {
     let mut signers = BTreeMap::new();
     for (id, signer) in written.iter() {
         let at = format!("signers.{id}");
@@ -218,7 +218,7 @@ fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTre
             None
         });
         let label = signer.label.clone();
-        signers.insert(id.clone(), KeyOf { label, uses });
+        signers.insert(id.clone(), SignerKey { label, uses });
     }
     if written.is_empty() {
         errors.add(
@@ -264,11 +264,11 @@ fn token(
         }
     };
     for (field, text) in [("label", &written.label), ("serial", &written.serial)] {
-        let fits = |text: &String| (1..=LONGEST_LABEL).contains(&text.len());
+        let fits = |text: &String| (1..=MAX_LABEL_BYTES).contains(&text.len());
         if !text.as_ref().is_none_or(fits) {
             errors.add(
                 format!("token.{field}"),
-                format!("must have 1 to {LONGEST_LABEL} bytes"),
+                format!("must have 1 to {MAX_LABEL_BYTES} bytes"),
             );
         }
     }

@@ -16,12 +16,12 @@ pub enum TokenError {
         error: Pkcs11Error,
     },
     /// There is no such token.
-    #[error("there is no token with the {name}; {}", labels(.seen))]
+    #[error("there is no token with the {name}; {}", list(.labels))]
     NoToken {
         /// What was looked for.
         name: String,
         /// The labels that are there.
-        seen: Vec<String>,
+        labels: Vec<String>,
     },
     /// There are several.
     #[error("{count} tokens have the {name}: tell them apart by `serial`")]
@@ -62,13 +62,13 @@ pub enum TokenError {
         "there is a key with the label \"{0}\" already: `postern kms-proxy keygen --show` prints its public key; for \
          another key choose another label, a key is never replaced"
     )]
-    Taken(String),
+    LabelTaken(String),
     /// The private key can leave the token.
     #[error(
         "the private key \"{label}\" {how}: it could leave the token; make one that cannot (`postern kms-proxy keygen`), \
          or, for development, add --development"
     )]
-    Loose {
+    Exportable {
         /// The label.
         label: String,
         /// `is extractable`, or another way of saying that it can leave.
@@ -79,15 +79,15 @@ pub enum TokenError {
     NoPublicKey(String),
     /// The public key is no key for Ed25519.
     #[error("the public key \"{label}\" is of no use: {error}")]
-    Point {
+    InvalidPoint {
         /// The label.
         label: String,
         /// What is wrong with it.
-        error: super::point::NoPoint,
+        error: super::point::PointError,
     },
     /// Another key than before has the label.
     #[error("the key \"{0}\" is not the one that it was: reload the settings if that is intended")]
-    OtherKey(String),
+    KeyChanged(String),
     /// The token made a signature that its public key does not verify.
     #[error("the token's signature with \"{0}\" does not verify: it is withheld")]
     WrongSignature(String),
@@ -104,7 +104,7 @@ fn call(error: &Pkcs11Error) -> String {
     }
 }
 
-fn labels(labels: &[String]) -> String {
+fn list(labels: &[String]) -> String {
     match labels {
         [] => "the module shows no token at all".to_owned(),
         labels => format!("there is {}", labels.join(", ")),
@@ -113,33 +113,33 @@ fn labels(labels: &[String]) -> String {
 
 /// What follows from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remedy {
+pub(crate) enum Recovery {
     /// Everything is opened anew, and again until it works.
     Reconnect,
     /// Nothing is tried before someone has looked: each try may be one of the last before the PIN is locked.
-    Wait,
+    Operator,
     /// Only this request failed.
     None,
 }
 
 impl TokenError {
-    pub(crate) fn remedy(&self) -> Remedy {
+    pub(crate) fn recovery(&self) -> Recovery {
         match self {
-            Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Remedy::Wait,
-            Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Remedy::None,
+            Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Recovery::Operator,
+            Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Recovery::None,
             Self::Call(_) | Self::Load { .. } | Self::NoToken { .. } | Self::ManyTokens { .. } => {
-                Remedy::Reconnect
+                Recovery::Reconnect
             }
             // Who asks for a key that is gone must not take the others from everybody. Whether the current one is
             // there, the watch over the token finds out.
             Self::NoKey(_)
             | Self::ManyKeys { .. }
-            | Self::Taken(_)
-            | Self::Loose { .. }
+            | Self::LabelTaken(_)
+            | Self::Exportable { .. }
             | Self::NoPublicKey(_)
-            | Self::Point { .. }
-            | Self::OtherKey(_)
-            | Self::WrongSignature(_) => Remedy::None,
+            | Self::InvalidPoint { .. }
+            | Self::KeyChanged(_)
+            | Self::WrongSignature(_) => Recovery::None,
         }
     }
 }
@@ -163,7 +163,7 @@ fn is_about_the_request(code: &RvError) -> bool {
 }
 
 /// The text of settings that named the token.
-pub(crate) fn told(name: &TokenName) -> String {
+pub(crate) fn describe(name: &TokenName) -> String {
     match name {
         TokenName::Label(label) => format!("label \"{label}\""),
         TokenName::Serial(serial) => format!("serial \"{serial}\""),
@@ -180,24 +180,24 @@ mod tests {
     fn what_follows_from_a_code() {
         let call = |code| TokenError::Call(Pkcs11Error::Pkcs11(code, Function::Sign));
         for (error, expected) in [
-            (call(RvError::DeviceRemoved), Remedy::Reconnect),
-            (call(RvError::SessionHandleInvalid), Remedy::Reconnect),
-            (call(RvError::SessionClosed), Remedy::Reconnect),
-            (call(RvError::TokenNotPresent), Remedy::Reconnect),
-            (call(RvError::UserNotLoggedIn), Remedy::Reconnect),
-            (call(RvError::ObjectHandleInvalid), Remedy::Reconnect),
-            (call(RvError::KeyHandleInvalid), Remedy::Reconnect),
-            (call(RvError::GeneralError), Remedy::Reconnect),
-            (call(RvError::VendorDefined(0x8000_0001)), Remedy::Reconnect),
-            (TokenError::NoKey("a".into()), Remedy::None),
-            (call(RvError::DataLenRange), Remedy::None),
-            (call(RvError::KeyFunctionNotPermitted), Remedy::None),
-            (TokenError::WrongSignature("a".into()), Remedy::None),
-            (TokenError::Pin(RvError::PinIncorrect), Remedy::Wait),
-            (TokenError::PinLocked, Remedy::Wait),
-            (TokenError::PinFinalTry, Remedy::Wait),
+            (call(RvError::DeviceRemoved), Recovery::Reconnect),
+            (call(RvError::SessionHandleInvalid), Recovery::Reconnect),
+            (call(RvError::SessionClosed), Recovery::Reconnect),
+            (call(RvError::TokenNotPresent), Recovery::Reconnect),
+            (call(RvError::UserNotLoggedIn), Recovery::Reconnect),
+            (call(RvError::ObjectHandleInvalid), Recovery::Reconnect),
+            (call(RvError::KeyHandleInvalid), Recovery::Reconnect),
+            (call(RvError::GeneralError), Recovery::Reconnect),
+            (call(RvError::VendorDefined(0x8000_0001)), Recovery::Reconnect),
+            (TokenError::NoKey("a".into()), Recovery::None),
+            (call(RvError::DataLenRange), Recovery::None),
+            (call(RvError::KeyFunctionNotPermitted), Recovery::None),
+            (TokenError::WrongSignature("a".into()), Recovery::None),
+            (TokenError::Pin(RvError::PinIncorrect), Recovery::Operator),
+            (TokenError::PinLocked, Recovery::Operator),
+            (TokenError::PinFinalTry, Recovery::Operator),
         ] {
-            assert_eq!(error.remedy(), expected, "{error}");
+            assert_eq!(error.recovery(), expected, "{error}");
         }
     }
 }

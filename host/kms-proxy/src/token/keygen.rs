@@ -20,11 +20,11 @@ const BY_NAME: [u8; 14] = *b"\x13\x0cedwards25519";
 pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     let module = Module::load(token)?;
     let login = Login::open(&module, token)?;
-    let session = login.writer()?;
+    let session = login.rw_session()?;
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         let template = [Attribute::Class(class), Attribute::Label(label.into())];
         if !session.find_objects(&template)?.is_empty() {
-            return Err(TokenError::Taken(label.to_owned()));
+            return Err(TokenError::LabelTaken(label.to_owned()));
         }
     }
     let make = |curve: &[u8]| {

@@ -7,7 +7,7 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 
-use super::error::{TokenError, told};
+use super::error::{TokenError, describe};
 use super::session::TokenSession;
 use crate::settings::{Token, TokenName};
 
@@ -36,7 +36,7 @@ impl Module {
     }
 
     /// Modules keep what they know of tokens from here on: without it a token that was gone would stay gone.
-    fn forget(&self) -> Result<(), Pkcs11Error> {
+    fn finalize(&self) -> Result<(), Pkcs11Error> {
         match self.0.clone().finalize() {
             Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
             Err(error) => Err(error),
@@ -59,17 +59,17 @@ impl Login {
     /// # Errors
     /// If the token is not there, or does not take the PIN.
     pub fn open(module: &Module, token: &Token) -> Result<Self, TokenError> {
-        module.forget()?;
+        module.finalize()?;
         module.initialize()?;
-        let opened = Self::enter(module, token);
+        let opened = Self::open_initialized(module, token);
         if opened.is_err() {
             // What is wrong is known; that it cannot be tidied up adds nothing.
-            let _ = module.forget();
+            let _ = module.finalize();
         }
         opened
     }
 
-    fn enter(module: &Module, token: &Token) -> Result<Self, TokenError> {
+    fn open_initialized(module: &Module, token: &Token) -> Result<Self, TokenError> {
         let (slot, info) = find(&module.0, &token.name)?;
         if info.user_pin_locked() {
             return Err(TokenError::PinLocked);
@@ -102,12 +102,12 @@ impl Login {
     }
 
     /// Opens a session that can make keys.
-    pub(super) fn writer(&self) -> Result<Session, TokenError> {
+    pub(super) fn rw_session(&self) -> Result<Session, TokenError> {
         Ok(self.module.0.open_rw_session(self.slot)?)
     }
 
     /// Whether the token still answers.
-    pub(crate) fn is_there(&self) -> Result<(), TokenError> {
+    pub(crate) fn check_present(&self) -> Result<(), TokenError> {
         self.module.0.get_token_info(self.slot)?;
         Ok(())
     }
@@ -117,12 +117,12 @@ impl Drop for Login {
     /// No session of another thread may be in a call any more.
     fn drop(&mut self) {
         drop(self.first.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let _ = self.module.forget();
+        let _ = self.module.finalize();
     }
 }
 
 fn find(context: &Pkcs11, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
-    let mut seen = Vec::new();
+    let mut labels = Vec::new();
     let mut found = Vec::new();
     for slot in context.get_slots_with_token()? {
         // A slot that does not tell is not the one that is looked for; another's trouble is not ours.
@@ -132,26 +132,26 @@ fn find(context: &Pkcs11, name: &TokenName) -> Result<(Slot, TokenInfo), TokenEr
         if !info.token_initialized() {
             continue;
         }
-        let is_it = match name {
+        let matches = match name {
             TokenName::Label(label) => info.label() == label,
             TokenName::Serial(serial) => info.serial_number() == serial,
         };
-        if is_it {
+        if matches {
             found.push((slot, info));
         } else {
-            seen.push(format!("\"{}\"", info.label()));
+            labels.push(format!("\"{}\"", info.label()));
         }
     }
     let count = found.len();
     match found.pop() {
         Some(one) if count == 1 => Ok(one),
         Some(_) => Err(TokenError::ManyTokens {
-            name: told(name),
+            name: describe(name),
             count,
         }),
         None => Err(TokenError::NoToken {
-            name: told(name),
-            seen,
+            name: describe(name),
+            labels,
         }),
     }
 }

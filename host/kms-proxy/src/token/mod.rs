@@ -6,9 +6,9 @@ mod login;
 mod point;
 mod session;
 
-pub(crate) use error::Remedy;
+pub(crate) use error::Recovery;
 pub use error::TokenError;
 pub use keygen::{find, generate};
 pub use login::{Login, Module};
-pub use point::{NoPoint, public_key};
+pub use point::{PointError, public_key};
 pub use session::TokenSession;

@@ -10,12 +10,12 @@ const OCTET_STRING: [u8; 2] = [0x04, 0x20];
 
 /// What is no point of an Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoPoint {
+pub enum PointError {
     /// Its form is neither of the two.
     #[error(
         "its CKA_EC_POINT has {0} bytes and is neither the 32 of an Ed25519 key nor a DER OCTET STRING of them"
     )]
-    Form(usize),
+    Encoding(usize),
     /// It is not on the curve, or one of the few that verify forged signatures (RFC 8032, points of small order).
     #[error("its CKA_EC_POINT is no point that an Ed25519 key can have")]
     Weak,
@@ -25,14 +25,14 @@ pub enum NoPoint {
 ///
 /// # Errors
 /// If it holds none.
-pub fn public_key(point: &[u8]) -> Result<PublicKey, NoPoint> {
+pub fn public_key(point: &[u8]) -> Result<PublicKey, PointError> {
     let bytes = match point.split_at_checked(2) {
         _ if point.len() == PublicKey::BYTES => point,
         Some((head, bytes)) if head == OCTET_STRING => bytes,
-        _ => return Err(NoPoint::Form(point.len())),
+        _ => return Err(PointError::Encoding(point.len())),
     };
-    let key = PublicKey::from_slice(bytes).map_err(|_| NoPoint::Form(point.len()))?;
-    key.validate().map_err(|_| NoPoint::Weak)?;
+    let key = PublicKey::from_slice(bytes).map_err(|_| PointError::Encoding(point.len()))?;
+    key.validate().map_err(|_| PointError::Weak)?;
     Ok(key)
 }
 
@@ -74,14 +74,14 @@ mod tests {
     fn what_is_none() {
         let neutral = [&[1][..], &[0; 31]].concat();
         for (point, expected) in [
-            (Vec::new(), NoPoint::Form(0)),
-            (vec![0x04], NoPoint::Form(1)),
-            (KEY[1..].to_vec(), NoPoint::Form(31)),
-            ([&[0x04, 0x21][..], &KEY].concat(), NoPoint::Form(34)),
-            ([&[0x03, 0x20][..], &KEY].concat(), NoPoint::Form(34)),
-            ([&[0x04, 0x20, 0x00][..], &KEY].concat(), NoPoint::Form(35)),
-            ([&[0x04, 0x39][..], &[0; 57]].concat(), NoPoint::Form(59)),
-            (neutral, NoPoint::Weak),
+            (Vec::new(), PointError::Encoding(0)),
+            (vec![0x04], PointError::Encoding(1)),
+            (KEY[1..].to_vec(), PointError::Encoding(31)),
+            ([&[0x04, 0x21][..], &KEY].concat(), PointError::Encoding(34)),
+            ([&[0x03, 0x20][..], &KEY].concat(), PointError::Encoding(34)),
+            ([&[0x04, 0x20, 0x00][..], &KEY].concat(), PointError::Encoding(35)),
+            ([&[0x04, 0x39][..], &[0; 57]].concat(), PointError::Encoding(59)),
+            (neutral, PointError::Weak),
         ] {
             assert_eq!(public_key(&point), Err(expected), "{point:?}");
         }

@@ -36,15 +36,15 @@ impl TokenSession {
     /// If one of these is not so.
     pub fn examine(&mut self, label: &str, lenient: bool) -> Result<PublicKey, TokenError> {
         let private = self.find(label)?;
-        if let Some(how) = self.way_out(private)? {
+        if let Some(how) = self.export_path(private)? {
             if !lenient {
-                return Err(TokenError::Loose {
+                return Err(TokenError::Exportable {
                     label: label.to_owned(),
                     how,
                 });
             }
             tracing::warn!(label, how, "DEVELOPMENT: this private key can leave the token");
-        } else if self.was_outside(private)? {
+        } else if self.was_imported(private)? {
             tracing::warn!(
                 label,
                 "this private key was not made in the token: whoever brought it may have another copy"
@@ -56,12 +56,12 @@ impl TokenSession {
     }
 
     /// Makes sure that a key still is the one that it was.
-    pub(crate) fn recognise(&mut self, label: &str, known: &PublicKey) -> Result<(), TokenError> {
+    pub(crate) fn check_unchanged(&mut self, label: &str, known: &PublicKey) -> Result<(), TokenError> {
         let private = self.find(label)?;
         if self.public_key(label, private)? == *known {
             Ok(())
         } else {
-            Err(TokenError::OtherKey(label.to_owned()))
+            Err(TokenError::KeyChanged(label.to_owned()))
         }
     }
 
@@ -107,12 +107,12 @@ impl TokenSession {
     }
 
     /// How a private key could leave the token, if it could. An attribute that is not told counts for the worse.
-    fn way_out(&self, private: ObjectHandle) -> Result<Option<&'static str>, TokenError> {
-        let asked = [AttributeType::Sensitive, AttributeType::Extractable];
-        let told = self.session.get_attributes(private, &asked)?;
-        Ok(if !told.contains(&Attribute::Extractable(false)) {
+    fn export_path(&self, private: ObjectHandle) -> Result<Option<&'static str>, TokenError> {
+        let types = [AttributeType::Sensitive, AttributeType::Extractable];
+        let attributes = self.session.get_attributes(private, &types)?;
+        Ok(if !attributes.contains(&Attribute::Extractable(false)) {
             Some("is extractable (CKA_EXTRACTABLE)")
-        } else if !told.contains(&Attribute::Sensitive(true)) {
+        } else if !attributes.contains(&Attribute::Sensitive(true)) {
             Some("can be read in the clear (CKA_SENSITIVE is false)")
         } else {
             None
@@ -120,11 +120,11 @@ impl TokenSession {
     }
 
     /// Whether a private key was imported, or could leave once. A token that does not tell is believed.
-    fn was_outside(&self, private: ObjectHandle) -> Result<bool, TokenError> {
-        let asked = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
-        let told = self.session.get_attributes(private, &asked)?;
-        Ok(told.contains(&Attribute::AlwaysSensitive(false))
-            || told.contains(&Attribute::NeverExtractable(false)))
+    fn was_imported(&self, private: ObjectHandle) -> Result<bool, TokenError> {
+        let types = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
+        let attributes = self.session.get_attributes(private, &types)?;
+        Ok(attributes.contains(&Attribute::AlwaysSensitive(false))
+            || attributes.contains(&Attribute::NeverExtractable(false)))
     }
 
     /// The public key beside a private one: the object with its label, or with its id.
@@ -142,11 +142,11 @@ impl TokenSession {
         let [public] = *found.as_slice() else {
             return Err(TokenError::NoPublicKey(label.to_owned()));
         };
-        let told = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
-        let Some(Attribute::EcPoint(point)) = told.first() else {
+        let attributes = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
+        let Some(Attribute::EcPoint(point)) = attributes.first() else {
             return Err(TokenError::NoPublicKey(label.to_owned()));
         };
-        point::public_key(point).map_err(|error| TokenError::Point {
+        point::public_key(point).map_err(|error| TokenError::InvalidPoint {
             label: label.to_owned(),
             error,
         })

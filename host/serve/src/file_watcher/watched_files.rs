@@ -12,9 +12,9 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 pub struct WatchedFiles {
     files: BTreeSet<PathBuf>,
     /// Directories all of whose files count, at any depth.
-    trees: BTreeSet<PathBuf>,
+    directories_below: BTreeSet<PathBuf>,
     /// Whether links and directories on the way to the files count too.
-    links: bool,
+    follow_links: bool,
 }
 
 impl WatchedFiles {
@@ -36,7 +36,7 @@ impl WatchedFiles {
         files.extend(own);
         Self {
             files,
-            links: true,
+            follow_links: true,
             ..Self::default()
         }
     }
@@ -44,17 +44,20 @@ impl WatchedFiles {
     /// All files below this directory as well.
     #[must_use]
     pub fn and_below(mut self, directory: PathBuf) -> Self {
-        self.trees.insert(directory);
+        self.directories_below.insert(directory);
         self
     }
 
     /// The directories to watch, with all below them or without.
     pub(super) fn directories(&self) -> BTreeSet<(PathBuf, bool)> {
         let of_files = self.files.iter().flat_map(|file| watched_for(file));
-        let of_trees = self.trees.iter().map(|directory| (directory.clone(), true));
+        let of_trees = self
+            .directories_below
+            .iter()
+            .map(|directory| (directory.clone(), true));
         // One that is watched with all below it is not watched without.
         of_files
-            .filter(|directory| !self.trees.contains(directory))
+            .filter(|directory| !self.directories_below.contains(directory))
             .map(|directory| (directory, false))
             .chain(of_trees)
             .collect()
@@ -65,8 +68,11 @@ impl WatchedFiles {
         let counts = |path: &PathBuf| {
             let other = |found: Metadata| !found.is_dir() && !found.is_symlink();
             self.files.contains(path)
-                || self.trees.iter().any(|directory| path.starts_with(directory))
-                || self.links && !path.symlink_metadata().is_ok_and(other)
+                || self
+                    .directories_below
+                    .iter()
+                    .any(|directory| path.starts_with(directory))
+                || self.follow_links && !path.symlink_metadata().is_ok_and(other)
         };
         match event.kind {
             // Reading a file is no change of it; its watcher does it.

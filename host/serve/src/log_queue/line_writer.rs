@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long to wait where a file that does not block (`O_NONBLOCK`) has no room.
-const PAUSE: Duration = Duration::from_millis(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Writes lines to `out`, and first ends one before of which only a part was written.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<W: Write> LineWriter<W> {
                     self.torn = !text.is_empty();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
                 Err(error) => return Err(error),
             }
         }

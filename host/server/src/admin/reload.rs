@@ -12,13 +12,13 @@ use super::AppState;
 use postern_serve::json;
 
 #[derive(Serialize)]
-struct Report {
-    policies: BTreeMap<String, Loaded>,
+struct ReloadReport {
+    policies: BTreeMap<String, LoadResult>,
 }
 
 /// What became of an entry.
 #[derive(Serialize)]
-struct Loaded {
+struct LoadResult {
     /// `unchanged`, `loaded`, `swapped`, `removed` or `failed`.
     result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,9 +31,9 @@ struct Loaded {
     reason: Option<String>,
 }
 
-impl Loaded {
+impl LoadResult {
     fn of(result: &Result<Change, LoadError>) -> Self {
-        let (told, from, digest) = match result {
+        let (name, from, digest) = match result {
             Ok(Change::Unchanged) => ("unchanged", None, None),
             Ok(Change::Loaded(digest)) => ("loaded", None, Some(*digest)),
             Ok(Change::Swapped { from, to }) => ("swapped", Some(*from), Some(*to)),
@@ -42,7 +42,7 @@ impl Loaded {
         };
         let error = result.as_ref().err();
         Self {
-            result: told,
+            result: name,
             from,
             digest,
             kind: error.map(|error| error.kind),
@@ -63,7 +63,7 @@ pub(super) async fn reload(State(state): State<AppState>) -> Response {
     let policies = report
         .entries
         .iter()
-        .map(|(name, result)| (name.clone(), Loaded::of(result)))
+        .map(|(name, result)| (name.clone(), LoadResult::of(result)))
         .collect();
-    json(status, &Report { policies })
+    json(status, &ReloadReport { policies })
 }

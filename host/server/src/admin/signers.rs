@@ -9,12 +9,12 @@ use postern_signers::{Use, format_key};
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
-use crate::audited_signer::Refusal;
-use crate::record::Caller;
+use crate::audited_signer::SignError;
+use crate::recorder::Caller;
 use postern_serve::{json, problem};
 
 #[derive(Serialize)]
-struct Listed {
+struct ListedSigner {
     id: String,
     public_key: String,
     status: &'static str,
@@ -41,7 +41,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
     let registry = signer.signing().registry();
     let all: Vec<_> = registry
         .iter()
-        .map(|(id, signer)| Listed {
+        .map(|(id, signer)| ListedSigner {
             id: id.to_owned(),
             public_key: format_key(&signer.key),
             status: signer.status.name(),
@@ -56,7 +56,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+struct RotationRequest {
     old: String,
     new: String,
 }
@@ -66,7 +66,7 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
     let Some(signer) = &state.signer else {
         return absent();
     };
-    let Ok(Rotation { old, new }) = postern_config::json::object(&body) else {
+    let Ok(RotationRequest { old, new }) = postern_config::json::object(&body) else {
         return problem(
             StatusCode::BAD_REQUEST,
             "bad_request",
@@ -75,12 +75,12 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
     };
     match signer.rotate(Caller::default(), &old, &new).await {
         Ok(document) => json(StatusCode::OK, &document),
-        Err(refusal) => {
-            let status = match &refusal {
-                Refusal::Unsigned(error) if error.is_caller_error() => StatusCode::BAD_REQUEST,
+        Err(error) => {
+            let status = match &error {
+                SignError::Signing(error) if error.is_caller_error() => StatusCode::BAD_REQUEST,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
-            problem(status, refusal.code(), &refusal.to_string())
+            problem(status, error.code(), &error.to_string())
         }
     }
 }

@@ -9,28 +9,28 @@ use postern_audit::{AppendError, Event};
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
-use super::caller::{is_json, not_json};
+use super::auth::{is_json, not_json};
 use postern_serve::{json, problem};
 
 /// The largest request, in bytes.
-const REQUEST: usize = 4 << 20;
+const MAX_REQUEST: usize = 4 << 20;
 /// Events of one request, at most.
-pub(crate) const EVENTS: usize = 4096;
+pub(crate) const MAX_EVENTS: usize = 4096;
 /// What `detail` of an event may have, in bytes of JSON.
-const DETAIL: usize = 4096;
+const MAX_DETAIL: usize = 4096;
 
 pub(super) fn limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(REQUEST)
+    DefaultBodyLimit::max(MAX_REQUEST)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct EventBatch {
     events: Vec<Event>,
 }
 
 #[derive(Serialize)]
-struct Durable {
+struct DurableResponse {
     durable: usize,
 }
 
@@ -49,13 +49,13 @@ pub(super) async fn events(
     let Ok(body) = body else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "4 MiB at most");
     };
-    let events = match read(&body) {
+    let events = match parse(&body) {
         Ok(events) => events,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, "bad_request", &detail),
     };
     let durable = events.len();
     match log.append_all(events).await {
-        Ok(_) => json(StatusCode::OK, &Durable { durable }),
+        Ok(_) => json(StatusCode::OK, &DurableResponse { durable }),
         Err(error @ AppendError::Invalid { .. }) => {
             problem(StatusCode::BAD_REQUEST, "bad_request", &error.to_string())
         }
@@ -90,10 +90,10 @@ fn without_nul(event: &mut Event) {
 }
 
 /// The events, if a gate may tell each of them.
-fn read(body: &[u8]) -> Result<Vec<Event>, String> {
-    let Told { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if events.len() > EVENTS {
-        return Err(format!("{} events; {EVENTS} at most", events.len()));
+fn parse(body: &[u8]) -> Result<Vec<Event>, String> {
+    let EventBatch { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if events.len() > MAX_EVENTS {
+        return Err(format!("{} events; {MAX_EVENTS} at most", events.len()));
     }
     for (i, event) in events.iter_mut().enumerate() {
         without_nul(event);
@@ -105,8 +105,8 @@ fn read(body: &[u8]) -> Result<Vec<Event>, String> {
         }
         event.check().map_err(|error| format!("events[{i}]: {error}"))?;
         let detail = serde_json::to_vec(&event.detail).map_or(usize::MAX, |detail| detail.len());
-        if detail > DETAIL {
-            return Err(format!("events[{i}]: detail has more than {DETAIL} bytes"));
+        if detail > MAX_DETAIL {
+            return Err(format!("events[{i}]: detail has more than {MAX_DETAIL} bytes"));
         }
     }
     Ok(events)

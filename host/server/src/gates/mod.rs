@@ -1,7 +1,7 @@
 //! The listeners for gates: `Check`, signatures, and what gates tell the audit log.
 
 mod audit;
-mod caller;
+mod auth;
 mod sign;
 
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use tracing::Instrument as _;
 use crate::audited_signer::AuditedSigner;
 use crate::check::Checks;
 use crate::health::{self, Health as State};
-use crate::record::Recorder;
+use crate::recorder::Recorder;
 use crate::trace;
 use postern_serve::problem;
 
-pub(crate) use audit::EVENTS;
-pub(crate) use caller::GateAuth;
+pub(crate) use audit::MAX_EVENTS;
+pub(crate) use auth::GateAuth;
 
 /// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
-const CHECK: usize = 2 << 20;
+const MAX_CHECK: usize = 2 << 20;
 
 /// How long a request may take, its body included. No decision and no signature takes as long.
-const LONGEST: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the routes work with.
 #[derive(Debug, Clone)]
@@ -54,21 +54,21 @@ pub(crate) fn routes<H: Health>(
     checks: Arc<Checks>,
     health: HealthServer<H>,
     state: AppState,
-    known: GateAuth,
+    auth: GateAuth,
 ) -> Router {
-    let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(CHECK);
+    let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(MAX_CHECK);
     let ours = Router::new()
         .route("/sign", post(sign::payload).layer(sign::limit()))
         .route("/sign/manifest", post(sign::manifest).layer(sign::limit()))
         .route("/v1/audit", post(audit::events).layer(audit::limit()))
         .route_layer(from_fn(traced))
-        .route_layer(from_fn(in_time))
-        .route_layer(from_fn_with_state(known, caller::gates_only));
+        .route_layer(from_fn(with_timeout))
+        .route_layer(from_fn_with_state(auth, auth::gates_only));
     // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
     let grpc = Routes::new(checks)
         .into_axum_router()
-        .route_layer(from_fn(in_time))
-        .route_layer(from_fn_with_state(known, caller::gates_if_known));
+        .route_layer(from_fn(with_timeout))
+        .route_layer(from_fn_with_state(auth, auth::gates_if_authenticated));
     let open = Routes::new(health).into_axum_router();
     Router::new()
         .merge(ours)
@@ -90,9 +90,9 @@ pub(crate) fn routes<H: Health>(
 }
 
 /// Ends a request that is not answered in its time: one whose body never arrives would stay as long as its connection.
-async fn in_time(request: Request, next: Next) -> Response {
+async fn with_timeout(request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
-    match tokio::time::timeout(LONGEST, next.run(request)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) if grpc => status(Status::deadline_exceeded("not answered in time")),
         Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "not answered in time"),

@@ -9,7 +9,7 @@ use super::Settings;
 
 impl Settings {
     /// Who is asked to sign, if somebody is.
-    pub(crate) fn asked(&self) -> Option<&SignerSelection> {
+    pub(crate) fn signer_selection(&self) -> Option<&SignerSelection> {
         Some(&self.signing.as_ref()?.proxy.as_ref()?.selection)
     }
 

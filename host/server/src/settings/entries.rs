@@ -9,15 +9,15 @@ use postern_policy::{Capability, Digest, EntrySettings, Grants, Limits, Source};
 
 use super::schema::Entry;
 
-pub(super) type Map = BTreeMap<String, EntrySettings>;
+pub(super) type EntryMap = BTreeMap<String, EntrySettings>;
 
 pub(super) fn entries(
     written: &Entries<Entry>,
     listed: bool,
     strict: bool,
     errors: &mut ConfigErrors,
-) -> Map {
-    let mut entries = Map::new();
+) -> EntryMap {
+    let mut entries = EntryMap::new();
     for (name, entry) in written.iter() {
         let at = format!("policies.entries.{name}");
         if !is_name(name) {

@@ -10,16 +10,16 @@ use postern_serve::{TokenDigest, Variables};
 /// The form of `gate`.
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub(super) struct Form {
+pub(super) struct Section {
     #[deserr(default)]
     token: Option<SecretRef>,
     #[deserr(default)]
-    tls: Option<TlsForm>,
+    tls: Option<TlsSection>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-struct TlsForm {
+struct TlsSection {
     certificate: String,
     key: String,
     client_ca: String,
@@ -37,22 +37,22 @@ pub struct Gate {
 impl Gate {
     /// Whether a gate can be told from others on TCP.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub fn is_authenticated(&self) -> bool {
         self.token.is_some() || self.tls.is_some()
     }
 }
 
 pub(super) fn gate(
-    form: &Form,
+    section: &Section,
     directory: &Path,
     variables: &Variables<'_>,
     errors: &mut ConfigErrors,
 ) -> Gate {
-    let token = form
+    let token = section
         .token
         .as_ref()
         .and_then(|named| variables.named_token("gate.token", named, errors));
-    let tls = form.tls.as_ref().map(|tls| TlsFiles {
+    let tls = section.tls.as_ref().map(|tls| TlsFiles {
         certificate: directory.join(&tls.certificate),
         key: directory.join(&tls.key),
         client_ca: Some(directory.join(&tls.client_ca)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use postern_config::ConfigErrors;
-use postern_serve::{LARGEST, Variables};
+use postern_serve::{MAX_FILE_SIZE, Variables};
 
 use crate::license::Settings;
 
@@ -14,8 +14,8 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
     if !required && license.is_none() {
         return None;
     }
-    let of_file = variables.value("LICENSE_PUBLIC_KEY_PATH").and_then(|path| {
-        let read = postern_files::read_to_string(Path::new(&path), LARGEST);
+    let from_file = variables.value("LICENSE_PUBLIC_KEY_PATH").and_then(|path| {
+        let read = postern_files::read_to_string(Path::new(&path), MAX_FILE_SIZE);
         read.map_err(|error| {
             errors.add(
                 "",
@@ -26,7 +26,7 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
         })
         .ok()
     });
-    let public_key = variables.value("LICENSE_PUBLIC_KEY").or(of_file);
+    let public_key = variables.value("LICENSE_PUBLIC_KEY").or(from_file);
     let secret = variables.secret("LICENSE_SECRET");
     match Settings::new(required, license, public_key.as_deref(), secret) {
         Ok(settings) => Some(settings),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use postern_config::{ConfigErrors, yaml};
 use postern_policy::Compiler;
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
 use secrecy::SecretString;
 
@@ -60,7 +60,7 @@ pub struct Settings {
     /// Where the `keyvalue` capability keeps its values.
     pub keyvalue: KeyValue,
     /// What is logged, and how.
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// Where operators reach the host.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 
 /// The whole file.
 #[derive(Debug, Deserr)]
@@ -18,15 +18,15 @@ pub(super) struct File {
     #[deserr(default = 1024)]
     pub(super) connections: usize,
     #[deserr(default)]
-    pub(super) gate: gate::Form,
+    pub(super) gate: gate::Section,
     #[deserr(default = Policies::none())]
     pub(super) policies: Policies,
     #[deserr(default)]
-    pub(super) signing: Option<signing::Form>,
+    pub(super) signing: Option<signing::Section>,
     #[deserr(default)]
-    pub(super) audit: Option<audit::Form>,
+    pub(super) audit: Option<audit::Section>,
     #[deserr(default)]
-    pub(super) log: Log,
+    pub(super) log: LogSettings,
 }
 
 #[derive(Debug, Deserr)]

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_policy::{Capability, Digest, Source};
-use postern_serve::log::{Format, Level};
+use postern_serve::log::{LogFormat, LogLevel};
 
 use super::*;
 
@@ -98,9 +98,9 @@ policies:
     assert!(!settings.policies.strict && settings.policies.signers.contains_key("ann"));
     assert_eq!(
         settings.log,
-        Log {
-            format: Format::Json,
-            level: Level::Info
+        LogSettings {
+            format: LogFormat::Json,
+            level: LogLevel::Info
         }
     );
     let full = &settings.policies.entries["full"];

@@ -48,7 +48,7 @@ pub(super) fn settings(
         errors.add("audit", message);
     }
     let tcp = listen.iter().any(|address| matches!(address, Address::Tcp(_)));
-    if (signing.is_some() || audit.is_some()) && tcp && !gate.is_known() {
+    if (signing.is_some() || audit.is_some()) && tcp && !gate.is_authenticated() {
         let message = "needs a token or TLS: who merely reaches a TCP port must not have anything signed or recorded; \
                        or listen on Unix sockets alone";
         errors.add("gate", message);
@@ -207,7 +207,7 @@ fn signers(written: &schema::Policies, errors: &mut ConfigErrors) -> Signers {
 }
 
 /// The entries must fit into the pools together: one that is busy must not take another's place.
-fn concurrency(written: Option<usize>, entries: &entries::Map, errors: &mut ConfigErrors) -> usize {
+fn concurrency(written: Option<usize>, entries: &entries::EntryMap, errors: &mut ConfigErrors) -> usize {
     let at = "policies.concurrency";
     let sum = entries
         .values()

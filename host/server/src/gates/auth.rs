@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use postern_serve::{TokenDigest, is_ambiguous, problem};
+use postern_serve::{TokenDigest, is_authorization_ambiguous, problem};
 use tonic::Status;
 
 use super::{is_grpc, status};
@@ -17,34 +17,38 @@ pub(crate) enum GateAuth {
     /// By the token that they show.
     Token(TokenDigest),
     /// Not at all.
-    No,
+    Unauthenticated,
 }
 
 impl GateAuth {
     fn is_gate(self, headers: &HeaderMap) -> bool {
-        if is_ambiguous(headers) {
+        if is_authorization_ambiguous(headers) {
             return false;
         }
         match self {
             Self::Connected => true,
-            Self::Token(token) => TokenDigest::shown(headers) == Some(token),
-            Self::No => false,
+            Self::Token(token) => TokenDigest::from_headers(headers) == Some(token),
+            Self::Unauthenticated => false,
         }
     }
 }
 
 /// Lets gates pass.
-pub(super) async fn gates_only(State(known): State<GateAuth>, request: Request, next: Next) -> Response {
-    if known.is_gate(request.headers()) {
+pub(super) async fn gates_only(State(auth): State<GateAuth>, request: Request, next: Next) -> Response {
+    if auth.is_gate(request.headers()) {
         return next.run(request).await;
     }
     not_a_gate()
 }
 
 /// Lets gates pass, and everyone where gates cannot be known.
-pub(super) async fn gates_if_known(State(known): State<GateAuth>, request: Request, next: Next) -> Response {
-    let anyone = matches!(known, GateAuth::No) && !is_ambiguous(request.headers());
-    if anyone || known.is_gate(request.headers()) {
+pub(super) async fn gates_if_authenticated(
+    State(auth): State<GateAuth>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let anyone = matches!(auth, GateAuth::Unauthenticated) && !is_authorization_ambiguous(request.headers());
+    if anyone || auth.is_gate(request.headers()) {
         return next.run(request).await;
     }
     if is_grpc(request.headers()) {

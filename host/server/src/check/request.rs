@@ -16,85 +16,88 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The entry that is to decide.
-const MODULE: &str = "postern.module";
+const MODULE_EXTENSION: &str = "postern.module";
 /// The rule that asks.
-const RULE: &str = "postern.rule";
+const RULE_EXTENSION: &str = "postern.rule";
 /// The caller, as JSON.
-const IDENTITY: &str = "postern.identity";
+const IDENTITY_EXTENSION: &str = "postern.identity";
 /// What Envoy's own filter says of a body that it has cut off (`allow_partial_message`).
-const PARTIAL: &str = "x-envoy-auth-partial-body";
+const PARTIAL_BODY_HEADER: &str = "x-envoy-auth-partial-body";
 /// The rule's name where nobody says one: Envoy's own filter asks.
-const NO_RULE: &str = "ext_authz";
+const DEFAULT_RULE: &str = "ext_authz";
 
 /// What is asked, and whom.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct PolicyCall {
     /// The entry; none, if none is named and there is no default.
     pub(super) policy: Option<String>,
-    pub(super) request: Result<Request, Unusable>,
+    pub(super) request: Result<Request, InvalidCheck>,
 }
 
 /// A request that no policy can be asked about.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub(super) struct InvalidCheck {
     pub(super) id: String,
-    pub(super) why: Why,
+    pub(super) error: CheckError,
 }
 
 /// Why there is no decision.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Why {
+pub(super) enum CheckError {
     /// Two parsers could read the path differently.
     #[error("the path could be read in two ways")]
-    Ambiguous,
+    AmbiguousPath,
     /// Nobody says which policy is to decide.
     #[error(
-        "the check names no policy: set context_extensions \"{MODULE}\" on the route, or `policies.default` here"
+        "the check names no policy: set context_extensions \"{MODULE_EXTENSION}\" on the route, or `policies.default` here"
     )]
-    Unnamed,
+    NoPolicy,
     /// A policy would decide on a part of what the upstream gets.
     #[error("the body is cut off: give `with_request_body` room for it, without `allow_partial_message`")]
-    Partial,
+    PartialBody,
     /// The caller's identity is none.
-    #[error("context extension \"{IDENTITY}\": {0}")]
-    Identity(&'static str),
+    #[error("context extension \"{IDENTITY_EXTENSION}\": {0}")]
+    InvalidIdentity(&'static str),
     /// The policy did not decide.
     #[error(transparent)]
     Failure(Failure),
 }
 
-impl Why {
+impl CheckError {
     /// In one word, for metrics.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Ambiguous => "path_ambiguous",
-            Self::Unnamed => "unnamed",
-            Self::Partial => "partial_body",
-            Self::Identity(_) => "identity",
+            Self::AmbiguousPath => "path_ambiguous",
+            Self::NoPolicy => "unnamed",
+            Self::PartialBody => "partial_body",
+            Self::InvalidIdentity(_) => "identity",
             Self::Failure(failure) => failure.code(),
         }
     }
 }
 
-impl Question {
+impl PolicyCall {
     /// Reads a check; nothing, if it is none of an HTTP request.
-    pub(super) fn read(check: CheckRequest, default: Option<&str>) -> Option<Self> {
+    pub(super) fn parse(check: CheckRequest, default: Option<&str>) -> Option<Self> {
         let mut attributes = check.attributes?;
-        let asked = attributes.request?;
-        let mut http = asked.http.filter(|http| !http.method.is_empty())?;
+        let request = attributes.request?;
+        let mut http = request.http.filter(|http| !http.method.is_empty())?;
         let mut extension = |name: &str| {
             attributes
                 .context_extensions
                 .remove(name)
                 .filter(|value| !value.is_empty())
         };
-        let policy = extension(MODULE).or_else(|| default.map(ToOwned::to_owned));
-        let rule = extension(RULE).unwrap_or_else(|| NO_RULE.to_owned());
+        let policy = extension(MODULE_EXTENSION).or_else(|| default.map(ToOwned::to_owned));
+        let rule = extension(RULE_EXTENSION).unwrap_or_else(|| DEFAULT_RULE.to_owned());
         let id = std::mem::take(&mut http.id);
         let headers = headers(&mut http);
         let request = parts(&http).and_then(|(path, query)| {
-            if headers.iter().any(|h| h.name == PARTIAL && h.value == b"true") {
-                return Err(Why::Partial);
+            if headers
+                .iter()
+                .any(|h| h.name == PARTIAL_BODY_HEADER && h.value == b"true")
+            {
+                return Err(CheckError::PartialBody);
             }
             Ok(Request {
                 id: id.clone(),
@@ -107,20 +110,22 @@ impl Question {
                 body: body(&mut http),
                 headers,
                 source_address: attributes.source.and_then(address),
-                identity: extension(IDENTITY).map(|text| identity(&text)).transpose()?,
-                time: asked.time.as_ref().and_then(millis).unwrap_or_else(now),
+                identity: extension(IDENTITY_EXTENSION)
+                    .map(|text| identity(&text))
+                    .transpose()?,
+                time: request.time.as_ref().and_then(millis).unwrap_or_else(now),
             })
         });
         Some(Self {
             policy,
-            request: request.map_err(|why| Unusable { id, why }),
+            request: request.map_err(|error| InvalidCheck { id, error }),
         })
     }
 }
 
 /// The path in its one reading, and the query as it was sent.
-fn parts(http: &HttpRequest) -> Result<(String, Option<String>), Why> {
-    let path = normalise(http.path.as_bytes()).map_err(|Ambiguous| Why::Ambiguous)?;
+fn parts(http: &HttpRequest) -> Result<(String, Option<String>), CheckError> {
+    let path = normalise(http.path.as_bytes()).map_err(|Ambiguous| CheckError::AmbiguousPath)?;
     let query = http.path.split_once('?').map(|(_, query)| query.to_owned());
     Ok((path.into_owned(), query))
 }
@@ -166,7 +171,7 @@ fn address(peer: Peer) -> Option<String> {
 }
 
 #[derive(Deserialize)]
-struct Caller<'a> {
+struct IdentityExtension<'a> {
     subject: String,
     issuer: String,
     method: String,
@@ -177,23 +182,23 @@ struct Caller<'a> {
     claims: &'a RawValue,
 }
 
-fn identity(text: &str) -> Result<Identity, Why> {
+fn identity(text: &str) -> Result<Identity, CheckError> {
     // What serde says would repeat what stands there.
-    let caller: Caller<'_> =
-        serde_json::from_str(text).map_err(|_| Why::Identity("is no identity in JSON"))?;
-    let claims = caller.claims.get();
+    let extension: IdentityExtension<'_> =
+        serde_json::from_str(text).map_err(|_| CheckError::InvalidIdentity("is no identity in JSON"))?;
+    let claims = extension.claims.get();
     if !claims.starts_with('{') {
-        return Err(Why::Identity("its claims are no object"));
+        return Err(CheckError::InvalidIdentity("its claims are no object"));
     }
-    if caller.subject.is_empty() {
-        return Err(Why::Identity("its subject is empty"));
+    if extension.subject.is_empty() {
+        return Err(CheckError::InvalidIdentity("its subject is empty"));
     }
     Ok(Identity {
-        subject: caller.subject,
-        issuer: caller.issuer,
-        method: caller.method,
-        roles: caller.roles,
-        tenant: caller.tenant,
+        subject: extension.subject,
+        issuer: extension.issuer,
+        method: extension.method,
+        roles: extension.roles,
+        tenant: extension.tenant,
         claims: claims.to_owned(),
     })
 }

@@ -42,25 +42,25 @@ impl Recorder {
     }
 
     /// An event of now, by someone's wish.
-    pub(crate) fn event_of(&self, kind: Kind, decision: Decision, caller: Caller<'_>) -> Event {
+    pub(crate) fn event_for(&self, kind: Kind, decision: Decision, caller: Caller<'_>) -> Event {
         let mut event = self.event(kind, decision);
-        event.subject = caller.subject.map(cut);
-        event.tenant = caller.tenant.map(cut);
-        event.request_id = caller.request_id.map(cut);
-        event.rule = caller.rule.map(cut);
-        event.policy = caller.policy.map(cut);
+        event.subject = caller.subject.map(truncate);
+        event.tenant = caller.tenant.map(truncate);
+        event.request_id = caller.request_id.map(truncate);
+        event.rule = caller.rule.map(truncate);
+        event.policy = caller.policy.map(truncate);
         event
     }
 
     /// Tells it without waiting; what there is no room for is counted.
-    pub(crate) fn note(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn record(&self, event: impl FnOnce() -> Event) {
         if let Some(log) = &self.log {
             log.enqueue(event());
         }
     }
 
     /// Tells it, and waits until it is durable.
-    pub(crate) async fn durable(&self, event: Event) -> Result<(), AppendError> {
+    pub(crate) async fn record_durably(&self, event: Event) -> Result<(), AppendError> {
         match &self.log {
             Some(log) => log.append(event).await.map(drop),
             None => Ok(()),
@@ -87,7 +87,7 @@ impl Recorder {
 }
 
 /// As much of a text as an event takes.
-pub(crate) fn cut(text: &str) -> String {
+pub(crate) fn truncate(text: &str) -> String {
     let end = text.floor_char_boundary(Event::LONGEST);
     // No log takes U+0000, which a token's subject can have.
     text.get(..end).unwrap_or_default().replace('\0', "?")

@@ -146,11 +146,11 @@ fn options(headers: Vec<Header>) -> Vec<HeaderValueOption> {
 
 /// `{"postern": {"cache": {"ttl_ms", "parts"}, "obligations": {…}}}`, with what is there.
 fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<Struct> {
-    let mut told = Vec::new();
+    let mut members = Vec::new();
     if let Some(grant) = cache {
         let parts = grant.parts.iter().map(Part::name).map(text).collect();
         let fields = [("ttl_ms", number(grant.ttl_ms)), ("parts", list(parts))];
-        told.push(("cache", structure(fields)));
+        members.push(("cache", structure(fields)));
     }
     if !obligations.is_empty() {
         // A name can come twice, and none of them may be lost.
@@ -162,7 +162,7 @@ fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<
             1 => values.pop().unwrap_or_default(),
             _ => list(values),
         };
-        told.push((
+        members.push((
             "obligations",
             structure(
                 named
@@ -171,8 +171,8 @@ fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<
             ),
         ));
     }
-    (!told.is_empty()).then(|| Struct {
-        fields: [("postern".to_owned(), structure(told))].into(),
+    (!members.is_empty()).then(|| Struct {
+        fields: [("postern".to_owned(), structure(members))].into(),
     })
 }
 

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use postern_serve::{Address, ConnectionMetrics, Connections, Listener, Shares, raise_open_files};
+use postern_serve::{Address, ConnectionMetrics, ConnectionQuota, Connections, Listener, raise_open_files};
 
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 /// The bounds of a host's listeners.
 #[derive(Debug)]
-pub(crate) struct Bounds {
-    shares: Shares,
+pub(crate) struct ListenerLimits {
+    quota: ConnectionQuota,
     metrics: ConnectionMetrics,
 }
 
-impl Bounds {
+impl ListenerLimits {
     /// Shares out the file descriptors that this process may have.
     pub(crate) fn new(settings: &Settings, addresses: &[Address], metrics: &Metrics) -> Self {
-        let ours = ConnectionMetrics::default();
-        metrics.register(|registry| ours.register(registry));
+        let connection_metrics = ConnectionMetrics::default();
+        metrics.register(|registry| connection_metrics.register(registry));
         let open_files = raise_open_files();
         let tcp = addresses
             .iter()
@@ -26,46 +26,47 @@ impl Bounds {
             .count();
         let local = addresses.len() - tcp + usize::from(settings.admin.is_some());
         // A decision may ask another server.
-        let shares = Shares::of(open_files, settings.concurrency, settings.connections, tcp, local);
-        let least = if tcp > 0 {
-            shares.tcp.min(shares.local)
+        let quota =
+            ConnectionQuota::allocate(open_files, settings.concurrency, settings.connections, tcp, local);
+        let smallest = if tcp > 0 {
+            quota.tcp.min(quota.local)
         } else {
-            shares.local
+            quota.local
         };
-        if least < settings.connections {
+        if smallest < settings.connections {
             tracing::warn!(
                 open_files,
                 connections = settings.connections,
-                tcp = shares.tcp,
-                local = shares.local,
+                tcp = quota.tcp,
+                local = quota.local,
                 "fewer connections for each listener than the settings want: raise the limit of open files \
                  (ulimit -n, LimitNOFILE=)"
             );
         }
         Self {
-            shares,
-            metrics: ours,
+            quota,
+            metrics: connection_metrics,
         }
     }
 
     /// Those of a listener for gates.
-    pub(crate) fn of_gates(&self, listener: &Listener) -> Arc<Connections> {
+    pub(crate) fn for_gates(&self, listener: &Listener) -> Arc<Connections> {
         if listener.is_unix() {
-            self.connections(listener, self.shares.local)
+            self.connections(listener, self.quota.local)
         } else {
-            self.connections(listener, self.shares.tcp)
+            self.connections(listener, self.quota.tcp)
         }
     }
 
     /// Those of the listener for operators, whom only this machine reaches.
-    pub(crate) fn of_operators(&self, listener: &Listener) -> Arc<Connections> {
-        self.connections(listener, self.shares.local)
+    pub(crate) fn for_operators(&self, listener: &Listener) -> Arc<Connections> {
+        self.connections(listener, self.quota.local)
     }
 
-    fn connections(&self, listener: &Listener, most: usize) -> Arc<Connections> {
+    fn connections(&self, listener: &Listener, limit: usize) -> Arc<Connections> {
         let name = listener
             .address()
             .map_or_else(String::new, |address| address.to_string());
-        Connections::new(&name, most, &self.metrics)
+        Connections::new(&name, limit, &self.metrics)
     }
 }

@@ -2,11 +2,11 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use postern_serve::{Problem, Trouble};
+use postern_serve::{LogFailure, Problem};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum RequestError {
     /// The body is not what it should be; how, is told.
     BadRequest(&'static str),
     /// No bearer token, or none that is known.
@@ -18,10 +18,10 @@ pub(crate) enum Refusal {
     /// Nobody of this id signs here.
     UnknownSigner,
     /// The signer's key does not sign what this could be taken for.
-    Use,
+    UseNotPermitted,
     TooLarge,
     /// The body did not come in time.
-    Slow,
+    BodyTimeout,
     /// The token was lost and is being looked for.
     HsmUnavailable,
     /// The token did not answer in time.
@@ -31,10 +31,10 @@ pub(crate) enum Refusal {
     /// The token does not sign, or not correctly.
     SigningFailed,
     /// What is signed cannot be put on record.
-    RecordUnavailable(Trouble),
+    RecordUnavailable(LogFailure),
 }
 
-impl Refusal {
+impl RequestError {
     /// Its name for machines, in answers, metrics and the audit.
     pub(crate) fn code(self) -> &'static str {
         match self {
@@ -44,9 +44,9 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnknownSigner => "unknown_signer",
-            Self::Use => "signer_use",
+            Self::UseNotPermitted => "signer_use",
             Self::TooLarge => "too_large",
-            Self::Slow => "request_timeout",
+            Self::BodyTimeout => "request_timeout",
             Self::HsmUnavailable => "hsm_unavailable",
             Self::HsmTimeout => "hsm_timeout",
             Self::Overloaded => "overloaded",
@@ -62,9 +62,9 @@ impl Refusal {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownSigner | Self::Use => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownSigner | Self::UseNotPermitted => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HsmUnavailable
             | Self::HsmTimeout
             | Self::Overloaded
@@ -78,10 +78,10 @@ impl Refusal {
             Self::BadRequest(how) => Some(how),
             Self::Forbidden => Some("this caller may read, not sign"),
             Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
-            Self::Use => Some("the `uses` of this signer do not permit the payload"),
+            Self::UseNotPermitted => Some("the `uses` of this signer do not permit the payload"),
             Self::TooLarge => Some("a payload has 1 MiB at most"),
-            Self::RecordUnavailable(Trouble::Fails) => Some("the proxy's log cannot be written"),
-            Self::RecordUnavailable(Trouble::Stalls) => Some("nobody reads the proxy's log"),
+            Self::RecordUnavailable(LogFailure::WriteFailed) => Some("the proxy's log cannot be written"),
+            Self::RecordUnavailable(LogFailure::Stalled) => Some("nobody reads the proxy's log"),
             _ => None,
         }
     }

@@ -6,28 +6,28 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use postern_serve::{Receipt, awaited, record};
+use postern_serve::{WriteReceipt, log_awaited, log_record};
 
 use crate::metrics::Metrics;
 
 /// What is known of a request so far.
 #[derive(Debug, Default)]
-struct Facts {
+struct RequestFields {
     caller: Option<String>,
     signer: Option<String>,
     payload: Option<String>,
-    result: Option<Ending>,
+    result: Option<Completion>,
     /// What a line says already.
-    written: Option<Ending>,
+    written: Option<Completion>,
 }
 
 /// A result, and the status of its answer.
-type Ending = (&'static str, u16);
+type Completion = (&'static str, u16);
 
 /// The record of a request that is being answered. It is written when the last who holds it lets go, if not before, so
 /// that a request whose client goes away leaves a line too.
 #[derive(Debug, Clone)]
-pub(crate) struct Record(Arc<Inner>);
+pub(crate) struct RequestRecord(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -36,10 +36,10 @@ struct Inner {
     path: String,
     started: Instant,
     metrics: Arc<Metrics>,
-    facts: Mutex<Facts>,
+    fields: Mutex<RequestFields>,
 }
 
-impl Record {
+impl RequestRecord {
     pub(crate) fn new(id: String, method: &str, path: &str, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             id,
@@ -47,7 +47,7 @@ impl Record {
             path: path.to_owned(),
             started: Instant::now(),
             metrics,
-            facts: Mutex::default(),
+            fields: Mutex::default(),
         }))
     }
 
@@ -58,62 +58,62 @@ impl Record {
 
     /// Who asks.
     pub(crate) fn caller(&self, name: String) {
-        self.note(|facts| facts.caller = Some(name));
+        self.update(|fields| fields.caller = Some(name));
     }
 
     /// Whose signature is asked for: a signer of the settings.
     pub(crate) fn signer(&self, id: &str) {
-        self.note(|facts| facts.signer = Some(id.to_owned()));
+        self.update(|fields| fields.signer = Some(id.to_owned()));
     }
 
     /// The SHA-256 of what is to be signed.
     pub(crate) fn payload(&self, digest: String) {
-        self.note(|facts| facts.payload = Some(digest));
+        self.update(|fields| fields.payload = Some(digest));
     }
 
     /// How it ends.
-    pub(crate) fn ends(&self, result: &'static str, status: u16) {
-        self.note(|facts| facts.result = Some((result, status)));
+    pub(crate) fn complete(&self, result: &'static str, status: u16) {
+        self.update(|fields| fields.result = Some((result, status)));
     }
 
     /// Writes it now, for who waits until it is written. If it ends otherwise after all, another line says so.
-    pub(crate) fn write(&self) -> Receipt {
-        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let ending = facts.ending();
-        facts.written = Some(ending);
-        record(|| self.0.line(&facts, ending))
+    pub(crate) fn write(&self) -> WriteReceipt {
+        let mut fields = self.0.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let completion = fields.completion();
+        fields.written = Some(completion);
+        log_record(|| self.0.log(&fields, completion))
     }
 
     /// Writes it now, unless a line says all of it already.
-    pub(crate) fn close(&self) -> Option<Receipt> {
-        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let ending = facts.result.filter(|_| facts.result != facts.written)?;
-        facts.written = Some(ending);
-        Some(awaited(|| self.0.line(&facts, ending)))
+    pub(crate) fn close(&self) -> Option<WriteReceipt> {
+        let mut fields = self.0.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let completion = fields.result.filter(|_| fields.result != fields.written)?;
+        fields.written = Some(completion);
+        Some(log_awaited(|| self.0.log(&fields, completion)))
     }
 
-    fn note(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.0.facts.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update(&self, change: impl FnOnce(&mut RequestFields)) {
+        change(&mut self.0.fields.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Facts {
+impl RequestFields {
     /// Without a result the client went away: what was begun may have been done, and nobody got it.
-    fn ending(&self) -> Ending {
+    fn completion(&self) -> Completion {
         self.result.unwrap_or(("abandoned", 0))
     }
 }
 
 impl Inner {
-    fn line(&self, facts: &Facts, (result, status): Ending) {
+    fn log(&self, fields: &RequestFields, (result, status): Completion) {
         tracing::info!(
             target: "postern_kms_proxy::audit",
             request_id = self.id,
             method = self.method,
             path = self.path,
-            caller = facts.caller,
-            signer_id = facts.signer,
-            payload_sha256 = facts.payload,
+            caller = fields.caller,
+            signer_id = fields.signer,
+            payload_sha256 = fields.payload,
             result,
             status,
             latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -124,11 +124,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let facts = std::mem::take(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let ending = facts.ending();
-        self.metrics.answered(ending.0);
-        if facts.written != Some(ending) {
-            self.line(&facts, ending);
+        let fields = std::mem::take(self.fields.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let completion = fields.completion();
+        self.metrics.request_completed(completion.0);
+        if fields.written != Some(completion) {
+            self.log(&fields, completion);
         }
     }
 }
