@@ -8,7 +8,7 @@ use postern_serve::tls::Peer;
 use postern_serve::{TokenDigest, is_authorization_ambiguous};
 use uuid::Uuid;
 
-use super::AppState;
+use super::app_state::AppState;
 use super::request_error::RequestError;
 use crate::request_log::RequestRecord;
 use crate::settings::{Caller, Permission};

@@ -1,10 +1,10 @@
 //! What callers ask: signatures, public keys, health, metrics.
 
+mod app_state;
 mod auth;
 mod request_error;
 mod sign;
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,55 +13,17 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use postern_serve::{LogQueue, json};
+use postern_serve::json;
 use postern_signers::{Use, format_key};
 use serde::Serialize;
-use tokio::sync::Mutex;
+
+pub(crate) use app_state::AppState;
 
 use self::request_error::RequestError;
-use crate::keyring::Keyring;
-use crate::metrics::Metrics;
 use crate::request_log::RequestRecord;
-use crate::settings::Caller;
 
 /// Whoever asks for health has the token looked at, but no more often than this.
 const HEALTH_CACHE: Duration = Duration::from_secs(1);
-
-/// When the token was last looked at, and whether all was well.
-type Health = Arc<Mutex<Option<(Instant, bool)>>>;
-
-/// What answers are made from.
-#[derive(Debug, Clone)]
-pub(crate) struct AppState {
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) metrics: Arc<Metrics>,
-    callers: Arc<RwLock<Arc<[Caller]>>>,
-    /// It listens on a Unix socket of its own.
-    local: bool,
-    health: Health,
-    log: LogQueue,
-}
-
-impl AppState {
-    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool, log: LogQueue) -> Self {
-        Self {
-            keyring,
-            metrics: Arc::new(Metrics::new()),
-            callers: Arc::new(RwLock::new(callers.into())),
-            local,
-            health: Health::default(),
-            log,
-        }
-    }
-
-    pub(crate) fn set_callers(&self, callers: Vec<Caller>) {
-        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = callers.into();
-    }
-
-    fn callers(&self) -> Arc<[Caller]> {
-        Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// The routes. Only `/healthz` answers those who show no token.
 pub(crate) fn routes(state: AppState) -> Router {

@@ -12,7 +12,7 @@ use postern_serve::{LogFailure, json};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::AppState;
+use super::app_state::AppState;
 use super::auth::refuse;
 use super::request_error::RequestError;
 use crate::pool::PoolError;

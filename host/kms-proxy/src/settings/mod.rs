@@ -2,24 +2,21 @@
 //!
 //! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
 
+mod parse;
 mod schema;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_config::{ConfigErrors, yaml};
 use postern_serve::log::LogSettings;
 use postern_serve::tls::TlsFiles;
-use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
+use postern_serve::{Address, TokenDigest};
 use postern_signers::Uses;
 use secrecy::SecretString;
 
 pub use schema::Permission;
-
-/// The fields that an empty file lacks.
-const REQUIRED: &str = "\"listen\", \"token\", \"signers\" and \"current\"";
 
 /// The settings of a proxy, complete and sound. Keys are looked for when it starts.
 #[derive(Debug, Clone)]
@@ -107,46 +104,6 @@ pub enum Mode {
     Production,
     /// Keys in software too, and those that can leave a token.
     Development,
-}
-
-impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn read(
-        path: &Path,
-        mode: Mode,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        Ok(Self::parse(&file.text, &file.directory, mode, variable)?)
-    }
-
-    /// Reads settings. Relative paths begin at `directory`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-        mode: Mode,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, mode, variable)
-    }
-}
-
-impl Token {
-    /// Reads what the settings in a file say of the token, and none of the secrets that it does not need.
-    ///
-    /// # Errors
-    /// All that is wrong with it.
-    pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        let written = yaml::from_str(&file.text, REQUIRED)?;
-        Ok(validate::token_only(written, &file.directory, variable)?)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
+use postern_config::ConfigErrors;
 use postern_serve::log::{LogFormat, LogLevel};
 use secrecy::ExposeSecret as _;
 

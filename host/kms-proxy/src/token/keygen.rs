@@ -5,7 +5,8 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use ed25519_compact::PublicKey;
 
-use super::{Login, Module, TokenError};
+use super::error::TokenError;
+use super::login::{Login, Module};
 use crate::settings::Token;
 
 /// `CKA_EC_PARAMS` of Ed25519: its object identifier, 1.3.101.112 (RFC 8410).

@@ -8,7 +8,7 @@ use axum::response::Response;
 use postern_policy::{Change, Digest, LoadError};
 use serde::Serialize;
 
-use super::AppState;
+use super::app_state::AppState;
 use postern_serve::json;
 
 #[derive(Serialize)]

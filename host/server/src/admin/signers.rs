@@ -8,7 +8,7 @@ use postern_audit::Time;
 use postern_signers::{Use, format_key};
 use serde::{Deserialize, Serialize};
 
-use super::AppState;
+use super::app_state::AppState;
 use crate::audited_signer::SignError;
 use crate::recorder::Caller;
 use postern_serve::{json, problem};

@@ -8,7 +8,7 @@ use axum::response::Response;
 use postern_audit::{AppendError, Event};
 use serde::{Deserialize, Serialize};
 
-use super::AppState;
+use super::app_state::AppState;
 use super::auth::{is_json, not_json};
 use postern_serve::{json, problem};
 

@@ -7,7 +7,7 @@ use axum::response::Response;
 use postern_serve::{TokenDigest, is_authorization_ambiguous, problem};
 use tonic::Status;
 
-use super::{is_grpc, status};
+use super::grpc::{is_grpc, status};
 
 /// How a listener knows its gates.
 #[derive(Debug, Clone, Copy)]

@@ -1,17 +1,19 @@
 //! The listeners for gates: `Check`, signatures, and what gates tell the audit log.
 
+mod app_state;
 mod audit;
 mod auth;
+mod grpc;
 mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRef, Request};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Status;
@@ -19,13 +21,14 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument as _;
 
-use crate::audited_signer::AuditedSigner;
 use crate::check::Checks;
-use crate::health::{self, Health as State};
-use crate::recorder::Recorder;
+use crate::health;
 use crate::trace;
 use postern_serve::problem;
 
+use grpc::{is_grpc, status};
+
+pub(crate) use app_state::AppState;
 pub(crate) use audit::MAX_EVENTS;
 pub(crate) use auth::GateAuth;
 
@@ -34,20 +37,6 @@ const MAX_CHECK: usize = 2 << 20;
 
 /// How long a request may take, its body included. No decision and no signature takes as long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// What the routes work with.
-#[derive(Debug, Clone)]
-pub(crate) struct AppState {
-    pub(crate) signer: Option<Arc<AuditedSigner>>,
-    pub(crate) recorder: Recorder,
-    pub(crate) health: Arc<State>,
-}
-
-impl FromRef<AppState> for Arc<State> {
-    fn from_ref(state: &AppState) -> Self {
-        Self::clone(&state.health)
-    }
-}
 
 /// The routes of a listener, by how it knows its gates.
 pub(crate) fn routes<H: Health>(
@@ -114,14 +103,4 @@ async fn absent(uri: Uri, headers: HeaderMap) -> Response {
         "not_found",
         &format!("there is no {}", uri.path()),
     )
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn status(status: Status) -> Response {
-    status.into_http::<axum::body::Body>().into_response()
 }

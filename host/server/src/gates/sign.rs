@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::AppState;
+use super::app_state::AppState;
 use super::auth::{is_json, not_json, text};
 use crate::audited_signer::{AuditedSigner, SignError};
 use crate::recorder::Caller;

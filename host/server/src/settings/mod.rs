@@ -7,24 +7,21 @@ mod difference;
 mod entries;
 mod gate;
 mod license;
+mod parse;
 mod schema;
 mod signing;
 mod validate;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_config::{ConfigErrors, yaml};
 use postern_policy::Compiler;
 use postern_serve::log::LogSettings;
-use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
+use postern_serve::{Address, TokenDigest};
 use secrecy::SecretString;
 
 pub use audit::Audit;
 pub use gate::Gate;
-
-/// The fields that an empty file lacks.
-const REQUIRED: &str = "\"listen\", and \"policies\", \"signing\" or \"audit\"";
 
 /// The settings of a host, complete and sound.
 #[derive(Debug, Clone)]
@@ -82,27 +79,6 @@ pub enum KeyValue {
 }
 
 impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        Ok(Self::parse(&file.text, &file.directory, variable)?)
-    }
-
-    /// Reads settings. Relative paths begin at `directory`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, variable)
-    }
-
     /// The largest memory that an instance may have.
     pub(crate) fn memory(&self) -> usize {
         self.policies

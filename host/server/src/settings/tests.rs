@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postern_config::ConfigErrors;
 use postern_policy::{Capability, Digest, Source};
 use postern_serve::log::{LogFormat, LogLevel};
 
