@@ -1,4 +1,4 @@
-//! Accepts connections, within bounds.
+//! Accepts connections within limits.
 
 use std::io;
 use std::pin::Pin;
@@ -15,11 +15,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::connections::{Connection, Connections};
 use crate::idle::{Activity, ActivityService};
 
-/// How often an HTTP/2 connection is asked whether anyone is still there.
+/// The interval of HTTP/2 keep-alive pings.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A server whose connections end when they ask nothing: after `head_timeout`, if the next head of HTTP/1 is not there. With at
-/// most `max_streams` requests at once over one connection of HTTP/2.
+/// Limits the connections of a server: an HTTP/1 connection closes if the next request head does not arrive within
+/// `head_timeout`; an HTTP/2 connection has at most `max_streams` concurrent requests.
 pub(crate) fn with_limits<A: Address, Acceptor>(
     mut server: Server<A, Acceptor>,
     head_timeout: Duration,
@@ -38,7 +38,7 @@ pub(crate) fn with_limits<A: Address, Acceptor>(
     server
 }
 
-/// Accepts as many connections as a listener may have, and closes the others at once.
+/// Accepts connections up to the limit of a listener and closes all others at once.
 #[derive(Debug, Clone)]
 pub(crate) struct LimitedAcceptor<A> {
     inner: A,
@@ -46,7 +46,6 @@ pub(crate) struct LimitedAcceptor<A> {
 }
 
 impl<A> LimitedAcceptor<A> {
-    /// Bounds what another accepts.
     pub(crate) fn new(inner: A, connections: Arc<Connections>) -> Self {
         Self { inner, connections }
     }
@@ -64,7 +63,7 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
-        // Before TLS: a handshake costs more than all the rest.
+        // Before TLS: a handshake costs more than everything else.
         let Some(connection) = self.connections.enter() else {
             return Box::pin(std::future::ready(Err(io::Error::other("too many connections"))));
         };
@@ -87,7 +86,7 @@ where
     }
 }
 
-/// A connection that ends by itself when it asks nothing.
+/// A connection that closes when it is idle.
 #[derive(Debug)]
 pub(crate) struct IdleStream<S> {
     inner: S,
@@ -97,7 +96,7 @@ pub(crate) struct IdleStream<S> {
 }
 
 impl<S> IdleStream<S> {
-    /// Whether its time is over. Whoever waits for it is woken to ask again.
+    /// Whether its deadline has passed. If not, the task is woken at the deadline.
     fn is_expired(&mut self, cx: &mut Context<'_>) -> bool {
         while self.timer.as_mut().poll(cx).is_ready() {
             let deadline = Instant::from_std(self.activity.deadline());
@@ -111,7 +110,7 @@ impl<S> IdleStream<S> {
 }
 
 fn idle_timeout() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the connection asks nothing")
+    io::Error::new(io::ErrorKind::TimedOut, "the connection is idle")
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for IdleStream<S> {
@@ -120,8 +119,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // The time until the first request begins with the connection and is over even while bytes come; so it is
-        // looked at each time.
+        // The timeout of the first request starts with the connection and expires even while bytes arrive, so it is
+        // checked on every read.
         if self.is_expired(cx) {
             return Poll::Ready(Err(idle_timeout()));
         }
@@ -173,7 +172,7 @@ impl<S> IdleStream<S> {
     ) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Ready(_) => self.activity.bytes_moved(),
-            // Nobody reads at the other end.
+            // The peer does not read.
             Poll::Pending if self.is_expired(cx) => return Poll::Ready(Err(idle_timeout())),
             Poll::Pending => {}
         }

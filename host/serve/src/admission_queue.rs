@@ -1,4 +1,4 @@
-//! How many work at the same time, and how many may wait.
+//! Limits how many requests run at a time, and how many wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,31 +6,31 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-/// Admits a number of requests at a time, lets a number wait, and refuses the others at once.
+/// Admits a number of requests at a time, queues a number, and refuses all others at once.
 #[derive(Debug)]
 pub struct AdmissionQueue {
     semaphore: Semaphore,
     concurrency: u32,
     waiting: AtomicUsize,
     queue: usize,
-    /// Whether requests are refused whose turn is not to be expected by their deadline.
+    /// Whether requests are refused that are not expected to be admitted by their deadline.
     predictive: bool,
-    /// How long a turn took of late, in nanoseconds: a mean of which the last one is an eighth.
+    /// Moving average of how long permits are held, in nanoseconds; the latest has a weight of one eighth.
     mean_nanos: AtomicU64,
 }
 
 /// Why a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// As many wait as may, or no turn is to be expected before the deadline.
-    #[error("too many requests wait already")]
+    /// The queue is full, or no permit is expected before the deadline.
+    #[error("the queue is full")]
     Full,
-    /// No turn came by the deadline.
-    #[error("no turn came in time")]
+    /// No permit was released by the deadline.
+    #[error("no permit was released in time")]
     Timeout,
 }
 
-/// A request that waits; counted until dropped, so that one that is given up leaves the queue.
+/// A waiting request; counted until dropped, so that an abandoned one leaves the queue.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -39,7 +39,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A turn, or all of them; it ends when dropped.
+/// The permission to run, released when dropped.
 #[derive(Debug)]
 pub struct AdmissionPermit {
     queue: Arc<AdmissionQueue>,
@@ -50,7 +50,7 @@ pub struct AdmissionPermit {
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         let last = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // Of turns that end at the same time, one may be lost: it is a mean.
+        // Of permits released at the same time, one may be lost: it is an average.
         let mean = self.queue.mean_nanos.load(Ordering::Relaxed);
         self.queue
             .mean_nanos
@@ -62,13 +62,13 @@ impl Drop for AdmissionPermit {
 }
 
 impl AdmissionQueue {
-    /// Admits `concurrency` requests at a time, and lets `queue` wait for their turn until their deadline.
+    /// Admits `concurrency` requests at a time, and queues `queue` more until their deadline.
     #[must_use]
     pub fn new(concurrency: usize, queue: usize) -> Arc<Self> {
         Self::with(concurrency, queue, false)
     }
 
-    /// As [`AdmissionQueue::new`], and refuses a request at once as long as no turn is to be expected before its deadline.
+    /// As [`AdmissionQueue::new`], but refuses a request at once if no permit is expected before its deadline.
     #[must_use]
     pub fn predictive(concurrency: usize, queue: usize) -> Arc<Self> {
         Self::with(concurrency, queue, true)
@@ -87,7 +87,7 @@ impl AdmissionQueue {
         })
     }
 
-    /// Waits for a turn, in the order of arrival.
+    /// Waits for a permit, in the order of arrival.
     ///
     /// # Errors
     /// [`NotAdmitted::Full`] at once, [`NotAdmitted::Timeout`] at the deadline.
@@ -104,7 +104,7 @@ impl AdmissionQueue {
         self.acquire(1, deadline).await
     }
 
-    /// Waits until nobody has a turn, and takes them all.
+    /// Waits until no permit is held, and takes all of them.
     ///
     /// # Errors
     /// [`NotAdmitted::Timeout`] at the deadline.
@@ -115,7 +115,7 @@ impl AdmissionQueue {
         self.acquire(self.concurrency, deadline).await
     }
 
-    /// How many have a turn.
+    /// The number of held permits.
     #[must_use]
     pub fn active(&self) -> usize {
         usize::try_from(self.concurrency)
@@ -137,12 +137,12 @@ impl AdmissionQueue {
         }
     }
 
-    /// How long a request waits with so many before it.
+    /// How long a request waits behind this many others.
     fn expected_wait(&self, ahead: usize) -> Duration {
         let mean = Duration::from_nanos(self.mean_nanos.load(Ordering::Relaxed));
         let concurrency = usize::try_from(self.concurrency).unwrap_or(usize::MAX);
         let rounds = u32::try_from(ahead / concurrency).unwrap_or(u32::MAX);
-        // Those who have a turn now have had a part of it already: of theirs, nothing is counted.
+        // The requests that run now are partly done: their remaining time is not counted.
         mean.saturating_mul(rounds)
     }
 
@@ -188,7 +188,7 @@ mod tests {
             drop(permit);
         }
         let _turn = queue.enter(in_ms(1000)).await.unwrap();
-        // Each turn takes 5 ms: the fifth in line may get one within 50, the five hundredth cannot.
+        // Each request takes 5 ms: the fifth in the queue may be admitted within 50 ms, the five hundredth cannot.
         let waiters: Vec<_> = (0..5).map(|_| Box::pin(queue.enter(in_ms(50)))).collect();
         let mut waiters = waiters;
         for waiter in &mut waiters {

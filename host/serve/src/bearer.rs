@@ -1,21 +1,21 @@
-//! The bearer token that a request shows (RFC 6750, section 2.1).
+//! The bearer token of a request (RFC 6750, section 2.1).
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// What a request shows.
+/// The `Authorization` of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BearerToken<'a> {
     /// No `Authorization` header.
     None,
     /// A bearer token.
     Bearer(&'a [u8]),
-    /// Credentials of another scheme, an empty token, or more than one header. Of two, an intermediary may have judged
-    /// the other one.
+    /// Credentials of another scheme, an empty token, or more than one header: an intermediary may have checked the
+    /// other one.
     Invalid,
 }
 
-/// The bearer token of a request.
+/// Parses the `Authorization` header of a request.
 #[must_use]
 pub fn bearer_token(headers: &HeaderMap) -> BearerToken<'_> {
     let Some(value) = headers.get(AUTHORIZATION) else {
@@ -34,7 +34,7 @@ pub fn bearer_token(headers: &HeaderMap) -> BearerToken<'_> {
     }
 }
 
-/// Whether a request carries more than one `Authorization` header, whatever they hold: no server takes such a request.
+/// Whether a request has more than one `Authorization` header, whatever their values: no server accepts such a request.
 #[must_use]
 pub fn is_authorization_ambiguous(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().nth(1).is_some()

@@ -1,4 +1,4 @@
-//! How many connections a listener has, and may have.
+//! Counts and limits the connections of listeners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// How often a listener that is full says so in the log.
+/// How often a full listener is reported in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -18,7 +18,7 @@ struct ListenerLabels {
     listener: String,
 }
 
-/// The connections of all listeners, counted.
+/// Connection metrics of all listeners.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
     open: Family<ListenerLabels, Gauge>,
@@ -30,9 +30,9 @@ impl ConnectionMetrics {
     /// Registers `connections`, `connections_limit` and `connections_refused_total`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("connections", "Open connections by listener", self.open.clone());
-        let help = "Connections that a listener may have";
+        let help = "Maximum connections by listener";
         registry.register("connections_limit", help, self.limit.clone());
-        let help = "Connections closed at once because their listener had as many as it may";
+        let help = "Connections closed at once because their listener was at its limit";
         registry.register("connections_refused", help, self.refused.clone());
     }
 }
@@ -45,11 +45,11 @@ pub struct Connections {
     count: AtomicUsize,
     open: Gauge,
     refused: Counter,
-    /// When the log was last told that it is full, and how many were refused since.
+    /// When it was last logged that the listener is full, and how many connections were refused since.
     last_logged: Mutex<(Option<Instant>, u64)>,
 }
 
-/// One of them; counted until dropped.
+/// An open connection; counted until dropped.
 #[derive(Debug)]
 pub struct Connection(Arc<Connections>);
 
@@ -61,7 +61,7 @@ impl Drop for Connection {
 }
 
 impl Connections {
-    /// At most `limit` connections of the listener of this name.
+    /// Allows `limit` connections of the listener of this name.
     #[must_use]
     pub fn new(listener: &str, limit: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
         let label = ListenerLabels {
@@ -82,7 +82,7 @@ impl Connections {
         })
     }
 
-    /// A new connection; none, if there are as many as there may be.
+    /// Registers a new connection; `None` at the limit.
     pub fn enter(self: &Arc<Self>) -> Option<Connection> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -107,7 +107,7 @@ impl Connections {
             listener = self.listener,
             connections = self.limit,
             refused,
-            "connections refused: the listener has as many as it may; see `connections`"
+            "connections refused: the listener is at its limit; see `connections`"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! Waits for changes of files.
+//! Watches files for changes.
 //!
 //! Directories are watched, never files: editors and deployments replace a file by renaming another over it, and a
-//! mounted ConfigMap changes by a symbolic link beside the files being swapped. Changes of other files in these
-//! directories, a log perhaps, do not count.
+//! mounted ConfigMap changes by swapping a symbolic link beside its files. Changes of other files in these directories,
+//! such as logs, are ignored.
 
 mod watched_files;
 
@@ -18,12 +18,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use watched_files::WatchedFiles;
 
-/// How long finding the directories to watch may take.
+/// How long looking up the directories to watch may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Something may write to the files all the time: changes are reported after so many times the quiet at the latest.
+/// Files may be written to all the time: changes are reported after this many quiet periods at the latest.
 const MAX_QUIET_PERIODS: u32 = 10;
 
-/// Watches files.
+/// Watches files for changes.
 #[derive(Debug)]
 pub struct FileWatcher {
     directories: Arc<Mutex<Directories>>,
@@ -32,7 +32,7 @@ pub struct FileWatcher {
     quiet_period: Duration,
 }
 
-/// The directories that are watched, with all below them or without.
+/// The watched directories, each with or without its subdirectories.
 #[derive(Debug)]
 struct Directories {
     watcher: RecommendedWatcher,
@@ -40,12 +40,12 @@ struct Directories {
     files: Arc<RwLock<WatchedFiles>>,
 }
 
-/// A directory that is not watched, and why.
+/// A directory that cannot be watched, and why.
 pub type UnwatchedDirectory = (PathBuf, notify::Error);
 
 impl FileWatcher {
-    /// Watches nothing yet. Changes are reported once there were none for `quiet_period`: a deployment, and an editor, writes
-    /// more than once.
+    /// Creates a watcher without files. Changes are reported after `quiet_period` without further changes: deployments
+    /// and editors write more than once.
     ///
     /// # Errors
     /// If the system has no watcher for this process.
@@ -55,7 +55,7 @@ impl FileWatcher {
         let (ours, notice) = (Arc::clone(&files), changed.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let ours = ours.read().unwrap_or_else(PoisonError::into_inner).clone();
-            // After an error, changes may be missing. A full channel already says all that there is to say.
+            // After an error, changes may be missing. If the channel is full, a change is already pending.
             if event.map_or(true, |event| ours.is_change(&event)) {
                 let _ = notice.try_send(());
             }
@@ -73,17 +73,17 @@ impl FileWatcher {
         })
     }
 
-    /// Has a change reported that nobody sees, with `try_send`.
+    /// A sender that triggers the report of a change with `try_send`.
     #[must_use]
     pub fn trigger(&self) -> mpsc::Sender<()> {
         self.changed.clone()
     }
 
-    /// Watches these files and no others from now on. Directories are looked up anew, also for files that are watched
-    /// already: another directory may have taken the place of one. Those that cannot be watched are returned.
+    /// Watches these files and no others from now on. Directories are looked up again, even for files that are already
+    /// watched: a directory may have been replaced. Returns the directories that cannot be watched.
     ///
     /// # Errors
-    /// If the file system does not answer in time.
+    /// If the file system does not respond in time.
     pub async fn watch(
         &self,
         find: impl FnOnce() -> WatchedFiles + Send + 'static,
@@ -97,9 +97,9 @@ impl FileWatcher {
         .await
     }
 
-    /// Waits for a change, and for the quiet after it.
+    /// Waits for a change, and for the quiet period after it.
     pub async fn changed(&mut self) {
-        // Never closed: this holds a sender.
+        // Never closed: `self` holds a sender.
         let _ = self.changes.recv().await;
         let latest = Instant::now() + self.quiet_period * MAX_QUIET_PERIODS;
         let quiet = async { while timeout(self.quiet_period, self.changes.recv()).await.is_ok() {} };
@@ -112,7 +112,7 @@ impl Directories {
         let wanted = files.directories();
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = files;
         for (gone, _) in self.watched.difference(&wanted) {
-            // One that was removed is not watched any more, which is no error.
+            // A removed directory is no longer watched, which is not an error.
             let _ = self.watcher.unwatch(gone);
         }
         let mut failed = Vec::new();

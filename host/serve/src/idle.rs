@@ -1,4 +1,4 @@
-//! Since when a connection asks nothing.
+//! Detects idle connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -7,24 +7,22 @@ use std::time::{Duration, Instant};
 use http::Request;
 use tower_service::Service;
 
-/// How long a new connection may take until its first request is there, head and all.
+/// How long a new connection may take to send its first request head.
 pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may stay without a request. Long: a gate that has little to ask keeps its own open.
+/// How long a connection may stay without requests. Long, because a gate with few requests keeps its connections open.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a connection may stay silent in both directions while a request is under way.
+/// How long a connection may stay silent in both directions while a request is in progress.
 pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a connection does.
+/// The activity of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Requests that are under way.
+    /// Requests in progress.
     requests: usize,
-    /// Whether there was one yet.
     had_request: bool,
-    /// When it last did something that counts.
     last_activity: Instant,
 }
 
@@ -41,7 +39,8 @@ impl Activity {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Bytes came or went. They count while a request is under way: who sends a head byte by byte asks nothing.
+    /// Reports bytes read or written. They count only while a request is in progress: a client that sends a head byte
+    /// by byte is idle.
     pub(crate) fn bytes_moved(&self) {
         self.with(|state| {
             if state.requests > 0 {
@@ -50,7 +49,7 @@ impl Activity {
         });
     }
 
-    /// When it ends, if nothing happens until then.
+    /// When the connection is closed if nothing happens until then.
     pub(crate) fn deadline(&self) -> Instant {
         self.with(|state| {
             state.last_activity
@@ -72,7 +71,7 @@ impl Activity {
     }
 }
 
-/// A request that is under way; counted until dropped.
+/// A request in progress; counted until dropped.
 struct ActiveRequest(Activity);
 
 impl Drop for ActiveRequest {
@@ -84,7 +83,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// A service that notes what its connection asks.
+/// A service that tracks the requests of its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ActivityService<S> {
     pub(crate) inner: S,

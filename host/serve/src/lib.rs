@@ -1,14 +1,14 @@
-//! What every server of Postern needs.
+//! What all servers of Postern share.
 //!
-//! A process has so many file descriptors, and whoever reaches a port can use them up with connections that ask nothing.
-//! So each listener has a bound on its connections ([`Connections`]), those of Unix sockets and operators keep a share
-//! that a TCP port cannot take ([`ConnectionQuota`]), and a connection that asks nothing, or stops in the middle, ends. [`Tasks`]
-//! serves [`Listener`]s within these bounds, with [TLS](tls) or without; [`Process`] adds the signals. What waits for a
-//! turn waits in an [`AdmissionQueue`], and what is logged in a [`LogQueue`].
+//! A process has a limited number of file descriptors, and any client that reaches a port could use them up with idle
+//! connections. So each listener limits its connections ([`Connections`]), Unix sockets and the operators' listener
+//! keep a share that TCP ports cannot take ([`ConnectionQuota`]), and connections that send no requests, or stop in the
+//! middle of one, are closed. [`Tasks`] serves [`Listener`]s within these limits, with [TLS](tls) or without;
+//! [`Process`] adds signals. Requests wait in an [`AdmissionQueue`], log lines in a [`LogQueue`].
 //!
-//! Features, so that nobody compiles what they do not use: `http` (listeners, TLS, bearer tokens, problem documents),
-//! `log` (the log of a process), `pem` (certificates and keys in PEM), `process` (signals), `settings` (files of settings
-//! and the secrets that they name), `watch` (changes of files).
+//! Features, so that crates compile only what they use: `http` (listeners, TLS, bearer tokens, problem documents),
+//! `log` (the log of a process), `pem` (certificates and keys in PEM), `process` (signals), `settings` (settings files
+//! and the secrets that they name), `watch` (file changes).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

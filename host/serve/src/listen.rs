@@ -1,4 +1,4 @@
-//! Listeners on TCP and on Unix sockets.
+//! Listeners on TCP and Unix sockets.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::listen_error::ListenError;
 use crate::socket_file::{self, SocketFile};
 
-/// A listener that is bound and not serving yet.
+/// A bound listener that does not serve yet.
 #[derive(Debug)]
 pub struct Listener(pub(crate) Socket);
 
@@ -19,11 +19,11 @@ pub(crate) enum Socket {
 }
 
 impl Listener {
-    /// Listens on an address. A Unix socket is for this user and group (mode 0660), and replaces one that a process left
-    /// behind.
+    /// Listens on an address. A Unix socket is accessible to this user and group (mode 0660), and replaces a socket
+    /// that an exited process left behind.
     ///
     /// # Errors
-    /// If the address is in use, or the system refuses.
+    /// If the address is in use, or the system rejects it.
     pub async fn bind(address: &Address) -> Result<Self, ListenError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => ListenError::InUse(address.clone()),
@@ -49,7 +49,7 @@ impl Listener {
         }
     }
 
-    /// Whether only this machine reaches it, by permission of the file system.
+    /// Whether it is a Unix socket: only this machine can connect, with file system permissions.
     #[must_use]
     pub fn is_unix(&self) -> bool {
         matches!(self.0, Socket::Unix(..))

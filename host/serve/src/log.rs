@@ -1,4 +1,4 @@
-//! The log of a process: what is logged, and how, and the subscriber that writes it to standard error.
+//! The log settings of a process, and the subscriber that writes to standard error.
 
 use std::io;
 
@@ -11,14 +11,14 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::LogQueue;
 
-/// What is logged, and how: `log` in settings.
+/// The `log` section of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct LogSettings {
-    /// For machines or for people.
+    /// JSON or text.
     #[deserr(default = LogFormat::Json)]
     pub format: LogFormat,
-    /// The least that is logged.
+    /// The lowest level that is logged.
     #[deserr(default = LogLevel::Info)]
     pub level: LogLevel,
 }
@@ -32,34 +32,34 @@ impl Default for LogSettings {
     }
 }
 
-/// How lines of the log look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }
 
-/// The least that is logged.
+/// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum LogLevel {
-    /// What needs someone.
+    /// Errors that need an operator.
     Error,
-    /// What may need someone.
+    /// Problems that may need an operator.
     Warn,
-    /// What changes.
+    /// Changes of state.
     Info,
     /// Each request.
     Debug,
-    /// Everything.
+    /// All events.
     Trace,
 }
 
 impl LogLevel {
-    /// Its name.
+    /// The lower-case name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -72,23 +72,23 @@ impl LogLevel {
     }
 }
 
-/// Why there is no log.
+/// The log cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The system gives no thread.
+    /// The writer thread cannot be started.
     #[error("the log cannot be started: {0}")]
     Queue(#[from] io::Error),
-    /// A directive is not one.
+    /// A filter directive is invalid.
     #[error("the log cannot be started: {0}")]
     Filter(#[from] ParseError),
 }
 
-/// The layer that writes lines to standard error, and the queue that it writes them through: nobody who logs waits for
-/// the reader. `targets` are logged from the level of the settings on, other libraries from warnings on, since below they
-/// tell of every connection. `directives` say otherwise for single targets, as `RUST_LOG` does.
+/// Returns the layer that writes log lines to standard error, and the queue that it writes through, so that logging
+/// never waits for the reader. `targets` are logged from the configured level on, other libraries from warnings on,
+/// because below that they log every connection. `directives` override this for single targets, as `RUST_LOG` does.
 ///
 /// # Errors
-/// If the system gives no thread, or `directives` are not directives.
+/// If the writer thread cannot be started, or `directives` are invalid.
 pub fn stderr<S>(
     log: LogSettings,
     targets: &[&str],
@@ -108,7 +108,7 @@ where
     let queue = LogQueue::stderr()?;
     let writer = queue.clone();
     let lines = fmt::layer()
-        // They would go to standard error by another way, which waits and can panic.
+        // They would be written to standard error directly, which blocks and can panic.
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
     let lines = match log.format {

@@ -1,8 +1,8 @@
-//! The log of a process that must outlive its log's reader: a bounded queue, and a thread that writes it.
+//! A log that never blocks the process: a bounded queue, and a thread that writes it.
 //!
-//! Whoever logs never waits for the reader and never sees an error. A line that finds no room, or that cannot be
-//! written, is lost; lines that are lost are counted, and the log says so as soon as it can be written again. A part of
-//! the room is kept for records, the lines that must not be missing.
+//! Logging never waits for the reader and never fails. Lines that find no room or cannot be written are lost; lost
+//! lines are counted, and the number is logged as soon as writing succeeds again. Part of the capacity is reserved for
+//! records, the lines that must not be lost.
 
 mod line_writer;
 
@@ -19,53 +19,52 @@ use tokio::sync::oneshot;
 
 use line_writer::LineWriter;
 
-/// The room for lines that wait to be written, in bytes.
+/// The capacity for lines that wait to be written, in bytes.
 const CAPACITY: usize = 1 << 20;
-/// The part of it that is kept for records.
+/// The part of the capacity that is reserved for records.
 const RESERVED: usize = CAPACITY / 4;
-/// How long a line may take to be written. A reader that takes longer does not read.
+/// How long writing a line may take before the reader counts as stalled.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long to wait before the log is tried again after a failure.
+/// The interval between attempts to write after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A log's queue. All clones are the same one.
+/// The queue of a log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogQueue(Arc<Shared>);
 
 /// Why lines are not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFailure {
-    /// The last line could not be written: the reader is gone, the disk is full.
+    /// The last line could not be written: the reader exited, or the disk is full.
     WriteFailed,
-    /// The reader is there, and does not read.
+    /// The reader exists but does not read.
     Stalled,
 }
 
-/// Whether a line was written.
+/// Resolves when a line is written or lost.
 #[derive(Debug)]
 pub struct WriteReceipt(oneshot::Receiver<()>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// A line has come.
+    /// A line was added.
     filled: Condvar,
-    /// There is none left.
+    /// The queue is empty.
     drained: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Line>,
-    /// The bytes of all lines, the one included that is being written.
+    /// The bytes of all lines, including the one that is being written.
     bytes: usize,
-    /// Since when a line is being written.
+    /// When writing the current line started.
     writing_since: Option<Instant>,
     failing: bool,
     lost: u64,
-    /// How many of them notices have counted.
+    /// How many lost lines have been reported by notices.
     reported: u64,
-    /// When the last notice was logged.
     last_notice: Option<Instant>,
 }
 
@@ -79,48 +78,48 @@ struct Line {
 enum LineKind {
     #[default]
     Plain,
-    /// Somebody waits until it is written. Dropped, if it is lost.
+    /// A line whose caller waits until it is written. The sender is dropped if the line is lost.
     Awaited(oneshot::Sender<()>),
-    /// The same, for a line that must not be missing.
+    /// As `Awaited`, for a line that must not be lost.
     Record(oneshot::Sender<()>),
-    /// It says that so many lines were lost.
+    /// Reports that this many lines were lost.
     LossNotice(u64),
 }
 
 thread_local! {
-    /// What the next line of this thread is. The subscriber in between knows nothing of it.
+    /// The kind of the next line of this thread: the subscriber in between does not pass it on.
     static NEXT_LINE: Cell<LineKind> = const { Cell::new(LineKind::Plain) };
 }
 
 impl LogQueue {
-    /// A log on standard error.
+    /// Creates a log on standard error.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the writer thread cannot be started.
     pub fn stderr() -> io::Result<Self> {
-        // Not through the standard library's lock: it would be held while nobody reads.
+        // Not through the standard library's lock: it would be held while the reader does not read.
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         Self::start(File::from(stderr))
     }
 
-    /// A log that is written to `out`, which must not buffer.
+    /// Creates a log that is written to `out`, which must not buffer.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the writer thread cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        // It ends with the process: nobody can interrupt a write.
+        // It ends with the process: a blocked write cannot be interrupted.
         thread::Builder::new()
             .name("postern-log".into())
             .spawn(move || writer.write_all(out))?;
         Ok(Self(shared))
     }
 
-    /// Waits until all lines are written or lost, but no longer than this.
+    /// Waits until all lines are written or lost, but no longer than `within`.
     pub fn finish(&self, within: Duration) {
         let busy = |state: &mut State| !state.lines.is_empty() || state.writing_since.is_some();
-        // What has not been written by then is lost; there is nowhere left to say so.
+        // Lines that are not written by then are lost; this cannot be reported anywhere.
         let _ = self
             .0
             .drained
@@ -128,7 +127,7 @@ impl LogQueue {
             .map(drop);
     }
 
-    /// Why lines are not written, if they are not. That a reader is gone, only a line can find out.
+    /// Why lines are not written; `None` if they are. Only writing a line detects that a reader is gone.
     #[must_use]
     pub fn failure(&self) -> Option<LogFailure> {
         let state = self.0.lock();
@@ -141,14 +140,14 @@ impl LogQueue {
         state.failing.then_some(LogFailure::WriteFailed)
     }
 
-    /// How many lines were lost.
+    /// The number of lost lines.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 }
 
-/// A subscriber writes each line as one.
+/// A subscriber writes each line with one call.
 impl Write for LogQueue {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let kind = NEXT_LINE.try_with(Cell::take).unwrap_or_default();
@@ -164,17 +163,17 @@ impl Write for LogQueue {
     }
 }
 
-/// Has panics logged as all else is: what the standard library writes of them would wait for the reader.
+/// Logs panics like other errors: the standard library's panic message would block on the reader.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
 }
 
-/// Logs a record: the line that `emit` logs may take the room that is kept, and the receipt says when it is written.
+/// Logs a record: the line that `emit` logs may use the reserved capacity. The receipt resolves when it is written.
 pub fn log_record(emit: impl FnOnce()) -> WriteReceipt {
     log_with_receipt(LineKind::Record, emit)
 }
 
-/// Logs a line like any other, with a receipt.
+/// Logs a normal line, with a receipt.
 pub fn log_awaited(emit: impl FnOnce()) -> WriteReceipt {
     log_with_receipt(LineKind::Awaited, emit)
 }
@@ -188,19 +187,19 @@ fn log_with_receipt(kind: fn(oneshot::Sender<()>) -> LineKind, emit: impl FnOnce
 fn log_as(kind: LineKind, emit: impl FnOnce()) {
     NEXT_LINE.set(kind);
     emit();
-    // Where nothing was logged, nothing will be written.
+    // If nothing was logged, nothing will be written.
     NEXT_LINE.set(LineKind::Plain);
 }
 
 impl WriteReceipt {
-    /// Whether the line is written, which it has a moment for.
+    /// Whether the line is written, within a short timeout.
     pub async fn written(self) -> bool {
         matches!(tokio::time::timeout(WRITE_TIMEOUT, self.0).await, Ok(Ok(())))
     }
 }
 
 impl LineKind {
-    /// The room that a line of this kind may fill.
+    /// The capacity that a line of this kind may use.
     fn capacity(&self) -> usize {
         match self {
             Self::Plain | Self::Awaited(_) => CAPACITY - RESERVED,
@@ -234,13 +233,13 @@ impl Shared {
         }
     }
 
-    /// The next line, once there is one.
+    /// Waits for the next line.
     fn next(&self) -> Line {
         let mut state = self.lock();
         loop {
             if let Some(lines) = state.notice_due() {
                 drop(state);
-                // Logged like any other line, so that it has the form of the others.
+                // Logged like any other line, so that it has the same format.
                 log_as(LineKind::LossNotice(lines), || {
                     tracing::error!(
                         lines,
@@ -269,7 +268,7 @@ impl Shared {
         state.failing = !written;
         if written {
             match line.kind {
-                // If nobody waits any more, it is written all the same.
+                // If the caller no longer waits, the line is written all the same.
                 LineKind::Awaited(written) | LineKind::Record(written) => drop(written.send(())),
                 LineKind::Plain | LineKind::LossNotice(_) => {}
             }
@@ -283,7 +282,7 @@ impl Shared {
 }
 
 impl State {
-    /// How many lines a notice should count that is to be logged now.
+    /// The number of lost lines to report now, if a notice is due.
     fn notice_due(&mut self) -> Option<u64> {
         let lines = self.lost.saturating_sub(self.reported);
         let rests = self.last_notice.is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
@@ -298,7 +297,7 @@ impl State {
     fn count_lost(&mut self, kind: &LineKind) {
         match kind {
             LineKind::Plain | LineKind::Awaited(_) | LineKind::Record(_) => self.lost += 1,
-            // Another will count them. While writing fails, this is also what tries again.
+            // A later notice counts them. While writing fails, this also triggers the retries.
             LineKind::LossNotice(lines) => self.reported = self.reported.saturating_sub(*lines),
         }
     }

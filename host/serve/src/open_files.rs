@@ -1,13 +1,13 @@
-//! File descriptors, and who may have how many of them.
+//! Raises the limit of file descriptors and divides it among listeners.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// More than this many are never asked for.
+/// Upper bound of the limit that is requested.
 const MAX_OPEN_FILES: u64 = 1 << 20;
-/// Kept for everything that is no connection to a listener: files, databases, other servers.
+/// Reserved for everything other than connections to listeners: files, databases, other servers.
 const RESERVED_FILES: u64 = 256;
 
-/// Raises the limit of open files to what the system allows this process, and returns it.
+/// Raises the soft limit of open files as far as the system allows, and returns it.
 pub fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let (now, hard) = (
@@ -25,23 +25,23 @@ pub fn raise_open_files() -> u64 {
     }
 }
 
-/// How many connections each listener may have.
+/// The maximum number of connections of each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionQuota {
-    /// Each listener on TCP, where anyone may connect.
+    /// For each TCP listener, which anyone may reach.
     pub tcp: usize,
-    /// Each listener that only this machine reaches: Unix sockets, and that of operators.
+    /// For each listener that only this machine reaches: Unix sockets, and the operators' listener.
     pub local: usize,
 }
 
 impl ConnectionQuota {
-    /// Shares out `open_files` descriptors, `others` of which are needed elsewhere, among this many listeners of each
-    /// kind: at most `most` for each, and a quarter of all for those that are local, so that a port that anyone reaches
-    /// never takes the last one.
+    /// Divides `open_files` descriptors, of which `others` are needed elsewhere, among the listeners: at most `most`
+    /// for each, with a quarter of all for local ones, so that a port that anyone reaches never takes the last
+    /// descriptor.
     #[must_use]
     pub fn allocate(open_files: u64, others: usize, most: usize, tcp: usize, local: usize) -> Self {
         let others = RESERVED_FILES.saturating_add(others as u64);
-        // Where there are too few for that, the half of them.
+        // If there are too few for that, half of them.
         let left = open_files.saturating_sub(others).max(open_files / 2);
         let share = |all: u64, listeners: usize| {
             let each = all / (listeners.max(1) as u64);

@@ -1,25 +1,25 @@
-//! Files of settings.
+//! Reads settings files.
 
 use std::path::{Path, PathBuf};
 
 use postern_config::ConfigErrors;
 
-/// The largest file of settings, or one that they name, in bytes.
+/// The maximum size of a settings file, and of files that it names, in bytes.
 pub const MAX_FILE_SIZE: u64 = 16 << 20;
 
-/// Why there are no settings.
+/// The settings cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
-    /// What is wrong with it.
+    /// The settings are invalid.
     #[error(transparent)]
     Invalid(#[from] ConfigErrors),
 }
 
 impl SettingsError {
-    /// Each error by itself.
+    /// Each error as one text.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         match self {
@@ -29,12 +29,12 @@ impl SettingsError {
     }
 }
 
-/// A file of settings, read but not parsed.
+/// The text of a settings file, not parsed yet.
 #[derive(Debug, Clone)]
 pub struct SettingsFile {
-    /// What it holds.
+    /// The content of the file.
     pub text: String,
-    /// Where the relative paths in it begin.
+    /// The directory that relative paths are relative to.
     pub directory: PathBuf,
 }
 

@@ -11,10 +11,10 @@ use tokio::net::UnixListener;
 use crate::address::Address;
 use crate::listen_error::ListenError;
 
-/// Who may connect: our user and our group, the clients' processes among it.
+/// Only this user and group may connect; the clients' processes run in this group.
 const MODE: u32 = 0o660;
 
-/// The file of a Unix socket; removed when dropped, if it still is the one that was made.
+/// The file of a Unix socket. Removed when dropped, unless it has been replaced.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -36,7 +36,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Checks that no process listens at a path, and that nothing but a socket is there.
+/// Checks that no process listens on a path, and that nothing but a socket exists there.
 pub(crate) fn check_vacant(path: &Path, address: &Address) -> Result<(), ListenError> {
     let failed = |error| ListenError::Io(address.clone(), error);
     match fs::symlink_metadata(path) {
@@ -45,14 +45,15 @@ pub(crate) fn check_vacant(path: &Path, address: &Address) -> Result<(), ListenE
         Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket(address.clone())),
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => Err(ListenError::InUse(address.clone())),
-            // A process ended without removing it.
+            // Its process exited without removing it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(failed(error)),
         },
     }
 }
 
-/// Made in a directory that is closed to others and moved into place with its mode: nobody can connect before.
+/// Creates the socket in a private directory and moves it into place with its mode, so that no other user can connect
+/// before.
 pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let closed = tempfile::Builder::new()

@@ -132,7 +132,7 @@ fn who_listens_where_must_know_its_callers() {
             "localhost:1",
             callers,
             tls,
-            Some("listen: \"localhost:1\" is no address"),
+            Some("listen: \"localhost:1\" is not an address"),
         ),
     ] {
         let text = with("listen", listen).replace("callers: {gate: {env: TOKEN}}\n", "");

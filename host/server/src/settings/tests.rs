@@ -155,7 +155,7 @@ fn the_environment_decides_on_tampering() {
         errors
             .unwrap_err()
             .to_string()
-            .contains("TAMPER_STRICT is neither true nor false")
+            .contains("TAMPER_STRICT in the environment must be true or false")
     );
 }
 
@@ -171,11 +171,11 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: [localhost:1]\npolicies: {entries: {a: {file: a}}}",
-            "listen[0]: \"localhost:1\" is no address",
+            "listen[0]: \"localhost:1\" is not an address",
         ),
         (
             "listen: ['unix://']\npolicies: {entries: {a: {file: a}}}",
-            "listen[0]: \"unix://\" is no address",
+            "listen[0]: \"unix://\" is not an address",
         ),
         (
             "listen: ['127.0.0.1:1', 'tcp://127.0.0.1:1']\npolicies: {entries: {a: {file: a}}}",
@@ -314,11 +314,11 @@ fn operators_are_reached_by_a_socket_or_with_a_token() {
         ),
         (
             "{listen: '127.0.0.1:1', token: {env: SHORT}}",
-            Some("admin.token: is shorter"),
+            Some("admin.token.env: is shorter"),
         ),
         (
             "{listen: '127.0.0.1:1', token: {env: 'hunter-2'}}",
-            Some("admin.token.env: is no name"),
+            Some("admin.token.env: is not the name"),
         ),
         (
             "{listen: '127.0.0.1:1', token: hunter-2}",
