@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
-use postern_gate::ports::{Event, Metrics, Ports, PureRust};
+use postern_gate::ports::{Observation, Observer, Ports, PureRust};
 use postern_gate::{Gate, Header, Request, Step, config};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
@@ -14,10 +14,10 @@ use postern_testbed::sign::api_key_digest;
 use postern_testbed::tokens;
 use serde_json::json;
 
-struct NoMetrics;
+struct NoObserver;
 
-impl Metrics for NoMetrics {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for NoObserver {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 fn gate(keys: &KeySet) -> Gate {
@@ -55,7 +55,7 @@ fn bench(c: &mut Criterion) {
         clock: &clock,
         state: &state,
         verifier: &PureRust,
-        metrics: &NoMetrics,
+        observer: &NoObserver,
     };
     let token = keys.mint(
         Alg::Rs256,

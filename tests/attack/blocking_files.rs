@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use postern_testbed::modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
+use postern_testbed::text_modules;
 use serde_json::json;
 
 fn fifo(host: &PolicyHost, name: &str) {
@@ -18,13 +18,13 @@ fn a_fifo_blocks_neither_reloads_nor_the_shutdown() {
     let entries = json!({"entries": {"a": {"file": "a.wasm"}, "b": {"file": "b.wasm"}}});
     let mut host = PolicyHost::start(binary().unwrap(), &entries, |folder| {
         for name in ["a.wasm", "b.wasm"] {
-            std::fs::write(folder.join(name), modules::denying_module("first").unwrap())?;
+            std::fs::write(folder.join(name), text_modules::denying_module("first").unwrap())?;
         }
         Ok(())
     })
     .unwrap();
     fifo(&host, "a.wasm");
-    host.install("b.wasm", &modules::denying_module("second").unwrap())
+    host.install("b.wasm", &text_modules::denying_module("second").unwrap())
         .unwrap();
     let started = Instant::now();
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();

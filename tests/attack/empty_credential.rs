@@ -55,7 +55,7 @@ fn the_digest_of_an_empty_key_is_rejected() {
         });
         let log = Setup::new(gate).rejection_log("the digest of an empty key");
         assert!(
-            log.contains("api_keys.agents.keys[0].digest: is the digest of nothing"),
+            log.contains("api_keys.agents.keys[0].digest: is the digest of an empty value"),
             "{log}"
         );
     }

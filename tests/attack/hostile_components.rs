@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use postern_testbed::modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
+use postern_testbed::text_modules;
 use serde_json::json;
 
 fn nested_instances(levels: usize, innermost: &str) -> Vec<u8> {
-    wat::parse_str(modules::nested_instances(levels, innermost)).unwrap()
+    wat::parse_str(text_modules::nested_instances(levels, innermost)).unwrap()
 }
 
 const CORE: &str = "(core module $m (func (export \"f\"))) (core instance (instantiate $m))";
@@ -60,7 +60,7 @@ fn nested_instances_are_rejected_before_compilation() {
 #[test]
 fn a_host_rejects_nested_instances_and_keeps_serving() {
     let entries = json!({"entries": {"good": {"file": "good.wasm"}, "bad": {"file": "bad.wasm"}}});
-    let good = modules::denying_module("no").unwrap();
+    let good = text_modules::denying_module("no").unwrap();
     let host = PolicyHost::start(binary().unwrap(), &entries, |folder| {
         std::fs::write(folder.join("good.wasm"), &good)?;
         std::fs::write(folder.join("bad.wasm"), &good)

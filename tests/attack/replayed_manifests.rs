@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use postern_testbed::modules;
 use postern_testbed::policy_host::{PolicyHost, binary};
+use postern_testbed::text_modules;
 use serde_json::{Value, json};
 
 fn postern(folder: &Path, args: &[&str]) -> Output {
@@ -19,7 +19,7 @@ fn postern(folder: &Path, args: &[&str]) -> Output {
 
 /// Signs a manifest of one module that denies with this code.
 fn release(folder: &Path, code: &str, more: &[&str]) {
-    std::fs::write(folder.join("a.wasm"), modules::denying_module(code).unwrap()).unwrap();
+    std::fs::write(folder.join("a.wasm"), text_modules::denying_module(code).unwrap()).unwrap();
     let sign = [
         "policy",
         "sign",
@@ -70,10 +70,7 @@ fn an_older_manifest_is_rejected_until_it_is_signed_again() {
         host.install(name, bytes).unwrap();
     }
     let refused = host.admin("POST", "/v1/policies/reload").unwrap_err().to_string();
-    assert!(
-        refused.contains("an older manifest is rejected"),
-        "{refused}"
-    );
+    assert!(refused.contains("an older manifest is rejected"), "{refused}");
     assert_eq!(served_digest(&host), current);
 
     // A restarted host rejects it too.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_e2e::{Fixture, Http2Connection, Setup};
 use postern_gate::ports::memory::{ManualClock, MemoryState};
-use postern_gate::ports::{Event, Metrics, Ports, PureRust};
+use postern_gate::ports::{Observation, Observer, Ports, PureRust};
 use postern_gate::{Gate, Request, Secret, Step, Tables, config};
 use postern_testbed::idp::Alg;
 use postern_testbed::keys::KeySet;
@@ -61,10 +61,10 @@ fn gate(keys: &KeyPairs) -> Value {
     })
 }
 
-struct NoMetrics;
+struct NoObserver;
 
-impl Metrics for NoMetrics {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for NoObserver {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 /// The gate as native code.
@@ -101,7 +101,7 @@ impl NativeGate {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &NoMetrics,
+            observer: &NoObserver,
         };
         let request = Request {
             headers: &headers,
@@ -111,7 +111,7 @@ impl NativeGate {
         match self.gate.begin(&request, &self.tables, &ports) {
             Step::Continue(_) => "admitted",
             Step::Deny(denial) => denial.reason.name(),
-            Step::Need(need, _) => panic!("{need:?} is needed"),
+            Step::Need(need) => panic!("{need:?} is needed"),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod command;
+mod progress;
 mod setup;
 mod test;
 mod up;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{build, command, setup};
+use crate::{build, command, progress, setup};
 
 /// Run all tests, with Envoy and with the filter and policy modules as released
 #[derive(Debug, clap::Args)]
@@ -43,9 +43,9 @@ fn test(rest: Vec<String>) -> Result<()> {
     let tools = setup::run()?;
     setup::test_programs()?;
     eprintln!("[2/5] building the filter");
-    let filter = build::filter()?;
-    eprintln!("[3/5] building the policy modules");
-    let modules = build::modules::build()?;
+    let filter = progress::during("building the filter", build::filter)?;
+    eprintln!("[3/5] building the policy host and its modules");
+    let modules = progress::during("building the policy host and its modules", build::modules::build)?;
     eprintln!("[4/5] running their case files");
     modules.test()?;
     eprintln!("[5/5] testing");

@@ -296,7 +296,7 @@ fn component(scope: &ComponentScope, index: u32) -> Result<InstanceCount, Bounds
 
 #[cfg(test)]
 mod tests {
-    use postern_testbed::modules;
+    use postern_testbed::text_modules;
 
     use super::*;
 
@@ -308,7 +308,7 @@ mod tests {
 
     /// A component with 2^levels instances of a core module.
     fn doubling(levels: usize) -> String {
-        modules::nested_instances(levels, &format!("{MODULE} (core instance (instantiate $m))"))
+        text_modules::nested_instances(levels, &format!("{MODULE} (core instance (instantiate $m))"))
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
             );
         }
         // Without core instances.
-        let empty = modules::nested_instances(30, MODULE);
+        let empty = text_modules::nested_instances(30, MODULE);
         let error = check_text(&empty).unwrap_err();
         assert!(
             matches!(

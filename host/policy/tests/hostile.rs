@@ -278,7 +278,7 @@ async fn sixty_four_spinning_modules_leave_another_entry_its_share() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_response_over_its_size_limit_fails_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let endless = postern_testbed::modules::endless_response().unwrap();
+    let endless = postern_testbed::text_modules::endless_response().unwrap();
     std::fs::write(directory.path().join("endless.wasm"), endless).unwrap();
     let mut endless = entry("endless.wasm");
     endless.limits.deadline = Duration::from_secs(10);

@@ -59,7 +59,7 @@ rules:
             &[
                 "issuers.demo.audiences: must name at least one audience",
                 "limits.slow.quota: must be at least 1",
-                "limits.slow.key[0]: nothing to count by \"subjekt\"; did you mean \"subject\"?",
+                "limits.slow.key[0]: unknown part \"subjekt\"; did you mean \"subject\"?",
                 "rules[0].authenticate.any[0]: no issuer \"dmo\"; did you mean \"demo\"?",
                 "rules[0].limits[0]: no limit \"slo\"; did you mean \"slow\"?",
                 "rules[1]: needs \"authenticate: {any: [...]}\", or \"open: true\"",

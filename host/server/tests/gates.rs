@@ -417,7 +417,7 @@ async fn decisions_and_loads_are_on_record() {
 /// Has so many payloads signed, and allows if the last one was, by 64 bytes.
 fn signing_module(times: u32) -> Vec<u8> {
     let import = r#"(import "postern:policy/signer@0.1.0" "sign" (func $sign (param i32 i32 i32)))"#;
-    let (fields, deny) = postern_testbed::modules::denial("unsigned");
+    let (fields, deny) = postern_testbed::text_modules::denial("unsigned");
     let sign = "(call $sign (i32.const 2048) (i32.const 2) (i32.const 3072))".repeat(times as usize);
     // The answer: whether it is an error at 0, the signature's bytes at 4, their number at 8.
     let authorize = format!(
@@ -425,7 +425,7 @@ fn signing_module(times: u32) -> Vec<u8> {
             (i32.eq (i32.load (i32.const 3080)) (i32.const 64)))
             (then (i32.const 0)) (else {deny}))"
     );
-    postern_testbed::modules::authorizer(&format!("{import} {fields}"), &authorize).unwrap()
+    postern_testbed::text_modules::authorizer(&format!("{import} {fields}"), &authorize).unwrap()
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Every error of a configuration at once, each with its path and the next step.
+//! Configuration errors: all of them at once, each with its path and how to fix it.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -9,16 +9,16 @@ use deserr::{DeserializeError, ErrorKind, IntoValue, MergeWithError, Sequence, V
 
 use crate::ScalarError;
 
-/// The message for a tag that names no variant. deserr names neither the tag nor the variants, so a schema with tagged
-/// types says more with [`ConfigErrors::reworded`].
+/// The message for an unknown tag. deserr reports neither the tag nor the variants, so a schema with tagged types
+/// replaces it with a more precise one by [`ConfigErrors::replace_message`].
 pub const UNKNOWN_TAG: &str = "unknown kind";
 
-/// One thing wrong with a configuration.
+/// One error in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
-    /// Where, as a path such as `rules[3].authenticate.any[0]`; empty for the whole document.
+    /// The path of the field, such as `rules[3].authenticate.any[0]`; empty for the whole document.
     pub path: String,
-    /// What is wrong and how to mend it. Never holds a secret's value.
+    /// What is wrong and how to fix it. Never contains the value of a secret.
     pub message: String,
 }
 
@@ -37,9 +37,9 @@ impl fmt::Display for Issue {
 pub struct ConfigErrors(Vec<Issue>);
 
 impl ConfigErrors {
-    /// An error about the document as a whole.
+    /// A single error about the document as a whole.
     #[must_use]
-    pub fn whole(message: impl Into<String>) -> Self {
+    pub fn document(message: impl Into<String>) -> Self {
         let mut errors = Self::default();
         errors.add("", message);
         errors
@@ -53,31 +53,31 @@ impl ConfigErrors {
         });
     }
 
-    /// Adds the errors of another pass.
+    /// Appends the errors of another pass.
     pub fn append(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
-    /// The same errors, with `message` in place of every message that is `generic`.
+    /// Replaces every message that equals `generic` by `message`.
     #[must_use]
-    pub fn reworded(mut self, generic: &str, message: &str) -> Self {
+    pub fn replace_message(mut self, generic: &str, message: &str) -> Self {
         for issue in self.0.iter_mut().filter(|issue| issue.message == generic) {
             message.clone_into(&mut issue.message);
         }
         self
     }
 
-    /// The errors, first to last.
+    /// The errors, in the order in which they were found.
     #[must_use]
     pub fn issues(&self) -> &[Issue] {
         &self.0
     }
 
-    /// `value` if there are no errors.
+    /// Returns `value` if there are no errors.
     ///
     /// # Errors
-    /// All of them.
-    pub fn or_ok<T>(self, value: T) -> Result<T, Self> {
+    /// `self`, if it holds any error.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }
@@ -119,7 +119,7 @@ impl DeserializeError for ConfigErrors {
     ) -> ControlFlow<Self, Self> {
         let one_of = |names: &[&str]| names.join(", ");
         let message = match error {
-            // The value itself is not repeated: it may be a secret put in the wrong place.
+            // Without the value: it may be a misplaced secret.
             ErrorKind::IncorrectValueKind { actual, accepted } => format!(
                 "expected {}, found {}",
                 value_kinds_description_json(accepted),

@@ -1,32 +1,32 @@
-//! JSON in which no object names a member twice, at any depth. serde_json keeps the last of them without a word, others the
-//! first (RFC 8259, section 4: what readers make of such objects is unpredictable): a token would be one thing here and
-//! another behind the gate, a configuration one thing to its reader and another to the gate.
+//! A JSON parser that rejects duplicate members, at any depth. serde_json silently keeps the last of them, other
+//! parsers the first (RFC 8259, section 4: the behaviour is unpredictable). A token could then mean one thing to the
+//! gate and another to the upstream, and a configuration one thing to its author and another to the gate.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads an object into a type. One that is written as a list of its members, which serde takes too, is refused.
+/// Parses an object into a type. An array of the members' values, which serde accepts too, is rejected.
 ///
 /// # Errors
-/// If the text is not such an object, or not what the type wants.
+/// If the text is not JSON, not an object, has a duplicate member or does not fit the type.
 pub fn object<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_value(Value::Object(strict_object(text)?))
 }
 
-/// Reads any document.
+/// Parses any document.
 ///
 /// # Errors
-/// If the text is not JSON, or an object names a member twice.
+/// If the text is not JSON, or an object has a duplicate member.
 pub fn document(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice(text).map(|Unique(document)| document)
+    serde_json::from_slice(text).map(|UniqueKeys(document)| document)
 }
 
-/// Reads an object.
+/// Parses an object.
 ///
 /// # Errors
-/// If the text is not such an object.
+/// If the text is not JSON, not an object, or an object has a duplicate member.
 pub fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
     match document(text)? {
         Value::Object(members) => Ok(members),
@@ -34,18 +34,18 @@ pub fn strict_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
     }
 }
 
-/// A document without duplicates.
-struct Unique(Value);
+/// A document without duplicate members.
+struct UniqueKeys(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Members).map(Self)
+        deserializer.deserialize_any(ValueVisitor).map(Self)
     }
 }
 
-struct Members;
+struct ValueVisitor;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(UniqueKeys(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -90,9 +90,9 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
+        while let Some((name, UniqueKeys(value))) = members.next_entry::<String, _>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom(format!("\"{name}\" stands twice in one object")));
+                return Err(A::Error::custom(format!("duplicate member \"{name}\"")));
             }
             map.insert(name, value);
         }
@@ -106,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_name_that_stands_twice_is_refused_at_any_depth() {
+    fn duplicate_members_are_rejected_at_any_depth() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"\u0061":2}"#,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_its_members_is_no_object() {
+    fn an_array_of_member_values_is_not_an_object() {
         #[derive(serde::Deserialize)]
         struct Named {
             name: String,
@@ -142,14 +142,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_reads_as_serde_json_reads_it(text in r#"\{("[ab]":(1|-2|0\.5|true|null|"x"|\[1,\{"a":2\}\])(,)?){0,3}\}"#) {
+        fn accepted_text_parses_as_in_serde_json(text in r#"\{("[ab]":(1|-2|0\.5|true|null|"x"|\[1,\{"a":2\}\])(,)?){0,3}\}"#) {
             if let Ok(members) = strict_object(text.as_bytes()) {
                 prop_assert_eq!(Value::Object(members), serde_json::from_str::<Value>(&text).unwrap());
             }
         }
 
         #[test]
-        fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(text in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = strict_object(&text);
         }
     }

@@ -1,19 +1,19 @@
-//! Fields without a value.
+//! Rejection of fields without a value.
 
 use serde_json::Value;
 
 use crate::ConfigErrors;
 
-/// Refuses fields without a value, at any depth. Such a field is not one that was left out: what should have filled it in
-/// did not, and the configuration would allow more than it reads. Members named `except` are not searched: they hold
-/// documents of others.
+/// Rejects fields without a value (`null`), at any depth. Such a field was not left out on purpose: a template failed
+/// to fill it in, and the configuration would allow more than it seems to. Members named `except` are not searched:
+/// they hold documents in other formats.
 ///
 /// # Errors
-/// Every field without a value.
-pub fn refuse_nulls(document: &Value, except: &str) -> Result<(), ConfigErrors> {
+/// One error for each field without a value.
+pub fn reject_nulls(document: &Value, except: &str) -> Result<(), ConfigErrors> {
     let mut errors = ConfigErrors::default();
     search(document, "", except, &mut errors);
-    errors.or_ok(())
+    errors.into_result(())
 }
 
 fn search(value: &Value, path: &str, except: &str, errors: &mut ConfigErrors) {
@@ -44,7 +44,7 @@ mod tests {
     fn every_field_without_a_value_is_reported_with_its_path() {
         let document =
             serde_json::json!({"a": null, "b": [1, {"c": null}], "inline": {"d": null}, "e": false});
-        let errors = refuse_nulls(&document, "inline").unwrap_err();
+        let errors = reject_nulls(&document, "inline").unwrap_err();
         let paths: Vec<_> = errors.issues().iter().map(|issue| issue.path.as_str()).collect();
         assert_eq!(paths, ["a", "b[1].c"]);
     }

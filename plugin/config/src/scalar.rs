@@ -1,4 +1,4 @@
-//! The scalars people write: durations, sizes, times, digests, header names.
+//! Scalars: durations, sizes, timestamps, digests, header names.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use deserr::Deserr;
 
 use crate::ConfigErrors;
 
-/// A scalar that could not be read; the text says what is accepted.
+/// An invalid scalar; the message says what is accepted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ScalarError(String);
 
-/// A duration such as `250ms`, `10s`, `1h 30m`.
+/// A duration, written `250ms`, `10s` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, try_from(String) = HumanDuration::parse -> ScalarError)]
 pub struct HumanDuration(pub Duration);
@@ -27,7 +27,7 @@ impl HumanDuration {
     }
 }
 
-/// A number of bytes such as `64KiB` or `1MiB`.
+/// A number of bytes, written `64KiB` or `1MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, try_from(String) = ByteSize::parse -> ScalarError)]
 pub struct ByteSize(pub usize);
@@ -37,7 +37,7 @@ impl ByteSize {
         let size: bytesize::ByteSize = text
             .parse()
             .map_err(|e| ScalarError(format!("\"{text}\" is not a size such as 64KiB or 1MiB: {e}")))?;
-        // What the filter can hold: its VM has addresses of 32 bits, whatever this machine has.
+        // The filter's VM has 32-bit addresses, whatever this machine has.
         u32::try_from(size.as_u64())
             .ok()
             .and_then(|size| usize::try_from(size).ok())
@@ -46,24 +46,24 @@ impl ByteSize {
     }
 }
 
-/// A list that names something. Empty is a list that is left out; one that is given and names nothing is an error, since
-/// what fills it in left it empty, and it would mean everything.
+/// A list that restricts something, and may be left out. An empty list is an error: it is probably a template that
+/// was not filled in, and it would mean "any".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserr)]
-#[deserr(error = ConfigErrors, try_from(Vec<String>) = Narrowing::parse -> ScalarError)]
-pub struct Narrowing(Vec<String>);
+#[deserr(error = ConfigErrors, try_from(Vec<String>) = NonEmptyList::parse -> ScalarError)]
+pub struct NonEmptyList(Vec<String>);
 
-impl Narrowing {
+impl NonEmptyList {
     fn parse(list: Vec<String>) -> Result<Self, ScalarError> {
         if list.is_empty() {
             return Err(ScalarError(
-                "is empty, which would mean any; name some, or leave it out".to_owned(),
+                "is empty, which would mean any; add an item, or leave it out".to_owned(),
             ));
         }
         Ok(Self(list))
     }
 }
 
-impl std::ops::Deref for Narrowing {
+impl std::ops::Deref for NonEmptyList {
     type Target = Vec<String>;
 
     fn deref(&self) -> &Vec<String> {
@@ -71,18 +71,18 @@ impl std::ops::Deref for Narrowing {
     }
 }
 
-/// An instant as RFC 3339 writes it, in UTC: `2027-01-01T00:00:00Z`. Held as time since the Unix epoch.
+/// A timestamp in UTC (RFC 3339), written `2027-01-01T00:00:00Z`, as the time since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, try_from(String) = Timestamp::parse -> ScalarError)]
 pub struct Timestamp(pub Duration);
 
 impl Timestamp {
     fn parse(text: String) -> Result<Self, ScalarError> {
-        let wrong = || ScalarError(format!("\"{text}\" is not a time such as 2027-01-01T00:00:00Z"));
-        let time = humantime::parse_rfc3339(&text).map_err(|_| wrong())?;
+        let invalid = || ScalarError(format!("\"{text}\" is not a time such as 2027-01-01T00:00:00Z"));
+        let time = humantime::parse_rfc3339(&text).map_err(|_| invalid())?;
         time.duration_since(std::time::UNIX_EPOCH)
             .map(Self)
-            .map_err(|_| wrong())
+            .map_err(|_| invalid())
     }
 }
 
@@ -93,33 +93,33 @@ pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     fn parse(text: String) -> Result<Self, ScalarError> {
-        // The text is not repeated: it may be the key itself.
-        let wrong = || {
+        // Without the text: it may be the key itself.
+        let invalid = || {
             ScalarError(
                 "not a digest: write sha256: and 64 hexadecimal digits; `postern key new` prints one".into(),
             )
         };
-        let hex = text.strip_prefix("sha256:").ok_or_else(wrong)?;
+        let hex = text.strip_prefix("sha256:").ok_or_else(invalid)?;
         let mut digest = [0; 32];
-        let bytes = Hex::decode(&mut digest, hex, None).map_err(|_| wrong())?;
+        let bytes = Hex::decode(&mut digest, hex, None).map_err(|_| invalid())?;
         if bytes.len() == 32 {
             Ok(Self(digest))
         } else {
-            Err(wrong())
+            Err(invalid())
         }
     }
 }
 
-/// A header's name, in lower case (RFC 9110, section 5.1).
+/// A header name, in lower case (RFC 9110, section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserr)]
 #[deserr(error = ConfigErrors, try_from(String) = HeaderName::parse -> ScalarError)]
 pub struct HeaderName(pub String);
 
 impl HeaderName {
-    /// Reads a name.
+    /// Parses a header name.
     ///
     /// # Errors
-    /// If it is empty or holds other characters than a token (RFC 9110, section 5.6.2).
+    /// If it is empty or not a token (RFC 9110, section 5.6.2).
     pub fn parse(text: String) -> Result<Self, ScalarError> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if text.is_empty() || !text.bytes().all(token) {

@@ -19,8 +19,8 @@ pub const NOT_A_VARIABLE: &str = "is not the name of an environment variable; pu
 /// Whether the text can be the name of an environment variable. If not, it may be a misplaced secret.
 #[must_use]
 pub fn is_variable_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    text.bytes().all(plain) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.bytes().all(allowed) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -29,14 +29,14 @@ mod tests {
 
     #[test]
     fn variable_names_are_recognised() {
-        for (text, is) in [
+        for (text, expected) in [
             ("A_1", true),
             ("_x", true),
             ("1A", false),
             ("", false),
             ("whsec+/=", false),
         ] {
-            assert_eq!(is_variable_name(text), is, "{text}");
+            assert_eq!(is_variable_name(text), expected, "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Suggestions for names that do not exist.
 
-/// `; did you mean "x"?` for the nearest of the names that exist, or the names themselves.
+/// `; did you mean "x"?` for the known name that is closest to `wanted`; all known names if none is close.
 #[must_use]
 pub fn suggest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
@@ -12,7 +12,7 @@ pub fn suggest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> St
     match nearest {
         Some((_, name)) => format!("; did you mean \"{name}\"?"),
         None if known.is_empty() => String::from("; none is defined"),
-        None => format!("; there is: {}", known.join(", ")),
+        None => format!("; the defined names are: {}", known.join(", ")),
     }
 }
 
@@ -23,7 +23,10 @@ mod tests {
     #[test]
     fn the_nearest_name_or_all_of_them() {
         assert_eq!(suggest("sigl", ["sigil", "other"]), "; did you mean \"sigil\"?");
-        assert_eq!(suggest("x", ["sigil", "other"]), "; there is: sigil, other");
+        assert_eq!(
+            suggest("x", ["sigil", "other"]),
+            "; the defined names are: sigil, other"
+        );
         assert_eq!(suggest("x", []), "; none is defined");
     }
 }

@@ -73,7 +73,7 @@ pub fn parse(text: &str, required: &str) -> Result<Value, YamlError> {
 /// # Errors
 /// As [`parse`], otherwise every value that does not match the schema.
 pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, required: &str) -> Result<T, ConfigErrors> {
-    let document = parse(text, required).map_err(|error| ConfigErrors::whole(error.to_string()))?;
+    let document = parse(text, required).map_err(|error| ConfigErrors::document(error.to_string()))?;
     deserr::deserialize(document)
 }
 

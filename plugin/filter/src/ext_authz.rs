@@ -1,13 +1,13 @@
-//! Asking a policy: the call to the policy host and its answer.
+//! Calls to the policy host over Envoy's ext_authz protocol, and their responses.
 
-use postern_gate::{Answer, PolicyHost};
+use postern_gate::{PolicyHost, PolicyResponse};
 use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::BufferType;
 
-use crate::audit::Fields;
+use crate::ingest::Fields;
 
-/// Of `envoy.config.core.v3.GrpcService` what names a cluster.
+/// The part of `envoy.config.core.v3.GrpcService` that names a cluster.
 #[derive(Clone, PartialEq, Message)]
 struct GrpcService {
     #[prost(message, optional, tag = "1")]
@@ -21,11 +21,11 @@ struct EnvoyGrpc {
     cluster_name: String,
 }
 
-/// Sends the question. The call's token, by which its answer comes.
+/// Calls the policy host. Returns the call's token.
 ///
 /// # Errors
-/// [`Answer::Unavailable`], if it cannot be sent.
-pub(crate) fn ask(host: &PolicyHost, question: &[u8], trace: &Fields) -> Result<u32, Answer> {
+/// [`PolicyResponse::Unavailable`], if the call cannot be made.
+pub(crate) fn call(host: &PolicyHost, message: &[u8], trace: &Fields) -> Result<u32, PolicyResponse> {
     let service = service(&host.cluster);
     let authorization = host
         .authorization()
@@ -36,19 +36,19 @@ pub(crate) fn ask(host: &PolicyHost, question: &[u8], trace: &Fields) -> Result<
         PolicyHost::SERVICE,
         PolicyHost::METHOD,
         authorization.into_iter().chain(trace).collect(),
-        Some(question),
+        Some(message),
         host.timeout,
     )
     .map_err(|status| {
-        Answer::Unavailable(format!(
-            "cluster \"{}\" cannot be called ({status:?}); is it defined, and is anyone there?",
+        PolicyResponse::Unavailable(format!(
+            "cluster \"{}\" cannot be called ({status:?}); is it defined, and are its endpoints reachable?",
             host.cluster
         ))
     })
 }
 
-/// The proxy takes either a `GrpcService` or, if it cannot be read as one, a cluster's name. Some names can be read as
-/// one by chance, and then name nothing; so the message is sent, wherever it is text, as the SDK wants it.
+/// The proxy accepts either a `GrpcService` or a cluster's name. Some names happen to parse as a `GrpcService` that names
+/// no cluster; so the message is sent wherever it is text, which the SDK requires.
 fn service(cluster: &str) -> String {
     let service = GrpcService {
         envoy_grpc: Some(EnvoyGrpc {
@@ -58,15 +58,16 @@ fn service(cluster: &str) -> String {
     String::from_utf8(service.encode_to_vec()).unwrap_or_else(|_| cluster.to_owned())
 }
 
-/// The answer to a call that ended with a gRPC status, or with a message of `size` bytes.
-pub(crate) fn answer(status: u32, size: usize) -> Answer {
+/// Reads the response to the call whose callback this is. The call ended with the gRPC `status`, or with a message of
+/// `size` bytes.
+pub(crate) fn read_response(status: u32, size: usize) -> PolicyResponse {
     if status != 0 {
-        return Answer::of_status(status);
+        return PolicyResponse::from_grpc_status(status);
     }
-    if size > PolicyHost::MAX_ANSWER {
-        return Answer::Failed(format!("the answer has {size} bytes"));
+    if size > PolicyHost::MAX_RESPONSE {
+        return PolicyResponse::Failed(format!("the response has {size} bytes"));
     }
-    // An empty message is no answer either, but that is for the gate to say.
+    // An empty message is invalid too, but the gate decides that.
     let message = if size == 0 {
         None
     } else {
@@ -74,5 +75,5 @@ pub(crate) fn answer(status: u32, size: usize) -> Answer {
             .ok()
             .flatten()
     };
-    Answer::of_message(&message.unwrap_or_default())
+    PolicyResponse::from_message(&message.unwrap_or_default())
 }

@@ -1,58 +1,60 @@
-//! Issuers' keys: fetched by one worker at a time, shared with all through the shared data.
+//! The client of issuers' JWKS endpoints. One worker at a time fetches an issuer's keys, and shares them with all workers
+//! through the shared data.
 
 use std::time::Duration;
 
 use postern_gate::ports::{Clock, SharedState};
-use postern_gate::{FetchRecord, Gate, Remote, split_uri};
+use postern_gate::{FetchRecord, Gate, IssuerId, Remote, split_uri};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::BufferType;
+use proxy_wasm::types::{BufferType, MapType};
 
+use crate::engine::Engine;
 use crate::ports::{ProxyClock, SharedData};
-use crate::worker::Worker;
 
-/// Larger key sets are refused.
+/// Larger key sets are rejected. In bytes.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
-/// How many failures in a row are waited through before requests are refused at once.
+/// Consecutive failures after which requests no longer wait for keys.
 const PATIENT_FAILURES: u32 = 2;
 
-/// The end of a fetch.
-pub(crate) struct Fetched {
-    pub(crate) issuer: usize,
-    /// When it began, if it brought keys.
+/// A fetch that ended.
+pub(crate) struct FetchResult {
+    pub(crate) issuer: IssuerId,
+    /// When it began, if it yielded keys.
     pub(crate) begun: Option<Duration>,
 }
 
-pub(crate) struct Fetcher {
+/// The client of one worker.
+pub(crate) struct JwksClient {
     issuers: Vec<Issuer>,
 }
 
 struct Issuer {
-    index: usize,
+    id: IssuerId,
     /// The name in the configuration.
     name: String,
     remote: Remote,
     /// Keys of the fetch record and the document in the shared data.
     record_key: String,
     document_key: String,
-    /// When the fetch of the set that this worker uses began.
+    /// When the fetch of this worker's current keys began.
     installed: Option<Duration>,
-    /// A request named a key that is not held.
+    /// A request named a key that this worker does not have.
     wanted: bool,
-    /// The call that is under way from this worker.
+    /// The token of this worker's call in flight.
     call: Option<u32>,
 }
 
-impl Fetcher {
+impl JwksClient {
     pub(crate) fn new(gate: &Gate) -> Self {
-        let issuer = |(index, remote): (usize, &Remote)| {
-            // Two issuers may take different keys from one set: what one cannot use is none of the other's failure.
+        let issuer = |(id, remote): (IssuerId, &Remote)| {
+            // Two issuers may use different keys of one set: a set that is unusable for one is no failure of the other.
             let shared = format!(
                 "postern.jwks.{}.{}.{}",
                 remote.cluster, remote.uri, remote.algorithms
             );
             Issuer {
-                index,
+                id,
                 name: remote.name.clone(),
                 remote: remote.clone(),
                 record_key: format!("{shared}.record"),
@@ -67,7 +69,7 @@ impl Fetcher {
         }
     }
 
-    /// Makes the records that do not exist yet, so that they can be compared and set later.
+    /// Creates missing fetch records, so that later writes can compare versions.
     pub(crate) fn prepare(&self) {
         for issuer in &self.issuers {
             if SharedData.get(&issuer.record_key).is_none() {
@@ -76,9 +78,9 @@ impl Fetcher {
         }
     }
 
-    /// Notes that a request needs newer keys. How long it may wait for them, or none if no fetch is to be expected.
-    pub(crate) fn want(&mut self, index: usize, now: Duration) -> Option<Duration> {
-        let issuer = self.issuers.iter_mut().find(|issuer| issuer.index == index)?;
+    /// Requests newer keys of an issuer. Returns how long a request may wait for them; `None` if no fetch is expected.
+    pub(crate) fn request(&mut self, id: IssuerId, now: Duration) -> Option<Duration> {
+        let issuer = self.issuers.iter_mut().find(|issuer| issuer.id == id)?;
         let record = issuer.record().0;
         let behind = record.fetched > issuer.installed;
         let coming = record.pending || issuer.remote.schedule.due(&record, true, now);
@@ -90,49 +92,49 @@ impl Fetcher {
         Some(issuer.remote.schedule.timeout)
     }
 
-    /// Takes into use what another worker fetched; begins the fetches that are due. Returns what requests waited for.
-    pub(crate) fn tick(&mut self, worker: &Worker) -> Vec<Fetched> {
+    /// Installs keys that another worker fetched, and begins the fetches that are due. Returns the fetches that ended.
+    pub(crate) fn tick(&mut self, engine: &Engine) -> Vec<FetchResult> {
         let now = ProxyClock.monotonic();
-        let mut changed = Vec::new();
+        let mut ended = Vec::new();
         for issuer in &mut self.issuers {
-            let taken = issuer.take_shared(&worker.gate);
+            let installed = issuer.install_shared(&engine.gate);
             let begun = issuer.fetch_if_due(now);
             if begun.is_err() {
-                issuer.tell(&begun, worker);
+                issuer.report(&begun, engine);
             }
-            if taken || begun.is_err() {
-                changed.push(issuer.outcome(taken));
+            if installed || begun.is_err() {
+                ended.push(issuer.result(installed));
             }
         }
-        changed
+        ended
     }
 
-    /// A call ended. Returns what came of it, if it was one of ours.
+    /// Handles the end of a call. `None` if the call was not this client's.
     pub(crate) fn call_ended(
         &mut self,
         token: u32,
         headers: usize,
         body_size: usize,
-        worker: &Worker,
-    ) -> Option<Fetched> {
+        engine: &Engine,
+    ) -> Option<FetchResult> {
         let issuer = self
             .issuers
             .iter_mut()
             .find(|issuer| issuer.call == Some(token))?;
         issuer.call = None;
         issuer.wanted = false;
-        let taken = issuer.take_response(headers, body_size, &worker.gate);
-        issuer.tell(&taken, worker);
-        Some(issuer.outcome(taken.is_ok()))
+        let installed = issuer.install_response(headers, body_size, &engine.gate);
+        issuer.report(&installed, engine);
+        Some(issuer.result(installed.is_ok()))
     }
 }
 
-/// A configuration that is replaced takes its calls with it: the proxy drops their answers. Nobody must wait for those.
-impl Drop for Fetcher {
+/// The proxy drops the responses to the calls of a replaced configuration: other workers must not wait for them.
+impl Drop for JwksClient {
     fn drop(&mut self) {
         for issuer in self.issuers.iter().filter(|issuer| issuer.call.is_some()) {
             let (record, version) = issuer.record();
-            let _ = SharedData.set(&issuer.record_key, &record.abandoned().encode(), version);
+            let _ = SharedData.set(&issuer.record_key, &record.abandon().encode(), version);
         }
     }
 }
@@ -145,14 +147,14 @@ impl Issuer {
         }
     }
 
-    /// Counts how a fetch ended, and logs why it failed and what follows.
-    fn tell(&self, fetched: &Result<(), String>, worker: &Worker) {
+    /// Counts a fetch, and logs why it failed and the consequence.
+    fn report(&self, fetched: &Result<(), String>, engine: &Engine) {
         let outcome = if fetched.is_ok() { "fetched" } else { "failed" };
-        worker
+        engine
             .counters
             .count(&format!("postern.jwks.{}.{outcome}", self.name));
         let consequence = if self.installed.is_some() {
-            "the keys held stay in use"
+            "the previous keys stay in use"
         } else {
             "tokens of this issuer get 503 until there are keys"
         };
@@ -161,14 +163,14 @@ impl Issuer {
         }
     }
 
-    fn outcome(&self, taken: bool) -> Fetched {
-        Fetched {
-            issuer: self.index,
-            begun: self.installed.filter(|_| taken),
+    fn result(&self, installed: bool) -> FetchResult {
+        FetchResult {
+            issuer: self.id,
+            begun: self.installed.filter(|_| installed),
         }
     }
 
-    fn take_shared(&mut self, gate: &Gate) -> bool {
+    fn install_shared(&mut self, gate: &Gate) -> bool {
         let fetched = self.record().0.fetched;
         let (Some(at), true) = (fetched, fetched > self.installed) else {
             return false;
@@ -176,7 +178,7 @@ impl Issuer {
         let Some((document, _)) = SharedData.get(&self.document_key) else {
             return false;
         };
-        if let Err(why) = gate.install_keys(self.index, &document, at) {
+        if let Err(why) = gate.install_keys(self.id, &document, at) {
             log::warn!("postern: shared keys of {}: {why}", self.remote.uri);
             return false;
         }
@@ -195,7 +197,7 @@ impl Issuer {
         let Some(begun) = self.remote.schedule.begin(&record, self.wanted, now) else {
             return Ok(());
         };
-        // Whoever writes the record first fetches; the others will find the result.
+        // The worker that writes the record first fetches; the others find the result.
         if SharedData
             .set(&self.record_key, &begun.encode(), version)
             .is_err()
@@ -204,7 +206,7 @@ impl Issuer {
         }
         let call = self.dispatch();
         if call.is_err() {
-            self.note_end(false);
+            self.record_end(false);
         }
         self.call = Some(call?);
         Ok(())
@@ -239,34 +241,33 @@ impl Issuer {
         })
     }
 
-    fn take_response(&mut self, headers: usize, body_size: usize, gate: &Gate) -> Result<(), String> {
-        let taken = self.read_response(headers, body_size, gate);
-        match &taken {
+    fn install_response(&mut self, headers: usize, body_size: usize, gate: &Gate) -> Result<(), String> {
+        let read = self.read_response(headers, body_size, gate);
+        match &read {
             Ok(document) => {
-                // The document first: whoever sees the new record must find it.
+                // The document first: workers that see the new record must find it.
                 let _ = SharedData.set(&self.document_key, document, None);
-                self.installed = self.note_end(true);
+                self.installed = self.record_end(true);
             }
             Err(_) => {
-                self.note_end(false);
+                self.record_end(false);
             }
         }
-        taken.map(drop)
+        read.map(drop)
     }
 
     fn read_response(&self, headers: usize, body_size: usize, gate: &Gate) -> Result<Vec<u8>, String> {
-        use proxy_wasm::types::MapType;
         // Without a response there is no header map, and the SDK's calls panic where there is none.
         if headers == 0 {
-            return Err("no answer within the timeout, or the connection failed".to_owned());
+            return Err("no response within the timeout, or the connection failed".to_owned());
         }
         let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status")
             .ok()
             .flatten()
-            .ok_or("answered without a status")?;
+            .ok_or("the response has no status")?;
         if status != b"200" {
             return Err(format!(
-                "answered with status {}",
+                "the response has the status {}",
                 String::from_utf8_lossy(&status)
             ));
         }
@@ -278,22 +279,22 @@ impl Issuer {
         let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size)
             .ok()
             .flatten()
-            .ok_or("answered without a body")?;
+            .ok_or("the response has no body")?;
         let begun = self.record().0.attempted;
         let begun = begun.unwrap_or_else(|| ProxyClock.monotonic());
-        let passed_over = gate
-            .install_keys(self.index, &body, begun)
+        let skipped = gate
+            .install_keys(self.id, &body, begun)
             .map_err(|e| e.to_string())?;
-        for why in passed_over {
+        for why in skipped {
             log::warn!("postern: keys from {}: {why}", self.remote.uri);
         }
         Ok(body)
     }
 
-    /// Writes the end of this worker's fetch; returns when the newest success began.
-    fn note_end(&self, success: bool) -> Option<Duration> {
+    /// Records the end of this worker's fetch. Returns when the newest successful fetch began.
+    fn record_end(&self, success: bool) -> Option<Duration> {
         let (record, version) = self.record();
-        let ended = record.ended(success);
+        let ended = record.finish(success);
         let _ = SharedData.set(&self.record_key, &ended.encode(), version);
         ended.fetched
     }

@@ -1,21 +1,28 @@
-//! The proxy-wasm filter: a shell that carries out what the gate decides.
+//! The proxy-wasm filter: a shell that carries out the gate's decisions inside Envoy.
 //!
-//! Nothing is decided here. `root` reads the configuration and keeps issuers' keys fresh, `exchange` takes a request
-//! through the gate's steps, `consult` asks policies, `audit` tells the audit log what `record` has of each request, `ports` answers what the gate asks of its surroundings, `abi` holds the few host calls
-//! that the SDK does not offer in a form that is safe for any input.
+//! `root` reads the configuration; `exchange` carries out the gate's steps for one request; `worker` holds what the
+//! requests of one worker share: the `engine` (the gate and its ports), the `jwks` client, the queue of requests that
+//! wait for keys, and the `audit_client`. `ext_authz` calls policies, `ingest` the audit log. `abi` has the few host
+//! calls that the SDK does not offer in a form that is safe for any input.
 
 mod abi;
-mod audit;
-mod effects;
+mod audit_client;
+mod counters;
+mod engine;
 mod exchange;
 mod ext_authz;
+mod headers;
+mod ingest;
 mod jwks;
-mod metrics;
+mod key_queue;
 mod ports;
+mod reply;
+mod request;
 mod request_record;
 mod root;
+mod suspended;
+mod unconfigured;
 mod verifier;
-mod waiting;
 mod worker;
 
 use proxy_wasm::traits::RootContext;

@@ -1,4 +1,4 @@
-//! What the gate asks of its surroundings, answered by the proxy.
+//! The gate's ports over the proxy's host calls.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ pub(crate) struct ProxyClock;
 
 impl Clock for ProxyClock {
     fn wall(&self) -> Duration {
-        // Without a clock every credential that can end has ended.
+        // Without a clock, every credential that can expire has expired.
         let now = hostcalls::get_current_time().ok();
         now.and_then(|now| now.duration_since(UNIX_EPOCH).ok())
             .unwrap_or(Duration::MAX)

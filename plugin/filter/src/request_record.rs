@@ -1,28 +1,28 @@
-//! What the audit log will be told of one request, once it has ended.
+//! The audit event of one request, recorded once it has ended.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_gate::audit::{DecisionContext, Head, RequestOutcome};
+use postern_gate::audit::{DecisionContext, RequestHead, RequestOutcome};
 use postern_gate::ports::Clock;
 use postern_gate::{Denial, Request};
 
-use crate::audit::Fields;
+use crate::ingest::Fields;
 use crate::ports::ProxyClock;
 use crate::worker::Worker;
 
-/// A request of which the log is told: exactly once, when it is answered, refused or gone.
+/// Records a request exactly once: when it is answered, refused or gone.
 pub(crate) struct RequestRecord {
     worker: Rc<Worker>,
-    /// None if the head could not be read.
-    head: Option<Head>,
+    /// `None` if the head could not be read.
+    head: Option<RequestHead>,
     started: Duration,
     /// Set once the request is released.
     released: Option<DecisionContext>,
 }
 
 impl RequestRecord {
-    /// Begins it, where a log is told.
+    /// `None` if decisions are not recorded.
     pub(crate) fn begin(worker: &Rc<Worker>) -> Option<Self> {
         worker.audit.as_ref()?;
         Some(Self {
@@ -33,40 +33,44 @@ impl RequestRecord {
         })
     }
 
-    /// Takes down the request's head, before anything changes it.
+    /// Copies the request's head, before anything changes it.
     pub(crate) fn read(&mut self, request: &Request<'_>) {
-        self.head = Some(Head::of(request));
+        self.head = Some(RequestHead::of(request));
     }
 
-    /// Has it recorded that the request is about to be released. The call's token.
+    /// Sends the admission of the request. Returns the call's token.
     ///
     /// # Errors
-    /// If it cannot be recorded.
-    pub(crate) fn announce(&self, context: &DecisionContext, trace: &Fields) -> Result<u32, String> {
-        let audit = self.worker.audit.as_ref().ok_or("no log is told")?;
-        audit.announce(&self.worker, self.head.as_ref(), context, trace)
+    /// Why it cannot be sent.
+    pub(crate) fn send_admission(&self, context: &DecisionContext, trace: &Fields) -> Result<u32, String> {
+        let audit = self.worker.audit.as_ref().ok_or("decisions are not recorded")?;
+        audit.send_admission(&self.worker.engine, self.head.as_ref(), context, trace)
     }
 
+    /// The request was released to its upstream.
     pub(crate) fn released(&mut self, context: DecisionContext) {
         self.released = Some(context);
     }
 
+    /// The gate refused the request.
     pub(crate) fn refused(self, denial: &Denial) {
         let outcome = RequestOutcome::Refused(denial.reason, denial.status());
-        self.tell(&denial.context, outcome);
+        self.record(&denial.context, outcome);
     }
 
-    /// Another than the gate answered, or nobody. `waiting` is how far a request came that was not released.
+    /// The upstream or another filter answered with `status`, or nobody did. `waiting` is the context of a request that
+    /// was not released.
     pub(crate) fn ended(self, status: Option<u16>, waiting: impl FnOnce() -> DecisionContext) {
         match &self.released {
-            Some(context) => self.tell(context, RequestOutcome::Released(status)),
-            None => self.tell(&waiting(), RequestOutcome::Abandoned(status)),
+            Some(context) => self.record(context, RequestOutcome::Released(status)),
+            None => self.record(&waiting(), RequestOutcome::Abandoned(status)),
         }
     }
 
-    fn tell(&self, context: &DecisionContext, outcome: RequestOutcome) {
+    fn record(&self, context: &DecisionContext, outcome: RequestOutcome) {
         if let Some(audit) = &self.worker.audit {
-            audit.tell(&self.worker, self.head.as_ref(), context, outcome, self.started);
+            let head = self.head.as_ref();
+            audit.record(&self.worker.engine, head, context, outcome, self.started);
         }
     }
 }

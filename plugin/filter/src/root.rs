@@ -1,4 +1,4 @@
-//! The plugin's life: configuration in, ticks, answers to calls.
+//! The plugin's root context: configuration, ticks, and the ends of calls.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,50 +10,56 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
 
+use crate::engine::Engine;
 use crate::exchange::Http;
 use crate::ext_authz;
 use crate::ports::{ProxyClock, SharedData};
+use crate::unconfigured::Unconfigured;
 use crate::verifier::ProxyVerifier;
 use crate::worker::Worker;
 
-/// How soon a worker notices keys that another fetched and requests that have waited long enough, and how far
-/// statistics may lag.
+/// How soon a worker notices keys that another fetched and requests past their deadline, and how far statistics lag.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How soon the next of many requests have their turn.
-const HURRIED_TICK: Duration = Duration::from_millis(1);
+/// The tick while requests are ready to resume.
+const BUSY_TICK: Duration = Duration::from_millis(1);
 
 pub(crate) struct Root {
     context_id: u32,
-    worker: Option<Rc<Worker>>,
-    /// Ticks come faster, because requests wait for their turn.
-    hurries: Cell<bool>,
-    /// When the work of a tick was last done.
-    worked: Cell<Duration>,
+    configured: Option<Configured>,
+}
+
+/// The root context under a configuration.
+struct Configured {
+    worker: Rc<Worker>,
+    /// Ticks are [`BUSY_TICK`] apart.
+    busy: Cell<bool>,
+    /// When a tick last did more than resume requests.
+    last_tick: Cell<Duration>,
 }
 
 impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
         Self {
             context_id,
-            worker: None,
-            hurries: Cell::new(false),
-            worked: Cell::new(Duration::ZERO),
+            configured: None,
         }
     }
 
-    /// Resumes waiting requests whose turn it is, and sees to it that the next turn comes soon.
-    fn resume_waiting(&self, worker: &Worker) {
-        let behind = worker.resume_waiting();
+    /// Makes this context the effective one again, after requests were acted on.
+    fn enter(&self) {
         let _ = hostcalls::set_effective_context(self.context_id);
-        if behind != self.hurries.get() {
-            let period = if behind { HURRIED_TICK } else { TICK };
-            let set = hostcalls::set_tick_period(period).is_ok();
-            self.hurries.set(behind && set);
-        }
     }
 
-    fn configure(&mut self) -> Result<(), String> {
+    fn resume_requests(&self, configured: &Configured) {
+        let more = configured.worker.resume_batch();
+        self.enter();
+        configured.set_busy(more);
+    }
+}
+
+impl Configured {
+    fn read() -> Result<Self, String> {
         let text = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)
             .ok()
             .flatten()
@@ -67,48 +73,70 @@ impl Root {
         getrandom::fill(&mut random).map_err(|e| format!("the proxy gave no random bytes: {e}"))?;
         let tables = gate.open_tables(&SharedData, random);
         let verifier = ProxyVerifier::probe();
-        let worker = Worker::new(gate, tables, verifier);
+        let worker = Worker::new(Engine::new(gate, tables, verifier));
         log::info!(
             "postern: configured with {} rules; {}",
-            worker.gate.rule_names().count(),
+            worker.engine.gate.rule_names().count(),
             verifier.describe()
         );
-        worker.fetcher.borrow().prepare();
-        self.worker = Some(Rc::new(worker));
-        hostcalls::set_tick_period(TICK).map_err(|status| format!("the proxy grants no ticks: {status:?}"))
+        worker.prepare();
+        hostcalls::set_tick_period(TICK)
+            .map_err(|status| format!("the proxy grants no ticks: {status:?}"))?;
+        Ok(Self {
+            worker: Rc::new(worker),
+            busy: Cell::new(false),
+            last_tick: Cell::new(Duration::ZERO),
+        })
+    }
+
+    fn tick(&self) {
+        let now = ProxyClock.monotonic();
+        if !self.busy.get() || now.saturating_sub(self.last_tick.get()) >= TICK {
+            self.last_tick.set(now);
+            self.worker.tick();
+        }
+    }
+
+    fn set_busy(&self, busy: bool) {
+        if busy != self.busy.get() {
+            let period = if busy { BUSY_TICK } else { TICK };
+            let set = hostcalls::set_tick_period(period).is_ok();
+            self.busy.set(busy && set);
+        }
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
-        let Some(worker) = &self.worker else { return };
-        if worker.told(token, headers, body_size) {
-            let _ = hostcalls::set_effective_context(self.context_id);
+        let Some(configured) = &self.configured else {
             return;
-        }
-        let fetched = worker
-            .fetcher
-            .borrow_mut()
-            .call_ended(token, headers, body_size, worker);
-        if let Some(fetched) = fetched {
-            worker.keys_came(&[fetched]);
-            self.resume_waiting(worker);
+        };
+        let worker = &configured.worker;
+        if worker.audit_responded(token, headers, body_size) {
+            self.enter();
+        } else if worker.fetch_ended(token, headers, body_size) {
+            self.resume_requests(configured);
         }
     }
 
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
-        let Some(worker) = &self.worker else { return };
+        let Some(configured) = &self.configured else {
+            return;
+        };
         // Read first: the buffer belongs to this callback, whichever context it is for.
-        let answer = ext_authz::answer(status, size);
-        worker.policy_answered(token, answer);
-        let _ = hostcalls::set_effective_context(self.context_id);
+        let response = ext_authz::read_response(status, size);
+        configured.worker.policy_responded(token, response);
+        self.enter();
     }
 }
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
-        match self.configure() {
-            Ok(()) => true,
+        match Configured::read() {
+            Ok(configured) => {
+                self.configured = Some(configured);
+                true
+            }
             Err(why) => {
                 log::error!("postern: configuration refused: {why}");
                 false
@@ -117,24 +145,18 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(worker) = &self.worker else { return };
-        let now = ProxyClock.monotonic();
-        if !self.hurries.get() || now.saturating_sub(self.worked.get()) >= TICK {
-            self.worked.set(now);
-            let fetched = worker.fetcher.borrow_mut().tick(worker);
-            // Before requests are resumed: the call is the root's.
-            if let Some(audit) = &worker.audit {
-                audit.tick(worker);
-            }
-            worker.keys_came(&fetched);
-            worker.expire_waiting();
-            worker.counters.flush();
-        }
-        self.resume_waiting(worker);
+        let Some(configured) = &self.configured else {
+            return;
+        };
+        configured.tick();
+        self.resume_requests(configured);
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http::new(context_id, self.worker.clone())))
+        Some(match &self.configured {
+            Some(configured) => Box::new(Http::new(context_id, Rc::clone(&configured.worker))),
+            None => Box::new(Unconfigured),
+        })
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -1,7 +1,7 @@
 //! Signatures verified by the proxy's own cryptography where it offers it, in pure Rust otherwise.
 //!
 //! Envoy's foreign function `verify_signature` runs BoringSSL: forty times faster for RSA, nine times for ECDSA, than
-//! pure Rust inside the VM. It is used only after it gave the right answer to published examples, good and bad.
+//! pure Rust inside the VM. It is used only after it verified published examples correctly, valid and invalid ones.
 
 use p256::ecdsa::Signature as P256Signature;
 use p384::ecdsa::Signature as P384Signature;
@@ -14,7 +14,7 @@ use proxy_wasm::hostcalls;
 
 /// The function's argument, `envoy.source.extensions.common.wasm.VerifySignatureArguments`.
 #[derive(Clone, PartialEq, Message)]
-struct Arguments {
+struct VerifySignatureArguments {
     #[prost(string, tag = "1")]
     hash_function: String,
     /// DER SubjectPublicKeyInfo.
@@ -27,16 +27,16 @@ struct Arguments {
     text: Vec<u8>,
 }
 
-/// Its result.
+/// Its result, `envoy.source.extensions.common.wasm.VerifySignatureResult`.
 #[derive(Clone, PartialEq, Message)]
-struct Answer {
+struct VerifySignatureResult {
     #[prost(bool, tag = "1")]
     result: bool,
     #[prost(string, tag = "2")]
     error: String,
 }
 
-/// Verifies by the proxy for the families of algorithms it proved to know.
+/// Verifies in the proxy for those families of algorithms that [`probe`](Self::probe) found to work.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ProxyVerifier {
     rsa: bool,
@@ -44,7 +44,7 @@ pub(crate) struct ProxyVerifier {
 }
 
 impl ProxyVerifier {
-    /// Asks the proxy to verify the examples of RFC 7515, appendices A.2 and A.3, and the same with one bit changed.
+    /// Has the proxy verify the examples of RFC 7515, appendices A.2 and A.3, and the same with one bit changed.
     pub(crate) fn probe() -> Self {
         Self {
             rsa: knows(Algorithm::RS256, RS256_KEY, RS256_TOKEN),
@@ -81,7 +81,7 @@ impl Verifier for ProxyVerifier {
         match by_proxy(key, token) {
             Some(true) => Ok(()),
             Some(false) => Err(BadSignature),
-            // The proxy could not answer, which says nothing of the signature.
+            // The proxy failed, which says nothing about the signature.
             None => PureRust.verify(key, token),
         }
     }
@@ -96,7 +96,7 @@ fn knows(algorithm: Algorithm, jwk: &str, token: &str) -> bool {
     by_proxy(&key, token) == Some(true) && tampered != token && by_proxy(&key, &tampered) == Some(false)
 }
 
-/// The proxy's verdict, or none if it gave none. A signature that cannot even be encoded is a bad one.
+/// The proxy's result; `None` if it failed. A signature that cannot be encoded is invalid.
 fn by_proxy(key: &VerifyingKey, token: &str) -> Option<bool> {
     let (text, signature) = split_token(token)?;
     let (hash, signature) = match key.algorithm() {
@@ -121,15 +121,17 @@ fn by_proxy(key: &VerifyingKey, token: &str) -> Option<bool> {
     let Some(signature) = signature else {
         return Some(false);
     };
-    let arguments = Arguments {
+    let arguments = VerifySignatureArguments {
         hash_function: hash.to_owned(),
         public_key: key.spki()?.to_vec(),
         signature,
         text: text.as_bytes().to_vec(),
     };
-    let answer =
+    let result =
         hostcalls::call_foreign_function("verify_signature", Some(&arguments.encode_to_vec())).ok()??;
-    Answer::decode(answer.as_slice()).ok().map(|answer| answer.result)
+    VerifySignatureResult::decode(result.as_slice())
+        .ok()
+        .map(|decoded| decoded.result)
 }
 
 const RS256_KEY: &str = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}"#;

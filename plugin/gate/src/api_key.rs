@@ -1,4 +1,4 @@
-//! API keys, known by their SHA-256 only.
+//! API keys, stored as SHA-256 digests.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +12,7 @@ use crate::digest_map::DigestMap;
 use crate::identity::Identity;
 use crate::request::{Request, Single};
 
-/// Longer values are no API keys and are not hashed.
+/// The longest API key, in bytes. Longer values are not hashed.
 const MAX_KEY: usize = 1024;
 
 /// A set of API keys, compiled.
@@ -21,18 +21,18 @@ pub(crate) struct ApiKeys {
     /// `api_keys/<name>`.
     pub(crate) label: String,
     pub(crate) header: String,
-    /// By digest: finding one costs the same whatever the key, and a digest says nothing of its key.
-    pub(crate) keys: DigestMap<Record>,
-    pub(crate) recognised: Recognised,
+    /// By digest: a lookup takes the same time for every key, and a digest reveals nothing about its key.
+    pub(crate) keys: DigestMap<KeyEntry>,
+    pub(crate) digest_cache: DigestCache,
 }
 
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct KeyEntry {
     pub(crate) identity: Rc<Identity>,
     pub(crate) not_after: Option<Duration>,
 }
 
-impl Record {
+impl KeyEntry {
     pub(crate) fn new(identity: Identity, not_after: Option<Duration>) -> Self {
         Self {
             identity: Rc::new(identity),
@@ -42,7 +42,8 @@ impl Record {
 }
 
 impl ApiKeys {
-    /// The holder of the key in the request; `None` if it carries no key. `now`: time since the Unix epoch.
+    /// The holder of the request's API key; `None` if the request carries none. `now` returns the time since the Unix
+    /// epoch.
     pub(crate) fn verify(
         &self,
         request: &Request<'_>,
@@ -50,7 +51,7 @@ impl ApiKeys {
     ) -> Option<Result<Rc<Identity>, Reason>> {
         match request.credential(&self.header) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(key) => Some(self.look_up(key, now)),
         }
     }
@@ -59,12 +60,12 @@ impl ApiKeys {
         if key.len() > MAX_KEY {
             return Err(Reason::ApiKeyUnknown);
         }
-        let tag = self.recognised.tag(key);
-        let known = self.recognised.digest(&tag);
+        let tag = self.digest_cache.tag(key);
+        let known = self.digest_cache.get(&tag);
         let digest = known.unwrap_or_else(|| Sha256::digest(key).into());
         let record = self.keys.get(&digest).ok_or(Reason::ApiKeyUnknown)?;
         if known.is_none() {
-            self.recognised.remember(tag, digest);
+            self.digest_cache.put(tag, digest);
         }
         match record.not_after {
             Some(end) if now() >= end => Err(Reason::ApiKeyExpired),
@@ -73,29 +74,29 @@ impl ApiKeys {
     }
 }
 
-/// The digests of configured keys that were presented, so that the next request with the same key needs no SHA-256,
-/// half of what looking a key up costs inside the VM.
+/// A cache of the digests of configured keys that were presented. The next request with the same key needs no
+/// SHA-256, which is half the cost of a lookup inside the VM.
 ///
-/// A key is known again by two SipHashes under secrets that were drawn for this process: 128 bits that nobody outside
-/// can aim at. No key is kept, and there is never more here than keys are configured.
+/// Keys are identified by two SipHashes with random secrets of this process: 128 bits for which no outsider can find
+/// a collision. Keys themselves are not stored, and the cache never has more entries than configured keys.
 #[derive(Debug, Default)]
-pub(crate) struct Recognised {
+pub(crate) struct DigestCache {
     hashers: [RandomState; 2],
     digests: RefCell<DigestMap<[u8; 32], 16>>,
 }
 
-impl Recognised {
+impl DigestCache {
     fn tag(&self, key: &[u8]) -> [u8; 16] {
         let [first, second] = &self.hashers;
         let tag = u128::from(first.hash_one(key)) | u128::from(second.hash_one(key)) << 64;
         tag.to_le_bytes()
     }
 
-    fn digest(&self, tag: &[u8; 16]) -> Option<[u8; 32]> {
+    fn get(&self, tag: &[u8; 16]) -> Option<[u8; 32]> {
         self.digests.borrow().get(tag).copied()
     }
 
-    fn remember(&self, tag: [u8; 16], digest: [u8; 32]) {
+    fn put(&self, tag: [u8; 16], digest: [u8; 32]) {
         self.digests.borrow_mut().insert(tag, digest);
     }
 }

@@ -1,29 +1,29 @@
-//! Hosts in one reading only: what the gate takes for the host, every server behind it must take for the host too.
+//! HTTP host parsing. What the gate reads as the HTTP host, every server behind it must read as the host too.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use crate::path::Ambiguous;
 
-/// The longest host name (RFC 1035, section 2.3.4), and the longest of its labels.
+/// The longest host name, and its longest label, in bytes (RFC 1035, section 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// The host of an authority (RFC 3986, section 3.2), without its port: see [`split`].
+/// The host of an authority (RFC 3986, section 3.2), without its port.
 ///
 /// # Errors
-/// [`Ambiguous`] where [`split`] says so.
+/// As [`split`].
 pub(crate) fn host(authority: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     split(authority).map(|(host, _)| host)
 }
 
-/// The host of an authority and its port, if it has one. The host is a name in lower case without the dot of the
-/// root, or an IPv6 address in brackets in its canonical form (RFC 5952).
+/// The host of an authority, and its port if it has one. The host is a name in lower case without a trailing dot, or
+/// an IPv6 address in brackets in its canonical form (RFC 5952).
 ///
 /// # Errors
 /// [`Ambiguous`] for everything else: user information, a port that is not a number up to 65535, an empty label, and
-/// whatever RFC 3986 allows in a name but host names do not have (escapes and sub-delimiters), since servers differ in
-/// where they cut such a name off.
+/// characters that RFC 3986 allows but host names do not contain (escapes and sub-delimiters), because servers differ
+/// in where they cut such a name.
 pub(crate) fn split(authority: &[u8]) -> Result<(Cow<'_, str>, Option<u16>), Ambiguous> {
     let authority = std::str::from_utf8(authority).map_err(|_| Ambiguous)?;
     let (host, port) = match authority.strip_prefix('[') {
@@ -44,19 +44,19 @@ pub(crate) fn split(authority: &[u8]) -> Result<(Cow<'_, str>, Option<u16>), Amb
     Ok((host, port.map(self::port).transpose()?))
 }
 
-/// A host name in lower case, without the dot of the root.
+/// A host name in lower case, without a trailing dot.
 ///
 /// # Errors
 /// [`Ambiguous`] if it is not made of labels of letters, digits, `-` and `_`.
 fn name(name: &str) -> Result<Cow<'_, str>, Ambiguous> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let sound = |label: &str| {
+    let valid = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len())
             && label
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    if name.len() > MAX_NAME || !name.split('.').all(sound) {
+    if name.len() > MAX_NAME || !name.split('.').all(valid) {
         return Err(Ambiguous);
     }
     Ok(if name.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -66,7 +66,7 @@ fn name(name: &str) -> Result<Cow<'_, str>, Ambiguous> {
     })
 }
 
-/// `u16::from_str` alone would take a sign.
+/// `u16::from_str` alone would accept a sign.
 fn port(port: &str) -> Result<u16, Ambiguous> {
     if !port.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Ambiguous);
@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_reading() {
+    fn unambiguous_hosts_are_normalised() {
         for (authority, expected) in [
             ("admin.example.com", "admin.example.com"),
             ("Admin.Example.COM:8443", "admin.example.com"),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn two_readings_are_refused() {
+    fn ambiguous_hosts_are_refused() {
         for authority in [
             "",
             "admin.example.com:abc",
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_is_a_host_and_a_port(authority in "[a-zA-Z0-9.:@%;_\\[\\]-]{0,24}") {
+        fn accepted_authorities_are_a_host_and_a_port(authority in "[a-zA-Z0-9.:@%;_\\[\\]-]{0,24}") {
             if let Ok(host) = host(authority.as_bytes()) {
                 let lower = authority.to_ascii_lowercase();
                 prop_assert!(host.starts_with('[') || lower.starts_with(&*host), "{authority} read as {host}");
@@ -160,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(authority in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(authority in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = host(&authority);
         }
     }

@@ -1,4 +1,4 @@
-//! From a configuration to a gate: names resolved, keys decoded, secrets read, every error found.
+//! Compiles a configuration into a gate: resolves names, parses keys, looks up secrets, and reports every error.
 
 mod audit;
 mod claim_header;
@@ -9,76 +9,107 @@ mod pattern;
 mod policy;
 mod rule;
 
+use std::rc::Rc;
+
 use postern_config::{ConfigErrors, SecretRef};
 
+use crate::api_key::ApiKeys;
 use crate::config::Config;
-use crate::gate::Gate;
+use crate::gate::{Gate, Parts};
+use crate::id::{IssuerId, LimitId, RuleId};
 use crate::jwt::Issuers;
 use crate::limit::Limit;
 use crate::rule::{Rule, Rules};
 use crate::secret::{Secret, Secrets};
+use crate::signature::Scheme;
 
-/// The shortest secret that is taken. `postern check` asks for more.
+/// The shortest accepted secret, in bytes. `postern check` warns below 32.
 const MIN_SECRET: usize = 8;
 
 impl Gate {
     /// Compiles a configuration. Secrets are looked up once, here.
     ///
     /// # Errors
-    /// Everything in the configuration that makes no sense, each with its path.
+    /// Every error of the configuration, each with its path.
     pub fn compile(config: &Config, secrets: &dyn Secrets) -> Result<Self, ConfigErrors> {
         let mut c = Compiler {
             config,
             secrets,
             errors: ConfigErrors::default(),
         };
-        let issuers = config
+        let issuers: Vec<_> = config
             .issuers
             .iter()
-            .map(|(name, issuer)| c.issuer(name, issuer))
+            .enumerate()
+            .map(|(i, (name, issuer))| c.issuer(IssuerId::new(i), name, issuer))
             .collect();
         let api_keys = config
             .api_keys
             .iter()
-            .map(|(name, keys)| c.api_keys(name, keys))
+            .map(|(name, keys)| (name.as_str(), Rc::new(c.api_keys(name, keys))))
             .collect();
         let schemes = config
             .signatures
             .iter()
-            .map(|(name, s)| c.signature(name, s))
+            .map(|(name, scheme)| (name.as_str(), Rc::new(c.signature(name, scheme))))
             .collect();
-        let limits: Vec<Limit> = config
+        let limits = config
             .limits
             .iter()
-            .filter_map(|(name, limit)| c.limit(name, limit))
+            .enumerate()
+            .map(|(i, (name, limit))| (name.as_str(), c.limit(LimitId::new(i), name, limit).map(Rc::new)))
             .collect();
+        let entries = Entries {
+            issuers: ids(config),
+            api_keys,
+            schemes,
+            limits,
+        };
         let rules: Vec<Rule> = config
             .rules
             .iter()
             .enumerate()
-            .map(|(i, rule)| c.rule(i, rule))
+            .map(|(i, rule)| c.rule(RuleId::new(i), rule, &entries))
             .collect();
-        c.rule_names();
-        let host = config.host.as_ref().map(|host| c.policy_host(host));
-        let audit = config.audit.as_ref().map(|audit| c.audit(audit));
-        let reserved = config
-            .issuers
-            .values()
-            .flat_map(|issuer| issuer.headers.keys().cloned())
-            .collect();
-        let gate = Self::new(
-            Issuers::new(issuers),
-            api_keys,
-            schemes,
-            limits,
-            Rules::new(rules),
-            config.default,
-            reserved,
-        )
-        .asking(host)
-        .telling(audit);
-        c.errors.or_ok(gate)
+        c.check_rule_names();
+        let gate = Self::new(Parts {
+            issuers: Issuers::new(issuers),
+            api_keys: values(entries.api_keys).collect(),
+            schemes: values(entries.schemes).collect(),
+            limits: values(entries.limits).flatten().collect(),
+            rules: Rules::new(rules),
+            fallback: config.default,
+            reserved: config
+                .issuers
+                .values()
+                .flat_map(|issuer| issuer.headers.keys().cloned())
+                .collect(),
+            policy_host: config.host.as_ref().map(|host| c.policy_host(host)),
+            audit: config.audit.as_ref().map(|audit| c.audit(audit)),
+        });
+        c.errors.into_result(gate)
     }
+}
+
+/// The compiled entries that rules refer to.
+struct Entries<'a> {
+    issuers: Named<'a, IssuerId>,
+    api_keys: Named<'a, Rc<ApiKeys>>,
+    schemes: Named<'a, Rc<Scheme>>,
+    /// `None` for a limit with errors.
+    limits: Named<'a, Option<Rc<Limit>>>,
+}
+
+/// Entries by name. A list: a second kind of map, used at configuration alone, costs the filter 30 KB.
+type Named<'a, T> = Vec<(&'a str, T)>;
+
+fn values<T>(entries: Named<'_, T>) -> impl Iterator<Item = T> {
+    entries.into_iter().map(|(_, value)| value)
+}
+
+fn ids(config: &Config) -> Named<'_, IssuerId> {
+    let names = config.issuers.keys().enumerate();
+    names.map(|(i, name)| (name.as_str(), IssuerId::new(i))).collect()
 }
 
 struct Compiler<'a> {
@@ -88,16 +119,16 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn name(&mut self, kind: &str, name: &str) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+    fn check_name(&mut self, kind: &str, name: &str) {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
             let message = format!("the name \"{name}\" must be 1 to 64 letters, digits, \"-\" or \"_\"");
             self.errors.add(kind, message);
         }
     }
 
-    /// What an unset variable leaves in a list stands for nothing.
-    fn not_empty(&mut self, at: &str, names: &[String]) {
+    /// Rejects empty items: a template with an unset variable produces them.
+    fn check_not_empty(&mut self, at: &str, names: &[String]) {
         for (i, name) in names.iter().enumerate() {
             if name.trim().is_empty() {
                 self.errors.add(format!("{at}[{i}]"), "must not be empty");
@@ -111,9 +142,9 @@ impl Compiler<'_> {
             .secret(&reference.env)
             .filter(|secret| !secret.is_empty());
         if secret.is_none() {
-            // What is no variable's name may be the secret itself and is not repeated.
-            let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-            let name = if reference.env.bytes().all(plain) {
+            // Only what looks like a variable's name is shown: anything else may be the secret itself.
+            let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            let name = if reference.env.bytes().all(allowed) {
                 reference.env.as_str()
             } else {
                 "the variable named here"
@@ -128,7 +159,7 @@ impl Compiler<'_> {
             .is_some_and(|secret| secret.expose().len() < MIN_SECRET)
         {
             let message = format!(
-                "is shorter than {MIN_SECRET} bytes: whoever has seen one request finds it by trying; use 32 random bytes"
+                "is shorter than {MIN_SECRET} bytes, and can be guessed by anyone who has seen one request; use 32 random bytes"
             );
             self.errors.add(at, message);
         }
@@ -147,7 +178,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Host and path of an http or https URI.
+/// Splits an `http` or `https` URI into authority and path; `None` for other URIs and those with a fragment.
 #[must_use]
 pub fn split_uri(uri: &str) -> Option<(&str, &str)> {
     let rest = uri

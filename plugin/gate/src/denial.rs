@@ -1,4 +1,4 @@
-//! A refusal as the client gets it: RFC 9457 problem details, with what it needs to do better.
+//! A denial: the response to a refused request, RFC 9457 problem details.
 
 use std::rc::Rc;
 
@@ -7,19 +7,20 @@ use serde::Serialize;
 use crate::Reason;
 use crate::audit::DecisionContext;
 use crate::policy::Reply;
+use crate::ports::{Observation, Ports};
 
-/// A refusal.
+/// The response to a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// Why, exactly.
+    /// The exact reason.
     pub reason: Reason,
-    /// The rule that refused, if one matched.
+    /// The matched rule's name, if any.
     pub rule: Option<String>,
-    /// Header fields of the reply beside `content-type`: `WWW-Authenticate`, `Retry-After`, `RateLimit` and so on.
+    /// Header fields beside `content-type`: `WWW-Authenticate`, `Retry-After`, `RateLimit` and so on.
     pub headers: Vec<(&'static str, Rc<str>)>,
-    /// The reply that a policy wants, in place of the problem document.
+    /// A policy's own response, in place of the problem document.
     pub reply: Option<Box<Reply>>,
-    /// What the audit log is told of the way so far.
+    /// The decision's context, for the audit log.
     pub context: DecisionContext,
 }
 
@@ -33,20 +34,28 @@ struct Problem<'a> {
     request_id: Option<&'a str>,
 }
 
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
 impl Denial {
     /// The media type of [`body`](Self::body).
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
-    /// The refusal of a request that could not even be put to the gate.
+    /// The denial of a request that the gate could not evaluate at all.
     #[must_use]
     pub fn gate_failed() -> Self {
-        Self::new(Reason::GateFailed).header("retry-after", "1")
+        Self::new(Reason::GateFailed).with_retry_after()
     }
 
-    /// The refusal of a request that cannot be let wait for keys.
-    #[must_use]
-    pub fn keys_unavailable() -> Self {
-        Self::new(Reason::KeysUnavailable)
+    /// The denial of a request that no rule decides on, reported.
+    pub(crate) fn unrouted(reason: Reason, ports: &Ports<'_>) -> Self {
+        ports
+            .observer
+            .observe(&Observation::Refused { rule: None, reason });
+        Self::new(reason).with_retry_after()
     }
 
     pub(crate) fn new(reason: Reason) -> Self {
@@ -59,12 +68,21 @@ impl Denial {
         }
     }
 
+    /// Adds `Retry-After` to the gate's own 503: the request may succeed a second later.
+    pub(crate) fn with_retry_after(self) -> Self {
+        if self.status() == 503 && self.reply.is_none() {
+            self.header("retry-after", "1")
+        } else {
+            self
+        }
+    }
+
     pub(crate) fn reply(mut self, reply: Reply) -> Self {
         self.reply = Some(Box::new(reply));
         self
     }
 
-    /// The reply's status: the reason's, or the policy's own.
+    /// The HTTP status: the reason's, or the policy's own.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.reply
@@ -72,8 +90,8 @@ impl Denial {
             .map_or(self.reason.status(), |reply| reply.status)
     }
 
-    /// The gRPC status, where it is not the one that a proxy derives from the HTTP status: without it a limit would look
-    /// like an outage, and what the client did wrong like a fault of the server's.
+    /// The gRPC status, where it differs from the one that a proxy derives from the HTTP status: a limit would
+    /// otherwise look like an outage, and a client error like a server error.
     #[must_use]
     pub fn grpc_status(&self) -> Option<i32> {
         const INVALID_ARGUMENT: i32 = 3;
@@ -90,13 +108,13 @@ impl Denial {
         self
     }
 
-    /// The reply's body where no policy made one (RFC 9457): a status, a code that scripts can branch on and the request's id. Neither
-    /// what was expected nor which part was wrong.
+    /// The problem document (RFC 9457), which is the body unless a policy made its own: a status, a code that scripts
+    /// can branch on, and the request's id. It does not say what was expected or which part was wrong.
     #[must_use]
     pub fn body(&self, request_id: Option<&str>) -> String {
         let status = self.reason.status();
         let problem = Problem {
-            // RFC 9457, section 4.2.1: the title is then the status's own phrase.
+            // RFC 9457, section 4.2.1: the title of this type is the status's phrase.
             r#type: "about:blank",
             title: phrase(status),
             status,
@@ -106,7 +124,7 @@ impl Denial {
         serde_json::to_string(&problem).unwrap_or_default()
     }
 
-    /// What the proxy's access log shows as response-code details: `postern:<rule>:<reason>`.
+    /// The response-code details in the proxy's access log: `postern:<rule>:<reason>`.
     #[must_use]
     pub fn details(&self) -> String {
         format!(
@@ -133,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_clients_are_told_what_a_proxy_would_not_derive() {
+    fn grpc_clients_get_statuses_that_a_proxy_would_not_derive() {
         for (reason, status) in [
             (Reason::LimitExceeded, Some(8)),
             (Reason::BodyTooLarge, Some(8)),
@@ -149,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_name_of_its_own_and_a_known_status() {
+    fn every_reason_has_a_unique_name_and_a_known_status() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            // A client that gets the general sentence learns nothing of what it could do.
+            // The general sentence does not tell a client what it can do.
             let general = reason.sentence() == Reason::GateFailed.sentence();
             assert_eq!(general, reason == Reason::GateFailed, "{reason:?}");
         }

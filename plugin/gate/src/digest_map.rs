@@ -1,16 +1,16 @@
-//! A map by digest.
+//! A hash map by digest.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map whose keys are digests and need no further hashing: SHA-256 unless said otherwise.
-pub(crate) type DigestMap<V, const N: usize = 32> = HashMap<[u8; N], V, BuildHasherDefault<FirstBytes>>;
+/// A map whose keys are digests, which need no further hashing. SHA-256 by default.
+pub(crate) type DigestMap<V, const N: usize = 32> = HashMap<[u8; N], V, BuildHasherDefault<DigestHasher>>;
 
-/// A digest is already evenly spread and cannot be steered: its first bytes serve as the hash.
+/// Uses the first bytes of a digest as its hash: a digest is evenly distributed, and cannot practically be chosen.
 #[derive(Default)]
-pub(crate) struct FirstBytes(u64);
+pub(crate) struct DigestHasher(u64);
 
-impl Hasher for FirstBytes {
+impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -21,6 +21,6 @@ impl Hasher for FirstBytes {
         }
     }
 
-    // The length prefix of an array says nothing.
+    // The length prefix of an array is the same for all keys.
     fn write_usize(&mut self, _: usize) {}
 }

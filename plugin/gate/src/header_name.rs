@@ -1,27 +1,28 @@
 //! Header names as upstreams read them.
 //!
-//! What passes a header on in an environment variable or a like name (CGI, RFC 3875, section 4.1.18) keeps letters and
-//! digits alone: nginx and others write `_` for `-`, lighttpd for every other character, PHP for a dot. To those
-//! `x.postern.subject` is `x-postern-subject`.
+//! Servers that pass headers in environment variables or similar names (CGI, RFC 3875, section 4.1.18) keep only
+//! letters and digits: nginx and others replace `-` by `_`, lighttpd every other character, PHP dots. To these,
+//! `x.postern.subject` is the same as `x-postern-subject`.
 
 use std::borrow::Cow;
 
-/// The name under which any upstream may know a header: in lower case, and `-` for what is neither letter nor digit.
-pub(crate) fn folded(name: &[u8]) -> Cow<'_, str> {
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
-    if name.iter().all(plain)
+/// The name in lower case, with `-` for every character except letters and digits: names that any upstream may
+/// confuse have the same result.
+pub(crate) fn fold(name: &[u8]) -> Cow<'_, str> {
+    let unchanged = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    if name.iter().all(unchanged)
         && let Ok(name) = std::str::from_utf8(name)
     {
         return Cow::Borrowed(name);
     }
-    let fold = |byte: &u8| {
+    let to_folded = |byte: &u8| {
         if byte.is_ascii_alphanumeric() {
             char::from(byte.to_ascii_lowercase())
         } else {
             '-'
         }
     };
-    Cow::Owned(name.iter().map(fold).collect())
+    Cow::Owned(name.iter().map(to_folded).collect())
 }
 
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_some_upstream_takes_for_one_name_is_one() {
+    fn names_that_an_upstream_confuses_are_equal() {
         for name in [
             "x-postern-roles",
             "X-Postern-Roles",
@@ -40,9 +41,9 @@ mod tests {
             "x`postern~roles",
             "x^postern'roles",
         ] {
-            assert_eq!(folded(name.as_bytes()), "x-postern-roles", "{name}");
+            assert_eq!(fold(name.as_bytes()), "x-postern-roles", "{name}");
         }
-        assert_ne!(folded(b"xpostern-roles"), "x-postern-roles");
-        assert_eq!(folded("x\u{e9}".as_bytes()), "x--");
+        assert_ne!(fold(b"xpostern-roles"), "x-postern-roles");
+        assert_eq!(fold("x\u{e9}".as_bytes()), "x--");
     }
 }

@@ -1,4 +1,4 @@
-//! Who is calling, once that is certain, and how the upstream is told.
+//! The authenticated caller, and the headers that identify it to the upstream.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -8,20 +8,20 @@ use serde_json::{Map, Value};
 
 use crate::config::IdentityHeader;
 
-/// The prefix of the gate's own identity headers; whatever a client sends under it is stripped.
+/// The prefix of the identity headers. Client-sent headers with this prefix are stripped.
 pub const HEADER_PREFIX: &str = "x-postern-";
 
-/// What a header value cannot hold, and what would make a list or an escape ambiguous.
+/// Characters that a header value cannot contain, and those that would make a list or an escape ambiguous.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
-/// The same for an item of a list, which readers trim, and split at spaces.
+/// The same for an item of a list, which parsers trim and may split at spaces.
 const ESCAPED_ITEM: &AsciiSet = &ESCAPED.add(b' ');
 
-/// The largest integer up to which every one has a floating-point number of its own.
-const EXACT: f64 = 9_007_199_254_740_991.0;
+/// Up to this integer (2^53 - 1), every integer is exact as a floating-point number.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// How a caller proved who it is.
+/// The kind of credential that authenticated a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub enum CredentialKind {
     /// A JSON Web Token.
     Jwt,
     /// An API key.
@@ -30,8 +30,8 @@ pub enum Method {
     Signature,
 }
 
-impl Method {
-    /// The value of `x-postern-method`.
+impl CredentialKind {
+    /// The name, as in `x-postern-method`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,33 +42,35 @@ impl Method {
     }
 }
 
-/// A caller whose credential was verified. Made nowhere else.
+/// A caller whose credential was verified. Only the gate creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Who.
+    /// The caller's name, unique only within the entry that authenticated it.
     pub subject: String,
-    /// Proved how.
-    pub method: Method,
-    /// What the caller may do.
+    /// The kind of credential.
+    pub method: CredentialKind,
+    /// The caller's roles; may be empty.
     pub roles: Vec<String>,
-    /// To which tenant the caller belongs.
+    /// The caller's tenant, if it has one.
     pub tenant: Option<String>,
     /// The token's claims; empty for other credentials.
     pub(crate) claims: Map<String, Value>,
-    /// What limits by subject count apart: a subject is unique only within the entry that vouches for it.
+    /// The key of limits by subject: the entry that authenticated the caller, and the subject, which is unique only
+    /// within that entry.
     pub(crate) key: String,
-    /// What a policy is told of the caller, once one has asked.
-    pub(crate) told: OnceCell<Rc<str>>,
-    /// The headers for the upstream, made once.
+    /// The caller as JSON for policies, created when it is first needed.
+    pub(crate) policy_json: OnceCell<Rc<str>>,
+    /// The headers for the upstream.
     headers: Vec<(String, String)>,
 }
 
 impl Identity {
-    /// `entry` is what vouched for the caller: `issuers/<name>` and so on. `extra_headers` are as the upstream gets them.
+    /// `entry` is the configuration entry that authenticated the caller: `issuers/<name>` and so on. `extra_headers`
+    /// are already escaped.
     pub(crate) fn new(
         entry: &str,
         subject: String,
-        method: Method,
+        method: CredentialKind,
         roles: Vec<String>,
         tenant: Option<String>,
         claims: Map<String, Value>,
@@ -87,7 +89,7 @@ impl Identity {
         headers.extend(extra_headers);
         Self {
             key: format!("{entry}\n{subject}"),
-            told: OnceCell::new(),
+            policy_json: OnceCell::new(),
             subject,
             method,
             roles,
@@ -97,22 +99,22 @@ impl Identity {
         }
     }
 
-    /// The same caller, of whom the upstream is told no more than `told` and the configured claims.
-    pub(crate) fn telling(mut self, told: &[IdentityHeader]) -> Self {
-        let withheld = IdentityHeader::ALL.map(|header| (!told.contains(&header)).then(|| header.name()));
+    /// Removes the identity headers that are not `exposed`; headers with configured claims stay.
+    pub(crate) fn with_headers(mut self, exposed: &[IdentityHeader]) -> Self {
+        let withheld = IdentityHeader::ALL.map(|header| (!exposed.contains(&header)).then(|| header.name()));
         self.headers
             .retain(|(name, _)| !withheld.contains(&Some(name.as_str())));
         self
     }
 
-    /// The headers that tell the upstream who is calling. Values are UTF-8 percent-encoded where they hold control
-    /// characters, commas, percent signs, anything outside ASCII, or a space at an end or in an item of a list.
+    /// The headers that identify the caller to the upstream. Values are UTF-8. Control characters, commas, percent
+    /// signs, non-ASCII characters, leading and trailing spaces, and spaces in items of a list are percent-encoded.
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
 
-    /// What vouched for the caller: `issuers/<name>` and so on.
+    /// The configuration entry that authenticated the caller: `issuers/<name>` and so on.
     pub(crate) fn entry(&self) -> &str {
         self.key.split_once('\n').map_or("", |(entry, _)| entry)
     }
@@ -122,7 +124,7 @@ impl Identity {
     }
 }
 
-/// Spaces at the ends are encoded as well: a reader trims them (RFC 9110, section 5.5), and would see another value.
+/// Encodes leading and trailing spaces too: parsers trim them (RFC 9110, section 5.5), and would see another value.
 fn escape(value: &str) -> String {
     let inner = value.trim_matches(' ');
     if inner.is_empty() {
@@ -147,8 +149,8 @@ fn escape_list(items: &[String], separator: &str) -> String {
     items.join(separator)
 }
 
-/// A claim as the upstream gets it in a header: its text, or a list's items joined by spaces. `None` if it says
-/// nothing: empty, `null`, an object.
+/// A claim as a header value: its text, or the items of a list joined by spaces. `None` if it is empty, `null` or an
+/// object.
 pub(crate) fn claim_header(value: &Value) -> Option<String> {
     let text = match value {
         Value::Array(_) => escape_list(&claim_list(value), " "),
@@ -157,7 +159,7 @@ pub(crate) fn claim_header(value: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The value at a claim path such as `realm_access.roles`. A claim whose own name holds the dots is found first.
+/// The value at a claim path such as `realm_access.roles`. A claim whose own name contains the dots is found first.
 pub(crate) fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
@@ -166,12 +168,15 @@ pub(crate) fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'
     claim(claims.get(first)?.as_object()?, rest)
 }
 
-/// A claim's text, if it is text, a number or a boolean. A number too large to be told from its neighbours is none.
+/// The text of a claim that is a string, a number or a boolean. `None` for a number that is too large to be exact.
 pub(crate) fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => {
-            let exact = !number.is_f64() || number.as_f64().is_some_and(|number| number.abs() <= EXACT);
+            let exact = !number.is_f64()
+                || number
+                    .as_f64()
+                    .is_some_and(|number| number.abs() <= MAX_EXACT_INTEGER);
             exact.then(|| number.to_string())
         }
         Value::Bool(flag) => Some(flag.to_string()),
@@ -179,7 +184,7 @@ pub(crate) fn claim_text(value: &Value) -> Option<String> {
     }
 }
 
-/// A claim's texts: a list's items that are not empty, or the words of one string, as OAuth's `scope` has them.
+/// The texts of a claim: the non-empty items of a list, or the words of a string, as in OAuth's `scope`.
 pub(crate) fn claim_list(value: &Value) -> Vec<String> {
     match value {
         Value::Array(items) => items
@@ -198,12 +203,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_subject_cannot_smuggle_a_header_or_a_role() {
+    fn a_subject_cannot_inject_a_header_or_a_role() {
         let roles = vec!["a,Admin".to_owned(), "b".to_owned()];
         let identity = Identity::new(
             "issuers/i",
             "eve\r\nx-admin: é%".into(),
-            Method::Jwt,
+            CredentialKind::Jwt,
             roles,
             None,
             Map::new(),
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_would_trim_or_split_is_encoded() {
+    fn what_a_parser_would_trim_or_split_is_encoded() {
         for (claim, header) in [
             (json!("alice"), Some("alice")),
             (json!("Alice Smith"), Some("Alice Smith")),
@@ -250,7 +255,7 @@ mod tests {
         let identity = Identity::new(
             "api_keys/k",
             " admin".into(),
-            Method::ApiKey,
+            CredentialKind::ApiKey,
             vec![" Admin ".into(), "Team Lead".into()],
             Some("t1 ".into()),
             Map::new(),

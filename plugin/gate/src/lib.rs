@@ -1,17 +1,20 @@
 //! Postern's decisions.
 //!
-//! [`config`] reads what people write, [`Gate::compile`] makes a gate of it, and the gate decides on requests: it knows
-//! nothing of proxies, reads no clock and does no I/O. What it needs it asks for, in [`Step`]s and through [`ports`].
-//! The proxy-wasm filter carries its steps out; tests and `postern try` run the same gate natively.
+//! [`config`] reads a configuration, [`Gate::compile`] compiles it, and the gate decides on requests. It knows
+//! nothing of proxies, reads no clock and does no I/O: what it needs, it requests in [`Step`]s and through [`ports`].
+//! The proxy-wasm filter carries out its steps; tests and `postern try` run the same gate natively.
+//!
+//! A request's way can be followed in `stages`: route, limits by address, authenticate, authorize, limits, policy,
+//! audit.
 //!
 //! ```
 //! use postern_gate::ports::memory::{ManualClock, MemoryState};
-//! use postern_gate::ports::{Event, Metrics, Ports, PureRust};
+//! use postern_gate::ports::{Observation, Observer, Ports, PureRust};
 //! use postern_gate::{Gate, Request, Step, config};
 //!
 //! struct Silent;
-//! impl Metrics for Silent {
-//!     fn note(&self, _: &Event<'_>) {}
+//! impl Observer for Silent {
+//!     fn observe(&self, _: &Observation<'_>) {}
 //! }
 //!
 //! let text = br#"{"rules": [{"name": "health", "match": {"path": {"exact": "/healthz"}}, "open": true}]}"#;
@@ -19,7 +22,7 @@
 //!
 //! let (clock, state) = (ManualClock::at(std::time::Duration::ZERO), MemoryState::default());
 //! let tables = gate.open_tables(&state, [0; 16]);
-//! let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, metrics: &Silent };
+//! let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, observer: &Silent };
 //! let decide = |path: &[u8]| {
 //!     let headers = [(&b":method"[..], &b"GET"[..]), (b":path", path), (b":authority", b"api.example")];
 //!     gate.begin(&Request { headers: &headers, source: None, end_of_stream: true }, &tables, &ports)
@@ -40,21 +43,25 @@ mod authority;
 mod compile;
 mod denial;
 mod digest_map;
+mod evaluation;
 mod gate;
 mod header_name;
+mod id;
 mod identity;
 mod jwt;
 mod limit;
 mod method;
 pub mod path;
+mod pending;
 mod policy;
-mod reach;
 mod reason;
 mod replay;
 mod request;
 mod rule;
+mod rule_conflict;
 mod secret;
 mod signature;
+mod stages;
 mod step;
 mod table;
 #[cfg(test)]
@@ -63,13 +70,16 @@ mod testing;
 pub use compile::split_uri;
 pub use denial::Denial;
 pub use gate::{Gate, Tables};
-pub use identity::{HEADER_PREFIX, Identity, Method};
+pub use id::{IssuerId, LimitId, RuleId};
+pub use identity::{CredentialKind, HEADER_PREFIX, Identity};
 pub use jwt::{FetchRecord, KeySetError, Remote, Schedule, VerifyingKey, split_token};
-pub use limit::Report;
-pub use policy::{Allowance, Answer, AppendAction, Change, Consultation, Facts, PolicyHost, Reply};
-pub use reach::Obstruction;
+pub use limit::LimitReport;
+pub use pending::{PendingAudit, PendingBody, PendingKeys, PendingPolicy, PendingResponse};
+pub use policy::{Allowance, AppendAction, Change, PolicyHost, PolicyResponse, Reply, RequestDetails};
 pub use reason::Reason;
 pub use request::{Header, Request};
+pub use rule_conflict::RuleConflict;
 pub use secret::{Secret, Secrets};
 pub use signature::string_to_sign;
-pub use step::{Effects, Need, Pending, Step};
+pub use stages::Consultation;
+pub use step::{Effects, Need, Step};

@@ -1,19 +1,19 @@
-//! The request's method, read in one way: methods are case-sensitive (RFC 9110, section 9.1), and servers that take
-//! `post` for `POST` all the same would serve what no rule for `POST` has judged.
+//! Method validation. Methods are case-sensitive (RFC 9110, section 9.1), but some servers treat `post` as `POST`,
+//! and would serve a request to which no rule for `POST` was applied.
 
 use crate::request::{Request, Single};
 
-/// Longer names than any method's are refused.
+/// The longest accepted method, in bytes. Every registered method is shorter.
 const MAX: usize = 64;
 
-/// The request's method: a token (RFC 9110, section 5.6.2) without letters in lower case, which no registered method has.
-/// `None` if it is missing, comes twice or is anything else.
+/// The request's method: a token (RFC 9110, section 5.6.2) without lower-case letters, which no registered method
+/// has. `None` if it is missing, duplicate or invalid.
 pub(crate) fn method<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let Single::One(method) = request.single(":method") else {
         return None;
     };
-    let sound = (1..=MAX).contains(&method.len()) && method.iter().all(|byte| is_upper_token(*byte));
-    sound.then_some(method)
+    let valid = (1..=MAX).contains(&method.len()) && method.iter().all(|byte| is_upper_token(*byte));
+    valid.then_some(method)
 }
 
 fn is_upper_token(byte: u8) -> bool {
@@ -25,8 +25,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_method_has_one_reading() {
-        for (methods, sound) in [
+    fn only_upper_case_methods_are_valid() {
+        for (methods, valid) in [
             (&["GET"][..], true),
             (&["M-SEARCH"], true),
             (&["BASELINE-CONTROL"], true),
@@ -44,7 +44,7 @@ mod tests {
                 source: None,
                 end_of_stream: true,
             };
-            assert_eq!(method(&request).is_some(), sound, "{methods:?}");
+            assert_eq!(method(&request).is_some(), valid, "{methods:?}");
         }
     }
 }

@@ -1,17 +1,19 @@
-//! Paths in one reading only: normalised where RFC 3986 (section 6.2.2) allows, refused where two parsers could differ.
+//! Path normalisation: paths are normalised as RFC 3986 (section 6.2.2) allows, and refused where two parsers could
+//! differ.
 
 use std::borrow::Cow;
 
-/// A path that two parsers could read differently: it is refused, not repaired.
+/// Two parsers could read the text differently. It is refused, not repaired.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
-/// The path without its query, escapes of printable ASCII decoded but for `%`, `?` and `#`, other escapes in upper
-/// case. More is decoded than RFC 3986 calls equivalent, since routers decode segments before they compare them.
+/// Normalises the path of a request target: removes the query, decodes escapes of printable ASCII except `%`, `?` and
+/// `#`, and converts other escapes to upper case. This decodes more than RFC 3986 calls equivalent, because routers
+/// decode segments before they compare them.
 ///
 /// # Errors
 /// [`Ambiguous`] for `.` and `..` segments, empty segments, encoded slashes and backslashes, backslashes, control
-/// characters, fragments, bytes outside ASCII, escapes that are none, and `;`, which some servers cut a segment at.
+/// characters, fragments, bytes outside ASCII, malformed escapes, and `;`, at which some servers cut a segment.
 pub fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
     let target = std::str::from_utf8(target).map_err(|_| Ambiguous)?;
     let path = target.split_once('?').map_or(target, |(path, _)| path);
@@ -32,10 +34,10 @@ pub fn normalise(target: &[u8]) -> Result<Cow<'_, str>, Ambiguous> {
         Cow::Borrowed(path)
     };
     let segments = path.strip_prefix('/').ok_or(Ambiguous)?;
-    // A trailing slash is an empty last segment and is allowed.
+    // A trailing slash is an empty last segment, which is allowed.
     let inner = segments.strip_suffix('/').unwrap_or(segments);
-    let sound = |segment: &str| !matches!(segment, "" | "." | "..");
-    if segments.is_empty() || inner.split('/').all(sound) {
+    let valid = |segment: &str| !matches!(segment, "" | "." | "..");
+    if segments.is_empty() || inner.split('/').all(valid) {
         Ok(path)
     } else {
         Err(Ambiguous)
@@ -53,7 +55,7 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
         }
         match u8::from_str_radix(hex, 16).map_err(|_| Ambiguous)? {
             b'/' | b'\\' | b';' | 0x00..=0x1f | 0x7f => return Err(Ambiguous),
-            // What would mean something else unescaped stays as it is.
+            // `%`, `?` and `#` would change their meaning if they were decoded.
             byte @ 0x21..=0x7e if !b"%?#".contains(&byte) => decoded.push(char::from(byte)),
             _ => {
                 decoded.push('%');
@@ -66,8 +68,8 @@ fn decode(path: &str) -> Result<String, Ambiguous> {
     Ok(decoded)
 }
 
-/// Decodes the escapes by which a configuration writes a pattern's own characters where they are meant literally:
-/// `%2A` is a star. All of them stand unescaped in a [normalised](normalise) path.
+/// Decodes the escapes of characters that are special in path patterns, such as `%2A` for `*`, so that a
+/// configuration can contain them literally. A [normalised](normalise) path contains them unescaped.
 pub(crate) fn literal(text: &str) -> Cow<'_, str> {
     const PATTERN: &[u8] = b"*<>[]|^$+:{}";
     if !text.contains('%') {
@@ -102,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_reading() {
+    fn unambiguous_paths_are_normalised() {
         for (target, path) in [
             ("/", "/"),
             ("/orders/7?x=/../#", ""),
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn two_readings_are_refused() {
+    fn ambiguous_paths_are_refused() {
         for target in [
             "",
             "orders",
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patterns_character_is_written_by_its_escape() {
+    fn special_characters_are_decoded() {
         for (text, plain) in [
             ("/a/%2A", "/a/*"),
             ("/%7bid%7D", "/{id}"),
@@ -178,14 +180,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing(target in "/[a-zA-Z0-9%./;~_-]{0,40}") {
+        fn normalisation_is_idempotent(target in "/[a-zA-Z0-9%./;~_-]{0,40}") {
             if let Ok(once) = normalise(target.as_bytes()) {
                 prop_assert_eq!(normalise(once.as_bytes()), Ok(once.clone()));
             }
         }
 
         #[test]
-        fn no_bytes_make_it_panic(target in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(target in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = normalise(&target);
         }
     }

@@ -1,29 +1,29 @@
-//! A request as the gate sees it: borrowed bytes, in order, duplicates kept.
+//! The request as the gate sees it: borrowed bytes, in order, including duplicate headers.
 
-/// A header as it arrived. Names are in lower case, as HTTP/2 and Envoy have them; values are any bytes.
+/// A header's name and value. Names are in lower case, as in HTTP/2 and Envoy; values are any bytes.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
 
-/// The head of a request. The method, path and authority stand among the headers under their HTTP/2 names.
+/// A request without its body. The method, path and authority are among the headers, under their HTTP/2 names.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Every header, pseudo-headers first.
     pub headers: &'a [Header<'a>],
-    /// The client's address as the proxy trusts it, `ip:port` or `[ip]:port`.
+    /// The client's address as the proxy determined it, `ip:port` or `[ip]:port`.
     pub source: Option<&'a str>,
     /// No body follows.
     pub end_of_stream: bool,
 }
 
-/// What looking for a header that may come once finds.
+/// The result of looking up a header that must not be repeated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Single<'a> {
     Absent,
     One(&'a [u8]),
-    Several,
+    Multiple,
 }
 
 impl<'a> Request<'a> {
-    /// All values under `name`, which is in lower case.
+    /// All values of the header `name`, which is in lower case.
     pub(crate) fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let headers = self.headers;
         headers
@@ -32,17 +32,17 @@ impl<'a> Request<'a> {
             .map(|(_, value)| *value)
     }
 
-    /// The value under `name`, if there is exactly one.
+    /// The value of the header `name`, if there is exactly one.
     pub(crate) fn single(&self, name: &str) -> Single<'a> {
         let mut values = self.values(name);
         match (values.next(), values.next()) {
             (None, _) => Single::Absent,
             (Some(one), None) => Single::One(one),
-            (Some(_), Some(_)) => Single::Several,
+            (Some(_), Some(_)) => Single::Multiple,
         }
     }
 
-    /// The credential under `name`: an empty one is none.
+    /// The credential in the header `name`. An empty value counts as absent.
     pub(crate) fn credential(&self, name: &str) -> Single<'a> {
         match self.single(name) {
             Single::One(value) if value.trim_ascii().is_empty() => Single::Absent,
@@ -62,30 +62,30 @@ impl<'a> Request<'a> {
         self.first(":path").unwrap_or_default()
     }
 
-    /// The declared length of the body, if it is declared once and well; the greatest there is for one beyond it.
+    /// The declared length of the body, if there is exactly one and it is valid; `u64::MAX` if it does not fit.
     pub(crate) fn content_length(&self) -> Option<u64> {
         let Single::One(value) = self.single("content-length") else {
             return None;
         };
         let digits = std::str::from_utf8(value).ok()?;
-        let sound = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        sound.then(|| digits.parse().unwrap_or(u64::MAX))
+        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| digits.parse().unwrap_or(u64::MAX))
     }
 
-    /// Whether the declared length of the body is over `max`.
+    /// Whether the declared length of the body exceeds `max`.
     pub(crate) fn is_longer_than(&self, max: usize) -> bool {
-        // No usize is beyond a u64.
+        // Every usize fits into a u64.
         let max = u64::try_from(max).unwrap_or(u64::MAX);
         self.content_length().is_some_and(|length| length > max)
     }
 
-    /// Whether what follows the head is no body but another protocol, which has no end to wait for: an upgrade
-    /// (RFC 9110, section 7.8) or a tunnel (RFC 9110, section 9.3.6; RFC 8441).
+    /// Whether another protocol follows instead of a body, so that there is no end to wait for: an upgrade (RFC 9110,
+    /// section 7.8) or a tunnel (RFC 9110, section 9.3.6; RFC 8441).
     pub(crate) fn is_upgrade(&self) -> bool {
         self.first("upgrade").is_some() || self.first(":protocol").is_some() || self.method() == b"CONNECT"
     }
 
-    /// Whether the client speaks gRPC, as Envoy sees it: the status of its answer then stands in a field of its own.
+    /// Whether Envoy treats the request as gRPC. The response then carries its status in `grpc-status`.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         let rest = self
@@ -103,16 +103,18 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The proxy's id of this request, if it is one that can be repeated in a reply.
+    /// The proxy's id of this request (`x-request-id`), if it is safe to include in a response: at most 128 letters,
+    /// digits and `-_.:`.
     #[must_use]
     pub fn id(&self) -> Option<&'a str> {
         let id = std::str::from_utf8(self.first("x-request-id")?).ok()?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
-        (id.len() <= 128 && id.bytes().all(plain)).then_some(id)
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        (id.len() <= 128 && id.bytes().all(allowed)).then_some(id)
     }
 }
 
-/// The address without its port; an IPv6 address cut to its /64, which is what one client holds.
+/// The key of limits by address: the address without its port. IPv6 addresses are reduced to their /64 prefix, which
+/// one client usually controls.
 pub(crate) fn address_key(source: &str) -> String {
     use std::net::{IpAddr, Ipv6Addr, SocketAddr};
     let ip = source
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_counted_by_what_one_client_holds() {
+    fn ipv6_addresses_are_counted_by_prefix() {
         for (source, key) in [
             ("198.51.100.7:4711", "198.51.100.7"),
             ("[2001:db8:1:2:3::5]:80", "2001:db8:1:2::"),
@@ -144,20 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_comes_twice_is_not_single() {
+    fn a_repeated_header_is_not_single() {
         let headers: [Header<'_>; 3] = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")];
         let request = Request {
             headers: &headers,
             source: None,
             end_of_stream: true,
         };
-        assert_eq!(request.single("a"), Single::Several);
+        assert_eq!(request.single("a"), Single::Multiple);
         assert_eq!(request.single("b"), Single::One(b"2"));
         assert_eq!(request.single("c"), Single::Absent);
     }
 
     #[test]
-    fn a_length_that_no_usize_holds_is_too_long_all_the_same() {
+    fn a_length_that_overflows_is_too_long() {
         for (value, length) in [
             ("0", Some(0)),
             ("65", Some(65)),
@@ -185,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (value, is) in [
+    fn grpc_is_detected_by_content_type() {
+        for (value, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
             ("application/grpc-web", false),
@@ -198,20 +200,20 @@ mod tests {
                 source: None,
                 end_of_stream: false,
             };
-            assert_eq!(request.is_grpc(), is, "{value}");
+            assert_eq!(request.is_grpc(), expected, "{value}");
         }
     }
 
     #[test]
-    fn an_id_that_could_break_a_reply_is_not_repeated() {
-        for (id, kept) in [("a1-b2", true), ("\"},", false), ("", true), ("x\u{7f}", false)] {
+    fn an_unsafe_request_id_is_ignored() {
+        for (id, safe) in [("a1-b2", true), ("\"},", false), ("", true), ("x\u{7f}", false)] {
             let headers: [Header<'_>; 1] = [(b"x-request-id", id.as_bytes())];
             let request = Request {
                 headers: &headers,
                 source: None,
                 end_of_stream: true,
             };
-            assert_eq!(request.id().is_some(), kept, "{id:?}");
+            assert_eq!(request.id().is_some(), safe, "{id:?}");
         }
     }
 }

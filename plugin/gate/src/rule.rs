@@ -1,40 +1,56 @@
-//! Rules, compiled: which one is for a request, and what it asks.
+//! Compiled rules: the requests that each matches, and what it requires of them.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use crate::audit::Told;
+use crate::api_key::ApiKeys;
+use crate::config::AuditMode;
+use crate::id::{IssuerId, RuleId};
+use crate::limit::Limit;
 use crate::path::literal;
 use crate::policy::Policy;
+use crate::signature::Scheme;
 
-/// A rule.
+/// A compiled rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
+    pub(crate) id: RuleId,
     pub(crate) name: String,
     pub(crate) matcher: Matcher,
-    /// Ways in; empty for an open rule.
+    /// Empty for an open rule.
     pub(crate) authenticate: Vec<AuthMethod>,
-    /// Issuers among the ways in, by index.
-    pub(crate) issuers: Vec<usize>,
+    /// The issuers whose tokens [`AuthMethod::Token`] accepts.
+    pub(crate) issuers: Vec<IssuerId>,
     pub(crate) roles: Vec<String>,
     pub(crate) claims: Vec<(String, String)>,
-    /// Limits by address alone, which need no identity: counted before any credential is looked at.
-    pub(crate) early_limits: Vec<usize>,
-    pub(crate) limits: Vec<usize>,
-    /// What is asked once everything else has passed.
-    pub(crate) policy: Option<Policy>,
-    /// Whether the audit log is told.
-    pub(crate) told: Told,
-    /// `WWW-Authenticate` for a request without credentials, and with wrong ones.
+    /// Limits by address alone. They need no caller, and are charged before any credential is read.
+    pub(crate) early_limits: Vec<Rc<Limit>>,
+    pub(crate) limits: Vec<Rc<Limit>>,
+    pub(crate) policy: Option<Rc<Policy>>,
+    pub(crate) audit: AuditMode,
+    /// `WWW-Authenticate` for requests without credentials and with invalid ones.
     pub(crate) challenge: Challenge,
 }
 
-/// A way to authenticate, by index into its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An authentication method.
+#[derive(Debug, Clone)]
 pub(crate) enum AuthMethod {
-    /// Any of the rule's issuers: one token, whoever issued it.
+    /// A token of any of the rule's issuers.
     Token,
-    ApiKey(usize),
-    Signature(usize),
+    ApiKey(Rc<ApiKeys>),
+    Signature(Rc<Scheme>),
+}
+
+impl PartialEq for AuthMethod {
+    /// Whether both refer to the same entry of the configuration.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token, Self::Token) => true,
+            (Self::ApiKey(one), Self::ApiKey(other)) => Rc::ptr_eq(one, other),
+            (Self::Signature(one), Self::Signature(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 /// `WWW-Authenticate` (RFC 9110, section 11.6.1).
@@ -45,11 +61,11 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    pub(crate) fn for_ways(ways: &[AuthMethod]) -> Self {
+    pub(crate) fn for_methods(methods: &[AuthMethod]) -> Self {
         let mut missing = Vec::new();
         let mut invalid = Vec::new();
-        for way in ways {
-            let (plain, wrong) = match way {
+        for method in methods {
+            let (without, with_error) = match method {
                 // RFC 6750, section 3.
                 AuthMethod::Token => (
                     "Bearer realm=\"postern\"",
@@ -58,9 +74,9 @@ impl Challenge {
                 AuthMethod::ApiKey(_) => ("ApiKey realm=\"postern\"", "ApiKey realm=\"postern\""),
                 AuthMethod::Signature(_) => ("Signature realm=\"postern\"", "Signature realm=\"postern\""),
             };
-            if !missing.contains(&plain) {
-                missing.push(plain);
-                invalid.push(wrong);
+            if !missing.contains(&without) {
+                missing.push(without);
+                invalid.push(with_error);
             }
         }
         Self {
@@ -70,7 +86,7 @@ impl Challenge {
     }
 }
 
-/// Which requests a rule is for.
+/// The requests that a rule applies to.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     pub(crate) methods: Vec<String>,
@@ -81,8 +97,8 @@ pub(crate) struct Matcher {
 #[derive(Debug)]
 pub(crate) enum Host {
     Exact(String),
-    /// Everything below a domain: holds `.example.com`.
-    Below(String),
+    /// Everything below a domain, with the leading dot: `.example.com`.
+    Subdomains(String),
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +117,7 @@ pub(crate) enum Segment {
 }
 
 impl Path {
-    /// `/kernel/audit/{id}`: a placeholder stands for one whole, non-empty segment.
+    /// Parses a template such as `/kernel/audit/{id}`, where a placeholder matches one whole, non-empty segment.
     pub(crate) fn template(text: &str) -> Self {
         let segment = |s: &str| {
             if s.starts_with('{') && s.ends_with('}') {
@@ -121,13 +137,13 @@ impl Path {
                 .strip_prefix(prefix.as_str())
                 .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/')),
             Self::Template(segments) => {
-                let mut given = path.split('/').skip(1);
-                let fits = segments.iter().all(|segment| match (segment, given.next()) {
-                    (Segment::Literal(literal), Some(given)) => literal == given,
-                    (Segment::Any, Some(given)) => !given.is_empty(),
+                let mut actual = path.split('/').skip(1);
+                let fits = segments.iter().all(|segment| match (segment, actual.next()) {
+                    (Segment::Literal(literal), Some(actual)) => literal == actual,
+                    (Segment::Any, Some(actual)) => !actual.is_empty(),
                     (_, None) => false,
                 });
-                fits && given.next().is_none()
+                fits && actual.next().is_none()
             }
         }
     }
@@ -139,17 +155,19 @@ impl Matcher {
         let host_fits = self.hosts.is_empty()
             || self.hosts.iter().any(|wanted| match wanted {
                 Host::Exact(name) => name == host,
-                Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+                Host::Subdomains(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
             });
         method_fits && host_fits && self.path.matches(path)
     }
 }
 
-/// The rules with an index by exact path, so that many exact rules cost one look-up.
+/// All rules, indexed by exact path, so that many rules with exact paths cost one lookup.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
-    list: Vec<Rule>,
+    list: Vec<Rc<Rule>>,
+    /// Positions of rules with an exact path.
     exact: HashMap<String, Vec<usize>>,
+    /// Positions of all others.
     other: Vec<usize>,
 }
 
@@ -162,20 +180,20 @@ impl Rules {
                 _ => rules.other.push(index),
             }
         }
-        rules.list = list;
+        rules.list = list.into_iter().map(Rc::new).collect();
         rules
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<&Rule> {
-        self.list.get(index)
+    pub(crate) fn get(&self, id: RuleId) -> Option<&Rule> {
+        self.list.get(id.index()).map(|rule| &**rule)
     }
 
-    pub(crate) fn list(&self) -> &[Rule] {
+    pub(crate) fn list(&self) -> &[Rc<Rule>] {
         &self.list
     }
 
     /// The first rule in the configuration's order that matches.
-    pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<(usize, &Rule)> {
+    pub(crate) fn find(&self, method: &[u8], host: &str, path: &str) -> Option<&Rc<Rule>> {
         let fits = |index: &&usize| {
             self.list
                 .get(**index)
@@ -187,7 +205,7 @@ impl Rules {
             (Some(a), Some(b)) => *a.min(b),
             (a, b) => *a.or(b)?,
         };
-        self.list.get(index).map(|rule| (index, rule))
+        self.list.get(index)
     }
 }
 
@@ -196,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn path_matching() {
         let template = Path::template("/kernel/audit/{id}");
         for (pattern, path, fits) in [
             (&Path::Exact("/a".into()), "/a", true),
@@ -218,6 +236,7 @@ mod tests {
 
     fn rule(name: &str, matcher: Matcher) -> Rule {
         Rule {
+            id: RuleId::new(0),
             name: name.into(),
             matcher,
             authenticate: Vec::new(),
@@ -227,13 +246,13 @@ mod tests {
             early_limits: Vec::new(),
             limits: Vec::new(),
             policy: None,
-            told: Told::After,
+            audit: AuditMode::AfterResponse,
             challenge: Challenge::default(),
         }
     }
 
     #[test]
-    fn the_first_rule_in_order_wins_whatever_its_kind() {
+    fn the_first_matching_rule_wins_whatever_its_kind() {
         let exact = |path: &str| Matcher {
             path: Path::Exact(path.into()),
             ..Matcher::default()
@@ -247,7 +266,7 @@ mod tests {
             ..exact("/a/b")
         };
         let below = Matcher {
-            hosts: vec![Host::Below(".example.com".into())],
+            hosts: vec![Host::Subdomains(".example.com".into())],
             ..prefix("/h")
         };
         let rules = Rules::new(vec![
@@ -259,7 +278,7 @@ mod tests {
         let name = |method: &str, host: &str, path: &str| {
             rules
                 .find(method.as_bytes(), host, path)
-                .map(|(_, rule)| rule.name.clone())
+                .map(|rule| rule.name.clone())
         };
         assert_eq!(name("POST", "", "/a/b").as_deref(), Some("posts"));
         assert_eq!(name("GET", "", "/a/b").as_deref(), Some("prefix"));

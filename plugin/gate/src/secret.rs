@@ -1,19 +1,19 @@
-//! Secrets that do not print, and where they come from.
+//! Secrets that cannot be printed, and the trait that looks them up.
 
 use std::fmt;
 
-/// A shared secret. It has no `Display`, and its `Debug` shows nothing of it.
+/// A shared secret. It has no `Display`, and its `Debug` output does not contain it.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Takes the secret's bytes.
+    /// Wraps the secret's bytes.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// The bytes, for the one place that computes with them.
+    /// The bytes. Not for logs or errors.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where secrets named by an environment variable are looked up, once, when a gate is compiled.
+/// Looks up secrets by the name of their environment variable. Each is looked up once, when a gate is compiled.
 pub trait Secrets {
     /// The secret in the variable `name`, if it is set.
     fn secret(&self, name: &str) -> Option<Secret>;

@@ -1,16 +1,17 @@
-//! Tables of the shared state: what is known of many keys, in memory that is bounded whatever keys come.
+//! Hash tables in the shared state: a number for each of many keys, in bounded memory whatever the keys.
 //!
-//! A table is set-associative, as a processor's cache is. A key's keyed hash picks a bucket; a bucket is one value of the
-//! shared state, and holds up to a number of slots of 16 bytes: a fingerprint of the key, and a number. One read and one
-//! compare-and-set a request, whatever the number of keys.
+//! A table is set-associative, like a processor's cache. The keyed hash of a key selects a bucket. A bucket is one
+//! value of the shared state, with a bounded number of slots of 16 bytes: a fingerprint of the key, and a number. A
+//! request takes one read and one compare-and-set, whatever the number of keys.
 //!
-//! 1. What shares a table shares its fate, so each limit has a table, and each signing key: who fills one harms nobody
-//!    else's.
-//! 2. A bucket exists once something is written to it, and holds the slots in use. So a table that is used little costs
-//!    little, and its bound may change without anything being forgotten: the number of buckets does not.
-//! 3. The hash is keyed by random bytes drawn when the first table is opened, so that nobody can choose keys that
-//!    collide. Each part of a key is hashed with its length, so that parts cannot run into each other.
-//! 4. What a full bucket means is for its user to say: a limit gives up a key, the memory of nonces refuses.
+//! 1. Each limit and each signing key has its own table, so that filling one does not affect others.
+//! 2. A bucket is created when it is first written, and contains only slots in use. So a table that is hardly used
+//!    takes little memory. The number of slots per bucket may change without losing entries; the number of buckets
+//!    may not.
+//! 3. The hash is keyed by random bytes, drawn when the first table is opened, so that no one can choose keys that
+//!    collide. Each part of a key is hashed with its length, so that different parts have different hashes.
+//! 4. The user of a table decides what happens if a bucket is full: a limit evicts a key, the nonce store refuses the
+//!    request.
 
 use std::fmt::Write as _;
 use std::hash::Hasher;
@@ -19,27 +20,29 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::ports::{Conflict, SharedState, Version};
 
+/// The size of a slot in bytes.
 const SLOT: usize = 16;
 
-/// The name of the hash's secret in the shared state.
+/// The name of the hash seed in the shared state.
 const SEED: &str = "postern.seed";
 
-/// How often a write may be lost to other workers before the request is refused. One of the contenders always wins,
-/// so that a loss per worker and request is already rare.
+/// How often a write may conflict with other workers before the request is refused. One of the contenders always
+/// succeeds, so that even one conflict per worker and request is rare.
 pub(crate) const ATTEMPTS: usize = 1_000;
 
-/// The secret of the hash, shared by all who share the state.
+/// The secret key of the hash, shared by all users of the shared state.
 pub(crate) type Seed = [u8; 16];
 
-/// The seed that the shared state holds; `random`, if it holds none yet. `None` if it can hold nothing.
+/// The seed in the shared state, which is set to `random` if there is none yet. `None` if the shared state cannot
+/// store it.
 pub(crate) fn seed(state: &dyn SharedState, random: Seed) -> Option<Seed> {
-    let held = || state.get(SEED).and_then(|(bytes, _)| Seed::try_from(bytes).ok());
-    if let Some(seed) = held() {
+    let stored = || state.get(SEED).and_then(|(bytes, _)| Seed::try_from(bytes).ok());
+    if let Some(seed) = stored() {
         return Some(seed);
     }
-    // Whoever is first has made it; the others read it.
+    // The first worker creates it; the others read it.
     let _ = state.create(SEED, &random);
-    held()
+    stored()
 }
 
 /// A table in the shared state.
@@ -48,32 +51,33 @@ pub(crate) struct Table {
     prefix: String,
     seed: Seed,
     buckets: u32,
-    ways: usize,
+    slots_per_bucket: usize,
 }
 
-/// Where a key stands.
+/// The location of a key in a table: the name of its bucket, and its fingerprint there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     bucket: String,
     fingerprint: u64,
 }
 
-/// A bucket as it was read.
+/// A bucket, with the version that was read.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     slots: Vec<Slot>,
     version: Option<Version>,
 }
 
-/// A key's fingerprint, never zero in a slot of a key, and its number.
+/// The fingerprint of a key, which is never zero, and its number.
 pub(crate) type Slot = (u64, u64);
 
-/// The shared state holds what is no bucket.
+/// The value in the shared state is not a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
 impl Table {
-    /// A table called `kind` and `name` for `keys` keys in `buckets` buckets. The latter must not change.
+    /// The table named `kind` and `name`, for `keys` keys in `buckets` buckets. The number of buckets must not
+    /// change.
     pub(crate) fn new(kind: &str, name: &[&str], seed: Seed, buckets: u32, keys: u32) -> Self {
         let hash = hash(&seed, kind, name.iter());
         let buckets = buckets.max(1);
@@ -81,34 +85,34 @@ impl Table {
             prefix: format!("{kind}.{:016x}.", hash.0),
             seed,
             buckets,
-            ways: ways(keys.div_ceil(buckets)) as usize,
+            slots_per_bucket: slots_per_bucket(keys.div_ceil(buckets)) as usize,
         }
     }
 
-    /// How many slots a bucket may hold.
-    pub(crate) fn ways(&self) -> usize {
-        self.ways
+    /// The most slots of a bucket.
+    pub(crate) fn slots_per_bucket(&self) -> usize {
+        self.slots_per_bucket
     }
 
-    /// The place of a key in a `space` of its own, given in parts.
-    pub(crate) fn place<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Place {
+    /// The location of a key, which is given in parts, within a name `space`.
+    pub(crate) fn locate<P: AsRef<[u8]>>(&self, space: &str, parts: impl Iterator<Item = P>) -> Location {
         let (high, low) = hash(&self.seed, space, parts);
         let mut bucket = String::with_capacity(self.prefix.len().saturating_add(8));
         bucket.push_str(&self.prefix);
         let _ = write!(bucket, "{:x}", high % u64::from(self.buckets));
-        Place {
+        Location {
             bucket,
-            // Zero is no key's.
+            // Zero is reserved.
             fingerprint: low.max(1),
         }
     }
 
-    /// Reads the bucket of a place.
+    /// Reads the bucket of a location.
     ///
     /// # Errors
-    /// [`Unreadable`] if there is something else under its name.
-    pub(crate) fn read(&self, state: &dyn SharedState, place: &Place) -> Result<Bucket, Unreadable> {
-        let Some((bytes, version)) = state.get(&place.bucket) else {
+    /// [`Unreadable`] if the stored value is not a bucket.
+    pub(crate) fn read(&self, state: &dyn SharedState, location: &Location) -> Result<Bucket, Unreadable> {
+        let Some((bytes, version)) = state.get(&location.bucket) else {
             return Ok(Bucket {
                 slots: Vec::new(),
                 version: None,
@@ -128,14 +132,14 @@ impl Table {
         })
     }
 
-    /// Writes the bucket of a place, if nobody else has since it was read.
+    /// Writes the bucket of a location, if no other worker has since it was read.
     ///
     /// # Errors
-    /// [`Conflict`] if somebody has.
+    /// [`Conflict`] if another worker has.
     pub(crate) fn write(
         &self,
         state: &dyn SharedState,
-        place: &Place,
+        location: &Location,
         bucket: &Bucket,
     ) -> Result<(), Conflict> {
         let mut bytes = Vec::with_capacity(bucket.slots.len().saturating_mul(SLOT));
@@ -143,46 +147,50 @@ impl Table {
             bytes.extend((u128::from(*fingerprint) | (u128::from(*number) << 64)).to_le_bytes());
         }
         match bucket.version {
-            Some(version) => state.set(&place.bucket, &bytes, Some(version)),
-            None => state.create(&place.bucket, &bytes),
+            Some(version) => state.set(&location.bucket, &bytes, Some(version)),
+            None => state.create(&location.bucket, &bytes),
         }
     }
 }
 
 impl Bucket {
-    /// The number of a key, if the bucket holds it.
-    pub(crate) fn get(&self, place: &Place) -> Option<u64> {
-        self.find(place.fingerprint)
+    /// The number of a key, if the bucket contains it.
+    pub(crate) fn get(&self, location: &Location) -> Option<u64> {
+        self.find(location.fingerprint)
     }
 
     pub(crate) fn find(&self, fingerprint: u64) -> Option<u64> {
-        let found = self.slots.iter().find(|(held, _)| *held == fingerprint)?;
+        let found = self.slots.iter().find(|(stored, _)| *stored == fingerprint)?;
         Some(found.1)
     }
 
-    /// Sets the number of a key. False if the bucket holds `ways` others.
-    pub(crate) fn put(&mut self, place: &Place, number: u64, ways: usize) -> bool {
-        let room = self.slots.len() < ways;
-        let held = self.slots.iter_mut().find(|(held, _)| *held == place.fingerprint);
+    /// Sets the number of a key. Returns false if the bucket contains `slots_per_bucket` others.
+    pub(crate) fn put(&mut self, location: &Location, number: u64, slots_per_bucket: usize) -> bool {
+        let has_space = self.slots.len() < slots_per_bucket;
+        let held = self
+            .slots
+            .iter_mut()
+            .find(|(held, _)| *held == location.fingerprint);
         if let Some((_, held)) = held {
             *held = number;
             return true;
         }
-        if room {
-            self.slots.push((place.fingerprint, number));
+        if has_space {
+            self.slots.push((location.fingerprint, number));
         }
-        room
+        has_space
     }
 
-    /// The slots, for what is to be done with all of them.
+    /// All slots in use.
     pub(crate) fn slots(&mut self) -> &mut Vec<Slot> {
         &mut self.slots
     }
 }
 
-/// How many slots a bucket may hold where it gets `mean` keys on average. Keys spread by chance, and a table is to hold as
-/// many as it says: four standard deviations and a dozen more leave less than one bucket in a hundred thousand too small.
-fn ways(mean: u32) -> u32 {
+/// The number of slots for a bucket that gets `mean` keys on average. Keys are distributed randomly, and a table must
+/// have space for its stated number: with four standard deviations and twelve slots more, less than one bucket in 100
+/// 000 is too small.
+fn slots_per_bucket(mean: u32) -> u32 {
     let deviation = mean.isqrt().saturating_add(1);
     mean.saturating_add(deviation.saturating_mul(4))
         .saturating_add(12)
@@ -206,71 +214,73 @@ mod tests {
     use crate::ports::memory::MemoryState;
 
     #[test]
-    fn whoever_is_first_draws_the_seed() {
+    fn the_first_worker_sets_the_seed() {
         let state = MemoryState::default();
         assert_eq!(seed(&state, [1; 16]), Some([1; 16]));
         assert_eq!(seed(&state, [2; 16]), Some([1; 16]));
     }
 
     #[test]
-    fn two_workers_that_make_a_bucket_do_not_overwrite_each_other() {
+    fn two_workers_that_create_a_bucket_do_not_overwrite_each_other() {
         let state = MemoryState::default();
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let (one, two) = (table.place("", ["1"].iter()), table.place("", ["2"].iter()));
+        let (one, two) = (table.locate("", ["1"].iter()), table.locate("", ["2"].iter()));
         let mut first = table.read(&state, &one).unwrap();
         let mut second = table.read(&state, &two).unwrap();
-        assert!(first.put(&one, 7, table.ways()) && second.put(&two, 8, table.ways()));
+        assert!(
+            first.put(&one, 7, table.slots_per_bucket()) && second.put(&two, 8, table.slots_per_bucket())
+        );
         assert_eq!(table.write(&state, &one, &first), Ok(()));
         assert_eq!(table.write(&state, &two, &second), Err(Conflict));
         assert_eq!(table.read(&state, &one).unwrap().get(&one), Some(7));
     }
 
     #[test]
-    fn what_is_no_bucket_is_not_read_as_one() {
+    fn a_foreign_value_is_unreadable() {
         let state = MemoryState::default();
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let place = table.place("", ["1"].iter());
-        state.set(&place.bucket, b"seventeen bytes..", None).unwrap();
-        assert_eq!(table.read(&state, &place).err(), Some(Unreadable));
+        let location = table.locate("", ["1"].iter());
+        state.set(&location.bucket, b"seventeen bytes..", None).unwrap();
+        assert_eq!(table.read(&state, &location).err(), Some(Unreadable));
     }
 
     #[test]
-    fn a_table_holds_as_many_keys_as_it_says() {
+    fn a_table_has_space_for_its_number_of_keys() {
         for (buckets, keys) in [(1_024, 1_024), (4_096, 4_096), (1_024, 131_072), (4_096, 65_536)] {
             let table = Table::new("t", &["a"], [1; 16], buckets, keys);
             let mut held = std::collections::HashMap::<String, usize>::new();
             for key in 0..keys {
                 *held
-                    .entry(table.place("", [key.to_string()].iter()).bucket)
+                    .entry(table.locate("", [key.to_string()].iter()).bucket)
                     .or_default() += 1;
             }
             let fullest = held.values().max().copied().unwrap_or_default();
             assert!(
-                fullest <= table.ways(),
+                fullest <= table.slots_per_bucket(),
                 "{keys} keys: {fullest} of {}",
-                table.ways()
+                table.slots_per_bucket()
             );
         }
     }
 
     #[test]
-    fn parts_of_a_key_cannot_run_into_each_other() {
+    fn parts_of_a_key_are_separate() {
         let table = Table::new("t", &["a"], [1; 16], 1, 8);
-        let place = |parts: &[&str]| table.place("", parts.iter());
-        assert_ne!(place(&["ab", "c"]), place(&["a", "bc"]));
-        assert_eq!(place(&["ab", "c"]), place(&["ab", "c"]));
+        let location = |parts: &[&str]| table.locate("", parts.iter());
+        assert_ne!(location(&["ab", "c"]), location(&["a", "bc"]));
+        assert_eq!(location(&["ab", "c"]), location(&["ab", "c"]));
     }
 
     #[test]
-    fn a_bound_may_change_and_nothing_is_forgotten() {
+    fn the_number_of_keys_may_change_without_losing_entries() {
         let state = MemoryState::default();
         let small = Table::new("t", &["a"], [1; 16], 4, 8);
         let large = Table::new("t", &["a"], [1; 16], 4, 8_000);
-        let place = small.place("", ["1"].iter());
-        let mut bucket = small.read(&state, &place).unwrap();
-        bucket.put(&place, 7, small.ways());
-        small.write(&state, &place, &bucket).unwrap();
-        let again = large.place("", ["1"].iter());
+        let location = small.locate("", ["1"].iter());
+        let mut bucket = small.read(&state, &location).unwrap();
+        bucket.put(&location, 7, small.slots_per_bucket());
+        small.write(&state, &location, &bucket).unwrap();
+        let again = large.locate("", ["1"].iter());
         assert_eq!(large.read(&state, &again).unwrap().get(&again), Some(7));
     }
 }

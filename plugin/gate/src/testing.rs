@@ -1,4 +1,4 @@
-//! What the gate's tests share: a gate with its ports in memory, and requests in one line.
+//! Test support: a gate with its ports in memory, and requests in one line.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Event, Metrics, Ports, PureRust};
+use crate::ports::{Clock as _, Observation, Observer, Ports, PureRust};
 use crate::{
-    Answer, Consultation, Denial, Facts, Gate, Header, Identity, Need, Pending, Request, Secret, Step,
-    Tables, config,
+    Consultation, Denial, Gate, Header, Identity, Need, PendingAudit, PendingBody, PendingKeys,
+    PolicyResponse, Request, RequestDetails, Secret, Step, Tables, config,
 };
 
 pub(crate) struct Fixture {
@@ -17,16 +17,16 @@ pub(crate) struct Fixture {
     tables: Tables,
     clock: ManualClock,
     state: MemoryState,
-    pub(crate) events: Log,
+    pub(crate) observations: ObservationLog,
 }
 
-/// The names of what happened.
+/// The observations, as text.
 #[derive(Default)]
-pub(crate) struct Log(pub(crate) RefCell<Vec<String>>);
+pub(crate) struct ObservationLog(pub(crate) RefCell<Vec<String>>);
 
-impl Metrics for Log {
-    fn note(&self, event: &Event<'_>) {
-        self.0.borrow_mut().push(format!("{event:?}"));
+impl Observer for ObservationLog {
+    fn observe(&self, observation: &Observation<'_>) {
+        self.0.borrow_mut().push(format!("{observation:?}"));
     }
 }
 
@@ -52,7 +52,7 @@ impl Fixture {
             tables,
             clock,
             state,
-            events: Log::default(),
+            observations: ObservationLog::default(),
         }
     }
 
@@ -81,7 +81,7 @@ impl Fixture {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &self.events,
+            observer: &self.observations,
         }
     }
 
@@ -101,23 +101,47 @@ impl Fixture {
             .begin(&request(headers, true), &self.tables, &self.ports())
     }
 
-    pub(crate) fn resume(&self, pending: crate::Pending, path: &str, headers: &[(&str, &str)]) -> Step {
+    pub(crate) fn resume_with_keys(
+        &self,
+        pending: PendingKeys,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Step {
         let headers = head("GET", path, headers);
+        let request = request(&headers, true);
         self.gate
-            .resume(pending, &request(&headers, true), &self.tables, &self.ports())
+            .resume_with_keys(pending, &request, &self.tables, &self.ports())
     }
 
-    /// A GET whose policy, if it is asked, gives this answer. The step, and the question.
-    pub(crate) fn ask(
+    /// Continues a POST whose body arrives in one part.
+    pub(crate) fn resume_with_body(
+        &self,
+        pending: PendingBody,
+        body: &[u8],
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Step {
+        let headers = head("POST", path, headers);
+        let request = request(&headers, false);
+        match self.gate.receive_body(pending, body, &self.ports()) {
+            Ok(pending) => self
+                .gate
+                .resume_with_body(pending, &request, &self.tables, &self.ports()),
+            Err(denial) => Step::Deny(denial),
+        }
+    }
+
+    /// A GET, and the response of its policy if it is called. The step, and the message to the policy host.
+    pub(crate) fn get_with_policy(
         &self,
         path: &str,
         headers: &[(&str, &str)],
-        answer: Answer,
+        response: PolicyResponse,
     ) -> (Step, Option<Vec<u8>>) {
         let headers = head("GET", path, headers);
         let request = request(&headers, true);
         let step = self.gate.begin(&request, &self.tables, &self.ports());
-        self.consult(step, &request, b"", answer)
+        self.consult(step, &request, b"", response)
     }
 
     pub(crate) fn consult(
@@ -125,66 +149,61 @@ impl Fixture {
         step: Step,
         request: &Request<'_>,
         body: &[u8],
-        answer: Answer,
+        response: PolicyResponse,
     ) -> (Step, Option<Vec<u8>>) {
-        let Step::Need(Need::Policy, pending) = step else {
+        let Step::Need(Need::Policy(pending)) = step else {
             return (step, None);
         };
-        let facts = Facts { protocol: None, body };
+        let details = RequestDetails { protocol: None, body };
         let ports = self.ports();
-        match self.gate.consult(pending, request, &facts, &self.tables, &ports) {
-            Consultation::Settled(step) => (step, None),
-            Consultation::Ask(pending, question) => {
-                let step = self.gate.answered(pending, answer, request, &self.tables, &ports);
-                (step, Some(question))
+        match self
+            .gate
+            .consult(pending, request, &details, &self.tables, &ports)
+        {
+            Consultation::Decided(step) => (step, None),
+            Consultation::Call(pending, message) => {
+                let step = self
+                    .gate
+                    .resume_with_response(pending, response, request, &self.tables, &ports);
+                (step, Some(message))
             }
         }
     }
 
-    /// A POST whose policy, if it is asked, gives this answer.
-    pub(crate) fn ask_with_body(
+    /// A POST, and the response of its policy if it is called.
+    pub(crate) fn post_with_policy(
         &self,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-        answer: Answer,
+        response: PolicyResponse,
     ) -> (Step, Option<Vec<u8>>) {
         let step = self.post(path, headers, body);
         let head = head("POST", path, headers);
-        self.consult(step, &request(&head, false), body, answer)
+        self.consult(step, &request(&head, false), body, response)
     }
 
-    pub(crate) fn recorded(&self, pending: Pending, durable: bool) -> Step {
-        self.gate.recorded(pending, durable, &self.ports())
+    pub(crate) fn resume_after_audit(&self, pending: PendingAudit, durable: bool) -> Step {
+        self.gate.resume_after_audit(pending, durable, &self.ports())
     }
 
-    /// A mistake of the shell's: a request put to what it does not wait for.
-    pub(crate) fn answer(&self, pending: Pending, answer: Answer) -> Step {
-        let headers = head("GET", "/", &[]);
-        self.gate.answered(
-            pending,
-            answer,
-            &request(&headers, true),
-            &self.tables,
-            &self.ports(),
-        )
-    }
-
-    /// A request with a body, passed on in two parts as a proxy would.
+    /// A POST whose body arrives in two parts.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Step {
         let head = head("POST", path, headers);
         let request = request(&head, false);
         let step = self.gate.begin(&request, &self.tables, &self.ports());
-        let Step::Need(Need::Body { .. }, mut pending) = step else {
+        let Step::Need(Need::Body(mut pending)) = step else {
             return step;
         };
         let (first, second) = body.split_at(body.len() / 2);
         for part in [first, second] {
-            if let Err(denial) = pending.body(part) {
-                return Step::Deny(self.gate.refuse(pending, denial, &self.ports()));
-            }
+            pending = match self.gate.receive_body(pending, part, &self.ports()) {
+                Ok(pending) => pending,
+                Err(denial) => return Step::Deny(denial),
+            };
         }
-        self.gate.resume(pending, &request, &self.tables, &self.ports())
+        self.gate
+            .resume_with_body(pending, &request, &self.tables, &self.ports())
     }
 }
 

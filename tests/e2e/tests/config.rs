@@ -48,10 +48,10 @@ fn an_invalid_configuration_is_rejected_with_all_its_errors() {
             Setup::new(many).env("SECRET", &"s".repeat(32)),
             vec![
                 "postern: configuration refused:",
-                "issuers.demo.issuer: must be the exact `iss`",
+                "issuers.demo.issuer: must not be empty",
                 "issuers.demo.audiences: must name at least one audience",
-                "issuers.demo.algorithms: HS256 stands alone",
-                "limits.often.key[0]: nothing to count by \"subjekt\"; did you mean \"subject\"?",
+                "issuers.demo.algorithms: HS256 cannot be combined",
+                "limits.often.key[0]: unknown part \"subjekt\"; did you mean \"subject\"?",
                 "limits.often.quota: must be at least 1",
                 "rules[0]: needs \"authenticate: {any: [...]}\", or \"open: true\"",
                 "rules[0].match.path: \"/a/../b\" would never match",

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use postern_e2e::{Fixture, Request, Setup, Version, client};
 use postern_testbed::idp::{Alg, IdentityProvider};
-use postern_testbed::modules;
 use postern_testbed::policy_host::{self, PolicyHost};
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::tokens;
+use postern_testbed::{modules, text_modules};
 use serde_json::{Value, json};
 
 /// Copies shipped modules to the folder of the host.
@@ -263,8 +263,11 @@ async fn envoys_own_ext_authz_filter_works_against_the_host() {
     assert_eq!(api.count(), 1);
 
     // To Envoy a failed module is an error, not a decision.
-    host.install("sentinel.wasm", &modules::authorizer("", "unreachable").unwrap())
-        .unwrap();
+    host.install(
+        "sentinel.wasm",
+        &text_modules::authorizer("", "unreachable").unwrap(),
+    )
+    .unwrap();
     host.admin("POST", "/v1/policies/reload").unwrap();
     post("/kernel/allocate", "{}")
         .await
@@ -327,7 +330,7 @@ fn gate_with_policy(path: &str) -> Value {
 
 fn host_with_denying_module(code: &str) -> PolicyHost {
     let policies = json!({"watch": false, "entries": {"p": {"file": "p.wasm"}}});
-    let module = modules::denying_module(code).unwrap();
+    let module = text_modules::denying_module(code).unwrap();
     start(&policies, |folder| std::fs::write(folder.join("p.wasm"), module))
 }
 
@@ -351,7 +354,7 @@ async fn modules_swapped_every_second_under_load_lose_no_request() {
     for i in 1..=swaps {
         host.install(
             "p.wasm",
-            &modules::denying_module(&format!("version_{i}")).unwrap(),
+            &text_modules::denying_module(&format!("version_{i}")).unwrap(),
         )
         .unwrap();
         host.admin("POST", "/v1/policies/reload").unwrap();

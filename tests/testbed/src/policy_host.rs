@@ -93,7 +93,36 @@ impl PolicyHost {
         env: &[(&str, &str)],
         prepare: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<Self, Error> {
-        let folder = TempDir::with_prefix("postern-host-")?;
+        Self::start_in(Self::folder_for_later()?, binary, settings, env, prepare)
+    }
+
+    /// A folder for [`PolicyHost::start_in`]: its [socket](Self::socket_in) is known before the host starts.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be created.
+    pub fn folder_for_later() -> io::Result<TempDir> {
+        TempDir::with_prefix("postern-host-")
+    }
+
+    /// The Unix socket of a host in this folder.
+    #[must_use]
+    pub fn socket_in(folder: &Path) -> PathBuf {
+        folder.join("host.sock")
+    }
+
+    /// As [`PolicyHost::start_with`], in this folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyHost::start`].
+    pub fn start_in(
+        folder: TempDir,
+        binary: PathBuf,
+        settings: &Value,
+        env: &[(&str, &str)],
+        prepare: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<Self, Error> {
         prepare(folder.path())?;
         let addr = SocketAddr::from(([127, 0, 0, 1], ports::free_port()?));
         let mut settings = settings.clone();

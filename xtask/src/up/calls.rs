@@ -1,28 +1,28 @@
-//! A request of the demo: how it is made, what it is to get, and how to make it by hand.
+//! A request of the demo: how it is made, the expected result, and the `curl` line for it.
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// A request, and what it is to get.
+/// A request and its expected result.
 pub(super) struct Call {
     pub(super) name: String,
     path: String,
     headers: Vec<(String, String)>,
-    /// A POST if there is one, else a GET.
+    /// With a body a POST, without a GET.
     body: Option<String>,
     pub(super) expected: Expected,
 }
 
-/// The answer that shows the gate works.
+/// The response that shows that the gate works.
 pub(super) struct Expected {
     pub(super) status: u16,
     code: Option<&'static str>,
 }
 
-/// The answer.
-pub(super) struct Outcome {
+/// The response.
+pub(super) struct CallResult {
     pub(super) status: u16,
-    /// The `code` of a refusal.
+    /// The `code` of a denial.
     pub(super) code: Option<String>,
     pub(super) rate_limit: Option<String>,
     pub(super) retry_after: Option<String>,
@@ -40,11 +40,10 @@ impl Expected {
         }
     }
 
-    pub(super) fn matches(&self, outcome: &Outcome) -> bool {
-        // A client that is told to slow down is told how.
-        let says_when =
-            outcome.status != 429 || (outcome.rate_limit.is_some() && outcome.retry_after.is_some());
-        self.status == outcome.status && self.code == outcome.code.as_deref() && says_when
+    pub(super) fn matches(&self, result: &CallResult) -> bool {
+        // A 429 must say when to retry.
+        let says_when = result.status != 429 || (result.rate_limit.is_some() && result.retry_after.is_some());
+        self.status == result.status && self.code == result.code.as_deref() && says_when
     }
 }
 
@@ -76,7 +75,7 @@ impl Call {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    pub(super) async fn make(&self, client: &reqwest::Client, base: &str) -> Result<Outcome> {
+    pub(super) async fn make(&self, client: &reqwest::Client, base: &str) -> Result<CallResult> {
         let url = format!("{base}{}", self.path);
         let mut request = match &self.body {
             Some(body) => client.post(url).body(body.clone()),
@@ -95,7 +94,7 @@ impl Call {
         let is_problem = problem.is_some_and(|kind| kind.starts_with("application/problem+json"));
         let body = response.bytes().await?;
         let code = if is_problem { code(&body) } else { None };
-        Ok(Outcome {
+        Ok(CallResult {
             status,
             code,
             rate_limit,
@@ -140,17 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn a_429_must_say_when_to_come_back() {
+    fn a_429_must_say_when_to_retry() {
         let expected = Expected::refusal(429, "limit_exceeded");
-        let mut outcome = Outcome {
+        let mut result = CallResult {
             status: 429,
             code: Some("limit_exceeded".to_owned()),
             rate_limit: Some(r#""per-caller";r=0;t=2"#.to_owned()),
             retry_after: None,
         };
-        assert!(!expected.matches(&outcome));
-        outcome.retry_after = Some("2".to_owned());
-        assert!(expected.matches(&outcome));
-        assert!(!Expected::status(200).matches(&outcome));
+        assert!(!expected.matches(&result));
+        result.retry_after = Some("2".to_owned());
+        assert!(expected.matches(&result));
+        assert!(!Expected::status(200).matches(&result));
     }
 }

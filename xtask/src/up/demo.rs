@@ -1,4 +1,4 @@
-//! The parts of the demo, and the credentials that open it.
+//! The servers of the demo, and the credentials for it.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +12,7 @@ use postern_testbed::sample_api::SampleApi;
 use postern_testbed::template::{one_line_json, render, single_quoted};
 use postern_testbed::{paths, sign, tokens};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::calls::{Call, Expected};
 use super::{gate, host};
@@ -25,29 +26,25 @@ const AUDIENCE: &str = "orders";
 const HOUR: i64 = 3600;
 const WEBHOOK: &str = r#"{"action":"opened","number":1}"#;
 
-/// Everything that runs. Fields drop in this order: Envoy goes before what it talks to.
+/// Everything that runs. Fields drop in this order: Envoy stops before the servers that it calls.
 pub(super) struct Demo {
     pub(super) envoy: Envoy,
     idp: IdentityProvider,
-    pub(super) host: PolicyHost,
-    pub(super) kms: KmsProxy,
+    /// Started last: building it takes the longest.
+    host: Option<(PolicyHost, KmsProxy)>,
+    /// The folder of the policy host until it starts. Envoy knows its socket from the beginning.
+    host_folder: Option<TempDir>,
     _api: SampleApi,
     api_key: String,
     webhook_secret: String,
 }
 
 impl Demo {
-    pub(super) fn start(
-        envoy: &Path,
-        filter: &Path,
-        modules: &Modules,
-        port: u16,
-        admin_port: u16,
-    ) -> Result<Self> {
+    /// Starts everything but the policy host and the KMS proxy.
+    pub(super) fn start(envoy: &Path, filter: &Path, port: u16, admin_port: u16) -> Result<Self> {
         let idp = IdentityProvider::start().context("cannot start the identity provider")?;
         let api = SampleApi::start().context("cannot start the sample API")?;
-        let kms = host::kms(modules)?;
-        let host = host::start(modules, &kms)?;
+        let host_folder = PolicyHost::folder_for_later()?;
         let api_key = format!("demo_{}", random_hex()?);
         let webhook_secret = random_hex()?;
 
@@ -68,10 +65,10 @@ impl Demo {
                     "HOST_ADDRESS",
                     &format!(
                         "{{pipe: {{path: '{}'}}}}",
-                        single_quoted(&host.socket().to_string_lossy())
+                        single_quoted(&PolicyHost::socket_in(host_folder.path()).to_string_lossy())
                     ),
                 ),
-                // The folder is Envoy's own, and known once it starts.
+                // In Envoy's own folder, which is created when it starts.
                 ("GATE_FILE", &format!("{{{{FOLDER}}}}/{FILTER}")),
             ],
         )?;
@@ -89,12 +86,31 @@ impl Demo {
         Ok(Self {
             envoy,
             idp,
-            host,
-            kms,
+            host: None,
+            host_folder: Some(host_folder),
             _api: api,
             api_key,
             webhook_secret,
         })
+    }
+
+    /// Starts the KMS proxy and the policy host.
+    pub(super) fn start_host(&mut self, modules: &Modules) -> Result<()> {
+        let folder = self.host_folder.take().context("the policy host runs already")?;
+        let kms = host::kms(modules)?;
+        let host = host::start(modules, &kms, folder)?;
+        self.host = Some((host, kms));
+        Ok(())
+    }
+
+    pub(super) fn host(&self) -> Result<&PolicyHost> {
+        let started = self.host.as_ref().context("the policy host is not started")?;
+        Ok(&started.0)
+    }
+
+    pub(super) fn kms(&self) -> Result<&KmsProxy> {
+        let started = self.host.as_ref().context("the KMS proxy is not started")?;
+        Ok(&started.1)
     }
 
     /// A token of the demo's issuer.
@@ -110,18 +126,18 @@ impl Demo {
         self.token(AUDIENCE, HOUR, &["User"])
     }
 
-    /// What a service has that may have things signed.
+    /// The token of a service that may request signatures.
     fn service_token(&self) -> String {
         self.token(AUDIENCE, HOUR, &["Service"])
     }
 
-    /// The plainest call that needs the issuer's keys.
+    /// The simplest call that needs the issuer's keys.
     pub(super) fn token_call(&self) -> Call {
         Call::get("a good token", "/orders/7", Expected::status(200)).bearer(&self.good_token())
     }
 
-    /// Every kind of caller, and what each is to get.
-    pub(super) fn calls(&self) -> Vec<Call> {
+    /// Every kind of caller that the gate decides on alone, with the expected results.
+    pub(super) fn gate_calls(&self) -> Vec<Call> {
         let signature = sign::github(&self.webhook_secret, WEBHOOK);
         let orders = |name, expected| Call::get(name, "/orders/7", expected);
         let refused = Expected::refusal;
@@ -158,17 +174,6 @@ impl Demo {
                 &WEBHOOK.replace('1', "2"),
                 refused(401, "signature_invalid"),
             ),
-            Call::get("a policy allows", "/reports/7", Expected::status(200)).bearer(&self.good_token()),
-            Call::get(
-                "a policy denies",
-                "/reports/7/draft",
-                refused(403, "role_missing"),
-            )
-            .bearer(&self.good_token()),
-            allocate("a body within a policy's bounds", 8, Expected::status(200)).bearer(&self.good_token()),
-            allocate("a body beyond them", 65, refused(403, "limit_exceeded")).bearer(&self.good_token()),
-            sign("a signature, without the role", refused(403, "role_missing")).bearer(&self.good_token()),
-            sign("a signature by the key in the token", Expected::status(200)).bearer(&self.service_token()),
             Call::get("a path in no rule", "/internal", refused(403, "no_rule")).bearer(&self.good_token()),
         ];
         let limited =
@@ -183,7 +188,25 @@ impl Demo {
         calls
     }
 
-    /// The few that are worth trying by hand.
+    /// Calls that need the policy host: policies, a signature, an admission on record.
+    pub(super) fn host_calls(&self) -> Vec<Call> {
+        let refused = Expected::refusal;
+        vec![
+            Call::get("a policy allows", "/reports/7", Expected::status(200)).bearer(&self.good_token()),
+            Call::get(
+                "a policy denies",
+                "/reports/7/draft",
+                refused(403, "role_missing"),
+            )
+            .bearer(&self.good_token()),
+            allocate("a body within a policy's bounds", 8, Expected::status(200)).bearer(&self.good_token()),
+            allocate("a body beyond them", 65, refused(403, "limit_exceeded")).bearer(&self.good_token()),
+            sign("a signature, without the role", refused(403, "role_missing")).bearer(&self.good_token()),
+            sign("a signature by the key in the token", Expected::status(200)).bearer(&self.service_token()),
+        ]
+    }
+
+    /// A few to paste into a shell.
     pub(super) fn calls_to_paste(&self) -> Vec<Call> {
         let any = || Expected::status(200);
         vec![
@@ -223,6 +246,6 @@ fn webhook(name: &str, signature: &str, body: &str, expected: Expected) -> Call 
 
 fn random_hex() -> Result<String> {
     let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
     Ok(sign::hex(&bytes))
 }

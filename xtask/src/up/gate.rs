@@ -1,19 +1,19 @@
-//! The demo's `gate.yaml`, with a key that somebody has.
+//! The demo's `gate.yaml`, with a generated API key.
 
 use anyhow::{Context, Result};
 use postern_testbed::sign::api_key_digest;
 use serde_json::{Value, json};
 
-/// Where in the file the demo's key stands.
+/// The place of the key's digest in the file.
 const DIGEST: &str = "/api_keys/agents/keys/0/digest";
 
-/// The file as JSON, with this key's digest in place of the committed one.
+/// The file as JSON, with the digest of this key in place of the committed one.
 pub(super) fn with_key(yaml: &str, key: &str) -> Result<Value> {
-    let mut gate: Value = serde_saphyr::from_str(yaml).context("envoy/gate.yaml is no YAML")?;
-    let place = gate
+    let mut gate: Value = serde_saphyr::from_str(yaml).context("envoy/gate.yaml is not YAML")?;
+    let digest = gate
         .pointer_mut(DIGEST)
         .context("envoy/gate.yaml has no key under api_keys.agents")?;
-    *place = json!(api_key_digest(key));
+    *digest = json!(api_key_digest(key));
     Ok(gate)
 }
 

@@ -1,4 +1,4 @@
-//! The demo's policy host, with a KMS behind it, and its audit log.
+//! The demo's policy host, its KMS proxy and its audit log.
 
 use std::fs;
 use std::path::Path;
@@ -9,32 +9,33 @@ use anyhow::{Context, Result, bail};
 use postern_testbed::kms_proxy::{self, KmsProxy};
 use postern_testbed::policy_host::PolicyHost;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::build::modules::Modules;
 use crate::command;
 
-/// The keys in the token, a key for each use.
+/// The signers, one for each use.
 const SIGNERS: [(&str, &[&str]); 4] = [
     ("demo-2026", &["payload"]),
     ("demo-manifests-2026", &["manifest"]),
     ("demo-log-2026", &["checkpoint"]),
     ("demo-root-2026", &["rotation"]),
 ];
-/// How long the end of the log may take to be signed.
+/// How long the first checkpoint may take.
 const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Starts a KMS proxy with a token of its own.
+/// Starts a KMS proxy with its own PKCS#11 token.
 pub(super) fn kms(modules: &Modules) -> Result<KmsProxy> {
     KmsProxy::start_with_uses(modules.kms_proxy.clone(), &SIGNERS).context("cannot start the KMS proxy")
 }
 
-/// Starts a host with two of the modules that ship, which signs through the KMS and keeps an audit log.
-pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
+/// Starts a host in `folder`, with two of the shipped modules, which signs through the KMS proxy and keeps an audit log.
+pub(super) fn start(modules: &Modules, kms: &KmsProxy, folder: TempDir) -> Result<PolicyHost> {
     let mut registry = String::new();
     for (signer, uses) in SIGNERS {
         let key = kms
             .public_key(signer)
-            .context("the KMS proxy does not tell its public keys")?;
+            .context("the KMS proxy does not list its public keys")?;
         registry +=
             &format!("[signers.{signer}]\npublic_key = \"{key}\"\nstatus = \"active\"\nuses = {uses:?}\n\n");
     }
@@ -69,14 +70,14 @@ pub(super) fn start(modules: &Modules, kms: &KmsProxy) -> Result<PolicyHost> {
     };
     let environment = [
         ("SIGNING_PROXY_API_KEY", kms_proxy::TOKEN),
-        // Of the port, which it has besides; gates come by the socket.
-        ("POSTERN_GATE_TOKEN", "a-token-that-no-gate-of-this-host-shows"),
+        // For its TCP port, which is not used: the gate calls the Unix socket.
+        ("POSTERN_GATE_TOKEN", "a-token-that-no-gate-presents"),
     ];
-    PolicyHost::start_with(modules.postern.clone(), &settings, &environment, prepare)
+    PolicyHost::start_in(folder, modules.postern.clone(), &settings, &environment, prepare)
         .context("cannot start the policy host")
 }
 
-/// The line that verifies the log of this host.
+/// The arguments of `postern` that verify the log of this host.
 pub(super) fn verification(host: &PolicyHost) -> Vec<String> {
     let file = |name: &str| host.folder().join(name).display().to_string();
     [
@@ -93,15 +94,15 @@ pub(super) fn verification(host: &PolicyHost) -> Vec<String> {
     .to_vec()
 }
 
-/// Waits until the end of the log has been signed, and verifies all of it.
+/// Waits for a checkpoint over the log, and verifies the log.
 pub(super) fn verify(modules: &Modules, host: &PolicyHost) -> Result<()> {
-    // Gates tell within 200 ms, and the end is signed a second later.
+    // The gate sends its events within 200 ms, and a checkpoint follows a second later.
     std::thread::sleep(Duration::from_millis(2500));
     let deadline = Instant::now() + CHECKPOINT_DEADLINE;
     while fs::metadata(host.folder().join("audit.notes")).map_or(0, |notes| notes.len()) == 0 {
         if Instant::now() > deadline {
             bail!(
-                "no checkpoint of the audit log came; the host's log:\n{}",
+                "the audit log has no checkpoint; the log of the host:\n{}",
                 host.log()
             );
         }

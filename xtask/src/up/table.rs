@@ -1,21 +1,21 @@
-//! The demo's answers as a table.
+//! The demo's results as a table.
 
 use std::io::IsTerminal;
 
-use super::calls::{Call, Outcome};
+use super::calls::{Call, CallResult};
 
 const HEAD: [&str; 6] = ["request", "expected", "status", "code", "ok?", "rate limit"];
 const GREEN: &str = "\u{1b}[32m";
 const RED: &str = "\u{1b}[31m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// Colours only for people who look at a terminal and have not said otherwise (no-color.org).
+/// Colours only on a terminal, unless NO_COLOR is set (no-color.org).
 pub(super) fn coloured() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-pub(super) fn render(rows: &[(Call, Outcome)], coloured: bool) -> String {
-    let cells: Vec<[String; 6]> = rows.iter().map(|(call, outcome)| cells(call, outcome)).collect();
+pub(super) fn render(rows: &[(Call, CallResult)], coloured: bool) -> String {
+    let cells: Vec<[String; 6]> = rows.iter().map(|(call, result)| cells(call, result)).collect();
     let mut widths = HEAD.map(str::len);
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -28,15 +28,11 @@ pub(super) fn render(rows: &[(Call, Outcome)], coloured: bool) -> String {
             .map(|(cell, width)| format!("{cell:<width$}")),
     );
     text.push_str(&line(widths.iter().map(|width| "-".repeat(*width))));
-    for ((call, outcome), row) in rows.iter().zip(&cells) {
-        let colour = if call.expected.matches(outcome) {
-            GREEN
-        } else {
-            RED
-        };
+    for ((call, result), row) in rows.iter().zip(&cells) {
+        let colour = if call.expected.matches(result) { GREEN } else { RED };
         let padded = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
             let cell = format!("{cell:<width$}");
-            // The verdict alone: a whole line in colour is hard to read.
+            // This cell alone: a whole line in colour is hard to read.
             if coloured && HEAD.get(column) == Some(&"ok?") {
                 format!("{colour}{cell}{PLAIN}")
             } else {
@@ -53,17 +49,17 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     format!("{}\n", line.trim_end())
 }
 
-fn cells(call: &Call, outcome: &Outcome) -> [String; 6] {
-    let verdict = if call.expected.matches(outcome) {
+fn cells(call: &Call, result: &CallResult) -> [String; 6] {
+    let verdict = if call.expected.matches(result) {
         "yes"
     } else {
         "NO"
     };
-    let retry = outcome
+    let retry = result
         .retry_after
         .as_ref()
         .map(|seconds| format!("Retry-After: {seconds}"));
-    let limit = outcome
+    let limit = result
         .rate_limit
         .iter()
         .cloned()
@@ -73,8 +69,8 @@ fn cells(call: &Call, outcome: &Outcome) -> [String; 6] {
     [
         call.name.clone(),
         call.expected.status.to_string(),
-        outcome.status.to_string(),
-        outcome.code.clone().unwrap_or_else(|| "-".to_owned()),
+        result.status.to_string(),
+        result.code.clone().unwrap_or_else(|| "-".to_owned()),
         verdict.to_owned(),
         limit,
     ]
@@ -91,7 +87,7 @@ mod tests {
             let call = Call::get(name, "/", Expected::status(200));
             (
                 call,
-                Outcome {
+                CallResult {
                     status,
                     code: None,
                     rate_limit: None,

@@ -9,21 +9,21 @@ use postern_policy::{
     Capability, Engines, EntrySettings, Grants, Header, HostServices, Identity, Limits, Policies, Request,
     Settings, Source, Store,
 };
-use postern_testbed::modules;
+use postern_testbed::text_modules;
 
-/// A module with these fields and instructions; see [`modules::authorizer`].
+/// A module with these fields and instructions; see [`text_modules::authorizer`].
 pub fn module(fields: &str, authorize: &str) -> Vec<u8> {
-    modules::authorizer(fields, authorize).unwrap()
+    text_modules::authorizer(fields, authorize).unwrap()
 }
 
 /// A module that denies every request with this code.
 pub fn denying_module(code: &str) -> Vec<u8> {
-    modules::denying_module(code).unwrap()
+    text_modules::denying_module(code).unwrap()
 }
 
 /// Fields and instructions that deny with this code.
 pub fn denial(code: &str) -> (String, String) {
-    modules::denial(code)
+    text_modules::denial(code)
 }
 
 /// A request of 15 headers.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use postern_gate::config::{Config, Fallback, Rule, Signature, Telling};
+use postern_gate::config::{AuditMode, Config, Fallback, Rule, Signature};
 
 use super::order;
 use crate::document::Problem;
@@ -44,7 +44,7 @@ fn stop_iteration(config: &Config) -> Option<String> {
     let required = config
         .rules
         .iter()
-        .filter(|rule| rule.audit == Some(Telling::Required));
+        .filter(|rule| rule.audit == Some(AuditMode::Required));
     let audit = required.map(|rule| rule.name.as_str()).collect();
     let waits = [
         ("the body", body),

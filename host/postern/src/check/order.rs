@@ -1,6 +1,6 @@
 //! Problems in the order of rules: unreachable rules, and open rules before guarded ones.
 
-use postern_gate::Obstruction;
+use postern_gate::RuleConflict;
 use postern_gate::config::Signature;
 
 use crate::document::Problem;
@@ -59,9 +59,9 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             .map_or("", |rule| rule.name.as_str());
         format!("rules[{rule}] (\"{name}\")")
     };
-    let obstructions = loaded.gate.obstructions().into_iter();
-    let obstructions = obstructions.map(|found| match found {
-        Obstruction::Unreachable { rule, by } => {
+    let conflicts = loaded.gate.rule_conflicts().into_iter();
+    let conflicts = conflicts.map(|found| match found {
+        RuleConflict::Unreachable { rule, by } => {
             let names: Vec<String> = by.iter().take(3).map(|rule| named(*rule)).collect();
             let more = match by.len().saturating_sub(names.len()) {
                 0 => String::new(),
@@ -74,7 +74,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             );
             Problem::at(format!("rules[{rule}]"), message)
         }
-        Obstruction::Shadowed {
+        RuleConflict::Shadowed {
             open,
             guarded,
             example,
@@ -87,7 +87,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
             Problem::at(format!("rules[{open}]"), message)
         }
     });
-    obstructions
+    conflicts
         .chain(unregistered_methods(loaded))
         .chain(shadowed_credentials(loaded))
         .collect()

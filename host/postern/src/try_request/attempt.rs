@@ -1,16 +1,19 @@
-//! Drives the gate's steps as the filter does.
+//! Carries out the gate's steps, as the filter does.
 
 use postern_gate::ports::Ports;
-use postern_gate::{Allowance, Answer, Consultation, Denial, Effects, Facts, Gate, Need, Step, Tables};
+use postern_gate::{
+    Allowance, Consultation, Denial, Effects, Gate, IssuerId, Need, PendingBody, PolicyResponse, Request,
+    RequestDetails, Step, Tables,
+};
 
 use super::request::OwnedRequest;
 
-/// The result of running a request through the gate.
+/// The result of a request.
 pub(super) struct Attempt {
     pub(super) decision: GateDecision,
-    /// The index of the issuer whose keys the gate requested.
-    pub(super) wanted_keys: Option<usize>,
-    /// The request's id, which the body of a denial contains.
+    /// The issuer whose keys the request needed.
+    pub(super) wanted_keys: Option<IssuerId>,
+    /// The request's id, which a denial repeats.
     pub(super) request_id: Option<String>,
 }
 
@@ -29,28 +32,25 @@ pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owned
         step = match step {
             Step::Continue(effects) => break GateDecision::Allowed(effects),
             Step::Deny(denial) => break GateDecision::Denied(denial),
-            // As after a fetch without new keys. Keys are requested once per request.
-            Step::Need(Need::Keys { issuer }, pending) => {
-                wanted_keys = Some(issuer);
-                gate.resume(pending, &request, tables, ports)
+            // As after a fetch without new keys. A request waits for keys once.
+            Step::Need(Need::Keys(pending)) => {
+                wanted_keys = Some(pending.issuer());
+                gate.resume_with_keys(pending, &request, tables, ports)
             }
-            Step::Need(Need::Body { .. }, mut pending) => match pending.body(&owned.body) {
-                Ok(()) => gate.resume(pending, &request, tables, ports),
-                Err(denial) => Step::Deny(gate.refuse(pending, denial, ports)),
-            },
-            // As if the audit log had recorded it.
-            Step::Need(Need::Audit, pending) => gate.recorded(pending, true, ports),
-            // As if the policy had allowed it unchanged. The explanation says that it was not consulted.
-            Step::Need(Need::Policy, pending) => {
-                let facts = Facts {
+            Step::Need(Need::Body(pending)) => send_body(gate, pending, owned, &request, tables, ports),
+            // As if the log held the admission.
+            Step::Need(Need::Audit(pending)) => gate.resume_after_audit(pending, true, ports),
+            // As if the policy allowed the request without changes; the explanation says that it was not called.
+            Step::Need(Need::Policy(pending)) => {
+                let details = RequestDetails {
                     protocol: None,
                     body: &owned.body,
                 };
-                match gate.consult(pending, &request, &facts, tables, ports) {
-                    Consultation::Settled(step) => step,
-                    Consultation::Ask(pending, _) => {
-                        let allow = Answer::Allow(Allowance::default());
-                        gate.answered(pending, allow, &request, tables, ports)
+                match gate.consult(pending, &request, &details, tables, ports) {
+                    Consultation::Decided(step) => step,
+                    Consultation::Call(pending, _) => {
+                        let allow = PolicyResponse::Allow(Allowance::default());
+                        gate.resume_with_response(pending, allow, &request, tables, ports)
                     }
                 }
             }
@@ -60,5 +60,19 @@ pub(super) fn run(gate: &Gate, tables: &Tables, ports: &Ports<'_>, owned: &Owned
         decision,
         wanted_keys,
         request_id: request.id().map(str::to_owned),
+    }
+}
+
+fn send_body(
+    gate: &Gate,
+    pending: PendingBody,
+    owned: &OwnedRequest,
+    request: &Request<'_>,
+    tables: &Tables,
+    ports: &Ports<'_>,
+) -> Step {
+    match gate.receive_body(pending, &owned.body, ports) {
+        Ok(pending) => gate.resume_with_body(pending, request, tables, ports),
+        Err(denial) => Step::Deny(denial),
     }
 }

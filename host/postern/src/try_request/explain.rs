@@ -1,7 +1,7 @@
 //! Explains a decision from the gate's trace.
 
 use postern_gate::Reason;
-use postern_gate::config::{Rule, Telling};
+use postern_gate::config::{AuditMode, Rule};
 use serde::Serialize;
 
 use super::attempt::{Attempt, GateDecision};
@@ -53,7 +53,7 @@ pub(super) struct Explainer<'a> {
 impl Explainer<'_> {
     pub(super) fn explain(&self, trace: Vec<TraceEntry>, attempt: Attempt) -> Explanation {
         let rule = trace.iter().find_map(|entry| match entry {
-            TraceEntry::Matched { rule } => self.loaded.config.rules.get(*rule),
+            TraceEntry::Matched { rule } => self.loaded.config.rules.get(rule.index()),
             _ => None,
         });
         let policy = trace.contains(&TraceEntry::PolicyConsulted);
@@ -78,7 +78,7 @@ impl Explainer<'_> {
             None if rule.is_none() => checks.push(passed("rule", "none matches; default: allow".to_owned())),
             None => {}
         }
-        let required = rule.is_some_and(|rule| rule.audit == Some(Telling::Required));
+        let required = rule.is_some_and(|rule| rule.audit == Some(AuditMode::Required));
         if required && reason.is_none() {
             checks.push(passed(
                 "audit",
@@ -114,10 +114,13 @@ impl Explainer<'_> {
 
     fn check(&self, entry: &TraceEntry, rule: Option<&Rule>) -> Option<Check> {
         match entry {
-            TraceEntry::Matched { rule: index } => {
+            TraceEntry::Matched { rule: id } => {
                 let rule = rule?;
                 let open = if rule.open { ", open to anyone" } else { "" };
-                Some(passed("rule", format!("{} (rules[{index}]){open}", rule.name)))
+                Some(passed(
+                    "rule",
+                    format!("{} (rules[{}]){open}", rule.name, id.index()),
+                ))
             }
             TraceEntry::Authenticated { by, subject } => {
                 Some(passed("authenticated", format!("{subject}, by {by}")))

@@ -1,7 +1,7 @@
 //! Hints on how to resolve a denial.
 
-use postern_gate::Reason;
 use postern_gate::config::{Issuer, Rule};
+use postern_gate::{IssuerId, Reason};
 
 use super::credentials;
 use crate::load::Loaded;
@@ -10,8 +10,8 @@ use crate::load::Loaded;
 pub(super) struct HintContext<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) rule: Option<&'a Rule>,
-    /// The index of the issuer whose keys the gate requested.
-    pub(super) wanted_keys: Option<usize>,
+    /// The issuer whose keys the request needed.
+    pub(super) wanted_keys: Option<IssuerId>,
     /// The issuers and key files of `--jwks`.
     pub(super) jwks: &'a [(String, String)],
 }
@@ -48,7 +48,7 @@ pub(super) fn hints(reason: Reason, context: &HintContext<'_>) -> Vec<String> {
 /// A hint if the filter would fetch keys that were not given.
 fn missing_keys(context: &HintContext<'_>) -> Option<String> {
     let wanted = context.wanted_keys?;
-    let is_wanted = |(name, _): &(&String, &Issuer)| context.loaded.gate.issuer_index(name) == Some(wanted);
+    let is_wanted = |(name, _): &(&String, &Issuer)| context.loaded.gate.issuer(name) == Some(wanted);
     let (name, issuer) = context.loaded.config.issuers.iter().find(is_wanted)?;
     if context.jwks.iter().any(|(given, _)| given == name) {
         return None;

@@ -63,7 +63,7 @@ fn explain_attempts(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Res
         clock: &clock,
         state: &state,
         verifier: &PureRust,
-        metrics: &recorder,
+        observer: &recorder,
     };
     let explainer = Explainer {
         loaded,
@@ -78,10 +78,10 @@ fn explain_attempts(loaded: &Loaded, request: &OwnedRequest, args: &Args) -> Res
 
 fn install_keys(gate: &Gate, jwks: &[(String, String)], clock: &ManualClock) -> Result<()> {
     for (issuer, file) in jwks {
-        let Some(index) = gate.issuer_index(issuer) else {
+        let Some(id) = gate.issuer(issuer) else {
             bail!("--jwks {issuer}={file}: the configuration has no issuer \"{issuer}\"");
         };
-        gate.install_keys(index, &input::bytes(file)?, clock.monotonic())
+        gate.install_keys(id, &input::bytes(file)?, clock.monotonic())
             .with_context(|| format!("--jwks {issuer}={file}"))?;
     }
     Ok(())

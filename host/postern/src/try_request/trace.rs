@@ -1,14 +1,15 @@
-//! Records what the gate reports about a request.
+//! The gate's observations about a request.
 
 use std::cell::RefCell;
 
-use postern_gate::ports::{Event, Metrics};
+use postern_gate::RuleId;
+use postern_gate::ports::{Observation, Observer};
 
-/// An event that the gate reported.
+/// An observation, kept for the explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TraceEntry {
     Matched {
-        rule: usize,
+        rule: RuleId,
     },
     Authenticated {
         by: String,
@@ -17,11 +18,11 @@ pub(super) enum TraceEntry {
     Authorized,
     Limited(LimitStatus),
     Evicted,
-    /// The policy would be consulted.
+    /// The policy would be called.
     PolicyConsulted,
 }
 
-/// The state of a limit after a request.
+/// A limit's state.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(super) struct LimitStatus {
     pub(super) name: String,
@@ -32,27 +33,27 @@ pub(super) struct LimitStatus {
     pub(super) admitted: bool,
 }
 
-/// Records the events of a request.
+/// Keeps the observations of a request.
 #[derive(Default)]
 pub(super) struct TraceRecorder(RefCell<Vec<TraceEntry>>);
 
 impl TraceRecorder {
-    /// Takes the entries recorded since the last call.
+    /// The observations since the last call.
     pub(super) fn take(&self) -> Vec<TraceEntry> {
         self.0.take()
     }
 }
 
-impl Metrics for TraceRecorder {
-    fn note(&self, event: &Event<'_>) {
-        let entry = match event {
-            Event::Matched { rule } => TraceEntry::Matched { rule: *rule },
-            Event::Authenticated { by, subject } => TraceEntry::Authenticated {
+impl Observer for TraceRecorder {
+    fn observe(&self, observation: &Observation<'_>) {
+        let entry = match observation {
+            Observation::Matched { rule } => TraceEntry::Matched { rule: *rule },
+            Observation::Authenticated { by, subject } => TraceEntry::Authenticated {
                 by: (*by).to_owned(),
                 subject: (*subject).to_owned(),
             },
-            Event::Authorized => TraceEntry::Authorized,
-            Event::Limited { report } => TraceEntry::Limited(LimitStatus {
+            Observation::Authorized => TraceEntry::Authorized,
+            Observation::Limited { report } => TraceEntry::Limited(LimitStatus {
                 name: report.name.to_owned(),
                 quota: report.quota,
                 window_seconds: report.window,
@@ -60,15 +61,16 @@ impl Metrics for TraceRecorder {
                 reset_seconds: report.reset,
                 admitted: report.admitted,
             }),
-            Event::Evicted => TraceEntry::Evicted,
-            Event::PolicyAsked { .. } => TraceEntry::PolicyConsulted,
-            // The step carries the decision, keys given with `--jwks` never go stale, and no policy is called here.
-            Event::StaleKeys
-            | Event::PolicyRecalled { .. }
-            | Event::PolicyWaived { .. }
-            | Event::PolicyTrouble { .. }
-            | Event::Admitted { .. }
-            | Event::Refused { .. } => return,
+            Observation::Evicted => TraceEntry::Evicted,
+            Observation::PolicyCalled { .. } => TraceEntry::PolicyConsulted,
+            // The decision is in the step itself, keys given on the command line are never stale, and no policy
+            // responds here.
+            Observation::StaleKeys
+            | Observation::PolicyCached { .. }
+            | Observation::PolicyFailedOpen { .. }
+            | Observation::PolicyError { .. }
+            | Observation::Admitted { .. }
+            | Observation::Refused { .. } => return,
         };
         self.0.borrow_mut().push(entry);
     }

@@ -1,6 +1,6 @@
 //! Modules, and the environment that cargo needs to build some.
 
-use postern_testbed::modules;
+use postern_testbed::text_modules;
 
 use super::WorkDir;
 
@@ -39,16 +39,19 @@ pub(crate) fn with_modules() -> WorkDir {
         (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
     module(
         "allow.wasm",
-        modules::authorizer(logs, &format!("{says} (i32.const 0)")).expect("a module"),
+        text_modules::authorizer(logs, &format!("{says} (i32.const 0)")).expect("a module"),
     );
-    module("deny.wasm", modules::denying_module("no_one").expect("a module"));
+    module(
+        "deny.wasm",
+        text_modules::denying_module("no_one").expect("a module"),
+    );
     module(
         "trap.wasm",
-        modules::authorizer("", "unreachable").expect("a module"),
+        text_modules::authorizer("", "unreachable").expect("a module"),
     );
     module(
         "http.wasm",
-        modules::authorizer(http, "(i32.const 0)").expect("a module"),
+        text_modules::authorizer(http, "(i32.const 0)").expect("a module"),
     );
     dir
 }

@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use postern_serve::Address;
 use postern_server::{Host, Settings, StartError};
-use postern_testbed::modules;
+use postern_testbed::{modules, text_modules};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint};
@@ -198,17 +198,17 @@ pub async fn get(host: &Host, path: &str) -> Response {
 
 /// A module that allows everything.
 pub fn allower() -> Vec<u8> {
-    modules::authorizer("", "(i32.const 0)").unwrap()
+    text_modules::authorizer("", "(i32.const 0)").unwrap()
 }
 
 /// A module that refuses everything with this code.
 pub fn denying_module(code: &str) -> Vec<u8> {
-    modules::denying_module(code).unwrap()
+    text_modules::denying_module(code).unwrap()
 }
 
 /// A module that never answers.
 pub fn spinner() -> Vec<u8> {
-    modules::authorizer("", "(loop (br 0)) unreachable").unwrap()
+    text_modules::authorizer("", "(loop (br 0)) unreachable").unwrap()
 }
 
 /// A module that ships.

@@ -1,70 +1,62 @@
-//! The audit log's part in a request's way: before it is released, where the rule requires that, and at its end.
+//! The admission, recorded before the release where the rule requires it, and the record of the request's end.
 
-use postern_gate::audit::{DecisionContext, Trace};
-use postern_gate::{Pending, Request};
+use std::rc::Rc;
+
+use postern_gate::{PendingAudit, Step};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{Action, MapType};
 
-use super::{CallbackContext, Exchange, State, with_request};
-use crate::audit::{Fields, IngestResponse};
+use super::{CallbackContext, Exchange, State};
+use crate::ingest::IngestResponse;
+use crate::request::{trace, with_request};
 
 impl Exchange {
-    /// Has the request recorded, and lets it wait for that.
-    pub(super) fn record(&mut self, pending: Pending, callback: CallbackContext<'_>) -> Action {
-        let Some(worker) = self.worker.clone() else {
-            return self.fail();
-        };
+    pub(super) fn send_admission(&mut self, pending: PendingAudit, callback: CallbackContext) -> Action {
+        let worker = Rc::clone(&self.worker);
         let trace = with_request(self.head_only, false, trace).unwrap_or_default();
-        let announced = match &self.record {
-            Some(record) => record.announce(&pending.context(), &trace),
-            None => Err("no log is told".to_owned()),
+        let sent = match &self.record {
+            Some(record) => record.send_admission(&pending.context(), &trace),
+            None => Err("decisions are not recorded".to_owned()),
         };
-        match announced {
+        match sent {
             Ok(token) => {
-                if let CallbackContext::Root(this) = callback {
-                    worker.expect_record(token, self.context_id, this);
+                if callback == CallbackContext::Root {
+                    worker.expect_admission(token, self.handle());
                 }
                 self.state = State::Audit { pending, token };
                 Action::Pause
             }
             Err(why) => {
-                worker.counters.count("postern.audit.unreachable");
-                worker.counters.complain(|| format!("the audit log: {why}"));
-                self.recorded(pending, false)
+                let counters = &worker.engine.counters;
+                counters.count("postern.audit.unreachable");
+                counters.warn(|| format!("the audit log: {why}"));
+                let step = self.evaluate_admission(pending, false);
+                self.carry_out(Some(step), callback)
             }
         }
     }
 
-    fn recorded(&mut self, pending: Pending, durable: bool) -> Action {
-        let Some(worker) = self.worker.clone() else {
-            return self.fail();
-        };
-        let step = worker.gate.recorded(pending, durable, &worker.ports());
-        // Nothing more is asked for.
-        self.settle(Some(step), CallbackContext::Stream)
-    }
-
-    /// The log's answer came. Called with this request as the effective context.
-    pub(crate) fn record_answered(&mut self, token: u32, response: &IngestResponse) {
+    pub(super) fn audit_responded(&mut self, token: u32, response: &IngestResponse) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Audit {
                 pending,
                 token: expected,
             } if token == expected => {
-                let durable = self
-                    .worker
-                    .as_ref()
-                    .is_some_and(|worker| response.note(1, worker));
-                if self.recorded(pending, durable) == Action::Continue {
-                    let _ = hostcalls::resume_http_request();
-                }
+                let durable = response.confirms(1, &self.worker.engine.counters);
+                let step = self.evaluate_admission(pending, durable);
+                // The audit stage is the last: the step needs nothing more.
+                self.resume(Some(step), CallbackContext::Request);
             }
             other => self.state = other,
         }
     }
 
-    /// The response begins.
-    pub(super) fn tell_response(&mut self) {
+    fn evaluate_admission(&self, pending: PendingAudit, durable: bool) -> Step {
+        let engine = &self.worker.engine;
+        engine.gate.resume_after_audit(pending, durable, &engine.ports())
+    }
+
+    pub(super) fn record_response(&mut self) {
         let Some(record) = self.record.take() else { return };
         let status = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, ":status");
         let status = status.ok().flatten();
@@ -74,31 +66,10 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// A request that ends without a response is told of too.
+    /// Requests that end without a response are recorded as well.
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
             record.ended(None, || self.state.context());
         }
     }
-}
-
-impl State {
-    fn context(&self) -> DecisionContext {
-        match self {
-            Self::Open | Self::Refused => DecisionContext::default(),
-            Self::Keys(pending)
-            | Self::Body { pending, .. }
-            | Self::Policy { pending, .. }
-            | Self::Audit { pending, .. } => pending.context(),
-        }
-    }
-}
-
-/// The request's trace context, as headers of a call.
-pub(super) fn trace(request: &Request<'_>) -> Fields {
-    let trace = Trace::of(request);
-    trace
-        .headers()
-        .map(|(name, value)| (name, value.to_owned()))
-        .collect()
 }

@@ -1,101 +1,101 @@
-//! A policy's part in a request's way.
+//! The call to the policy host.
 
-use postern_gate::{Answer, Consultation, Facts, Pending};
-use proxy_wasm::hostcalls;
+use std::rc::Rc;
+
+use postern_gate::{Consultation, PendingPolicy, PendingResponse, PolicyResponse, RequestDetails, Step};
 use proxy_wasm::types::Action;
 
-use super::{CallbackContext, Exchange, State, audit, property, read_body, with_request};
-use crate::audit::Fields;
+use super::{CallbackContext, Exchange, State};
+use crate::engine::Engine;
 use crate::ext_authz;
-use crate::worker::Worker;
-
-/// What is sent to a policy.
-struct Question {
-    message: Vec<u8>,
-    trace: Fields,
-}
+use crate::ingest::Fields;
+use crate::request::{property, read_body, trace, with_request};
 
 impl Exchange {
-    /// Asks the policy, unless an answer is at hand.
-    pub(super) fn consult(&mut self, pending: Pending, callback: CallbackContext<'_>) -> Action {
-        let Some(worker) = self.worker.clone() else {
-            return self.fail();
+    /// Consults the policy: its decision is cached, or the policy host is called.
+    pub(super) fn consult(&mut self, pending: PendingPolicy, callback: CallbackContext) -> Action {
+        let worker = Rc::clone(&self.worker);
+        let body = if pending.sends_body() {
+            read_body(0, self.body.size)
+        } else {
+            Vec::new()
         };
-        let shown = worker.gate.policy_of(&pending).is_some_and(|(_, shown)| shown);
-        let size = self.body.size;
-        let body = if shown { read_body(0, size) } else { Vec::new() };
-        if shown && body.len() < size {
+        if pending.sends_body() && body.len() < self.body.size {
             return self.fail();
         }
         let protocol = property(["request", "protocol"]);
-        let facts = Facts {
+        let details = RequestDetails {
             protocol: protocol.as_deref(),
             body: &body,
         };
-        let consulted = with_request(self.head_only, true, |request| {
-            let consulted = worker
-                .gate
-                .consult(pending, request, &facts, &worker.tables, &worker.ports());
-            let asks = matches!(consulted, Consultation::Ask(..));
-            let trace = if asks { audit::trace(request) } else { Vec::new() };
-            (consulted, trace)
+        let Engine { gate, tables, .. } = &worker.engine;
+        let consultation = with_request(self.head_only, true, |request| {
+            let ports = worker.engine.ports();
+            let consultation = gate.consult(pending, request, &details, tables, &ports);
+            let trace = match &consultation {
+                Consultation::Decided(_) => Fields::new(),
+                Consultation::Call(..) => trace(request),
+            };
+            (consultation, trace)
         });
-        match consulted {
-            Some((Consultation::Settled(step), _)) => self.settle(Some(step), callback),
-            Some((Consultation::Ask(pending, message), trace)) => {
-                self.ask(&worker, pending, &Question { message, trace }, callback)
+        match consultation {
+            Some((Consultation::Decided(step), _)) => self.carry_out(Some(step), callback),
+            Some((Consultation::Call(pending, message), trace)) => {
+                self.call_policy(pending, &message, &trace, callback)
             }
             None => self.fail(),
         }
     }
 
-    fn ask(
+    fn call_policy(
         &mut self,
-        worker: &Worker,
-        pending: Pending,
-        question: &Question,
-        callback: CallbackContext<'_>,
+        pending: PendingResponse,
+        message: &[u8],
+        trace: &Fields,
+        callback: CallbackContext,
     ) -> Action {
-        let Some(host) = worker.gate.policy_host() else {
+        let worker = Rc::clone(&self.worker);
+        let Some(host) = worker.engine.policy_host() else {
             return self.fail();
         };
-        match ext_authz::ask(host, &question.message, &question.trace) {
+        match ext_authz::call(host, message, trace) {
             Ok(token) => {
-                if let CallbackContext::Root(this) = callback {
-                    worker.expect_answer(token, self.context_id, this);
+                if callback == CallbackContext::Root {
+                    worker.expect_policy(token, self.handle());
                 }
                 self.state = State::Policy { pending, token };
                 Action::Pause
             }
-            Err(answer) => self.answered(pending, answer, callback),
+            Err(unavailable) => {
+                let step = self.evaluate_response(pending, unavailable);
+                self.carry_out(step, callback)
+            }
         }
     }
 
-    /// The policy answered, or cannot be asked.
-    fn answered(&mut self, pending: Pending, answer: Answer, callback: CallbackContext<'_>) -> Action {
-        let Some(worker) = self.worker.clone() else {
-            return self.fail();
-        };
-        let step = with_request(self.head_only, true, |request| {
-            worker
-                .gate
-                .answered(pending, answer, request, &worker.tables, &worker.ports())
-        });
-        self.settle(step, callback)
-    }
-
-    /// The answer to a call came. Called with this request as the effective context.
-    pub(crate) fn policy_answered(&mut self, token: u32, answer: Answer, callback: CallbackContext<'_>) {
+    pub(super) fn policy_responded(
+        &mut self,
+        token: u32,
+        response: PolicyResponse,
+        callback: CallbackContext,
+    ) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Policy {
                 pending,
                 token: expected,
             } if token == expected => {
-                if self.answered(pending, answer, callback) == Action::Continue {
-                    let _ = hostcalls::resume_http_request();
-                }
+                let step = self.evaluate_response(pending, response);
+                self.resume(step, callback);
             }
             other => self.state = other,
         }
+    }
+
+    fn evaluate_response(&self, pending: PendingResponse, response: PolicyResponse) -> Option<Step> {
+        let engine = &self.worker.engine;
+        let Engine { gate, tables, .. } = engine;
+        with_request(self.head_only, true, |request| {
+            gate.resume_with_response(pending, response, request, tables, &engine.ports())
+        })
     }
 }

@@ -1,38 +1,40 @@
-//! An event, in the form that the log takes.
+//! Events, in the format of the audit log.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
-use super::{DecisionContext, Head, Told, cut};
+use super::{DecisionContext, RequestHead, truncate};
 use crate::Reason;
+use crate::config::AuditMode;
 use crate::gate::Gate;
 
-/// The most bytes of a text in the log.
-const LONGEST: usize = 256;
+/// The longest text that the log accepts, in bytes.
+const MAX_TEXT: usize = 256;
 
-/// What the shell adds to an event.
+/// Fields of an event that the shell provides.
 #[derive(Debug, Clone, Copy)]
 pub struct EventMeta<'a> {
-    /// Random bytes, which name it.
+    /// Random bytes for the event's id.
     pub random: [u8; 10],
-    /// When, since the Unix epoch.
+    /// The time since the Unix epoch.
     pub time: Duration,
-    /// The name of the proxy.
+    /// The proxy's name.
     pub gateway: Option<&'a str>,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It is about to be released to its upstream.
+    /// The request is about to be released to its upstream.
     Admission,
-    /// It was released, and this status came; none, if it went away before.
+    /// It was released, and the response had this status; `None` if the request ended without a response.
     Released(Option<u16>),
-    /// It was refused with this status.
+    /// It was refused for this reason, with this status.
     Refused(Reason, u16),
-    /// It went away, or another answered it, before it was decided on.
+    /// It ended before a decision, for example because the client disconnected or another filter responded. The
+    /// status of the response, if there was one.
     Abandoned(Option<u16>),
 }
 
@@ -52,10 +54,10 @@ enum Kind {
     Lost,
 }
 
-/// What there is to say beside the fields that every event may have.
+/// Details beside the fields that every event may have.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Detail<'a> {
-    /// What vouches for the caller: `issuers/<name>` and so on.
+    /// The configuration entry that authenticated the caller: `issuers/<name>` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     authenticated_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,9 +66,9 @@ struct Detail<'a> {
     policy_waived: bool,
 }
 
-/// What happened to a request. Every text is as short as the log wants it.
+/// An event of the audit log. Texts are truncated to the lengths that the log accepts.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Event<'a> {
+pub struct AuditEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,16 +100,16 @@ pub struct Event<'a> {
     time: String,
 }
 
-impl<'a> Event<'a> {
+impl<'a> AuditEvent<'a> {
     fn new(kind: Kind, meta: &EventMeta<'a>) -> Self {
-        // RFC 3339 ends with the year 9999, and so does the log.
+        // RFC 3339 ends with the year 9999, and so do the log's timestamps.
         let time = meta.time.min(Duration::from_secs(253_402_300_799));
         let millis = u64::try_from(time.as_millis()).unwrap_or_default();
         Self {
             decision: None,
             detail: None,
-            gateway: meta.gateway.map(|name| cut(name, LONGEST)),
-            // Version 7 begins with the time: an index of them grows at its end.
+            gateway: meta.gateway.map(|name| truncate(name, MAX_TEXT)),
+            // Version 7 begins with the time, so that an index of ids grows at its end.
             id: Builder::from_unix_timestamp_millis(millis, &meta.random).into_uuid(),
             kind,
             latency_us: None,
@@ -124,7 +126,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Tells that so many events were lost.
+    /// An event that records the number of lost events.
     #[must_use]
     pub fn lost(count: u64, meta: &EventMeta<'a>) -> Self {
         let detail = Detail {
@@ -137,10 +139,10 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// As the log takes it.
+    /// Encodes the event as JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Texts and numbers: nothing in it can fail.
+        // Serialising texts and numbers cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -170,8 +172,8 @@ impl RequestOutcome {
         }
     }
 
-    /// The rule's policy was asked, or would have been.
-    fn concerns_policy(self) -> bool {
+    /// Whether the rule's policy took part in the decision, or would have.
+    fn involves_policy(self) -> bool {
         match self {
             Self::Admission | Self::Released(_) => true,
             Self::Abandoned(_) => false,
@@ -187,19 +189,20 @@ impl RequestOutcome {
 }
 
 impl Gate {
-    /// What the log is told of a request that ended, `latency` after it came; nothing where it is not to be told.
+    /// The event of a request; `None` if it is not recorded. `latency` is the time from the request's arrival to its
+    /// end.
     #[must_use]
     pub fn event<'a>(
         &'a self,
-        head: Option<&'a Head>,
+        head: Option<&'a RequestHead>,
         context: &'a DecisionContext,
         outcome: RequestOutcome,
         latency: Option<Duration>,
         meta: &EventMeta<'a>,
-    ) -> Option<Event<'a>> {
+    ) -> Option<AuditEvent<'a>> {
         self.audit()?;
-        let rule = context.rule.and_then(|index| self.rule(index));
-        if rule.is_some_and(|rule| rule.told == Told::Off) {
+        let rule = context.rule.and_then(|id| self.rule(id));
+        if rule.is_some_and(|rule| rule.audit == AuditMode::Off) {
             return None;
         }
         let kind = if outcome == RequestOutcome::Admission {
@@ -209,28 +212,28 @@ impl Gate {
         };
         let caller = context.caller.as_deref();
         let policy = rule
-            .filter(|_| outcome.concerns_policy())
+            .filter(|_| outcome.involves_policy())
             .and_then(|rule| rule.policy.as_ref());
         let detail = Detail {
             authenticated_by: caller.map(|caller| caller.entry()),
             count: None,
             policy_waived: context.failed_open,
         };
-        let text = |text: &'a str| cut(text, LONGEST);
-        Some(Event {
+        let text = |text: &'a str| truncate(text, MAX_TEXT);
+        Some(AuditEvent {
             decision: Some(outcome.decision()),
             detail: (detail != Detail::default()).then_some(detail),
             latency_us: latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
-            method: head.map(Head::method),
-            path: head.map(Head::path),
+            method: head.map(RequestHead::method),
+            path: head.map(RequestHead::path),
             policy: policy.map(|policy| policy.module.as_str()),
             reason: outcome.reason(),
-            request_id: head.and_then(Head::request_id),
+            request_id: head.and_then(RequestHead::request_id),
             rule: rule.map(|rule| rule.name.as_str()),
             status: outcome.status(),
             subject: caller.map(|caller| text(&caller.subject)),
             tenant: caller.and_then(|caller| caller.tenant.as_deref()).map(text),
-            ..Event::new(kind, meta)
+            ..AuditEvent::new(kind, meta)
         })
     }
 }

@@ -1,14 +1,14 @@
-//! What the audit log of the policy host is told: one event for each decision, as JSON, and when it is sent.
+//! Events for the policy host's audit log: one for each decision, as JSON, and the queue that batches them.
 //!
-//! The gate says what there is to tell; the shell carries it to the host, `POST` to [`PATH`](Audit::PATH) with a body
-//! that [`Queue::begin`] or [`single`] makes, and reads the answer with [`durable`]. No event holds a secret: of a
-//! request's headers only the method, the path and the request's id go into it, of a query only names.
+//! The gate creates the events. The shell sends them to the host, by `POST` to [`PATH`](Audit::PATH) with a body from
+//! [`Queue::begin`] or [`encode_single`], and parses the response with [`durable_count`]. Events contain no secrets:
+//! of a request, only the method, the path, the request's id and the names of query parameters.
 
 mod event;
-mod head;
 mod queue;
-mod target;
-mod trace;
+mod redact;
+mod request_head;
+mod trace_context;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,75 +16,65 @@ use std::time::Duration;
 use postern_config::json;
 use serde::Deserialize;
 
+use crate::id::RuleId;
 use crate::identity::Identity;
 
-pub use event::{Event, EventMeta, RequestOutcome};
-pub use head::Head;
+pub use event::{AuditEvent, EventMeta, RequestOutcome};
 pub use queue::{Batch, Queue};
-pub use trace::Trace;
+pub use request_head::RequestHead;
+pub use trace_context::TraceContext;
 
-/// How the log is told, compiled.
+/// The audit settings, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The longest that an event waits for others to be sent with.
+    /// The longest time that an event waits to be sent in a batch with others.
     pub flush: Duration,
-    /// The most events of a worker that wait for the log; further ones are lost.
+    /// The most events that one worker queues; further ones are lost.
     pub buffer: usize,
-    /// The most events in one call.
+    /// The most events in one batch.
     pub batch: usize,
 }
 
 impl Audit {
-    /// Where the host takes events.
+    /// The path of the host's endpoint for events.
     pub const PATH: &'static str = "/v1/audit";
-    /// The media type of what is sent.
+    /// The media type of the request body.
     pub const CONTENT_TYPE: &'static str = "application/json";
-    /// Larger answers are not read.
-    pub const MAX_ANSWER: usize = 4096;
+    /// Larger responses are not read. In bytes.
+    pub const MAX_RESPONSE: usize = 4096;
 }
 
-/// Whether the log is told of a rule's requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Never.
-    Off,
-    /// Once they are answered.
-    After,
-    /// And of each before it is released: what is not durable then is not released.
-    Before,
-}
-
-/// How far a request came in the gate: what the gate keeps for its [event](crate::Gate::event).
+/// The context of a decision, for its [event](crate::Gate::event).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DecisionContext {
-    /// The rule that matched.
-    pub(crate) rule: Option<usize>,
-    /// Who asks, once that is certain.
+    /// The matched rule.
+    pub(crate) rule: Option<RuleId>,
+    /// The authenticated caller.
     pub(crate) caller: Option<Rc<Identity>>,
-    /// The policy could not be asked, and the rule lets pass nevertheless.
+    /// The policy host was unreachable, and the rule admits the request nevertheless.
     pub(crate) failed_open: bool,
 }
 
-/// The body of a call with one event.
+/// Encodes a request body with one event.
 #[must_use]
-pub fn single(event: &Event<'_>) -> String {
+pub fn encode_single(event: &AuditEvent<'_>) -> String {
     queue::body([event.to_json().as_str()].into_iter())
 }
 
-/// Of how many events an answer of the host says that they are durable: none, if it is no such answer.
+/// The number of events that the host's response confirms as durable; `None` for any other response.
 #[must_use]
-pub fn durable(status: &[u8], body: &[u8]) -> Option<u64> {
+pub fn durable_count(status: &[u8], body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Body {
         durable: u64,
     }
-    let answer = (status == b"200").then(|| json::object::<Answer>(body));
-    Some(answer?.ok()?.durable)
+    let response = (status == b"200").then(|| json::object::<Body>(body));
+    Some(response?.ok()?.durable)
 }
 
-/// As much of a text as a log takes, cut between two characters.
-fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+/// The longest prefix of at most `max` bytes that ends between two characters.
+fn truncate(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,150 +1,153 @@
-//! The events of one worker that wait for the log.
+//! One worker's queue of events for the audit log.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Audit;
 
-/// A call is cut off here, whatever its number of events: at this size, or by one event more.
-const LARGEST: usize = 256 * 1024;
+/// A batch ends once its events exceed this size, in bytes, whatever their number. The last event may exceed it.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
-/// The shortest and the longest time between two attempts.
-const SOONEST: Duration = Duration::from_millis(100);
-const LATEST: Duration = Duration::from_secs(5);
+/// The shortest and the longest time between two attempts to send a batch.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Events on their way: each is kept until the host says that it is durable, and sent again with the same id until
-/// then. One call is under way at a time. What there is no room for is lost, and counted.
+/// A queue of events. Each event stays in the queue until the host confirms that it is durable; until then it is sent
+/// again with the same id. There is at most one batch in flight. Events that do not fit are lost, and counted.
 #[derive(Debug)]
 pub struct Queue {
     settings: Audit,
-    /// In order; the first `flying` are in the call that is under way.
-    waiting: VecDeque<Waiting>,
-    flying: usize,
-    /// Calls that failed since the last that did not.
+    /// In order; the first `in_flight` are in the batch in flight.
+    events: VecDeque<QueuedEvent>,
+    in_flight: usize,
+    /// The number of consecutive failures.
     failures: u32,
-    /// No call is made before.
+    /// The earliest time of the next batch.
     not_before: Duration,
-    /// Events lost of which the log was not told yet.
+    /// The number of lost events that are not yet recorded in the log.
     lost: u64,
 }
 
-/// An event as it is sent, each time the same, and since when it waits.
+/// An encoded event, and the time at which it was queued.
 #[derive(Debug)]
-struct Waiting {
+struct QueuedEvent {
     event: String,
     since: Duration,
 }
 
-/// A call.
+/// A batch to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The body.
+    /// The request body, as JSON.
     pub body: String,
-    /// How many events are in it.
+    /// The number of events in the body.
     pub events: usize,
-    /// Some were sent before.
-    pub again: bool,
+    /// Whether the previous attempt failed, so that some of the events were sent before.
+    pub is_retry: bool,
 }
 
 impl Queue {
-    /// An empty one.
+    /// An empty queue.
     #[must_use]
     pub fn new(settings: Audit) -> Self {
         Self {
             settings,
-            waiting: VecDeque::new(),
-            flying: 0,
+            events: VecDeque::new(),
+            in_flight: 0,
             failures: 0,
             not_before: Duration::ZERO,
             lost: 0,
         }
     }
 
-    /// Lets an event wait. False if there was no room: it is lost.
+    /// Queues an event. Returns false if the queue is full and the event is lost.
     pub fn push(&mut self, event: String, now: Duration) -> bool {
-        if self.waiting.len() >= self.settings.buffer {
-            self.lose();
+        if self.events.len() >= self.settings.buffer {
+            self.count_lost();
             return false;
         }
-        self.waiting.push_back(Waiting { event, since: now });
+        self.events.push_back(QueuedEvent { event, since: now });
         true
     }
 
-    /// Counts an event that could not even be made.
-    pub fn lose(&mut self) {
+    /// Counts an event that is lost because it could not be created.
+    pub fn count_lost(&mut self) {
         self.lost = self.lost.saturating_add(1);
     }
 
-    /// Begins a call, if one is due and none is under way.
+    /// Returns the next batch, if one is due and none is in flight.
     pub fn begin(&mut self, now: Duration) -> Option<Batch> {
-        if self.flying > 0 || now < self.not_before {
+        if self.in_flight > 0 || now < self.not_before {
             return None;
         }
-        let oldest = self.waiting.front()?;
+        let oldest = self.events.front()?;
         let due = self.failures > 0
-            || self.waiting.len() >= self.settings.batch
+            || self.events.len() >= self.settings.batch
             || now.saturating_sub(oldest.since) >= self.settings.flush;
         if !due {
             return None;
         }
         let mut size = 0;
-        let fitting = self.waiting.iter().take_while(|waiting| {
-            let fits = size < LARGEST;
-            size += waiting.event.len();
+        let fitting = self.events.iter().take_while(|queued| {
+            let fits = size < MAX_BATCH_BYTES;
+            size += queued.event.len();
             fits
         });
-        self.flying = fitting.take(self.settings.batch).count();
-        let events = self.waiting.iter().take(self.flying);
+        self.in_flight = fitting.take(self.settings.batch).count();
+        let events = self.events.iter().take(self.in_flight);
         Some(Batch {
-            body: body(events.map(|waiting| waiting.event.as_str())),
-            events: self.flying,
-            again: self.failures > 0,
+            body: body(events.map(|queued| queued.event.as_str())),
+            events: self.in_flight,
+            is_retry: self.failures > 0,
         })
     }
 
-    /// The call's events are durable. How many events were lost until there was room again, if any: the log is to be
-    /// told of them next.
-    pub fn acknowledged(&mut self) -> Option<u64> {
-        self.waiting.drain(..self.flying.min(self.waiting.len()));
-        self.flying = 0;
+    /// Removes the batch in flight, whose events are durable. Returns the number of events lost since the last batch,
+    /// if any; the caller records it as the next event.
+    pub fn acknowledge(&mut self) -> Option<u64> {
+        self.events.drain(..self.in_flight.min(self.events.len()));
+        self.in_flight = 0;
         self.failures = 0;
         self.not_before = Duration::ZERO;
         let lost = std::mem::take(&mut self.lost);
         (lost > 0).then_some(lost)
     }
 
-    /// The call failed, or its answer does not say that the events are durable.
-    pub fn failed(&mut self, now: Duration) {
-        self.flying = 0;
-        let wait = SOONEST.saturating_mul(1 << self.failures.min(6)).min(LATEST);
+    /// Schedules a retry: the batch in flight failed, or its response does not confirm that the events are durable.
+    pub fn fail(&mut self, now: Duration) {
+        self.in_flight = 0;
+        let wait = MIN_BACKOFF
+            .saturating_mul(1 << self.failures.min(6))
+            .min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now.saturating_add(wait);
     }
 
-    /// How many events were put into the call that is under way.
+    /// The number of events in the batch in flight.
     #[must_use]
-    pub fn flying(&self) -> usize {
-        self.flying
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue has no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.events.is_empty()
     }
 
-    /// Takes over all that waits in another, whose call under way will not be heard of. How many there was no room for.
-    pub fn adopt(&mut self, left: Self, now: Duration) -> u64 {
-        self.lost = self.lost.saturating_add(left.lost);
+    /// Appends all events of `other`, including its batch in flight, whose response cannot be received any more.
+    /// Returns the number of events that did not fit.
+    pub fn append(&mut self, other: Self, now: Duration) -> u64 {
+        self.lost = self.lost.saturating_add(other.lost);
         let before = self.lost;
-        for waiting in left.waiting {
-            self.push(waiting.event, now);
+        for queued in other.events {
+            self.push(queued.event, now);
         }
         self.lost.saturating_sub(before)
     }
 }
 
-/// The body of a call.
+/// Encodes a request body.
 pub(super) fn body<'a>(events: impl Iterator<Item = &'a str>) -> String {
     let mut body = String::from(r#"{"events":["#);
     for (index, event) in events.enumerate() {
@@ -182,50 +185,50 @@ mod tests {
     }
 
     #[test]
-    fn sent_when_old_enough_or_many_enough_one_call_at_a_time() {
+    fn a_batch_is_due_by_age_or_size_one_at_a_time() {
         let mut queue = queue();
-        assert_eq!(queue.begin(ms(0)), None, "nothing to tell");
+        assert_eq!(queue.begin(ms(0)), None, "no events");
         assert!(queue.push("1".into(), ms(0)));
-        assert_eq!(queue.begin(ms(199)), None, "too young");
+        assert_eq!(queue.begin(ms(199)), None, "too early");
         assert!(queue.push("2".into(), ms(199)));
         assert!(queue.push("3".into(), ms(199)));
-        assert_eq!(bodies(queue.begin(ms(199))), events(&["1", "2"]), "many enough");
-        assert_eq!(queue.begin(ms(1000)), None, "a call is under way");
-        assert_eq!(queue.acknowledged(), None);
+        assert_eq!(bodies(queue.begin(ms(199))), events(&["1", "2"]), "enough events");
+        assert_eq!(queue.begin(ms(1000)), None, "a batch is in flight");
+        assert_eq!(queue.acknowledge(), None);
         assert_eq!(queue.begin(ms(398)), None);
-        assert_eq!(bodies(queue.begin(ms(399))), events(&["3"]), "old enough");
-        assert_eq!(queue.acknowledged(), None);
+        assert_eq!(bodies(queue.begin(ms(399))), events(&["3"]), "due by age");
+        assert_eq!(queue.acknowledge(), None);
         assert!(queue.is_empty());
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_sent_again_the_same_later_and_later() {
+    fn an_unacknowledged_batch_is_retried_with_backoff() {
         let mut queue = queue();
         assert!(queue.push("1".into(), ms(0)));
         let mut now = ms(200);
         let first = queue.begin(now).unwrap();
-        assert_eq!((first.events, first.again), (1, false));
+        assert_eq!((first.events, first.is_retry), (1, false));
         for wait in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            queue.failed(now);
+            queue.fail(now);
             assert_eq!(queue.begin(now + ms(wait - 1)), None, "{wait}");
             now += ms(wait);
             let again = queue.begin(now).unwrap();
-            assert_eq!((again.body.as_str(), again.again), (first.body.as_str(), true));
+            assert_eq!((again.body.as_str(), again.is_retry), (first.body.as_str(), true));
         }
-        queue.failed(now);
+        queue.fail(now);
         assert!(queue.push("2".into(), now));
-        let both = queue.begin(now + LATEST).unwrap();
+        let both = queue.begin(now + MAX_BACKOFF).unwrap();
         assert_eq!(Some(both.body), events(&["1", "2"]));
-        assert_eq!(queue.acknowledged(), None);
+        assert_eq!(queue.acknowledge(), None);
         assert!(queue.is_empty());
         assert!(queue.push("3".into(), now));
-        assert_eq!(queue.begin(now), None, "patient again");
+        assert_eq!(queue.begin(now), None, "no retry: waits for more events");
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_lost_and_told_once() {
+    fn events_that_do_not_fit_are_lost_and_reported_once() {
         let mut queue = queue();
-        for (event, kept) in [
+        for (event, queued) in [
             ("1", true),
             ("2", true),
             ("3", true),
@@ -233,20 +236,23 @@ mod tests {
             ("5", false),
             ("6", false),
         ] {
-            assert_eq!(queue.push(event.into(), ms(0)), kept, "{event}");
+            assert_eq!(queue.push(event.into(), ms(0)), queued, "{event}");
         }
         assert!(queue.begin(ms(0)).is_some());
-        queue.failed(ms(0));
-        assert!(!queue.push("7".into(), ms(0)), "what was sent is not durable yet");
+        queue.fail(ms(0));
+        assert!(
+            !queue.push("7".into(), ms(0)),
+            "events in flight are not durable yet"
+        );
         assert_eq!(bodies(queue.begin(ms(100))), events(&["1", "2"]));
-        assert_eq!(queue.acknowledged(), Some(3));
+        assert_eq!(queue.acknowledge(), Some(3));
         assert!(queue.push("lost".into(), ms(100)));
         assert_eq!(bodies(queue.begin(ms(100))), events(&["3", "4"]));
-        assert_eq!(queue.acknowledged(), None, "told once");
+        assert_eq!(queue.acknowledge(), None, "reported once");
     }
 
     #[test]
-    fn a_call_is_bounded_in_bytes() {
+    fn a_batch_is_bounded_in_bytes() {
         let mut queue = Queue::new(Audit {
             flush: ms(0),
             buffer: 1000,
@@ -258,7 +264,7 @@ mod tests {
         }
         let batch = queue.begin(ms(0)).unwrap();
         assert!(
-            batch.body.len() <= LARGEST + event.len() + 100,
+            batch.body.len() <= MAX_BATCH_BYTES + event.len() + 100,
             "{}",
             batch.body.len()
         );
@@ -266,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn another_takes_over_all() {
+    fn appending_keeps_all_events_that_fit() {
         let mut queue = queue();
         for event in ["1", "2", "3"] {
             assert!(queue.push(event.into(), ms(0)));
@@ -276,13 +282,9 @@ mod tests {
         for event in ["a", "b"] {
             assert!(next.push(event.into(), ms(0)));
         }
-        assert_eq!(next.adopt(queue, ms(10)), 1);
+        assert_eq!(next.append(queue, ms(10)), 1);
         assert_eq!(bodies(next.begin(ms(10))), events(&["a", "b"]));
-        assert_eq!(
-            next.acknowledged(),
-            Some(1),
-            "there was room for two of the three"
-        );
+        assert_eq!(next.acknowledge(), Some(1), "two of the three fit");
         assert_eq!(bodies(next.begin(ms(10))), events(&["1", "2"]));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::Answer;
+use crate::policy::PolicyResponse;
 use crate::testing::{Fixture, head, request};
 use crate::{Need, Reason, Step};
 
@@ -50,13 +50,18 @@ fn meta() -> EventMeta<'static> {
     }
 }
 
-/// What is told of a GET, which the upstream answers with 204 if it passes.
-fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answer) -> Option<Value> {
+/// The event of a GET, for which the upstream returns 204 if it is released.
+fn recorded_event(
+    fixture: &Fixture,
+    target: &str,
+    headers: &[(&str, &str)],
+    response: PolicyResponse,
+) -> Option<Value> {
     let fields = head("GET", target, headers);
-    let head = Head::of(&request(&fields, true));
-    let (mut step, _) = fixture.ask(target, headers, answer);
-    if let Step::Need(Need::Audit, pending) = step {
-        step = fixture.recorded(pending, true);
+    let head = RequestHead::of(&request(&fields, true));
+    let (mut step, _) = fixture.get_with_policy(target, headers, response);
+    if let Step::Need(Need::Audit(pending)) = step {
+        step = fixture.resume_after_audit(pending, true);
     }
     let (context, outcome) = match step {
         Step::Continue(effects) => (effects.context, RequestOutcome::Released(Some(204))),
@@ -64,7 +69,7 @@ fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answe
             let outcome = RequestOutcome::Refused(denial.reason, denial.status());
             (denial.context, outcome)
         }
-        Step::Need(..) => panic!("{step:?}"),
+        Step::Need(_) => panic!("{step:?}"),
     };
     let event = fixture
         .gate()
@@ -73,12 +78,12 @@ fn told(fixture: &Fixture, target: &str, headers: &[(&str, &str)], answer: Answe
 }
 
 #[test]
-fn every_decision_is_told() {
+fn every_decision_is_recorded() {
     let fixture = fixture();
     let key = ("x-api-key", "SECRET-key");
     let id = ("x-request-id", "r-1");
-    let down = || Answer::Unavailable("down".into());
-    for (target, headers, answer, wanted) in [
+    let down = || PolicyResponse::Unavailable("down".into());
+    for (target, headers, response, expected) in [
         (
             "/keyed/a?page=2",
             &[key, id][..],
@@ -119,7 +124,7 @@ fn every_decision_is_told() {
         (
             "/policy",
             &[],
-            Answer::Deny(None),
+            PolicyResponse::Deny(None),
             json!({
             "decision": "denied", "path": "/policy", "policy": "m", "reason": "policy_denied", "rule": "policy",
             "status": 403}),
@@ -141,7 +146,7 @@ fn every_decision_is_told() {
             "rule": "waived", "status": 204}),
         ),
     ] {
-        let mut wanted = wanted;
+        let mut expected = expected;
         for (name, value) in [
             ("gateway", json!("edge-1")),
             ("id", json!("019b76da-a800-7707-8707-070707070707")),
@@ -150,24 +155,31 @@ fn every_decision_is_told() {
             ("method", json!("GET")),
             ("time", json!("2026-01-01T00:00:00.000001Z")),
         ] {
-            wanted[name] = value;
+            expected[name] = value;
         }
-        assert_eq!(told(&fixture, target, headers, answer), Some(wanted), "{target}");
+        assert_eq!(
+            recorded_event(&fixture, target, headers, response),
+            Some(expected),
+            "{target}"
+        );
     }
-    assert_eq!(told(&fixture, "/off", &[], down()), None);
+    assert_eq!(recorded_event(&fixture, "/off", &[], down()), None);
 }
 
 #[test]
-fn nothing_is_told_without_the_section() {
+fn nothing_is_recorded_without_audit_settings() {
     let document = json!({"rules": [{"name": "a", "open": true}]});
-    assert_eq!(told(&Fixture::new(&document), "/", &[], Answer::Deny(None)), None);
+    assert_eq!(
+        recorded_event(&Fixture::new(&document), "/", &[], PolicyResponse::Deny(None)),
+        None
+    );
 }
 
 #[test]
-fn what_is_told_before_a_release_and_of_what_went_away() {
+fn admissions_and_abandoned_requests_are_recorded() {
     let fixture = fixture();
     let headers = [("x-api-key", "SECRET-key")];
-    let Step::Need(Need::Audit, pending) = fixture.get("/required", &headers) else {
+    let Step::Need(Need::Audit(pending)) = fixture.get("/required", &headers) else {
         panic!()
     };
     let context = pending.context();
@@ -178,18 +190,18 @@ fn what_is_told_before_a_release_and_of_what_went_away() {
             .unwrap();
         serde_json::from_str::<Value>(&event.to_json()).unwrap()
     };
-    let mut wanted = json!({
+    let mut expected = json!({
         "decision": "allowed", "detail": {"authenticated_by": "api_keys/agents"}, "gateway": "edge-1",
         "id": "019b76da-a800-7707-8707-070707070707", "kind": "admission", "rule": "required", "subject": "ci",
         "tenant": "acme", "time": "2026-01-01T00:00:00.000001Z"});
-    assert_eq!(event(RequestOutcome::Admission), wanted);
-    wanted["kind"] = json!("request");
-    wanted["decision"] = json!("failed");
-    wanted["reason"] = json!("abandoned");
-    assert_eq!(event(RequestOutcome::Abandoned(None)), wanted);
-    wanted["status"] = json!(504);
-    assert_eq!(event(RequestOutcome::Abandoned(Some(504))), wanted);
-    let lost = Event::lost(3, &meta()).to_json();
+    assert_eq!(event(RequestOutcome::Admission), expected);
+    expected["kind"] = json!("request");
+    expected["decision"] = json!("failed");
+    expected["reason"] = json!("abandoned");
+    assert_eq!(event(RequestOutcome::Abandoned(None)), expected);
+    expected["status"] = json!(504);
+    assert_eq!(event(RequestOutcome::Abandoned(Some(504))), expected);
+    let lost = AuditEvent::lost(3, &meta()).to_json();
     let lost: Value = serde_json::from_str(&lost).unwrap();
     assert_eq!(
         (&lost["kind"], &lost["detail"]["count"]),
@@ -198,7 +210,7 @@ fn what_is_told_before_a_release_and_of_what_went_away() {
 }
 
 #[test]
-fn no_secret_is_told_wherever_it_stands() {
+fn no_secret_is_recorded() {
     let fixture = fixture();
     for (target, headers) in [
         ("/keyed?token=SECRET", &[("x-api-key", "SECRET-key")][..]),
@@ -233,39 +245,45 @@ fn no_secret_is_told_wherever_it_stands() {
             ],
         ),
     ] {
-        let answer = Answer::Failed("SECRET".into());
-        let event = told(&fixture, target, headers, answer).unwrap().to_string();
+        let response = PolicyResponse::Failed("SECRET".into());
+        let event = recorded_event(&fixture, target, headers, response)
+            .unwrap()
+            .to_string();
         assert!(!event.contains("SECRET"), "{target}: {event}");
     }
     assert!(!format!("{:?}", fixture.gate()).contains("SECRET-shared"));
 }
 
 #[test]
-fn texts_are_as_short_as_the_log_wants_them() {
+fn texts_are_truncated() {
     let fixture = fixture();
-    let event = told(
+    let event = recorded_event(
         &fixture,
         "/keyed",
         &[("x-api-key", "SECRET-long")],
-        Answer::Deny(None),
+        PolicyResponse::Deny(None),
     )
     .unwrap();
     assert_eq!(event["subject"], "ä".repeat(128));
     let method = "M".repeat(300);
     let fields = head(&method, "/", &[]);
-    assert_eq!(Head::of(&request(&fields, true)).method().len(), 256);
+    assert_eq!(RequestHead::of(&request(&fields, true)).method().len(), 256);
     let late = EventMeta {
         time: Duration::MAX,
         ..meta()
     };
-    assert!(Event::lost(1, &late).to_json().contains("9999-12-31T23:59:59"));
+    assert!(
+        AuditEvent::lost(1, &late)
+            .to_json()
+            .contains("9999-12-31T23:59:59")
+    );
 }
 
 #[test]
-fn a_call_and_its_answer() {
-    let body: Value = serde_json::from_str(&single(&Event::lost(1, &meta()))).unwrap();
+fn a_request_body_and_its_response() {
+    let body: Value = serde_json::from_str(&encode_single(&AuditEvent::lost(1, &meta()))).unwrap();
     assert_eq!(body["events"].as_array().map(Vec::len), Some(1));
-    for (status, answer, wanted) in [
+    for (status, response, expected) in [
         (&b"200"[..], &br#"{"durable": 3}"#[..], Some(3)),
         (b"200", br#"{"durable": 3, "more": true}"#, Some(3)),
         (b"200", b"", None),
@@ -275,7 +293,11 @@ fn a_call_and_its_answer() {
         (b"204", br#"{"durable": 3}"#, None),
         (b"", br#"{"durable": 3}"#, None),
     ] {
-        assert_eq!(durable(status, answer), wanted, "{status:?} {answer:?}");
+        assert_eq!(
+            durable_count(status, response),
+            expected,
+            "{status:?} {response:?}"
+        );
     }
     assert_eq!(Reason::AuditUnavailable.name(), "audit_unavailable");
 }

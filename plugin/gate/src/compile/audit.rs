@@ -1,21 +1,21 @@
-//! What the audit log is told, and by which rules.
+//! Compiles the audit settings.
 
 use std::time::Duration;
 
 use super::Compiler;
-use crate::audit::{Audit, Told};
-use crate::config::{self, Telling};
+use crate::audit::Audit;
+use crate::config::{self, AuditMode};
 
-/// The filter looks ten times a second.
+/// The allowed range of `flush`. The filter looks for due batches ten times a second.
 const FLUSH: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
-/// Some kilobytes each, for each worker.
+/// Events take some kilobytes each, in each worker.
 const MAX_BUFFER: usize = 65_536;
 const MAX_BATCH: usize = 1_024;
 
 impl Compiler<'_> {
     pub(super) fn audit(&mut self, audit: &config::Audit) -> Audit {
         if self.config.host.is_none() {
-            let message = "needs \"host: {cluster: ...}\" beside it: the cluster of who keeps the log";
+            let message = "needs \"host: {cluster: ...}\" at the top of the file: the cluster of the host that keeps the log";
             self.errors.add("audit", message);
         }
         if !FLUSH.contains(&audit.flush.0) {
@@ -36,18 +36,14 @@ impl Compiler<'_> {
         }
     }
 
-    pub(super) fn told(&mut self, at: &str, telling: Option<Telling>) -> Told {
-        let asked = matches!(telling, Some(Telling::Required | Telling::On));
-        if asked && self.config.audit.is_none() {
+    pub(super) fn audit_mode(&mut self, at: &str, mode: Option<AuditMode>) -> AuditMode {
+        let recorded = matches!(mode, Some(AuditMode::Required | AuditMode::AfterResponse));
+        if recorded && self.config.audit.is_none() {
             let message =
-                "needs \"audit: {}\" at the top of the file, which tells the host's log of decisions";
+                "needs \"audit: {}\" at the top of the file, which sends decisions to the host's audit log";
             self.errors.add(format!("{at}.audit"), message);
         }
-        match telling {
-            Some(Telling::Required) => Told::Before,
-            Some(Telling::On) | None => Told::After,
-            Some(Telling::Off) => Told::Off,
-        }
+        mode.unwrap_or(AuditMode::AfterResponse)
     }
 }
 
@@ -83,10 +79,10 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_place() {
+    fn each_error_has_its_path() {
         let (host, none) = (json!({"cluster": "c"}), Value::Null);
         let with = |token: &str| json!({"cluster": "c", "token": {"env": token}});
-        for (host, audit, rule, place) in [
+        for (host, audit, rule, path) in [
             (none.clone(), json!({}), none.clone(), "audit: needs \"host"),
             (
                 none.clone(),
@@ -176,8 +172,8 @@ mod tests {
             ),
         ] {
             let found = errors(document(host, audit, rule));
-            assert_eq!(found.len(), 1, "{place}: {found:?}");
-            assert!(found[0].starts_with(place), "{place}: {found:?}");
+            assert_eq!(found.len(), 1, "{path}: {found:?}");
+            assert!(found[0].starts_with(path), "{path}: {found:?}");
             assert!(!found[0].contains("SECRET"), "{found:?}");
         }
         for rule in [
@@ -198,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_shown_to_the_host_alone() {
+    fn the_token_is_not_printed() {
         let document = json!({"host": {"cluster": "c", "token": {"env": "TOKEN"}}, "rules": []});
         let config = config::from_value(document).unwrap();
         let gate = Gate::compile(&config, &|_: &str| Some(Secret::new("t0k3n-t0k3n"))).unwrap();

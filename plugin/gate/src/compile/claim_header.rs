@@ -1,4 +1,4 @@
-//! Headers that carry claims to the upstream: which can, and which would mean something else on the way.
+//! Checks the headers that carry claims to the upstream: some names have another meaning to proxies and upstreams.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use postern_config::HeaderName;
 
 use super::Compiler;
 use crate::config;
-use crate::header_name::folded;
+use crate::header_name::fold;
 use crate::identity::HEADER_PREFIX;
 
-/// What frames the message or belongs to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section 8.2.2).
+/// Headers that frame the message or belong to one connection (RFC 9110, sections 7.6.1 and 10.1; RFC 9113, section
+/// 8.2.2).
 pub(super) const FRAMING: [&str; 14] = [
     "connection",
     "content-encoding",
@@ -27,7 +28,7 @@ pub(super) const FRAMING: [&str; 14] = [
     "via",
 ];
 
-/// What carries the client's credentials.
+/// Headers that carry credentials.
 const CREDENTIALS: [&str; 5] = [
     "authorization",
     "cookie",
@@ -36,7 +37,7 @@ const CREDENTIALS: [&str; 5] = [
     "www-authenticate",
 ];
 
-/// What says where a request came from or goes to, to the proxy or the upstream.
+/// Headers that say where a request comes from or goes to, to a proxy or the upstream.
 const ROUTING: [&str; 12] = [
     "forwarded",
     "x-forwarded-client-cert",
@@ -57,9 +58,9 @@ impl Compiler<'_> {
         let at = format!("{at}.headers");
         let mut first: BTreeMap<String, &str> = BTreeMap::new();
         for header in issuer.headers.keys() {
-            // What some upstream reads as one is one.
-            let name = folded(header.as_bytes()).into_owned();
-            if let Some(why) = unfit(header, &name) {
+            // Two spellings that some upstream reads as one header count as one.
+            let name = fold(header.as_bytes()).into_owned();
+            if let Some(why) = forbidden(header, &name) {
                 self.errors.add(
                     &at,
                     format!("\"{header}\" cannot carry a claim to the upstream: {why}"),
@@ -67,7 +68,7 @@ impl Compiler<'_> {
             }
             if let Some(earlier) = first.insert(name, header) {
                 let message = format!(
-                    "\"{earlier}\" and \"{header}\" are one header to the upstream, which would see two values; keep one"
+                    "\"{earlier}\" and \"{header}\" are the same header to the upstream, which would get two values; remove one"
                 );
                 self.errors.add(&at, message);
             }
@@ -75,19 +76,19 @@ impl Compiler<'_> {
     }
 }
 
-/// Why a header cannot carry a claim, if it cannot.
-fn unfit(header: &str, name: &str) -> Option<&'static str> {
+/// If a header cannot carry a claim, the reason. `name` is the folded name.
+fn forbidden(header: &str, name: &str) -> Option<&'static str> {
     if header.starts_with(':') {
-        return Some("it is a pseudo-header of HTTP/2");
+        return Some("it is an HTTP/2 pseudo-header");
     }
     if HeaderName::parse(header.to_owned()).is_err() {
-        return Some("it is no header name");
+        return Some("it is not a header name");
     }
     if name.starts_with(HEADER_PREFIX) {
-        return Some("x-postern-* headers are the gate's own; identity_headers picks among them");
+        return Some("x-postern-* headers are reserved; identity_headers selects among them");
     }
     if FRAMING.contains(&name) {
-        return Some("it frames the message, or belongs to one connection");
+        return Some("it frames the message or belongs to one connection");
     }
     if CREDENTIALS.contains(&name) {
         return Some("it carries credentials");
@@ -101,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_that_mean_something_else_carry_no_claims() {
-        for (header, fit) in [
+    fn headers_with_another_meaning_carry_no_claims() {
+        for (header, allowed) in [
             ("x-user", true),
             ("X-User_Id", true),
             ("x-forwarded-user", true),
@@ -130,8 +131,8 @@ mod tests {
             ("x-envoy-retry-on", false),
             ("x-original-url", false),
         ] {
-            let name = folded(header.as_bytes());
-            assert_eq!(unfit(header, &name).is_none(), fit, "{header}");
+            let name = fold(header.as_bytes());
+            assert_eq!(forbidden(header, &name).is_none(), allowed, "{header}");
         }
     }
 }

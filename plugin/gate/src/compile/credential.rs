@@ -1,26 +1,28 @@
-//! API keys and ways of signing.
+//! Compiles API keys and signature schemes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
 use super::claim_header::FRAMING;
-use crate::api_key::{ApiKeys, Recognised, Record};
+use crate::api_key::{ApiKeys, DigestCache, KeyEntry};
 use crate::config;
 use crate::digest_map::DigestMap;
-use crate::identity::{Identity, Method};
+use crate::identity::{CredentialKind, Identity};
 use crate::replay::NONCES;
 use crate::secret::Secret;
-use crate::signature::{Github, Headers, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
+use crate::signature::{Github, HeaderNames, Keyed, Kind, MAX_KEY_ID, Scheme, Signer};
 
-/// An API key's id goes to the upstream in a header with each request.
+/// The longest id of an API key, in bytes: each request carries it to the upstream in a header.
 const MAX_API_KEY_ID: usize = 1024;
 
-/// The digests of what an unset variable leaves in various languages, with and without a line feed: of no key at all.
-fn nothing() -> Vec<[u8; 32]> {
+/// The digests of what an unset variable becomes in various languages, with and without a line feed. They belong to
+/// no key.
+fn placeholder_digests() -> Vec<[u8; 32]> {
     const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
     let digest = |text: String| Sha256::digest(text).into();
     EMPTY
@@ -29,8 +31,8 @@ fn nothing() -> Vec<[u8; 32]> {
         .collect()
 }
 
-/// Whether a header's value arrives as it was sent: parsers trim spaces and refuse control characters.
-fn sent_as_it_is(text: &str) -> bool {
+/// Whether a header value arrives as it was sent: parsers trim spaces and reject control characters.
+fn arrives_unchanged(text: &str) -> bool {
     text.trim() == text && !text.chars().any(char::is_control)
 }
 
@@ -38,48 +40,56 @@ impl Compiler<'_> {
     pub(super) fn api_keys(&mut self, name: &str, set: &config::ApiKeys) -> ApiKeys {
         let at = format!("api_keys.{name}");
         let label = format!("api_keys/{name}");
-        self.name("api_keys", name);
+        self.check_name("api_keys", name);
         if FRAMING.contains(&set.header.0.as_str()) {
             let message = format!(
-                "\"{}\" frames the message, or belongs to one connection: no key arrives in it",
+                "\"{}\" frames the message or belongs to one connection, and cannot carry a key",
                 set.header.0
             );
             self.errors.add(format!("{at}.header"), message);
         }
         let mut keys = DigestMap::default();
-        let nothing = nothing();
+        let placeholder_digests = placeholder_digests();
         for (i, key) in set.keys.iter().enumerate() {
             if key.id.is_empty() || key.id.len() > MAX_API_KEY_ID {
                 let message = format!("must be 1 to {MAX_API_KEY_ID} bytes");
                 self.errors.add(format!("{at}.keys[{i}].id"), message);
             }
-            self.not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
-            if nothing.contains(&key.digest.0) {
-                let message = "is the digest of nothing, or of what stands for nothing, as an unset variable leaves it: no \
-                               key at all; `postern key new` makes one";
+            self.check_not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
+            if placeholder_digests.contains(&key.digest.0) {
+                let message = "is the digest of an empty value, or of what an unset variable becomes, such as \"null\"; \
+                               `postern key new` generates a key";
                 self.errors.add(format!("{at}.keys[{i}].digest"), message);
             }
-            let caller = self.caller(&label, &key.id, Method::ApiKey, &key.roles, key.tenant.as_deref());
-            let record = Record::new(caller, key.not_after.map(|instant| instant.0));
+            let caller = self.caller(
+                &label,
+                &key.id,
+                CredentialKind::ApiKey,
+                &key.roles,
+                key.tenant.as_deref(),
+            );
+            let record = KeyEntry::new(caller, key.not_after.map(|time| time.0));
             if keys.insert(key.digest.0, record).is_some() {
-                self.errors
-                    .add(format!("{at}.keys[{i}].digest"), "the same key stands here twice");
+                self.errors.add(
+                    format!("{at}.keys[{i}].digest"),
+                    "is a duplicate: another entry has the same key",
+                );
             }
         }
         ApiKeys {
             label,
             header: set.header.0.clone(),
             keys,
-            recognised: Recognised::default(),
+            digest_cache: DigestCache::default(),
         }
     }
 
-    /// A caller that the configuration itself describes.
+    /// A caller that is defined in the configuration.
     fn caller(
         &self,
         entry: &str,
         id: &str,
-        method: Method,
+        method: CredentialKind,
         roles: &[String],
         tenant: Option<&str>,
     ) -> Identity {
@@ -93,12 +103,12 @@ impl Compiler<'_> {
             serde_json::Map::new(),
             [],
         )
-        .telling(&self.config.identity_headers)
+        .with_headers(&self.config.identity_headers)
     }
 
-    /// With one secret under two ids, who holds it can sign as either. `holders`: the keys so far, by their secrets'
-    /// digests.
-    fn own_secrets(
+    /// Rejects a secret that another key has too: its holder could sign as either. `holders` maps the digests of the
+    /// secrets so far to their keys.
+    fn check_secret_holders(
         &mut self,
         at: &str,
         key: &str,
@@ -109,7 +119,7 @@ impl Compiler<'_> {
             match holders.entry(Sha256::digest(secret.expose()).into()) {
                 Entry::Occupied(holder) if holder.get() != key => {
                     let message = format!(
-                        "is the secret of {} too: who holds it could sign as either; give each its own",
+                        "is the secret of {} too, so that its holder could sign as either; give each key its own secret",
                         holder.get()
                     );
                     self.errors.add(format!("{at}.secrets[{i}]"), message);
@@ -125,7 +135,7 @@ impl Compiler<'_> {
     pub(super) fn signature(&mut self, name: &str, signature: &config::Signature) -> Scheme {
         let at = format!("signatures.{name}");
         let label = format!("signatures/{name}");
-        self.name("signatures", name);
+        self.check_name("signatures", name);
         let (kind, max_body) = match signature {
             config::Signature::Github {
                 secrets,
@@ -133,12 +143,12 @@ impl Compiler<'_> {
                 roles,
             } => {
                 let secrets = self.secrets(&format!("{at}.secrets"), secrets);
-                self.not_empty(&format!("{at}.roles"), roles);
+                self.check_not_empty(&format!("{at}.roles"), roles);
                 (
-                    Kind::Github(Github::new(
+                    Kind::Github(Rc::new(Github::new(
                         secrets,
-                        self.caller(&label, name, Method::Signature, roles, None),
-                    )),
+                        self.caller(&label, name, CredentialKind::Signature, roles, None),
+                    ))),
                     max_body.0,
                 )
             }
@@ -155,24 +165,24 @@ impl Compiler<'_> {
                 for (i, key) in keys.iter().enumerate() {
                     let at = format!("{at}.keys[{i}]");
                     let secrets = self.secrets(&format!("{at}.secrets"), &key.secrets);
-                    self.not_empty(&format!("{at}.roles"), &key.roles);
-                    self.own_secrets(&at, &format!("keys[{i}]"), &secrets, &mut holders);
+                    self.check_not_empty(&format!("{at}.roles"), &key.roles);
+                    self.check_secret_holders(&at, &format!("keys[{i}]"), &secrets, &mut holders);
                     let caller = self.caller(
                         &label,
                         &key.id,
-                        Method::Signature,
+                        CredentialKind::Signature,
                         &key.roles,
                         key.tenant.as_deref(),
                     );
                     let signer = Signer::new(secrets, caller);
                     if key.id.is_empty() || signers.insert(key.id.clone(), signer).is_some() {
                         self.errors
-                            .add(format!("{at}.id"), "must be given, and once only");
+                            .add(format!("{at}.id"), "must be unique and not empty");
                     }
-                    if key.id.len() > MAX_KEY_ID || !sent_as_it_is(&key.id) {
+                    if key.id.len() > MAX_KEY_ID || !arrives_unchanged(&key.id) {
                         let message = format!(
-                            "no request could name it: it must be at most {MAX_KEY_ID} bytes, without control characters \
-                             and without spaces at its ends"
+                            "must be at most {MAX_KEY_ID} bytes, without control characters, leading or trailing spaces: no \
+                             request could carry it"
                         );
                         self.errors.add(format!("{at}.id"), message);
                     }
@@ -188,19 +198,19 @@ impl Compiler<'_> {
                 }
                 if signers.is_empty() {
                     self.errors
-                        .add(format!("{at}.keys"), "must hold at least one key");
+                        .add(format!("{at}.keys"), "must contain at least one key");
                 }
                 let keyed = Keyed {
-                    headers: Headers::new(&header_prefix.0),
+                    headers: HeaderNames::new(&header_prefix.0),
                     keys: signers,
                     max_skew: max_skew.0,
                     nonces: (*replay == config::Replay::Deny).then_some(*nonces),
                 };
-                (Kind::Keyed(keyed), max_body.0)
+                (Kind::Keyed(Rc::new(keyed)), max_body.0)
             }
         };
         Scheme {
-            label,
+            label: label.into(),
             max_body,
             kind,
         }

@@ -1,39 +1,41 @@
-//! Issuers: their keys, and what of their tokens the upstream is told.
+//! Compiles issuers: their keys, and the claims that are sent to the upstream.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use super::{Compiler, split_uri};
 use crate::config::{self, Algorithm};
-use crate::jwt::{Held, Issuer, KeySet, Remote, Schedule, VerifyingKey};
+use crate::id::IssuerId;
+use crate::jwt::{CachedKeys, Issuer, KeySet, Remote, Schedule, VerifyingKey};
 
-/// The shortest HS256 secret accepted (RFC 7518, section 3.2).
+/// The shortest accepted HS256 secret, in bytes (RFC 7518, section 3.2).
 const MIN_HS256_SECRET: usize = 32;
 
 impl Compiler<'_> {
-    pub(super) fn issuer(&mut self, name: &str, issuer: &config::Issuer) -> Issuer {
+    pub(super) fn issuer(&mut self, id: IssuerId, name: &str, issuer: &config::Issuer) -> Issuer {
         let at = format!("issuers.{name}");
-        self.name("issuers", name);
+        self.check_name("issuers", name);
         if issuer.issuer.is_empty() {
             self.errors.add(
                 format!("{at}.issuer"),
-                "must be the exact `iss` of its tokens, not empty",
+                "must not be empty; give the exact `iss` of its tokens",
             );
         }
         if issuer.audiences.is_empty() {
             self.errors.add(
                 format!("{at}.audiences"),
-                "must name at least one audience: without one, a token made for another service would pass",
+                "must name at least one audience: without one, a token issued for another service would be accepted",
             );
         }
-        self.not_empty(&format!("{at}.audiences"), &issuer.audiences);
+        self.check_not_empty(&format!("{at}.audiences"), &issuer.audiences);
         if issuer.algorithms.is_empty() {
             self.errors
                 .add(format!("{at}.algorithms"), "must name at least one algorithm");
         }
         self.claim_headers(&at, issuer);
-        let (held, remote) = self.keys(&at, name, issuer);
+        let (inline, remote) = self.keys(&at, name, issuer);
         Issuer {
+            id,
             label: format!("issuers/{name}"),
             issuer: issuer.issuer.clone(),
             audiences: issuer.audiences.clone(),
@@ -49,10 +51,10 @@ impl Compiler<'_> {
                 .iter()
                 .map(|(h, claim)| (h.to_ascii_lowercase(), claim.clone()))
                 .collect(),
-            told: self.config.identity_headers.clone(),
+            exposed: self.config.identity_headers.clone(),
             remote,
-            keys: RefCell::new(Held {
-                set: held,
+            keys: RefCell::new(CachedKeys {
+                set: inline,
                 fetched: Duration::ZERO,
             }),
         }
@@ -62,13 +64,13 @@ impl Compiler<'_> {
         let symmetric = issuer.algorithms.contains(&Algorithm::HS256);
         match (symmetric, &issuer.jwks, &issuer.secret) {
             (true, _, _) if issuer.algorithms.len() > 1 => {
-                let message = "HS256 stands alone: with a public-key algorithm beside it, a public key could be \
-                               taken for a shared secret; make two issuers";
+                let message = "HS256 cannot be combined with other algorithms: a public key could be mistaken for a \
+                               shared secret; define two issuers";
                 self.errors.add(format!("{at}.algorithms"), message);
             }
             (true, Some(_), _) => self
                 .errors
-                .add(format!("{at}.jwks"), "HS256 takes a \"secret\", no \"jwks\""),
+                .add(format!("{at}.jwks"), "HS256 takes a \"secret\", not \"jwks\""),
             (true, None, None) => self.errors.add(at, "HS256 needs \"secret: {env: NAME}\""),
             (false, _, Some(_)) => self
                 .errors
@@ -76,7 +78,7 @@ impl Compiler<'_> {
             (false, None, None) => {
                 self.errors.add(
                     at,
-                    "needs \"jwks\": {uri, cluster} to fetch its keys, or {inline} to hold them",
+                    "needs \"jwks\": {uri, cluster} to fetch the keys, or {inline} to include them",
                 );
             }
             (true, None, Some(secret)) => {
@@ -122,19 +124,19 @@ impl Compiler<'_> {
                         "must be http://host/path or https://host/path",
                     );
                 }
-                for (field, span) in [
+                for (field, duration) in [
                     ("refresh", jwks.refresh),
                     ("timeout", jwks.timeout),
                     ("cooldown", jwks.cooldown),
                 ] {
-                    if span.0 < Duration::from_secs(1) {
+                    if duration.0 < Duration::from_secs(1) {
                         self.errors.add(format!("{at}.{field}"), "must be at least 1s");
                     }
                 }
                 if jwks.max_stale.0 < jwks.refresh.0 {
                     self.errors.add(
                         format!("{at}.max_stale"),
-                        "must be at least \"refresh\", or keys end before they are renewed",
+                        "must be at least \"refresh\"; otherwise keys expire before they are refreshed",
                     );
                 }
                 let schedule = Schedule::new(jwks);

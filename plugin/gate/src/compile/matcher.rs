@@ -1,4 +1,5 @@
-//! Which requests a rule is for. What could never match is an error, since a weaker rule would then decide.
+//! Compiles a rule's `match`. A pattern that could never match is an error, because a weaker rule would apply
+//! instead.
 
 use super::{Compiler, pattern};
 use crate::path::{literal, normalise};
@@ -9,13 +10,15 @@ impl Compiler<'_> {
     pub(super) fn matcher(&mut self, at: &str, matches: &config::Match) -> Matcher {
         for (i, method) in matches.methods.iter().enumerate() {
             let at = format!("{at}.methods[{i}]");
-            if pattern::any_method(method) {
+            if pattern::is_any_method(method) {
                 let message =
                     format!("\"{method}\" would never match: leave \"methods\" out for any, or list them");
                 self.errors.add(at, message);
             } else if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-                self.errors
-                    .add(at, format!("\"{method}\" is no method; write GET, POST"));
+                self.errors.add(
+                    at,
+                    format!("\"{method}\" is not a method; methods are written in upper case: GET, POST"),
+                );
             }
         }
         let hosts: Vec<Host> = matches
@@ -36,33 +39,33 @@ impl Compiler<'_> {
     }
 
     fn host(&mut self, at: &str, text: &str) -> Host {
-        let (name, below) = match text.strip_prefix("*.") {
+        let (name, subdomains) = match text.strip_prefix("*.") {
             Some(domain) => (domain, true),
             None => (text, false),
         };
-        // Read as a request's host is, so that both mean the same.
+        // Parsed like a request's host, so that both mean the same.
         let host = match authority::split(name.as_bytes()) {
-            Ok((host, None)) if !below || !host.starts_with('[') => host,
+            Ok((host, None)) if !subdomains || !host.starts_with('[') => host,
             Ok(_) | Err(_) => {
                 let why = if text == "*" {
                     "leave \"hosts\" out for any"
                 } else if text.starts_with('.') {
-                    "all below a domain are \"*.example.com\""
+                    "write \"*.example.com\" for everything below a domain"
                 } else if text.contains('*') {
-                    "a \"*\" stands in front alone, for all below a domain: \"*.example.com\"; list other hosts one by one, or \
-                     leave \"hosts\" out for any"
+                    "a \"*\" is only allowed as the first label, for everything below a domain: \"*.example.com\"; list \
+                     other hosts individually, or leave \"hosts\" out for any"
                 } else if !text.is_ascii() {
-                    "requests name it in punycode: xn--…"
+                    "write it in punycode, as requests do: xn--…"
                 } else {
-                    "write a host name without port, \"*.example.com\" for all below a domain, or leave \"hosts\" out for any"
+                    "write a host name without port, \"*.example.com\" for everything below a domain, or leave \"hosts\" out for any"
                 };
                 self.errors
                     .add(at, format!("\"{text}\" would never match: {why}"));
                 return Host::Exact(text.to_owned());
             }
         };
-        if below {
-            Host::Below(format!(".{host}"))
+        if subdomains {
+            Host::Subdomains(format!(".{host}"))
         } else {
             Host::Exact(host.into_owned())
         }
@@ -83,36 +86,37 @@ impl Compiler<'_> {
         if path.exact.as_deref() == Some("*") {
             return compiled;
         }
-        if let Some(why) = wrong(text, path) {
+        if let Some(why) = never_matches(text, path) {
             self.errors
                 .add(at, format!("\"{text}\" would never match: {why}"));
         } else if text.contains('?') {
-            self.errors.add(at, "a query takes no part in matching");
+            self.errors
+                .add(at, "must not contain a query: only the path is matched");
         }
         compiled
     }
 }
 
-/// Why no request could match the text, if none could.
-fn wrong(text: &str, path: &config::PathMatch) -> Option<String> {
-    let braced = text.split('/').filter(|segment| segment.contains(['{', '}']));
-    let placeholder = |segment: &str| {
+/// If no request can match the path, the reason.
+fn never_matches(text: &str, path: &config::PathMatch) -> Option<String> {
+    let placeholders = text.split('/').filter(|segment| segment.contains(['{', '}']));
+    let is_placeholder = |segment: &str| {
         let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         name.is_some_and(pattern::is_placeholder_name)
     };
-    if let Some(segment) = braced.clone().find(|segment| !placeholder(segment)) {
+    if let Some(segment) = placeholders.clone().find(|segment| !is_placeholder(segment)) {
         return Some(format!(
-            "{{name}} stands for one whole segment of a \"template\", and \"{segment}\" is none; a literal \"{{\" is \
-             written %7B"
+            "{{name}} matches one whole segment of a \"template\", and \"{segment}\" is not such a placeholder; a literal \
+             \"{{\" is written %7B"
         ));
     }
-    if path.template.is_none() && braced.clone().next().is_some() {
+    if path.template.is_none() && placeholders.clone().next().is_some() {
         return Some(format!(
-            "{{name}} stands for one whole segment of a \"template\": write template: {text}; a literal \"{{\" is written \
+            "{{name}} is only allowed in a \"template\": write template: {text}; a literal \"{{\" is written \
              %7B"
         ));
     }
-    if let Some(why) = pattern::foreign(text) {
+    if let Some(why) = pattern::unsupported(text) {
         return Some(why);
     }
     let plain = literal(text).replace(['{', '}'], "");

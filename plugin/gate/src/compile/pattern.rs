@@ -1,12 +1,11 @@
-//! Patterns of other routers that mean nothing here. Read as literal text they match no request, and a weaker rule
-//! decides instead: they are refused, with the spelling that is meant.
+//! Detects patterns of other routers, which are not supported. As literal text they would match no request, and a
+//! weaker rule would apply instead. They are rejected, and the error suggests the intended spelling.
 
-/// Why a path's text is no literal path, and what to write instead; `None` for text that can be compared as it stands.
-///
-/// A character that is meant literally is written percent-encoded: `%2A` for `*`.
-pub(super) fn foreign(text: &str) -> Option<String> {
+/// If `text` is a pattern of another router, why it is not supported and what to write instead. A literal character
+/// is written percent-encoded: `%2A` for `*`.
+pub(super) fn unsupported(text: &str) -> Option<String> {
     if matches!(text, "*" | "**" | "/*" | "/**") {
-        return Some("\"*\" is no pattern: leave \"path\" out for any path".to_owned());
+        return Some("\"*\" is not a pattern; leave \"path\" out to match any path".to_owned());
     }
     if text.contains(['[', ']', '|', '^'])
         || text.contains(".+")
@@ -14,74 +13,74 @@ pub(super) fn foreign(text: &str) -> Option<String> {
         || text.ends_with('$')
     {
         return Some(format!(
-            "regular expressions are none of the patterns; use \"exact\", \"prefix\" or \"template\"{}",
+            "regular expressions are not supported; use \"exact\", \"prefix\" or \"template\"{}",
             escape_hint(text)
         ));
     }
     let segments: Vec<&str> = text.split('/').skip(1).collect();
-    let mut foreign = segments.iter().filter(|segment| is_foreign(segment)).peekable();
-    foreign.peek()?;
-    let literal = |segments: &[&str]| segments.iter().all(|s| !is_foreign(s) && !s.contains(['{', '}']));
-    let meant = match segments.split_last() {
-        Some((last, before)) if literal(before) && below(last).is_some() => {
-            let stem = below(last).unwrap_or_default();
-            let joined = joined(before, stem);
-            let whole = if stem.is_empty() {
+    let mut unsupported = segments.iter().filter(|segment| is_pattern(segment)).peekable();
+    unsupported.peek()?;
+    let literal = |segments: &[&str]| segments.iter().all(|s| !is_pattern(s) && !s.contains(['{', '}']));
+    let hint = match segments.split_last() {
+        Some((last, before)) if literal(before) && wildcard_stem(last).is_some() => {
+            let stem = wildcard_stem(last).unwrap_or_default();
+            let joined = join_path(before, stem);
+            let exclusion = if stem.is_empty() {
                 String::new()
             } else {
-                format!(" and nothing that only begins alike, such as \"{joined}-old\"")
+                format!(" but not, for example, \"{joined}-old\"")
             };
-            format!("write prefix: {joined}, which takes \"{joined}\" itself and all below{whole}")
+            format!("write prefix: {joined}, which matches \"{joined}\" itself and everything below{exclusion}")
         }
         _ if segments
             .iter()
             .any(|segment| *segment == "**" || *segment == "...") =>
         {
-            "no pattern stands for several segments; write a prefix that ends before them".to_owned()
+            "no pattern matches several segments; write a prefix that ends before them".to_owned()
         }
         _ => match template(&segments) {
             Some(template) => {
-                format!("write template: {template}, in which {{name}} stands for one whole segment")
+                format!("write template: {template}, in which {{name}} matches one whole segment")
             }
             None => {
-                "no pattern stands for a part of a segment; write a template with {name} for all of it, or a \
+                "no pattern matches a part of a segment; write a template with {name} for the whole segment, or a \
                      prefix that ends before it"
                     .to_owned()
             }
         },
     };
-    Some(format!("{meant}{}", escape_hint(text)))
+    Some(format!("{hint}{}", escape_hint(text)))
 }
 
-/// What a method's text means elsewhere: any method.
-pub(super) fn any_method(text: &str) -> bool {
+/// Whether other routers read `text` as "any method".
+pub(super) fn is_any_method(text: &str) -> bool {
     ["*", "ANY", "ALL"]
         .iter()
         .any(|any| text.eq_ignore_ascii_case(any))
 }
 
-/// Whether a placeholder's name is one, and nothing that other routers write there: `{path=**}`, `{id:[0-9]+}`,
+/// Whether a placeholder's name is valid. Rejects the syntax of other routers: `{path=**}`, `{id:[0-9]+}`,
 /// `{rest...}`, `{*rest}`, `{id?}`.
 pub(super) fn is_placeholder_name(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-    name.bytes().all(plain) && !name.starts_with('.') && !name.ends_with('.') && !name.is_empty()
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    name.bytes().all(allowed) && !name.starts_with('.') && !name.ends_with('.') && !name.is_empty()
 }
 
-fn is_foreign(segment: &str) -> bool {
+fn is_pattern(segment: &str) -> bool {
     segment.contains(['*', '<', '>']) || segment.starts_with(':') || matches!(segment, "..." | "+")
 }
 
-/// What stands in front of the star in a last segment that means "all below": `*`, `**`, `...`, `admin*`.
-fn below(segment: &str) -> Option<&str> {
+/// The text before the wildcard of a last segment that means "everything below": `*`, `**`, `...`, `admin*`.
+fn wildcard_stem(segment: &str) -> Option<&str> {
     let stem = if segment == "..." {
         ""
     } else {
         segment.strip_suffix("**").or_else(|| segment.strip_suffix('*'))?
     };
-    (!is_foreign(stem) && !stem.contains(['{', '}'])).then_some(stem)
+    (!is_pattern(stem) && !stem.contains(['{', '}'])).then_some(stem)
 }
 
-fn joined(before: &[&str], stem: &str) -> String {
+fn join_path(before: &[&str], stem: &str) -> String {
     let mut path: String = before.iter().map(|segment| format!("/{segment}")).collect();
     if !stem.is_empty() {
         path.push('/');
@@ -90,12 +89,12 @@ fn joined(before: &[&str], stem: &str) -> String {
     path
 }
 
-/// The template that is meant, if each foreign segment stands for one whole segment.
+/// The equivalent template, if each wildcard matches one whole segment.
 fn template(segments: &[&str]) -> Option<String> {
     let mut text = String::new();
     for (i, segment) in segments.iter().enumerate() {
         text.push('/');
-        if !is_foreign(segment) {
+        if !is_pattern(segment) {
             text.push_str(segment);
             continue;
         }
@@ -116,7 +115,7 @@ fn template(segments: &[&str]) -> Option<String> {
     Some(text)
 }
 
-/// How to write the first of the pattern's characters where it is meant literally.
+/// How to write the first special character of the pattern literally.
 fn escape_hint(text: &str) -> String {
     let found = |special: &'static str| text.chars().find(|c| special.contains(*c));
     match found("*<>[]|^$").or_else(|| found("+:")) {
@@ -130,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_meant_is_said() {
-        for (text, meant) in [
+    fn the_intended_spelling_is_suggested() {
+        for (text, hint) in [
             ("/admin/*", "write prefix: /admin, "),
             ("/admin/**", "write prefix: /admin, "),
             ("/admin/...", "write prefix: /admin, "),
@@ -145,9 +144,9 @@ mod tests {
             ("/*/*", "write template: /{any1}/{any2}, "),
             ("/users/:id/*", "write template: /users/{id}/{any3}, "),
             ("/users/{id}/*", "write template: /users/{id}/{any3}, "),
-            ("/a/**/b", "no pattern stands for several segments"),
-            ("/a/x*y", "no pattern stands for a part of a segment"),
-            ("/a/*.json", "no pattern stands for a part of a segment"),
+            ("/a/**/b", "no pattern matches several segments"),
+            ("/a/x*y", "no pattern matches a part of a segment"),
+            ("/a/*.json", "no pattern matches a part of a segment"),
             ("*", "leave \"path\" out"),
             ("/*", "leave \"path\" out"),
             ("/v[12]/x", "regular expressions"),
@@ -157,14 +156,14 @@ mod tests {
             ("/admin$", "regular expressions"),
             ("^/admin", "regular expressions"),
         ] {
-            let found = foreign(text).unwrap_or_else(|| panic!("{text} is taken"));
-            assert!(found.contains(meant), "{text}: {found}");
+            let found = unsupported(text).unwrap_or_else(|| panic!("{text} is accepted"));
+            assert!(found.contains(hint), "{text}: {found}");
         }
-        assert!(foreign("/admin/*").is_some_and(|why| why.ends_with("a literal \"*\" is written %2A")));
+        assert!(unsupported("/admin/*").is_some_and(|why| why.ends_with("a literal \"*\" is written %2A")));
     }
 
     #[test]
-    fn literal_paths_are_left_alone() {
+    fn literal_paths_are_accepted() {
         for text in [
             "/",
             "/a",
@@ -181,13 +180,13 @@ mod tests {
             "/{id}",
             "/a!'",
         ] {
-            assert_eq!(foreign(text), None, "{text}");
+            assert_eq!(unsupported(text), None, "{text}");
         }
     }
 
     #[test]
-    fn names_of_placeholders() {
-        for (name, is) in [
+    fn placeholder_names() {
+        for (name, expected) in [
             ("id", true),
             ("order_id", true),
             ("order.id", true),
@@ -200,7 +199,7 @@ mod tests {
             ("id:[0-9]+", false),
             ("id?", false),
         ] {
-            assert_eq!(is_placeholder_name(name), is, "{name}");
+            assert_eq!(is_placeholder_name(name), expected, "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Policies, and the host that is asked.
+//! Compiles policies and the policy host.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use crate::config::{self, OnError};
 use crate::policy::{Policy, PolicyHost};
 use crate::secret::Secret;
 
-/// A body is copied into the question, so that it stays small.
+/// The largest body that may be sent to a policy, in bytes: it is copied into the request to the host.
 const MAX_BODY: usize = 1 << 20;
+/// The longest host token, in bytes.
 const MAX_TOKEN: usize = 4096;
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -30,7 +31,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// The token's form is that of RFC 6750, section 2.1. What is of another is not repeated: it is a secret.
+    /// The value of `authorization`. The token has the form of RFC 6750, section 2.1. An invalid one is not shown in
+    /// the error: it is a secret.
     fn authorization(&mut self, token: &SecretRef) -> Option<Secret> {
         let secret = self.secret("host.token", token)?;
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
@@ -43,22 +45,22 @@ impl Compiler<'_> {
     }
 
     pub(super) fn policy(&mut self, at: &str, policy: &config::Policy) -> Policy {
-        self.name(&format!("{at}.module"), &policy.module);
+        self.check_name(&format!("{at}.module"), &policy.module);
         if self.config.host.is_none() {
             let message =
-                "needs \"host: {cluster: ...}\" at the top of the file: the cluster of who is asked";
+                "needs \"host: {cluster: ...}\" at the top of the file: the cluster of the policy host";
             self.errors.add(at, message);
         }
         if policy.body.is_some_and(|body| body.0 == 0 || body.0 > MAX_BODY) {
-            let message = "must be from 1B to 1MiB; leave it out for a policy that sees no body";
+            let message = "must be from 1B to 1MiB; leave it out for a policy that needs no body";
             self.errors.add(format!("{at}.body"), message);
         }
         Policy {
             module: policy.module.clone(),
             body: policy.body.map(|body| body.0),
-            failed_open: policy.on_error == OnError::Allow,
-            // A body is no part of a key: what was answered to one says nothing of another.
-            recalled: policy.cache && policy.body.is_none(),
+            fail_open: policy.on_error == OnError::Allow,
+            // The cache key does not cover the body, so that a decision on one body could be used for another.
+            cached: policy.cache && policy.body.is_none(),
         }
     }
 }
@@ -80,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_place() {
+    fn each_error_has_its_path() {
         let (host, module) = (json!({"cluster": "c"}), json!({"module": "m"}));
-        for (host, policy, place) in [
+        for (host, policy, path) in [
             (Value::Null, module.clone(), "rules[0].policy: needs \"host"),
             (json!({}), module.clone(), "host"),
             (json!({"cluster": ""}), module.clone(), "host.cluster: "),
@@ -121,7 +123,7 @@ mod tests {
         ] {
             let found = errors(host, policy);
             assert_eq!(found.len(), 1, "{found:?}");
-            assert!(found[0].starts_with(place), "{place}: {found:?}");
+            assert!(found[0].starts_with(path), "{path}: {found:?}");
         }
         let whole = json!({"module": "m", "body": "64KiB", "on_error": "allow", "cache": false});
         assert_eq!(errors(host, whole), Vec::<String>::new());

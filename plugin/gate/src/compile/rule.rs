@@ -1,22 +1,24 @@
-//! Rules, and the limits they name.
+//! Compiles rules and limits.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use postern_config::{HeaderName, suggest};
 
-use super::Compiler;
-use crate::config::{self, Config};
+use super::{Compiler, Entries};
+use crate::config;
+use crate::id::{IssuerId, LimitId, RuleId};
 use crate::limit::{KeyPart, Limit};
 use crate::rule::{AuthMethod, Challenge, Rule};
 
-impl<'a> Compiler<'a> {
-    pub(super) fn limit(&mut self, name: &str, limit: &config::Limit) -> Option<Limit> {
+impl Compiler<'_> {
+    pub(super) fn limit(&mut self, id: LimitId, name: &str, limit: &config::Limit) -> Option<Limit> {
         let at = format!("limits.{name}");
-        self.name("limits", name);
+        self.check_name("limits", name);
         if limit.key.is_empty() {
             self.errors.add(
                 format!("{at}.key"),
-                "must name what is counted apart: subject, api_key, address, header:<name>",
+                "must have at least one part: subject, api_key, address or header:<name>",
             );
         }
         let mut parts = Vec::new();
@@ -34,14 +36,13 @@ impl<'a> Compiler<'a> {
                 Some(part) => parts.push(part),
                 None => {
                     let hint = suggest(text, ["subject", "api_key", "address", "header:<name>"]);
-                    self.errors.add(
-                        format!("{at}.key[{i}]"),
-                        format!("nothing to count by \"{text}\"{hint}"),
-                    );
+                    self.errors
+                        .add(format!("{at}.key[{i}]"), format!("unknown part \"{text}\"{hint}"));
                 }
             }
         }
         Limit::new(
+            id,
             name.to_owned(),
             parts,
             limit.quota,
@@ -53,40 +54,41 @@ impl<'a> Compiler<'a> {
         .ok()
     }
 
-    pub(super) fn rule(&mut self, index: usize, rule: &config::Rule) -> Rule {
-        let at = format!("rules[{index}]");
-        self.name(&format!("{at}.name"), &rule.name);
+    pub(super) fn rule(&mut self, id: RuleId, rule: &config::Rule, entries: &Entries<'_>) -> Rule {
+        let at = format!("rules[{}]", id.index());
+        self.check_name(&format!("{at}.name"), &rule.name);
         let matcher = rule
             .matches
             .as_ref()
             .map(|m| self.matcher(&format!("{at}.match"), m))
             .unwrap_or_default();
-        let (authenticate, issuers) = self.authenticate(&at, rule);
+        let (authenticate, issuers) = self.authenticate(&at, rule, entries);
         let authorize = rule.authorize.as_ref();
         if rule.open && authorize.is_some() {
             self.errors.add(
                 format!("{at}.authorize"),
-                "an open rule knows no caller to authorize",
+                "is not allowed in an open rule, which has no authenticated caller",
             );
         }
         if authorize.is_some_and(|authorize| authorize.roles.is_empty() && authorize.claims.is_empty()) {
             self.errors.add(
                 format!("{at}.authorize"),
-                "asks for nothing, so that every caller would pass; name roles or claims, or leave it out",
+                "requires nothing, so that every caller would pass; give roles or claims, or leave it out",
             );
         }
         if let Some(authorize) = authorize {
-            self.not_empty(&format!("{at}.authorize.roles"), &authorize.roles);
+            self.check_not_empty(&format!("{at}.authorize.roles"), &authorize.roles);
         }
-        let (early_limits, limits) = self.rule_limits(&at, rule);
+        let (early_limits, limits) = self.rule_limits(&at, rule, entries);
         let policy = rule
             .policy
             .as_ref()
-            .map(|policy| self.policy(&format!("{at}.policy"), policy));
+            .map(|policy| Rc::new(self.policy(&format!("{at}.policy"), policy)));
         Rule {
+            id,
             name: rule.name.clone(),
             matcher,
-            challenge: Challenge::for_ways(&authenticate),
+            challenge: Challenge::for_methods(&authenticate),
             authenticate,
             issuers,
             roles: authorize.map(|a| a.roles.to_vec()).unwrap_or_default(),
@@ -101,27 +103,35 @@ impl<'a> Compiler<'a> {
             early_limits,
             limits,
             policy,
-            told: self.told(&at, rule.audit),
+            audit: self.audit_mode(&at, rule.audit),
         }
     }
 
-    pub(super) fn rule_names(&mut self) {
+    pub(super) fn check_rule_names(&mut self) {
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, rule) in self.config.rules.iter().enumerate() {
             if let Some(earlier) = first.insert(&rule.name, index) {
-                let message = format!("\"{}\" is the name of rules[{earlier}] too", rule.name);
+                let message = format!(
+                    "\"{}\" is the name of rules[{earlier}] too; names must be unique",
+                    rule.name
+                );
                 self.errors.add(format!("rules[{index}].name"), message);
             }
         }
     }
 
-    fn authenticate(&mut self, at: &str, rule: &config::Rule) -> (Vec<AuthMethod>, Vec<usize>) {
+    fn authenticate(
+        &mut self,
+        at: &str,
+        rule: &config::Rule,
+        entries: &Entries<'_>,
+    ) -> (Vec<AuthMethod>, Vec<IssuerId>) {
         let any = match (&rule.authenticate, rule.open) {
             (Some(authenticate), false) if !authenticate.any.is_empty() => &authenticate.any,
             (None, true) => return (Vec::new(), Vec::new()),
             (Some(_), true) => {
                 self.errors
-                    .add(at, "is open and authenticates too; drop one of the two");
+                    .add(at, "has both \"open\" and \"authenticate\"; remove one of them");
                 return (Vec::new(), Vec::new());
             }
             _ => {
@@ -130,65 +140,65 @@ impl<'a> Compiler<'a> {
                 return (Vec::new(), Vec::new());
             }
         };
-        let config: &'a Config = self.config;
-        let (mut ways, mut issuers) = (Vec::new(), Vec::new());
+        let (mut methods, mut issuers) = (Vec::new(), Vec::new());
         for (i, reference) in any.iter().enumerate() {
             let at = format!("{at}.authenticate.any[{i}]");
             let (kind, name) = reference.split_once('/').unwrap_or((reference, ""));
-            let way = match kind {
-                "issuers" => self.index(&at, "issuer", &config.issuers, name).map(|index| {
-                    issuers.push(index);
+            let method = match kind {
+                "issuers" => self.resolve(&at, "issuer", &entries.issuers, name).map(|id| {
+                    issuers.push(id);
                     AuthMethod::Token
                 }),
                 "api_keys" => self
-                    .index(&at, "set of API keys", &config.api_keys, name)
+                    .resolve(&at, "set of API keys", &entries.api_keys, name)
                     .map(AuthMethod::ApiKey),
                 "signatures" => self
-                    .index(&at, "signature", &config.signatures, name)
+                    .resolve(&at, "signature", &entries.schemes, name)
                     .map(AuthMethod::Signature),
                 _ => {
                     let hint = suggest(kind, ["issuers", "api_keys", "signatures"]);
-                    self.errors.add(at, format!("\"{reference}\" is none of issuers/<name>, api_keys/<name>, signatures/<name>{hint}"));
+                    self.errors.add(at, format!("\"{reference}\" must be issuers/<name>, api_keys/<name> or signatures/<name>{hint}"));
                     None
                 }
             };
-            ways.extend(way.filter(|way| !ways.contains(way)));
+            methods.extend(method.filter(|method| !methods.contains(method)));
         }
-        let iss = |index: &usize| {
-            config
-                .issuers
-                .values()
-                .nth(*index)
-                .map(|issuer| issuer.issuer.as_str())
+        let iss = |id: &IssuerId| {
+            let issuer = self.config.issuers.values().nth(id.index());
+            issuer.map(|issuer| issuer.issuer.as_str())
         };
-        for (i, index) in issuers.iter().enumerate() {
-            if issuers.iter().take(i).any(|earlier| iss(earlier) == iss(index)) {
-                let message =
-                    "two of these issuers have the same \"issuer\": a token could not tell which is meant";
+        for (i, id) in issuers.iter().enumerate() {
+            if issuers.iter().take(i).any(|earlier| iss(earlier) == iss(id)) {
+                let message = "two of these issuers have the same \"issuer\", so that a token's `iss` could not select one";
                 self.errors.add(format!("{at}.authenticate"), message);
             }
         }
-        (ways, issuers)
+        (methods, issuers)
     }
 
-    fn rule_limits(&mut self, at: &str, rule: &config::Rule) -> (Vec<usize>, Vec<usize>) {
-        let config: &'a Config = self.config;
+    fn rule_limits(
+        &mut self,
+        at: &str,
+        rule: &config::Rule,
+        entries: &Entries<'_>,
+    ) -> (Vec<Rc<Limit>>, Vec<Rc<Limit>>) {
         let (mut early, mut late) = (Vec::new(), Vec::new());
         for (i, name) in rule.limits.iter().enumerate() {
             let at = format!("{at}.limits[{i}]");
-            let Some(index) = self.index(&at, "limit", &config.limits, name) else {
+            let Some(compiled) = self.resolve(&at, "limit", &entries.limits, name) else {
                 continue;
             };
             let Some(limit) = self.config.limits.get(name) else {
                 continue;
             };
             if let Some(first) = rule.limits.iter().take(i).position(|earlier| earlier == name) {
-                let message = format!("\"{name}\" is limits[{first}] too: each request would count twice");
+                let message =
+                    format!("\"{name}\" is a duplicate of limits[{first}]: each request would count twice");
                 self.errors.add(at, message);
                 continue;
             }
             if limit.key.iter().all(|part| part == "address") {
-                early.push(index);
+                early.extend(compiled);
                 continue;
             }
             if rule.open
@@ -198,20 +208,20 @@ impl<'a> Compiler<'a> {
                     .any(|part| part == "subject" || part == "api_key")
             {
                 let message =
-                    format!("\"{name}\" counts callers, and an open rule knows none; count by address");
+                    format!("\"{name}\" counts by caller, and an open rule has none; count by address");
                 self.errors.add(at, message);
             }
-            late.push(index);
+            late.extend(compiled);
         }
         (early, late)
     }
 
-    fn index<T>(&mut self, at: &str, kind: &str, known: &BTreeMap<String, T>, name: &str) -> Option<usize> {
-        let found = known.keys().position(|known| known == name);
+    fn resolve<T: Clone>(&mut self, at: &str, kind: &str, entries: &[(&str, T)], name: &str) -> Option<T> {
+        let found = entries.iter().find(|(known, _)| *known == name);
         if found.is_none() {
-            let hint = suggest(name, known.keys().map(String::as_str));
+            let hint = suggest(name, entries.iter().map(|(known, _)| *known));
             self.errors.add(at, format!("no {kind} \"{name}\"{hint}"));
         }
-        found
+        found.map(|(_, entry)| entry.clone())
     }
 }

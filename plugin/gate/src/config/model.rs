@@ -1,55 +1,55 @@
-//! The types of `gate.yaml`. docs/configuration.md describes each field for the people who write them.
+//! The schema of `gate.yaml`. docs/configuration.md is the reference for its authors.
 
 use std::time::Duration;
 
 use deserr::Deserr;
 use postern_config::{
-    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, Narrowing, SecretRef, Timestamp,
+    ByteSize, ConfigErrors, Digest, Entries, HeaderName, HumanDuration, NonEmptyList, SecretRef, Timestamp,
 };
 use serde_json::Value;
 
-use super::Telling;
+use super::AuditMode;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Config {
-    /// Who signs the tokens that are accepted, by name.
+    /// The issuers of accepted tokens, by name.
     #[deserr(default)]
     pub issuers: Entries<Issuer>,
     /// Sets of API keys, by name.
     #[deserr(default)]
     pub api_keys: Entries<ApiKeys>,
-    /// Ways of signing a request with a shared secret, by name.
+    /// Schemes for requests signed with a shared secret, by name.
     #[deserr(default)]
     pub signatures: Entries<Signature>,
     /// Rate limits, by name.
     #[deserr(default)]
     pub limits: Entries<Limit>,
-    /// The rules; the first that matches a request decides.
+    /// The rules, in order: the first that matches a request applies to it.
     pub rules: Vec<Rule>,
-    /// What happens to a request that no rule matches.
+    /// The decision on a request that no rule matches.
     #[deserr(default = Fallback::Deny)]
     pub default: Fallback,
-    /// Who is asked by the rules with a policy.
+    /// The policy host. Required by rules with a policy and by `audit`.
     #[deserr(default)]
     pub host: Option<Host>,
-    /// Tells the host's audit log of every decision.
+    /// Records every decision in the host's audit log; `None` if decisions are not recorded.
     #[deserr(default)]
     pub audit: Option<Audit>,
-    /// Which `x-postern-*` headers tell the upstream who is calling; all, unless given. What a client sends under
-    /// these names is stripped whether they are set or not.
+    /// The `x-postern-*` headers that are set on the request to the upstream; all by default. Client-sent headers of
+    /// these names are stripped whether they are set or not.
     #[deserr(default = IdentityHeader::ALL.to_vec())]
     pub identity_headers: Vec<IdentityHeader>,
 }
 
-/// What happens to a request that no rule matches.
+/// The decision on a request that no rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum Fallback {
-    /// It is refused with 403.
+    /// Refuse it with 403.
     Deny,
-    /// It passes, with identity headers stripped.
+    /// Admit it, with identity headers stripped.
     Allow,
 }
 
@@ -57,50 +57,50 @@ pub enum Fallback {
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Host {
-    /// The Envoy cluster through which it is reached.
+    /// The name of its Envoy cluster.
     pub cluster: String,
-    /// How long one answer may take.
+    /// The longest time that one call may take.
     #[deserr(default = HumanDuration(Duration::from_millis(250)))]
     pub timeout: HumanDuration,
-    /// What shows the host that its gate asks.
+    /// The token that authenticates the gate to the host.
     #[deserr(default)]
     pub token: Option<SecretRef>,
 }
 
-/// How the host's audit log is told of decisions.
+/// How decisions are sent to the host's audit log.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Audit {
-    /// The longest that an event waits for others to be sent with.
+    /// The longest time that an event waits to be sent in a batch with others.
     #[deserr(default = HumanDuration(Duration::from_millis(200)))]
     pub flush: HumanDuration,
-    /// The most events of a worker that wait for the log; further ones are lost, and counted.
+    /// The most events that one worker queues; further ones are lost, and their number is recorded.
     #[deserr(default = 4096)]
     pub buffer: usize,
-    /// The most events in one call.
+    /// The most events in one batch.
     #[deserr(default = 256)]
     pub batch: usize,
 }
 
-/// A header that tells the upstream about the caller.
+/// A header that identifies the caller to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum IdentityHeader {
-    /// `x-postern-subject`: who.
+    /// `x-postern-subject`: the caller's subject.
     Subject,
-    /// `x-postern-method`: proved how.
+    /// `x-postern-method`: the kind of credential.
     Method,
-    /// `x-postern-roles`: what the caller may do.
+    /// `x-postern-roles`: the caller's roles, separated by commas.
     Roles,
-    /// `x-postern-tenant`: to whom the caller belongs.
+    /// `x-postern-tenant`: the caller's tenant.
     Tenant,
 }
 
 impl IdentityHeader {
-    /// All of them.
+    /// All identity headers.
     pub const ALL: [Self; 4] = [Self::Subject, Self::Method, Self::Roles, Self::Tenant];
 
-    /// The header's name.
+    /// The header name, in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ impl IdentityHeader {
 /// A signing algorithm of RFC 7518, section 3.1, or RFC 8037.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserr)]
 #[deserr(error = ConfigErrors)]
-#[allow(missing_docs, reason = "the registered names say it all")]
+#[allow(missing_docs, reason = "the registered names are self-explanatory")]
 pub enum Algorithm {
     RS256,
     RS384,
@@ -128,7 +128,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name in a token's `alg`.
+    /// The registered name, as in a token's `alg`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -150,20 +150,20 @@ impl Algorithm {
 pub struct Issuer {
     /// The exact `iss` of its tokens.
     pub issuer: String,
-    /// A token's `aud` must name one of these.
+    /// The accepted audiences: a token's `aud` must name at least one.
     pub audiences: Vec<String>,
-    /// The algorithms accepted of this issuer; a token's `alg` only picks among them.
+    /// The accepted algorithms; a token's `alg` only selects among them.
     pub algorithms: Vec<Algorithm>,
-    /// Its public keys. Required unless the algorithm is HS256.
+    /// The issuer's public keys. Required unless the algorithm is HS256.
     #[deserr(default)]
     pub jwks: Option<Jwks>,
-    /// The shared secret of HS256.
+    /// The shared secret for HS256.
     #[deserr(default)]
     pub secret: Option<SecretRef>,
-    /// How far this gateway's clock and the issuer's may be apart.
+    /// The allowed difference between the issuer's clock and this gateway's.
     #[deserr(default = HumanDuration(Duration::from_secs(30)))]
     pub leeway: HumanDuration,
-    /// Whether a token without `exp` is accepted; such a token never ends.
+    /// Whether a token must have `exp`; one without it never expires.
     #[deserr(default = Expiry::Required)]
     pub expiry: Expiry,
     /// The claim that names the caller, as a path: `sub`, `user.id`.
@@ -175,10 +175,10 @@ pub struct Issuer {
     /// The claim that names the tenant, as a path.
     #[deserr(default)]
     pub tenant_claim: Option<String>,
-    /// The tenant of a token that names none.
+    /// The tenant of a token without one.
     #[deserr(default)]
     pub default_tenant: Option<String>,
-    /// Further claims for the upstream: header name to claim path.
+    /// Further claims that are sent to the upstream: header name to claim path.
     #[deserr(default)]
     pub headers: Entries<String>,
 }
@@ -193,92 +193,93 @@ pub enum Expiry {
     Optional,
 }
 
-/// Where an issuer's keys come from: `inline`, or `uri` through an Envoy `cluster`.
+/// The source of an issuer's keys: either `inline`, or `uri` with `cluster`.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Jwks {
-    /// The key set itself (RFC 7517, section 5), as an object or as its JSON text.
+    /// The key set (RFC 7517, section 5), as an object or as JSON text.
     #[deserr(default)]
     pub inline: Option<Value>,
-    /// Where the key set is served.
+    /// The URI of the key set.
     #[deserr(default)]
     pub uri: Option<String>,
-    /// The Envoy cluster through which `uri` is reached.
+    /// The Envoy cluster for that server.
     #[deserr(default)]
     pub cluster: Option<String>,
-    /// How often it is fetched anew.
+    /// The time between two regular fetches.
     #[deserr(default = HumanDuration(Duration::from_secs(600)))]
     pub refresh: HumanDuration,
-    /// The least time between two fetches that a failure or an unknown key causes.
+    /// Bounds the fetches that unknown keys cause: ten at once, then one per `cooldown`. Also the longest time
+    /// between retries after failures.
     #[deserr(default = HumanDuration(Duration::from_secs(30)))]
     pub cooldown: HumanDuration,
-    /// How long a key set is used when no newer one can be fetched.
+    /// How long a key set is used if no newer one can be fetched.
     #[deserr(default = HumanDuration(Duration::from_secs(86_400)))]
     pub max_stale: HumanDuration,
-    /// How long one fetch may take.
+    /// The longest time that one fetch may take, and that a request waits for it.
     #[deserr(default = HumanDuration(Duration::from_secs(5)))]
     pub timeout: HumanDuration,
 }
 
-/// API keys in one header.
+/// A set of API keys, sent in one header.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct ApiKeys {
-    /// The header that carries the key.
+    /// The request header that carries the key.
     #[deserr(default = HeaderName(String::from("x-api-key")))]
     pub header: HeaderName,
-    /// The keys.
+    /// The accepted keys.
     pub keys: Vec<ApiKey>,
 }
 
-/// One API key, known by its digest only.
+/// An API key, stored as its digest.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct ApiKey {
-    /// Who holds it; becomes the subject.
+    /// The key's holder; becomes the subject.
     pub id: String,
     /// The key's SHA-256.
     pub digest: Digest,
-    /// What its holder may do.
+    /// The holder's roles.
     #[deserr(default)]
     pub roles: Vec<String>,
     /// The holder's tenant.
     #[deserr(default)]
     pub tenant: Option<String>,
-    /// From this instant on it is refused.
+    /// The time from which on the key is refused.
     #[deserr(default)]
     pub not_after: Option<Timestamp>,
 }
 
-/// How requests are signed with a shared secret.
+/// A scheme for requests signed with a shared secret.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, tag = "scheme", rename_all = lowercase, deny_unknown_fields)]
 pub enum Signature {
-    /// GitHub's webhooks: `X-Hub-Signature-256` over the raw body.
+    /// GitHub webhooks: `X-Hub-Signature-256` over the raw body.
     Github {
-        /// Any of these may have signed: two during a rotation.
+        /// The accepted secrets: two during a rotation.
         secrets: Vec<SecretRef>,
         /// The largest body accepted.
         #[deserr(default = ByteSize(1 << 20))]
         max_body: ByteSize,
-        /// What a signed request may do.
+        /// The roles of the caller.
         #[deserr(default)]
         roles: Vec<String>,
     },
-    /// A key id, timestamp and nonce, over method, path, query and body digest.
+    /// A signature over the method, path, query, timestamp, nonce and body digest, with a key id.
     Keyed {
-        /// What the four headers begin with: `x-postern-auth-` gives `x-postern-auth-key-id` and so on.
+        /// The prefix of the four headers: `x-postern-auth-` gives `x-postern-auth-key-id` and so on.
         header_prefix: HeaderName,
-        /// Who may sign.
+        /// The accepted keys.
         keys: Vec<SigningKey>,
-        /// How far the timestamp may be from this gateway's clock.
+        /// The allowed difference between the timestamp and this gateway's clock.
         #[deserr(default = HumanDuration(Duration::from_secs(300)))]
         max_skew: HumanDuration,
-        /// Whether the same nonce is accepted twice.
+        /// Whether a nonce is accepted a second time.
         #[deserr(default = Replay::Deny)]
         replay: Replay,
-        /// How many nonces of one key are kept at the most; past that, its requests are refused until some are too old
-        /// to come again.
+        /// The most nonces that are stored for one key. Beyond that, the key's requests are refused until stored
+        /// nonces are too old to be replayed.
         #[deserr(default = 131_072)]
         nonces: u32,
         /// The largest body accepted.
@@ -287,13 +288,13 @@ pub enum Signature {
     },
 }
 
-/// Whether a nonce may come twice.
+/// Whether a nonce is accepted a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum Replay {
-    /// The second is refused.
+    /// The second request is refused.
     Deny,
-    /// Both pass.
+    /// Nonces are not stored, and replays are accepted.
     Allow,
 }
 
@@ -303,9 +304,9 @@ pub enum Replay {
 pub struct SigningKey {
     /// The id in the request; becomes the subject.
     pub id: String,
-    /// Any of these may have signed: two during a rotation.
+    /// The accepted secrets: two during a rotation.
     pub secrets: Vec<SecretRef>,
-    /// What its holder may do.
+    /// The holder's roles.
     #[deserr(default)]
     pub roles: Vec<String>,
     /// The holder's tenant.
@@ -319,22 +320,24 @@ pub struct SigningKey {
 pub struct Limit {
     /// Requests per window.
     pub quota: u32,
-    /// The window.
+    /// The length of the window.
     pub window: HumanDuration,
-    /// Requests that may come at once; the quota unless given.
+    /// Requests that are admitted at once; the quota by default.
     #[deserr(default)]
     pub burst: Option<u32>,
-    /// What is counted apart: `subject`, `api_key`, `address`, `header:<name>`, or several together.
+    /// The parts of the key: `subject`, `api_key`, `address`, `header:<name>`. Requests that differ in one of them
+    /// are counted separately.
     pub key: Vec<String>,
-    /// How many keys are counted at once; past that, the key nearest to having its whole quota back starts anew.
+    /// The most keys that are counted at once. Beyond that, the key closest to its full quota is evicted, and starts
+    /// again with a full quota.
     #[deserr(default = 131_072)]
     pub keys: u32,
-    /// Where the count is kept.
+    /// Where requests are counted.
     #[deserr(default = Scope::Gateway)]
     pub scope: Scope,
 }
 
-/// Where a limit is counted.
+/// Where requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum Scope {
@@ -342,108 +345,108 @@ pub enum Scope {
     Gateway,
 }
 
-/// A rule.
+/// A rule: which requests it applies to, and what it requires of them.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Rule {
-    /// Its name in metrics, logs and the audit record: letters, digits, `-`, `_`.
+    /// The name in metrics, logs and the audit log: letters, digits, `-`, `_`.
     pub name: String,
-    /// Which requests it is for; all, unless given.
+    /// The requests that the rule applies to; all by default.
     #[deserr(rename = "match", default)]
     pub matches: Option<Match>,
-    /// Who may pass.
+    /// The accepted credentials.
     #[deserr(default)]
     pub authenticate: Option<Authenticate>,
-    /// Lets anyone pass; said outright, so that no rule is open by omission.
+    /// Admits requests without credentials. Explicit, so that no rule is open by omission.
     #[deserr(default)]
     pub open: bool,
-    /// What the caller must be.
+    /// The required roles and claims.
     #[deserr(default)]
     pub authorize: Option<Authorize>,
-    /// The limits that count the request, by name.
+    /// The names of the limits that count the request.
     #[deserr(default)]
     pub limits: Vec<String>,
-    /// The policy that is asked last, once everything else has passed.
+    /// The policy, which is consulted once every other check has passed.
     #[deserr(default)]
     pub policy: Option<Policy>,
-    /// Whether the audit log is told of its requests; `on`, unless given, where there is an `audit` section.
+    /// Whether the rule's requests are recorded in the audit log; `on` by default if there is an `audit` section.
     #[deserr(default)]
-    pub audit: Option<Telling>,
+    pub audit: Option<AuditMode>,
 }
 
-/// A policy that a rule asks.
+/// A rule's policy.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Policy {
-    /// The module's name in the host's settings.
+    /// The name of the module in the host's settings.
     pub module: String,
-    /// Shows it the body, which may be no larger; it sees none, unless given.
+    /// The largest body that is accepted and sent to the policy; without it, the policy is sent no body.
     #[deserr(default)]
     pub body: Option<ByteSize>,
-    /// What happens where the host cannot be reached in time. A policy that fails always refuses.
+    /// The decision if the host cannot be reached in time. If the policy itself fails, the request is always refused.
     #[deserr(default = OnError::Deny)]
     pub on_error: OnError,
-    /// Whether an answer may be used again for as long as the module grants.
+    /// Whether decisions are cached, for as long as the module allows.
     #[deserr(default = true)]
     pub cache: bool,
 }
 
-/// What happens to a request where the policy host cannot be reached in time.
+/// The decision if the policy host cannot be reached in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum OnError {
-    /// It is refused with 503.
+    /// Refuse the request with 503.
     Deny,
-    /// It passes as if the policy had allowed it.
+    /// Admit the request as if the policy had allowed it.
     Allow,
 }
 
-/// Which requests a rule is for. Every field that is given must match.
+/// The requests that a rule applies to. Every field that is given must match.
 #[derive(Debug, Clone, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Match {
-    /// Methods; any, unless given.
+    /// Methods, in upper case; any by default.
     #[deserr(default)]
-    pub methods: Narrowing,
-    /// Host names without port, `*.example.com` for all below a domain; any, unless given.
+    pub methods: NonEmptyList,
+    /// HTTP host names without port, or `*.example.com` for everything below a domain; any by default.
     #[deserr(default)]
-    pub hosts: Narrowing,
-    /// The path; any, unless given.
+    pub hosts: NonEmptyList,
+    /// The path; any by default.
     #[deserr(default)]
     pub path: Option<PathMatch>,
 }
 
-/// A path: exactly one of the fields.
+/// A path pattern: exactly one of the fields.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct PathMatch {
-    /// This path alone.
+    /// A path that must match exactly.
     #[deserr(default)]
     pub exact: Option<String>,
-    /// This path and all below it: `/orders` matches `/orders/7`, not `/orders-old`.
+    /// A path prefix of whole segments: `/orders` matches `/orders` and `/orders/7`, not `/orders-old`.
     #[deserr(default)]
     pub prefix: Option<String>,
-    /// A path with placeholders for whole segments: `/kernel/audit/{id}`.
+    /// A path with placeholders for whole segments, such as `/kernel/audit/{id}`.
     #[deserr(default)]
     pub template: Option<String>,
 }
 
-/// Who may pass: the first of the list whose credential the request carries decides.
+/// The accepted credentials: the first in the list that the request carries decides.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Authenticate {
-    /// `issuers/<name>`, `api_keys/<name>`, `signatures/<name>`.
+    /// References of the form `issuers/<name>`, `api_keys/<name>` or `signatures/<name>`.
     pub any: Vec<String>,
 }
 
-/// What the caller must be. Every field that is given must hold.
+/// The required roles and claims. Every field that is given must be satisfied.
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub struct Authorize {
-    /// The caller has at least one of these roles.
+    /// Roles of which the caller must have at least one.
     #[deserr(default)]
-    pub roles: Narrowing,
-    /// Each of these claims, by path, equals the text or holds it.
+    pub roles: NonEmptyList,
+    /// Claims by path, each of which must equal the text, or contain it as an item or a word.
     #[deserr(default)]
     pub claims: Entries<String>,
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Gate, Secret};
 
-/// Every error of a document, as one reads them.
+/// Every error of a document, as operators see them.
 fn errors(document: Value) -> Vec<String> {
     let secret = |name: &str| match name {
         "LONG" => Some(Secret::new([b'x'; 32])),
@@ -23,8 +23,8 @@ fn errors(document: Value) -> Vec<String> {
     errors.issues().iter().map(ToString::to_string).collect()
 }
 
-/// A document that is sound, to be made unsound in one place.
-fn sound() -> Value {
+/// A valid document, of which tests change one value.
+fn valid() -> Value {
     json!({
         "issuers": {"sigil": {
             "issuer": "https://idp.example", "audiences": ["api"], "algorithms": ["RS256"],
@@ -42,7 +42,7 @@ fn sound() -> Value {
 }
 
 fn changed(pointer: &str, value: Value) -> Value {
-    let mut document = sound();
+    let mut document = valid();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     match document.pointer_mut(parent).unwrap() {
         Value::Object(members) => {
@@ -55,13 +55,13 @@ fn changed(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn a_sound_document() {
-    assert_eq!(errors(sound()), Vec::<String>::new());
+fn a_valid_document_has_no_errors() {
+    assert_eq!(errors(valid()), Vec::<String>::new());
     assert_eq!(errors(json!({"rules": []})), Vec::<String>::new());
 }
 
 #[test]
-fn each_error_names_its_place_and_its_mend() {
+fn each_error_has_its_path_and_the_fix() {
     for (pointer, value, error) in [
         (
             "/rule",
@@ -116,7 +116,7 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/issuers/sigil/issuer",
             json!(""),
-            "issuers.sigil.issuer: must be",
+            "issuers.sigil.issuer: must not be empty",
         ),
         (
             "/issuers/sigil/issuer",
@@ -165,7 +165,7 @@ fn each_error_names_its_place_and_its_mend() {
         ),
         (
             "/issuers/a b",
-            json!(sound()["issuers"]["sigil"]),
+            json!(valid()["issuers"]["sigil"]),
             "issuers: the name \"a b\"",
         ),
         (
@@ -176,7 +176,7 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/issuers/hs",
             json!({"issuer": "i", "audiences": ["a"], "algorithms": ["HS256", "RS256"], "secret": {"env": "LONG"}}),
-            "issuers.hs.algorithms: HS256 stands alone",
+            "issuers.hs.algorithms: HS256 cannot be combined",
         ),
         (
             "/issuers/hs",
@@ -246,12 +246,12 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/limits/per-user/key",
             json!([]),
-            "limits.per-user.key: must name",
+            "limits.per-user.key: must have at least one part",
         ),
         (
             "/limits/per-user/key",
             json!(["subjekt"]),
-            "limits.per-user.key[0]: nothing to count by \"subjekt\"; did you mean \"subject\"?",
+            "limits.per-user.key[0]: unknown part \"subjekt\"; did you mean \"subject\"?",
         ),
         (
             "/rules/0/authenticate/any",
@@ -261,7 +261,7 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/rules/0/authenticate/any",
             json!(["issuer/sigil"]),
-            "rules[0].authenticate.any[0]: \"issuer/sigil\" is none of",
+            "rules[0].authenticate.any[0]: \"issuer/sigil\" must be issuers/<name>",
         ),
         (
             "/rules/0/authenticate/any",
@@ -271,18 +271,18 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/rules/0/open",
             json!(true),
-            "rules[0]: is open and authenticates too",
+            "rules[0]: has both \"open\" and \"authenticate\"",
         ),
         ("/rules/1/open", json!(false), "rules[1]: needs \"authenticate"),
         (
             "/rules/1/limits",
             json!(["per-user"]),
-            "rules[1].limits[0]: \"per-user\" counts callers",
+            "rules[1].limits[0]: \"per-user\" counts by caller",
         ),
         (
             "/rules/1/authorize",
             json!({"roles": ["a"]}),
-            "rules[1].authorize: an open rule knows no caller",
+            "rules[1].authorize: is not allowed in an open rule",
         ),
         (
             "/rules/0/limits",
@@ -312,7 +312,7 @@ fn each_error_names_its_place_and_its_mend() {
         (
             "/rules/0/match/methods",
             json!(["get"]),
-            "rules[0].match.methods[0]: \"get\" is no method",
+            "rules[0].match.methods[0]: \"get\" is not a method",
         ),
         (
             "/rules/1/name",
@@ -367,8 +367,8 @@ fn each_error_names_its_place_and_its_mend() {
 }
 
 #[test]
-fn patterns_of_other_routers_are_refused_with_the_spelling_that_is_meant() {
-    for (pointer, value, meant) in [
+fn patterns_of_other_routers_are_rejected_with_the_intended_spelling() {
+    for (pointer, value, hint) in [
         ("path", json!({"prefix": "/admin/*"}), "write prefix: /admin,"),
         ("path", json!({"prefix": "/admin*"}), "write prefix: /admin,"),
         ("path", json!({"exact": "/admin/*"}), "write prefix: /admin,"),
@@ -414,7 +414,7 @@ fn patterns_of_other_routers_are_refused_with_the_spelling_that_is_meant() {
         (
             "hosts",
             json!([".example.com"]),
-            "all below a domain are \"*.example.com\"",
+            "write \"*.example.com\" for everything below a domain",
         ),
         ("hosts", json!(["a..b"]), "write a host name"),
         ("hosts", json!(["example.com:443"]), "without port"),
@@ -430,14 +430,14 @@ fn patterns_of_other_routers_are_refused_with_the_spelling_that_is_meant() {
         assert!(
             found[0].starts_with(&format!("rules[0].match.{pointer}"))
                 && found[0].contains(" would never match: ")
-                && found[0].contains(meant),
+                && found[0].contains(hint),
             "{value}: {found:?}"
         );
     }
 }
 
 #[test]
-fn a_patterns_character_can_be_meant_literally() {
+fn special_characters_can_be_escaped() {
     for path in [
         json!({"exact": "/a/%2A"}),
         json!({"prefix": "/a%2a"}),
@@ -468,7 +468,7 @@ fn a_patterns_character_can_be_meant_literally() {
 }
 
 #[test]
-fn credentials_that_anybody_has_are_refused() {
+fn guessable_credentials_are_rejected() {
     use ct_codecs::{Encoder, Hex};
     use sha2::Digest as _;
     let digest = |text: &str| {
@@ -477,19 +477,22 @@ fn credentials_that_anybody_has_are_refused() {
             Hex::encode_to_string(sha2::Sha256::digest(text)).unwrap()
         )
     };
-    for nothing in ["", "\n", " ", "\r\n", "null", "null\n", "undefined", "None"] {
-        let found = errors(changed("/api_keys/agents/keys/0/digest", json!(digest(nothing))));
-        assert_eq!(found.len(), 1, "{nothing:?}: {found:?}");
+    for placeholder in ["", "\n", " ", "\r\n", "null", "null\n", "undefined", "None"] {
+        let found = errors(changed(
+            "/api_keys/agents/keys/0/digest",
+            json!(digest(placeholder)),
+        ));
+        assert_eq!(found.len(), 1, "{placeholder:?}: {found:?}");
         assert!(
-            found[0].starts_with("api_keys.agents.keys[0].digest: is the digest of nothing"),
-            "{nothing:?}: {found:?}"
+            found[0].starts_with("api_keys.agents.keys[0].digest: is the digest of an empty value"),
+            "{placeholder:?}: {found:?}"
         );
     }
     assert_eq!(
         errors(changed("/api_keys/agents/keys/0/digest", json!(digest("0f9a64")))),
         Vec::<String>::new()
     );
-    for (place, document) in [
+    for (path, document) in [
         (
             "signatures.hooks.secrets[0]",
             changed("/signatures/hooks/secrets", json!([{"env": "SHORT"}])),
@@ -501,7 +504,7 @@ fn credentials_that_anybody_has_are_refused() {
     ] {
         let found = errors(document);
         assert!(
-            found[0].starts_with(&format!("{place}: is shorter than 8 bytes")),
+            found[0].starts_with(&format!("{path}: is shorter than 8 bytes")),
             "{found:?}"
         );
         assert!(!found[0].contains("short:"), "{found:?}");
@@ -516,7 +519,7 @@ fn keyed(keys: Value) -> Vec<String> {
 }
 
 #[test]
-fn a_key_id_that_no_request_could_name_is_refused() {
+fn a_key_id_that_no_request_could_carry_is_rejected() {
     let key = |id: &str| json!([{"id": id, "secrets": [{"env": "LONG"}]}]);
     for id in [
         "x".repeat(129),
@@ -534,9 +537,9 @@ fn a_key_id_that_no_request_could_name_is_refused() {
     for id in ["x".repeat(128), "a b".into(), "é".into()] {
         assert_eq!(keyed(key(&id)), Vec::<String>::new(), "{id:?}");
     }
-    for (length, taken) in [(1024, true), (1025, false), (0, false)] {
+    for (length, accepted) in [(1024, true), (1025, false), (0, false)] {
         let found = errors(changed("/api_keys/agents/keys/0/id", json!("x".repeat(length))));
-        assert_eq!(found.is_empty(), taken, "{length}: {found:?}");
+        assert_eq!(found.is_empty(), accepted, "{length}: {found:?}");
     }
 }
 
@@ -546,7 +549,7 @@ fn a_secret_has_one_holder() {
         let secrets: Vec<_> = secrets.iter().map(|name| json!({"env": name})).collect();
         json!({"id": id, "secrets": secrets})
     };
-    for (keys, place) in [
+    for (keys, path) in [
         (
             vec![key("a", &["LONG"]), key("b", &["LONG"])],
             Some("signatures.bots.keys[1].secrets[0]: "),
@@ -559,24 +562,25 @@ fn a_secret_has_one_holder() {
         (vec![key("a", &["LONG", "SAME"]), key("b", &["OTHER"])], None),
     ] {
         let found = keyed(json!(keys));
-        match place {
-            Some(place) => assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}"),
+        match path {
+            Some(path) => assert!(found.len() == 1 && found[0].starts_with(path), "{found:?}"),
             None => assert_eq!(found, Vec::<String>::new()),
         }
     }
 }
 
 #[test]
-fn a_limit_counts_once_in_a_rule() {
+fn a_limit_is_listed_once_in_a_rule() {
     let found = errors(changed("/rules/0/limits", json!(["per-user", "per-user"])));
     assert!(
-        found.len() == 1 && found[0].starts_with("rules[0].limits[1]: \"per-user\" is limits[0] too"),
+        found.len() == 1
+            && found[0].starts_with("rules[0].limits[1]: \"per-user\" is a duplicate of limits[0]"),
         "{found:?}"
     );
 }
 
 #[test]
-fn a_claim_goes_into_no_header_that_means_something_else() {
+fn a_claim_cannot_be_sent_in_a_header_with_another_meaning() {
     for header in [
         "x-postern-subject",
         "X-Postern-Roles",
@@ -608,30 +612,30 @@ fn a_claim_goes_into_no_header_that_means_something_else() {
             json!({one: "sub", other: "email"}),
         ));
         assert!(
-            found.len() == 1 && found[0].contains("are one header to the upstream"),
+            found.len() == 1 && found[0].contains("are the same header to the upstream"),
             "{found:?}"
         );
     }
 }
 
 #[test]
-fn all_errors_are_reported_not_the_first() {
-    let shape = json!({"isuers": {}, "rules": [{"name": "a", "open": "yes"}, {"nam": "b"}], "default": 3});
+fn all_errors_are_reported_not_only_the_first() {
+    let form = json!({"isuers": {}, "rules": [{"name": "a", "open": "yes"}, {"nam": "b"}], "default": 3});
     assert_eq!(
-        errors(shape).len(),
+        errors(form).len(),
         5,
-        "unknown, wrong kind, unknown, missing, wrong kind"
+        "unknown, wrong type, unknown, missing, wrong type"
     );
-    let sense = json!({
+    let meaning = json!({
         "issuers": {"i": {"issuer": "", "audiences": [], "algorithms": []}},
         "rules": [{"name": "a"}, {"name": "a", "open": true, "limits": ["x"]}],
     });
-    let found = errors(sense);
+    let found = errors(meaning);
     assert_eq!(found.len(), 7, "{found:#?}");
 }
 
 #[test]
-fn a_value_in_the_wrong_place_is_not_repeated() {
+fn a_misplaced_value_is_not_shown() {
     for document in [
         changed("/signatures/hooks/secrets", json!("hunter2-hunter2")),
         changed("/issuers/sigil/secret", json!("hunter2-hunter2")),
@@ -645,7 +649,7 @@ fn a_value_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
-fn json_that_is_none() {
+fn invalid_json_is_rejected() {
     let error = from_json(b"rules: []").unwrap_err().to_string();
     assert!(
         error.starts_with("the plugin's configuration is not JSON"),
@@ -654,8 +658,8 @@ fn json_that_is_none() {
 }
 
 #[test]
-fn two_issuers_that_a_token_could_not_tell_apart_are_refused_together() {
-    let mut document = changed("/issuers/twin", sound()["issuers"]["sigil"].clone());
+fn two_issuers_of_a_rule_must_differ_in_iss() {
+    let mut document = changed("/issuers/twin", valid()["issuers"]["sigil"].clone());
     assert_eq!(errors(document.clone()), Vec::<String>::new());
     document["rules"][0]["authenticate"]["any"] = json!(["issuers/sigil", "issuers/twin"]);
     let found = errors(document);
@@ -666,7 +670,7 @@ fn two_issuers_that_a_token_could_not_tell_apart_are_refused_together() {
 }
 
 #[test]
-fn what_was_left_empty_is_not_taken_for_everything() {
+fn an_empty_value_does_not_mean_any() {
     for (rule, at) in [
         (
             json!({"match": {"methods": []}, "open": true}),

@@ -1,35 +1,36 @@
-//! Tokens that verified, remembered by their SHA-256 so that the next request with the same token costs no signature.
+//! A cache of verified tokens by their SHA-256, so that the next request with the same token needs no signature
+//! verification.
 
 use std::rc::Rc;
 
-use super::Verified;
+use super::VerifiedToken;
 use crate::digest_map::DigestMap;
 
-/// SHA-256 of the token.
+/// The SHA-256 of a token.
 pub(crate) type Fingerprint = [u8; 32];
 
-/// A bounded memory of two generations: when the young one is full it becomes the old one and the old one is
-/// dropped, so that what is used stays and nothing is searched for what to evict.
+/// A bounded cache of two generations. When the young generation is full, it replaces the old one, which is dropped.
+/// A hit in the old generation moves the token to the young one. So tokens in use stay, and eviction needs no search.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     capacity: usize,
-    young: Generation,
-    old: Generation,
+    young: TokenMap,
+    old: TokenMap,
 }
 
-type Generation = DigestMap<Rc<Verified>>;
+type TokenMap = DigestMap<Rc<VerifiedToken>>;
 
 impl TokenCache {
-    /// A memory of at most twice `capacity` tokens.
+    /// An empty cache for at most twice `capacity` tokens.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            young: Generation::default(),
-            old: Generation::default(),
+            young: TokenMap::default(),
+            old: TokenMap::default(),
         }
     }
 
-    pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<Verified>> {
+    pub(crate) fn get(&mut self, token: &Fingerprint) -> Option<Rc<VerifiedToken>> {
         if let Some(found) = self.young.get(token) {
             return Some(Rc::clone(found));
         }
@@ -38,14 +39,14 @@ impl TokenCache {
         Some(found)
     }
 
-    pub(crate) fn put(&mut self, token: Fingerprint, verified: Rc<Verified>) {
+    pub(crate) fn put(&mut self, token: Fingerprint, verified: Rc<VerifiedToken>) {
         if self.young.len() >= self.capacity {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(token, verified);
     }
 
-    pub(crate) fn forget(&mut self, token: &Fingerprint) {
+    pub(crate) fn remove(&mut self, token: &Fingerprint) {
         self.young.remove(token);
         self.old.remove(token);
     }

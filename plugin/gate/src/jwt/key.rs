@@ -1,4 +1,4 @@
-//! A key that verifies tokens: one algorithm, fixed when the key is read, whatever a token says later.
+//! A key that verifies tokens. Its algorithm is fixed when the key is parsed, whatever a token claims later.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jwt_simple::prelude::*;
@@ -11,7 +11,7 @@ use crate::config::Algorithm;
 use crate::ports::BadSignature;
 use crate::secret::Secret;
 
-/// A public key, or the shared secret of HS256, for one algorithm.
+/// A public key, or a shared secret for HS256, for exactly one algorithm.
 pub struct VerifyingKey {
     pub(crate) kid: Option<String>,
     material: Material,
@@ -30,8 +30,8 @@ enum Material {
 }
 
 impl VerifyingKey {
-    /// Reads a JWK (RFC 7517) for `algorithm`; `None` if it is not a sound signature key for that algorithm: of
-    /// another type, curve, `use` or `alg`, an RSA modulus under 2048 bits, a point off its curve.
+    /// Parses a JWK (RFC 7517) for `algorithm`. `None` if it is not a valid signature key for that algorithm: another
+    /// type, curve, `use` or `alg`, an RSA modulus under 2048 bits, a point that is not on the curve.
     #[must_use]
     pub fn from_jwk(jwk: &str, kid: Option<String>, algorithm: Algorithm) -> Option<Self> {
         let (material, spki) = match algorithm {
@@ -62,7 +62,7 @@ impl VerifyingKey {
                 (Material::Es384(key), spki)
             }
             Algorithm::EdDSA => (Material::EdDsa(Ed25519PublicKey::from_jwk(jwk).ok()?), None),
-            // A shared secret never comes from a key set.
+            // Key sets are public: a shared secret must not come from one.
             Algorithm::HS256 => return None,
         };
         Some(Self { kid, material, spki })
@@ -76,7 +76,7 @@ impl VerifyingKey {
         }
     }
 
-    /// The one algorithm of this key.
+    /// The algorithm of this key.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self.material {
@@ -91,20 +91,20 @@ impl VerifyingKey {
         }
     }
 
-    /// The public key as DER SubjectPublicKeyInfo, for RS* and ES*: what a proxy's own verifier takes.
+    /// The public key as DER SubjectPublicKeyInfo, for a proxy's own verifier. Only for RS* and ES*.
     #[must_use]
     pub fn spki(&self) -> Option<&[u8]> {
         self.spki.as_deref()
     }
 
-    /// Verifies the signature of a compact-serialised token in pure Rust: the signature alone, over the bytes as they
-    /// stand. What the token says is read by the gate, in the same way whoever verifies.
+    /// Verifies the signature of a compact-serialised token in pure Rust, over its bytes as they are. The gate itself
+    /// reads the token's contents, in the same way for every verifier.
     ///
     /// # Errors
     /// [`BadSignature`] if the token was not signed by this key with this key's algorithm.
     pub fn verify(&self, token: &str) -> Result<(), BadSignature> {
         let (signed, signature) = super::split_token(token).ok_or(BadSignature)?;
-        let genuine = match &self.material {
+        let valid = match &self.material {
             Material::Rs256(key) => rsa(key, signed, &signature),
             Material::Rs384(key) => rsa(key, signed, &signature),
             Material::Rs512(key) => rsa(key, signed, &signature),
@@ -121,15 +121,15 @@ impl VerifyingKey {
             Material::Hs256(secret) => Hmac::<Sha256>::new_from_slice(secret.expose())
                 .is_ok_and(|mac| mac.chain_update(signed).verify_slice(&signature).is_ok()),
         };
-        if genuine { Ok(()) } else { Err(BadSignature) }
+        if valid { Ok(()) } else { Err(BadSignature) }
     }
 }
 
-/// RSASSA-PKCS1-v1_5 or RSASSA-PSS (RFC 8017, section 8), as the key's type has it.
+/// RSASSA-PKCS1-v1_5 or RSASSA-PSS (RFC 8017, section 8), depending on the key's type.
 fn rsa<K: RSAPublicKeyLike>(key: &K, signed: &str, signature: &[u8]) -> bool {
     let verify = || {
-        let key_of_verifier = PKey::from_rsa(key.public_key().as_ref().clone())?;
-        let mut verifier = RsaVerifier::new(K::hash(), &key_of_verifier)?;
+        let verifier_key = PKey::from_rsa(key.public_key().as_ref().clone())?;
+        let mut verifier = RsaVerifier::new(K::hash(), &verifier_key)?;
         verifier.set_rsa_padding(key.padding_scheme())?;
         verifier.update(signed.as_bytes())?;
         verifier.verify(signature)

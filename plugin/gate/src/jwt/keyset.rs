@@ -1,4 +1,4 @@
-//! An issuer's key set (RFC 7517).
+//! An issuer's key set (RFC 7517, section 5).
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -6,31 +6,31 @@ use serde_json::{Map, Value};
 use super::VerifyingKey;
 use crate::config::Algorithm;
 
-/// The members of a JWK that verifying a signature needs; certificates and the like are left behind, since the key
-/// reader bounds a JWK's length.
+/// The members of a JWK that are needed to verify signatures. Others, such as certificates, are removed, because the
+/// JWK parser limits the length.
 const MEMBERS: [&str; 10] = ["kty", "crv", "x", "y", "n", "e", "alg", "use", "key_ops", "kid"];
 
-/// No more keys than this are read from a set.
+/// The most keys that are read from a set.
 const MAX_KEYS: usize = 100;
 
-/// No more keys of one id are tried for a token.
-const MAX_TRIED: usize = 4;
+/// The most keys of one id that are tried for a token.
+const MAX_CANDIDATES: usize = 4;
 
 /// The keys of one issuer, by algorithm and id.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<VerifyingKey>,
-    /// Signature keys of the issuer's algorithms that cannot be used, and why.
-    passed_over: Vec<String>,
+    /// Signature keys for the issuer's algorithms that cannot be used, and why.
+    skipped: Vec<String>,
 }
 
-/// Why a document is no usable key set.
+/// Why a document is not a usable key set.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeySetError {
-    /// It is not a JSON object with a list of `keys`.
+    /// The document is not a JSON object with a list of `keys`.
     #[error("not a JSON Web Key Set: {0}")]
     Malformed(String),
-    /// No key of it can verify any of the issuer's algorithms.
+    /// No key of the set can verify any of the issuer's algorithms.
     #[error("no key in the set is a signature key for {0}")]
     NoneUsable(String),
 }
@@ -44,64 +44,64 @@ impl KeySet {
     pub(crate) fn single(key: VerifyingKey) -> Self {
         Self {
             keys: vec![key],
-            passed_over: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 
-    /// Reads a key set, keeping what can verify one of `algorithms`. A key without `alg` serves each of them that
-    /// fits its type. An entry that is no such key is passed over alone (RFC 7517, section 5).
+    /// Parses a key set. Keeps the keys that can verify one of `algorithms`; a key without `alg` is used for each of
+    /// them that fits its type. Other entries are skipped without affecting the rest (RFC 7517, section 5).
     pub(crate) fn from_json(text: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
         let document: Document =
             serde_json::from_slice(text).map_err(|e| KeySetError::Malformed(e.to_string()))?;
-        let (mut keys, mut passed_over) = (Vec::new(), Vec::new());
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for entry in document.keys.into_iter().take(MAX_KEYS) {
             let Value::Object(mut members) = entry else {
                 continue;
             };
-            // What is `null` is not said.
+            // Members that are `null` count as absent.
             members.retain(|name, value| MEMBERS.contains(&name.as_str()) && !value.is_null());
             let kid = members.get("kid").and_then(Value::as_str).map(str::to_owned);
-            let trouble = rsa_trouble(&members, algorithms);
+            let problem = rsa_problem(&members, algorithms);
             let jwk = Value::Object(members).to_string();
-            let held = keys.len();
+            let before = keys.len();
             keys.extend(
                 algorithms
                     .iter()
                     .filter_map(|a| VerifyingKey::from_jwk(&jwk, kid.clone(), *a)),
             );
-            if keys.len() == held {
-                passed_over.extend(trouble);
+            if keys.len() == before {
+                skipped.extend(problem);
             }
         }
         if keys.is_empty() {
             let names: Vec<_> = algorithms.iter().map(|a| a.name()).collect();
-            let why = passed_over.iter().map(|why| format!("; {why}"));
+            let why = skipped.iter().map(|why| format!("; {why}"));
             return Err(KeySetError::NoneUsable(
                 std::iter::once(names.join(", ")).chain(why).collect(),
             ));
         }
-        Ok(Self { keys, passed_over })
+        Ok(Self { keys, skipped })
     }
 
-    /// Signature keys of the issuer's algorithms that cannot be used, and why.
-    pub(crate) fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    /// Signature keys for the issuer's algorithms that cannot be used, and why.
+    pub(crate) fn skipped(&self) -> &[String] {
+        &self.skipped
     }
 
-    /// The keys that a token of this `alg` and `kid` may have been signed with: those of its id, more than one if the
-    /// issuer gave it to several. A token without `kid` is judged by the only key of its algorithm, and by none if there
-    /// are several; so is one with a `kid`, where keys have none.
+    /// The keys that may have signed a token with this `alg` and `kid`: those of its id, which may be several if the
+    /// issuer reuses ids. For a token without `kid`, the only key of its algorithm, and none if there are several.
+    /// The same applies to a token with a `kid` if the keys have none.
     pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> Vec<&VerifyingKey> {
-        let fitting = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+        let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
         let Some(kid) = kid.filter(|_| algorithm != Algorithm::HS256) else {
-            return only(fitting()).into_iter().collect();
+            return only(of_algorithm()).into_iter().collect();
         };
-        let named: Vec<_> = fitting()
+        let named: Vec<_> = of_algorithm()
             .filter(|key| key.kid.as_deref() == Some(kid))
-            .take(MAX_TRIED)
+            .take(MAX_CANDIDATES)
             .collect();
         if named.is_empty() {
-            return only(fitting())
+            return only(of_algorithm())
                 .filter(|key| key.kid.is_none())
                 .into_iter()
                 .collect();
@@ -115,9 +115,9 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().is_none().then_some(first)
 }
 
-/// Why an RSA key that is meant for one of `algorithms` cannot be used, as far as that is worth a word to operators:
-/// other exponents than 65537 and moduli over 4096 bits are sound RSA, and not taken here.
-fn rsa_trouble(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<String> {
+/// Why an RSA key for one of `algorithms` cannot be used, where operators should know: exponents other than 65537 and
+/// moduli over 4096 bits are valid RSA, but not supported here.
+fn rsa_problem(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option<String> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     let rsa = |algorithm: &Algorithm| algorithm.name().starts_with(['R', 'P']);
     if text("kty") != Some("RSA") || text("use") == Some("enc") || !algorithms.iter().any(rsa) {
@@ -125,14 +125,14 @@ fn rsa_trouble(members: &Map<String, Value>, algorithms: &[Algorithm]) -> Option
     }
     let key = format!("the RSA key {:?}", text("kid").unwrap_or_default());
     if text("e").is_some_and(|e| e != "AQAB") {
-        return Some(format!("{key} is passed over: its exponent is not 65537"));
+        return Some(format!("{key} is skipped: its exponent is not 65537"));
     }
-    // Four characters of base64 for three bytes.
+    // A base64 character holds six bits.
     let bits = text("n")?.len().saturating_mul(6);
     if bits > 4_096 + 16 {
-        return Some(format!("{key} is passed over: its modulus has over 4096 bits"));
+        return Some(format!("{key} is skipped: its modulus has more than 4096 bits"));
     }
-    (bits < 2_048).then(|| format!("{key} is passed over: its modulus has under 2048 bits"))
+    (bits < 2_048).then(|| format!("{key} is skipped: its modulus has fewer than 2048 bits"))
 }
 
 #[cfg(test)]
@@ -155,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_a_token_may_be_signed_with() {
+    fn candidate_keys_for_a_token() {
         let (a, b, none) = (jwk(Some("a")), jwk(Some("b")), jwk(None));
         let (a, b, none) = (&a, &b, &none);
-        for (what, keys, kid, count) in [
+        for (case, keys, kid, count) in [
             ("its own", vec![a, b], Some("a"), 1),
             ("two of one id", vec![a, b, a], Some("a"), 2),
-            ("five of one id", vec![a, a, a, a, a], Some("a"), MAX_TRIED),
+            ("five of one id", vec![a, a, a, a, a], Some("a"), MAX_CANDIDATES),
             ("of another id", vec![a], Some("b"), 0),
             ("no id, one key", vec![a], None, 1),
             ("no id, two keys", vec![a, b], None, 0),
@@ -170,12 +170,12 @@ mod tests {
             ("an id, and one of two keys has none", vec![none, b], Some("a"), 0),
         ] {
             let keys: Vec<Value> = keys.into_iter().cloned().collect();
-            assert_eq!(found(&keys, kid), count, "{what}");
+            assert_eq!(found(&keys, kid), count, "{case}");
         }
     }
 
     #[test]
-    fn odd_entries_are_passed_over_alone() {
+    fn unusable_entries_are_skipped() {
         let mut stated_null = jwk(Some("a"));
         stated_null["use"] = Value::Null;
         stated_null["alg"] = Value::Null;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_rsa_key_that_is_not_taken_is_named() {
+    fn an_unsupported_rsa_key_is_reported() {
         let set = |n: &str, e: &str| {
             let rsa = json!({"kty": "RSA", "kid": "k", "n": n, "e": e});
             KeySet::from_json(
@@ -205,12 +205,12 @@ mod tests {
         };
         for (n, e, why) in [
             ("s".repeat(342), "Aw", "exponent"),
-            ("s".repeat(1_366), "AQAB", "over 4096"),
-            ("s".repeat(171), "AQAB", "under 2048"),
+            ("s".repeat(1_366), "AQAB", "more than 4096"),
+            ("s".repeat(171), "AQAB", "fewer than 2048"),
         ] {
             let set = set(&n, e);
             assert!(
-                matches!(set.passed_over(), [told] if told.contains(why)),
+                matches!(set.skipped(), [warning] if warning.contains(why)),
                 "{set:?}"
             );
         }

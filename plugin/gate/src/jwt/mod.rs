@@ -1,4 +1,4 @@
-//! JSON Web Tokens: the algorithm pinned by issuer and key, every claim checked, verified tokens remembered.
+//! JSON Web Tokens: the issuer and the key fix the algorithm, every claim is checked, and verified tokens are cached.
 
 mod cache;
 mod key;
@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Reason;
 use crate::config::{Algorithm, Expiry, IdentityHeader};
-use crate::identity::{Identity, Method, claim_header, claim_list, claim_text};
-use crate::ports::{Event, Ports};
+use crate::id::IssuerId;
+use crate::identity::{CredentialKind, Identity, claim_header, claim_list, claim_text};
+use crate::ports::{Observation, Ports};
 
 pub use key::VerifyingKey;
 pub use keyset::KeySetError;
@@ -24,18 +25,18 @@ pub use token::split_token;
 
 use cache::TokenCache;
 pub(crate) use keyset::KeySet;
-use token::{Unverified, Validity};
+use token::{UnverifiedToken, Validity};
 
-/// Tokens remembered by one worker, in each of two generations.
-const REMEMBERED: usize = 2_000;
+/// The number of tokens that one worker caches, in each of two generations.
+const CACHED_TOKENS: usize = 2_000;
 
-/// Longer tokens are verified each time rather than remembered, so that the memory stays small.
-const REMEMBERED_LENGTH: usize = 4 * 1024;
+/// The longest token that is cached, in bytes. Longer ones are verified each time, so that the cache stays small.
+const MAX_CACHED_TOKEN: usize = 4 * 1024;
 
-/// A token that verified.
+/// A token whose signature and claims were verified.
 #[derive(Debug)]
-pub(crate) struct Verified {
-    issuer: usize,
+pub(crate) struct VerifiedToken {
+    issuer: IssuerId,
     validity: Validity,
     identity: Rc<Identity>,
 }
@@ -43,6 +44,7 @@ pub(crate) struct Verified {
 /// An issuer, compiled.
 #[derive(Debug)]
 pub(crate) struct Issuer {
+    pub(crate) id: IssuerId,
     /// `issuers/<name>`.
     pub(crate) label: String,
     pub(crate) issuer: String,
@@ -55,54 +57,63 @@ pub(crate) struct Issuer {
     pub(crate) tenant_claim: Option<String>,
     pub(crate) default_tenant: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) told: Vec<IdentityHeader>,
-    /// Where the keys come from, unless they stand in the configuration.
+    pub(crate) exposed: Vec<IdentityHeader>,
+    /// Where the keys are fetched; `None` if they are in the configuration.
     pub(crate) remote: Option<Remote>,
-    pub(crate) keys: RefCell<Held>,
+    pub(crate) keys: RefCell<CachedKeys>,
 }
 
-/// Where an issuer's keys are fetched.
+/// Where and when an issuer's keys are fetched.
 #[derive(Debug, Clone)]
 pub struct Remote {
     /// The issuer's name in the configuration.
     pub name: String,
-    /// The algorithms its keys must serve, joined, in the order of their names.
+    /// The algorithms of the issuer, sorted by name and joined by `+`.
     pub algorithms: String,
     /// The key set's URI.
     pub uri: String,
-    /// The proxy's cluster for it.
+    /// The proxy's cluster for that server.
     pub cluster: String,
-    /// When it is fetched.
+    /// When the key set is fetched.
     pub schedule: Schedule,
 }
 
-/// The keys that are held, and since when, on the shared monotonic clock.
+/// The keys in use, and when they were fetched, on the shared monotonic clock.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct CachedKeys {
     pub(crate) set: Option<KeySet>,
     pub(crate) fetched: Duration,
 }
 
-/// What authenticating by a token comes to.
-pub(crate) enum Outcome {
-    Verified(Rc<Identity>),
-    Refused(Reason),
-    /// Keys of this issuer, by index, must be fetched first.
-    NeedKeys(usize),
+/// Whether a request may wait for newer keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyWait {
+    /// It may.
+    Allowed,
+    /// No: it has waited already, and is decided on with the keys at hand.
+    Over,
 }
 
-/// All issuers and the tokens remembered of them.
+/// Why a token is not accepted.
+#[derive(Debug)]
+pub(crate) enum VerifyError {
+    Refused(Reason),
+    /// Keys of this issuer must be fetched first.
+    NeedKeys(IssuerId),
+}
+
+/// All issuers, and the cache of their verified tokens.
 #[derive(Debug)]
 pub(crate) struct Issuers {
     list: Vec<Issuer>,
-    memory: RefCell<TokenCache>,
+    tokens: RefCell<TokenCache>,
 }
 
 impl Issuers {
     pub(crate) fn new(list: Vec<Issuer>) -> Self {
         Self {
             list,
-            memory: RefCell::new(TokenCache::new(REMEMBERED)),
+            tokens: RefCell::new(TokenCache::new(CACHED_TOKENS)),
         }
     }
 
@@ -110,133 +121,116 @@ impl Issuers {
         &self.list
     }
 
-    /// Takes a fetched key set into use and forgets what older keys verified.
-    /// Returns what is worth a word to operators: keys that are passed over.
+    /// Puts a fetched key set into use, and clears the cache of tokens that older keys verified.
+    /// Returns warnings for operators: the keys that are skipped, and why.
     pub(crate) fn install(
         &self,
-        issuer: usize,
+        issuer: IssuerId,
         jwks: &[u8],
         fetched: Duration,
     ) -> Result<Vec<String>, KeySetError> {
-        let Some(issuer) = self.list.get(issuer) else {
+        let Some(issuer) = self.get(issuer) else {
             return Ok(Vec::new());
         };
         let set = KeySet::from_json(jwks, &issuer.algorithms)?;
-        let passed_over = set.passed_over().to_vec();
-        *issuer.keys.borrow_mut() = Held {
+        let skipped = set.skipped().to_vec();
+        *issuer.keys.borrow_mut() = CachedKeys {
             set: Some(set),
             fetched,
         };
-        self.memory.borrow_mut().clear();
-        Ok(passed_over)
+        self.tokens.borrow_mut().clear();
+        Ok(skipped)
     }
 
-    /// Verifies `token`, which must be of one of the `accepted` issuers (indices). With `fetched`, keys were fetched
-    /// for this request already and are not asked for again.
+    /// Verifies `token`, which must be from one of the `accepted` issuers.
     pub(crate) fn verify(
         &self,
         token: &str,
-        accepted: &[usize],
-        fetched: bool,
-        ports: &Ports<'_>,
-    ) -> Outcome {
-        match self.try_verify(token, accepted, fetched, ports) {
-            Ok(identity) => Outcome::Verified(identity),
-            Err(VerifyError::Refuse(reason)) => Outcome::Refused(reason),
-            Err(VerifyError::NeedKeys(issuer)) => Outcome::NeedKeys(issuer),
-        }
-    }
-
-    fn try_verify(
-        &self,
-        token: &str,
-        accepted: &[usize],
-        fetched: bool,
+        accepted: &[IssuerId],
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, VerifyError> {
         let now = ports.clock.wall();
-        let fingerprint = (token.len() <= REMEMBERED_LENGTH).then(|| Sha256::digest(token.as_bytes()).into());
+        let fingerprint = (token.len() <= MAX_CACHED_TOKEN).then(|| Sha256::digest(token.as_bytes()).into());
         if let Some(fingerprint) = &fingerprint {
-            let known = self.memory.borrow_mut().get(fingerprint);
+            let known = self.tokens.borrow_mut().get(fingerprint);
             if let Some(known) = known.filter(|known| accepted.contains(&known.issuer)) {
-                return self.recall(&known, fingerprint, now, fetched, ports);
+                return self.accept_cached(&known, fingerprint, now, wait, ports);
             }
         }
-        let unverified = Unverified::read(token)?;
-        let (index, issuer) = self.issuer_of(&unverified, accepted)?;
-        let validity = issuer.judge(&unverified, now)?;
-        let identity = issuer.verify_with_keys(index, token, unverified, fetched, ports)?;
+        let unverified = UnverifiedToken::read(token)?;
+        let issuer = self.issuer_of(&unverified, accepted)?;
+        let validity = issuer.check_claims(&unverified, now)?;
+        let identity = issuer.verify_with_keys(token, unverified, wait, ports)?;
         let identity = Rc::new(identity);
         ports.authenticated(&issuer.label, &identity);
         if let Some(fingerprint) = fingerprint {
-            let verified = Verified {
-                issuer: index,
+            let verified = VerifiedToken {
+                issuer: issuer.id,
                 validity,
                 identity: Rc::clone(&identity),
             };
-            self.memory.borrow_mut().put(fingerprint, Rc::new(verified));
+            self.tokens.borrow_mut().put(fingerprint, Rc::new(verified));
         }
         Ok(identity)
     }
 
-    /// A token seen before: only time can have changed what it is worth, the token's own or its keys'.
-    fn recall(
+    /// Accepts a cached token. Only time can have changed the result: the token's validity, or the keys' age.
+    fn accept_cached(
         &self,
-        known: &Verified,
+        known: &VerifiedToken,
         fingerprint: &cache::Fingerprint,
         now: Duration,
-        fetched: bool,
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Rc<Identity>, VerifyError> {
-        let issuer = self.list.get(known.issuer).ok_or(Reason::GateFailed)?;
+        let issuer = self.get(known.issuer).ok_or(Reason::GateFailed)?;
         if !issuer.keys_usable(ports) {
-            return Err(VerifyError::need_keys(known.issuer, fetched));
+            return Err(VerifyError::need_keys(known.issuer, wait));
         }
         if let Err(reason) = known.validity.check(now, issuer.leeway) {
-            self.memory.borrow_mut().forget(fingerprint);
-            return Err(VerifyError::Refuse(reason));
+            self.tokens.borrow_mut().remove(fingerprint);
+            return Err(VerifyError::Refused(reason));
         }
         ports.authenticated(&issuer.label, &known.identity);
         Ok(Rc::clone(&known.identity))
     }
 
-    /// The accepted issuer that the token names. What it names is unverified, and only picks whose keys judge it.
-    fn issuer_of(&self, token: &Unverified, accepted: &[usize]) -> Result<(usize, &Issuer), Reason> {
+    fn get(&self, id: IssuerId) -> Option<&Issuer> {
+        self.list.get(id.index())
+    }
+
+    /// The accepted issuer that the token names. The name is unverified: it only selects whose keys verify the token.
+    fn issuer_of(&self, token: &UnverifiedToken, accepted: &[IssuerId]) -> Result<&Issuer, Reason> {
         let named = token.issuer().ok_or(Reason::TokenIssuer)?;
         accepted
             .iter()
-            .filter_map(|index| self.list.get(*index).map(|issuer| (*index, issuer)))
-            .find(|(_, issuer)| issuer.issuer == named)
+            .filter_map(|id| self.get(*id))
+            .find(|issuer| issuer.issuer == named)
             .ok_or(Reason::TokenIssuer)
     }
 }
 
-enum VerifyError {
-    Refuse(Reason),
-    NeedKeys(usize),
-}
-
 impl VerifyError {
-    /// Keys are asked for once a request; when that brought none, the request cannot be decided.
-    fn need_keys(issuer: usize, fetched: bool) -> Self {
-        if fetched {
-            Self::Refuse(Reason::KeysUnavailable)
-        } else {
-            Self::NeedKeys(issuer)
+    /// Waits for keys, or refuses a request that has already waited.
+    fn need_keys(issuer: IssuerId, wait: KeyWait) -> Self {
+        match wait {
+            KeyWait::Allowed => Self::NeedKeys(issuer),
+            KeyWait::Over => Self::Refused(Reason::KeysUnavailable),
         }
     }
 }
 
 impl From<Reason> for VerifyError {
     fn from(reason: Reason) -> Self {
-        Self::Refuse(reason)
+        Self::Refused(reason)
     }
 }
 
 impl Issuer {
-    /// Everything that can be judged without a key; cheap, so it comes before the signature. Nothing in the token is
-    /// believed yet, it can only be refused.
-    fn judge(&self, token: &Unverified, now: Duration) -> Result<Validity, Reason> {
+    /// All checks that need no key. They are cheap, and come before the signature. Nothing in the token is trusted
+    /// yet: it can only lead to a refusal.
+    fn check_claims(&self, token: &UnverifiedToken, now: Duration) -> Result<Validity, Reason> {
         if !token.names_audience(&self.audiences) {
             return Err(Reason::TokenAudience);
         }
@@ -245,13 +239,12 @@ impl Issuer {
         Ok(validity)
     }
 
-    /// The signature; then, and only then, the identity.
+    /// Verifies the signature, and only then creates the identity.
     fn verify_with_keys(
         &self,
-        index: usize,
         token: &str,
-        unverified: Unverified,
-        fetched: bool,
+        unverified: UnverifiedToken,
+        wait: KeyWait,
         ports: &Ports<'_>,
     ) -> Result<Identity, VerifyError> {
         let algorithm = self
@@ -260,15 +253,15 @@ impl Issuer {
             .find(|algorithm| algorithm.name() == unverified.algorithm)
             .ok_or(Reason::TokenAlgorithm)?;
         if !self.keys_usable(ports) {
-            return Err(VerifyError::need_keys(index, fetched));
+            return Err(VerifyError::need_keys(self.id, wait));
         }
-        let held = self.keys.borrow();
-        let set = held.set.as_ref().ok_or(Reason::KeysUnavailable)?;
+        let cached = self.keys.borrow();
+        let set = cached.set.as_ref().ok_or(Reason::KeysUnavailable)?;
         let keys = set.candidates(*algorithm, unverified.kid.as_deref());
         if keys.is_empty() {
-            let may_fetch = self.remote.is_some() && !fetched && unverified.kid.is_some();
+            let may_fetch = self.remote.is_some() && wait == KeyWait::Allowed && unverified.kid.is_some();
             return Err(if may_fetch {
-                VerifyError::NeedKeys(index)
+                VerifyError::NeedKeys(self.id)
             } else {
                 Reason::TokenKeyUnknown.into()
             });
@@ -280,21 +273,21 @@ impl Issuer {
     }
 
     fn keys_usable(&self, ports: &Ports<'_>) -> bool {
-        let held = self.keys.borrow();
+        let cached = self.keys.borrow();
         let Some(remote) = &self.remote else {
-            return held.set.is_some();
+            return cached.set.is_some();
         };
-        if held.set.is_none() {
+        if cached.set.is_none() {
             return false;
         }
-        let age = ports.clock.monotonic().saturating_sub(held.fetched);
+        let age = ports.clock.monotonic().saturating_sub(cached.fetched);
         if remote.schedule.is_late(age) {
-            ports.metrics.note(&Event::StaleKeys);
+            ports.observer.observe(&Observation::StaleKeys);
         }
         age <= remote.schedule.max_stale
     }
 
-    fn identify(&self, token: Unverified) -> Result<Identity, Reason> {
+    fn identify(&self, token: UnverifiedToken) -> Result<Identity, Reason> {
         let text = |path: &str| {
             let text = token.claim(path).and_then(claim_text);
             text.filter(|text| !text.is_empty())
@@ -314,13 +307,13 @@ impl Issuer {
         Ok(Identity::new(
             &self.label,
             subject,
-            Method::Jwt,
+            CredentialKind::Jwt,
             roles,
             tenant,
             token.claims,
             extra,
         )
-        .telling(&self.told))
+        .with_headers(&self.exposed))
     }
 }
 

@@ -1,38 +1,38 @@
-//! When an issuer's keys are fetched: ahead of expiry, backing off after failures, early for unknown keys as far as the
-//! budget for that goes, and by one worker of the proxy at a time.
+//! When an issuer's keys are fetched: before they expire, with backoff after failures, early for unknown keys within
+//! a budget, and by one worker of the proxy at a time.
 
 use std::time::Duration;
 
 use crate::config::Jwks;
 
-/// How many early fetches in a row unknown keys can cause; one more is granted for each `cooldown` that passes. Anybody
-/// can name an unknown key, so the budget bounds what the identity provider sees; there is more than one so that a
-/// stranger, or an old token, does not use up what the next rotation needs.
+/// The budget of early fetches that unknown keys can cause; each `cooldown` that passes returns one. Anyone can name
+/// an unknown key, so the budget bounds the load on the identity provider. It is greater than one so that a stranger,
+/// or an old token, does not use up the fetch that the next rotation needs.
 pub(crate) const EARLY_FETCHES: u32 = 10;
 
-/// How an issuer's keys are kept fresh.
+/// When an issuer's keys are refreshed.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     refresh: Duration,
     cooldown: Duration,
-    /// How long a fetched set may be used.
+    /// How long a fetched key set may be used.
     pub max_stale: Duration,
-    /// How long one fetch may take.
+    /// The longest time that one fetch may take.
     pub timeout: Duration,
 }
 
-/// What all workers know of an issuer's fetches. Times are on the shared monotonic clock.
+/// The state of an issuer's fetches, shared by all workers. Times are on the shared monotonic clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchRecord {
-    /// When the fetch of the set that is held began: keys published later may be missing in it.
+    /// The start of the fetch that returned the current key set. Keys published later may be missing from it.
     pub fetched: Option<Duration>,
-    /// When the last fetch began.
+    /// The start of the last fetch.
     pub attempted: Option<Duration>,
-    /// A fetch began and has not ended.
+    /// Whether a fetch is in progress.
     pub pending: bool,
-    /// Fetches that failed since the last success.
+    /// The number of failed fetches since the last success.
     pub failures: u32,
-    /// When the whole budget of early fetches is there again.
+    /// The time at which the budget of early fetches is full again.
     pub replenished: Option<Duration>,
 }
 
@@ -40,8 +40,8 @@ impl FetchRecord {
     /// The length of [`encode`](Self::encode)'s result, in bytes.
     pub const ENCODED: usize = 29;
 
-    /// A fetch begins now.
-    fn begun(self, now: Duration) -> Self {
+    /// The record once a fetch has started.
+    fn start(self, now: Duration) -> Self {
         Self {
             attempted: Some(now),
             pending: true,
@@ -49,9 +49,9 @@ impl FetchRecord {
         }
     }
 
-    /// The fetch ended, with keys or without.
+    /// The record once the fetch has ended, with keys or without.
     #[must_use]
-    pub fn ended(self, success: bool) -> Self {
+    pub fn finish(self, success: bool) -> Self {
         if success {
             Self {
                 fetched: self.attempted,
@@ -68,16 +68,16 @@ impl FetchRecord {
         }
     }
 
-    /// Whoever fetched will not learn how it ends: the next may begin at once.
+    /// The record once the fetch was abandoned, because its result cannot be received: the next may start at once.
     #[must_use]
-    pub fn abandoned(self) -> Self {
+    pub fn abandon(self) -> Self {
         Self {
             pending: false,
             ..self
         }
     }
 
-    /// Bytes for the shared state.
+    /// Encodes the record for the shared state.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let nanos = |t: Option<Duration>| t.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
@@ -90,7 +90,7 @@ impl FetchRecord {
         bytes
     }
 
-    /// Reads [`encode`](Self::encode)'s bytes; anything else is a record of nothing.
+    /// Decodes a record. Anything but the result of [`encode`](Self::encode) becomes the default, without any fetch.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         fn read(bytes: &[u8]) -> Option<FetchRecord> {
@@ -124,45 +124,45 @@ impl Schedule {
         }
     }
 
-    /// Whether a fetch should begin now. `wanted`: a request named a key that is not held.
+    /// Whether a fetch should start now. `unknown_key`: a request named a key that is not in the set.
     #[must_use]
-    pub fn due(&self, record: &FetchRecord, wanted: bool, now: Duration) -> bool {
-        self.begin(record, wanted, now).is_some()
+    pub fn due(&self, record: &FetchRecord, unknown_key: bool, now: Duration) -> bool {
+        self.begin(record, unknown_key, now).is_some()
     }
 
-    /// The record of a fetch that begins now; `None` if none is due.
+    /// Starts a fetch: returns its record, or `None` if none is due.
     #[must_use]
-    pub fn begin(&self, record: &FetchRecord, wanted: bool, now: Duration) -> Option<FetchRecord> {
+    pub fn begin(&self, record: &FetchRecord, unknown_key: bool, now: Duration) -> Option<FetchRecord> {
         let since = |t: Option<Duration>| t.map_or(Duration::MAX, |t| now.saturating_sub(t));
         let since_attempt = since(record.attempted);
-        // A worker that took the fetch and died must not hold it for ever.
+        // A worker that started a fetch and died must not block others forever.
         if record.pending && since_attempt < self.timeout.saturating_mul(2) {
             return None;
         }
         if record.failures > 0 {
-            let doubled = Duration::from_secs(1 << record.failures.saturating_sub(1).min(16));
-            let over = since_attempt >= doubled.min(self.cooldown);
-            return over.then(|| record.begun(now));
+            let backoff = Duration::from_secs(1 << record.failures.saturating_sub(1).min(16));
+            let elapsed = since_attempt >= backoff.min(self.cooldown);
+            return elapsed.then(|| record.start(now));
         }
         if since(record.fetched) >= self.refresh {
-            return Some(record.begun(now));
+            return Some(record.start(now));
         }
-        if !wanted {
+        if !unknown_key {
             return None;
         }
-        // The budget is a token bucket, kept as the time at which it is full.
+        // The budget is a token bucket, stored as the time at which it is full.
         let replenished = record
             .replenished
             .map_or(now, |at| at.max(now))
             .saturating_add(self.cooldown);
-        let whole = self.cooldown.saturating_mul(EARLY_FETCHES);
-        (replenished.saturating_sub(now) <= whole).then(|| FetchRecord {
+        let full = self.cooldown.saturating_mul(EARLY_FETCHES);
+        (replenished.saturating_sub(now) <= full).then(|| FetchRecord {
             replenished: Some(replenished),
-            ..record.begun(now)
+            ..record.start(now)
         })
     }
 
-    /// Whether a set fetched that long ago is older than it would be if fetches succeeded.
+    /// Whether a key set of this age is older than it would be if fetches succeeded.
     pub(crate) fn is_late(&self, age: Duration) -> bool {
         age > self.refresh.saturating_add(self.cooldown)
     }
@@ -184,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_fetched_at_once_then_ahead_of_expiry() {
+    fn keys_are_fetched_at_once_and_then_before_they_expire() {
         let record = FetchRecord::default();
         assert!(SCHEDULE.due(&record, false, at(1)));
-        let record = record.begun(at(1));
+        let record = record.start(at(1));
         assert!(
             !SCHEDULE.due(&record, true, at(2)),
             "one worker fetches at a time"
@@ -196,32 +196,32 @@ mod tests {
             SCHEDULE.due(&record, false, at(11)),
             "the worker that fetched has died"
         );
-        let record = record.ended(true);
+        let record = record.finish(true);
         assert!(!SCHEDULE.due(&record, false, at(600)));
         assert!(SCHEDULE.due(&record, false, at(601)));
     }
 
     #[test]
-    fn a_fetch_that_was_given_up_holds_up_nobody() {
-        let record = FetchRecord::default().begun(at(1)).abandoned();
+    fn an_abandoned_fetch_blocks_no_other() {
+        let record = FetchRecord::default().start(at(1)).abandon();
         assert!(SCHEDULE.due(&record, false, at(1)));
         let record = FetchRecord::default()
-            .begun(at(1))
-            .ended(true)
-            .begun(at(700))
-            .abandoned();
+            .start(at(1))
+            .finish(true)
+            .start(at(700))
+            .abandon();
         assert!(SCHEDULE.due(&record, false, at(700)));
     }
 
     #[test]
     fn unknown_keys_cause_fetches_within_a_budget() {
-        let mut record = FetchRecord::default().begun(at(100)).ended(true);
+        let mut record = FetchRecord::default().start(at(100)).finish(true);
         for _ in 0..EARLY_FETCHES {
-            record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+            record = SCHEDULE.begin(&record, true, at(101)).unwrap().finish(true);
         }
         assert!(!SCHEDULE.due(&record, true, at(130)));
         assert!(!SCHEDULE.due(&record, false, at(131)));
-        record = SCHEDULE.begin(&record, true, at(131)).unwrap().ended(true);
+        record = SCHEDULE.begin(&record, true, at(131)).unwrap().finish(true);
         assert!(
             !SCHEDULE.due(&record, true, at(160)),
             "one more for each cooldown"
@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn a_stranger_does_not_delay_a_rotation() {
-        let record = FetchRecord::default().begun(at(100)).ended(true);
-        let record = SCHEDULE.begin(&record, true, at(101)).unwrap().ended(true);
+        let record = FetchRecord::default().start(at(100)).finish(true);
+        let record = SCHEDULE.begin(&record, true, at(101)).unwrap().finish(true);
         assert!(SCHEDULE.due(&record, true, at(102)));
     }
 
     #[test]
-    fn a_refresh_costs_nothing_of_the_budget() {
-        let record = FetchRecord::default().begun(at(100)).ended(true);
+    fn a_regular_refresh_does_not_use_the_budget() {
+        let record = FetchRecord::default().start(at(100)).finish(true);
         let record = SCHEDULE.begin(&record, true, at(700)).unwrap();
         assert_eq!(record.replenished, None);
     }
@@ -248,20 +248,20 @@ mod tests {
         let mut record = FetchRecord::default();
         let mut now = at(10);
         for expected in [1, 2, 4, 8, 16, 30, 30] {
-            record = record.begun(now).ended(false);
+            record = record.start(now).finish(false);
             assert!(!SCHEDULE.due(&record, true, now + at(expected) - Duration::from_millis(1)));
             now += at(expected);
             assert!(SCHEDULE.due(&record, false, now));
         }
-        assert_eq!(record.begun(now).ended(true).failures, 0);
+        assert_eq!(record.start(now).finish(true).failures, 0);
     }
 
     #[test]
-    fn a_record_survives_the_shared_state() {
+    fn a_record_is_encoded_and_decoded() {
         let record = FetchRecord {
             failures: 7,
             replenished: Some(at(9)),
-            ..FetchRecord::default().begun(at(5)).ended(true)
+            ..FetchRecord::default().start(at(5)).finish(true)
         };
         assert_eq!(FetchRecord::decode(&record.encode()), record);
         assert_eq!(record.encode().len(), FetchRecord::ENCODED);

@@ -5,9 +5,9 @@ use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 
 use crate::testing::{Fixture, admitted, refused};
-use crate::{Need, Reason, Step};
+use crate::{IssuerId, Need, Reason, Step};
 
-/// The test bed's time.
+/// The fixture's time.
 const NOW: u64 = 1_767_225_600;
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -35,7 +35,7 @@ impl Idp {
         Self::with(json!({}))
     }
 
-    /// An issuer with one Ed25519 key and whatever `extra` says about it.
+    /// An issuer with one Ed25519 key, and the settings in `extra`.
     fn with(extra: Value) -> Self {
         let key = Ed25519KeyPair::generate().with_key_id("k1");
         let jwk: Value = serde_json::from_str(&key.public_key().to_jwk()).unwrap();
@@ -89,9 +89,9 @@ impl Idp {
 }
 
 #[test]
-fn claims_and_times() {
+fn claims_and_validity_are_checked() {
     let idp = Idp::new();
-    for (what, change, reason) in [
+    for (case, change, reason) in [
         ("as is", json!({}), None),
         (
             "one of several audiences",
@@ -151,16 +151,16 @@ fn claims_and_times() {
     ] {
         let step = idp.get("/", &idp.token(change));
         match reason {
-            None => assert_eq!(admitted(&step).subject, "alice", "{what}"),
-            Some(reason) => assert_eq!(refused(&step).reason, reason, "{what}"),
+            None => assert_eq!(admitted(&step).subject, "alice", "{case}"),
+            Some(reason) => assert_eq!(refused(&step).reason, reason, "{case}"),
         }
     }
 }
 
 #[test]
-fn headers_of_the_token() {
+fn token_headers_are_checked() {
     let idp = Idp::new();
-    for (what, header, reason) in [
+    for (case, header, reason) in [
         (
             "typ JWT",
             json!({"alg": "EdDSA", "kid": "k1", "typ": "jwt"}),
@@ -203,14 +203,14 @@ fn headers_of_the_token() {
     ] {
         let step = idp.get("/", &idp.token_with(&header, json!({})));
         match reason {
-            None => assert_eq!(admitted(&step).subject, "alice", "{what}"),
-            Some(reason) => assert_eq!(refused(&step).reason, reason, "{what}"),
+            None => assert_eq!(admitted(&step).subject, "alice", "{case}"),
+            Some(reason) => assert_eq!(refused(&step).reason, reason, "{case}"),
         }
     }
 }
 
 #[test]
-fn what_is_no_token() {
+fn malformed_tokens_are_refused() {
     let idp = Idp::new();
     let good = idp.token(json!({}));
     let (signed, _) = good.rsplit_once('.').unwrap();
@@ -249,7 +249,7 @@ fn what_is_no_token() {
 }
 
 #[test]
-fn a_changed_token_is_refused_wherever_it_is_changed() {
+fn a_token_changed_at_any_position_is_refused() {
     let idp = Idp::new();
     let good = idp.token(json!({}));
     admitted(&idp.get("/", &good));
@@ -262,7 +262,7 @@ fn a_changed_token_is_refused_wherever_it_is_changed() {
 }
 
 #[test]
-fn a_remembered_token_ends_when_it_ends() {
+fn a_cached_token_expires() {
     let idp = Idp::new();
     let token = idp.token(json!({}));
     admitted(&idp.get("/", &token));
@@ -273,7 +273,7 @@ fn a_remembered_token_ends_when_it_ends() {
 }
 
 #[test]
-fn roles_claims_and_headers() {
+fn roles_claims_and_identity_headers() {
     let idp = Idp::with(json!({
         "roles_claim": "realm_access.roles", "tenant_claim": "org", "default_tenant": "public",
         "headers": {"X-User-Email": "email"},
@@ -340,7 +340,7 @@ fn jwks_of(key: &Ed25519KeyPair) -> String {
 }
 
 #[test]
-fn fetched_keys() {
+fn fetched_keys_are_used_until_they_are_too_old() {
     let (key, fixture) = remote();
     let mut claims = Idp::claims();
     claims["exp"] = json!(NOW + 100_000);
@@ -350,24 +350,24 @@ fn fetched_keys() {
     );
     let headers = [("authorization", token.as_str())];
     let wait = || match fixture.get("/", &headers) {
-        Step::Need(Need::Keys { issuer: 0 }, pending) => pending,
+        Step::Need(Need::Keys(pending)) => pending,
         other => panic!("{other:?}"),
     };
-    // None held and none came.
+    // There are no keys, and none were fetched.
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
-    // They came.
+    // Keys were fetched.
     let pending = wait();
     fixture
         .gate()
-        .install_keys(0, jwks_of(&key).as_bytes(), fixture.monotonic())
+        .install_keys(IssuerId::new(0), jwks_of(&key).as_bytes(), fixture.monotonic())
         .unwrap();
-    admitted(&fixture.resume(pending, "/", &headers));
+    admitted(&fixture.resume_with_keys(pending, "/", &headers));
     admitted(&fixture.get("/", &headers));
-    // Nonsense does not replace them.
-    for nonsense in [
+    // An invalid document does not replace them.
+    for invalid in [
         "",
         "[]",
         "{}",
@@ -376,34 +376,34 @@ fn fetched_keys() {
     ] {
         fixture
             .gate()
-            .install_keys(0, nonsense.as_bytes(), fixture.monotonic())
+            .install_keys(IssuerId::new(0), invalid.as_bytes(), fixture.monotonic())
             .unwrap_err();
     }
-    // Late, then too old, for a remembered token too.
+    // The keys are late, then too old, also for a cached token.
     fixture.advance(StdDuration::from_secs(1_000));
     admitted(&fixture.get("/", &headers));
-    assert!(fixture.events.0.borrow().iter().any(|e| e == "StaleKeys"));
+    assert!(fixture.observations.0.borrow().iter().any(|e| e == "StaleKeys"));
     fixture.advance(StdDuration::from_secs(3_000));
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::KeysUnavailable
     );
-    // A rotation ends what the old key signed, remembered or not.
+    // After a rotation, tokens of the old key are refused, cached or not.
     let next = Ed25519KeyPair::generate().with_key_id("k2");
     fixture
         .gate()
-        .install_keys(0, jwks_of(&next).as_bytes(), fixture.monotonic())
+        .install_keys(IssuerId::new(0), jwks_of(&next).as_bytes(), fixture.monotonic())
         .unwrap();
     assert_eq!(
-        refused(&fixture.resume(wait(), "/", &headers)).reason,
+        refused(&fixture.resume_with_keys(wait(), "/", &headers)).reason,
         Reason::TokenKeyUnknown
     );
 }
 
-/// RFC 7515, appendix A.2 (RS256) and A.3 (ES256); RFC 8037, appendix A.4 (EdDSA): their signatures verify, and with a
-/// changed payload they do not.
+/// RFC 7515, appendix A.2 (RS256) and A.3 (ES256); RFC 8037, appendix A.4 (EdDSA): their signatures verify, and with
+/// a changed payload they do not.
 #[test]
-fn published_signatures() {
+fn published_signatures_verify() {
     use crate::VerifyingKey;
     use crate::config::Algorithm;
     let payload =
@@ -433,44 +433,44 @@ fn published_signatures() {
         for other in [Algorithm::ES384, Algorithm::EdDSA, Algorithm::HS256] {
             assert!(
                 VerifyingKey::from_jwk(jwk, None, other).is_none(),
-                "{algorithm:?} key taken for {other:?}"
+                "{algorithm:?} key accepted for {other:?}"
             );
         }
     }
 }
 
 #[test]
-fn the_memory_of_tokens_is_bounded_and_keeps_what_is_used() {
+fn the_token_cache_is_bounded_and_keeps_tokens_in_use() {
     use super::cache::TokenCache;
-    use super::{Verified, token::Validity};
+    use super::{VerifiedToken, token::Validity};
     use crate::config::Expiry;
-    use crate::identity::{Identity, Method};
+    use crate::identity::{CredentialKind, Identity};
     use std::rc::Rc;
     let validity = Validity::read(&serde_json::Map::new(), Expiry::Optional).unwrap();
     let identity = Rc::new(Identity::new(
         "issuers/i",
         "a".into(),
-        Method::Jwt,
+        CredentialKind::Jwt,
         Vec::new(),
         None,
         serde_json::Map::new(),
         [],
     ));
-    let verified = Rc::new(Verified {
-        issuer: 0,
+    let verified = Rc::new(VerifiedToken {
+        issuer: crate::IssuerId::new(0),
         validity,
         identity,
     });
-    let mut memory = TokenCache::new(10);
+    let mut cache = TokenCache::new(10);
     let print = |i: u8| [i; 32];
     for i in 0..200 {
-        memory.put(print(i), Rc::clone(&verified));
-        assert!(memory.get(&print(0)).is_some(), "what is used stays: {i}");
+        cache.put(print(i), Rc::clone(&verified));
+        assert!(cache.get(&print(0)).is_some(), "tokens in use stay: {i}");
     }
     assert!(
-        (1..190).all(|i| memory.get(&print(i)).is_none() || i > 170),
-        "what is not used goes"
+        (1..190).all(|i| cache.get(&print(i)).is_none() || i > 170),
+        "unused tokens are evicted"
     );
-    memory.clear();
-    assert!(memory.get(&print(0)).is_none());
+    cache.clear();
+    assert!(cache.get(&print(0)).is_none());
 }

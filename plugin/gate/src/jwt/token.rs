@@ -1,4 +1,4 @@
-//! A token taken apart, before anything in it is believed.
+//! Parses tokens. Nothing in the result is verified yet.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::Reason;
 use crate::config::Expiry;
 use crate::identity::claim;
 
-/// Longer tokens are refused unread.
+/// The longest token that is parsed, in bytes.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 
-/// Claims that are strings (RFC 7519, sections 4.1.1, 4.1.2 and 4.1.7).
+/// Claims that must be strings (RFC 7519, sections 4.1.1, 4.1.2 and 4.1.7).
 const STRINGS: [&str; 3] = ["iss", "sub", "jti"];
 
 /// A token's unverified contents.
-pub(crate) struct Unverified {
+pub(crate) struct UnverifiedToken {
     pub(crate) algorithm: String,
     pub(crate) kid: Option<String>,
     pub(crate) claims: Map<String, Value>,
 }
 
-/// What a compact-serialised token's signature is over, and the signature's bytes.
+/// Splits a compact-serialised token into the signed text and the decoded signature.
 #[must_use]
 pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
     let (signed, signature) = token.rsplit_once('.')?;
@@ -33,9 +33,9 @@ pub fn split_token(token: &str) -> Option<(&str, Vec<u8>)> {
     ))
 }
 
-impl Unverified {
-    /// Reads a compact-serialised token (RFC 7515, section 7.1). One reader for every algorithm and whoever verifies the
-    /// signature: what a token says must not depend on that.
+impl UnverifiedToken {
+    /// Parses a compact-serialised token (RFC 7515, section 7.1), in the same way for every algorithm and every
+    /// verifier: the contents of a token must not depend on these.
     pub(crate) fn read(token: &str) -> Result<Self, Reason> {
         if token.len() > MAX_TOKEN {
             return Err(Reason::TokenTooLarge);
@@ -48,7 +48,7 @@ impl Unverified {
         };
         let header = object(header)?;
         if header.contains_key("crit") {
-            // RFC 7515, section 4.1.11: no extension is understood here.
+            // RFC 7515, section 4.1.11: no extension is supported.
             return Err(Reason::TokenCritical);
         }
         let algorithm = text(&header, "alg")?.ok_or(Reason::TokenMalformed)?;
@@ -90,8 +90,8 @@ impl Unverified {
     }
 }
 
-/// A part of a token: a JSON object in which no name stands twice (RFC 7515, section 4; RFC 7519, section 4), at any
-/// depth. Readers differ in which of two they take.
+/// Decodes a part of a token: a JSON object without duplicate members at any depth (RFC 7515, section 4; RFC 7519,
+/// section 4). Parsers differ in which of two they use.
 fn object(part: &str) -> Result<Map<String, Value>, Reason> {
     let json = Base64UrlSafeNoPadding::decode_to_vec(part, None).map_err(|_| Reason::TokenMalformed)?;
     json::strict_object(&json).map_err(|_| Reason::TokenMalformed)
@@ -114,13 +114,13 @@ fn check_audience(claims: &Map<String, Value>) -> Result<(), Reason> {
     }
 }
 
-/// RFC 8725, section 3.11: what is typed as something other than a JWT is not taken for one.
+/// Whether `typ` is that of a JWT. Other types must not be accepted as JWTs (RFC 8725, section 3.11).
 fn is_jwt(typ: &str) -> bool {
     let typ = typ.to_ascii_uppercase();
     typ == "JWT" || typ.ends_with("+JWT")
 }
 
-/// When a token is valid (RFC 7519, sections 4.1.4 to 4.1.6), in seconds since the Unix epoch.
+/// The time range in which a token is valid (RFC 7519, sections 4.1.4 to 4.1.6), in seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Validity {
     not_before: Option<f64>,
@@ -141,7 +141,7 @@ impl Validity {
         if expires.is_none() && expiry == Expiry::Required {
             return Err(Reason::TokenExpiryMissing);
         }
-        // A token from the future was issued by a clock that is off by more than the leeway, or is forged.
+        // A token issued in the future is forged, or the issuer's clock is off by more than the leeway.
         let not_before = match (issued, not_before) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
@@ -149,7 +149,7 @@ impl Validity {
         Ok(Self { not_before, expires })
     }
 
-    /// Judges the token at `now`, time since the Unix epoch.
+    /// Checks the token at `now`, the time since the Unix epoch.
     pub(crate) fn check(&self, now: Duration, leeway: Duration) -> Result<(), Reason> {
         let (now, leeway) = (now.as_secs_f64(), leeway.as_secs_f64());
         if self.expires.is_some_and(|expires| now >= expires + leeway) {

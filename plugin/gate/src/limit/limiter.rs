@@ -1,186 +1,191 @@
-//! Counting in the shared state. All limits of a request are weighed before the first is charged, so that a request that
-//! one of them refuses is charged to none.
+//! Counts requests in the shared state. All limits of a request are checked before the first is charged, so that a
+//! request that one of them refuses is charged to none.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Limit, Standing, Unavailable};
-use crate::ports::{Conflict, Event, Ports};
-use crate::table::{ATTEMPTS, Bucket, Place, Seed, Table};
+use super::{Limit, LimitState, Unavailable};
+use crate::ports::{Conflict, Observation, Ports};
+use crate::table::{ATTEMPTS, Bucket, Location, Seed, Table};
 
-/// Buckets of a limit's table. They never change; how many keys each may hold is for the limit to say.
+/// The number of buckets in a limit's table, which never changes. The limit's number of keys determines their size.
 pub(super) const BUCKETS: u32 = 4_096;
 
-/// Counts in one table for each limit.
+/// The limiter, with one table for each limit.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     tables: Vec<Table>,
 }
 
-/// A request weighed against one limit, and not charged yet.
+/// A request that was checked against one limit, and is not charged yet.
 #[derive(Debug)]
-pub(crate) struct Weighed {
-    /// The limit's index.
-    limit: usize,
-    place: Place,
+pub(crate) struct LimitCheck {
+    limit: Rc<Limit>,
+    location: Location,
     bucket: Bucket,
     now: u64,
     /// The key's next arrival time, or how long to wait.
     decision: Result<u64, Duration>,
 }
 
-/// A request that was charged.
+/// A request that was charged to a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Charge {
-    /// The limit's index.
-    pub(crate) limit: usize,
-    place: Place,
+    limit: Rc<Limit>,
+    location: Location,
     arrival: u64,
 }
 
-/// What charging came to.
-pub(crate) enum Charged {
+/// The result of a charge.
+pub(crate) enum ChargeResult {
     Done(Charge),
-    /// Another worker was quicker, and nothing is left for this request.
-    Exceeded(Weighed),
+    /// Another worker was faster, and the limit has no quota left for this request.
+    Exceeded(LimitCheck),
 }
 
-impl Weighed {
+impl LimitCheck {
     /// How long to wait, if the request is over the limit.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.decision.err()
     }
 
-    /// The limit's index.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
-    /// Where the key stands while the request is not charged.
-    pub(crate) fn standing(&self, limit: &Limit) -> Standing {
-        limit.standing(self.bucket.get(&self.place), self.now)
+    /// The key's state without this request.
+    pub(crate) fn state(&self) -> LimitState {
+        self.limit.state(self.bucket.get(&self.location), self.now)
     }
 }
 
 impl Charge {
-    /// Where the key stands at `now`, on the shared clock.
-    pub(crate) fn standing(&self, limit: &Limit, now: Duration) -> Standing {
-        limit.standing(Some(self.arrival), nanos(now))
+    pub(crate) fn limit(&self) -> &Limit {
+        &self.limit
     }
 
-    /// Where the key stood without this charge.
-    pub(crate) fn standing_before(&self, limit: &Limit, now: Duration) -> Standing {
-        let before = self.arrival.saturating_sub(limit.period());
-        limit.standing(Some(before), nanos(now))
+    /// The key's state at `now`, on the shared clock.
+    pub(crate) fn state(&self, now: Duration) -> LimitState {
+        self.limit.state(Some(self.arrival), nanos(now))
+    }
+
+    /// The key's state at `now` without this charge.
+    pub(crate) fn state_before(&self, now: Duration) -> LimitState {
+        let before = self.arrival.saturating_sub(self.limit.period());
+        self.limit.state(Some(before), nanos(now))
     }
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &[Limit], seed: Seed) -> Self {
-        let table = |limit: &Limit| Table::new("postern.limit", &[&limit.name], seed, BUCKETS, limit.keys);
+    pub(crate) fn new(limits: &[Rc<Limit>], seed: Seed) -> Self {
+        let table =
+            |limit: &Rc<Limit>| Table::new("postern.limit", &[&limit.name], seed, BUCKETS, limit.keys);
         Self {
             tables: limits.iter().map(table).collect(),
         }
     }
 
-    /// Weighs a request at `now`, on the shared clock, against the limit of this index; `parts` are its key's.
-    pub(crate) fn weigh<P: AsRef<[u8]>>(
+    /// Checks a request at `now`, on the shared clock, against a limit. `parts` are the parts of the request's key.
+    pub(crate) fn check<P: AsRef<[u8]>>(
         &self,
-        index: usize,
-        limit: &Limit,
+        limit: &Rc<Limit>,
         parts: impl Iterator<Item = P>,
         now: Duration,
         ports: &Ports<'_>,
-    ) -> Result<Weighed, Unavailable> {
-        let table = self.tables.get(index).ok_or(Unavailable)?;
-        let place = table.place(&limit.identity, parts);
-        self.weigh_at(index, limit, place, nanos(now), ports)
+    ) -> Result<LimitCheck, Unavailable> {
+        let location = self.table(limit)?.locate(&limit.identity, parts);
+        self.check_at(Rc::clone(limit), location, nanos(now), ports)
     }
 
-    fn weigh_at(
+    fn table(&self, limit: &Limit) -> Result<&Table, Unavailable> {
+        self.tables.get(limit.id.index()).ok_or(Unavailable)
+    }
+
+    fn check_at(
         &self,
-        index: usize,
-        limit: &Limit,
-        place: Place,
+        limit: Rc<Limit>,
+        location: Location,
         now: u64,
         ports: &Ports<'_>,
-    ) -> Result<Weighed, Unavailable> {
-        let table = self.tables.get(index).ok_or(Unavailable)?;
-        let bucket = table.read(ports.state, &place).map_err(|_| Unavailable)?;
-        let decision = limit.decide(bucket.get(&place), now);
-        Ok(Weighed {
-            limit: index,
-            place,
+    ) -> Result<LimitCheck, Unavailable> {
+        let bucket = self
+            .table(&limit)?
+            .read(ports.state, &location)
+            .map_err(|_| Unavailable)?;
+        let decision = limit.decide(bucket.get(&location), now);
+        Ok(LimitCheck {
+            limit,
+            location,
             bucket,
             now,
             decision,
         })
     }
 
-    /// Charges a request that was weighed.
+    /// Charges a request that was checked.
     pub(crate) fn charge(
         &self,
-        mut weighed: Weighed,
-        limit: &Limit,
+        mut check: LimitCheck,
         ports: &Ports<'_>,
-    ) -> Result<Charged, Unavailable> {
-        let table = self.tables.get(weighed.limit).ok_or(Unavailable)?;
+    ) -> Result<ChargeResult, Unavailable> {
+        let limit = Rc::clone(&check.limit);
+        let table = self.table(&limit)?;
         for _ in 0..ATTEMPTS {
-            let Ok(arrival) = weighed.decision else {
-                return Ok(Charged::Exceeded(weighed));
+            let Ok(arrival) = check.decision else {
+                return Ok(ChargeResult::Exceeded(check));
             };
             let evicted = put(
-                &mut weighed.bucket,
-                &weighed.place,
+                &mut check.bucket,
+                &check.location,
                 arrival,
-                weighed.now,
-                table.ways(),
+                check.now,
+                table.slots_per_bucket(),
             );
-            match table.write(ports.state, &weighed.place, &weighed.bucket) {
+            match table.write(ports.state, &check.location, &check.bucket) {
                 Ok(()) => {
                     if evicted {
-                        ports.metrics.note(&Event::Evicted);
+                        ports.observer.observe(&Observation::Evicted);
                     }
-                    return Ok(Charged::Done(Charge {
-                        limit: weighed.limit,
-                        place: weighed.place,
+                    return Ok(ChargeResult::Done(Charge {
+                        limit,
+                        location: check.location,
                         arrival,
                     }));
                 }
                 Err(Conflict) => {
-                    weighed = self.weigh_at(weighed.limit, limit, weighed.place, weighed.now, ports)?;
+                    check = self.check_at(check.limit, check.location, check.now, ports)?;
                 }
             }
         }
         Err(Unavailable)
     }
 
-    /// Takes a charge back, because another limit refused the request. A key that was given up meanwhile has nothing to
-    /// be taken back from.
-    pub(crate) fn refund(&self, charge: &Charge, limit: &Limit, ports: &Ports<'_>) {
-        let Some(table) = self.tables.get(charge.limit) else {
+    /// Refunds a charge, because another limit refused the request. A key that was evicted meanwhile needs no refund.
+    pub(crate) fn refund(&self, charge: &Charge, ports: &Ports<'_>) {
+        let Ok(table) = self.table(&charge.limit) else {
             return;
         };
         for _ in 0..ATTEMPTS {
-            let Ok(mut bucket) = table.read(ports.state, &charge.place) else {
+            let Ok(mut bucket) = table.read(ports.state, &charge.location) else {
                 return;
             };
-            let Some(arrival) = bucket.get(&charge.place) else {
+            let Some(arrival) = bucket.get(&charge.location) else {
                 return;
             };
-            let before = arrival.saturating_sub(limit.period());
-            bucket.put(&charge.place, before, table.ways());
-            if table.write(ports.state, &charge.place, &bucket).is_ok() {
+            let before = arrival.saturating_sub(charge.limit.period());
+            bucket.put(&charge.location, before, table.slots_per_bucket());
+            if table.write(ports.state, &charge.location, &bucket).is_ok() {
                 return;
             }
         }
     }
 }
 
-/// Sets a key's arrival time. Slots whose time has passed say nothing and go. Where all others count, the one nearest to
-/// having its whole quota back is given up: true.
-fn put(bucket: &mut Bucket, place: &Place, arrival: u64, now: u64, ways: usize) -> bool {
+/// Sets a key's arrival time, and removes slots whose time has passed. If the bucket is still full, evicts the key
+/// that is closest to its full quota, and returns true.
+fn put(bucket: &mut Bucket, location: &Location, arrival: u64, now: u64, slots_per_bucket: usize) -> bool {
     bucket.slots().retain(|(_, due)| *due > now);
-    if bucket.put(place, arrival, ways) {
+    if bucket.put(location, arrival, slots_per_bucket) {
         return false;
     }
     let slots = bucket.slots();
@@ -188,7 +193,7 @@ fn put(bucket: &mut Bucket, place: &Place, arrival: u64, now: u64, ways: usize) 
     if let Some((index, _)) = nearest {
         slots.swap_remove(index);
     }
-    bucket.put(place, arrival, usize::MAX);
+    bucket.put(location, arrival, usize::MAX);
     true
 }
 

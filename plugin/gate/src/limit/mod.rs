@@ -1,6 +1,6 @@
 //! Rate limits: governor's GCRA over the shared state, exact across all workers of a proxy.
 //!
-//! A limit admits at most `burst + t * quota / window` requests of one key in any interval `t`.
+//! A limit admits at most `burst + t * quota / window` requests per key in any interval `t`.
 
 mod limiter;
 
@@ -14,15 +14,17 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-pub(crate) use limiter::{Charge, Charged, Limiter, Weighed};
+use crate::id::LimitId;
 
-/// No key needs longer to have its whole quota back, so that no arrival time overflows.
+pub(crate) use limiter::{Charge, ChargeResult, LimitCheck, Limiter};
+
+/// The longest time until a key has its full quota again, so that arrival times do not overflow.
 const MAX_REFILL: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// How many keys a limit may be told to count at once.
+/// The configurable range of the number of keys that a limit counts at once.
 const KEYS: std::ops::RangeInclusive<u32> = 4_096..=4_194_304;
 
-/// What a limit counts apart.
+/// A part of a limit's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyPart {
     Subject,
@@ -31,28 +33,29 @@ pub(crate) enum KeyPart {
     Header(String),
 }
 
-/// A limit, compiled.
+/// A compiled limit.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    pub(crate) id: LimitId,
     pub(crate) name: String,
     pub(crate) key: Vec<KeyPart>,
     quota: Quota,
-    /// Requests per window and the window in seconds, as the policy header states them.
+    /// Requests per window, and the window in seconds, as in `RateLimit-Policy`.
     stated: (u32, u64),
     /// This limit's item of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
     policy: String,
-    /// What keeps this limit's counts apart from those of the same limit with another quota.
+    /// Separates this limit's counts from those of the same limit with another quota or key.
     identity: String,
-    /// How many keys are counted at once.
+    /// The number of keys that are counted at once.
     keys: u32,
 }
 
-/// Where a key stands.
+/// The state of one key of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// So many more requests may come at once.
+pub(crate) struct LimitState {
+    /// The number of requests that are admitted at once.
     pub(crate) remaining: u32,
-    /// One more may come after this time; zero if the whole burst may.
+    /// The time until one more is admitted; zero if the whole burst is.
     pub(crate) next: Duration,
 }
 
@@ -60,18 +63,18 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
-/// What a limit came to, for headers and explanations.
+/// The state of a limit after a request, for headers and explanations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report<'a> {
+pub struct LimitReport<'a> {
     /// The limit's name.
     pub name: &'a str,
     /// Requests per window.
     pub quota: u32,
     /// The window in whole seconds, at least one.
     pub window: u64,
-    /// How many more may come at once.
+    /// The number of further requests that are admitted at once.
     pub remaining: u32,
-    /// Seconds until one more may come, rounded up; zero if the whole burst may.
+    /// Seconds until one more is admitted, rounded up; zero if the whole burst is.
     pub reset: u64,
     /// Whether this request was within the limit.
     pub admitted: bool,
@@ -81,6 +84,7 @@ impl Limit {
     /// # Errors
     /// The field that is out of range, and why.
     pub(crate) fn new(
+        id: LimitId,
         name: String,
         key: Vec<KeyPart>,
         quota: u32,
@@ -97,14 +101,14 @@ impl Limit {
         let quota = Quota::with_period(period)
             .ok_or((
                 "window",
-                "is too short for the quota: less than a nanosecond a request",
+                "is too short for the quota: less than a nanosecond per request",
             ))?
             .allow_burst(burst);
         if period
             .checked_mul(burst.get())
-            .is_none_or(|whole| whole > MAX_REFILL)
+            .is_none_or(|full| full > MAX_REFILL)
         {
-            return Err(("burst", "takes over ten years to be whole again"));
+            return Err(("burst", "takes over ten years to replenish"));
         }
         let seconds = window.as_secs_f64().ceil().max(1.0) as u64;
         if !KEYS.contains(&keys) {
@@ -113,6 +117,7 @@ impl Limit {
         let identity = format!("{requests}/{}/{burst}/{key:?}", window.as_nanos());
         let policy = format!("\"{name}\";q={requests};w={seconds}");
         Ok(Self {
+            id,
             name,
             key,
             quota,
@@ -127,31 +132,32 @@ impl Limit {
         &self.policy
     }
 
-    /// What this limit came to. `admitted`: the request was within it.
-    pub(crate) fn report(&self, standing: Standing, admitted: bool) -> Report<'_> {
+    /// Reports the state of a key. `admitted`: the request was within the limit.
+    pub(crate) fn report(&self, state: LimitState, admitted: bool) -> LimitReport<'_> {
         let (quota, window) = self.stated;
-        Report {
+        LimitReport {
             name: &self.name,
             quota,
             window,
-            remaining: standing.remaining,
-            reset: whole_seconds(standing.next),
+            remaining: state.remaining,
+            reset: whole_seconds(state.next),
             admitted,
         }
     }
 
-    /// GCRA's decision at `now`, on the shared clock, on a key with this theoretical arrival time: its next one.
+    /// Decides, by GCRA, on a request at `now`, on the shared clock. `arrival` is the key's theoretical arrival time.
+    /// Returns the next one.
     ///
     /// # Errors
     /// How long to wait, if the request is over the limit.
     fn decide(&self, arrival: Option<u64>, now: u64) -> Result<u64, Duration> {
         let cell = Cell::default();
-        let store = OneKey {
+        let store = SingleKeyStore {
             arrival: arrival.map(Nanos::from),
             next: &cell,
         };
-        // A limiter counts from the moment it was made; made at zero, all workers count from the same origin.
-        let clock = SetClock(Cell::new(Nanos::from(0)));
+        // A limiter counts from its creation: created at time zero, all workers count from the same origin.
+        let clock = FixedClock(Cell::new(Nanos::from(0)));
         let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(self.quota, store, clock);
         let now = Nanos::from(now);
         limiter.clock().0.set(now);
@@ -161,37 +167,37 @@ impl Limit {
         }
     }
 
-    /// Where a key with this theoretical arrival time stands at `now`.
-    fn standing(&self, arrival: Option<u64>, now: u64) -> Standing {
+    /// The state at `now` of a key with this theoretical arrival time.
+    fn state(&self, arrival: Option<u64>, now: u64) -> LimitState {
         let (period, burst) = (self.period(), self.quota.burst_size().get());
         let used = arrival.unwrap_or(now).saturating_sub(now);
-        let whole = period.saturating_mul(burst.into());
-        // A period is never zero: a quota has none.
-        let remaining = whole.saturating_sub(used).checked_div(period).unwrap_or(0);
+        let full = period.saturating_mul(burst.into());
+        // The period is never zero: `Quota` rejects that.
+        let remaining = full.saturating_sub(used).checked_div(period).unwrap_or(0);
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
-        // One more is there once so much less is used.
+        // The next request is admitted once the use has decreased by this much.
         let missing = burst.saturating_sub(remaining).saturating_sub(1);
         let next = used.saturating_sub(period.saturating_mul(missing.into()));
-        Standing {
+        LimitState {
             remaining,
             next: Duration::from_nanos(next),
         }
     }
 
-    /// The time that gives one request back, in nanoseconds.
+    /// The time in which one request is replenished, in nanoseconds.
     fn period(&self) -> u64 {
         u64::try_from(self.quota.replenish_interval().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
-/// Seconds, rounded up.
+/// The time in seconds, rounded up.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }
 
-impl Report<'_> {
-    /// Appends this limit's item of `RateLimit`: what is left, and the seconds until there is more. It is written on
-    /// every limited request's path, hence without the formatting machinery.
+impl LimitReport<'_> {
+    /// Appends this limit's item of `RateLimit`: the remaining requests, and the seconds until there are more. Every
+    /// limited request does this, so that it avoids `format!`.
     pub(crate) fn append_state(&self, list: &mut String) {
         let mut digits = itoa::Buffer::new();
         list.reserve(self.name.len().saturating_add(40));
@@ -204,13 +210,13 @@ impl Report<'_> {
     }
 }
 
-/// governor's state store over one key that was read before, and is written after.
-struct OneKey<'a> {
+/// A governor state store for one key, whose state is read before and written after.
+struct SingleKeyStore<'a> {
     arrival: Option<Nanos>,
     next: &'a Cell<Nanos>,
 }
 
-impl StateStore for OneKey<'_> {
+impl StateStore for SingleKeyStore<'_> {
     type Key = ();
 
     fn measure_and_replace<T, F, E>(&self, _: &(), decide: F) -> Result<T, E>
@@ -223,10 +229,10 @@ impl StateStore for OneKey<'_> {
     }
 }
 
-/// The shared monotonic clock, read once a request.
-struct SetClock(Cell<Nanos>);
+/// A clock that stands still: the shared monotonic clock is read once per request.
+struct FixedClock(Cell<Nanos>);
 
-impl GovernorClock for SetClock {
+impl GovernorClock for FixedClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

@@ -1,14 +1,16 @@
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::limiter::BUCKETS;
 use super::*;
+use crate::id::LimitId;
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Conflict, Event, Metrics, Ports, PureRust, SharedState, Version};
+use crate::ports::{Clock as _, Conflict, Observation, Observer, Ports, PureRust, SharedState, Version};
 
-/// What a limit says to one request.
+/// The decision of a limit on one request.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Admitted { remaining: u32 },
@@ -19,9 +21,9 @@ enum Verdict {
 #[derive(Default)]
 struct Evictions(Cell<u32>);
 
-impl Metrics for Evictions {
-    fn note(&self, event: &Event<'_>) {
-        if matches!(event, Event::Evicted) {
+impl Observer for Evictions {
+    fn observe(&self, event: &Observation<'_>) {
+        if matches!(event, Observation::Evicted) {
             self.0.set(self.0.get() + 1);
         }
     }
@@ -47,46 +49,47 @@ impl<S: SharedState> Fixture<S> {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &self.evictions,
+            observer: &self.evictions,
         }
     }
 }
 
-fn limit(quota: u32, window: Duration, burst: Option<u32>) -> Limit {
-    Limit::new("l".into(), vec![KeyPart::Subject], quota, window, burst, 131_072).unwrap()
+fn limit(quota: u32, window: Duration, burst: Option<u32>) -> Rc<Limit> {
+    let key = vec![KeyPart::Subject];
+    Rc::new(Limit::new(LimitId::new(0), "l".into(), key, quota, window, burst, 131_072).unwrap())
 }
 
-fn limiter(limit: &Limit) -> Limiter {
+fn limiter(limit: &Rc<Limit>) -> Limiter {
     Limiter::new(std::slice::from_ref(limit), [1; 16])
 }
 
 fn check_parts<S: SharedState>(
     limiter: &Limiter,
-    limit: &Limit,
+    limit: &Rc<Limit>,
     parts: &[&str],
     fixture: &Fixture<S>,
 ) -> Verdict {
     let now = fixture.clock.monotonic();
-    let Ok(weighed) = limiter.weigh(0, limit, parts.iter(), now, &fixture.ports()) else {
+    let Ok(checked) = limiter.check(limit, parts.iter(), now, &fixture.ports()) else {
         return Verdict::Unavailable;
     };
-    match limiter.charge(weighed, limit, &fixture.ports()) {
-        Ok(Charged::Done(charge)) => Verdict::Admitted {
-            remaining: charge.standing(limit, now).remaining,
+    match limiter.charge(checked, &fixture.ports()) {
+        Ok(ChargeResult::Done(charge)) => Verdict::Admitted {
+            remaining: charge.state(now).remaining,
         },
-        Ok(Charged::Exceeded(weighed)) => Verdict::Exceeded {
-            wait: weighed.wait().unwrap(),
+        Ok(ChargeResult::Exceeded(checked)) => Verdict::Exceeded {
+            wait: checked.wait().unwrap(),
         },
         Err(Unavailable) => Verdict::Unavailable,
     }
 }
 
-fn check<S: SharedState>(limiter: &Limiter, limit: &Limit, key: &str, fixture: &Fixture<S>) -> Verdict {
+fn check<S: SharedState>(limiter: &Limiter, limit: &Rc<Limit>, key: &str, fixture: &Fixture<S>) -> Verdict {
     check_parts(limiter, limit, &[key], fixture)
 }
 
 #[test]
-fn burst_then_one_at_a_time() {
+fn a_burst_is_admitted_then_one_request_per_period() {
     let fixture = Fixture::new(MemoryState::default());
     let limit = limit(200, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
@@ -105,7 +108,7 @@ fn burst_then_one_at_a_time() {
     assert_eq!(
         check(&limiter, &limit, "b", &fixture),
         Verdict::Admitted { remaining: 199 },
-        "keys are counted apart"
+        "keys are counted separately"
     );
     fixture.clock.advance(Duration::from_millis(49));
     assert_eq!(
@@ -127,7 +130,7 @@ fn burst_then_one_at_a_time() {
 }
 
 #[test]
-fn two_workers_count_together() {
+fn workers_share_their_counts() {
     let fixture = Fixture::new(MemoryState::default());
     let limit = limit(10, Duration::from_secs(10), None);
     let workers = [limiter(&limit), limiter(&limit)];
@@ -142,63 +145,63 @@ fn two_workers_count_together() {
     assert_eq!(admitted, 10);
 }
 
-/// Loses every write to another worker a few times, as under contention.
-struct Contended {
+/// Lets a number of writes conflict, as under contention.
+struct ContendedState {
     inner: MemoryState,
-    losses: Cell<u32>,
+    conflicts: Cell<u32>,
 }
 
-impl Contended {
-    fn lose(&self) -> Result<(), Conflict> {
-        if self.losses.get() == 0 {
+impl ContendedState {
+    fn conflict(&self) -> Result<(), Conflict> {
+        if self.conflicts.get() == 0 {
             return Ok(());
         }
-        self.losses.set(self.losses.get() - 1);
+        self.conflicts.set(self.conflicts.get() - 1);
         Err(Conflict)
     }
 }
 
-impl SharedState for Contended {
+impl SharedState for ContendedState {
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
         self.inner.get(key)
     }
 
     fn set(&self, key: &str, value: &[u8], expected: Option<Version>) -> Result<(), Conflict> {
-        self.lose()?;
+        self.conflict()?;
         self.inner.set(key, value, expected)
     }
 
     fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict> {
-        self.lose()?;
+        self.conflict()?;
         self.inner.create(key, value)
     }
 }
 
 #[test]
-fn a_lost_write_is_tried_again_and_counted_once() {
-    let fixture = Fixture::new(Contended {
+fn a_conflicting_write_is_retried_and_counted_once() {
+    let fixture = Fixture::new(ContendedState {
         inner: MemoryState::default(),
-        losses: Cell::new(0),
+        conflicts: Cell::new(0),
     });
     let limit = limit(2, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
-    fixture.state.losses.set(25);
+    fixture.state.conflicts.set(25);
     assert_eq!(
         check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 1 }
     );
-    fixture.state.losses.set(u32::MAX);
+    fixture.state.conflicts.set(u32::MAX);
     assert_eq!(
         check(&limiter, &limit, "a", &fixture),
         Verdict::Unavailable,
-        "never admitted for want of a write"
+        "never admitted without a write"
     );
 }
 
-/// Something else stands where buckets should.
-struct Foreign;
+/// A shared state with values that are not buckets.
+struct ForeignState;
 
-impl SharedState for Foreign {
+impl SharedState for ForeignState {
     fn get(&self, _: &str) -> Option<(Vec<u8>, Version)> {
         Some((b"seventeen bytes..".to_vec(), Version::MIN))
     }
@@ -213,8 +216,8 @@ impl SharedState for Foreign {
 }
 
 #[test]
-fn an_unreadable_table_admits_nobody() {
-    let fixture = Fixture::new(Foreign);
+fn an_unreadable_table_admits_no_request() {
+    let fixture = Fixture::new(ForeignState);
     let limit = limit(2, Duration::from_secs(1), None);
     assert_eq!(
         check(&limiter(&limit), &limit, "a", &fixture),
@@ -223,25 +226,25 @@ fn an_unreadable_table_admits_nobody() {
 }
 
 #[test]
-fn a_charge_that_is_taken_back_leaves_no_trace() {
+fn a_refunded_charge_does_not_count() {
     let fixture = Fixture::new(MemoryState::default());
     let limit = limit(3, Duration::from_secs(3600), None);
     let limiter = limiter(&limit);
     let now = fixture.clock.monotonic();
     let charge = || {
-        let weighed = limiter
-            .weigh(0, &limit, ["a"].iter(), now, &fixture.ports())
+        let checked = limiter
+            .check(&limit, ["a"].iter(), now, &fixture.ports())
             .unwrap();
-        match limiter.charge(weighed, &limit, &fixture.ports()) {
-            Ok(Charged::Done(charge)) => charge,
+        match limiter.charge(checked, &fixture.ports()) {
+            Ok(ChargeResult::Done(charge)) => charge,
             _ => panic!("charged"),
         }
     };
     charge();
     let second = charge();
     let third = charge();
-    limiter.refund(&second, &limit, &fixture.ports());
-    assert_eq!(third.standing_before(&limit, now).remaining, 1);
+    limiter.refund(&second, &fixture.ports());
+    assert_eq!(third.state_before(now).remaining, 1);
     assert_eq!(
         check(&limiter, &limit, "a", &fixture),
         Verdict::Admitted { remaining: 0 }
@@ -253,7 +256,7 @@ fn a_charge_that_is_taken_back_leaves_no_trace() {
 }
 
 #[test]
-fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
+fn a_full_bucket_evicts_the_key_closest_to_its_full_quota_and_reports_it() {
     let fixture = Fixture::new(MemoryState::default());
     let limit = limit(1, Duration::from_secs(3600), None);
     let limiter = limiter(&limit);
@@ -265,7 +268,7 @@ fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
         ));
     }
     let evicted = fixture.evictions.0.get();
-    // Far more live keys than slots: those past them had to push another out.
+    // Far more active keys than slots: the others had to be evicted.
     assert!(evicted >= keys / 3, "{evicted}");
     fixture.evictions.0.set(0);
     fixture.clock.advance(Duration::from_secs(3601));
@@ -280,7 +283,7 @@ fn a_full_bucket_gives_up_the_key_nearest_to_its_whole_quota_and_says_so() {
 }
 
 #[test]
-fn parts_of_a_key_cannot_run_into_each_other() {
+fn parts_of_a_key_are_separate() {
     let fixture = Fixture::new(MemoryState::default());
     let limit = limit(1, Duration::from_secs(10), None);
     let limiter = limiter(&limit);
@@ -291,9 +294,19 @@ fn parts_of_a_key_cannot_run_into_each_other() {
 }
 
 #[test]
-fn what_is_out_of_range_is_named() {
-    let new =
-        |quota, window, burst| Limit::new("l".into(), Vec::new(), quota, window, burst, 131_072).map(drop);
+fn errors_name_the_field_that_is_out_of_range() {
+    let new = |quota, window, burst| {
+        Limit::new(
+            LimitId::new(0),
+            "l".into(),
+            Vec::new(),
+            quota,
+            window,
+            burst,
+            131_072,
+        )
+        .map(drop)
+    };
     assert_eq!(new(0, Duration::from_secs(1), None).unwrap_err().0, "quota");
     assert_eq!(new(1, Duration::from_secs(1), Some(0)).unwrap_err().0, "burst");
     assert_eq!(
@@ -308,28 +321,28 @@ fn what_is_out_of_range_is_named() {
 }
 
 #[test]
-fn headers_as_the_draft_has_them() {
+fn headers_follow_the_draft() {
     let limit = limit(200, Duration::from_millis(10_500), None);
     assert_eq!(limit.policy(), "\"l\";q=200;w=11");
-    let mut state = String::new();
-    let standing = |remaining, millis| Standing {
+    let mut header = String::new();
+    let state = |remaining, millis| LimitState {
         remaining,
         next: Duration::from_millis(millis),
     };
-    limit.report(standing(7, 1_000), true).append_state(&mut state);
-    limit.report(standing(0, 1_001), false).append_state(&mut state);
-    assert_eq!(state, "\"l\";r=7;t=1, \"l\";r=0;t=2");
+    limit.report(state(7, 1_000), true).append_state(&mut header);
+    limit.report(state(0, 1_001), false).append_state(&mut header);
+    assert_eq!(header, "\"l\";r=7;t=1, \"l\";r=0;t=2");
 }
 
 #[test]
-fn what_is_left_and_when_there_is_more() {
+fn the_state_has_the_remaining_requests_and_the_time_until_the_next() {
     let limit = limit(5, Duration::from_secs(10), None);
     let at = |arrival_ms: u64| {
         let now = Duration::from_secs(1_000).as_nanos() as u64;
-        let standing = limit.standing(Some(now + arrival_ms * 1_000_000), now);
-        (standing.remaining, standing.next.as_millis())
+        let state = limit.state(Some(now + arrival_ms * 1_000_000), now);
+        (state.remaining, state.next.as_millis())
     };
-    for (used, standing) in [
+    for (used, expected) in [
         (0, (5, 0)),
         (1, (4, 1)),
         (1_500, (4, 1_500)),
@@ -338,14 +351,14 @@ fn what_is_left_and_when_there_is_more() {
         (9_999, (0, 1_999)),
         (10_000, (0, 2_000)),
     ] {
-        assert_eq!(at(used), standing, "{used} ms used");
+        assert_eq!(at(used), expected, "{used} ms used");
     }
 }
 
 proptest! {
-    /// The promise: in any interval t, at most burst + t * quota / window; and nobody is refused within it who waited.
+    /// In any interval t, at most burst + t * quota / window requests are admitted.
     #[test]
-    fn never_more_than_promised(
+    fn the_limit_is_never_exceeded(
         quota in 1u32..50,
         window_ms in 10u64..5_000,
         burst in 1u32..60,

@@ -1,13 +1,14 @@
-//! Answers that may be used again, shared by all workers: a fixed number of slots in the shared state.
+//! The cache of policy decisions, shared by all workers: a fixed number of slots in the shared state.
 //!
-//! 1. A slot is one value of the shared state: the whole key (a SHA-256), when the answer ends, and the answer.
-//! 2. An answer may stand in either of two slots, which its key picks. It takes its own, else a spent one, else the one
-//!    that ends first: that answer is asked for anew.
-//! 3. Keys are hashed with random bytes drawn when the table is made, so that nobody can aim at another's slots.
-//! 4. Slots are made once, while only one VM runs: the shared state has no create-if-absent. They are written by
-//!    compare-and-set; who loses leaves it at that.
-//! 5. Which parts of a request a policy wants compared stands beside the table, one value for each module and rule.
-//!    The last answer's list wins.
+//! 1. A slot is one value of the shared state: the whole key (a SHA-256), the time of expiry, and the decision.
+//! 2. A decision has two candidate slots, which its key selects. It is written to the slot that holds its key
+//!    already, else to an expired one, else to the one that expires first, whose decision is evicted.
+//! 3. Keys are hashed with random bytes drawn when the cache is created, so that no one can choose requests that
+//!    evict the decisions of others.
+//! 4. Slots are created once, while only one VM runs: the proxy's shared state has no create-if-absent. They are
+//!    written by compare-and-set, and a write that loses is not repeated.
+//! 5. The parts of a request that a decision depends on are stored beside the slots, one list for each module and
+//!    rule. The list of the latest decision replaces earlier ones.
 
 use std::time::Duration;
 
@@ -17,16 +18,16 @@ use super::grant::{Grant, Part};
 use super::{Allowance, AppendAction, Change};
 use crate::ports::{SharedState, Version};
 
-/// A key: SHA-256, so that no two requests share one.
+/// A cache key: a SHA-256, so that different requests do not collide.
 pub(crate) type Digest = [u8; 32];
 
 const NAME: &str = "postern.policies";
-/// Slots; a power of two. With [`MAX_ANSWER`] they hold eight megabytes at most.
+/// The number of slots, a power of two. With [`MAX_ENTRY`], the cache takes at most 8 MiB.
 const SLOTS: u16 = 4_096;
-/// Larger answers are asked for each time.
-const MAX_ANSWER: usize = 2 * 1024;
+/// The largest entry, in bytes. Larger decisions are not cached.
+const MAX_ENTRY: usize = 2 * 1024;
 
-/// The table, opened.
+/// The cache, opened.
 #[derive(Debug)]
 pub(crate) struct DecisionCache {
     seed: [u8; 16],
@@ -37,19 +38,19 @@ pub(crate) struct DecisionCache {
 struct Slot {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-    /// When it ends, in milliseconds on the shared monotonic clock.
+    /// The time of expiry, in milliseconds on the shared monotonic clock.
     #[prost(uint64, tag = "2")]
     until: u64,
     #[prost(message, repeated, tag = "3")]
-    request: Vec<Kept>,
+    request: Vec<CachedChange>,
     #[prost(string, repeated, tag = "4")]
     remove: Vec<String>,
     #[prost(message, repeated, tag = "5")]
-    response: Vec<Kept>,
+    response: Vec<CachedChange>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Kept {
+struct CachedChange {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(bytes = "vec", tag = "2")]
@@ -59,15 +60,15 @@ struct Kept {
 }
 
 impl DecisionCache {
-    /// Opens the table, making it if the shared state does not hold it yet. `random` is the seed of a new one.
+    /// Opens the cache, and creates it if the shared state does not have it yet. `random` is the seed of a new cache.
     pub(crate) fn open(state: &dyn SharedState, random: [u8; 16]) -> Self {
         let held = state.get(NAME);
         if let Some(seed) = held.and_then(|(bytes, _)| <[u8; 16]>::try_from(bytes).ok()) {
             return Self { seed };
         }
         for slot in 0..SLOTS {
-            // Not empty: a value of no bytes could not be told from none.
-            let _ = state.set(&slot_name(slot), &Slot::spent().encode_to_vec(), None);
+            // Not empty: an empty value could not be distinguished from a missing one.
+            let _ = state.set(&slot_name(slot), &Slot::vacant().encode_to_vec(), None);
         }
         let _ = state.set(NAME, &random, None);
         Self { seed: random }
@@ -77,24 +78,24 @@ impl DecisionCache {
         &self.seed
     }
 
-    /// The parts that the policy wanted compared last; none if it has granted nothing yet.
+    /// The parts that the latest cached decision depends on; `None` if no decision was cached yet.
     pub(crate) fn parts(state: &dyn SharedState, module: &str, rule: &str) -> Option<Vec<Part>> {
         let (text, _) = state.get(&parts_name(module, rule))?;
         Part::list(&text)
     }
 
-    /// The answer under `key`, if it has not ended.
-    pub(crate) fn recall(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
+    /// The decision for `key`, if it has not expired.
+    pub(crate) fn get(state: &dyn SharedState, key: &Digest, now: Duration) -> Option<Allowance> {
         let now = millis(now);
-        places(key).into_iter().find_map(|place| {
-            let (bytes, _) = state.get(&slot_name(place))?;
+        candidate_slots(key).into_iter().find_map(|index| {
+            let (bytes, _) = state.get(&slot_name(index))?;
             let slot = Slot::decode(bytes.as_slice()).ok()?;
             (slot.key == key && slot.until > now).then(|| slot.allowance())?
         })
     }
 
-    /// Keeps an answer for the time it was granted for, and the parts for requests to come.
-    pub(crate) fn remember(
+    /// Caches a decision for the time that was granted, and stores the parts for later lookups.
+    pub(crate) fn put(
         state: &dyn SharedState,
         (module, rule): (&str, &str),
         key: &Digest,
@@ -102,12 +103,12 @@ impl DecisionCache {
         allowance: &Allowance,
         grant: &Grant,
     ) {
-        // A clock that stands still would keep answers for good.
+        // The clock does not work, and entries would never expire.
         if now.is_zero() {
             return;
         }
         let slot = Slot::new(key, millis(now.saturating_add(grant.ttl)), allowance).encode_to_vec();
-        if slot.len() > MAX_ANSWER {
+        if slot.len() > MAX_ENTRY {
             return;
         }
         let parts = Part::join(&grant.parts);
@@ -116,30 +117,30 @@ impl DecisionCache {
         if !known {
             let _ = state.set(&name, parts.as_bytes(), None);
         }
-        if let Some((place, version)) = choose(state, key, millis(now)) {
-            let _ = state.set(&slot_name(place), &slot, Some(version));
+        if let Some((index, version)) = choose_slot(state, key, millis(now)) {
+            let _ = state.set(&slot_name(index), &slot, Some(version));
         }
     }
 }
 
-/// The place for an answer: where it stands already, else the one that has ended or ends first.
-fn choose(state: &dyn SharedState, key: &Digest, now: u64) -> Option<(u16, Version)> {
-    let ranked = places(key).into_iter().filter_map(|place| {
-        let (bytes, version) = state.get(&slot_name(place))?;
-        let slot = Slot::decode(bytes.as_slice()).unwrap_or_else(|_| Slot::spent());
+/// The slot for a decision: the one that holds its key, else the one that has expired or expires first.
+fn choose_slot(state: &dyn SharedState, key: &Digest, now: u64) -> Option<(u16, Version)> {
+    let ranked = candidate_slots(key).into_iter().filter_map(|index| {
+        let (bytes, version) = state.get(&slot_name(index))?;
+        let slot = Slot::decode(bytes.as_slice()).unwrap_or_else(|_| Slot::vacant());
         let rank = match slot.until {
             _ if slot.key == key => 0,
             until if until <= now => 1,
             until => until,
         };
-        Some((rank, place, version))
+        Some((rank, index, version))
     });
     ranked
         .min_by_key(|(rank, ..)| *rank)
-        .map(|(_, place, version)| (place, version))
+        .map(|(_, index, version)| (index, version))
 }
 
-fn places(key: &Digest) -> [u16; 2] {
+fn candidate_slots(key: &Digest) -> [u16; 2] {
     let [a, b, c, d, ..] = *key;
     [[a, b], [c, d]].map(|bytes| u16::from_le_bytes(bytes) & (SLOTS - 1))
 }
@@ -148,7 +149,7 @@ fn slot_name(slot: u16) -> String {
     format!("{NAME}.{slot:03x}")
 }
 
-/// Neither a module's name nor a rule's holds a dot.
+/// Unambiguous, because names of modules and rules contain no dot.
 fn parts_name(module: &str, rule: &str) -> String {
     format!("{NAME}.parts.{module}.{rule}")
 }
@@ -158,7 +159,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Slot {
-    fn spent() -> Self {
+    fn vacant() -> Self {
         Self {
             key: vec![0],
             ..Self::default()
@@ -166,19 +167,24 @@ impl Slot {
     }
 
     fn new(key: &Digest, until: u64, allowance: &Allowance) -> Self {
-        let kept = |changes: &[Change]| changes.iter().map(Kept::new).collect();
+        let cached = |changes: &[Change]| changes.iter().map(CachedChange::new).collect();
         Self {
             key: key.to_vec(),
             until,
-            request: kept(&allowance.request),
+            request: cached(&allowance.request),
             remove: allowance.remove.clone(),
-            response: kept(&allowance.response),
+            response: cached(&allowance.response),
         }
     }
 
-    /// `None` for what this code did not write.
+    /// `None` if the slot was not written by this code.
     fn allowance(self) -> Option<Allowance> {
-        let changes = |kept: Vec<Kept>| kept.into_iter().map(Kept::change).collect::<Option<_>>();
+        let changes = |cached: Vec<CachedChange>| {
+            cached
+                .into_iter()
+                .map(CachedChange::change)
+                .collect::<Option<_>>()
+        };
         Some(Allowance {
             request: changes(self.request)?,
             remove: self.remove,
@@ -195,7 +201,7 @@ const ACTIONS: [AppendAction; 4] = [
     AppendAction::OverwriteIfExists,
 ];
 
-impl Kept {
+impl CachedChange {
     fn new(change: &Change) -> Self {
         let action = ACTIONS.iter().position(|action| *action == change.action);
         Self {

@@ -1,4 +1,4 @@
-//! Which requests an answer holds for: those that agree in all of the parts that the policy lists.
+//! For which requests a cached decision is used: those that are equal in all parts that the policy lists.
 
 use std::time::Duration;
 
@@ -8,18 +8,19 @@ use sha2::{Digest as _, Sha256};
 use super::Digest;
 use crate::request::Request;
 
-/// No answer is used for longer, whatever is granted: a policy that is replaced decides within a minute.
+/// The longest time for which a decision is cached, so that a replaced policy takes effect within a minute.
 const MAX_TTL: Duration = Duration::from_secs(60);
 
-/// More parts than a request has are no sensible grant.
+/// The most parts of a grant.
 const MAX_PARTS: usize = 32;
+/// The longest header name in a part, in bytes.
 const MAX_NAME: usize = 128;
 
-/// How long an answer holds, and for which requests.
+/// How long a decision may be cached, and for which requests it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) ttl: Duration,
-    /// In order, each once.
+    /// Sorted, without duplicates.
     pub(crate) parts: Vec<Part>,
 }
 
@@ -33,17 +34,17 @@ pub(crate) enum Part {
     Query,
     SourceAddress,
     Identity,
-    /// All values of the header of this name, which is in lower case.
+    /// All values of the header with this name, which is in lower case.
     Header(String),
 }
 
 impl Grant {
-    /// `None` for one that cannot be honoured: a part that is not known here might be the one that matters.
+    /// `None` if the grant is not supported: an unknown part might be the one that the decision depends on.
     pub(crate) fn new<'a>(ttl_ms: f64, parts: impl Iterator<Item = &'a str>) -> Option<Self> {
         if !ttl_ms.is_finite() || ttl_ms < 1.0 {
             return None;
         }
-        // A float beyond the integers becomes the largest of them.
+        // The cast saturates.
         let ttl = Duration::from_millis(ttl_ms as u64).min(MAX_TTL);
         let mut parts = parts
             .take(MAX_PARTS + 1)
@@ -91,7 +92,8 @@ impl Part {
         }
     }
 
-    /// A list in one text, never empty, which [`list`](Self::list) reads. No part's name holds a line feed.
+    /// Joins a list into one text, which is never empty, and which [`list`](Self::list) parses. The name of a part
+    /// contains no line feed.
     pub(super) fn join(parts: &[Self]) -> String {
         let mut text = String::from("parts\n");
         for part in parts {
@@ -107,8 +109,9 @@ impl Part {
     }
 }
 
-/// What requests share if, and only if, they agree in module, rule and all of the parts. `seed` keeps outsiders from
-/// choosing requests that meet in the same place of a table; `identity` is the caller as [`told`](super::told).
+/// The cache key, which is equal for two requests if, and only if, they are equal in module, rule and all of the
+/// parts. The random `seed` keeps outsiders from choosing requests that share a slot of the cache. `identity` is the
+/// caller as [`identity_json`](super::identity_json).
 pub(crate) fn key(
     seed: &[u8; 16],
     module: &str,
@@ -121,7 +124,7 @@ pub(crate) fn key(
     hash.text(seed);
     hash.text(module.as_bytes());
     hash.text(rule.as_bytes());
-    // The list itself, so that answers for different lists never meet.
+    // The list itself, so that decisions with different lists have different keys.
     hash.text(Part::join(parts).as_bytes());
     for part in parts {
         match part {
@@ -138,13 +141,13 @@ pub(crate) fn key(
     hash.0.finalize().into()
 }
 
-/// A request target's path and query.
+/// Splits a request target into path and query.
 fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut halves = target.splitn(2, |byte| *byte == b'?');
     (halves.next().unwrap_or_default(), halves.next())
 }
 
-/// Hashes texts with their lengths, so that they cannot run into each other.
+/// Hashes texts with their lengths, so that the input is unambiguous.
 struct Hash(Sha256);
 
 impl Hash {
@@ -153,7 +156,7 @@ impl Hash {
         self.0.update(text);
     }
 
-    /// However many there are; none is not the same as an empty one.
+    /// Hashes any number of values. No value and an empty value have different hashes.
     fn values<'a>(&mut self, values: impl Iterator<Item = &'a [u8]>) {
         for value in values {
             self.0.update([1]);

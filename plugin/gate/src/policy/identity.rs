@@ -1,14 +1,14 @@
-//! The caller as a policy sees it.
+//! The caller as it is sent to policies.
 
 use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::identity::{Identity, Method};
+use crate::identity::{CredentialKind, Identity};
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct CallerJson<'a> {
     subject: &'a str,
     issuer: &'a str,
     method: &'static str,
@@ -18,23 +18,23 @@ struct Told<'a> {
     claims: &'a Map<String, Value>,
 }
 
-/// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Made once for each identity, and
-/// only if a policy asks.
-pub(crate) fn told(identity: &Identity) -> Rc<str> {
-    let make = || {
-        let told = Told {
+/// The caller as JSON: `{"subject", "issuer", "method", "roles", "tenant", "claims"}`. Created once for
+/// each identity, when a policy is first called.
+pub(crate) fn identity_json(identity: &Identity) -> Rc<str> {
+    let encode = || {
+        let caller = CallerJson {
             subject: &identity.subject,
             issuer: identity.entry(),
             method: match identity.method {
-                Method::Jwt => "jwt",
-                Method::ApiKey => "api_key",
-                Method::Signature => "signature",
+                CredentialKind::Jwt => "jwt",
+                CredentialKind::ApiKey => "api_key",
+                CredentialKind::Signature => "signature",
             },
             roles: &identity.roles,
             tenant: identity.tenant.as_deref(),
             claims: &identity.claims,
         };
-        serde_json::to_string(&told).unwrap_or_default().into()
+        serde_json::to_string(&caller).unwrap_or_default().into()
     };
-    Rc::clone(identity.told.get_or_init(make))
+    Rc::clone(identity.policy_json.get_or_init(encode))
 }

@@ -1,5 +1,5 @@
-//! The messages of `envoy.service.auth.v3.Authorization/Check`: of Envoy's published protocol the fields that are sent
-//! or read here, under its numbers. Fields that are not named are passed over when a message is read.
+//! The messages of `envoy.service.auth.v3.Authorization/Check`: the fields of Envoy's published protocol that are
+//! sent or read here, under their numbers. Other fields are ignored when a message is decoded.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub(crate) struct Timestamp {
     pub(crate) nanos: i32,
 }
 
-/// `AttributeContext.HttpRequest`. Its `query` and `fragment` are always empty: the query stands in `path`.
+/// `AttributeContext.HttpRequest`. Its `query` and `fragment` are always empty: `path` contains the query.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct HttpRequest {
     #[prost(string, tag = "1")]
@@ -127,7 +127,7 @@ pub(crate) enum HttpResponse {
     Denied(DeniedHttpResponse),
     #[prost(message, tag = "3")]
     Ok(OkHttpResponse),
-    /// The server could not decide; what it would have the client see is not sent.
+    /// The server could not decide. Its response is not sent to the client.
     #[prost(message, tag = "5")]
     Error(DeniedHttpResponse),
 }
@@ -169,21 +169,21 @@ pub(crate) struct OkHttpResponse {
     #[prost(message, repeated, tag = "6")]
     pub(crate) response_headers_to_add: Vec<HeaderValueOption>,
     #[prost(message, repeated, tag = "7")]
-    pub(crate) query_parameters_to_set: Vec<Nothing>,
+    pub(crate) query_parameters_to_set: Vec<Empty>,
     #[prost(string, repeated, tag = "8")]
     pub(crate) query_parameters_to_remove: Vec<String>,
 }
 
 /// A message of which only its presence matters.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Nothing {}
+pub(crate) struct Empty {}
 
 /// `envoy.config.core.v3.HeaderValueOption`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<HeaderValue>,
-    /// Deprecated, and still what most servers set.
+    /// Deprecated, but most servers still set it.
     #[prost(message, optional, tag = "2")]
     pub(crate) append: Option<BoolValue>,
     #[prost(enumeration = "HeaderAppendAction", tag = "3")]
@@ -201,7 +201,7 @@ pub(crate) struct BoolValue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
 #[repr(i32)]
 pub(crate) enum HeaderAppendAction {
-    /// Also what a message without this field holds.
+    /// The default of a message without this field.
     AppendIfExistsOrAdd = 0,
     AddIfAbsent = 1,
     OverwriteIfExistsOrAdd = 2,
@@ -222,7 +222,7 @@ pub(crate) struct Value {
     pub(crate) kind: Option<Kind>,
 }
 
-/// `Value.kind`; null and booleans are passed over, since nothing here reads any.
+/// `Value.kind`, without null and booleans, which are not used here.
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Kind {
     #[prost(double, tag = "2")]

@@ -1,60 +1,58 @@
-//! Policies: what is asked of the policy host, how its answer is read, and which answers may be used again.
+//! Policies: the request to the policy host, its response, and the cache of decisions.
 //!
 //! The protocol is Envoy's `envoy.service.auth.v3.Authorization`, so that any server of it can take the host's place.
 //! Everything here is pure: the shell carries the messages.
 
-mod answer;
 mod cache;
+mod check_request;
+mod check_response;
 mod grant;
 mod headers;
 mod identity;
 mod messages;
-mod question;
 
 use std::time::Duration;
 
 use crate::secret::Secret;
-use crate::step::{Pending, Step};
 
-pub(crate) use answer::read as read_answer;
 pub(crate) use cache::{DecisionCache, Digest};
+pub(crate) use check_request::{CheckInput, encode};
 pub(crate) use grant::{Grant, Part, key};
-pub(crate) use headers::unsound;
-pub(crate) use identity::told;
-pub(crate) use question::{Question, encode};
+pub(crate) use headers::invalid_header;
+pub(crate) use identity::identity_json;
 
-/// What a rule asks, compiled.
+/// A rule's policy, compiled.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) module: String,
-    /// The largest body it is shown; none where it is shown none.
+    /// The largest body that the policy is sent, in bytes; `None` if it is sent none.
     pub(crate) body: Option<usize>,
-    /// A request passes where the host cannot be reached in time.
-    pub(crate) failed_open: bool,
-    /// Answers may be used again.
-    pub(crate) recalled: bool,
+    /// Requests are admitted while the host is unreachable.
+    pub(crate) fail_open: bool,
+    /// Decisions may be cached.
+    pub(crate) cached: bool,
 }
 
-/// Who is asked.
+/// The policy host, compiled.
 #[derive(Debug, Clone)]
 pub struct PolicyHost {
     /// The proxy's cluster for it.
     pub cluster: String,
-    /// How long one answer may take.
+    /// The longest time that a call may take.
     pub timeout: Duration,
-    /// What shows the host that its gate asks: `Bearer <token>`.
+    /// `Bearer <token>`, which authenticates the gate to the host.
     pub(crate) authorization: Option<Secret>,
 }
 
 impl PolicyHost {
-    /// The gRPC service that is called.
+    /// The gRPC service.
     pub const SERVICE: &'static str = "envoy.service.auth.v3.Authorization";
-    /// Its method.
+    /// The gRPC method.
     pub const METHOD: &'static str = "Check";
-    /// Larger answers are refused unread.
-    pub const MAX_ANSWER: usize = 256 * 1024;
+    /// Larger responses are rejected unread. In bytes.
+    pub const MAX_RESPONSE: usize = 256 * 1024;
 
-    /// The value of `authorization` that goes with each call, if the host wants one. A secret: for the call alone.
+    /// The value of `authorization` for each call, if the host requires one. A secret: for the call alone.
     #[must_use]
     pub fn authorization(&self) -> Option<&str> {
         let secret = self.authorization.as_ref()?;
@@ -62,38 +60,29 @@ impl PolicyHost {
     }
 }
 
-/// What the shell knows of a request beside its head.
+/// Details of a request that are not in its head. The shell provides them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
+pub struct RequestDetails<'a> {
     /// `HTTP/1.1`, `HTTP/2` and so on.
     pub protocol: Option<&'a str>,
-    /// The whole body, if the policy is shown it: see [`Gate::policy_of`](crate::Gate::policy_of).
+    /// The whole body, if the policy [is sent it](crate::PendingPolicy::sends_body).
     pub body: &'a [u8],
 }
 
-/// What consulting a policy comes to.
-#[derive(Debug)]
-pub enum Consultation {
-    /// It need not be asked.
-    Settled(Step),
-    /// The message to send to the policy host, whose answer goes to [`Gate::answered`](crate::Gate::answered).
-    Ask(Pending, Vec<u8>),
-}
-
-/// A policy's answer.
+/// The response of a policy, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The request may pass.
+pub enum PolicyResponse {
+    /// The request is allowed, with these changes.
     Allow(Allowance),
-    /// It may not. Without a reply, the client gets a problem document.
+    /// The request is denied. Without a reply, the client gets a problem document.
     Deny(Option<Reply>),
-    /// The policy could not decide, or its answer makes no sense; and why.
+    /// The policy could not decide, or its response is invalid. Holds the error.
     Failed(String),
-    /// The host could not be reached in time; and why.
+    /// The host could not be reached in time. Holds the error.
     Unavailable(String),
 }
 
-/// What a policy wants of a request that it allows.
+/// The changes that a policy makes to a request that it allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// Changes to the request's headers, made in order.
@@ -102,42 +91,42 @@ pub struct Allowance {
     pub remove: Vec<String>,
     /// Changes to the response's headers.
     pub response: Vec<Change>,
-    /// How long the same holds, and for which requests.
+    /// How long the decision may be cached, and for which requests.
     pub(crate) grant: Option<Grant>,
 }
 
-/// A header to be set or added.
+/// A header to set or add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its name, in lower case.
+    /// In lower case.
     pub name: String,
-    /// Its value.
+    /// Any bytes but control characters.
     pub value: Vec<u8>,
-    /// What becomes of values that are there.
+    /// How existing values are treated.
     pub action: AppendAction,
 }
 
-/// What becomes of a header's values that are there (`HeaderValueOption.HeaderAppendAction`).
+/// How a header change treats existing values (`HeaderValueOption.HeaderAppendAction`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendAction {
-    /// They stay, and this one is added.
+    /// They stay, and the new value is added.
     Append,
-    /// This one is added only if there are none.
+    /// They stay; the new value is added only if there are none.
     AddIfAbsent,
-    /// This one takes their place.
+    /// The new value replaces them.
     Overwrite,
-    /// This one takes their place, if there are any.
+    /// The new value replaces them; without any, nothing changes.
     OverwriteIfExists,
 }
 
-/// The reply that a policy refuses with, sent as it stands.
+/// A policy's own response to a request that it denies, sent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
     /// Header fields, in order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body.
+    /// Sent as it is.
     pub body: String,
 }
 

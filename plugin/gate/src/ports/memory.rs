@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Clock, Conflict, SharedState, Version};
 
-/// A shared state that one process holds for itself.
+/// A shared state in the memory of one process.
 #[derive(Debug, Default)]
 pub struct MemoryState {
     values: RefCell<HashMap<String, (Vec<u8>, u32)>>,
@@ -32,7 +32,7 @@ impl SharedState for MemoryState {
         if expected.is_some_and(|expected| Some(expected.get()) != held) {
             return Err(Conflict);
         }
-        // Versions go round without ever being zero.
+        // Versions wrap around, but are never zero.
         let next = held.unwrap_or(0).checked_add(1).unwrap_or(1);
         values.insert(key.to_owned(), (value.to_vec(), next));
         Ok(())
@@ -46,7 +46,7 @@ impl SharedState for MemoryState {
     }
 }
 
-/// A clock that stands still until it is told to go on.
+/// A clock that changes only by [`advance`](Self::advance).
 #[derive(Debug)]
 pub struct ManualClock {
     wall: Cell<Duration>,
@@ -54,17 +54,17 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that shows `wall`, time since the Unix epoch.
+    /// A clock at `wall`, the time since the Unix epoch.
     #[must_use]
     pub fn at(wall: Duration) -> Self {
-        // Not zero, as no machine's clock is by the time a proxy runs.
+        // Not zero: a machine's clock never is once a proxy runs.
         Self {
             wall: Cell::new(wall),
             monotonic: Cell::new(Duration::from_secs(1_000)),
         }
     }
 
-    /// Lets time pass on both clocks.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         self.wall.set(self.wall.get().saturating_add(by));
         self.monotonic.set(self.monotonic.get().saturating_add(by));

@@ -1,4 +1,4 @@
-//! What the gate asks of its surroundings: four small traits. The filter implements them over proxy-wasm; tests and
+//! What the gate needs from its environment: four small traits. The filter implements them over proxy-wasm; tests and
 //! `postern try` in memory.
 
 pub mod memory;
@@ -6,21 +6,22 @@ pub mod memory;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::id::RuleId;
 use crate::jwt::VerifyingKey;
-use crate::{Identity, Reason, limit::Report};
+use crate::{Identity, Reason, limit::LimitReport};
 
 /// The time.
 pub trait Clock {
-    /// Time since the Unix epoch: what tokens and timestamps are judged by.
+    /// Time since the Unix epoch, for tokens and timestamps.
     fn wall(&self) -> Duration;
-    /// Time since an origin that all who share a [`SharedState`] agree on, never going back: what limits are counted by.
+    /// Time since an origin that all users of a [`SharedState`] share. It never goes back; limits are counted by it.
     fn monotonic(&self) -> Duration;
 }
 
-/// A version of a value in the shared state. Zero is no version: a write with it would overwrite anything.
+/// The version of a value in the shared state. Never zero: a write with version zero would overwrite anything.
 pub type Version = NonZeroU32;
 
-/// The value was changed by another since it was read.
+/// Another worker changed the value since it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conflict;
 
@@ -29,8 +30,8 @@ pub trait SharedState {
     /// The value under `key` and its version.
     fn get(&self, key: &str) -> Option<(Vec<u8>, Version)>;
 
-    /// Replaces the value under `key` if its version still is `expected`; writes it outright where `expected` is `None`,
-    /// which overwrites whatever another wrote in the meantime.
+    /// Replaces the value under `key` if its version still is `expected`; writes it unconditionally if `expected` is
+    /// `None`, which overwrites what another worker wrote in the meantime.
     ///
     /// # Errors
     /// [`Conflict`] if the version changed.
@@ -43,7 +44,7 @@ pub trait SharedState {
     fn create(&self, key: &str, value: &[u8]) -> Result<(), Conflict>;
 }
 
-/// The token's signature is not the key's.
+/// The token's signature was not made by the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadSignature;
 
@@ -66,90 +67,90 @@ impl Verifier for PureRust {
     }
 }
 
-/// What happened to a request on its way, for counters and explanations.
+/// What the gate observes about a request, for counters and explanations.
 #[derive(Debug)]
-pub enum Event<'a> {
-    /// A rule matched; its index in the configuration.
+pub enum Observation<'a> {
+    /// A rule matched.
     Matched {
-        /// The rule's index.
-        rule: usize,
+        /// The rule.
+        rule: RuleId,
     },
-    /// The caller is known.
+    /// The caller is authenticated.
     Authenticated {
-        /// By which entry, `issuers/<name>` and so on.
+        /// The entry of the configuration that vouches for the caller: `issuers/<name>` and so on.
         by: &'a str,
-        /// Who.
+        /// The caller's subject.
         subject: &'a str,
     },
     /// Roles and claims were sufficient.
     Authorized,
     /// A limit counted the request.
     Limited {
-        /// The outcome.
-        report: &'a Report<'a>,
+        /// The limit's state.
+        report: &'a LimitReport<'a>,
     },
-    /// A limit's slot was taken from another key that still had some of its quota used.
+    /// A full table evicted another key that had used some of its quota.
     Evicted,
     /// An older key set was used because no newer one could be fetched.
     StaleKeys,
-    /// The rule's policy is asked.
-    PolicyAsked {
-        /// The rule's index.
-        rule: usize,
+    /// The rule's policy is called.
+    PolicyCalled {
+        /// The rule.
+        rule: RuleId,
     },
-    /// The rule's policy need not be asked: an answer that it granted for such requests is still good.
-    PolicyRecalled {
-        /// The rule's index.
-        rule: usize,
+    /// The decision of the rule's policy was cached.
+    PolicyCached {
+        /// The rule.
+        rule: RuleId,
     },
-    /// The policy host could not be reached in time, and the rule lets pass nevertheless.
-    PolicyWaived {
-        /// The rule's index.
-        rule: usize,
+    /// The policy host was unreachable, and the rule admits the request nevertheless.
+    PolicyFailedOpen {
+        /// The rule.
+        rule: RuleId,
     },
-    /// The policy or its host is in trouble.
-    PolicyTrouble {
-        /// The rule's index.
-        rule: usize,
-        /// What is wrong, for operators.
+    /// The policy or its host failed.
+    PolicyError {
+        /// The rule.
+        rule: RuleId,
+        /// The error, for operators.
         why: &'a str,
     },
     /// The request was admitted.
     Admitted {
-        /// The rule's index; none if `default: allow` admitted it.
-        rule: Option<usize>,
+        /// The rule; `None` if `default: allow` admitted it.
+        rule: Option<RuleId>,
     },
     /// The request was refused.
     Refused {
-        /// The rule's index, if one matched.
-        rule: Option<usize>,
-        /// Why.
+        /// The rule, if one matched.
+        rule: Option<RuleId>,
+        /// The exact reason.
         reason: Reason,
     },
 }
 
-/// Is told what happens.
-pub trait Metrics {
-    /// Takes note of `event`.
-    fn note(&self, event: &Event<'_>);
+/// Receives what the gate observes.
+pub trait Observer {
+    /// Counts or stores `observation`.
+    fn observe(&self, observation: &Observation<'_>);
 }
 
 /// The four ports together.
 #[derive(Clone, Copy)]
 pub struct Ports<'a> {
-    /// The time.
+    /// Wall and monotonic time.
     pub clock: &'a dyn Clock,
-    /// What all workers share.
+    /// The state that all workers share.
     pub state: &'a dyn SharedState,
-    /// Who verifies signatures.
+    /// Verifies token signatures.
     pub verifier: &'a dyn Verifier,
-    /// Who is told.
-    pub metrics: &'a dyn Metrics,
+    /// Receives observations.
+    pub observer: &'a dyn Observer,
 }
 
 impl Ports<'_> {
     pub(crate) fn authenticated(&self, by: &str, identity: &Identity) {
-        self.metrics.note(&Event::Authenticated {
+        self.observer.observe(&Observation::Authenticated {
             by,
             subject: &identity.subject,
         });

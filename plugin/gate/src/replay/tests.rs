@@ -2,18 +2,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::memory::{ManualClock, MemoryState};
-use crate::ports::{Clock as _, Event, Metrics, PureRust};
+use crate::ports::{Clock as _, Observation, Observer, PureRust};
 
 struct Silent;
 
-impl Metrics for Silent {
-    fn note(&self, _: &Event<'_>) {}
+impl Observer for Silent {
+    fn observe(&self, _: &Observation<'_>) {}
 }
 
 struct Fixture {
     clock: ManualClock,
     state: MemoryState,
-    nonces: Nonces,
+    nonces: NonceStore,
 }
 
 const NOW: u64 = 1_767_225_600;
@@ -23,7 +23,7 @@ impl Fixture {
         Self {
             clock: ManualClock::at(Duration::from_secs(NOW)),
             state: MemoryState::default(),
-            nonces: Nonces::new([1; 16]),
+            nonces: NonceStore::new([1; 16]),
         }
     }
 
@@ -31,14 +31,14 @@ impl Fixture {
         self.clock.wall().as_secs()
     }
 
-    fn take(&self, used: &Use<'_>) -> Result<(), Reason> {
+    fn record(&self, used: &NonceUse<'_>) -> Result<(), Reason> {
         let ports = Ports {
             clock: &self.clock,
             state: &self.state,
             verifier: &PureRust,
-            metrics: &Silent,
+            observer: &Silent,
         };
-        self.nonces.take(used, &ports)
+        self.nonces.record(used, &ports)
     }
 
     fn advance(&self, seconds: u64) {
@@ -46,8 +46,8 @@ impl Fixture {
     }
 }
 
-fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Use<'static> {
-    Use {
+fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> NonceUse<'static> {
+    NonceUse {
         entry: "signatures/bots",
         key_id,
         nonce: nonce.to_owned().leak(),
@@ -58,30 +58,30 @@ fn used(key_id: &'static str, nonce: &str, timestamp: u64, max_skew: u64) -> Use
 }
 
 #[test]
-fn once_means_once_as_long_as_the_timestamp_could_pass() {
+fn a_nonce_is_accepted_once_while_its_timestamp_is_valid() {
     let fixture = Fixture::new();
-    // From a clock that is ahead: it could pass for twice the skew.
+    // From a clock that is ahead: valid for twice the skew.
     let first = used("k", "n1", NOW + 300, 300);
-    assert_eq!(fixture.take(&first), Ok(()));
-    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
-    assert_eq!(fixture.take(&used("k", "n2", NOW, 300)), Ok(()));
+    assert_eq!(fixture.record(&first), Ok(()));
+    assert_eq!(fixture.record(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.record(&used("k", "n2", NOW, 300)), Ok(()));
     fixture.advance(600);
-    assert_eq!(fixture.take(&first), Err(Reason::SignatureReplayed));
+    assert_eq!(fixture.record(&first), Err(Reason::SignatureReplayed));
     assert_eq!(
-        fixture.take(&used("k", "n2", fixture.now(), 300)),
+        fixture.record(&used("k", "n2", fixture.now(), 300)),
         Err(Reason::SignatureReplayed),
-        "kept while there is room and no need to drop it"
+        "stored while there is space"
     );
 }
 
 #[test]
-fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
+fn a_key_that_fills_its_table_is_refused_without_affecting_others() {
     let fixture = Fixture::new();
-    assert_eq!(fixture.take(&used("victim", "n", NOW, 300)), Ok(()));
+    assert_eq!(fixture.record(&used("victim", "n", NOW, 300)), Ok(()));
     let mut full = 0;
     // Far more than all buckets together have slots.
     for n in 0..40_000 {
-        match fixture.take(&used("flood", &format!("n{n}"), NOW, 300)) {
+        match fixture.record(&used("flood", &format!("n{n}"), NOW, 300)) {
             Ok(()) => {}
             Err(reason) => {
                 assert_eq!(reason, Reason::ReplayMemoryFull);
@@ -91,60 +91,63 @@ fn one_key_that_fills_its_memory_is_refused_and_harms_no_other() {
     }
     assert!(full > 40_000 / 3, "{full} refused");
     assert_eq!(
-        fixture.take(&used("victim", "n", NOW, 300)),
+        fixture.record(&used("victim", "n", NOW, 300)),
         Err(Reason::SignatureReplayed)
     );
-    assert_eq!(fixture.take(&used("victim", "other", NOW, 300)), Ok(()));
-    // Room again, once the timestamps are too old to pass.
+    assert_eq!(fixture.record(&used("victim", "other", NOW, 300)), Ok(()));
+    // There is space again once the timestamps are too old.
     fixture.advance(301);
-    assert_eq!(fixture.take(&used("flood", "later", fixture.now(), 300)), Ok(()));
+    assert_eq!(
+        fixture.record(&used("flood", "later", fixture.now(), 300)),
+        Ok(())
+    );
 }
 
 #[test]
-fn a_larger_skew_does_not_reopen_what_was_used() {
+fn a_larger_skew_does_not_allow_replays() {
     let fixture = Fixture::new();
     let nonces: Vec<String> = (0..2_000).map(|n| format!("n{n}")).collect();
     let accepted: Vec<_> = nonces
         .iter()
-        .filter(|nonce| fixture.take(&used("k", nonce, NOW, 10)).is_ok())
+        .filter(|nonce| fixture.record(&used("k", nonce, NOW, 10)).is_ok())
         .collect();
     assert!(!accepted.is_empty());
     fixture.advance(60);
-    // Others come, for which the old ones are dropped.
+    // New nonces, for which the old ones are dropped.
     for n in 0..2_000 {
-        let _ = fixture.take(&used("k", &format!("later{n}"), fixture.now(), 10));
+        let _ = fixture.record(&used("k", &format!("later{n}"), fixture.now(), 10));
     }
     for nonce in accepted {
         assert!(
-            fixture.take(&used("k", nonce, NOW, 3_600)).is_err(),
-            "{nonce} passed a second time"
+            fixture.record(&used("k", nonce, NOW, 3_600)).is_err(),
+            "{nonce} was accepted a second time"
         );
     }
 }
 
 proptest! {
-    /// Whatever the clock does, and however the skew changes: what passed does not pass again.
+    /// No request is accepted twice, whatever the clock does and however the skew changes.
     #[test]
-    fn nothing_passes_twice(
+    fn no_request_is_accepted_twice(
         steps in proptest::collection::vec((0u8..30, 0u64..200, 0u64..100, 1u64..100), 1..300),
     ) {
         let state = MemoryState::default();
-        let nonces = Nonces::new([1; 16]);
-        let mut passed = std::collections::BTreeSet::new();
+        let nonces = NonceStore::new([1; 16]);
+        let mut accepted = std::collections::BTreeSet::new();
         for (nonce, now, offset, max_skew) in steps {
             let clock = ManualClock::at(Duration::from_secs(NOW + now));
             let timestamp = NOW + now + 50 - offset;
             if (NOW + now).abs_diff(timestamp) > max_skew {
                 continue;
             }
-            let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, metrics: &Silent };
+            let ports = Ports { clock: &clock, state: &state, verifier: &PureRust, observer: &Silent };
             let name = format!("n{nonce}");
-            let used = Use {
+            let used = NonceUse {
                 entry: "e", key_id: "k", nonce: &name, timestamp,
                 max_skew: Duration::from_secs(max_skew), capacity: 1,
             };
-            if nonces.take(&used, &ports).is_ok() {
-                prop_assert!(passed.insert((nonce, timestamp)), "{nonce} of {timestamp} passed twice");
+            if nonces.record(&used, &ports).is_ok() {
+                prop_assert!(accepted.insert((nonce, timestamp)), "{nonce} of {timestamp} was accepted twice");
             }
         }
     }

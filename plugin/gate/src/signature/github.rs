@@ -1,4 +1,4 @@
-//! GitHub's webhooks: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA-256 over the raw body
+//! GitHub webhooks: `X-Hub-Signature-256: sha256=<hex>`, HMAC-SHA-256 over the raw body
 //! (GitHub Docs, "Validating webhook deliveries").
 
 use std::rc::Rc;
@@ -19,11 +19,12 @@ pub(crate) struct Github {
     identity: Rc<Identity>,
 }
 
-/// One MAC for each secret that may have signed, all fed while the body passes.
+/// A signature to verify: one MAC for each secret, all updated with the body.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    scheme: Rc<Github>,
     macs: Vec<HmacSha256>,
-    given: [u8; 32],
+    signature: [u8; 32],
 }
 
 impl Github {
@@ -34,41 +35,42 @@ impl Github {
         }
     }
 
-    pub(crate) fn begin(&self, request: &Request<'_>) -> Option<Result<Pending, Reason>> {
+    pub(crate) fn begin(self: &Rc<Self>, request: &Request<'_>) -> Option<Result<Pending, Reason>> {
         match request.credential(HEADER) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(value) => Some(self.read(value)),
         }
     }
 
-    fn read(&self, value: &[u8]) -> Result<Pending, Reason> {
+    fn read(self: &Rc<Self>, value: &[u8]) -> Result<Pending, Reason> {
         let hex = value.strip_prefix(b"sha256=").ok_or(Reason::SignatureMalformed)?;
         let macs = self.secrets.iter().map(mac).collect::<Result<_, _>>()?;
         Ok(Pending {
+            scheme: Rc::clone(self),
             macs,
-            given: mac_from_hex(hex)?,
+            signature: mac_from_hex(hex)?,
         })
-    }
-
-    pub(crate) fn finish(&self, pending: Pending) -> Result<Rc<Identity>, Reason> {
-        let given = pending.given.into();
-        // Every secret is tried, so that the time does not tell which one signed.
-        let matches = pending
-            .macs
-            .into_iter()
-            .filter(|mac| mac.clone().verify(&given).is_ok())
-            .count();
-        if matches > 0 {
-            Ok(Rc::clone(&self.identity))
-        } else {
-            Err(Reason::SignatureMismatch)
-        }
     }
 }
 
 impl Pending {
     pub(crate) fn body(&mut self, part: &[u8]) {
         self.macs.iter_mut().for_each(|mac| mac.update(part));
+    }
+
+    pub(crate) fn finish(self) -> Result<Rc<Identity>, Reason> {
+        let signature = self.signature.into();
+        // Tries every secret, so that timing does not reveal which one signed.
+        let matches = self
+            .macs
+            .into_iter()
+            .filter(|mac| mac.clone().verify(&signature).is_ok())
+            .count();
+        if matches > 0 {
+            Ok(Rc::clone(&self.scheme.identity))
+        } else {
+            Err(Reason::SignatureMismatch)
+        }
     }
 }

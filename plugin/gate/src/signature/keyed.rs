@@ -1,5 +1,5 @@
-//! The `keyed` scheme: a key id, a timestamp and a nonce, over method, path with query, and the body's digest.
-//! docs/configuration.md shows it to clients; `postern sign-request` makes such a signature.
+//! The `keyed` scheme: a signature over the method, path with query, timestamp, nonce and body digest, with a key id.
+//! docs/configuration.md documents it for clients; `postern sign-request` creates such a signature.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,32 +13,33 @@ use super::{mac, mac_from_hex};
 use crate::Reason;
 use crate::identity::Identity;
 use crate::ports::Ports;
-use crate::replay::{Nonces, Use};
+use crate::replay::{NonceStore, NonceUse};
 use crate::request::{Request, Single};
 use crate::secret::Secret;
 
-/// Bounds on what a client may choose, so that remembering it costs little.
+/// The length of a nonce, which the client chooses, in bytes. Bounded so that it is cheap to store.
 const NONCE_LENGTH: std::ops::RangeInclusive<usize> = 8..=128;
+/// The longest key id, in bytes.
 pub(crate) const MAX_KEY_ID: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Keyed {
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderNames,
     pub(crate) keys: HashMap<String, Signer>,
     pub(crate) max_skew: Duration,
-    /// How many nonces of a key are kept at the most; none if replays are allowed.
+    /// The most nonces stored for a key; `None` if replays are allowed.
     pub(crate) nonces: Option<u32>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Headers {
+pub(crate) struct HeaderNames {
     key_id: String,
     timestamp: String,
     nonce: String,
     signature: String,
 }
 
-impl Headers {
+impl HeaderNames {
     pub(crate) fn new(prefix: &str) -> Self {
         let name = |what: &str| format!("{prefix}{what}");
         Self {
@@ -71,16 +72,17 @@ impl Signer {
 
 #[derive(Debug)]
 pub(crate) struct Pending {
+    scheme: Rc<Keyed>,
     key_id: String,
     nonce: String,
     method: String,
     target: String,
     timestamp: u64,
-    given: [u8; 32],
+    mac_bytes: [u8; 32],
     body: Sha256,
 }
 
-/// What a client signs: five lines, each ended by `\n` but the last.
+/// The text that a client signs: five lines, separated by `\n`.
 ///
 /// ```text
 /// POST
@@ -90,8 +92,8 @@ pub(crate) struct Pending {
 /// e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 /// ```
 ///
-/// `timestamp` is in seconds since the Unix epoch, `body_sha256` the digest of the raw body, in lower-case
-/// hexadecimal also where there is none. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
+/// `timestamp` is in seconds since the Unix epoch. `body_sha256` is the digest of the raw body, also if it is empty;
+/// the text contains it in lower-case hexadecimal. The signature is HMAC-SHA-256 over these bytes, in hexadecimal.
 #[must_use]
 pub fn string_to_sign(
     method: &str,
@@ -108,33 +110,42 @@ pub fn string_to_sign(
 }
 
 impl Keyed {
-    pub(crate) fn begin(&self, request: &Request<'_>, ports: &Ports<'_>) -> Option<Result<Pending, Reason>> {
+    pub(crate) fn begin(
+        self: &Rc<Self>,
+        request: &Request<'_>,
+        ports: &Ports<'_>,
+    ) -> Option<Result<Pending, Reason>> {
         match request.credential(&self.headers.signature) {
             Single::Absent => None,
-            Single::Several => Some(Err(Reason::CredentialsAmbiguous)),
+            Single::Multiple => Some(Err(Reason::CredentialsAmbiguous)),
             Single::One(signature) => Some(self.read(signature, request, ports)),
         }
     }
 
-    fn read(&self, signature: &[u8], request: &Request<'_>, ports: &Ports<'_>) -> Result<Pending, Reason> {
+    fn read(
+        self: &Rc<Self>,
+        signature: &[u8],
+        request: &Request<'_>,
+        ports: &Ports<'_>,
+    ) -> Result<Pending, Reason> {
         let text = |name: &str| match request.single(name) {
             Single::One(value) => std::str::from_utf8(value).map_err(|_| Reason::SignatureMalformed),
             Single::Absent => Err(Reason::SignatureMalformed),
-            Single::Several => Err(Reason::CredentialsAmbiguous),
+            Single::Multiple => Err(Reason::CredentialsAmbiguous),
         };
-        let own = |value: &[u8]| {
+        let owned = |value: &[u8]| {
             std::str::from_utf8(value)
                 .map(str::to_owned)
                 .map_err(|_| Reason::SignatureMalformed)
         };
-        let given = mac_from_hex(signature)?;
+        let mac_bytes = mac_from_hex(signature)?;
         let nonce = text(&self.headers.nonce)?;
         let key_id = text(&self.headers.key_id)?;
         if !NONCE_LENGTH.contains(&nonce.len()) || key_id.len() > MAX_KEY_ID {
             return Err(Reason::SignatureMalformed);
         }
         let digits = text(&self.headers.timestamp)?;
-        // `parse` would take a sign; the signed text holds the number as digits only.
+        // `parse` would accept a sign, but the signed text contains only digits.
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Reason::SignatureMalformed);
         }
@@ -144,12 +155,13 @@ impl Keyed {
         }
         self.check_skew(timestamp, ports)?;
         Ok(Pending {
+            scheme: Rc::clone(self),
             key_id: key_id.to_owned(),
             nonce: nonce.to_owned(),
-            method: own(request.method())?,
-            target: own(request.path())?,
+            method: owned(request.method())?,
+            target: owned(request.path())?,
             timestamp,
-            given,
+            mac_bytes,
             body: Sha256::new(),
         })
     }
@@ -162,54 +174,50 @@ impl Keyed {
             Ok(())
         }
     }
-
-    pub(crate) fn finish(
-        &self,
-        pending: Pending,
-        label: &str,
-        used: Option<&Nonces>,
-        ports: &Ports<'_>,
-    ) -> Result<Rc<Identity>, Reason> {
-        // Once more: a body that trickles in could outlast the memory of its nonce.
-        self.check_skew(pending.timestamp, ports)?;
-        let signer = self
-            .keys
-            .get(&pending.key_id)
-            .ok_or(Reason::SignatureKeyUnknown)?;
-        let digest: [u8; 32] = pending.body.finalize().into();
-        let text = string_to_sign(
-            &pending.method,
-            &pending.target,
-            pending.timestamp,
-            &pending.nonce,
-            &digest,
-        );
-        let given = pending.given.into();
-        let mut matches = 0;
-        for secret in &signer.secrets {
-            matches += usize::from(mac(secret)?.chain_update(&text).verify(&given).is_ok());
-        }
-        if matches == 0 {
-            return Err(Reason::SignatureMismatch);
-        }
-        // Only who holds the secret gets this far, so that nobody else can fill the memory of nonces.
-        if let Some(capacity) = self.nonces {
-            let this = Use {
-                entry: label,
-                key_id: &pending.key_id,
-                nonce: &pending.nonce,
-                timestamp: pending.timestamp,
-                max_skew: self.max_skew,
-                capacity,
-            };
-            used.ok_or(Reason::LimitUnavailable)?.take(&this, ports)?;
-        }
-        Ok(Rc::clone(&signer.identity))
-    }
 }
 
 impl Pending {
     pub(crate) fn body(&mut self, part: &[u8]) {
         self.body.update(part);
+    }
+
+    pub(crate) fn finish(
+        self,
+        label: &str,
+        nonces: Option<&NonceStore>,
+        ports: &Ports<'_>,
+    ) -> Result<Rc<Identity>, Reason> {
+        // Checked again: a body that arrives slowly could outlast the stored nonce.
+        self.scheme.check_skew(self.timestamp, ports)?;
+        let signer = self
+            .scheme
+            .keys
+            .get(&self.key_id)
+            .ok_or(Reason::SignatureKeyUnknown)?;
+        let digest: [u8; 32] = self.body.finalize().into();
+        let text = string_to_sign(&self.method, &self.target, self.timestamp, &self.nonce, &digest);
+        let mac_bytes = self.mac_bytes.into();
+        let mut matches = 0;
+        for secret in &signer.secrets {
+            matches += usize::from(mac(secret)?.chain_update(&text).verify(&mac_bytes).is_ok());
+        }
+        if matches == 0 {
+            return Err(Reason::SignatureMismatch);
+        }
+        // Only holders of the secret get here, so that no one else can fill the nonce table.
+        if let Some(capacity) = self.scheme.nonces {
+            let nonce_use = NonceUse {
+                entry: label,
+                key_id: &self.key_id,
+                nonce: &self.nonce,
+                timestamp: self.timestamp,
+                max_skew: self.scheme.max_skew,
+                capacity,
+            };
+            nonces
+                .ok_or(Reason::LimitUnavailable)?
+                .record(&nonce_use, ports)?;
+        }
+        Ok(Rc::clone(&signer.identity))
     }
 }

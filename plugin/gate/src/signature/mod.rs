@@ -1,5 +1,5 @@
-//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). What a signature must cover is the gate's to say,
-//! never the client's; comparison is in constant time; several secrets serve during a rotation.
+//! Requests signed with a shared secret (HMAC-SHA-256, RFC 2104). The gate, never the client, defines what a
+//! signature must cover. Comparison takes constant time. Several secrets are accepted during a rotation.
 
 mod github;
 mod keyed;
@@ -12,35 +12,37 @@ use sha2::Sha256;
 use crate::Reason;
 use crate::identity::Identity;
 use crate::ports::Ports;
-use crate::replay::Nonces;
+use crate::replay::NonceStore;
 use crate::request::Request;
 use crate::secret::Secret;
 
 pub use keyed::string_to_sign;
 
 pub(crate) use github::Github;
-pub(crate) use keyed::{Headers, Keyed, MAX_KEY_ID, Signer};
+pub(crate) use keyed::{HeaderNames, Keyed, MAX_KEY_ID, Signer};
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// A way of signing, compiled.
+/// A signature scheme, compiled.
 #[derive(Debug)]
 pub(crate) struct Scheme {
     /// `signatures/<name>`.
-    pub(crate) label: String,
+    pub(crate) label: Rc<str>,
+    /// The largest accepted body, in bytes.
     pub(crate) max_body: usize,
     pub(crate) kind: Kind,
 }
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Github(Github),
-    Keyed(Keyed),
+    Github(Rc<Github>),
+    Keyed(Rc<Keyed>),
 }
 
-/// A signature whose headers are in order and whose body is still to come.
+/// A signature whose headers were parsed, and whose body has not been received yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    label: Rc<str>,
     max_body: usize,
     received: usize,
     kind: PendingKind,
@@ -53,8 +55,8 @@ enum PendingKind {
 }
 
 impl Scheme {
-    /// Whether nonces are remembered.
-    pub(crate) fn remembers(&self) -> bool {
+    /// Whether the scheme stores nonces to refuse replays.
+    pub(crate) fn refuses_replays(&self) -> bool {
         matches!(&self.kind, Kind::Keyed(keyed) if keyed.nonces.is_some())
     }
 
@@ -78,37 +80,20 @@ impl Scheme {
                 return Err(Reason::BodyTooLarge);
             }
             Ok(Pending {
+                label: Rc::clone(&self.label),
                 max_body: self.max_body,
                 received: 0,
                 kind,
             })
         }))
     }
-
-    /// Judges the signature once the body is complete.
-    pub(crate) fn finish(
-        &self,
-        pending: Pending,
-        used: Option<&Nonces>,
-        ports: &Ports<'_>,
-    ) -> Result<Rc<Identity>, Reason> {
-        let identity = match (&self.kind, pending.kind) {
-            (Kind::Github(scheme), PendingKind::Github(pending)) => scheme.finish(pending),
-            (Kind::Keyed(scheme), PendingKind::Keyed(pending)) => {
-                scheme.finish(pending, &self.label, used, ports)
-            }
-            _ => Err(Reason::GateFailed),
-        }?;
-        ports.authenticated(&self.label, &identity);
-        Ok(identity)
-    }
 }
 
 impl Pending {
-    /// Takes the next part of the body, without keeping it.
+    /// Receives the next part of the body, without storing it.
     ///
     /// # Errors
-    /// [`Reason::BodyTooLarge`] past the bound.
+    /// [`Reason::BodyTooLarge`] if the body exceeds the limit.
     pub(crate) fn body(&mut self, part: &[u8]) -> Result<(), Reason> {
         self.received = self.received.saturating_add(part.len());
         if self.received > self.max_body {
@@ -121,13 +106,23 @@ impl Pending {
         Ok(())
     }
 
-    /// How much of the body was taken.
+    /// The number of bytes received so far.
     pub(crate) fn received(&self) -> usize {
         self.received
     }
 
-    pub(crate) fn max_body(&self) -> usize {
-        self.max_body
+    /// Verifies the signature once the body is complete.
+    pub(crate) fn finish(
+        self,
+        nonces: Option<&NonceStore>,
+        ports: &Ports<'_>,
+    ) -> Result<Rc<Identity>, Reason> {
+        let identity = match self.kind {
+            PendingKind::Github(pending) => pending.finish(),
+            PendingKind::Keyed(pending) => pending.finish(&self.label, nonces, ports),
+        }?;
+        ports.authenticated(&self.label, &identity);
+        Ok(identity)
     }
 }
 
@@ -135,7 +130,7 @@ fn mac(secret: &Secret) -> Result<HmacSha256, Reason> {
     HmacSha256::new_from_slice(secret.expose()).map_err(|_| Reason::GateFailed)
 }
 
-/// 32 bytes in hexadecimal, either case.
+/// Parses 32 bytes in hexadecimal, in either case.
 fn mac_from_hex(hex: &[u8]) -> Result<[u8; 32], Reason> {
     use ct_codecs::{Decoder, Hex};
     let mut bytes = [0; 32];

@@ -32,7 +32,7 @@ fn fixture() -> Fixture {
 }
 
 #[test]
-fn githubs_own_example() {
+fn the_example_from_githubs_documentation_verifies() {
     let fixture = fixture();
     for (signature, body, reason) in [
         (GITHUB_SIGNATURE, GITHUB_BODY, None),
@@ -110,7 +110,7 @@ fn a_declared_length_that_32_bits_cannot_hold_is_refused_before_the_body() {
     }
 }
 
-/// What follows such a head has no end that could be waited for.
+/// An upgraded connection has no end of the body to wait for.
 #[test]
 fn an_upgrade_under_a_signature_is_refused_at_once() {
     let fixture = fixture();
@@ -189,10 +189,10 @@ fn as_refs<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a 
 }
 
 #[test]
-fn keyed_covers_all_it_says() {
+fn a_keyed_signature_covers_every_part() {
     let fixture = fixture();
     let sent = Signed::default();
-    for (what, signed, reason) in [
+    for (case, signed, reason) in [
         ("as sent", Signed::default(), None),
         (
             "old secret",
@@ -279,14 +279,14 @@ fn keyed_covers_all_it_says() {
         let headers = signed.headers(&fixture);
         let step = fixture.post(sent.target, &as_refs(&headers), sent.body);
         match reason {
-            None => assert_eq!(admitted(&step).subject, "bot-1", "{what}"),
-            Some(reason) => assert_eq!(refused(&step).reason, reason, "{what}"),
+            None => assert_eq!(admitted(&step).subject, "bot-1", "{case}"),
+            Some(reason) => assert_eq!(refused(&step).reason, reason, "{case}"),
         }
     }
 }
 
 #[test]
-fn a_nonce_is_accepted_once_while_its_timestamp_is() {
+fn a_nonce_is_accepted_once_while_its_timestamp_is_valid() {
     let fixture = fixture();
     let headers = Signed::default().headers(&fixture);
     let send = || fixture.post("/orders?dry=1", &as_refs(&headers), b"{}");
@@ -326,7 +326,7 @@ fn a_timestamp_has_digits_only() {
 }
 
 #[test]
-fn no_secret_in_debug() {
+fn debug_output_has_no_secret() {
     let text = format!("{:?}", fixture().gate());
     for secret in [GITHUB_SECRET, "the old secret", "the new secret"] {
         assert!(!text.contains(secret));
@@ -336,19 +336,17 @@ fn no_secret_in_debug() {
 }
 
 #[test]
-fn a_body_that_trickles_in_cannot_outlast_the_memory_of_its_nonce() {
+fn a_slow_body_cannot_outlast_its_nonce() {
     use crate::{Need, Step};
     let fixture = fixture();
     let headers = Signed::default().headers(&fixture);
     let headers = as_refs(&headers);
     admitted(&fixture.post("/orders?dry=1", &headers, b"{}"));
     fixture.advance(Duration::from_secs(299));
-    let Step::Need(Need::Body { .. }, mut pending) = fixture.begin("POST", "/orders?dry=1", &headers, false)
-    else {
+    let Step::Need(Need::Body(pending)) = fixture.begin("POST", "/orders?dry=1", &headers, false) else {
         panic!("the headers are in order")
     };
     fixture.advance(Duration::from_secs(302));
-    pending.body(b"{}").unwrap();
-    let step = fixture.resume(pending, "/orders?dry=1", &headers);
+    let step = fixture.resume_with_body(pending, b"{}", "/orders?dry=1", &headers);
     assert_eq!(refused(&step).reason, Reason::SignatureSkew);
 }

@@ -8,7 +8,7 @@ fn parts(texts: &[&str]) -> Option<Vec<Part>> {
 }
 
 #[test]
-fn a_list_is_put_in_order_and_read_back() {
+fn a_list_is_sorted_and_parsed_back() {
     let all = [
         "path",
         "method",
@@ -31,7 +31,7 @@ fn a_list_is_put_in_order_and_read_back() {
 }
 
 #[test]
-fn what_cannot_be_honoured_is_no_grant() {
+fn unsupported_grants_are_rejected() {
     for part in ["mood", "", "header:", "header:a b", "Method"] {
         assert_eq!(parts(&["method", part]), None, "{part:?}");
     }
@@ -39,15 +39,15 @@ fn what_cannot_be_honoured_is_no_grant() {
     for ttl in [0.0, 0.9, -1.0, f64::NAN, f64::INFINITY] {
         assert_eq!(Grant::new(ttl, std::iter::empty()), None, "{ttl}");
     }
-    for (granted, held) in [(1.0, 1), (59_999.9, 59_999), (60_000.0, 60_000), (1e300, 60_000)] {
+    for (granted, expected) in [(1.0, 1), (59_999.9, 59_999), (60_000.0, 60_000), (1e300, 60_000)] {
         let grant = Grant::new(granted, std::iter::empty()).unwrap();
-        assert_eq!(grant.ttl, Duration::from_millis(held), "{granted}");
+        assert_eq!(grant.ttl, Duration::from_millis(expected), "{granted}");
     }
 }
 
-/// What a key can be made from, with few values each, so that requests agree as often as they differ.
+/// The inputs of a key, with few values each, so that requests are often equal in a part.
 #[derive(Debug, Clone)]
-struct Asked {
+struct KeyInput {
     method: &'static str,
     authority: Option<&'static str>,
     target: &'static str,
@@ -56,7 +56,7 @@ struct Asked {
     headers: Vec<(&'static str, &'static str)>,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn key_input() -> impl Strategy<Value = KeyInput> {
     let header = (
         prop::sample::select(vec!["x-a", "x-b"]),
         prop::sample::select(vec!["", "1", "11", "1,1"]),
@@ -74,17 +74,19 @@ fn asked() -> impl Strategy<Value = Asked> {
         prop::sample::select(vec![None, Some(""), Some("{\"a\":1}"), Some("{\"a\":2}")]),
         prop::collection::vec(header, 0..4),
     )
-        .prop_map(|(method, authority, target, source, identity, headers)| Asked {
-            method,
-            authority,
-            target,
-            source,
-            identity,
-            headers,
-        })
+        .prop_map(
+            |(method, authority, target, source, identity, headers)| KeyInput {
+                method,
+                authority,
+                target,
+                source,
+                identity,
+                headers,
+            },
+        )
 }
 
-impl Asked {
+impl KeyInput {
     fn key(&self, parts: &[Part]) -> Digest {
         let mut headers: Vec<Header<'_>> = vec![
             (b":method", self.method.as_bytes()),
@@ -100,7 +102,7 @@ impl Asked {
         key(&[7; 16], "module", "rule", parts, &request, self.identity)
     }
 
-    /// The part as a text of its own, made in another way than the key is.
+    /// The part as text, computed independently of the key.
     fn part(&self, part: &Part) -> String {
         let (path, query) = match self.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -141,19 +143,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn requests_share_a_key_exactly_if_they_agree_in_all_parts(a in asked(), b in asked(), parts in list()) {
-        let agree = parts.iter().all(|part| a.part(part) == b.part(part));
-        prop_assert_eq!(a.key(&parts) == b.key(&parts), agree);
+    fn requests_share_a_key_exactly_if_they_are_equal_in_all_parts(a in key_input(), b in key_input(), parts in list()) {
+        let equal = parts.iter().all(|part| a.part(part) == b.part(part));
+        prop_assert_eq!(a.key(&parts) == b.key(&parts), equal);
     }
 
     #[test]
-    fn other_lists_never_meet(a in asked(), first in list(), second in list()) {
+    fn different_lists_have_different_keys(a in key_input(), first in list(), second in list()) {
         prop_assert_eq!(a.key(&first) == a.key(&second), first == second);
     }
 }
 
 #[test]
-fn modules_rules_and_seeds_are_kept_apart() {
+fn modules_rules_and_seeds_have_different_keys() {
     let request = Request {
         headers: &[],
         source: None,
