@@ -1,4 +1,4 @@
-//! Signatures with a record: nothing that was signed leaves the host before that is durably on record.
+//! Audited signatures: no signature leaves the host before its event is durable.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -20,33 +20,33 @@ use serde_json::{Value, json};
 
 use crate::recorder::{Caller, Recorder, micros};
 
-/// Has things signed, and puts them on record.
+/// Signs through [`Signing`] and records every signature.
 #[derive(Debug)]
 pub(crate) struct AuditedSigner {
     signing: Signing,
     recorder: Recorder,
-    /// The first line of the log's checkpoints, if there is a log.
+    /// The first line of the audit log's checkpoints; `None` without a log.
     origin: Option<String>,
-    /// Why the registry could not be read again, once that is in the log.
+    /// Why the registry could not be reloaded, once that is logged.
     registry_error: Mutex<Option<String>>,
-    /// Held while a manifest's signature enters the log's queue, and while the registry changes and that does: what a signer
-    /// signed stands in the log before its retirement.
+    /// Held while a manifest's signature enters the log's queue, and while the registry changes and those events enter
+    /// it: the log holds a signer's signatures before its retirement.
     order: Mutex<()>,
 }
 
-/// Why a signature is not handed out.
+/// A signature is not released.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignError {
-    /// There is none.
+    /// Nothing was signed.
     #[error(transparent)]
     Signing(#[from] SigningError),
-    /// The payload begins as the checkpoints of this host's log do.
+    /// The payload begins like the checkpoints of this host's log.
     #[error(
-        "the payload begins with the name of the audit log: what does is only signed for the host itself"
+        "the payload begins with the origin of the audit log: such payloads are signed only for the host itself"
     )]
     Reserved,
-    /// There is one, and no record of it.
-    #[error("the signature could not be put on record, and was not handed out: {0}")]
+    /// The signature was made, but could not be recorded.
+    #[error("the signature could not be recorded, so it was not released: {0}")]
     Unrecorded(#[from] AppendError),
 }
 
@@ -134,8 +134,8 @@ impl AuditedSigner {
         Ok(signed)
     }
 
-    /// Writes a signature into the log, unless its signer was retired since it was made. It enters the log's queue when it
-    /// is polled first: nothing comes in between.
+    /// Appends a signature to the log, unless its signer was retired after signing. The append enters the log's queue
+    /// on the first poll, under the lock, so that nothing comes between the check and the append.
     async fn append_in_order<T>(
         &self,
         signed: &SignedManifest,
@@ -178,7 +178,7 @@ impl AuditedSigner {
         event
     }
 
-    /// What was signed; of what was not, the log is told without waiting.
+    /// Records a failure without waiting for the log, and logs it.
     fn or_record<T>(&self, result: Result<T, SigningError>, event: &mut Event) -> Result<T, SignError> {
         result.map_err(|error| {
             let (code, request_id) = (error.code(), event.request_id.as_deref());
@@ -188,22 +188,22 @@ impl AuditedSigner {
         })
     }
 
-    /// Why nothing can be signed now. Asks the proxy, if nothing was signed lately.
+    /// Why nothing can be signed now. Calls the proxy, unless something was signed recently.
     pub(crate) async fn fault(&self) -> Option<String> {
         let fault = self.signing.ready().await.err()?;
         Some(format!("{}: {fault}", fault.code()))
     }
 
-    /// Whether the host must be able to sign.
+    /// Whether the settings require signing.
     pub(crate) fn is_required(&self) -> bool {
         self.signing.state().required
     }
 
-    /// Has others sign from now on, if they are others.
+    /// Switches to other signers, if the selection differs.
     pub(crate) fn select_signers(&self, selection: &SignerSelection) -> Result<(), SettingsError> {
         if self.signing.set_selection(selection)? {
             let signer = selection.signer_id.as_deref();
-            tracing::info!(signer, "another signer is asked from now on");
+            tracing::info!(signer, "the selected signer has changed");
             self.recorder.record(|| {
                 let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
                 event.reason = Some("signer_asked".to_owned());
@@ -220,7 +220,8 @@ impl AuditedSigner {
         Ok(())
     }
 
-    /// Records who is retired already: of a signer that was retired while no host ran, the log would not say so otherwise.
+    /// Records the signers that are already retired: the retirement of a signer while no host ran would be missing from
+    /// the log otherwise.
     pub(crate) fn record_retired(&self) {
         let registry = self.signing.registry();
         let retired = registry
@@ -242,7 +243,7 @@ impl AuditedSigner {
         event
     }
 
-    /// Why the registry of signers could not be read again, if it could not.
+    /// Why the registry of signers could not be reloaded; `None` if it could.
     pub(crate) fn registry_error(&self) -> Option<String> {
         self.registry_error
             .lock()
@@ -250,18 +251,18 @@ impl AuditedSigner {
             .clone()
     }
 
-    /// Says, once, that the registry of signers cannot be read again.
+    /// Logs, once per reason, that the registry of signers cannot be reloaded.
     pub(crate) fn report_registry_error(&self, reason: String) {
         let mut registry_error = self.registry_error.lock().unwrap_or_else(PoisonError::into_inner);
         if registry_error.as_ref() != Some(&reason) {
-            tracing::error!(reason, "signers not read again; the ones before stay");
+            tracing::error!(reason, "signers not reloaded; the previous ones stay in force");
             *registry_error = Some(reason);
         }
     }
 
-    /// Reads the registry of signers again, and records what changed. Whether it could be read.
+    /// Reloads the registry of signers and records the changes. Returns whether the registry could be read.
     pub(crate) fn reload(&self) -> bool {
-        // The file is read first: nothing waits for a disk while the lock is held.
+        // The file is read first, so that the lock is not held while waiting for a disk.
         match self.signing.read_registry() {
             Ok(registry) => {
                 let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,7 +282,7 @@ impl AuditedSigner {
         true
     }
 
-    /// Has one signer take over from another, on record with the signatures that vouch for it.
+    /// Records that one signer takes over from another, with the signatures that attest to it.
     pub(crate) async fn rotate(&self, caller: Caller<'_>, old: &str, new: &str) -> Result<Value, SignError> {
         let started = Instant::now();
         let rotated = self.signing.rotate(old, new).await;
@@ -297,8 +298,8 @@ impl AuditedSigner {
     }
 }
 
-/// A statement that one signer takes over from another, and its signatures: `old` and `new` where these two signed, `by`
-/// where another did.
+/// The statement that one signer takes over from another, with its signatures: `old` and `new` by these two, `by` by a
+/// delegate.
 fn document(rotation: &Rotation) -> Value {
     let mut document = serde_json::Map::new();
     let statement = String::from_utf8_lossy(&rotation.statement);
@@ -318,7 +319,6 @@ fn document(rotation: &Rotation) -> Value {
     Value::Object(document)
 }
 
-/// Signs for policies.
 impl Signer for AuditedSigner {
     fn sign<'a>(
         &'a self,
@@ -341,24 +341,21 @@ impl Signer for AuditedSigner {
     }
 }
 
-/// Signs checkpoints of the log, of which the checkpoint itself is the record.
+/// Signs checkpoints of the log. They are not recorded: the checkpoint itself is the record.
 #[derive(Debug)]
 pub(crate) struct LogCheckpointSigner(pub(crate) Signing);
 
 impl CheckpointSigner for LogCheckpointSigner {
     fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::SignFuture<'a> {
         Box::pin(async move {
-            // The signer must be valid when the checkpoint says that it was made: auditors judge by that.
+            // The signer must be valid at the time of the checkpoint: auditors verify it against that time.
             let checkpoint = str::from_utf8(body)
                 .ok()
                 .and_then(|body| Checkpoint::parse(body).ok());
-            let made = checkpoint
-                .ok_or("what is to be signed is no checkpoint")?
-                .time
-                .system();
+            let made = checkpoint.ok_or("the note is not a checkpoint")?.time.system();
             let signed = self.0.sign_checkpoint(body, made).await;
             let signed = signed.map_err(|error| error.to_string())?;
-            // The registry may have been read again since.
+            // The registry may have been reloaded in the meantime.
             let registry = self.0.registry();
             let signer = registry.get(&signed.signer_id).ok_or("the signer was removed")?;
             Ok(postern_audit::CheckpointSignature {

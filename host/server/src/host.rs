@@ -1,4 +1,4 @@
-//! A host: started from settings, serving until it is stopped.
+//! Starts, reloads and stops the host.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,10 +33,10 @@ use crate::signer_watch;
 use crate::signing_services::SigningServices;
 use crate::start_error::StartError;
 
-/// Instances beside those that decide: new modules answer their cases while the old ones serve.
+/// Instances beyond those for decisions: new modules run their test cases while the old ones serve.
 const SPARE_INSTANCES: usize = 8;
 
-/// Of its listeners. Envoy opens a connection for each worker, and more where it may not send more over one.
+/// Limits of the listeners. Envoy opens a connection for each worker, and more if it may not send more over one.
 const LIMITS: Limits = Limits {
     head_timeout: Duration::from_secs(30),
     max_streams: 4096,
@@ -44,16 +44,16 @@ const LIMITS: Limits = Limits {
 };
 /// How long opening the directory of compiled modules may take.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long reading the registry of signers again may take.
+/// How long reloading the registry of signers may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The section of the settings that names the files of TLS.
+/// The settings section of the gates' TLS files, for errors.
 pub(crate) const GATE_TLS: &str = "gate.tls";
 
-/// How long a host that stops waits for its audit log.
+/// How long a stopping host waits for its audit log.
 const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A host that serves.
+/// A running host.
 #[derive(Debug)]
 pub struct Host {
     loader: Arc<Loader>,
@@ -64,23 +64,23 @@ pub struct Host {
     admin: Option<Address>,
     health: HealthReporter,
     tasks: Tasks,
-    /// Has the watched directories found anew.
+    /// Triggers a reload and a new look-up of the watched directories.
     rewatch: Option<mpsc::Sender<()>>,
 }
 
-/// A host has stopped, and its audit log has not taken so many events.
+/// The host has stopped, but the audit log did not accept this many events.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped, and {0} events are lost: the store of the audit log did not take them")]
+#[error("stopped, but {0} events are lost: the store of the audit log did not accept them")]
 pub struct LostEvents(usize);
 
 impl Host {
     /// Listens, opens the audit log, loads the policies, and serves.
     ///
     /// # Errors
-    /// If an address cannot be listened on, the log cannot be opened, nothing can be signed where it must be,
-    /// WebAssembly cannot be run, or not every entry loads and settings are strict.
+    /// If an address cannot be listened on, the log cannot be opened, required signing is impossible, WebAssembly
+    /// cannot run, or an entry fails to load and the settings are strict.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        // Another part of the process may have chosen before us.
+        // Another part of the process may already have installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut listeners = Vec::new();
         for address in &settings.listen {
@@ -128,7 +128,7 @@ impl Host {
             Arc::clone(&metrics),
             recorder.clone(),
         ));
-        // Before anything is read: what changes afterwards is noticed.
+        // Before anything is read, so that later changes are noticed.
         let watch = if settings.watch {
             policy_watch::start(&settings.policies).await
         } else {
@@ -200,7 +200,7 @@ impl Host {
         if let Some(watcher) = watch {
             host.rewatch = Some(watcher.trigger());
             let watching = policy_watch::run(watcher, Arc::clone(&host.loader));
-            host.tasks.spawn("the watcher of files", watching);
+            host.tasks.spawn("the file watcher", watching);
         }
         if let Some(interval) = host.settings.tamper_check {
             let checking = check_for_tampering(Arc::clone(&host.loader), interval);
@@ -213,7 +213,7 @@ impl Host {
             .and_then(|signing| signing.proxy.as_ref());
         if let (Some(signer), Some(proxy), true) = (&host.signer, proxy, host.settings.watch) {
             let watching = signer_watch::watch(Arc::clone(signer), proxy.registry.clone());
-            host.tasks.spawn("the watcher of signers", watching);
+            host.tasks.spawn("the signer watcher", watching);
         }
         host.log_serving(&report);
         host.record("started");
@@ -223,35 +223,36 @@ impl Host {
         Ok(host)
     }
 
-    /// Where gates reach it.
+    /// The addresses for gates.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// Where operators reach it.
+    /// The address for operators.
     #[must_use]
     pub fn admin(&self) -> Option<&Address> {
         self.admin.as_ref()
     }
 
-    /// Takes the entries, the manifest and the signers of other settings, and who is asked to sign. What else they say needs
-    /// a restart: the names of what differs are returned.
+    /// Applies entries, manifest, signers and the signer selection of new settings. Everything else needs a restart:
+    /// returns the names of the settings that differ.
     ///
     /// # Errors
-    /// If they want more than the pools were made for, or do not say who signs; nothing is taken then.
+    /// If the settings exceed the instance pools of this host, or the signer selection is invalid; nothing is applied
+    /// then.
     pub async fn reload(&mut self, new: Settings) -> Result<Vec<&'static str>, String> {
         let left = self.settings.differences(&new);
         let pool = |settings: &Settings| (settings.concurrency, settings.memory());
         let ((had, size), (wants, memory)) = (pool(&self.settings), pool(&new));
         if wants > had || memory > size {
             return Err(format!(
-                "they want {wants} decisions at once and {memory} bytes for the largest; this host was started for \
+                "they need {wants} concurrent decisions with up to {memory} bytes each; this host was started for \
                  {had} and {size}: restart it"
             ));
         }
         if let Some(signer) = &self.signer {
-            // First, so that whoever is asked next is known.
+            // First, so that a newly selected signer is known.
             let registry = Arc::clone(signer);
             let read = with_deadline(Path::new("signers"), REGISTRY_TIMEOUT, move || registry.reload());
             if let Err(error) = read.await {
@@ -279,15 +280,16 @@ impl Host {
         Ok(left)
     }
 
-    /// Waits for the end of a part that should not end, and names it.
+    /// Waits for the end of a task that should not end, and returns its name.
     pub(crate) fn task_ended(&mut self) -> impl Future<Output = &'static str> {
         self.tasks.task_ended()
     }
 
-    /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets. Takes 4.5 seconds at most.
+    /// Stops accepting, finishes requests in progress within a timeout, and removes its sockets. Takes 4.5 seconds at
+    /// most.
     ///
     /// # Errors
-    /// If events were lost because the audit log did not take them.
+    /// If the audit log did not accept all events.
     pub async fn stop(self) -> Result<(), LostEvents> {
         self.health
             .set_service_status("", ServingStatus::NotServing)
@@ -322,7 +324,7 @@ impl Host {
         let policies = &self.settings.policies;
         if policies.manifest.is_some() && policies.state.is_none() {
             tracing::warn!(
-                "policies.state is not set: after a restart, an older manifest that is put in place would be taken"
+                "policies.state is not set: after a restart, the host would accept an older manifest"
             );
         }
         let listen: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
@@ -351,7 +353,7 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
     }
 }
 
-/// How a listener knows its gates.
+/// How a listener authenticates gates.
 fn gate_auth(listener: &Listener, gate: &Gate) -> GateAuth {
     match gate {
         _ if listener.is_unix() => GateAuth::Connected,
@@ -363,12 +365,12 @@ fn gate_auth(listener: &Listener, gate: &Gate) -> GateAuth {
     }
 }
 
-/// The policies of settings, none loaded yet.
+/// Creates the policies of the settings, without loading them.
 pub(crate) async fn policies(
     settings: &Settings,
     signer: Option<Arc<dyn Signer>>,
 ) -> Result<Policies, StartError> {
-    // Modules of an entry decide beside those that they are about to replace.
+    // New modules of an entry are tested while the old ones still decide.
     let largest = settings
         .policies
         .entries
@@ -394,7 +396,7 @@ pub(crate) async fn policies(
     };
     let store = match &settings.keyvalue {
         KeyValue::Memory => Store::Memory,
-        // What the library says of a URL can repeat it.
+        // The library's error can contain the URL.
         KeyValue::Redis(url) => Store::redis(url.expose_secret()).map_err(|_| StartError::Redis)?,
     };
     let client = postern_policy::http_client().map_err(|error| StartError::Client(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! The licence of this installation: a signed token with an expiry (`LICENSE_KEY`).
 //!
-//! A JWT (RFC 7519) that the licensor signs with Ed25519 (RFC 8037), or with HMAC-SHA256 where there is only a shared
-//! secret. Its signature is verified once, at the start; whether it holds now is asked again and again.
+//! A JWT (RFC 7519) that the licensor signs with Ed25519 (RFC 8037), or with HMAC-SHA256 if there is only a shared
+//! secret. The signature is verified once, at start; the validity period is checked on each use.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,12 +12,12 @@ use jwt_simple::prelude::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What the clocks of licensor and host may differ by.
+/// Tolerated difference between the clocks of licensor and host.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// The shortest shared secret, in bytes.
+/// The minimum length of a shared secret, in bytes.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// What there is to verify a licence with.
+/// The licence and the key that verifies it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     required: bool,
@@ -40,28 +40,26 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Settings that verify nothing.
+/// The licence cannot be verified with these settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LicenseSettingsError {
-    /// The public key is none.
     #[error(
-        "LICENSE_PUBLIC_KEY is no Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
+        "LICENSE_PUBLIC_KEY is not an Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
     )]
     PublicKey,
-    /// The secret can be guessed.
     #[error("LICENSE_SECRET is shorter than 32 bytes")]
     Secret,
-    /// A licence without anything to verify it with.
+    /// There is a licence, but no key to verify it.
     #[error("LICENSE_KEY cannot be verified: set LICENSE_PUBLIC_KEY or LICENSE_PUBLIC_KEY_PATH")]
     NoKey,
 }
 
 impl Settings {
-    /// Takes a licence and what verifies it. With a public key, the secret is not looked at: whoever verifies with a
-    /// secret could make licences too.
+    /// Creates settings from a licence and the key that verifies it. If there is a public key, the secret is ignored:
+    /// anyone who can verify with a secret could also issue licences.
     ///
     /// # Errors
-    /// If the key is none, or there is a licence and no key.
+    /// If the key is invalid, or there is a licence without a key.
     pub(crate) fn new(
         required: bool,
         license: Option<SecretString>,
@@ -98,7 +96,7 @@ fn parse_public_key(text: &str) -> Option<Ed25519PublicKey> {
     key.ok()
 }
 
-/// What is known of the licence.
+/// The verified licence.
 #[derive(Debug, Clone)]
 pub(crate) struct License {
     required: bool,
@@ -109,17 +107,17 @@ pub(crate) struct License {
 enum LicenseState {
     Missing,
     Invalid,
-    /// Signed by the licensor, for this time since the Unix epoch.
+    /// Signed by the licensor; the validity period is in time since the Unix epoch.
     Signed {
         from: Option<Duration>,
         until: Duration,
     },
 }
 
-/// Why a licence does not hold.
+/// Why a licence is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LicenseFault {
-    #[error("LICENSE_REQUIRED, and there is no LICENSE_KEY")]
+    #[error("LICENSE_REQUIRED is set, but LICENSE_KEY is not")]
     Missing,
     #[error("the licence is not signed by the licensor, or has no expiry")]
     Invalid,
@@ -142,7 +140,8 @@ impl License {
         }
     }
 
-    /// Whether it holds at this moment. One that is not required may be missing, but not wrong.
+    /// Why the licence is not valid at this time; `None` if it is. A licence that is not required may be missing, but
+    /// not invalid.
     pub(crate) fn fault(&self, now: SystemTime) -> Option<LicenseFault> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         match self.state {
@@ -156,7 +155,7 @@ impl License {
         }
     }
 
-    /// Its end, in seconds since the Unix epoch.
+    /// The expiry, in seconds since the Unix epoch.
     pub(crate) fn until(&self) -> Option<u64> {
         match self.state {
             LicenseState::Signed { until, .. } => Some(until.as_secs()),
@@ -166,7 +165,7 @@ impl License {
 }
 
 fn verify_token(license: &str, key: &Key) -> LicenseState {
-    // Nothing has expired in 1970: the time is compared when it is asked for, with the clock of then.
+    // No licence has expired in 1970: the period is compared on each use, with the clock of that time.
     let options = VerificationOptions {
         artificial_time: Some(jwt_simple::prelude::Duration::from_secs(0)),
         accept_future: true,
@@ -179,7 +178,7 @@ fn verify_token(license: &str, key: &Key) -> LicenseState {
         Key::Secret(secret) => HS256Key::from_bytes(secret.expose_secret().as_bytes())
             .verify_token(license.trim(), Some(options)),
     };
-    // Without an end it could not be taken back.
+    // A licence without expiry could not be revoked.
     match claims.map(|claims| (claims.invalid_before, claims.expires_at)) {
         Ok((from, Some(until))) => LicenseState::Signed {
             from: from.map(Into::into),
@@ -258,7 +257,7 @@ mod tests {
                 Some(LicenseFault::Invalid),
             ),
             (true, shared.clone(), None, secret(), None),
-            // Where there is a public key, a licence that the secret made counts for nothing.
+            // If there is a public key, licences signed with the secret are rejected.
             (
                 true,
                 shared,

@@ -1,4 +1,4 @@
-//! How many connections each listener may have.
+//! Connection limits of the listeners.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use postern_serve::{Address, ConnectionMetrics, ConnectionQuota, Connections, Li
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 
-/// The bounds of a host's listeners.
+/// The connection limits of all listeners of a host.
 #[derive(Debug)]
 pub(crate) struct ListenerLimits {
     quota: ConnectionQuota,
@@ -15,7 +15,7 @@ pub(crate) struct ListenerLimits {
 }
 
 impl ListenerLimits {
-    /// Shares out the file descriptors that this process may have.
+    /// Divides the file descriptors of this process among the listeners.
     pub(crate) fn new(settings: &Settings, addresses: &[Address], metrics: &Metrics) -> Self {
         let connection_metrics = ConnectionMetrics::default();
         metrics.register(|registry| connection_metrics.register(registry));
@@ -25,7 +25,7 @@ impl ListenerLimits {
             .filter(|address| matches!(address, Address::Tcp(_)))
             .count();
         let local = addresses.len() - tcp + usize::from(settings.admin.is_some());
-        // A decision may ask another server.
+        // Each decision may open a connection to another server.
         let quota =
             ConnectionQuota::allocate(open_files, settings.concurrency, settings.connections, tcp, local);
         let smallest = if tcp > 0 {
@@ -39,7 +39,7 @@ impl ListenerLimits {
                 connections = settings.connections,
                 tcp = quota.tcp,
                 local = quota.local,
-                "fewer connections for each listener than the settings want: raise the limit of open files \
+                "fewer connections for each listener than configured: raise the limit of open files \
                  (ulimit -n, LimitNOFILE=)"
             );
         }
@@ -49,7 +49,7 @@ impl ListenerLimits {
         }
     }
 
-    /// Those of a listener for gates.
+    /// The connections of a listener for gates.
     pub(crate) fn for_gates(&self, listener: &Listener) -> Arc<Connections> {
         if listener.is_unix() {
             self.connections(listener, self.quota.local)
@@ -58,7 +58,7 @@ impl ListenerLimits {
         }
     }
 
-    /// Those of the listener for operators, whom only this machine reaches.
+    /// The connections of the listener for operators, which only this machine reaches.
     pub(crate) fn for_operators(&self, listener: &Listener) -> Arc<Connections> {
         self.connections(listener, self.quota.local)
     }

@@ -1,4 +1,4 @@
-//! Loads policies, and tells what became of it: in the log, the metrics and the readiness.
+//! Loads policies and reports the results in the log, the metrics and the readiness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,31 +10,31 @@ use serde::Serialize;
 use crate::metrics::Metrics;
 use crate::recorder::{Recorder, truncate};
 
-/// Loads policies, and tells of it.
+/// Loads policies and reports the results.
 #[derive(Debug)]
 pub(crate) struct Loader {
     policies: Policies,
     metrics: Arc<Metrics>,
     recorder: Recorder,
-    /// Whether a fault of an entry that serves on makes the host unready.
+    /// Whether a fault of an entry that still serves makes the host unready.
     strict: bool,
     state: RwLock<LoadState>,
 }
 
-/// What the last load found. Kept here, so that nobody who asks waits for a load.
+/// The result of the last load. Kept here, so that readers do not wait for a load in progress.
 #[derive(Debug)]
 struct LoadState {
     settings: Settings,
     missing: Vec<String>,
-    /// The faults that are in the log already: a file that stays wrong is told once.
+    /// The faults that are already logged: a file that stays wrong is logged once.
     logged_faults: BTreeMap<String, String>,
 }
 
-/// Whether the host can answer for all its entries.
+/// Whether the host can decide for all its entries.
 #[derive(Debug, Serialize)]
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
-    /// What is wrong, by entry.
+    /// Faults by entry.
     pub(crate) faults: BTreeMap<String, String>,
 }
 
@@ -72,19 +72,19 @@ impl Loader {
         state.settings.entries.contains_key(name)
     }
 
-    /// What is loaded from.
+    /// The settings that policies are loaded from.
     pub(crate) fn settings(&self) -> Settings {
         self.state(|state| state.settings.clone())
     }
 
-    /// Loads what the files hold now.
+    /// Loads the current content of the files.
     pub(crate) async fn load(&self, cause: &'static str) -> LoadReport {
         let report = self.policies.load().await;
         self.report(cause, &report);
         report
     }
 
-    /// Takes other settings and loads from them.
+    /// Replaces the settings and loads from the new ones.
     pub(crate) async fn replace(&self, settings: Settings, cause: &'static str) -> LoadReport {
         self.state(|state| state.settings = settings.clone());
         let report = self.policies.replace(settings).await;
@@ -92,7 +92,7 @@ impl Loader {
         report
     }
 
-    /// Looks whether the files still hold what is served.
+    /// Verifies that the files still match what is served.
     pub(crate) async fn verify(&self) {
         let found = self.policies.verify().await;
         self.report_faults("tamper check", found.iter());
@@ -149,7 +149,7 @@ impl Loader {
         });
     }
 
-    /// A fault that is told for the first time.
+    /// Records a new fault.
     fn record_fault(&self, policy: &str, cause: &'static str, error: &LoadError) {
         self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Tamper, Decision::Denied);
@@ -179,7 +179,7 @@ impl Loader {
                         kind = error.kind,
                         serves_on,
                         reason,
-                        "not what its files should be"
+                        "the files of this policy are wrong"
                     );
                 }
             }
@@ -189,7 +189,7 @@ impl Loader {
                 .filter(|name| !found.contains_key(name))
                 .collect();
             for policy in fixed {
-                tracing::info!(policy, why = cause, "in order again");
+                tracing::info!(policy, why = cause, "the files of this policy are correct again");
             }
             state.logged_faults = found
                 .into_iter()
@@ -198,9 +198,9 @@ impl Loader {
         });
     }
 
-    /// Whether the host can answer for all its entries. An entry that serves what it had, while its files are wrong,
-    /// does not make it unready, unless settings are strict: a bad file that reaches all hosts of a fleet would take
-    /// all of them out of service.
+    /// Whether the host can decide for all its entries. An entry that serves its previous module while its files are
+    /// wrong does not make the host unready, unless the settings are strict: otherwise a bad file that reaches all
+    /// hosts of a fleet would take all of them out of service.
     pub(crate) fn readiness(&self) -> Readiness {
         let mut faults = self.policies.faults();
         let missing = self.state(|state| state.missing.clone());

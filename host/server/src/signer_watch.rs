@@ -1,4 +1,4 @@
-//! The registry of signers is read again when its file changes.
+//! Reloads the registry of signers when its file changes.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,24 +10,24 @@ use postern_files::with_deadline;
 
 use crate::audited_signer::AuditedSigner;
 
-/// How often the file is looked at: a signer that was retired signs no longer than this.
+/// How often the file is checked: a retired signer signs no longer than this.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What differs between two states of a file, whether it was written, replaced, or a symbolic link to it was.
+/// Identifies the state of a file. It changes if the file is written or replaced, or a symbolic link to it changes.
 type FileVersion = (u64, u64, u64, [i64; 4]);
 
-/// How long looking at it, or reading it, may take.
+/// How long checking or reading the file may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at the file again and again, and has it read when it changed.
+/// Polls the file, and reloads the registry when it has changed.
 pub(crate) async fn watch(signer: Arc<AuditedSigner>, path: PathBuf) {
-    // It was read while the host started, which took its time: it is read again at once.
+    // The registry was read while the host started, which takes a while, so it is read again at once.
     let mut last = None;
     loop {
         let (reader, file) = (Arc::clone(&signer), path.clone());
         let looked = with_deadline(&path, READ_TIMEOUT, move || {
             let now = std::fs::metadata(&file).ok().map(|found| version(&found));
-            // What is not there, or could not be read, is tried again each time, and told once.
+            // A file that is missing or could not be read is retried each time, and reported once.
             let same = now.is_some() && now == last;
             if same || reader.reload() { now } else { None }
         });

@@ -1,6 +1,6 @@
-//! Signing and the audit log, opened in the order in which they need each other.
+//! Opens signing and the audit log, which depend on each other.
 //!
-//! The log's checkpoints are signed; signatures are put on record in the log.
+//! Signing signs the log's checkpoints; the log records signatures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::recorder::Recorder;
 use crate::settings::{Audit, Settings};
 use crate::start_error::StartError;
 
-/// How long the server that takes checkpoints may take.
+/// Timeout for posting a checkpoint.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What signs, and what keeps the record.
+/// Signing, and the audit log that records it.
 #[derive(Debug)]
 pub(crate) struct SigningServices {
     pub(crate) recorder: Recorder,
@@ -63,7 +63,7 @@ async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log
     Ok(Log::open(settings, signer, log_metrics).await?)
 }
 
-/// A client for servers that the system's CAs vouch for. It follows no redirects.
+/// A client that trusts the system's CAs and follows no redirects.
 fn client() -> Result<reqwest::Client, String> {
     let built = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -1,6 +1,6 @@
-//! Spans that continue the trace of who asks (W3C Trace Context).
+//! Spans that continue the caller's trace (W3C Trace Context).
 //!
-//! Spans have a target of their own: where nobody collects them, none is made, and asking costs nothing.
+//! Spans have their own target: if nothing collects them, none are created and requests cost nothing extra.
 
 use http::HeaderMap;
 use opentelemetry::global;
@@ -23,13 +23,13 @@ impl Extractor for HeaderExtractor<'_> {
     }
 }
 
-/// A span for a request with these headers.
+/// Creates a span for a request with these headers.
 pub(crate) fn span(name: &str, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(target: TARGET, "serve", otel.name = name, otel.kind = "server");
     if !span.is_disabled() {
         let parent =
             global::get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(headers)));
-        // Only a span that was closed or belongs to no layer cannot take one.
+        // Fails only for a span that is closed or belongs to no layer.
         let _ = span.set_parent(parent);
     }
     span

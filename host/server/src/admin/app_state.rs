@@ -9,7 +9,6 @@ use crate::health::Health;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 
-/// What the routes tell of.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) loader: Arc<Loader>,

@@ -1,4 +1,4 @@
-//! The listener for operators: health, metrics, what is loaded, who signs, and having it loaded again.
+//! The listener for operators: health, metrics, loaded policies and their reload, signers and their rotation.
 
 mod app_state;
 mod reload;
@@ -17,7 +17,7 @@ use crate::health;
 
 pub(crate) use app_state::AppState;
 
-/// The routes. With a token, only those of health answer those who do not show it.
+/// The routes. If there is a token, all routes but those of health require it.
 pub(crate) fn routes(state: AppState, token: Option<TokenDigest>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(scrape))

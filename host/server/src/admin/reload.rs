@@ -1,4 +1,4 @@
-//! Loading the policies again, on demand.
+//! Reloads the policies on demand.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ struct ReloadReport {
     policies: BTreeMap<String, LoadResult>,
 }
 
-/// What became of an entry.
+/// The result of loading an entry.
 #[derive(Serialize)]
 struct LoadResult {
     /// `unchanged`, `loaded`, `swapped`, `removed` or `failed`.
@@ -51,7 +51,8 @@ impl LoadResult {
     }
 }
 
-/// 200 if every entry serves what its files say, 422 if one does not. What cannot be loaded leaves in service what was.
+/// 200 if every entry serves what its files hold, 422 if one does not. If an entry cannot be loaded, its previous
+/// module stays in service.
 pub(super) async fn reload(State(state): State<AppState>) -> Response {
     let report = state.loader.load("asked for").await;
     let failed = report.errors().next().is_some();

@@ -1,4 +1,4 @@
-//! Who signs, and having one signer take over from another.
+//! Lists the signers, and rotates them.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -18,7 +18,7 @@ struct ListedSigner {
     id: String,
     public_key: String,
     status: &'static str,
-    /// What its signatures count for.
+    /// The uses that its signatures are trusted for.
     uses: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Time>,
@@ -33,7 +33,7 @@ fn absent() -> Response {
     problem(StatusCode::NOT_FOUND, "signing_absent", detail)
 }
 
-/// The registry, as the host holds it now.
+/// The registry as it is loaded now.
 pub(super) async fn list(State(state): State<AppState>) -> Response {
     let Some(signer) = &state.signer else {
         return absent();
@@ -61,7 +61,7 @@ struct RotationRequest {
     new: String,
 }
 
-/// Puts on record, signed, that one signer takes over from another.
+/// Records a signed statement that one signer takes over from another.
 pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Response {
     let Some(signer) = &state.signer else {
         return absent();

@@ -1,4 +1,4 @@
-//! Who may see more than health.
+//! Authenticates operators.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use postern_serve::{TokenDigest, is_authorization_ambiguous, problem};
 
-/// Lets requests with the token pass; all, if none is required.
+/// Lets requests with the token pass; all requests, if none is required.
 pub(super) async fn required(
     State(token): State<Option<TokenDigest>>,
     request: Request,

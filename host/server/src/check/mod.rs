@@ -1,4 +1,4 @@
-//! `envoy.service.auth.v3.Authorization`: a check is read, decided and answered.
+//! `envoy.service.auth.v3.Authorization`: parses, decides and answers checks.
 
 mod request;
 mod response;
@@ -21,18 +21,18 @@ use crate::trace;
 
 use request::{InvalidCheck, PolicyCall};
 
-/// Answers checks.
+/// The ext_authz service.
 #[derive(Debug)]
 pub(crate) struct Checks {
     loader: Arc<Loader>,
     metrics: Arc<Metrics>,
-    /// The entry that decides where a request names none.
+    /// The entry for requests that name none.
     default: Option<String>,
     recorder: Recorder,
     throttle: LogThrottle,
 }
 
-/// What becomes of a check, for logs and metrics.
+/// The result of a check, for logs and metrics.
 struct CheckSummary<'a> {
     policy: &'a str,
     request_id: &'a str,
@@ -103,7 +103,7 @@ impl Checks {
         }
     }
 
-    /// A decision for the audit log: nothing of the request's headers, its query or its body.
+    /// The audit event of a decision. It holds nothing of the request's headers, query and body.
     fn event(
         &self,
         policy: Option<&str>,
@@ -141,7 +141,7 @@ impl Checks {
     }
 
     fn report(&self, summary: &CheckSummary<'_>, failure: Option<&str>) {
-        // A name that no entry has would make a series of its own, and there is no end of such names.
+        // Names that no entry has would create an unlimited number of series.
         let policy = if self.loader.has_entry(summary.policy) {
             summary.policy
         } else {
@@ -154,14 +154,14 @@ impl Checks {
         if let Some(reason) = failure
             && let Some(suppressed) = self.throttle.may_write(policy, result, Instant::now())
         {
-            // A module's words are among it: it must not forge lines.
+            // It can contain text of a module, which must not forge log lines.
             let reason = reason.escape_debug();
             tracing::warn!(policy, result, request_id, suppressed, %reason, "no decision");
         }
     }
 }
 
-/// Why a policy refused, in a word.
+/// The reason code of a denial.
 fn reason(content: &DenialContent) -> String {
     match content {
         DenialContent::Problem { code, .. } => code.clone(),

@@ -1,7 +1,7 @@
-//! From a `CheckRequest` to what a policy is asked.
+//! Translates a `CheckRequest` to the request for a policy.
 //!
 //! `context_extensions` come from the proxy's configuration or from our gate, never from the client: the entry, the
-//! rule and the caller's identity are taken from there and from nowhere else.
+//! rule and the caller's identity are taken only from there.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,47 +15,49 @@ use postern_policy::{Failure, Header, Identity, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The entry that is to decide.
+/// The entry that decides.
 const MODULE_EXTENSION: &str = "postern.module";
-/// The rule that asks.
+/// The rule that calls the policy.
 const RULE_EXTENSION: &str = "postern.rule";
-/// The caller, as JSON.
+/// The caller's identity, as JSON.
 const IDENTITY_EXTENSION: &str = "postern.identity";
-/// What Envoy's own filter says of a body that it has cut off (`allow_partial_message`).
+/// Envoy's own filter sets it on bodies that it has truncated (`allow_partial_message`).
 const PARTIAL_BODY_HEADER: &str = "x-envoy-auth-partial-body";
-/// The rule's name where nobody says one: Envoy's own filter asks.
+/// The rule name if none is given, as by Envoy's own filter.
 const DEFAULT_RULE: &str = "ext_authz";
 
-/// What is asked, and whom.
+/// A request and the policy to call.
 #[derive(Debug)]
 pub(super) struct PolicyCall {
-    /// The entry; none, if none is named and there is no default.
+    /// The entry; `None` if none is named and there is no default.
     pub(super) policy: Option<String>,
     pub(super) request: Result<Request, InvalidCheck>,
 }
 
-/// A request that no policy can be asked about.
+/// A check that cannot be passed to a policy.
 #[derive(Debug)]
 pub(super) struct InvalidCheck {
     pub(super) id: String,
     pub(super) error: CheckError,
 }
 
-/// Why there is no decision.
+/// There is no decision.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum CheckError {
-    /// Two parsers could read the path differently.
-    #[error("the path could be read in two ways")]
+    /// Parsers could interpret the path differently.
+    #[error("the path is ambiguous")]
     AmbiguousPath,
-    /// Nobody says which policy is to decide.
+    /// Neither the request nor the settings name a policy.
     #[error(
         "the check names no policy: set context_extensions \"{MODULE_EXTENSION}\" on the route, or `policies.default` here"
     )]
     NoPolicy,
-    /// A policy would decide on a part of what the upstream gets.
-    #[error("the body is cut off: give `with_request_body` room for it, without `allow_partial_message`")]
+    /// The policy would decide on a part of what the upstream receives.
+    #[error(
+        "the body is truncated: raise the limit of `with_request_body`, and do not set `allow_partial_message`"
+    )]
     PartialBody,
-    /// The caller's identity is none.
+    /// The caller's identity is invalid.
     #[error("context extension \"{IDENTITY_EXTENSION}\": {0}")]
     InvalidIdentity(&'static str),
     /// The policy did not decide.
@@ -64,7 +66,7 @@ pub(super) enum CheckError {
 }
 
 impl CheckError {
-    /// In one word, for metrics.
+    /// The code for metrics and audit events.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::AmbiguousPath => "path_ambiguous",
@@ -77,7 +79,7 @@ impl CheckError {
 }
 
 impl PolicyCall {
-    /// Reads a check; nothing, if it is none of an HTTP request.
+    /// Parses a check; `None` if it is not about an HTTP request.
     pub(super) fn parse(check: CheckRequest, default: Option<&str>) -> Option<Self> {
         let mut attributes = check.attributes?;
         let request = attributes.request?;
@@ -123,7 +125,7 @@ impl PolicyCall {
     }
 }
 
-/// The path in its one reading, and the query as it was sent.
+/// The normalised path, and the query as it was sent.
 fn parts(http: &HttpRequest) -> Result<(String, Option<String>), CheckError> {
     let path = normalise(http.path.as_bytes()).map_err(|Ambiguous| CheckError::AmbiguousPath)?;
     let query = http.path.split_once('?').map(|(_, query)| query.to_owned());
@@ -139,7 +141,7 @@ fn body(http: &mut HttpRequest) -> Option<Vec<u8>> {
     (!body.is_empty()).then_some(body)
 }
 
-/// The list holds what the map cannot: repeated names in their order, and bytes that are no text.
+/// Prefers the list, which holds what the map cannot: repeated names in their order, and bytes that are not UTF-8.
 fn headers(http: &mut HttpRequest) -> Vec<Header> {
     let one_by_one = http.header_map.take().map(|map| map.headers).unwrap_or_default();
     let headers: Vec<_> = if one_by_one.is_empty() {
@@ -158,7 +160,7 @@ fn headers(http: &mut HttpRequest) -> Vec<Header> {
             name: name.to_ascii_lowercase(),
             value,
         })
-        // What a client sends under our own names says who it claims to be. The gate strips it, Envoy's own does not.
+        // Headers of our own names from a client are forged. The gate strips them, Envoy's own filter does not.
         .filter(|header| !header.name.starts_with(':') && !header.name.starts_with(HEADER_PREFIX))
         .collect()
 }
@@ -183,12 +185,12 @@ struct IdentityExtension<'a> {
 }
 
 fn identity(text: &str) -> Result<Identity, CheckError> {
-    // What serde says would repeat what stands there.
+    // serde's error would repeat the value.
     let extension: IdentityExtension<'_> =
-        serde_json::from_str(text).map_err(|_| CheckError::InvalidIdentity("is no identity in JSON"))?;
+        serde_json::from_str(text).map_err(|_| CheckError::InvalidIdentity("is not an identity in JSON"))?;
     let claims = extension.claims.get();
     if !claims.starts_with('{') {
-        return Err(CheckError::InvalidIdentity("its claims are no object"));
+        return Err(CheckError::InvalidIdentity("its claims are not an object"));
     }
     if extension.subject.is_empty() {
         return Err(CheckError::InvalidIdentity("its subject is empty"));

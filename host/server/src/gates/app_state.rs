@@ -8,7 +8,6 @@ use crate::audited_signer::AuditedSigner;
 use crate::health::Health;
 use crate::recorder::Recorder;
 
-/// What the routes work with.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) signer: Option<Arc<AuditedSigner>>,

@@ -1,4 +1,4 @@
-//! `POST /v1/audit`: what gates tell of requests. Answered once all of it is durable.
+//! `POST /v1/audit`: events of gates. The response is sent once all of them are durable.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -12,11 +12,11 @@ use super::app_state::AppState;
 use super::auth::{is_json, not_json};
 use postern_serve::{json, problem};
 
-/// The largest request, in bytes.
+/// The maximum size of a request, in bytes.
 const MAX_REQUEST: usize = 4 << 20;
-/// Events of one request, at most.
+/// The maximum number of events in a request.
 pub(crate) const MAX_EVENTS: usize = 4096;
-/// What `detail` of an event may have, in bytes of JSON.
+/// The maximum size of an event's `detail`, in bytes of JSON.
 const MAX_DETAIL: usize = 4096;
 
 pub(super) fn limit() -> DefaultBodyLimit {
@@ -65,12 +65,13 @@ pub(super) async fn events(
         Err(error) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             error.code(),
-            "none is durable for certain; send them again",
+            "it is not certain that any of them is durable; send them again",
         ),
     }
 }
 
-/// No log takes U+0000, and a token's subject may have it: one caller's must not keep a whole batch out.
+/// Replaces U+0000, which the log rejects and the subject of a token can contain: one caller must not block a whole
+/// batch.
 fn without_nul(event: &mut Event) {
     let texts = [
         &mut event.gateway,
@@ -84,12 +85,12 @@ fn without_nul(event: &mut Event) {
         &mut event.tenant,
     ];
     for text in texts.into_iter().flatten().filter(|text| text.contains('\0')) {
-        // As long as what it stands for, or the text could become too long.
+        // A replacement of the same length, so that the text does not become too long.
         *text = text.replace('\0', "?");
     }
 }
 
-/// The events, if a gate may tell each of them.
+/// Parses the events, and checks that gates may send them.
 fn parse(body: &[u8]) -> Result<Vec<Event>, String> {
     let EventBatch { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if events.len() > MAX_EVENTS {
@@ -99,7 +100,7 @@ fn parse(body: &[u8]) -> Result<Vec<Event>, String> {
         without_nul(event);
         if !event.kind.is_sent_by_gates() {
             return Err(format!(
-                "events[{i}]: only a host tells of \"{}\"",
+                "events[{i}]: only a host records \"{}\"",
                 event.kind.name()
             ));
         }

@@ -1,4 +1,4 @@
-//! Who may use what a listener offers: its gates.
+//! Authenticates gates.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,12 +9,12 @@ use tonic::Status;
 
 use super::grpc::{is_grpc, status};
 
-/// How a listener knows its gates.
+/// How a listener authenticates gates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum GateAuth {
-    /// Who connects is one: a Unix socket, or a certificate that only gates have.
+    /// Every connection is from a gate: a Unix socket, or client certificates that only gates have.
     Connected,
-    /// By the token that they show.
+    /// By a bearer token.
     Token(TokenDigest),
     /// Not at all.
     Unauthenticated,
@@ -33,7 +33,7 @@ impl GateAuth {
     }
 }
 
-/// Lets gates pass.
+/// Lets only gates pass.
 pub(super) async fn gates_only(State(auth): State<GateAuth>, request: Request, next: Next) -> Response {
     if auth.is_gate(request.headers()) {
         return next.run(request).await;
@@ -41,7 +41,7 @@ pub(super) async fn gates_only(State(auth): State<GateAuth>, request: Request, n
     not_a_gate()
 }
 
-/// Lets gates pass, and everyone where gates cannot be known.
+/// Lets only gates pass; if the listener cannot authenticate gates, lets everyone pass.
 pub(super) async fn gates_if_authenticated(
     State(auth): State<GateAuth>,
     request: Request,
@@ -53,7 +53,7 @@ pub(super) async fn gates_if_authenticated(
     }
     if is_grpc(request.headers()) {
         return status(Status::unauthenticated(
-            "only a gate may ask; its token is missing or wrong",
+            "only gates may call this; the token is missing or wrong",
         ));
     }
     not_a_gate()
@@ -63,16 +63,16 @@ fn not_a_gate() -> Response {
     problem(
         StatusCode::UNAUTHORIZED,
         "gates_only",
-        "only a gate may ask this: see `gate` in the host's settings",
+        "only gates may call this: see `gate` in the host's settings",
     )
 }
 
-/// The value of a header, if it has one that is text.
+/// The value of a header, if it is text and not empty.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
 }
 
-/// That a body is announced as JSON.
+/// Whether the content type of the body is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     text(headers, header::CONTENT_TYPE.as_str()).is_some_and(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -80,7 +80,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Refuses what is not announced as JSON.
+/// Rejects a body of another content type.
 pub(super) fn not_json() -> Response {
     problem(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,

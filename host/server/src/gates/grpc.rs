@@ -1,4 +1,4 @@
-//! gRPC requests and their status.
+//! gRPC requests and their status responses.
 
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};

@@ -1,4 +1,4 @@
-//! The listeners for gates: `Check`, signatures, and what gates tell the audit log.
+//! The listeners for gates: `Check`, signatures and audit events.
 
 mod app_state;
 mod audit;
@@ -32,13 +32,13 @@ pub(crate) use app_state::AppState;
 pub(crate) use audit::MAX_EVENTS;
 pub(crate) use auth::GateAuth;
 
-/// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
+/// The maximum size of a check, in bytes: a gate sends at most 1 MiB of body, Envoy's own filter what its settings say.
 const MAX_CHECK: usize = 2 << 20;
 
-/// How long a request may take, its body included. No decision and no signature takes as long.
+/// How long a request may take, including its body. Decisions and signatures never take as long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The routes of a listener, by how it knows its gates.
+/// The routes of a listener, with its way to authenticate gates.
 pub(crate) fn routes<H: Health>(
     checks: Arc<Checks>,
     health: HealthServer<H>,
@@ -53,7 +53,7 @@ pub(crate) fn routes<H: Health>(
         .route_layer(from_fn(traced))
         .route_layer(from_fn(with_timeout))
         .route_layer(from_fn_with_state(auth, auth::gates_only));
-    // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
+    // On a listener that cannot authenticate gates, any client can call policies; see the settings.
     let grpc = Routes::new(checks)
         .into_axum_router()
         .route_layer(from_fn(with_timeout))
@@ -65,7 +65,7 @@ pub(crate) fn routes<H: Health>(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .with_state(state)
-        // Both take whatever they get, and answer calls that they do not know by themselves.
+        // Without their fallbacks: each would answer all unknown calls itself.
         .merge(grpc.reset_fallback())
         .merge(open.reset_fallback())
         .fallback(absent)
@@ -78,17 +78,17 @@ pub(crate) fn routes<H: Health>(
         })
 }
 
-/// Ends a request that is not answered in its time: one whose body never arrives would stay as long as its connection.
+/// Ends requests that time out: one whose body never arrives would stay as long as its connection.
 async fn with_timeout(request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if grpc => status(Status::deadline_exceeded("not answered in time")),
-        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "not answered in time"),
+        Err(_) if grpc => status(Status::deadline_exceeded("the request timed out")),
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "the request timed out"),
     }
 }
 
-/// Continues the trace of who asks.
+/// Continues the caller's trace.
 async fn traced(request: Request, next: Next) -> Response {
     let span = trace::span(request.uri().path(), request.headers());
     next.run(request).instrument(span).await

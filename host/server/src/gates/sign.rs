@@ -18,9 +18,9 @@ use crate::audited_signer::{AuditedSigner, SignError};
 use crate::recorder::Caller;
 use postern_serve::{json, problem};
 
-/// The largest payload, in bytes.
+/// The maximum size of a payload, in bytes.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// The largest request: a payload of that size in Base64, and what stands around it.
+/// The maximum size of a request: a payload of that size in Base64, and the JSON around it.
 const MAX_REQUEST: usize = MAX_PAYLOAD / 3 * 4 + 4096;
 
 pub(super) fn limit() -> DefaultBodyLimit {
@@ -47,7 +47,7 @@ struct SignManifestRequest {
 
 #[derive(Serialize)]
 struct SignManifestResponse {
-    /// The SHA-256 of the canonical form, which is what was signed.
+    /// The SHA-256 of the canonical form, which is what is signed.
     manifest_hash: Hash,
     signature_b64: String,
     signer_id: String,
@@ -94,7 +94,7 @@ pub(super) async fn manifest(
         Err(response) => return *response,
     };
     if !manifest.is_object() {
-        return bad_request("manifest is no JSON object");
+        return bad_request("manifest is not a JSON object");
     }
     match signer
         .sign_manifest(CallerHeaders::from_headers(&headers).caller(), &manifest)
@@ -113,7 +113,7 @@ pub(super) async fn manifest(
     }
 }
 
-/// Who signs, and what is to be signed.
+/// Parses the request, if this host signs.
 fn parse_request<'a, T: DeserializeOwned>(
     state: &'a AppState,
     headers: &HeaderMap,
@@ -123,26 +123,26 @@ fn parse_request<'a, T: DeserializeOwned>(
         let detail = "this host does not sign: its settings have no `signing`";
         return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail).into());
     };
-    // The contract names no content type; one that says something else is a mistake, or a browser's form.
+    // The interface names no content type; any other is a mistake, or a browser's form.
     if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) {
         return Err(not_json().into());
     }
     let body = body.map_err(|_| too_large())?;
-    // What the reader says of a payload may repeat a part of it.
+    // The parser's error may repeat a part of the payload.
     let document = object(&body).map_err(|error| {
         let place = match (error.line(), error.column()) {
             (0, 0) => String::new(),
             (line, column) => format!(", at line {line} column {column}"),
         };
         bad_request(&format!(
-            "the body is not what is expected{place}: {}, no member twice",
+            "the body is invalid{place}: {}, without duplicate members",
             "{\"payload_b64\": \"…\"} for /sign, {\"manifest\": {…}} for /sign/manifest"
         ))
     })?;
     Ok((signer, document))
 }
 
-/// Who asks, as the gate says. What a client sends under these names does not pass a gate.
+/// The caller as the gate authenticated it. The gate strips client-sent headers of these names.
 struct CallerHeaders {
     subject: Option<String>,
     tenant: Option<String>,
@@ -151,7 +151,7 @@ struct CallerHeaders {
 
 impl CallerHeaders {
     fn from_headers(headers: &HeaderMap) -> Self {
-        // Gates escape what a header cannot hold.
+        // Gates escape what a header value cannot hold.
         let plain = |name| {
             let value = percent_decode_str(text(headers, name)?);
             Some(value.decode_utf8_lossy().into_owned())
@@ -185,17 +185,17 @@ fn too_large() -> Response {
     problem(
         StatusCode::PAYLOAD_TOO_LARGE,
         "payload_too_large",
-        "a payload has 1 MiB at most",
+        "the payload is larger than 1 MiB",
     )
 }
 
-/// Which part of it failed is for the log, the record and the metrics; the client can only ask again.
+/// The cause is in the log, the audit log and the metrics; the client can only retry.
 fn error_response(error: &SignError) -> Response {
     let (code, detail) = match error {
         SignError::Reserved => return bad_request(&error.to_string()),
         SignError::Signing(error) if error.is_caller_error() => return bad_request(&error.to_string()),
-        SignError::Signing(_) => ("signing_unavailable", "nothing was signed; ask again later"),
-        SignError::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),
+        SignError::Signing(_) => ("signing_unavailable", "nothing was signed; try again later"),
+        SignError::Unrecorded(_) => ("audit_unavailable", "no signature was released; try again later"),
     };
     problem(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }

@@ -1,4 +1,4 @@
-//! Where the audit log is kept, and when its end is put on record elsewhere.
+//! The `audit` section: the store of the log, and its checkpoints.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,14 +11,14 @@ use postern_serve::Variables;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-/// What a gate tells at once must find room.
+/// The events of one request must fit.
 const MIN_BUFFER: usize = crate::gates::MAX_EVENTS;
-/// The most events that wait to be written.
+/// The maximum number of events that wait to be written.
 const MAX_BUFFER: usize = 10_000_000;
-/// The most events that are written at once.
+/// The maximum number of events that are written at once.
 const MAX_BATCH: usize = 10_000;
 
-/// The form of `audit`.
+/// The schema of `audit`.
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct Section {
@@ -84,7 +84,7 @@ impl Deserr<ConfigErrors> for StoreSection {
             map @ Value::Map(_) => {
                 Postgres::deserialize_from_value(map, location).map(|found| Self::Postgres(found.postgres))
             }
-            // Not repeated: it may be a URL with a password.
+            // The value is not printed: it may be a URL with a password.
             _ => {
                 let msg = "write sqlite:audit.db, or {postgres: {env: AUDIT_STORE_URL}} with the URL in that variable"
                     .to_owned();
@@ -97,12 +97,12 @@ impl Deserr<ConfigErrors> for StoreSection {
     }
 }
 
-/// An audit log to be.
+/// Audit settings.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// What the log is told when it is opened.
+    /// The settings to open the log with.
     pub log: Settings,
-    /// Where each checkpoint is sent, if it is.
+    /// The URL that checkpoints are posted to.
     pub url: Option<Url>,
 }
 
@@ -156,7 +156,7 @@ pub(super) fn audit(
             _ => {
                 errors.add(
                     "audit.checkpoints.url",
-                    "is no http or https URL without a password",
+                    "must be an http or https URL without a password",
                 );
                 None
             }
@@ -177,13 +177,13 @@ fn sqlite(text: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Sto
     let path = text.strip_prefix("sqlite:").unwrap_or(text);
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.contains('?') || path == ":memory:" {
-        errors.add("audit.store", "names no file: write sqlite:audit.db");
+        errors.add("audit.store", "does not name a file: write sqlite:audit.db");
         return None;
     }
     Some(Store::Sqlite(directory.join(path)))
 }
 
-/// The URL is a secret, and not repeated.
+/// The URL is not printed: it is a secret.
 fn store_from_url(
     at: &str,
     url: &SecretString,
@@ -205,12 +205,12 @@ fn store_from_url(
     }
     errors.add(
         at,
-        "the variable for the audit store holds no URL of Postgres (postgres://…)",
+        "the variable for the audit store does not hold a Postgres URL (postgres://…)",
     );
     None
 }
 
-/// The machine's name, for events.
+/// The host name of this machine, for events.
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {

@@ -1,4 +1,4 @@
-//! How gates show themselves on TCP, and the host to them.
+//! The `gate` section: how gates and the host authenticate on TCP.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use postern_config::{ConfigErrors, SecretRef};
 use postern_serve::tls::TlsFiles;
 use postern_serve::{TokenDigest, Variables};
 
-/// The form of `gate`.
+/// The schema of `gate`.
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct Section {
@@ -25,17 +25,17 @@ struct TlsSection {
     client_ca: String,
 }
 
-/// How the host knows its gates on TCP. On a Unix socket, who may open it is one.
+/// How the host authenticates gates on TCP. On a Unix socket, any process that can open it is trusted as a gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
-    /// The digest of the token that they show.
+    /// The digest of the gates' bearer token.
     pub token: Option<TokenDigest>,
-    /// TLS on every TCP listener: gates show a certificate of the client CA.
+    /// TLS for every TCP listener; gates need a certificate of the client CA.
     pub tls: Option<TlsFiles>,
 }
 
 impl Gate {
-    /// Whether a gate can be told from others on TCP.
+    /// Whether gates are authenticated on TCP.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.token.is_some() || self.tls.is_some()

@@ -1,4 +1,4 @@
-//! The licence of this installation: settings from the environment alone, `LICENSE_*`.
+//! Licence settings, only from the environment: `LICENSE_*`.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
             errors.add(
                 "",
                 format!(
-                    "the environment's LICENSE_PUBLIC_KEY_PATH names a file that cannot be read: {error}"
+                    "LICENSE_PUBLIC_KEY_PATH in the environment names a file that cannot be read: {error}"
                 ),
             );
         })
@@ -31,7 +31,7 @@ pub(super) fn license(variables: &Variables<'_>, errors: &mut ConfigErrors) -> O
     match Settings::new(required, license, public_key.as_deref(), secret) {
         Ok(settings) => Some(settings),
         Err(problem) => {
-            errors.add("", format!("the environment's {problem}"));
+            errors.add("", format!("the environment: {problem}"));
             None
         }
     }

@@ -11,19 +11,19 @@ use super::{Settings, validate};
 const REQUIRED: &str = "\"listen\", and \"policies\", \"signing\" or \"audit\"";
 
 impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
+    /// Reads the settings from a file. Secrets are looked up with `variable`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All errors in them.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let file = SettingsFile::read(path)?;
         Ok(Self::parse(&file.text, &file.directory, variable)?)
     }
 
-    /// Reads settings. Relative paths begin at `directory`.
+    /// Parses settings. Relative paths are relative to `directory`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All errors in them.
     pub fn parse(
         text: &str,
         directory: &Path,

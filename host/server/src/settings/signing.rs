@@ -1,7 +1,7 @@
-//! Who signs: the KMS proxy, or a key for development.
+//! The `signing` section: a KMS proxy, or a key for development only.
 //!
-//! What the environment says goes before the file: `SIGNING_PROXY_URL` (or `KMS_ENDPOINT`), `SIGNING_PROXY_API_KEY`,
-//! `SIGNER_ID`, `REQUIRE_SIGNING_PROXY` (or `REQUIRE_KMS`), `REPOWRITER_SIGNING_SECRET`.
+//! The environment overrides the file: `SIGNING_PROXY_URL` (or `KMS_ENDPOINT`), `SIGNING_PROXY_API_KEY`, `SIGNER_ID`,
+//! `REQUIRE_SIGNING_PROXY` (or `REQUIRE_KMS`), `REPOWRITER_SIGNING_SECRET`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use postern_signing::{Auth, Mode, ProxySettings, Settings, SignerSelection};
 use secrecy::SecretString;
 use url::Url;
 
-/// The form of `signing`.
+/// The schema of `signing`.
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct Section {
@@ -42,7 +42,7 @@ pub(super) struct Section {
     connect: Option<HumanDuration>,
 }
 
-/// Signers for one use each, in place of `signer`.
+/// The signers of single uses, instead of `signer`.
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 struct Uses {
@@ -63,7 +63,7 @@ struct Certificate {
     key: String,
 }
 
-/// Nothing, if neither the file nor the environment speaks of signing.
+/// Validates the section; `None` if neither the file nor the environment configures signing.
 pub(super) fn signing(
     section: Option<&Section>,
     directory: &Path,
@@ -76,7 +76,7 @@ pub(super) fn signing(
     let url = url(section, variables, errors);
     let mut required = section.required;
     for name in ["REQUIRE_SIGNING_PROXY", "REQUIRE_KMS"] {
-        // One that is turned off does not take back what the file or the other one says.
+        // A switch that is off does not override the file or the other switch.
         required |= variables.switch(name, false, errors);
     }
     let development_secret = variables.secret("REPOWRITER_SIGNING_SECRET");
@@ -101,12 +101,12 @@ fn url(section: &Section, variables: &Variables<'_>, errors: &mut ConfigErrors) 
     {
         errors.add(
             "",
-            "the environment's SIGNING_PROXY_URL and KMS_ENDPOINT differ: set one of them",
+            "SIGNING_PROXY_URL and KMS_ENDPOINT in the environment differ: set one of them",
         );
     }
     let written = from_env.into_iter().flatten().next();
     let text = written.or_else(|| section.proxy.clone())?;
-    // Not repeated: someone may have put a password into it.
+    // The value is not printed: it may contain a password.
     Url::parse(&text)
         .map_err(|_| errors.add("signing.proxy", "is no URL: write https://kms.example.com:8443"))
         .ok()
@@ -120,7 +120,7 @@ fn proxy(
     errors: &mut ConfigErrors,
 ) -> Option<ProxySettings> {
     let Some(signers) = &section.signers else {
-        let message = "must name the registry of signers, such as signers.toml: signatures of others are refused; \
+        let message = "must name the registry of signers, such as signers.toml: signatures of other signers are rejected; \
                        `postern signer add` writes it";
         errors.add("signing.signers", message);
         return None;
@@ -141,7 +141,7 @@ fn proxy(
     Some(settings)
 }
 
-/// Who must sign.
+/// The signers that must sign.
 fn selection(section: &Section, variables: &Variables<'_>, errors: &mut ConfigErrors) -> SignerSelection {
     let signer_id = variables.value("SIGNER_ID").or_else(|| section.signer.clone());
     let written = [
@@ -156,14 +156,14 @@ fn selection(section: &Section, variables: &Variables<'_>, errors: &mut ConfigEr
         .collect();
     for (what, id) in &uses {
         if !is_signer_id(id) {
-            let message = "is no id of a signer: it has 1 to 128 letters, digits, and . _ - : /";
+            let message = "is not a signer id: it has 1 to 128 letters, digits, and . _ - : /";
             errors.add(format!("signing.uses.{what}"), message);
         }
     }
     let another = uses.values().any(|id| Some(id) != signer_id.as_ref());
     if another && !section.send_signer_id {
-        let message = "names other signers than `signer`, and requests to the proxy name none: set send_signer_id: true \
-                       beside it, if the proxy takes a signer_id, as `postern kms-proxy` does";
+        let message = "names other signers than `signer`, but requests to the proxy do not name the signer: set send_signer_id: true \
+                       if the proxy accepts a signer_id, as `postern kms-proxy` does";
         errors.add("signing.uses", message);
     }
     SignerSelection {
@@ -182,7 +182,7 @@ fn auth(section: &Section, directory: &Path, variables: &Variables<'_>, errors: 
         (Some(_), Some(_)) => {
             errors.add(
                 "signing.certificate",
-                "stands beside a token: the proxy wants one of them",
+                "is set as well as a token: set one of them",
             );
             Auth::None
         }

@@ -179,7 +179,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1', 'tcp://127.0.0.1:1']\npolicies: {entries: {a: {file: a}}}",
-            "listen[1]: stands there already",
+            "listen[1]: is a duplicate",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {entries: {}}",
@@ -200,7 +200,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{module: a, cases: c}"),
-            "policies.entries.a.cases: goes with `file`",
+            "policies.entries.a.cases: is only allowed with `file`",
         ),
         (
             &with_entry("{file: a, digest: abc}"),
@@ -216,11 +216,11 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, hosts: [b]}"),
-            "policies.entries.a.hosts: goes with the grant",
+            "policies.entries.a.hosts: is only allowed with the grant",
         ),
         (
             &with_entry("{file: a, grants: [http], hosts: ['https://b']}"),
-            "policies.entries.a.hosts[0]: is a host",
+            "policies.entries.a.hosts[0]: must be an HTTP host",
         ),
         (
             &with_entry("{file: a, deadline: 1ms}"),
@@ -240,7 +240,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, concurrency: 513}"),
-            "policies.concurrency: must be from 1 to 512, and is 513",
+            "policies.concurrency: must be from 1 to 512, but is 513",
         ),
         (
             &with_entry("{file: a, queue: 9999999}"),
@@ -256,7 +256,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {concurrency: 64, entries: {a: {file: a}, b: {file: b}}}",
-            "policies.concurrency: is 64, and the entries may run 128",
+            "policies.concurrency: is 64, but the entries may run 128",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {default: rback, entries: {rbac: {file: a}}}",
@@ -264,15 +264,15 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {manifest: m, entries: {a: {module: a}}}",
-            "policies.signers: must name who may sign",
+            "policies.signers: must name the signers",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {signers: {ann: 'ed25519:AAAA'}, entries: {a: {file: a}}}",
-            "policies.signers.ann: is no public key",
+            "policies.signers.ann: is not a public key",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {tamper: {strict: true, interval: 1ms}, entries: {a: {file: a}}}",
-            "policies.entries.a.file: is unsigned, and TAMPER_STRICT refuses it",
+            "policies.entries.a.file: is unsigned, and TAMPER_STRICT rejects it",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {tamper: {interval: 1ms}, entries: {a: {file: a}}}",
@@ -418,7 +418,7 @@ fn an_audit_store_beyond_this_machine_wants_tls() {
             "postgres://u:hunter2@db/a?sslpassword=hunter2",
             Some("an unknown parameter"),
         ),
-        ("mysql://u:hunter2@db/a", Some("no URL of Postgres")),
+        ("mysql://u:hunter2@db/a", Some("does not hold a Postgres URL")),
     ] {
         let found = Settings::parse(text, Path::new("/"), &|name| {
             (name == "DB").then(|| url.to_owned())
