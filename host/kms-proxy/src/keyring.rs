@@ -1,4 +1,4 @@
-//! Who signs here: signers' ids, their public keys, and the token or the software that holds the private ones.
+//! The signers: their ids, their public keys, and the token or the software key that signs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,69 +12,69 @@ use crate::settings::{Keys, SignerKey, Token};
 use crate::software::{self, SoftwareError};
 use crate::token::{TokenError, TokenSession};
 
-/// Someone who signs.
+/// A signer and its public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// The name under which signatures are verified.
+    /// The id that signatures are verified under.
     pub id: String,
-    /// The key's name in the token; the id, for a key in software.
+    /// The label of the key in the token; for a software key, the id.
     pub label: String,
-    /// What verifies the signatures.
+    /// The key that verifies the signatures.
     pub key: PublicKey,
-    /// What it signs; nothing, if settings do not say: then everything.
+    /// The uses in the settings; `None` if not set, which permits everything.
     pub uses: Option<Uses>,
 }
 
 impl Signer {
-    /// What it signs.
+    /// The uses that are permitted.
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.uses.unwrap_or(Uses::ALL)
     }
 }
 
-/// All who sign, and who does where a request names nobody.
+/// All signers, and the one for requests that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signers {
     pub(crate) current: Signer,
     pub(crate) all: BTreeMap<String, Signer>,
 }
 
-/// Why a proxy cannot sign.
+/// The keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// A signer's key is not as it must be.
+    /// A signer's key cannot be used.
     #[error("signers.{id}: {error}")]
     Signer {
-        /// The signer.
+        /// The id of the signer.
         id: String,
-        /// What is wrong.
+        /// The error of its key.
         error: TokenError,
     },
-    /// One key under two ids, with different uses: it would serve both.
+    /// Two ids have the same key, but different uses: the key would serve both.
     #[error(
-        "signers.{id}: its key is that of \"{other}\", which has other uses: give both the same, or make another key \
+        "signers.{id}: its key is also that of \"{other}\", which has other uses: give both the same uses, or generate another key \
          (`postern kms-proxy keygen`)"
     )]
     SharedKey {
-        /// The signer.
+        /// The id of the signer.
         id: String,
-        /// The other one.
+        /// The id of the other signer with the key.
         other: String,
     },
-    /// The token is not as it must be.
+    /// The token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The key in software cannot be had.
+    /// The software key cannot be loaded.
     #[error(transparent)]
     Software(#[from] SoftwareError),
-    /// The token does not answer.
+    /// The token does not respond.
     #[error("{0}")]
     NotResponding(&'static str),
 }
 
 impl KeysError {
-    /// Whether trying again can only do harm until someone has changed something.
+    /// Whether a retry can only do harm until an operator has changed something.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -92,7 +92,7 @@ impl KeysError {
     }
 }
 
-/// Signs.
+/// Signs with the keys of all signers.
 pub(crate) struct Keyring {
     backend: Backend,
     signers: Arc<RwLock<Arc<Signers>>>,
@@ -111,11 +111,11 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What went wrong with one of the signers.
+/// The error of a signer's key, with the signer's id.
 type SignerError = (String, TokenError);
 
 impl Keyring {
-    /// Opens the token and examines every signer's key.
+    /// Opens the token and checks every signer's key.
     pub(crate) async fn open(keys: &Keys) -> Result<Self, KeysError> {
         let (backend, signers) = match keys {
             Keys::Token { token, .. } => {
@@ -145,7 +145,7 @@ impl Keyring {
         })
     }
 
-    /// Takes other signers of the same token. The ones before stay if one is not as it must be.
+    /// Switches to other signers of the same token. If one of their keys cannot be used, the previous signers stay.
     pub(crate) async fn reload(&self, keys: &Keys) -> Result<(), KeysError> {
         let (Backend::Token(pool), Keys::Token { token, .. }) = (&self.backend, keys) else {
             return Ok(());
@@ -170,7 +170,7 @@ impl Keyring {
         current(&self.signers)
     }
 
-    /// Signs with a signer's key; what comes back verifies.
+    /// Signs with a signer's key; the signature is verified.
     pub(crate) async fn sign(&self, signer: &Signer, payload: Vec<u8>) -> Result<Signature, PoolError> {
         match &self.backend {
             Backend::Token(pool) => {
@@ -183,7 +183,7 @@ impl Keyring {
         }
     }
 
-    /// Whether the token answers and holds the current signer's key.
+    /// Whether the token responds and holds the current signer's key.
     pub(crate) async fn probe(&self) -> Result<(), PoolError> {
         match &self.backend {
             Backend::Token(pool) => pool.probe(&self.check()).await,
@@ -191,7 +191,7 @@ impl Keyring {
         }
     }
 
-    /// Keeps the token open, for as long as it is polled.
+    /// Monitors and reconnects the token, for as long as it is polled.
     pub(crate) async fn supervise(&self) {
         match &self.backend {
             Backend::Token(pool) => Arc::clone(pool).supervise(self.check()).await,
@@ -230,7 +230,8 @@ fn current(signers: &RwLock<Arc<Signers>>) -> Arc<Signers> {
     Arc::clone(&signers.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Examines every signer's key. What is wrong with a key is told with its signer; that sessions fail is the token's.
+/// Checks every signer's key. An error of a key is returned with its signer; a failing session is an error of the
+/// token.
 fn examine(keys: &Keys) -> Work<Result<Signers, SignerError>> {
     let keys = keys.clone();
     Box::new(move |_, session| {
@@ -272,7 +273,7 @@ fn examine_signer(
     })
 }
 
-/// Signers of whom no two share a key without sharing its uses.
+/// Rejects signers that share a key, but not its uses.
 fn reject_shared_keys(signers: Signers) -> Result<Signers, KeysError> {
     let mut all = signers.all.values();
     while let Some(signer) = all.next() {
@@ -294,8 +295,8 @@ fn signer_error(read: Result<Signers, SignerError>) -> Result<Signers, KeysError
 fn pool_error(error: PoolError) -> KeysError {
     match error {
         PoolError::Token(error) => KeysError::Token(error),
-        PoolError::Timeout => KeysError::NotResponding("the token does not answer in time"),
-        PoolError::Busy => KeysError::NotResponding("too many requests wait for the token: try again"),
+        PoolError::Timeout => KeysError::NotResponding("the token does not respond in time"),
+        PoolError::Busy => KeysError::NotResponding("too many requests wait for the token: retry later"),
         PoolError::Unavailable => KeysError::NotResponding("the token is not available"),
     }
 }

@@ -1,9 +1,9 @@
-//! Sessions for requests: so many at a time, so many that wait, none for longer than the deadline; and a token that was
-//! lost is found again.
+//! A pool of token sessions: limits how many requests use the token and how many wait, each until its deadline;
+//! reconnects a lost token.
 //!
-//! Calls into a module block and cannot be interrupted, so they run on threads of their own, and a call that hangs keeps
-//! its turn: at most as many threads hang as there are turns. A module is initialised anew only while nobody has a turn,
-//! since it must not be during a call.
+//! Calls into a module block and cannot be interrupted. They run on threads of their own, and a call that hangs keeps
+//! its permit: at most as many threads hang as there are permits. A module must not be re-initialised during a call, so
+//! that happens only while no permit is held.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,26 +16,26 @@ use tokio::time::timeout_at;
 use crate::settings::Token;
 use crate::token::{Login, Module, Recovery, TokenError, TokenSession};
 
-/// How often a token is looked at that nobody asks.
+/// How often an unused token is checked.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// A token that was lost is looked for after so long, then after twice that, and so on.
+/// The first delay before reconnecting to a lost token; it doubles with each attempt.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
-/// But never less often.
+/// The longest delay between attempts.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Why there is no answer.
+/// The token did not return a result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PoolError {
-    /// The token was lost and is being looked for, or waits for someone.
+    /// The token is lost and being reconnected, or waits for an operator.
     #[error("the token is not available")]
     Unavailable,
-    /// Too many wait already.
+    /// The queue is full.
     #[error("too many requests wait for the token")]
     Busy,
-    /// There was no answer by the deadline.
-    #[error("the token did not answer in time")]
+    /// There was no result by the deadline.
+    #[error("the token did not respond in time")]
     Timeout,
-    /// The token answered with an error.
+    /// The token returned an error.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
@@ -49,36 +49,36 @@ impl From<NotAdmitted> for PoolError {
     }
 }
 
-/// How it stands with the token.
+/// The state of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Up,
-    /// It answers too late.
+    /// It responds too late.
     Slow,
-    /// It is looked for.
+    /// It is being reconnected.
     Lost,
-    /// Nothing is tried until the settings are read again.
+    /// Nothing is tried until the settings are reloaded.
     Suspended,
 }
 
-/// What is to be done with a session of a token; done once more, if the session turns out to be dead.
+/// A job for a session of the token; run a second time if the session turns out to be dead.
 pub(crate) type Work<T> = Box<dyn FnMut(&Login, &mut TokenSession) -> Result<T, TokenError> + Send>;
-/// What tells whether all is well.
+/// Checks that the token holds what is needed.
 pub(crate) type Check = Arc<dyn Fn(&Login, &mut TokenSession) -> Result<(), TokenError> + Send + Sync>;
 
-/// A token's sessions.
+/// The sessions of a token.
 #[derive(Debug)]
 pub(crate) struct Pool {
     module: Module,
     token: RwLock<Token>,
     deadline: Duration,
-    /// A turn for each session.
+    /// Admits one request per session.
     queue: Arc<AdmissionQueue>,
     connection: RwLock<Option<Arc<TokenConnection>>>,
     state: watch::Sender<State>,
 }
 
-/// What there is between initialising the module and the next time. Sessions go before the login.
+/// The state between two initialisations of the module. Sessions are dropped before the login.
 #[derive(Debug)]
 struct TokenConnection {
     idle: Mutex<Vec<TokenSession>>,
@@ -86,7 +86,7 @@ struct TokenConnection {
 }
 
 impl Pool {
-    /// Logs in, and does the first `work`.
+    /// Logs in, and runs the first `work`.
     pub(crate) async fn open<T: Send + 'static>(
         token: Token,
         work: Work<T>,
@@ -105,7 +105,7 @@ impl Pool {
         Ok((pool, first))
     }
 
-    /// Does `work` with a session.
+    /// Runs `work` with a session.
     pub(crate) async fn run<T: Send + 'static>(self: &Arc<Self>, work: Work<T>) -> Result<T, PoolError> {
         if !self.is_open() {
             return Err(PoolError::Unavailable);
@@ -121,7 +121,7 @@ impl Pool {
         let pool = Arc::clone(self);
         let call = tokio::task::spawn_blocking(move || {
             let result = pool.call(&connection, work);
-            // In this order: a turn that is over means that nobody is in the module.
+            // In this order: once the permit is released, nothing of this call may use the module.
             drop(connection);
             drop(permit);
             result
@@ -149,7 +149,7 @@ impl Pool {
         };
         let waiting = idle().pop();
         let result = match waiting {
-            // Tokens end sessions that were idle for long. A new one tells whether that is all.
+            // Tokens close idle sessions. A new session shows whether more than that is wrong.
             Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.recovery() {
                 Recovery::Reconnect => attempt(connection.login.session()),
                 Recovery::Operator | Recovery::None => Err(error),
@@ -173,11 +173,11 @@ impl Pool {
             open
         });
         if lost {
-            tracing::error!(%error, "the token is lost; nothing is signed until it is found again");
+            tracing::error!(%error, "the token is lost; nothing is signed until it is connected again");
         }
     }
 
-    /// Initialises the module anew, logs in, and does `work`; nobody else is in the module meanwhile.
+    /// Re-initialises the module, logs in, and runs `work`, while no other request uses the module.
     pub(crate) async fn reopen<T: Send + 'static>(
         self: &Arc<Self>,
         token: Token,
@@ -198,7 +198,7 @@ impl Pool {
 
     fn open_connection<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
         self.state.send_replace(State::Lost);
-        // Logs out.
+        // Dropping the connection logs out.
         self.replace(None);
         let login = Login::open(&self.module, &token)?;
         let mut session = login.session()?;
@@ -210,7 +210,7 @@ impl Pool {
         Ok(done)
     }
 
-    /// Whoever looks for the link meanwhile does not wait for the module.
+    /// The old connection is dropped after the lock is released, so that readers do not wait for the module.
     fn replace(&self, connection: Option<Arc<TokenConnection>>) {
         let mut place = self.connection.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *place, connection);
@@ -218,7 +218,7 @@ impl Pool {
         drop(before);
     }
 
-    /// Looks at the token now and then, and looks for it when it is lost, for as long as it is polled.
+    /// Checks the token regularly, and reconnects it when it is lost, for as long as it is polled.
     pub(crate) async fn supervise(self: Arc<Self>, check: Check) {
         let mut state = self.state.subscribe();
         loop {
@@ -229,13 +229,13 @@ impl Pool {
             if lost {
                 self.reconnect(&check).await;
             } else {
-                // What it finds is noted.
+                // It updates the state.
                 let _ = self.probe(&check).await;
             }
         }
     }
 
-    /// Whether the token answers and all is well with it.
+    /// Whether the token responds and the check passes.
     pub(crate) async fn probe(self: &Arc<Self>, check: &Check) -> Result<(), PoolError> {
         let check = Arc::clone(check);
         let result = self
@@ -246,9 +246,9 @@ impl Pool {
             .await;
         match result {
             Err(PoolError::Timeout) => self.transition(State::Up, State::Slow),
-            // Whatever is wrong with what is served with, opening everything anew may mend it.
+            // Whatever is wrong, reopening everything may fix it.
             Err(PoolError::Token(ref error)) => self.mark_lost(error),
-            // Others keep it busy: it answers them, or is slow by now.
+            // Other requests keep the token busy: it serves them, or is already marked as slow.
             Err(PoolError::Busy) if self.is_up() => return Ok(()),
             Ok(()) | Err(PoolError::Unavailable | PoolError::Busy) => {}
         }
@@ -264,7 +264,7 @@ impl Pool {
             changes
         });
         if changed && to == State::Slow {
-            tracing::warn!("the token does not answer in time");
+            tracing::warn!("the token does not respond in time");
         }
     }
 
@@ -279,51 +279,51 @@ impl Pool {
             let check = Arc::clone(check);
             let work: Work<()> = Box::new(move |login, session| check(login, session));
             match self.reopen(self.token(), work).await {
-                Ok(()) => return tracing::info!("the token is found again"),
+                Ok(()) => return tracing::info!("the token is connected again"),
                 Err(PoolError::Token(error)) if error.recovery() == Recovery::Operator => {
-                    tracing::error!(%error, "the token is not tried again until the settings are read (SIGHUP)");
+                    tracing::error!(%error, "the token is not tried again until the settings are reloaded (SIGHUP)");
                     self.state.send_replace(State::Suspended);
                     return;
                 }
                 Err(error) => {
                     let reason = error.to_string();
                     if reason != last_reason {
-                        tracing::warn!(reason, "the token is not there yet");
+                        tracing::warn!(reason, "the token is not available yet");
                         last_reason = reason;
                     }
                 }
             }
             tokio::time::sleep(delay).await;
-            // Settings that were read meanwhile may have found it.
+            // A reload in the meantime may have reconnected it.
             if *self.state.borrow() != State::Lost {
                 return;
             }
         }
     }
 
-    /// The token's settings, and its PIN, as they were last read.
+    /// The token settings with the PIN, as last read.
     pub(crate) fn token(&self) -> Token {
         self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a PIN for the next time that one is needed.
+    /// Stores the PIN for the next login.
     pub(crate) fn update_pin(&self, token: &Token) {
         self.token.write().unwrap_or_else(PoisonError::into_inner).pin = token.pin.clone();
     }
 
-    /// Whether requests are tried.
+    /// Whether requests are attempted.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.state.borrow(), State::Up | State::Slow)
     }
 
-    /// Whether the token answered when it was last looked at.
+    /// Whether the token responded to the last check.
     pub(crate) fn is_up(&self) -> bool {
         *self.state.borrow() == State::Up
     }
 
-    /// The sessions that are open.
+    /// The number of open sessions.
     pub(crate) fn open_sessions(&self) -> usize {
-        // Not cloned: the last who holds it logs out, and that must be who opens the next.
+        // Not cloned: dropping the last reference logs out, and only reopening may do that.
         let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
         let idle = connection.as_ref().map_or(0, |connection| {
             connection

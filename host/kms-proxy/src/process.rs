@@ -1,4 +1,4 @@
-//! A proxy as a process: what it does at signals.
+//! The proxy as a process: signals.
 
 use std::future::Future;
 use std::io;
@@ -12,14 +12,14 @@ use crate::{Proxy, Settings};
 impl Process for Proxy {
     type Settings = Settings;
 
-    /// A call in the token's module may hang: it gets a second beyond the time of what has begun.
+    /// A call into the module may hang: one second more than for requests in progress.
     const STOP_TIMEOUT: Duration = LIMITS.stop_timeout.saturating_add(Duration::from_secs(1));
-    /// Trying again may help.
+    /// A restart may help.
     const STOP_TIMEOUT_EXIT_CODE: i32 = 2;
 
     async fn apply(&mut self, settings: Settings) -> Result<(), String> {
         self.reload(settings).await?;
-        tracing::info!("settings read again: signers, callers and certificates");
+        tracing::info!("settings reloaded: signers, callers and certificates");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
-//! The proxy's own record: a line of the log for each request, at the target `postern_kms_proxy::audit`.
+//! The request log: one line for each request, with the target `postern_kms_proxy::audit`.
 //!
-//! It says who asked for what to be signed by whom and what became of it; of the payload it has the SHA-256. A signature
-//! is handed on only once its line is written.
+//! It records the caller, the signer and the result; of the payload it has only the SHA-256. A signature is released
+//! only once its line is written.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,22 +10,22 @@ use postern_serve::{WriteReceipt, log_awaited, log_record};
 
 use crate::metrics::Metrics;
 
-/// What is known of a request so far.
+/// What is known about a request so far.
 #[derive(Debug, Default)]
 struct RequestFields {
     caller: Option<String>,
     signer: Option<String>,
     payload: Option<String>,
     result: Option<Completion>,
-    /// What a line says already.
+    /// The result in the last written line.
     written: Option<Completion>,
 }
 
-/// A result, and the status of its answer.
+/// The result, and the status of the response.
 type Completion = (&'static str, u16);
 
-/// The record of a request that is being answered. It is written when the last who holds it lets go, if not before, so
-/// that a request whose client goes away leaves a line too.
+/// The record of a request in progress. It is written at the latest when the last clone is dropped, so that requests
+/// whose client disconnects are recorded as well.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestRecord(Arc<Inner>);
 
@@ -51,32 +51,32 @@ impl RequestRecord {
         }))
     }
 
-    /// The request's id.
     pub(crate) fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// Who asks.
+    /// Sets the caller.
     pub(crate) fn caller(&self, name: String) {
         self.update(|fields| fields.caller = Some(name));
     }
 
-    /// Whose signature is asked for: a signer of the settings.
+    /// Sets the requested signer, which is one of the settings.
     pub(crate) fn signer(&self, id: &str) {
         self.update(|fields| fields.signer = Some(id.to_owned()));
     }
 
-    /// The SHA-256 of what is to be signed.
+    /// Sets the SHA-256 of the payload.
     pub(crate) fn payload(&self, digest: String) {
         self.update(|fields| fields.payload = Some(digest));
     }
 
-    /// How it ends.
+    /// Sets the result.
     pub(crate) fn complete(&self, result: &'static str, status: u16) {
         self.update(|fields| fields.result = Some((result, status)));
     }
 
-    /// Writes it now, for who waits until it is written. If it ends otherwise after all, another line says so.
+    /// Writes the record now; the receipt resolves when it is written. If the result changes later, another line is
+    /// written.
     pub(crate) fn write(&self) -> WriteReceipt {
         let mut fields = self.0.fields.lock().unwrap_or_else(PoisonError::into_inner);
         let completion = fields.completion();
@@ -84,7 +84,7 @@ impl RequestRecord {
         log_record(|| self.0.log(&fields, completion))
     }
 
-    /// Writes it now, unless a line says all of it already.
+    /// Writes the record now, unless it is already written with this result.
     pub(crate) fn close(&self) -> Option<WriteReceipt> {
         let mut fields = self.0.fields.lock().unwrap_or_else(PoisonError::into_inner);
         let completion = fields.result.filter(|_| fields.result != fields.written)?;
@@ -98,7 +98,7 @@ impl RequestRecord {
 }
 
 impl RequestFields {
-    /// Without a result the client went away: what was begun may have been done, and nobody got it.
+    /// Without a result, the client disconnected: a signature may have been made, but was not delivered.
     fn completion(&self) -> Completion {
         self.result.unwrap_or(("abandoned", 0))
     }

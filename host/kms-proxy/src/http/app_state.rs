@@ -10,16 +10,15 @@ use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::settings::Caller;
 
-/// When the token was last looked at, and whether all was well.
+/// When the token was last checked, and whether it was healthy.
 pub(super) type Health = Arc<Mutex<Option<(Instant, bool)>>>;
 
-/// What answers are made from.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Arc<Metrics>,
     callers: Arc<RwLock<Arc<[Caller]>>>,
-    /// It listens on a Unix socket of its own.
+    /// Whether the listener is a Unix socket.
     pub(super) local: bool,
     pub(super) health: Health,
     pub(super) log: LogQueue,

@@ -1,4 +1,4 @@
-//! Who may pass; and the record of everybody who asks.
+//! Authenticates callers, and records every request.
 
 use axum::extract::{Extension, Request, State};
 use axum::http::HeaderValue;
@@ -13,10 +13,10 @@ use super::request_error::RequestError;
 use crate::request_log::RequestRecord;
 use crate::settings::{Caller, Permission};
 
-/// The header that carries a request's id.
+/// The header with the request id.
 const REQUEST_ID: &str = "x-request-id";
 
-/// Lets those pass who may, and records each request and what became of it.
+/// Lets authenticated callers pass, and records each request with its result.
 pub(super) async fn authenticate(
     State(state): State<AppState>,
     peer: Option<Extension<Peer>>,
@@ -40,7 +40,7 @@ pub(super) async fn authenticate(
         }
         Err(error) => refuse(&record, error),
     };
-    // Whoever has the answer finds its line in the log, as long as that can be written.
+    // The caller can rely on the record being written before the response, as long as the log works.
     if let Some(line) = record.close().filter(|_| state.log.failure().is_none()) {
         line.written().await;
     }
@@ -50,13 +50,13 @@ pub(super) async fn authenticate(
     response
 }
 
-/// Ends a request with a error.
+/// Ends a request with an error.
 pub(super) fn refuse(record: &RequestRecord, error: RequestError) -> Response {
     record.complete(error.code(), error.status().as_u16());
     error.response(record.id())
 }
 
-/// Who asks, and what they may.
+/// Identifies the caller and its permission.
 fn admit(
     callers: &[Caller],
     peer: Option<&Peer>,
@@ -68,8 +68,8 @@ fn admit(
     }
     let certificate = peer.map(|peer| format!("certificate sha256:{}", peer.sha256()));
     if callers.is_empty() {
-        // A client certificate was verified before the first byte of the request. A connection that was made before
-        // settings wanted one has none, and may go no further.
+        // A client certificate is verified before the first byte of the request. A connection from before `client_ca`
+        // was set has none, and is refused.
         return match certificate {
             Some(certificate) => Ok((certificate, Permission::Sign)),
             None if local => Ok(("socket".to_owned(), Permission::Sign)),
@@ -88,7 +88,7 @@ fn admit(
     Ok((name, caller.permission))
 }
 
-/// The request's own id if it is a plain one, else a new one.
+/// The id from the request if it is well-formed, otherwise a new one.
 fn request_id(request: &Request) -> String {
     let plain = |text: &&str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     request

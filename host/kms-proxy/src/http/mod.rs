@@ -1,4 +1,4 @@
-//! What callers ask: signatures, public keys, health, metrics.
+//! The HTTP API: signatures, public keys, health, metrics.
 
 mod app_state;
 mod auth;
@@ -22,10 +22,10 @@ pub(crate) use app_state::AppState;
 use self::request_error::RequestError;
 use crate::request_log::RequestRecord;
 
-/// Whoever asks for health has the token looked at, but no more often than this.
+/// How long a health result is cached: unauthenticated requests must not burden the token.
 const HEALTH_CACHE: Duration = Duration::from_secs(1);
 
-/// The routes. Only `/healthz` answers those who show no token.
+/// The routes. Only `/healthz` needs no authentication.
 pub(crate) fn routes(state: AppState) -> Router {
     let guarded = Router::new()
         .route("/sign", post(sign::sign))

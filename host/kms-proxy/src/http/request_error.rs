@@ -1,41 +1,41 @@
-//! Refusals, as problem details (RFC 9457).
+//! Errors of requests, as problem details (RFC 9457).
 
 use axum::http::StatusCode;
 use axum::response::Response;
 use postern_serve::{LogFailure, Problem};
 
-/// Why a request is refused.
+/// Why a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestError {
-    /// The body is not what it should be; how, is told.
+    /// The body is invalid, for this reason.
     BadRequest(&'static str),
-    /// No bearer token, or none that is known.
+    /// There is no valid bearer token.
     Unauthorized,
-    /// The caller may read, not sign.
+    /// The caller may read, but not sign.
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    /// Nobody of this id signs here.
+    /// No signer has this id.
     UnknownSigner,
-    /// The signer's key does not sign what this could be taken for.
+    /// The uses of the signer's key do not permit this payload.
     UseNotPermitted,
     TooLarge,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     BodyTimeout,
-    /// The token was lost and is being looked for.
+    /// The token is lost, and the proxy tries to reconnect.
     HsmUnavailable,
-    /// The token did not answer in time.
+    /// The token did not respond in time.
     HsmTimeout,
     /// Too many requests wait for the token.
     Overloaded,
-    /// The token does not sign, or not correctly.
+    /// The token does not sign, or its signature is wrong.
     SigningFailed,
-    /// What is signed cannot be put on record.
+    /// Signatures cannot be recorded.
     RecordUnavailable(LogFailure),
 }
 
 impl RequestError {
-    /// Its name for machines, in answers, metrics and the audit.
+    /// The code in responses, metrics and the request log.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -76,12 +76,12 @@ impl RequestError {
     fn detail(self) -> Option<&'static str> {
         match self {
             Self::BadRequest(how) => Some(how),
-            Self::Forbidden => Some("this caller may read, not sign"),
-            Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
+            Self::Forbidden => Some("this caller may read, but not sign"),
+            Self::UnknownSigner => Some("there is no signer with this signer_id; GET /signers lists all"),
             Self::UseNotPermitted => Some("the `uses` of this signer do not permit the payload"),
-            Self::TooLarge => Some("a payload has 1 MiB at most"),
+            Self::TooLarge => Some("the payload is larger than 1 MiB"),
             Self::RecordUnavailable(LogFailure::WriteFailed) => Some("the proxy's log cannot be written"),
-            Self::RecordUnavailable(LogFailure::Stalled) => Some("nobody reads the proxy's log"),
+            Self::RecordUnavailable(LogFailure::Stalled) => Some("the reader of the proxy's log has stalled"),
             _ => None,
         }
     }

@@ -20,16 +20,16 @@ use crate::request_log::RequestRecord;
 use crate::settings::Permission;
 use crate::token::{Recovery, TokenError};
 
-/// The largest payload, in bytes.
+/// The maximum size of a payload, in bytes.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// The largest body: a payload in Base64, and what stands around it.
+/// The maximum size of a body: a payload in Base64, and the JSON around it.
 const MAX_BODY: usize = MAX_PAYLOAD.div_ceil(3) * 4 + 4096;
-/// Of a body that is larger, this much is read and dropped; then the connection is.
+/// A larger body is read and dropped up to this size; beyond it the connection is closed.
 const MAX_DRAINED: usize = 8 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A misspelt `signer_id` must not have another sign, so what is not known is refused.
+/// Unknown fields are rejected: with a misspelt `signer_id`, another signer would sign.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignRequest {
@@ -44,7 +44,7 @@ struct SignResponse<'a> {
     signer_id: &'a str,
 }
 
-/// Signs the payload with the key of the signer that is asked for, else the current one's.
+/// Signs the payload with the key of the requested signer, or of the current one.
 pub(super) async fn sign(
     State(state): State<AppState>,
     Extension(record): Extension<RequestRecord>,
@@ -59,13 +59,13 @@ pub(super) async fn sign(
     answer.await.unwrap_or_else(|error| refuse(&record, error))
 }
 
-/// Waits until a line says that this was signed. A signature without one is withheld.
+/// Waits until the signature is recorded. A signature that is not recorded is withheld.
 async fn write_record(state: &AppState, record: &RequestRecord) -> Result<(), RequestError> {
     record.complete("ok", 200);
     if record.write().written().await {
         return Ok(());
     }
-    // Unless writing fails, there was no room, or too little time.
+    // If writing does not fail, the queue was full, or writing took too long.
     Err(RequestError::RecordUnavailable(
         state.log.failure().unwrap_or(LogFailure::Stalled),
     ))
@@ -92,13 +92,13 @@ async fn respond(
     if !signer.uses().permits(&payload) {
         return Err(RequestError::UseNotPermitted);
     }
-    // What could not be put on record is not signed in the first place.
+    // A signature that could not be recorded is not even made.
     if let Some(failure) = state.log.failure() {
         return Err(RequestError::RecordUnavailable(failure));
     }
     let started = Instant::now();
     let signature = state.keyring.sign(signer, payload).await.map_err(|error| {
-        // Of the others there can be as many as there are requests, and the audit's line says all that is known.
+        // Other errors can be as many as requests, and the request log contains all there is to know about them.
         if let PoolError::Token(error) = &error {
             tracing::error!(request_id = record.id(), signer_id = signer.id, %error, "not signed");
         }
@@ -117,16 +117,17 @@ async fn read(body: Body) -> Result<SignRequest, RequestError> {
     let bytes = bytes.await.map_err(|_| RequestError::BodyTimeout)??;
     postern_config::json::object(&bytes).map_err(|_| {
         RequestError::BadRequest(
-            "the body is {\"payload_b64\": \"...\"}, with \"signer_id\" if need be, and nothing else",
+            "the body must be {\"payload_b64\": \"...\"}, optionally with \"signer_id\", and nothing else",
         )
     })
 }
 
-/// The body. One that is too large is read on for a while, and dropped: who is still sending does not listen.
+/// Reads the body. If it is too large, the rest is read for a while and dropped: clients do not read the response while
+/// they send.
 async fn collect(mut body: Body) -> Result<Vec<u8>, RequestError> {
     let (mut bytes, mut size) = (Vec::new(), 0_usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| RequestError::BadRequest("the body broke off"))?;
+        let frame = frame.map_err(|_| RequestError::BadRequest("the body is incomplete"))?;
         let Ok(data) = frame.into_data() else { continue };
         size = size.saturating_add(data.len());
         if size > MAX_DRAINED {

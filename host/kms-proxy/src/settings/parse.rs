@@ -11,10 +11,10 @@ use super::{Mode, Settings, Token, validate};
 const REQUIRED: &str = "\"listen\", \"token\", \"signers\" and \"current\"";
 
 impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
+    /// Reads the settings from a file. Secrets are looked up with `variable`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All errors in them.
     pub fn read(
         path: &Path,
         mode: Mode,
@@ -24,10 +24,10 @@ impl Settings {
         Ok(Self::parse(&file.text, &file.directory, mode, variable)?)
     }
 
-    /// Reads settings. Relative paths begin at `directory`.
+    /// Parses settings. Relative paths are relative to `directory`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All errors in them.
     pub fn parse(
         text: &str,
         directory: &Path,
@@ -39,10 +39,10 @@ impl Settings {
 }
 
 impl Token {
-    /// Reads what the settings in a file say of the token, and none of the secrets that it does not need.
+    /// Reads only the token settings from a file, and none of the secrets that they do not need.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All errors in them.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let file = SettingsFile::read(path)?;
         let written = yaml::from_str(&file.text, REQUIRED)?;

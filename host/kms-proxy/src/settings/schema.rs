@@ -1,4 +1,4 @@
-//! The form of `kms-proxy.yaml`: plain data, with its defaults.
+//! The schema of `kms-proxy.yaml`, with its defaults.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use deserr::Deserr;
 use postern_config::{ConfigErrors, Digest, Entries, HumanDuration};
 use postern_serve::log::LogSettings;
 
-/// The whole file.
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct File {
@@ -47,13 +46,13 @@ pub(super) struct Caller {
     pub(super) may: Permission,
 }
 
-/// What a caller may ask for.
+/// What a caller may request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
 pub enum Permission {
     /// Everything.
     Sign,
-    /// Public keys and metrics; no signature.
+    /// Public keys and metrics, but no signatures.
     Read,
 }
 

@@ -1,4 +1,4 @@
-//! The way into a token: the module, the slot, the PIN.
+//! Opens a token: module, slot and login.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,9 +11,9 @@ use super::error::{TokenError, describe};
 use super::session::TokenSession;
 use crate::settings::{Token, TokenName};
 
-/// A PKCS#11 module, loaded for as long as the process lives.
+/// A PKCS#11 module, loaded for the lifetime of the process.
 ///
-/// A module's state is the process's: there must be one of these, and one [`Login`] at a time.
+/// The state of a module is global to the process: there must be only one `Module`, and one [`Login`] at a time.
 #[derive(Debug, Clone)]
 pub struct Module(Pkcs11);
 
@@ -21,7 +21,7 @@ impl Module {
     /// Loads the library.
     ///
     /// # Errors
-    /// If it cannot be loaded, or is no PKCS#11 module.
+    /// If it cannot be loaded, or is not a PKCS#11 module.
     pub fn load(token: &Token) -> Result<Self, TokenError> {
         let failed = |error| TokenError::Load {
             path: token.module.display().to_string(),
@@ -35,7 +35,7 @@ impl Module {
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
     }
 
-    /// Modules keep what they know of tokens from here on: without it a token that was gone would stay gone.
+    /// Modules cache the state of tokens: without finalizing, a token that was removed would stay lost.
     fn finalize(&self) -> Result<(), Pkcs11Error> {
         match self.0.clone().finalize() {
             Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
@@ -44,26 +44,26 @@ impl Module {
     }
 }
 
-/// A token that we are logged in to.
+/// A login to a token.
 #[derive(Debug)]
 pub struct Login {
     module: Module,
     slot: Slot,
-    /// Keeps us logged in: that ends with the last session.
+    /// Keeps the login alive: it ends with the last session.
     first: Mutex<Option<Session>>,
 }
 
 impl Login {
-    /// Finds the token and logs in, once.
+    /// Finds the token and logs in, with a single attempt.
     ///
     /// # Errors
-    /// If the token is not there, or does not take the PIN.
+    /// If the token is not available, or rejects the PIN.
     pub fn open(module: &Module, token: &Token) -> Result<Self, TokenError> {
         module.finalize()?;
         module.initialize()?;
         let opened = Self::open_initialized(module, token);
         if opened.is_err() {
-            // What is wrong is known; that it cannot be tidied up adds nothing.
+            // The first error is the relevant one.
             let _ = module.finalize();
         }
         opened
@@ -93,20 +93,20 @@ impl Login {
         })
     }
 
-    /// Opens a session more.
+    /// Opens another session.
     ///
     /// # Errors
-    /// If the token gives none.
+    /// If the token does not provide one.
     pub fn session(&self) -> Result<TokenSession, TokenError> {
         Ok(TokenSession::new(self.module.0.open_ro_session(self.slot)?))
     }
 
-    /// Opens a session that can make keys.
+    /// Opens a session that can generate keys.
     pub(super) fn rw_session(&self) -> Result<Session, TokenError> {
         Ok(self.module.0.open_rw_session(self.slot)?)
     }
 
-    /// Whether the token still answers.
+    /// Whether the token still responds.
     pub(crate) fn check_present(&self) -> Result<(), TokenError> {
         self.module.0.get_token_info(self.slot)?;
         Ok(())
@@ -125,7 +125,7 @@ fn find(context: &Pkcs11, name: &TokenName) -> Result<(Slot, TokenInfo), TokenEr
     let mut labels = Vec::new();
     let mut found = Vec::new();
     for slot in context.get_slots_with_token()? {
-        // A slot that does not tell is not the one that is looked for; another's trouble is not ours.
+        // A slot without information is not the wanted one; errors of other tokens do not matter.
         let Ok(info) = context.get_token_info(slot) else {
             continue;
         };

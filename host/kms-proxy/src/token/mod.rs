@@ -1,4 +1,4 @@
-//! PKCS#11: the token that holds the keys. Everything here blocks.
+//! PKCS#11 access to the token. All calls block.
 
 mod error;
 mod keygen;
