@@ -1,4 +1,4 @@
-//! Who signs here: signers' ids, their public keys, and the token or the software that holds the private ones.
+//! The signers: their ids, their public keys, and the token or the software key that signs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,73 +8,73 @@ use ed25519_compact::{KeyPair, PublicKey, Signature};
 use postern_signers::Uses;
 
 use crate::pool::{Check, Pool, PoolError, Work};
-use crate::settings::{KeyOf, Keys, Token};
+use crate::settings::{Keys, SignerKey, Token};
 use crate::software::{self, SoftwareError};
 use crate::token::{TokenError, TokenSession};
 
-/// Someone who signs.
+/// A signer and its public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// The name under which signatures are verified.
+    /// The id that signatures are verified under.
     pub id: String,
-    /// The key's name in the token; the id, for a key in software.
+    /// The label of the key in the token; for a software key, the id.
     pub label: String,
-    /// What verifies the signatures.
+    /// The key that verifies the signatures.
     pub key: PublicKey,
-    /// What it signs; nothing, if settings do not say: then everything.
+    /// The uses in the settings; `None` if not set, which permits everything.
     pub uses: Option<Uses>,
 }
 
 impl Signer {
-    /// What it signs.
+    /// The uses that are permitted.
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.uses.unwrap_or(Uses::ALL)
     }
 }
 
-/// All who sign, and who does where a request names nobody.
+/// All signers, and the one for requests that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signers {
     pub(crate) current: Signer,
     pub(crate) all: BTreeMap<String, Signer>,
 }
 
-/// Why a proxy cannot sign.
+/// The keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// A signer's key is not as it must be.
+    /// A signer's key cannot be used.
     #[error("signers.{id}: {error}")]
     Signer {
-        /// The signer.
+        /// The id of the signer.
         id: String,
-        /// What is wrong.
+        /// The error of its key.
         error: TokenError,
     },
-    /// One key under two ids, with different uses: it would serve both.
+    /// Two ids have the same key, but different uses: the key would serve both.
     #[error(
-        "signers.{id}: its key is that of \"{other}\", which has other uses: give both the same, or make another key \
+        "signers.{id}: its key is also that of \"{other}\", which has other uses: give both the same uses, or generate another key \
          (`postern kms-proxy keygen`)"
     )]
-    Shared {
-        /// The signer.
+    SharedKey {
+        /// The id of the signer.
         id: String,
-        /// The other one.
+        /// The id of the other signer with the key.
         other: String,
     },
-    /// The token is not as it must be.
+    /// The token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The key in software cannot be had.
+    /// The software key cannot be loaded.
     #[error(transparent)]
     Software(#[from] SoftwareError),
-    /// The token does not answer.
+    /// The token does not respond.
     #[error("{0}")]
-    Silent(&'static str),
+    NotResponding(&'static str),
 }
 
 impl KeysError {
-    /// Whether trying again can only do harm until someone has changed something.
+    /// Whether a retry can only do harm until an operator has changed something.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -83,16 +83,16 @@ impl KeysError {
                 TokenError::Pin(_)
                     | TokenError::PinLocked
                     | TokenError::PinFinalTry
-                    | TokenError::Loose { .. }
+                    | TokenError::Exportable { .. }
                     | TokenError::Load { .. }
             ),
-            Self::Software(_) | Self::Shared { .. } => true,
-            Self::Silent(_) => false,
+            Self::Software(_) | Self::SharedKey { .. } => true,
+            Self::NotResponding(_) => false,
         }
     }
 }
 
-/// Signs.
+/// Signs with the keys of all signers.
 pub(crate) struct Keyring {
     backend: Backend,
     signers: Arc<RwLock<Arc<Signers>>>,
@@ -111,16 +111,18 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What went wrong with one of the signers.
-type OfSigner = (String, TokenError);
+/// The error of a signer's key, with the signer's id.
+type SignerError = (String, TokenError);
 
 impl Keyring {
-    /// Opens the token and examines every signer's key.
+    /// Opens the token and checks every signer's key.
     pub(crate) async fn open(keys: &Keys) -> Result<Self, KeysError> {
         let (backend, signers) = match keys {
             Keys::Token { token, .. } => {
-                let (pool, signers) = Pool::open(token.clone(), examine(keys)).await.map_err(of_pool)?;
-                (Backend::Token(pool), separate(sorted(signers)?)?)
+                let (pool, signers) = Pool::open(token.clone(), examine(keys))
+                    .await
+                    .map_err(pool_error)?;
+                (Backend::Token(pool), reject_shared_keys(signer_error(signers)?)?)
             }
             Keys::Software(file) => {
                 let key = software::key(file.as_deref())?;
@@ -143,14 +145,14 @@ impl Keyring {
         })
     }
 
-    /// Takes other signers of the same token. The ones before stay if one is not as it must be.
+    /// Switches to other signers of the same token. If one of their keys cannot be used, the previous signers stay.
     pub(crate) async fn reload(&self, keys: &Keys) -> Result<(), KeysError> {
         let (Backend::Token(pool), Keys::Token { token, .. }) = (&self.backend, keys) else {
             return Ok(());
         };
         let read = if pool.is_open() {
             let read = pool.run(examine(keys)).await;
-            pool.keep_pin(token);
+            pool.update_pin(token);
             read
         } else {
             let token = Token {
@@ -159,7 +161,7 @@ impl Keyring {
             };
             pool.reopen(token, examine(keys)).await
         };
-        let signers = separate(sorted(read.map_err(of_pool)?)?)?;
+        let signers = reject_shared_keys(signer_error(read.map_err(pool_error)?)?)?;
         *self.signers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signers);
         Ok(())
     }
@@ -168,7 +170,7 @@ impl Keyring {
         current(&self.signers)
     }
 
-    /// Signs with a signer's key; what comes back verifies.
+    /// Signs with a signer's key; the signature is verified.
     pub(crate) async fn sign(&self, signer: &Signer, payload: Vec<u8>) -> Result<Signature, PoolError> {
         match &self.backend {
             Backend::Token(pool) => {
@@ -181,7 +183,7 @@ impl Keyring {
         }
     }
 
-    /// Whether the token answers and holds the current signer's key.
+    /// Whether the token responds and holds the current signer's key.
     pub(crate) async fn probe(&self) -> Result<(), PoolError> {
         match &self.backend {
             Backend::Token(pool) => pool.probe(&self.check()).await,
@@ -189,10 +191,10 @@ impl Keyring {
         }
     }
 
-    /// Keeps the token open, for as long as it is polled.
-    pub(crate) async fn keep(&self) {
+    /// Monitors and reconnects the token, for as long as it is polled.
+    pub(crate) async fn supervise(&self) {
         match &self.backend {
-            Backend::Token(pool) => Arc::clone(pool).keep(self.check()).await,
+            Backend::Token(pool) => Arc::clone(pool).supervise(self.check()).await,
             Backend::Software(_) => std::future::pending().await,
         }
     }
@@ -201,7 +203,7 @@ impl Keyring {
         let signers = Arc::clone(&self.signers);
         Arc::new(move |_, session| {
             let Signer { label, key, .. } = &current(&signers).current;
-            session.recognise(label, key)
+            session.check_unchanged(label, key)
         })
     }
 
@@ -228,8 +230,9 @@ fn current(signers: &RwLock<Arc<Signers>>) -> Arc<Signers> {
     Arc::clone(&signers.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Examines every signer's key. What is wrong with a key is told with its signer; that sessions fail is the token's.
-fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
+/// Checks every signer's key. An error of a key is returned with its signer; a failing session is an error of the
+/// token.
+fn examine(keys: &Keys) -> Work<Result<Signers, SignerError>> {
     let keys = keys.clone();
     Box::new(move |_, session| {
         let Keys::Token {
@@ -243,7 +246,7 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
         };
         let mut all = BTreeMap::new();
         for (id, key) in signers {
-            match one(session, id, key, *lenient) {
+            match examine_signer(session, id, key, *lenient) {
                 Ok(signer) => all.insert(id.clone(), signer),
                 Err(error @ TokenError::Call(_)) => return Err(error),
                 Err(error) => return Ok(Err((id.clone(), error))),
@@ -256,7 +259,12 @@ fn examine(keys: &Keys) -> Work<Result<Signers, OfSigner>> {
     })
 }
 
-fn one(session: &mut TokenSession, id: &str, key: &KeyOf, lenient: bool) -> Result<Signer, TokenError> {
+fn examine_signer(
+    session: &mut TokenSession,
+    id: &str,
+    key: &SignerKey,
+    lenient: bool,
+) -> Result<Signer, TokenError> {
     Ok(Signer {
         key: session.examine(&key.label, lenient)?,
         id: id.to_owned(),
@@ -265,13 +273,13 @@ fn one(session: &mut TokenSession, id: &str, key: &KeyOf, lenient: bool) -> Resu
     })
 }
 
-/// Signers of whom no two share a key without sharing its uses.
-fn separate(signers: Signers) -> Result<Signers, KeysError> {
+/// Rejects signers that share a key, but not its uses.
+fn reject_shared_keys(signers: Signers) -> Result<Signers, KeysError> {
     let mut all = signers.all.values();
     while let Some(signer) = all.next() {
         let mut others = all.clone();
         if let Some(other) = others.find(|other| other.key == signer.key && other.uses() != signer.uses()) {
-            return Err(KeysError::Shared {
+            return Err(KeysError::SharedKey {
                 id: other.id.clone(),
                 other: signer.id.clone(),
             });
@@ -280,15 +288,15 @@ fn separate(signers: Signers) -> Result<Signers, KeysError> {
     Ok(signers)
 }
 
-fn sorted(read: Result<Signers, OfSigner>) -> Result<Signers, KeysError> {
+fn signer_error(read: Result<Signers, SignerError>) -> Result<Signers, KeysError> {
     read.map_err(|(id, error)| KeysError::Signer { id, error })
 }
 
-fn of_pool(error: PoolError) -> KeysError {
+fn pool_error(error: PoolError) -> KeysError {
     match error {
         PoolError::Token(error) => KeysError::Token(error),
-        PoolError::Late => KeysError::Silent("the token does not answer in time"),
-        PoolError::Busy => KeysError::Silent("too many requests wait for the token: try again"),
-        PoolError::Unavailable => KeysError::Silent("the token is not available"),
+        PoolError::Timeout => KeysError::NotResponding("the token does not respond in time"),
+        PoolError::Busy => KeysError::NotResponding("too many requests wait for the token: retry later"),
+        PoolError::Unavailable => KeysError::NotResponding("the token is not available"),
     }
 }

@@ -7,7 +7,6 @@
 //! another key's signature.
 #![forbid(unsafe_code)]
 
-mod audit;
 mod http;
 mod keyring;
 pub mod memory;
@@ -15,6 +14,7 @@ mod metrics;
 mod pool;
 mod process;
 mod proxy;
+mod request_log;
 mod secret_file;
 pub mod settings;
 mod software;

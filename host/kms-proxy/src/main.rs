@@ -1,5 +1,5 @@
-//! `postern-kms-proxy`: signs with the keys of a PKCS#11 token. A program of its own, so that the process that holds the
-//! token's PIN holds little else.
+//! `postern-kms-proxy`: signs with the keys of a PKCS#11 token. It is a separate program, so that the process that
+//! holds the token's PIN contains little else.
 #![forbid(unsafe_code)]
 
 mod cli;

@@ -1,14 +1,14 @@
-//! Keeps the process's memory to itself: the PIN is in it, and the key for development.
+//! Protects the memory of the process, which holds the PIN or the development key.
 
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// No core dump of this process is written, and no other process of its user can read its memory or environment
-/// (`ptrace`, `/proc`). Call it before secrets are read.
+/// Disables core dumps, and prevents other processes of the same user from reading this process's memory and
+/// environment (`ptrace`, `/proc`). Call it before secrets are read.
 ///
 /// # Errors
-/// If the system does not allow it: then nothing secret should be read.
+/// If the system does not allow it. Secrets should not be read then.
 pub fn protect() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),

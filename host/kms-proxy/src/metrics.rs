@@ -1,4 +1,4 @@
-//! The proxy's metrics, in the OpenMetrics text format.
+//! The metrics of the proxy, in the OpenMetrics text format.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -15,27 +15,26 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::keyring::Keyring;
 
-/// In seconds: a token in software signs in fractions of a millisecond, one across a network in tens of them.
+/// In seconds: a software token signs in fractions of a millisecond, one across a network in tens of milliseconds.
 const BUCKETS: [f64; 15] = [
     100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 5.0,
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct ResultLabels {
     result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSigner {
+struct SignerLabels {
     signer: String,
 }
 
-/// What is counted and measured.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<Outcome, Counter>,
-    durations: Family<OfSigner, Histogram, fn() -> Histogram>,
-    wrong: Counter,
+    requests: Family<ResultLabels, Counter>,
+    durations: Family<SignerLabels, Histogram, fn() -> Histogram>,
+    wrong_signatures: Counter,
     sessions: Gauge,
     up: Gauge,
     log_up: Gauge,
@@ -52,26 +51,26 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("postern_kms_proxy");
-        let requests = Family::<Outcome, Counter>::default();
-        let durations: Family<OfSigner, Histogram, fn() -> Histogram> =
+        let requests = Family::<ResultLabels, Counter>::default();
+        let durations: Family<SignerLabels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
-        let (wrong, sessions, up) = (Counter::default(), Gauge::default(), Gauge::default());
+        let (wrong_signatures, sessions, up) = (Counter::default(), Gauge::default(), Gauge::default());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
-        let help = "Requests by result: ok, the code of the refusal, or abandoned by who asked";
+        let help = "Requests by result: ok, the error code, or abandoned by the client";
         registry.register("requests", help, requests.clone());
-        let help = "Time from a request that is sound to its verified signature, waiting included";
+        let help = "Time from a valid request to its verified signature, including the wait for a session";
         registry.register_with_unit("sign_duration", help, Unit::Seconds, durations.clone());
-        let help = "Signatures of the token that did not verify and were withheld";
-        registry.register("self_verification_failures", help, wrong.clone());
-        let help = "Sessions of the token that are open";
+        let help = "Signatures of the token that failed verification and were withheld";
+        registry.register("self_verification_failures", help, wrong_signatures.clone());
+        let help = "Open sessions of the token";
         registry.register("sessions_open", help, sessions.clone());
-        let help = "1 while the token answers and holds the current key";
+        let help = "1 while the token responds and holds the current key";
         registry.register("token_up", help, up.clone());
         let (log_up, log_lost) = (Gauge::default(), Counter::default());
-        let help = "1 while the log can be written; nothing is signed without";
+        let help = "1 while the log can be written; without it nothing is signed";
         registry.register("log_up", help, log_up.clone());
-        let help = "Lines of the log that were lost: nobody read it, or it could not be written";
+        let help = "Lost log lines: the reader stalled, or writing failed";
         registry.register("log_lines_lost", help, log_lost.clone());
         let connections = ConnectionMetrics::default();
         connections.register(&mut registry);
@@ -79,7 +78,7 @@ impl Metrics {
             registry,
             requests,
             durations,
-            wrong,
+            wrong_signatures,
             sessions,
             up,
             log_up,
@@ -88,39 +87,39 @@ impl Metrics {
         }
     }
 
-    /// What counts the connections of its listener.
+    /// The metrics of the listener's connections.
     pub(crate) fn connections(&self) -> &ConnectionMetrics {
         &self.connections
     }
 
-    /// A request was answered.
-    pub(crate) fn answered(&self, result: &'static str) {
-        self.requests.get_or_create(&Outcome { result }).inc();
+    /// Counts a request by its result.
+    pub(crate) fn request_completed(&self, result: &'static str) {
+        self.requests.get_or_create(&ResultLabels { result }).inc();
     }
 
-    /// A signer of the settings signed.
+    /// Records the duration of a signature.
     pub(crate) fn signed(&self, signer: &str, took: Duration) {
         let signer = signer.to_owned();
         self.durations
-            .get_or_create(&OfSigner { signer })
+            .get_or_create(&SignerLabels { signer })
             .observe(took.as_secs_f64());
     }
 
-    /// A signature did not verify.
+    /// Counts a signature that failed verification.
     pub(crate) fn wrong_signature(&self) {
-        self.wrong.inc();
+        self.wrong_signatures.inc();
     }
 
-    /// All of it, as scrapers read it.
+    /// Encodes all metrics.
     pub(crate) fn text(&self, keyring: &Keyring, log: &LogQueue) -> String {
         self.sessions
             .set(i64::try_from(keyring.open_sessions()).unwrap_or(i64::MAX));
         self.up.set(i64::from(keyring.is_up()));
-        self.log_up.set(i64::from(log.trouble().is_none()));
-        // The queue counts; nobody else adds to it.
+        self.log_up.set(i64::from(log.failure().is_none()));
+        // Only the queue counts them.
         self.log_lost.inner().store(log.lost(), Ordering::Relaxed);
         let mut text = String::new();
-        // Only a writer that fails could make it fail, and a String does not.
+        // Writing to a String does not fail.
         let _ = text::encode(&mut text, &self.registry);
         text
     }

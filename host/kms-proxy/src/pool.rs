@@ -1,9 +1,9 @@
-//! Sessions for requests: so many at a time, so many that wait, none for longer than the deadline; and a token that was
-//! lost is found again.
+//! A pool of token sessions: limits how many requests use the token and how many wait, each until its deadline;
+//! reconnects a lost token.
 //!
-//! Calls into a module block and cannot be interrupted, so they run on threads of their own, and a call that hangs keeps
-//! its turn: at most as many threads hang as there are turns. A module is initialised anew only while nobody has a turn,
-//! since it must not be during a call.
+//! Calls into a module block and cannot be interrupted. They run on threads of their own, and a call that hangs keeps
+//! its permit: at most as many threads hang as there are permits. A module must not be re-initialised during a call, so
+//! that happens only while no permit is held.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,79 +14,79 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::settings::Token;
-use crate::token::{Login, Module, Remedy, TokenError, TokenSession};
+use crate::token::{Login, Module, Recovery, TokenError, TokenSession};
 
-/// How often a token is looked at that nobody asks.
-const PROBE: Duration = Duration::from_secs(5);
-/// A token that was lost is looked for after so long, then after twice that, and so on.
-const FIRST: Duration = Duration::from_millis(250);
-/// But never less often.
-const LAST: Duration = Duration::from_secs(5);
+/// How often an unused token is checked.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The first delay before reconnecting to a lost token; it doubles with each attempt.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
+/// The longest delay between attempts.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Why there is no answer.
+/// The token did not return a result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PoolError {
-    /// The token was lost and is being looked for, or waits for someone.
+    /// The token is lost and being reconnected, or waits for an operator.
     #[error("the token is not available")]
     Unavailable,
-    /// Too many wait already.
+    /// The queue is full.
     #[error("too many requests wait for the token")]
     Busy,
-    /// There was no answer by the deadline.
-    #[error("the token did not answer in time")]
-    Late,
-    /// The token answered with an error.
+    /// There was no result by the deadline.
+    #[error("the token did not respond in time")]
+    Timeout,
+    /// The token returned an error.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
 
 impl From<NotAdmitted> for PoolError {
-    fn from(refusal: NotAdmitted) -> Self {
-        match refusal {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
             NotAdmitted::Full => Self::Busy,
-            NotAdmitted::Late => Self::Late,
+            NotAdmitted::Timeout => Self::Timeout,
         }
     }
 }
 
-/// How it stands with the token.
+/// The state of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Up,
-    /// It answers too late.
+    /// It responds too late.
     Slow,
-    /// It is looked for.
+    /// It is being reconnected.
     Lost,
-    /// Nothing is tried until the settings are read again.
-    Waits,
+    /// Nothing is tried until the settings are reloaded.
+    Suspended,
 }
 
-/// What is to be done with a session of a token; done once more, if the session turns out to be dead.
+/// A job for a session of the token; run a second time if the session turns out to be dead.
 pub(crate) type Work<T> = Box<dyn FnMut(&Login, &mut TokenSession) -> Result<T, TokenError> + Send>;
-/// What tells whether all is well.
+/// Checks that the token holds what is needed.
 pub(crate) type Check = Arc<dyn Fn(&Login, &mut TokenSession) -> Result<(), TokenError> + Send + Sync>;
 
-/// A token's sessions.
+/// The sessions of a token.
 #[derive(Debug)]
 pub(crate) struct Pool {
     module: Module,
     token: RwLock<Token>,
     deadline: Duration,
-    /// A turn for each session.
+    /// Admits one request per session.
     queue: Arc<AdmissionQueue>,
-    link: RwLock<Option<Arc<Link>>>,
+    connection: RwLock<Option<Arc<TokenConnection>>>,
     state: watch::Sender<State>,
 }
 
-/// What there is between initialising the module and the next time. Sessions go before the login.
+/// The state between two initialisations of the module. Sessions are dropped before the login.
 #[derive(Debug)]
-struct Link {
+struct TokenConnection {
     idle: Mutex<Vec<TokenSession>>,
     login: Login,
 }
 
 impl Pool {
-    /// Logs in, and does the first `work`.
+    /// Logs in, and runs the first `work`.
     pub(crate) async fn open<T: Send + 'static>(
         token: Token,
         work: Work<T>,
@@ -96,7 +96,7 @@ impl Pool {
             module,
             deadline: token.deadline,
             queue: AdmissionQueue::new(token.sessions, token.queue),
-            link: RwLock::new(None),
+            connection: RwLock::new(None),
             state: watch::Sender::new(State::Lost),
             token: RwLock::new(token),
         });
@@ -105,62 +105,66 @@ impl Pool {
         Ok((pool, first))
     }
 
-    /// Does `work` with a session.
+    /// Runs `work` with a session.
     pub(crate) async fn run<T: Send + 'static>(self: &Arc<Self>, work: Work<T>) -> Result<T, PoolError> {
         if !self.is_open() {
             return Err(PoolError::Unavailable);
         }
-        let until = Instant::now() + self.deadline;
-        let turn = self.queue.enter(until).await?;
-        let link = self.link.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let link = link.ok_or(PoolError::Unavailable)?;
+        let deadline = Instant::now() + self.deadline;
+        let permit = self.queue.enter(deadline).await?;
+        let connection = self
+            .connection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let connection = connection.ok_or(PoolError::Unavailable)?;
         let pool = Arc::clone(self);
         let call = tokio::task::spawn_blocking(move || {
-            let result = pool.call(&link, work);
-            // In this order: a turn that is over means that nobody is in the module.
-            drop(link);
-            drop(turn);
+            let result = pool.call(&connection, work);
+            // In this order: once the permit is released, nothing of this call may use the module.
+            drop(connection);
+            drop(permit);
             result
         });
-        match timeout_at(until.into(), call).await {
+        match timeout_at(deadline.into(), call).await {
             Ok(Ok(result)) => {
-                self.note(State::Slow, State::Up);
+                self.transition(State::Slow, State::Up);
                 Ok(result?)
             }
             Ok(Err(_panicked)) => Err(PoolError::Unavailable),
             Err(_) => {
-                self.note(State::Up, State::Slow);
-                Err(PoolError::Late)
+                self.transition(State::Up, State::Slow);
+                Err(PoolError::Timeout)
             }
         }
     }
 
-    fn call<T>(&self, link: &Link, mut work: Work<T>) -> Result<T, TokenError> {
-        let idle = || link.idle.lock().unwrap_or_else(PoisonError::into_inner);
+    fn call<T>(&self, connection: &TokenConnection, mut work: Work<T>) -> Result<T, TokenError> {
+        let idle = || connection.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut attempt = |session: Result<TokenSession, TokenError>| {
             let mut session = session?;
-            let done = work(&link.login, &mut session)?;
+            let done = work(&connection.login, &mut session)?;
             idle().push(session);
             Ok(done)
         };
         let waiting = idle().pop();
         let result = match waiting {
-            // Tokens end sessions that were idle for long. A new one tells whether that is all.
-            Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.remedy() {
-                Remedy::Reconnect => attempt(link.login.session()),
-                Remedy::Wait | Remedy::None => Err(error),
+            // Tokens close idle sessions. A new session shows whether more than that is wrong.
+            Some(session) => attempt(Ok(session)).or_else(|error: TokenError| match error.recovery() {
+                Recovery::Reconnect => attempt(connection.login.session()),
+                Recovery::Operator | Recovery::None => Err(error),
             }),
-            None => attempt(link.login.session()),
+            None => attempt(connection.login.session()),
         };
         if let Err(error) = &result
-            && error.remedy() != Remedy::None
+            && error.recovery() != Recovery::None
         {
-            self.lose(error);
+            self.mark_lost(error);
         }
         result
     }
 
-    fn lose(&self, error: &TokenError) {
+    fn mark_lost(&self, error: &TokenError) {
         let lost = self.state.send_if_modified(|state| {
             let open = matches!(state, State::Up | State::Slow);
             if open {
@@ -169,86 +173,89 @@ impl Pool {
             open
         });
         if lost {
-            tracing::error!(%error, "the token is lost; nothing is signed until it is found again");
+            tracing::error!(%error, "the token is lost; nothing is signed until it is connected again");
         }
     }
 
-    /// Initialises the module anew, logs in, and does `work`; nobody else is in the module meanwhile.
+    /// Re-initialises the module, logs in, and runs `work`, while no other request uses the module.
     pub(crate) async fn reopen<T: Send + 'static>(
         self: &Arc<Self>,
         token: Token,
         work: Work<T>,
     ) -> Result<T, PoolError> {
-        let alone = self.queue.enter_alone(Instant::now() + self.deadline).await?;
+        let exclusive = self
+            .queue
+            .enter_exclusively(Instant::now() + self.deadline)
+            .await?;
         let pool = Arc::clone(self);
         let opening = tokio::task::spawn_blocking(move || {
-            let result = pool.open_link(token, work);
-            drop(alone);
+            let result = pool.open_connection(token, work);
+            drop(exclusive);
             result
         });
         Ok(opening.await.map_err(|_| PoolError::Unavailable)??)
     }
 
-    fn open_link<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
+    fn open_connection<T>(&self, token: Token, mut work: Work<T>) -> Result<T, TokenError> {
         self.state.send_replace(State::Lost);
-        // Logs out.
+        // Dropping the connection logs out.
         self.replace(None);
         let login = Login::open(&self.module, &token)?;
         let mut session = login.session()?;
         let done = work(&login, &mut session)?;
         let idle = Mutex::new(vec![session]);
-        self.replace(Some(Arc::new(Link { idle, login })));
+        self.replace(Some(Arc::new(TokenConnection { idle, login })));
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         self.state.send_replace(State::Up);
         Ok(done)
     }
 
-    /// Whoever looks for the link meanwhile does not wait for the module.
-    fn replace(&self, link: Option<Arc<Link>>) {
-        let mut place = self.link.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *place, link);
+    /// The old connection is dropped after the lock is released, so that readers do not wait for the module.
+    fn replace(&self, connection: Option<Arc<TokenConnection>>) {
+        let mut place = self.connection.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, connection);
         drop(place);
         drop(before);
     }
 
-    /// Looks at the token now and then, and looks for it when it is lost, for as long as it is polled.
-    pub(crate) async fn keep(self: Arc<Self>, check: Check) {
+    /// Checks the token regularly, and reconnects it when it is lost, for as long as it is polled.
+    pub(crate) async fn supervise(self: Arc<Self>, check: Check) {
         let mut state = self.state.subscribe();
         loop {
             let lost = tokio::select! {
                 _ = state.wait_for(|state| *state == State::Lost) => true,
-                () = tokio::time::sleep(PROBE) => false,
+                () = tokio::time::sleep(PROBE_INTERVAL) => false,
             };
             if lost {
-                self.find_again(&check).await;
+                self.reconnect(&check).await;
             } else {
-                // What it finds is noted.
+                // It updates the state.
                 let _ = self.probe(&check).await;
             }
         }
     }
 
-    /// Whether the token answers and all is well with it.
+    /// Whether the token responds and the check passes.
     pub(crate) async fn probe(self: &Arc<Self>, check: &Check) -> Result<(), PoolError> {
         let check = Arc::clone(check);
         let result = self
             .run(Box::new(move |login, session| {
-                login.is_there()?;
+                login.check_present()?;
                 check(login, session)
             }))
             .await;
         match result {
-            Err(PoolError::Late) => self.note(State::Up, State::Slow),
-            // Whatever is wrong with what is served with, opening everything anew may mend it.
-            Err(PoolError::Token(ref error)) => self.lose(error),
-            // Others keep it busy: it answers them, or is slow by now.
+            Err(PoolError::Timeout) => self.transition(State::Up, State::Slow),
+            // Whatever is wrong, reopening everything may fix it.
+            Err(PoolError::Token(ref error)) => self.mark_lost(error),
+            // Other requests keep the token busy: it serves them, or is already marked as slow.
             Err(PoolError::Busy) if self.is_up() => return Ok(()),
             Ok(()) | Err(PoolError::Unavailable | PoolError::Busy) => {}
         }
         result
     }
 
-    fn note(&self, from: State, to: State) {
+    fn transition(&self, from: State, to: State) {
         let changed = self.state.send_if_modified(|state| {
             let changes = *state == from;
             if changes {
@@ -257,69 +264,73 @@ impl Pool {
             changes
         });
         if changed && to == State::Slow {
-            tracing::warn!("the token does not answer in time");
+            tracing::warn!("the token does not respond in time");
         }
     }
 
-    async fn find_again(self: &Arc<Self>, check: &Check) {
+    async fn reconnect(self: &Arc<Self>, check: &Check) {
         let delays = ExponentialBuilder::new()
-            .with_min_delay(FIRST)
-            .with_max_delay(LAST)
+            .with_min_delay(MIN_RETRY_DELAY)
+            .with_max_delay(MAX_RETRY_DELAY)
             .with_jitter()
             .without_max_times();
-        let mut said = String::new();
+        let mut last_reason = String::new();
         for delay in delays.build() {
             let check = Arc::clone(check);
             let work: Work<()> = Box::new(move |login, session| check(login, session));
             match self.reopen(self.token(), work).await {
-                Ok(()) => return tracing::info!("the token is found again"),
-                Err(PoolError::Token(error)) if error.remedy() == Remedy::Wait => {
-                    tracing::error!(%error, "the token is not tried again until the settings are read (SIGHUP)");
-                    self.state.send_replace(State::Waits);
+                Ok(()) => return tracing::info!("the token is connected again"),
+                Err(PoolError::Token(error)) if error.recovery() == Recovery::Operator => {
+                    tracing::error!(%error, "the token is not tried again until the settings are reloaded (SIGHUP)");
+                    self.state.send_replace(State::Suspended);
                     return;
                 }
                 Err(error) => {
                     let reason = error.to_string();
-                    if reason != said {
-                        tracing::warn!(reason, "the token is not there yet");
-                        said = reason;
+                    if reason != last_reason {
+                        tracing::warn!(reason, "the token is not available yet");
+                        last_reason = reason;
                     }
                 }
             }
             tokio::time::sleep(delay).await;
-            // Settings that were read meanwhile may have found it.
+            // A reload in the meantime may have reconnected it.
             if *self.state.borrow() != State::Lost {
                 return;
             }
         }
     }
 
-    /// The token's settings, and its PIN, as they were last read.
+    /// The token settings with the PIN, as last read.
     pub(crate) fn token(&self) -> Token {
         self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a PIN for the next time that one is needed.
-    pub(crate) fn keep_pin(&self, token: &Token) {
+    /// Stores the PIN for the next login.
+    pub(crate) fn update_pin(&self, token: &Token) {
         self.token.write().unwrap_or_else(PoisonError::into_inner).pin = token.pin.clone();
     }
 
-    /// Whether requests are tried.
+    /// Whether requests are attempted.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.state.borrow(), State::Up | State::Slow)
     }
 
-    /// Whether the token answered when it was last looked at.
+    /// Whether the token responded to the last check.
     pub(crate) fn is_up(&self) -> bool {
         *self.state.borrow() == State::Up
     }
 
-    /// The sessions that are open.
+    /// The number of open sessions.
     pub(crate) fn open_sessions(&self) -> usize {
-        // Not cloned: the last who holds it logs out, and that must be who opens the next.
-        let link = self.link.read().unwrap_or_else(PoisonError::into_inner);
-        let idle = link.as_ref().map_or(0, |link| {
-            link.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+        // Not cloned: dropping the last reference logs out, and only reopening may do that.
+        let connection = self.connection.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = connection.as_ref().map_or(0, |connection| {
+            connection
+                .idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .len()
         });
         idle + self.queue.active()
     }

@@ -1,4 +1,4 @@
-//! A proxy as a process: what it does at signals.
+//! The proxy as a process: signals.
 
 use std::future::Future;
 use std::io;
@@ -12,19 +12,19 @@ use crate::{Proxy, Settings};
 impl Process for Proxy {
     type Settings = Settings;
 
-    /// A call in the token's module may hang: it gets a second beyond the time of what has begun.
-    const STOPPING: Duration = LIMITS.stopping.saturating_add(Duration::from_secs(1));
-    /// Trying again may help.
-    const HANGS: i32 = 2;
+    /// A call into the module may hang: one second more than for requests in progress.
+    const STOP_TIMEOUT: Duration = LIMITS.stop_timeout.saturating_add(Duration::from_secs(1));
+    /// A restart may help.
+    const STOP_TIMEOUT_EXIT_CODE: i32 = 2;
 
-    async fn take(&mut self, settings: Settings) -> Result<(), String> {
+    async fn apply(&mut self, settings: Settings) -> Result<(), String> {
         self.reload(settings).await?;
-        tracing::info!("settings read again: signers, callers and certificates");
+        tracing::info!("settings reloaded: signers, callers and certificates");
         Ok(())
     }
 
-    fn part_ended(&mut self) -> impl Future<Output = &'static str> {
-        self.ended()
+    fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.task_ended()
     }
 
     async fn shut_down(self) -> io::Result<()> {

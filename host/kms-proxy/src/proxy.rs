@@ -1,4 +1,4 @@
-//! A proxy: started from settings, serving until it is stopped.
+//! Starts, reloads and stops the proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum_server::tls_rustls::RustlsConfig;
 use postern_serve::tls::{TlsError, server_config};
 use postern_serve::{
-    Address, Connections, Limits, ListenError, Listener, LogQueue, Shares, Tasks, raise_open_files,
+    Address, ConnectionQuota, Connections, Limits, ListenError, Listener, LogQueue, Tasks, raise_open_files,
 };
 use postern_signers::format_key;
 
@@ -14,18 +14,18 @@ use crate::http::{self, AppState};
 use crate::keyring::{Keyring, KeysError, Signer};
 use crate::settings::{Keys, Settings};
 
-/// Connections at the same time: a few hosts, each with a few.
-const CONNECTIONS: usize = 1024;
-/// Of its listener. A few hosts ask, over a few connections each.
+/// Enough for a few hosts with a few connections each.
+const MAX_CONNECTIONS: usize = 1024;
+/// Limits of the listener.
 pub(crate) const LIMITS: Limits = Limits {
-    head: Duration::from_secs(10),
-    streams: 256,
-    stopping: Duration::from_secs(10),
+    head_timeout: Duration::from_secs(10),
+    max_streams: 256,
+    stop_timeout: Duration::from_secs(10),
 };
-/// The section of the settings that names the files of TLS.
+/// The settings section of the TLS files, for errors.
 const TLS: &str = "tls";
 
-/// A proxy that serves.
+/// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
     state: AppState,
@@ -35,7 +35,7 @@ pub struct Proxy {
     tasks: Tasks,
 }
 
-/// Why a proxy does not start.
+/// The proxy cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
@@ -50,8 +50,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether trying again can only do harm until someone has changed something: a wrong PIN tried over and over locks
-    /// the token.
+    /// Whether a retry can only do harm until an operator has changed something: repeated attempts with a wrong PIN
+    /// lock the token.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -62,10 +62,10 @@ impl StartError {
     }
 }
 
-/// Opens the token and examines the keys, and serves nothing. Who signs, and who of them does unless asked otherwise.
+/// Opens the token and checks the keys, without serving. Returns the signers and the id of the current one.
 ///
 /// # Errors
-/// As [`Proxy::start`], but for the address.
+/// As [`Proxy::start`], except for the address.
 pub async fn inspect(settings: &Settings) -> Result<(Vec<Signer>, String), StartError> {
     if let Some(files) = &settings.tls {
         server_config(files, TLS)?;
@@ -78,11 +78,11 @@ pub async fn inspect(settings: &Settings) -> Result<(Vec<Signer>, String), Start
 }
 
 impl Proxy {
-    /// Opens the token, examines every key, listens and serves. `log` is where the subscriber writes its lines to: what
-    /// is signed must be on record there.
+    /// Opens the token, checks every key, listens and serves. `log` is the queue that the subscriber writes to:
+    /// signatures must be recorded in it.
     ///
     /// # Errors
-    /// If one of these cannot be done. A PIN that is refused is not tried a second time.
+    /// If one of these fails. A rejected PIN is not tried a second time.
     pub async fn start(settings: Settings, log: LogQueue) -> Result<Self, StartError> {
         let tls = match &settings.tls {
             Some(files) => Some(RustlsConfig::from_config(server_config(files, TLS)?)),
@@ -99,58 +99,54 @@ impl Proxy {
             settings,
             tls,
         };
-        // It has one listener, and the token and its files beside.
-        let shares = Shares::of(raise_open_files(), 0, CONNECTIONS, 1, 0);
+        // There is one listener; the token and its files need few descriptors.
+        let quota = ConnectionQuota::allocate(raise_open_files(), 0, MAX_CONNECTIONS, 1, 0);
         let address = proxy.address.to_string();
-        let connections = Connections::new(&address, shares.tcp, proxy.state.metrics.connections());
+        let connections = Connections::new(&address, quota.tcp, proxy.state.metrics.connections());
         let (routes, tls) = (http::routes(proxy.state.clone()), proxy.tls.clone());
         proxy.tasks.serve(listener, routes, tls, connections);
-        let watching = async move { keyring.keep().await };
-        proxy.tasks.spawn("the watch over the token", watching);
-        proxy.announce();
+        let watching = async move { keyring.supervise().await };
+        proxy.tasks.spawn("the token monitor", watching);
+        proxy.log_signers();
         Ok(proxy)
     }
 
-    /// Where callers reach it.
+    /// The address for callers.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Takes the signers, which of them is current, the callers and the certificates of other settings, and the PIN, if
-    /// one is needed again. What else they say needs a restart.
+    /// Applies the signers, the current signer, the callers and the certificates of new settings, and the PIN for the
+    /// next login. All other settings need a restart.
     ///
     /// # Errors
-    /// If one of them is not as it must be; then nothing is taken.
+    /// If one of them is invalid; nothing is applied then.
     pub async fn reload(&mut self, new: Settings) -> Result<(), String> {
         let config = match (&new.tls, &self.tls) {
             (Some(files), Some(_)) => Some(server_config(files, TLS).map_err(|error| error.to_string())?),
             (None, None) => None,
-            _ => return Err("tls: was there or was not when the proxy started: restart it".to_owned()),
+            _ => return Err("tls: cannot be added or removed while the proxy runs: restart it".to_owned()),
         };
-        self.stays(&new)?;
+        self.check_unchangeable(&new)?;
         self.state
             .keyring
             .reload(&new.keys)
             .await
             .map_err(|error| error.to_string())?;
-        // Who connects from here on needs what is new, before what is old counts for nothing any more.
+        // New connections need the new certificates before the old callers become invalid.
         if let (Some(config), Some(tls)) = (config, &self.tls) {
             tls.reload_from_config(config);
         }
-        self.state.take_callers(new.callers.clone());
+        self.state.set_callers(new.callers.clone());
         self.settings = new;
-        self.announce();
+        self.log_signers();
         Ok(())
     }
 
-    /// What cannot change while it runs.
-    fn stays(&self, new: &Settings) -> Result<(), String> {
-        let differs = |what: &str| {
-            Err(format!(
-                "{what} is not what it was at the start: restart the proxy"
-            ))
-        };
+    /// Rejects changes that need a restart.
+    fn check_unchangeable(&self, new: &Settings) -> Result<(), String> {
+        let differs = |what: &str| Err(format!("{what} has changed since the start: restart the proxy"));
         if new.listen != self.settings.listen {
             return differs("listen");
         }
@@ -176,18 +172,18 @@ impl Proxy {
         }
     }
 
-    /// Waits for the end of a part that should not end, and names it.
-    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
-        self.tasks.ended()
+    /// Waits for the end of a task that should not end, and returns its name.
+    pub(crate) fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.task_ended()
     }
 
-    /// Accepts nothing more, finishes what it has begun, for a while, logs out of the token.
+    /// Stops accepting, finishes requests in progress within a timeout, and logs out of the token.
     pub async fn stop(self) {
         self.tasks.stop().await;
         tracing::info!("stopped");
     }
 
-    fn announce(&self) {
+    fn log_signers(&self) {
         let signers = self.state.keyring.signers();
         for signer in signers.all.values() {
             let (id, key) = (&signer.id, format_key(&signer.key));
@@ -196,15 +192,15 @@ impl Proxy {
             if signer.uses.is_none() && !self.state.keyring.is_software() {
                 tracing::warn!(
                     signer_id = id,
-                    "this signer has no `uses` and signs whatever it is asked to: make a key for each use, and name its use"
+                    "this signer has no `uses` and signs any payload: generate a key for each use, and set `uses`"
                 );
             }
         }
         if self.state.keyring.is_software() {
             tracing::warn!(
                 signer_id = signers.current.id,
-                "DEVELOPMENT: signing with a key in this process's memory. Whoever can read it can sign as this \
-                 signer. Never use it for anything that counts"
+                "DEVELOPMENT: signing with a key in this process's memory. Anyone who can read it can sign as this \
+                 signer. For development only"
             );
         }
         let callers = self.settings.callers.len();

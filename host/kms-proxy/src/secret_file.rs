@@ -1,4 +1,4 @@
-//! Files that hold one secret.
+//! Reads files that hold one secret.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,36 +7,36 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// No secret is longer, in bytes.
-const LONGEST: u64 = 4096;
+/// The maximum size of a secret, in bytes.
+const MAX_SIZE: u64 = 4096;
 
-/// Who may read and write a file.
+/// Who may have access to the file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
-    /// Its owner alone.
+    /// Only its owner.
     Owner,
-    /// Its owner and group.
+    /// Its owner and its group.
     Group,
 }
 
-/// The text of a file. Errors repeat nothing of it.
+/// Reads the file. Errors do not contain its text.
 pub(crate) fn read(file: &Path, access: Access) -> Result<Zeroizing<String>, String> {
     let found = std::fs::metadata(file).map_err(|error| error.to_string())?;
     let (others, problem) = match access {
-        Access::Owner => (0o077, "others than its owner can read it: chmod 600 it"),
-        Access::Group => (0o007, "is open to everybody on this machine: chmod o= it"),
+        Access::Owner => (0o077, "is accessible to users other than its owner: chmod 600 it"),
+        Access::Group => (0o007, "is accessible to all users of this machine: chmod o= it"),
     };
     if found.mode() & others != 0 {
         return Err(problem.to_owned());
     }
-    if found.len() > LONGEST {
-        return Err(format!("is larger than {LONGEST} bytes: that is no secret"));
+    if found.len() > MAX_SIZE {
+        return Err(format!("is larger than {MAX_SIZE} bytes, so it is not a secret"));
     }
-    // With room for all of it from the start: one that grows leaves copies behind.
-    let room = usize::try_from(LONGEST).unwrap_or_default() + 1;
+    // Allocated at full size: a string that grows leaves copies of the secret behind.
+    let room = usize::try_from(MAX_SIZE).unwrap_or_default() + 1;
     let mut text = Zeroizing::new(String::with_capacity(room));
     File::open(file)
-        .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text))
         .map_err(|error| error.to_string())?;
     Ok(text)
 }

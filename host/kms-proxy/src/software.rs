@@ -1,4 +1,4 @@
-//! A key in software, for development.
+//! A key in software, for development only.
 
 use std::path::{Path, PathBuf};
 
@@ -8,23 +8,23 @@ use zeroize::Zeroizing;
 
 use crate::secret_file::{self, Access};
 
-/// Why there is no key.
+/// The software key cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SoftwareError {
     /// The file cannot be used.
     #[error("development.key: {}: {reason}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error, without any part of the file.
         reason: String,
     },
-    /// The operating system gave no random bytes.
-    #[error("the operating system gave no random bytes: {0}")]
+    /// No random bytes are available.
+    #[error("cannot get random bytes from the operating system: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-/// The key in a file, or one that is made up.
+/// Reads the key from a file, or generates one.
 pub(crate) fn key(file: Option<&Path>) -> Result<KeyPair, SoftwareError> {
     match file {
         Some(path) => read(path).map_err(|reason| SoftwareError::File {
@@ -39,18 +39,19 @@ pub(crate) fn key(file: Option<&Path>) -> Result<KeyPair, SoftwareError> {
     }
 }
 
-/// Nothing of the file is repeated.
+/// Errors do not contain any part of the file.
 fn read(path: &Path) -> Result<KeyPair, String> {
     let text = secret_file::read(path, Access::Owner)?;
-    let secret = SecretKey::from_pem(&text)
-        .map_err(|_| "holds no Ed25519 private key in PEM; `postern policy keygen` makes one".to_owned())?;
+    let secret = SecretKey::from_pem(&text).map_err(|_| {
+        "holds no Ed25519 private key in PEM; `postern policy keygen` generates one".to_owned()
+    })?;
     Ok(KeyPair {
         pk: secret.public_key(),
         sk: secret,
     })
 }
 
-/// The id that such a key signs under: nobody takes it for another's.
+/// The signer id of a software key. It is not mistaken for the id of a token's key.
 pub(crate) fn id(key: &KeyPair) -> String {
     let digest = Sha256::digest(&key.pk[..]);
     let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();

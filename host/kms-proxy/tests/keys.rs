@@ -129,7 +129,7 @@ fn keys_that_could_leave_are_refused() {
         desk.make(label, label, label.as_bytes(), BY_OID, &how);
         match (desk.session.examine(label, false), why) {
             (Ok(_), None) => {}
-            (Err(error @ TokenError::Loose { .. }), Some(why)) => {
+            (Err(error @ TokenError::Exportable { .. }), Some(why)) => {
                 assert!(error.to_string().contains(why), "{error}");
             }
             (other, _) => panic!("{label}: {other:?}"),

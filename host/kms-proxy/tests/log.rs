@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use postern_kms_proxy::settings::Keys;
 use postern_kms_proxy::{Proxy, Settings};
-use postern_serve::log::Log;
-use postern_serve::{Address, LogQueue, outlive_file_size_limits, serve};
+use postern_serve::log::LogSettings;
+use postern_serve::{Address, LogQueue, catch_file_size_signal, serve};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -92,7 +92,7 @@ fn settings(folder: &Path) -> Settings {
         tls: None,
         callers: Vec::new(),
         keys: Keys::Software(None),
-        log: Log::default(),
+        log: LogSettings::default(),
     }
 }
 
@@ -279,7 +279,7 @@ async fn a_file_size_limit_is_an_error_and_not_the_end() {
         assert!(status.success() && text.contains("1 passed"), "{status}: {text}");
         return;
     };
-    outlive_file_size_limits().unwrap();
+    catch_file_size_signal().unwrap();
     let limit = Rlimit {
         current: Some(4),
         maximum: Some(4),

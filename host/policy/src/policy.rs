@@ -84,7 +84,7 @@ pub struct Evaluation {
 /// A request that is not admitted is one too many, however long it has waited.
 fn not_admitted(error: NotAdmitted) -> Failure {
     match error {
-        NotAdmitted::Full | NotAdmitted::Late => Failure::Overloaded,
+        NotAdmitted::Full | NotAdmitted::Timeout => Failure::Overloaded,
     }
 }
 
@@ -109,7 +109,7 @@ impl Policy {
             }
             ModuleKind::Http => Runner::Http(wasi_http::Runner::new(engines, &module).map_err(link)?),
         };
-        let queue = AdmissionQueue::predicting(entry.limits.concurrency, entry.limits.queue);
+        let queue = AdmissionQueue::predictive(entry.limits.concurrency, entry.limits.queue);
         let flow = engines.scheduler.flow(entry.limits.weight);
         Ok(Self {
             entry,

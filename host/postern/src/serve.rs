@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let runtime = postern_server::runtime().context("cannot start threads")?;
     let inside = runtime.enter();
     // A file at its size limit fails to be written, as on a full disk: the log, the audit log.
-    postern_serve::outlive_file_size_limits().context("cannot catch signals")?;
+    postern_serve::catch_file_size_signal().context("cannot catch signals")?;
     if args.check {
         // What is found is printed; a library's warnings go where a host's would.
         let _tracing = log::start(settings.log)?;

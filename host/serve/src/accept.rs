@@ -1,4 +1,4 @@
-//! Accepts connections, within bounds.
+//! Accepts connections within limits.
 
 use std::io;
 use std::pin::Pin;
@@ -13,55 +13,57 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connections::{Connection, Connections};
-use crate::idle::{Activity, Noted};
+use crate::idle::{Activity, ActivityService};
 
-/// How often an HTTP/2 connection is asked whether anyone is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// The interval of HTTP/2 keep-alive pings.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A server whose connections end when they ask nothing: after `head`, if the next head of HTTP/1 is not there. With at
-/// most `streams` requests at once over one connection of HTTP/2.
-pub(crate) fn bounded<A: Address, Acceptor>(
+/// Limits the connections of a server: an HTTP/1 connection closes if the next request head does not arrive within
+/// `head_timeout`; an HTTP/2 connection has at most `max_streams` concurrent requests.
+pub(crate) fn with_limits<A: Address, Acceptor>(
     mut server: Server<A, Acceptor>,
-    head: Duration,
-    streams: u32,
+    head_timeout: Duration,
+    max_streams: u32,
 ) -> Server<A, Acceptor> {
     let builder = server.http_builder();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(streams)
-        .keep_alive_interval(Some(KEEP_ALIVE));
+        .max_concurrent_streams(max_streams)
+        .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL));
     server
 }
 
-/// Accepts as many connections as a listener may have, and closes the others at once.
+/// Accepts connections up to the limit of a listener and closes all others at once.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounded<A> {
+pub(crate) struct LimitedAcceptor<A> {
     inner: A,
     connections: Arc<Connections>,
 }
 
-impl<A> Bounded<A> {
-    /// Bounds what another accepts.
+impl<A> LimitedAcceptor<A> {
     pub(crate) fn new(inner: A, connections: Arc<Connections>) -> Self {
         Self { inner, connections }
     }
 }
 
-impl<A, I, S> Accept<I, S> for Bounded<A>
+impl<A, I, S> Accept<I, S> for LimitedAcceptor<A>
 where
     A: Accept<I, S>,
     A::Future: Send + 'static,
     A::Stream: Send + 'static,
     A::Service: Send + 'static,
 {
-    type Stream = Stream<A::Stream>;
-    type Service = Noted<A::Service>;
+    type Stream = IdleStream<A::Stream>;
+    type Service = ActivityService<A::Service>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
-        // Before TLS: a handshake costs more than all the rest.
+        // Before TLS: a handshake costs more than everything else.
         let Some(connection) = self.connections.enter() else {
             return Box::pin(std::future::ready(Err(io::Error::other("too many connections"))));
         };
@@ -69,13 +71,13 @@ where
         let accepted = self.inner.accept(stream, service);
         Box::pin(async move {
             let (inner, service) = accepted.await?;
-            let stream = Stream {
+            let stream = IdleStream {
                 inner,
                 timer: Box::pin(sleep_until(activity.deadline().into())),
                 activity: activity.clone(),
                 _connection: connection,
             };
-            let service = Noted {
+            let service = ActivityService {
                 inner: service,
                 activity,
             };
@@ -84,18 +86,18 @@ where
     }
 }
 
-/// A connection that ends by itself when it asks nothing.
+/// A connection that closes when it is idle.
 #[derive(Debug)]
-pub(crate) struct Stream<S> {
+pub(crate) struct IdleStream<S> {
     inner: S,
     timer: Pin<Box<Sleep>>,
     activity: Activity,
     _connection: Connection,
 }
 
-impl<S> Stream<S> {
-    /// Whether its time is over. Whoever waits for it is woken to ask again.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+impl<S> IdleStream<S> {
+    /// Whether its deadline has passed. If not, the task is woken at the deadline.
+    fn is_expired(&mut self, cx: &mut Context<'_>) -> bool {
         while self.timer.as_mut().poll(cx).is_ready() {
             let deadline = Instant::from_std(self.activity.deadline());
             if deadline <= Instant::now() {
@@ -107,34 +109,34 @@ impl<S> Stream<S> {
     }
 }
 
-fn over() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the connection asks nothing")
+fn idle_timeout() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection is idle")
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // The time until the first request begins with the connection and is over even while bytes come; so it is
-        // looked at each time.
-        if self.is_over(cx) {
-            return Poll::Ready(Err(over()));
+        // The timeout of the first request starts with the connection and expires even while bytes arrive, so it is
+        // checked on every read.
+        if self.is_expired(cx) {
+            return Poll::Ready(Err(idle_timeout()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() > before {
-            self.activity.moved();
+            self.activity.bytes_moved();
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.wrote(cx, written)
+        self.after_write(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,8 +144,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_over(cx) {
-            return Poll::Ready(Err(over()));
+        if self.is_expired(cx) {
+            return Poll::Ready(Err(idle_timeout()));
         }
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
@@ -154,7 +156,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
-        self.wrote(cx, written)
+        self.after_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,12 +164,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
-impl<S> Stream<S> {
-    fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+impl<S> IdleStream<S> {
+    fn after_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match &written {
-            Poll::Ready(_) => self.activity.moved(),
-            // Nobody reads at the other end.
-            Poll::Pending if self.is_over(cx) => return Poll::Ready(Err(over())),
+            Poll::Ready(_) => self.activity.bytes_moved(),
+            // The peer does not read.
+            Poll::Pending if self.is_expired(cx) => return Poll::Ready(Err(idle_timeout())),
             Poll::Pending => {}
         }
         written

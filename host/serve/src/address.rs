@@ -1,4 +1,4 @@
-//! The address to listen on.
+//! Addresses to listen on.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ pub enum Address {
     Tcp(SocketAddr),
 }
 
-/// A text that is not an address.
+/// The text is not an address.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "\"{0}\" is no address: write unix:///run/postern/name.sock, or an IP address and port such as 127.0.0.1:9191"
+    "\"{0}\" is not an address: write unix:///run/postern/name.sock, or an IP address and port such as 127.0.0.1:9191"
 )]
 pub struct AddressError(String);
 
 impl Address {
-    /// Reads an address. A relative path of a socket begins at `directory`.
+    /// Parses an address. A relative socket path is relative to `directory`.
     ///
     /// # Errors
-    /// If the text is not an address. Host names are not: what they resolve to can change.
+    /// If the text is not an address. Host names are rejected: what they resolve to can change.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, AddressError> {
         let invalid = || AddressError(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {

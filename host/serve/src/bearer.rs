@@ -1,42 +1,42 @@
-//! The bearer token that a request shows (RFC 6750, section 2.1).
+//! The bearer token of a request (RFC 6750, section 2.1).
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// What a request shows.
+/// The `Authorization` of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token<'a> {
+pub enum BearerToken<'a> {
     /// No `Authorization` header.
     None,
     /// A bearer token.
     Bearer(&'a [u8]),
-    /// Credentials of another scheme, an empty token, or more than one header. Of two, an intermediary may have judged
-    /// the other one.
+    /// Credentials of another scheme, an empty token, or more than one header: an intermediary may have checked the
+    /// other one.
     Invalid,
 }
 
-/// The bearer token of a request.
+/// Parses the `Authorization` header of a request.
 #[must_use]
-pub fn token(headers: &HeaderMap) -> Token<'_> {
+pub fn bearer_token(headers: &HeaderMap) -> BearerToken<'_> {
     let Some(value) = headers.get(AUTHORIZATION) else {
-        return Token::None;
+        return BearerToken::None;
     };
-    if is_ambiguous(headers) {
-        return Token::Invalid;
+    if is_authorization_ambiguous(headers) {
+        return BearerToken::Invalid;
     }
     match value.as_bytes().split_at_checked("Bearer ".len()) {
         Some((scheme, token))
             if scheme.eq_ignore_ascii_case(b"Bearer ") && !token.trim_ascii().is_empty() =>
         {
-            Token::Bearer(token.trim_ascii())
+            BearerToken::Bearer(token.trim_ascii())
         }
-        _ => Token::Invalid,
+        _ => BearerToken::Invalid,
     }
 }
 
-/// Whether a request carries more than one `Authorization` header, whatever they hold: no server takes such a request.
+/// Whether a request has more than one `Authorization` header, whatever their values: no server accepts such a request.
 #[must_use]
-pub fn is_ambiguous(headers: &HeaderMap) -> bool {
+pub fn is_authorization_ambiguous(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().nth(1).is_some()
 }
 
@@ -49,10 +49,10 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, http::HeaderValue::from_static(value));
         }
-        match token(&headers) {
-            Token::None => "none".into(),
-            Token::Bearer(token) => String::from_utf8_lossy(token).into_owned(),
-            Token::Invalid => "invalid".into(),
+        match bearer_token(&headers) {
+            BearerToken::None => "none".into(),
+            BearerToken::Bearer(token) => String::from_utf8_lossy(token).into_owned(),
+            BearerToken::Invalid => "invalid".into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How many connections a listener has, and may have.
+//! Counts and limits the connections of listeners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,29 +10,29 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// How often a listener that is full says so in the log.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often a full listener is reported in the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfListener {
+struct ListenerLabels {
     listener: String,
 }
 
-/// The connections of all listeners, counted.
+/// Connection metrics of all listeners.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
-    open: Family<OfListener, Gauge>,
-    most: Family<OfListener, Gauge>,
-    refused: Family<OfListener, Counter>,
+    open: Family<ListenerLabels, Gauge>,
+    limit: Family<ListenerLabels, Gauge>,
+    refused: Family<ListenerLabels, Counter>,
 }
 
 impl ConnectionMetrics {
     /// Registers `connections`, `connections_limit` and `connections_refused_total`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("connections", "Open connections by listener", self.open.clone());
-        let help = "Connections that a listener may have";
-        registry.register("connections_limit", help, self.most.clone());
-        let help = "Connections closed at once because their listener had as many as it may";
+        let help = "Maximum connections by listener";
+        registry.register("connections_limit", help, self.limit.clone());
+        let help = "Connections closed at once because their listener was at its limit";
         registry.register("connections_refused", help, self.refused.clone());
     }
 }
@@ -41,15 +41,15 @@ impl ConnectionMetrics {
 #[derive(Debug)]
 pub struct Connections {
     listener: String,
-    most: usize,
+    limit: usize,
     count: AtomicUsize,
     open: Gauge,
     refused: Counter,
-    /// When the log was last told that it is full, and how many were refused since.
-    told: Mutex<(Option<Instant>, u64)>,
+    /// When it was last logged that the listener is full, and how many connections were refused since.
+    last_logged: Mutex<(Option<Instant>, u64)>,
 }
 
-/// One of them; counted until dropped.
+/// An open connection; counted until dropped.
 #[derive(Debug)]
 pub struct Connection(Arc<Connections>);
 
@@ -61,30 +61,30 @@ impl Drop for Connection {
 }
 
 impl Connections {
-    /// At most `most` connections of the listener of this name.
+    /// Allows `limit` connections of the listener of this name.
     #[must_use]
-    pub fn new(listener: &str, most: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
-        let label = OfListener {
+    pub fn new(listener: &str, limit: usize, metrics: &ConnectionMetrics) -> Arc<Self> {
+        let label = ListenerLabels {
             listener: listener.to_owned(),
         };
-        let limit = metrics.most.get_or_create(&label);
-        limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-        drop(limit);
+        let gauge = metrics.limit.get_or_create(&label);
+        gauge.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        drop(gauge);
         let open = metrics.open.get_or_create(&label).clone();
         let refused = metrics.refused.get_or_create(&label).clone();
         Arc::new(Self {
             listener: listener.to_owned(),
-            most,
+            limit,
             count: AtomicUsize::new(0),
             open,
             refused,
-            told: Mutex::default(),
+            last_logged: Mutex::default(),
         })
     }
 
-    /// A new connection; none, if there are as many as there may be.
+    /// Registers a new connection; `None` at the limit.
     pub fn enter(self: &Arc<Self>) -> Option<Connection> {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.count.fetch_sub(1, Ordering::Relaxed);
             self.refuse(Instant::now());
             return None;
@@ -95,19 +95,19 @@ impl Connections {
 
     fn refuse(&self, now: Instant) {
         self.refused.inc();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, refused) = &mut *told;
+        let mut last_logged = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, refused) = &mut *last_logged;
         *refused += 1;
-        if at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {
+        if at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
             return;
         }
         *at = Some(now);
         let refused = std::mem::take(refused);
         tracing::warn!(
             listener = self.listener,
-            connections = self.most,
+            connections = self.limit,
             refused,
-            "connections refused: the listener has as many as it may; see `connections`"
+            "connections refused: the listener is at its limit; see `connections`"
         );
     }
 }

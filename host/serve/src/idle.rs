@@ -1,4 +1,4 @@
-//! Since when a connection asks nothing.
+//! Detects idle connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -7,33 +7,31 @@ use std::time::{Duration, Instant};
 use http::Request;
 use tower_service::Service;
 
-/// How long a new connection may take until its first request is there, head and all.
-pub(crate) const FIRST: Duration = Duration::from_secs(10);
-/// How long a connection may stay without a request. Long: a gate that has little to ask keeps its own open.
-pub(crate) const BETWEEN: Duration = Duration::from_secs(300);
-/// How long a connection may stay silent in both directions while a request is under way.
-pub(crate) const SILENT: Duration = Duration::from_secs(120);
+/// How long a new connection may take to send its first request head.
+pub(crate) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stay without requests. Long, because a gate with few requests keeps its connections open.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a connection may stay silent in both directions while a request is in progress.
+pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a connection does.
+/// The activity of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Requests that are under way.
+    /// Requests in progress.
     requests: usize,
-    /// Whether there was one yet.
-    asked: bool,
-    /// When it last did something that counts.
-    last: Instant,
+    had_request: bool,
+    last_activity: Instant,
 }
 
 impl Activity {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(State {
             requests: 0,
-            asked: false,
-            last: Instant::now(),
+            had_request: false,
+            last_activity: Instant::now(),
         })))
     }
 
@@ -41,57 +39,58 @@ impl Activity {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Bytes came or went. They count while a request is under way: who sends a head byte by byte asks nothing.
-    pub(crate) fn moved(&self) {
+    /// Reports bytes read or written. They count only while a request is in progress: a client that sends a head byte
+    /// by byte is idle.
+    pub(crate) fn bytes_moved(&self) {
         self.with(|state| {
             if state.requests > 0 {
-                state.last = Instant::now();
+                state.last_activity = Instant::now();
             }
         });
     }
 
-    /// When it ends, if nothing happens until then.
+    /// When the connection is closed if nothing happens until then.
     pub(crate) fn deadline(&self) -> Instant {
         self.with(|state| {
-            state.last
-                + match (state.requests, state.asked) {
-                    (0, false) => FIRST,
-                    (0, true) => BETWEEN,
-                    _ => SILENT,
+            state.last_activity
+                + match (state.requests, state.had_request) {
+                    (0, false) => FIRST_REQUEST_TIMEOUT,
+                    (0, true) => IDLE_TIMEOUT,
+                    _ => SILENCE_TIMEOUT,
                 }
         })
     }
 
-    fn begin(&self) -> Asking {
+    fn begin_request(&self) -> ActiveRequest {
         self.with(|state| {
             state.requests += 1;
-            state.asked = true;
-            state.last = Instant::now();
+            state.had_request = true;
+            state.last_activity = Instant::now();
         });
-        Asking(self.clone())
+        ActiveRequest(self.clone())
     }
 }
 
-/// A request that is under way; counted until dropped.
-struct Asking(Activity);
+/// A request in progress; counted until dropped.
+struct ActiveRequest(Activity);
 
-impl Drop for Asking {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.with(|state| {
             state.requests -= 1;
-            state.last = Instant::now();
+            state.last_activity = Instant::now();
         });
     }
 }
 
-/// A service that notes what its connection asks.
+/// A service that tracks the requests of its connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Noted<S> {
+pub(crate) struct ActivityService<S> {
     pub(crate) inner: S,
     pub(crate) activity: Activity,
 }
 
-impl<S, B> Service<Request<B>> for Noted<S>
+impl<S, B> Service<Request<B>> for ActivityService<S>
 where
     S: Service<Request<B>>,
     S::Future: Send + 'static,
@@ -105,12 +104,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let asking = self.activity.begin();
-        let answered = self.inner.call(request);
+        let active = self.activity.begin_request();
+        let response = self.inner.call(request);
         Box::pin(async move {
-            let answer = answered.await;
-            drop(asking);
-            answer
+            let response = response.await;
+            drop(active);
+            response
         })
     }
 }
@@ -123,15 +122,15 @@ mod tests {
     fn only_requests_keep_a_connection_open() {
         let activity = Activity::new();
         let first = activity.deadline();
-        activity.moved();
+        activity.bytes_moved();
         assert_eq!(activity.deadline(), first, "bytes alone do not");
-        let asking = activity.begin();
-        assert!(activity.deadline() >= first + SILENT - FIRST);
+        let active = activity.begin_request();
+        assert!(activity.deadline() >= first + SILENCE_TIMEOUT - FIRST_REQUEST_TIMEOUT);
         std::thread::sleep(Duration::from_millis(2));
         let before = activity.deadline();
-        activity.moved();
+        activity.bytes_moved();
         assert!(activity.deadline() > before);
-        drop(asking);
-        assert!(activity.deadline() >= before + BETWEEN - SILENT);
+        drop(active);
+        assert!(activity.deadline() >= before + IDLE_TIMEOUT - SILENCE_TIMEOUT);
     }
 }

@@ -1,14 +1,14 @@
-//! What every server of Postern needs.
+//! What all servers of Postern share.
 //!
-//! A process has so many file descriptors, and whoever reaches a port can use them up with connections that ask nothing.
-//! So each listener has a bound on its connections ([`Connections`]), those of Unix sockets and operators keep a share
-//! that a TCP port cannot take ([`Shares`]), and a connection that asks nothing, or stops in the middle, ends. [`Tasks`]
-//! serves [`Listener`]s within these bounds, with [TLS](tls) or without; [`Process`] adds the signals. What waits for a
-//! turn waits in an [`AdmissionQueue`], and what is logged in a [`LogQueue`].
+//! A process has a limited number of file descriptors, and any client that reaches a port could use them up with idle
+//! connections. So each listener limits its connections ([`Connections`]), Unix sockets and the operators' listener
+//! keep a share that TCP ports cannot take ([`ConnectionQuota`]), and connections that send no requests, or stop in the
+//! middle of one, are closed. [`Tasks`] serves [`Listener`]s within these limits, with [TLS](tls) or without;
+//! [`Process`] adds signals. Requests wait in an [`AdmissionQueue`], log lines in a [`LogQueue`].
 //!
-//! Features, so that nobody compiles what they do not use: `http` (listeners, TLS, bearer tokens, problem documents),
-//! `log` (the log of a process), `pem` (certificates and keys in PEM), `process` (signals), `settings` (files of settings
-//! and the secrets that they name), `watch` (changes of files).
+//! Features, so that crates compile only what they use: `http` (listeners, TLS, bearer tokens, problem documents),
+//! `log` (the log of a process), `pem` (certificates and keys in PEM), `process` (signals), `settings` (settings files
+//! and the secrets that they name), `watch` (file changes).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -27,6 +27,8 @@ mod file_watcher;
 mod idle;
 #[cfg(feature = "http")]
 mod listen;
+#[cfg(feature = "http")]
+mod listen_error;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "log")]
@@ -54,25 +56,27 @@ mod variables;
 
 #[cfg(feature = "http")]
 pub use address::{Address, AddressError};
-pub use admission_queue::{AdmissionQueue, NotAdmitted, Turn};
+pub use admission_queue::{AdmissionPermit, AdmissionQueue, NotAdmitted};
 #[cfg(feature = "http")]
-pub use bearer::{Token, is_ambiguous, token};
+pub use bearer::{BearerToken, bearer_token, is_authorization_ambiguous};
 #[cfg(feature = "http")]
 pub use connections::{Connection, ConnectionMetrics, Connections};
 #[cfg(feature = "watch")]
-pub use file_watcher::{FileWatcher, Unwatched, WatchedFiles};
+pub use file_watcher::{FileWatcher, UnwatchedDirectory, WatchedFiles};
 #[cfg(feature = "http")]
-pub use listen::{ListenError, Listener};
+pub use listen::Listener;
+#[cfg(feature = "http")]
+pub use listen_error::ListenError;
 #[cfg(feature = "log")]
-pub use log_queue::{LogQueue, Receipt, Trouble, awaited, log_panics, record};
+pub use log_queue::{LogFailure, LogQueue, WriteReceipt, log_awaited, log_panics, log_record};
 #[cfg(feature = "http")]
-pub use open_files::{Shares, raise_open_files};
+pub use open_files::{ConnectionQuota, raise_open_files};
 #[cfg(feature = "http")]
 pub use problem::{Problem, json, problem};
 #[cfg(feature = "process")]
-pub use process::{Process, outlive_file_size_limits, serve};
+pub use process::{Process, catch_file_size_signal, serve};
 #[cfg(feature = "settings")]
-pub use settings_file::{LARGEST, SettingsError, SettingsFile};
+pub use settings_file::{MAX_FILE_SIZE, SettingsError, SettingsFile};
 #[cfg(feature = "http")]
 pub use tasks::{Limits, Tasks};
 #[cfg(feature = "http")]

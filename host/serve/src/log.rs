@@ -1,4 +1,4 @@
-//! The log of a process: what is logged, and how, and the subscriber that writes it to standard error.
+//! The log settings of a process, and the subscriber that writes to standard error.
 
 use std::io;
 
@@ -11,55 +11,55 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::LogQueue;
 
-/// What is logged, and how: `log` in settings.
+/// The `log` section of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub struct Log {
-    /// For machines or for people.
-    #[deserr(default = Format::Json)]
-    pub format: Format,
-    /// The least that is logged.
-    #[deserr(default = Level::Info)]
-    pub level: Level,
+pub struct LogSettings {
+    /// JSON or text.
+    #[deserr(default = LogFormat::Json)]
+    pub format: LogFormat,
+    /// The lowest level that is logged.
+    #[deserr(default = LogLevel::Info)]
+    pub level: LogLevel,
 }
 
-impl Default for Log {
+impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            format: Format::Json,
-            level: Level::Info,
+            format: LogFormat::Json,
+            level: LogLevel::Info,
         }
     }
 }
 
-/// How lines of the log look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Format {
-    /// One JSON object a line.
+pub enum LogFormat {
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }
 
-/// The least that is logged.
+/// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum Level {
-    /// What needs someone.
+pub enum LogLevel {
+    /// Errors that need an operator.
     Error,
-    /// What may need someone.
+    /// Problems that may need an operator.
     Warn,
-    /// What changes.
+    /// Changes of state.
     Info,
     /// Each request.
     Debug,
-    /// Everything.
+    /// All events.
     Trace,
 }
 
-impl Level {
-    /// Its name.
+impl LogLevel {
+    /// The lower-case name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -72,25 +72,25 @@ impl Level {
     }
 }
 
-/// Why there is no log.
+/// The log cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The system gives no thread.
+    /// The writer thread cannot be started.
     #[error("the log cannot be started: {0}")]
     Queue(#[from] io::Error),
-    /// A directive is not one.
+    /// A filter directive is invalid.
     #[error("the log cannot be started: {0}")]
     Filter(#[from] ParseError),
 }
 
-/// The layer that writes lines to standard error, and the queue that it writes them through: nobody who logs waits for
-/// the reader. `targets` are logged from the level of the settings on, other libraries from warnings on, since below they
-/// tell of every connection. `directives` say otherwise for single targets, as `RUST_LOG` does.
+/// Returns the layer that writes log lines to standard error, and the queue that it writes through, so that logging
+/// never waits for the reader. `targets` are logged from the configured level on, other libraries from warnings on,
+/// because below that they log every connection. `directives` override this for single targets, as `RUST_LOG` does.
 ///
 /// # Errors
-/// If the system gives no thread, or `directives` are not directives.
+/// If the writer thread cannot be started, or `directives` are invalid.
 pub fn stderr<S>(
-    log: Log,
+    log: LogSettings,
     targets: &[&str],
     directives: &str,
 ) -> Result<(LogQueue, impl Layer<S> + Send + Sync + use<S>), LogError>
@@ -98,7 +98,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let mut filter = match log.level {
-        Level::Error => "error".to_owned(),
+        LogLevel::Error => "error".to_owned(),
         _ => "warn".to_owned(),
     };
     for target in targets {
@@ -108,17 +108,17 @@ where
     let queue = LogQueue::stderr()?;
     let writer = queue.clone();
     let lines = fmt::layer()
-        // They would go to standard error by another way, which waits and can panic.
+        // They would be written to standard error directly, which blocks and can panic.
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
     let lines = match log.format {
-        Format::Json => lines
+        LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
             .boxed(),
-        Format::Text => lines.boxed(),
+        LogFormat::Text => lines.boxed(),
     };
     Ok((queue, lines.with_filter(filter)))
 }

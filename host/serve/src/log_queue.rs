@@ -1,8 +1,8 @@
-//! The log of a process that must outlive its log's reader: a bounded queue, and a thread that writes it.
+//! A log that never blocks the process: a bounded queue, and a thread that writes it.
 //!
-//! Whoever logs never waits for the reader and never sees an error. A line that finds no room, or that cannot be
-//! written, is lost; lines that are lost are counted, and the log says so as soon as it can be written again. A part of
-//! the room is kept for records, the lines that must not be missing.
+//! Logging never waits for the reader and never fails. Lines that find no room or cannot be written are lost; lost
+//! lines are counted, and the number is logged as soon as writing succeeds again. Part of the capacity is reserved for
+//! records, the lines that must not be lost.
 
 mod line_writer;
 
@@ -19,108 +19,107 @@ use tokio::sync::oneshot;
 
 use line_writer::LineWriter;
 
-/// The room for lines that wait to be written, in bytes.
-const ROOM: usize = 1 << 20;
-/// The part of it that is kept for records.
-const KEPT: usize = ROOM / 4;
-/// How long a line may take to be written. A reader that takes longer does not read.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to wait before the log is tried again after a failure.
-const RETRY: Duration = Duration::from_secs(1);
+/// The capacity for lines that wait to be written, in bytes.
+const CAPACITY: usize = 1 << 20;
+/// The part of the capacity that is reserved for records.
+const RESERVED: usize = CAPACITY / 4;
+/// How long writing a line may take before the reader counts as stalled.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The interval between attempts to write after a failure.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A log's queue. All clones are the same one.
+/// The queue of a log. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogQueue(Arc<Shared>);
 
 /// Why lines are not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The last line could not be written: the reader is gone, the disk is full.
-    Fails,
-    /// The reader is there, and does not read.
-    Stalls,
+pub enum LogFailure {
+    /// The last line could not be written: the reader exited, or the disk is full.
+    WriteFailed,
+    /// The reader exists but does not read.
+    Stalled,
 }
 
-/// Whether a line was written.
+/// Resolves when a line is written or lost.
 #[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<()>);
+pub struct WriteReceipt(oneshot::Receiver<()>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// A line has come.
+    /// A line was added.
     filled: Condvar,
-    /// There is none left.
+    /// The queue is empty.
     drained: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Line>,
-    /// The bytes of all lines, the one included that is being written.
+    /// The bytes of all lines, including the one that is being written.
     bytes: usize,
-    /// Since when a line is being written.
-    writing: Option<Instant>,
+    /// When writing the current line started.
+    writing_since: Option<Instant>,
     failing: bool,
     lost: u64,
-    /// How many of them notices have counted.
-    noted: u64,
-    /// When the last notice was logged.
-    noticed: Option<Instant>,
+    /// How many lost lines have been reported by notices.
+    reported: u64,
+    last_notice: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Line {
     text: Vec<u8>,
-    kind: Kind,
+    kind: LineKind,
 }
 
 #[derive(Debug, Default)]
-enum Kind {
+enum LineKind {
     #[default]
     Plain,
-    /// Somebody waits until it is written. Dropped, if it is lost.
+    /// A line whose caller waits until it is written. The sender is dropped if the line is lost.
     Awaited(oneshot::Sender<()>),
-    /// The same, for a line that must not be missing.
+    /// As `Awaited`, for a line that must not be lost.
     Record(oneshot::Sender<()>),
-    /// It says that so many lines were lost.
-    Notice(u64),
+    /// Reports that this many lines were lost.
+    LossNotice(u64),
 }
 
 thread_local! {
-    /// What the next line of this thread is. The subscriber in between knows nothing of it.
-    static NEXT: Cell<Kind> = const { Cell::new(Kind::Plain) };
+    /// The kind of the next line of this thread: the subscriber in between does not pass it on.
+    static NEXT_LINE: Cell<LineKind> = const { Cell::new(LineKind::Plain) };
 }
 
 impl LogQueue {
-    /// A log on standard error.
+    /// Creates a log on standard error.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the writer thread cannot be started.
     pub fn stderr() -> io::Result<Self> {
-        // Not through the standard library's lock: it would be held while nobody reads.
+        // Not through the standard library's lock: it would be held while the reader does not read.
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         Self::start(File::from(stderr))
     }
 
-    /// A log that is written to `out`, which must not buffer.
+    /// Creates a log that is written to `out`, which must not buffer.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the writer thread cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        // It ends with the process: nobody can interrupt a write.
+        // It ends with the process: a blocked write cannot be interrupted.
         thread::Builder::new()
             .name("postern-log".into())
             .spawn(move || writer.write_all(out))?;
         Ok(Self(shared))
     }
 
-    /// Waits until all lines are written or lost, but no longer than this.
+    /// Waits until all lines are written or lost, but no longer than `within`.
     pub fn finish(&self, within: Duration) {
-        let busy = |state: &mut State| !state.lines.is_empty() || state.writing.is_some();
-        // What has not been written by then is lost; there is nowhere left to say so.
+        let busy = |state: &mut State| !state.lines.is_empty() || state.writing_since.is_some();
+        // Lines that are not written by then are lost; this cannot be reported anywhere.
         let _ = self
             .0
             .drained
@@ -128,27 +127,30 @@ impl LogQueue {
             .map(drop);
     }
 
-    /// Why lines are not written, if they are not. That a reader is gone, only a line can find out.
+    /// Why lines are not written; `None` if they are. Only writing a line detects that a reader is gone.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn failure(&self) -> Option<LogFailure> {
         let state = self.0.lock();
-        if state.writing.is_some_and(|since| since.elapsed() > PATIENCE) {
-            return Some(Trouble::Stalls);
+        if state
+            .writing_since
+            .is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
+        {
+            return Some(LogFailure::Stalled);
         }
-        state.failing.then_some(Trouble::Fails)
+        state.failing.then_some(LogFailure::WriteFailed)
     }
 
-    /// How many lines were lost.
+    /// The number of lost lines.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 }
 
-/// A subscriber writes each line as one.
+/// A subscriber writes each line with one call.
 impl Write for LogQueue {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let kind = NEXT.try_with(Cell::take).unwrap_or_default();
+        let kind = NEXT_LINE.try_with(Cell::take).unwrap_or_default();
         self.0.push(Line {
             text: text.to_vec(),
             kind,
@@ -161,47 +163,47 @@ impl Write for LogQueue {
     }
 }
 
-/// Has panics logged as all else is: what the standard library writes of them would wait for the reader.
+/// Logs panics like other errors: the standard library's panic message would block on the reader.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
 }
 
-/// Logs a record: the line that `emit` logs may take the room that is kept, and the receipt says when it is written.
-pub fn record(emit: impl FnOnce()) -> Receipt {
-    await_as(Kind::Record, emit)
+/// Logs a record: the line that `emit` logs may use the reserved capacity. The receipt resolves when it is written.
+pub fn log_record(emit: impl FnOnce()) -> WriteReceipt {
+    log_with_receipt(LineKind::Record, emit)
 }
 
-/// Logs a line like any other, with a receipt.
-pub fn awaited(emit: impl FnOnce()) -> Receipt {
-    await_as(Kind::Awaited, emit)
+/// Logs a normal line, with a receipt.
+pub fn log_awaited(emit: impl FnOnce()) -> WriteReceipt {
+    log_with_receipt(LineKind::Awaited, emit)
 }
 
-fn await_as(kind: fn(oneshot::Sender<()>) -> Kind, emit: impl FnOnce()) -> Receipt {
+fn log_with_receipt(kind: fn(oneshot::Sender<()>) -> LineKind, emit: impl FnOnce()) -> WriteReceipt {
     let (written, receipt) = oneshot::channel();
     log_as(kind(written), emit);
-    Receipt(receipt)
+    WriteReceipt(receipt)
 }
 
-fn log_as(kind: Kind, emit: impl FnOnce()) {
-    NEXT.set(kind);
+fn log_as(kind: LineKind, emit: impl FnOnce()) {
+    NEXT_LINE.set(kind);
     emit();
-    // Where nothing was logged, nothing will be written.
-    NEXT.set(Kind::Plain);
+    // If nothing was logged, nothing will be written.
+    NEXT_LINE.set(LineKind::Plain);
 }
 
-impl Receipt {
-    /// Whether the line is written, which it has a moment for.
+impl WriteReceipt {
+    /// Whether the line is written, within a short timeout.
     pub async fn written(self) -> bool {
-        matches!(tokio::time::timeout(PATIENCE, self.0).await, Ok(Ok(())))
+        matches!(tokio::time::timeout(WRITE_TIMEOUT, self.0).await, Ok(Ok(())))
     }
 }
 
-impl Kind {
-    /// The room that a line of this kind may fill.
-    fn room(&self) -> usize {
+impl LineKind {
+    /// The capacity that a line of this kind may use.
+    fn capacity(&self) -> usize {
         match self {
-            Self::Plain | Self::Awaited(_) => ROOM - KEPT,
-            Self::Record(_) | Self::Notice(_) => ROOM,
+            Self::Plain | Self::Awaited(_) => CAPACITY - RESERVED,
+            Self::Record(_) | Self::LossNotice(_) => CAPACITY,
         }
     }
 }
@@ -214,8 +216,8 @@ impl Shared {
     fn push(&self, line: Line) {
         let mut state = self.lock();
         let bytes = state.bytes.saturating_add(line.text.len());
-        if bytes > line.kind.room() {
-            return state.lose(&line.kind);
+        if bytes > line.kind.capacity() {
+            return state.count_lost(&line.kind);
         }
         state.bytes = bytes;
         state.lines.push_back(line);
@@ -231,14 +233,14 @@ impl Shared {
         }
     }
 
-    /// The next line, once there is one.
+    /// Waits for the next line.
     fn next(&self) -> Line {
         let mut state = self.lock();
         loop {
             if let Some(lines) = state.notice_due() {
                 drop(state);
-                // Logged like any other line, so that it has the form of the others.
-                log_as(Kind::Notice(lines), || {
+                // Logged like any other line, so that it has the same format.
+                log_as(LineKind::LossNotice(lines), || {
                     tracing::error!(
                         lines,
                         "lines of this log were lost: nobody read it, or it could not be written"
@@ -247,11 +249,11 @@ impl Shared {
                 state = self.lock();
             }
             if let Some(line) = state.lines.pop_front() {
-                state.writing = Some(Instant::now());
+                state.writing_since = Some(Instant::now());
                 return line;
             }
-            state = if state.lost > state.noted {
-                let waited = self.filled.wait_timeout(state, RETRY);
+            state = if state.lost > state.reported {
+                let waited = self.filled.wait_timeout(state, RETRY_INTERVAL);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {
                 self.filled.wait(state).unwrap_or_else(PoisonError::into_inner)
@@ -261,17 +263,17 @@ impl Shared {
 
     fn done(&self, line: Line, written: bool) {
         let mut state = self.lock();
-        state.writing = None;
+        state.writing_since = None;
         state.bytes = state.bytes.saturating_sub(line.text.len());
         state.failing = !written;
         if written {
             match line.kind {
-                // If nobody waits any more, it is written all the same.
-                Kind::Awaited(written) | Kind::Record(written) => drop(written.send(())),
-                Kind::Plain | Kind::Notice(_) => {}
+                // If the caller no longer waits, the line is written all the same.
+                LineKind::Awaited(written) | LineKind::Record(written) => drop(written.send(())),
+                LineKind::Plain | LineKind::LossNotice(_) => {}
             }
         } else {
-            state.lose(&line.kind);
+            state.count_lost(&line.kind);
         }
         if state.lines.is_empty() {
             self.drained.notify_all();
@@ -280,23 +282,23 @@ impl Shared {
 }
 
 impl State {
-    /// How many lines a notice should count that is to be logged now.
+    /// The number of lost lines to report now, if a notice is due.
     fn notice_due(&mut self) -> Option<u64> {
-        let lines = self.lost.saturating_sub(self.noted);
-        let rests = self.noticed.is_some_and(|at| at.elapsed() < RETRY);
+        let lines = self.lost.saturating_sub(self.reported);
+        let rests = self.last_notice.is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
         if lines == 0 || rests {
             return None;
         }
-        self.noted = self.lost;
-        self.noticed = Some(Instant::now());
+        self.reported = self.lost;
+        self.last_notice = Some(Instant::now());
         Some(lines)
     }
 
-    fn lose(&mut self, kind: &Kind) {
+    fn count_lost(&mut self, kind: &LineKind) {
         match kind {
-            Kind::Plain | Kind::Awaited(_) | Kind::Record(_) => self.lost += 1,
-            // Another will count them. While writing fails, this is also what tries again.
-            Kind::Notice(lines) => self.noted = self.noted.saturating_sub(*lines),
+            LineKind::Plain | LineKind::Awaited(_) | LineKind::Record(_) => self.lost += 1,
+            // A later notice counts them. While writing fails, this also triggers the retries.
+            LineKind::LossNotice(lines) => self.reported = self.reported.saturating_sub(*lines),
         }
     }
 }

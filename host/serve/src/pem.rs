@@ -4,21 +4,21 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why a text cannot be used. Never shows a part of it: it may be the private key.
+/// The PEM text cannot be used. Never includes a part of the text: it may be the private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// No certificate, or one that is not one.
+    /// There is no certificate, or one of them is invalid.
     #[error("holds no certificates in PEM")]
     Certificates,
-    /// No private key in a form that is known.
+    /// There is no private key in a known format.
     #[error("holds no private key in PEM (PKCS#8, SEC1 or PKCS#1)")]
     Key,
 }
 
-/// The certificates of a text, at least one.
+/// Parses the certificates, at least one.
 ///
 /// # Errors
-/// If there is none, or one of them cannot be read.
+/// If there is none, or one of them is invalid.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     found
@@ -27,7 +27,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError
         .ok_or(PemError::Certificates)
 }
 
-/// The certificates of a text, as the roots that vouch for others.
+/// Parses the certificates as trusted roots.
 ///
 /// # Errors
 /// As [`certificates`], and if one of them cannot be a root.
@@ -39,7 +39,7 @@ pub fn roots(pem: &[u8]) -> Result<RootCertStore, PemError> {
     Ok(roots)
 }
 
-/// The first private key of a text.
+/// Parses the first private key.
 ///
 /// # Errors
 /// If there is none.

@@ -1,10 +1,10 @@
-//! Answers in JSON, and problem details (RFC 9457), in the form in which gates refuse.
+//! JSON responses and problem details (RFC 9457), in the form of the gate's denials.
 
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-/// A problem document.
+/// A problem document (RFC 9457).
 #[derive(Debug, Serialize)]
 pub struct Problem<'a> {
     r#type: &'static str,
@@ -18,17 +18,17 @@ pub struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    /// The media type.
+    /// The media type of problem documents.
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
-    /// A problem of this status, with its code for machines.
+    /// A problem with this status and this machine-readable code.
     #[must_use]
     pub fn new(status: u16, code: &'a str) -> Self {
         let title = StatusCode::from_u16(status)
             .ok()
             .and_then(|status| status.canonical_reason());
         Self {
-            // RFC 9457, section 4.2.1: the title is then the status's own phrase.
+            // RFC 9457, section 4.2.1: the title is then the phrase of the status.
             r#type: "about:blank",
             title: title.unwrap_or("Refused"),
             status,
@@ -38,26 +38,26 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// With a sentence for people, unless it is empty.
+    /// Adds a sentence for people, unless it is empty.
     #[must_use]
     pub fn detail(self, detail: &'a str) -> Self {
         Self { detail, ..self }
     }
 
-    /// With the request's id, unless it is empty.
+    /// Adds the id of the request, unless it is empty.
     #[must_use]
     pub fn request_id(self, request_id: &'a str) -> Self {
         Self { request_id, ..self }
     }
 
-    /// The document.
+    /// Serialises the document.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Texts and a number: nothing that JSON cannot hold.
+        // Strings and a number always serialise.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The response. A 401 asks for a bearer token.
+    /// Builds the response. A 401 requests a bearer token.
     #[must_use]
     pub fn response(&self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -71,7 +71,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// A response that holds a document, and ends with a line feed.
+/// Builds a JSON response that ends with a line feed.
 #[must_use]
 pub fn json(status: StatusCode, document: &impl Serialize) -> Response {
     match serde_json::to_string(document) {
@@ -80,7 +80,7 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Response {
     }
 }
 
-/// The response of a problem, with a sentence for people unless it is empty.
+/// Builds a problem response, with a sentence for people unless it is empty.
 #[must_use]
 pub fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     Problem::new(status.as_u16(), code).detail(detail).response()

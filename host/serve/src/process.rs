@@ -1,4 +1,4 @@
-//! A server as a process: the signals that it obeys.
+//! Runs a server as a process, with its signals.
 
 use std::future::Future;
 use std::io;
@@ -9,44 +9,43 @@ use std::time::Duration;
 use postern_files::with_deadline;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long reading the settings again may take.
-const READING: Duration = Duration::from_secs(5);
-/// How long the last line of the log may take. The log is written by a thread of its own.
-const LAST_LINE: Duration = Duration::from_millis(50);
-/// SIGXFSZ, which tokio has no name for.
+/// How long reading the settings for a reload may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last log line may take to be written by the log's own thread.
+const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(50);
+/// SIGXFSZ, which tokio does not name.
 const FILE_SIZE_EXCEEDED: i32 = 25;
 
 /// A server that a process runs until a signal stops it.
 pub trait Process: Sized {
-    /// Its settings.
+    /// The settings that a reload applies.
     type Settings: Send + 'static;
 
-    /// How long it may take to stop, all in all.
-    const STOPPING: Duration;
-    /// The exit code of a process that was ended because something hung.
-    const HANGS: i32;
+    /// How long stopping may take in all.
+    const STOP_TIMEOUT: Duration;
+    /// The exit code of a process that does not stop in time.
+    const STOP_TIMEOUT_EXIT_CODE: i32;
 
-    /// Takes other settings, and logs which it took.
+    /// Applies new settings, and logs which ones.
     ///
     /// # Errors
-    /// Why none of them was taken.
-    fn take(&mut self, settings: Self::Settings) -> impl Future<Output = Result<(), String>>;
+    /// The reason, if none were applied.
+    fn apply(&mut self, settings: Self::Settings) -> impl Future<Output = Result<(), String>>;
 
-    /// Waits for the end of a part that should not end, and names it.
-    fn part_ended(&mut self) -> impl Future<Output = &'static str>;
+    /// Waits for the end of a task that should not end, and returns its name.
+    fn task_ended(&mut self) -> impl Future<Output = &'static str>;
 
-    /// Accepts nothing more, and finishes what it has begun, for a while.
+    /// Stops accepting, and finishes requests in progress within a timeout.
     ///
     /// # Errors
-    /// If something was lost.
+    /// If data was lost.
     fn shut_down(self) -> impl Future<Output = io::Result<()>>;
 }
 
-/// Serves until SIGTERM or SIGINT, which also end a reload that is under way. SIGHUP has the settings read again, with
-/// `read`.
+/// Serves until SIGTERM or SIGINT, which also end a reload in progress. SIGHUP reloads the settings with `read`.
 ///
 /// # Errors
-/// If signals cannot be received, a part ends by itself, or something is lost at the end.
+/// If signals cannot be received, a task ends unexpectedly, or data is lost at the end.
 pub async fn serve<P, R>(mut server: P, read: R) -> io::Result<()>
 where
     P: Process,
@@ -55,23 +54,25 @@ where
     let read = Arc::new(read);
     let mut stop = StopSignal::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let ended = loop {
+    let task = loop {
         tokio::select! {
             () = stop.received() => break None,
             _ = hangup.recv() => tokio::select! {
                 () = reload(&mut server, Arc::clone(&read)) => {}
                 () = stop.received() => break None,
             },
-            part = server.part_ended() => break Some(part),
+            part = server.task_ended() => break Some(part),
         }
     };
-    end_at_last(P::STOPPING, P::HANGS)?;
+    exit_after(P::STOP_TIMEOUT, P::STOP_TIMEOUT_EXIT_CODE)?;
     let stopped = server.shut_down().await;
-    match ended {
+    match task {
         None => stopped,
         Some(part) => {
             stopped?;
-            Err(io::Error::other(format!("{part} ended by itself; see the log")))
+            Err(io::Error::other(format!(
+                "{part} ended unexpectedly; see the log"
+            )))
         }
     }
 }
@@ -103,22 +104,22 @@ where
     P: Process,
     R: Fn() -> Result<P::Settings, String> + Send + Sync + 'static,
 {
-    let taken = match with_deadline(Path::new("settings"), READING, move || read()).await {
-        Ok(Ok(settings)) => server.take(settings).await,
+    let applied = match with_deadline(Path::new("settings"), READ_TIMEOUT, move || read()).await {
+        Ok(Ok(settings)) => server.apply(settings).await,
         Ok(Err(error)) => Err(error),
         Err(stalled) => Err(stalled.to_string()),
     };
-    if let Err(reason) = taken {
-        tracing::error!(reason, "settings not taken; the ones before stay");
+    if let Err(reason) = applied {
+        tracing::error!(reason, "settings not applied; the previous ones stay in force");
     }
 }
 
-/// Ends this process whatever hangs: a supervisor that has waited too long kills it, and nobody learns why.
-fn end_at_last(after: Duration, code: i32) -> io::Result<()> {
+/// Exits this process even if something hangs: a supervisor would kill it without any trace in the log.
+fn exit_after(after: Duration, code: i32) -> io::Result<()> {
     let end = move || {
         std::thread::sleep(after);
-        tracing::error!("stopped although something hangs");
-        std::thread::sleep(LAST_LINE);
+        tracing::error!("exiting although something hangs");
+        std::thread::sleep(LAST_LINE_TIMEOUT);
         std::process::exit(code);
     };
     std::thread::Builder::new()
@@ -127,12 +128,12 @@ fn end_at_last(after: Duration, code: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a file that reaches its size limit (`RLIMIT_FSIZE`) fail to be written, where SIGXFSZ would end the process. Called
-/// within a runtime, before there is anything to write.
+/// Makes writes beyond the file size limit (`RLIMIT_FSIZE`) fail instead of ending the process by SIGXFSZ. Call it
+/// within a runtime, before anything is written.
 ///
 /// # Errors
 /// If the signal cannot be caught.
-pub fn outlive_file_size_limits() -> io::Result<()> {
-    // The handler stays when the stream of signals goes. The call that met the limit fails with EFBIG.
+pub fn catch_file_size_signal() -> io::Result<()> {
+    // The handler stays installed when the signal stream is dropped. The write that exceeds the limit fails with EFBIG.
     signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)).map(drop)
 }

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-use crate::{Address, ListenError};
+use crate::address::Address;
+use crate::listen_error::ListenError;
 
-/// Who may connect: our user and our group, the clients' processes among it.
+/// Only this user and group may connect; the clients' processes run in this group.
 const MODE: u32 = 0o660;
 
-/// The file of a Unix socket; removed when dropped, if it still is the one that was made.
+/// The file of a Unix socket. Removed when dropped, unless it has been replaced.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
-    made: (u64, u64),
+    identity: (u64, u64),
 }
 
 impl SocketFile {
@@ -29,29 +30,30 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.made) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Checks that no process listens at a path, and that nothing but a socket is there.
-pub(crate) fn vacate(path: &Path, address: &Address) -> Result<(), ListenError> {
+/// Checks that no process listens on a path, and that nothing but a socket exists there.
+pub(crate) fn check_vacant(path: &Path, address: &Address) -> Result<(), ListenError> {
     let failed = |error| ListenError::Io(address.clone(), error);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => Err(ListenError::Taken(address.clone())),
+        Ok(found) if !found.file_type().is_socket() => Err(ListenError::NotASocket(address.clone())),
         Ok(_) => match UnixStream::connect(path) {
             Ok(_) => Err(ListenError::InUse(address.clone())),
-            // A process ended without removing it.
+            // Its process exited without removing it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(failed(error)),
         },
     }
 }
 
-/// Made in a directory that is closed to others and moved into place with its mode: nobody can connect before.
+/// Creates the socket in a private directory and moves it into place with its mode, so that no other user can connect
+/// before.
 pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let closed = tempfile::Builder::new()
@@ -65,7 +67,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     fs::rename(&made, path)?;
     let file = SocketFile {
         path: path.to_owned(),
-        made: (found.dev(), found.ino()),
+        identity: (found.dev(), found.ino()),
     };
     Ok((listener, file))
 }
@@ -81,12 +83,18 @@ mod tests {
         let address = Address::Unix(path.clone());
         let (listener, file) = bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
-        assert!(matches!(vacate(&path, &address), Err(ListenError::InUse(_))));
+        assert!(matches!(
+            check_vacant(&path, &address),
+            Err(ListenError::InUse(_))
+        ));
         drop(listener);
-        vacate(&path, &address).unwrap();
+        check_vacant(&path, &address).unwrap();
         drop(file);
         assert!(!path.exists());
         fs::write(&path, "a file").unwrap();
-        assert!(matches!(vacate(&path, &address), Err(ListenError::Taken(_))));
+        assert!(matches!(
+            check_vacant(&path, &address),
+            Err(ListenError::NotASocket(_))
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of a server that run at the same time: its listeners, and the tasks beside them.
+//! The concurrent tasks of a server: its listeners and background tasks.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,23 +18,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::Connections;
-use crate::accept::{Bounded, bounded};
-use crate::listen::{Kind, Listener};
+use crate::accept::{LimitedAcceptor, with_limits};
+use crate::listen::{Listener, Socket};
 use crate::socket_file::SocketFile;
 use crate::tls::TlsAcceptor;
 
-/// The time limits of listeners, and how much one connection may ask at once.
+/// The timeouts of listeners, and the concurrency of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long the head of an HTTP/1 request may take, and how long such a connection may wait for the next one.
-    pub head: Duration,
-    /// Requests at the same time over one connection (HTTP/2).
-    pub streams: u32,
-    /// How long a server that stops waits for what it has begun.
-    pub stopping: Duration,
+    /// How long an HTTP/1 request head may take, including the wait for the next request on a connection.
+    pub head_timeout: Duration,
+    /// Concurrent requests over one HTTP/2 connection.
+    pub max_streams: u32,
+    /// How long a stopping server waits for requests in progress.
+    pub stop_timeout: Duration,
 }
 
-/// The parts of a server. Dropped, all of them end.
+/// The tasks of a server. All end when it is dropped.
 #[derive(Debug)]
 pub struct Tasks {
     limits: Limits,
@@ -43,7 +43,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No parts yet.
+    /// Creates a server without tasks.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Tasks {
         }
     }
 
-    /// Serves routes on a listener, to at most so many connections at once: with TLS on TCP, if it is given.
+    /// Serves routes on a listener with limited connections; on TCP with TLS, if given.
     pub fn serve(
         &mut self,
         listener: Listener,
@@ -62,18 +62,18 @@ impl Tasks {
         connections: Arc<Connections>,
     ) {
         match (listener.0, tls) {
-            (Kind::Tcp(tcp), None) => {
-                let acceptor = Bounded::new(NoDelayAcceptor, connections);
+            (Socket::Tcp(tcp), None) => {
+                let acceptor = LimitedAcceptor::new(NoDelayAcceptor, connections);
                 let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
-            (Kind::Tcp(tcp), Some(tls)) => {
-                let acceptor = Bounded::new(TlsAcceptor::new(tls), connections);
+            (Socket::Tcp(tcp), Some(tls)) => {
+                let acceptor = LimitedAcceptor::new(TlsAcceptor::new(tls), connections);
                 let server = Server::<SocketAddr>::from_listener(tcp).acceptor(acceptor);
                 self.run(server, routes, None);
             }
-            (Kind::Unix(listener, file), _) => {
-                let acceptor = Bounded::new(DefaultAcceptor, connections);
+            (Socket::Unix(listener, file), _) => {
+                let acceptor = LimitedAcceptor::new(DefaultAcceptor, connections);
                 let server = Server::<unix::net::SocketAddr>::from_listener(listener).acceptor(acceptor);
                 self.run(server, routes, Some(file));
             }
@@ -91,10 +91,10 @@ impl Tasks {
         S::Future: Send,
     {
         let handle = Handle::new();
-        let serving = bounded(server, self.limits.head, self.limits.streams)
+        let serving = with_limits(server, self.limits.head_timeout, self.limits.max_streams)
             .handle(handle.clone())
             .serve(routes.into_make_service());
-        let (stopping, grace) = (self.stopping(), self.limits.stopping);
+        let (stopping, grace) = (self.stopping(), self.limits.stop_timeout);
         self.running.spawn(async move {
             let _there_while_it_serves = file;
             let stop = async {
@@ -104,13 +104,13 @@ impl Tasks {
             };
             let ended = tokio::select! { ended = serving => ended, () = stop => Ok(()) };
             if let Err(error) = ended {
-                tracing::error!(%error, "a listener ended");
+                tracing::error!(%error, "a listener failed");
             }
             "a listener"
         });
     }
 
-    /// Runs a task of this name beside the listeners, until they stop.
+    /// Runs a named task until the server stops.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.stopping();
         self.running.spawn(async move {
@@ -119,29 +119,29 @@ impl Tasks {
         });
     }
 
-    /// Waits for the end of a part, and names it.
-    pub async fn ended(&mut self) -> &'static str {
+    /// Waits until a task ends, and returns its name.
+    pub async fn task_ended(&mut self) -> &'static str {
         match self.running.join_next().await {
             Some(Ok(part)) => part,
-            Some(Err(_)) => "a part that panicked",
+            Some(Err(_)) => "a task that panicked",
             None => std::future::pending().await,
         }
     }
 
-    /// Accepts nothing more, and waits, for a while, for what has begun.
+    /// Stops accepting, and waits for requests in progress until the timeout.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let all = async { while self.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.limits.stopping, all).await.is_err() {
-            tracing::warn!("stopped with requests unanswered");
+        if tokio::time::timeout(self.limits.stop_timeout, all).await.is_err() {
+            tracing::warn!("stopped with requests in progress");
         }
     }
 
-    /// Ends when the server stops.
+    /// Resolves when the server stops.
     fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stop = self.stop.subscribe();
         async move {
-            // A server that is gone stops too.
+            // A dropped server has stopped as well.
             let _ = stop.wait_for(|stop| *stop).await;
         }
     }

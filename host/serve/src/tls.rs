@@ -1,4 +1,4 @@
-//! TLS of servers: the certificate that they show, and those of their clients.
+//! TLS for servers: the server's certificate, and client certificates.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ use tower_service::Service;
 
 use crate::pem;
 
-/// The largest file of TLS, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// The maximum size of a PEM file, in bytes.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// The files of TLS, in PEM.
+/// The PEM files of a TLS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The server's certificate, and those between it and a root.
+    /// The certificate chain of the server, without the root.
     pub certificate: PathBuf,
-    /// The certificate's private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
-    /// The CA of clients' certificates. With it, a client needs one.
+    /// The CA of client certificates. If set, clients need one.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why TLS cannot be served.
+/// TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be used.
@@ -42,30 +42,30 @@ pub enum TlsError {
     File {
         /// The section of the settings that names the files.
         section: &'static str,
-        /// Its field.
+        /// The field in that section.
         field: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it. Never a part of it: it may be the private key.
+        /// What is wrong with it. Never a part of the file: it may be the private key.
         reason: String,
     },
-    /// The files do not fit together.
+    /// Certificate and key do not match or are not supported.
     #[error("{section}: certificate and key cannot be used: {reason}")]
     Pair {
         /// The section of the settings that names the files.
         section: &'static str,
-        /// Why not.
+        /// The reason that rustls gives.
         reason: String,
     },
 }
 
-/// TLS 1.2 and 1.3 with ring, as these files say. Errors name this section of the settings.
+/// Builds a configuration for TLS 1.2 and 1.3 with ring. Errors name this section of the settings.
 ///
 /// # Errors
-/// If a file cannot be read or is not what it should be, or certificate and key do not fit together.
+/// If a file cannot be read or parsed, or certificate and key do not match.
 pub fn server_config(files: &TlsFiles, section: &'static str) -> Result<Arc<ServerConfig>, TlsError> {
     let read = |field, path: &Path| {
-        let text = postern_files::read(path, LARGEST);
+        let text = postern_files::read(path, MAX_FILE_SIZE);
         text.map_err(|error| failed(section, field, path, &error))
     };
     let pair = |error: rustls::Error| TlsError::Pair {
@@ -110,12 +110,12 @@ fn failed(
     }
 }
 
-/// The certificate that a client showed; it was verified. An extension of each request over its connection.
+/// The verified certificate of a client, as an extension of each request over its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer([u8; 32]);
 
 impl Peer {
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    fn from_certificate(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
     }
 
@@ -126,7 +126,7 @@ impl Peer {
     }
 }
 
-/// Accepts TLS.
+/// Accepts TLS connections.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsAcceptor(RustlsAcceptor<NoDelayAcceptor>);
 
@@ -138,7 +138,7 @@ impl TlsAcceptor {
 
 impl<S: Send + 'static> Accept<TcpStream, S> for TlsAcceptor {
     type Stream = TlsStream<TcpStream>;
-    type Service = WithPeer<S>;
+    type Service = PeerService<S>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
@@ -146,20 +146,20 @@ impl<S: Send + 'static> Accept<TcpStream, S> for TlsAcceptor {
         Box::pin(async move {
             let (stream, inner) = accepting.await?;
             let shown = stream.get_ref().1.peer_certificates();
-            let peer = shown.and_then(<[_]>::first).map(Peer::of);
-            Ok((stream, WithPeer { inner, peer }))
+            let peer = shown.and_then(<[_]>::first).map(Peer::from_certificate);
+            Ok((stream, PeerService { inner, peer }))
         })
     }
 }
 
-/// A service whose requests carry the certificate of their connection.
+/// A service that adds the client certificate to each request.
 #[derive(Debug, Clone)]
-pub(crate) struct WithPeer<S> {
+pub(crate) struct PeerService<S> {
     inner: S,
     peer: Option<Peer>,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for WithPeer<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for PeerService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;

@@ -1,11 +1,12 @@
-//! Bearer tokens, as servers keep them.
+//! Digests of bearer tokens.
 
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use crate::bearer::{Token, token};
+use crate::bearer::{BearerToken, bearer_token};
 
-/// The SHA-256 of a bearer token. Servers keep and compare digests: how long that takes says nothing of the token.
+/// The SHA-256 of a bearer token. Servers store and compare digests, so that the timing of a comparison reveals nothing
+/// about the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
 
@@ -16,12 +17,12 @@ impl TokenDigest {
         Self(Sha256::digest(token).into())
     }
 
-    /// The digest of the token that a request shows; `None`, if it shows none or more than one.
+    /// The digest of a request's bearer token; `None` without exactly one.
     #[must_use]
-    pub fn shown(headers: &HeaderMap) -> Option<Self> {
-        match token(headers) {
-            Token::Bearer(token) => Some(Self::of(token)),
-            Token::None | Token::Invalid => None,
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        match bearer_token(headers) {
+            BearerToken::Bearer(token) => Some(Self::of(token)),
+            BearerToken::None | BearerToken::Invalid => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the environment holds: secrets that settings name, and switches.
+//! Secrets and switches from environment variables.
 
 use postern_config::{ConfigErrors, NOT_A_VARIABLE, SecretRef, is_variable_name};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -6,16 +6,16 @@ use zeroize::Zeroizing;
 
 use crate::TokenDigest;
 
-/// The shortest bearer token that is accepted, in bytes.
-const SHORTEST_TOKEN: usize = 16;
+/// The minimum length of a bearer token, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
 
-/// A variable of this process's environment. A value that is not UTF-8 counts as unset.
+/// An environment variable of this process. A value that is not UTF-8 counts as unset.
 #[must_use]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Looks up variables, and adds errors for what is wrong with them. An empty variable counts as unset.
+/// Looks up environment variables and reports errors in them. An empty variable counts as unset.
 pub struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl std::fmt::Debug for Variables<'_> {
@@ -25,29 +25,29 @@ impl std::fmt::Debug for Variables<'_> {
 }
 
 impl<'a> Variables<'a> {
-    /// Looks up variables with this function.
+    /// Creates a reader that looks up variables with this function.
     #[must_use]
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self(lookup)
     }
 
-    /// The value of a variable that is not a secret.
+    /// The value of a variable that is not secret; `None` if unset.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// The secret in the variable of this name, if it is set.
+    /// The value of a secret variable; `None` if unset.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<SecretString> {
-        // Copied once more, into a string that is wiped when it is dropped, and wiped here.
+        // Copied into a string that is wiped when dropped; the first copy is wiped here.
         let value = (self.0)(name).map(Zeroizing::new);
         value
             .filter(|value| !value.is_empty())
             .map(|value| SecretString::from(value.as_str()))
     }
 
-    /// The secret that settings name at `at`. It is an error if its variable is not set.
+    /// The secret that the settings reference at `at`. An unset variable is an error.
     pub fn named_secret(
         &self,
         at: &str,
@@ -66,30 +66,30 @@ impl<'a> Variables<'a> {
         value
     }
 
-    /// The digest of the bearer token that settings name at `at`. It is an error if the token is short.
+    /// The digest of the bearer token that the settings reference at `at`. A short token is an error.
     pub fn named_token(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<TokenDigest> {
         let token = self.named_secret(at, named, errors)?;
         let token = token.expose_secret().as_bytes();
-        if token.len() < SHORTEST_TOKEN {
+        if token.len() < MIN_TOKEN_BYTES {
             let message =
-                format!("is shorter than {SHORTEST_TOKEN} bytes; `openssl rand -hex 32` prints a good one");
+                format!("is shorter than {MIN_TOKEN_BYTES} bytes; `openssl rand -hex 32` prints a good one");
             errors.add(format!("{at}.env"), message);
             return None;
         }
         Some(TokenDigest::of(token))
     }
 
-    /// A switch that the environment can turn either way.
+    /// A switch that the environment can override.
     pub fn switch(&self, name: &str, written: bool, errors: &mut ConfigErrors) -> bool {
         match self.value(name).as_deref() {
             None => written,
             Some("1" | "true") => true,
             Some("0" | "false") => false,
-            // Taken for off, a misspelt `TAMPER_STRICT` would protect nothing.
+            // A misspelt `TAMPER_STRICT` must not disable protection.
             Some(_) => {
                 errors.add(
                     "",
-                    format!("the environment's {name} is neither true nor false (1 nor 0)"),
+                    format!("{name} in the environment must be true or false (1 or 0)"),
                 );
                 true
             }

@@ -1,4 +1,4 @@
-//! Signatures with a record: nothing that was signed leaves the host before that is durably on record.
+//! Audited signatures: no signature leaves the host before its event is durable.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,43 +18,43 @@ use postern_signing::{
 };
 use serde_json::{Value, json};
 
-use crate::record::{Caller, Recorder, micros};
+use crate::recorder::{Caller, Recorder, micros};
 
-/// Has things signed, and puts them on record.
+/// Signs through [`Signing`] and records every signature.
 #[derive(Debug)]
 pub(crate) struct AuditedSigner {
     signing: Signing,
     recorder: Recorder,
-    /// The first line of the log's checkpoints, if there is a log.
+    /// The first line of the audit log's checkpoints; `None` without a log.
     origin: Option<String>,
-    /// Why the registry could not be read again, once that is in the log.
-    unread: Mutex<Option<String>>,
-    /// Held while a manifest's signature enters the log's queue, and while the registry changes and that does: what a signer
-    /// signed stands in the log before its retirement.
+    /// Why the registry could not be reloaded, once that is logged.
+    registry_error: Mutex<Option<String>>,
+    /// Held while a manifest's signature enters the log's queue, and while the registry changes and those events enter
+    /// it: the log holds a signer's signatures before its retirement.
     order: Mutex<()>,
 }
 
-/// Why a signature is not handed out.
+/// A signature is not released.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
-    /// There is none.
+pub(crate) enum SignError {
+    /// Nothing was signed.
     #[error(transparent)]
-    Unsigned(#[from] SigningError),
-    /// The payload begins as the checkpoints of this host's log do.
+    Signing(#[from] SigningError),
+    /// The payload begins like the checkpoints of this host's log.
     #[error(
-        "the payload begins with the name of the audit log: what does is only signed for the host itself"
+        "the payload begins with the origin of the audit log: such payloads are signed only for the host itself"
     )]
     Reserved,
-    /// There is one, and no record of it.
-    #[error("the signature could not be put on record, and was not handed out: {0}")]
+    /// The signature was made, but could not be recorded.
+    #[error("the signature could not be recorded, so it was not released: {0}")]
     Unrecorded(#[from] AppendError),
 }
 
-impl Refusal {
+impl SignError {
     /// The reason code.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Unsigned(error) => error.code(),
+            Self::Signing(error) => error.code(),
             Self::Reserved => "payload_reserved",
             Self::Unrecorded(error) => error.code(),
         }
@@ -67,7 +67,7 @@ impl AuditedSigner {
             signing,
             recorder,
             origin,
-            unread: Mutex::default(),
+            registry_error: Mutex::default(),
             order: Mutex::default(),
         }
     }
@@ -77,14 +77,14 @@ impl AuditedSigner {
     }
 
     /// Signs a payload.
-    pub(crate) async fn sign(&self, caller: Caller<'_>, payload: &[u8]) -> Result<Signed, Refusal> {
+    pub(crate) async fn sign(&self, caller: Caller<'_>, payload: &[u8]) -> Result<Signed, SignError> {
         let started = Instant::now();
         if self.origin.is_some() && self.origin == Some(first_line(payload)) {
             let mut event = self.event(Kind::Signature, caller, started, None);
             event.decision = Some(Decision::Denied);
-            event.reason = Some(Refusal::Reserved.code().to_owned());
-            self.recorder.note(|| event);
-            return Err(Refusal::Reserved);
+            event.reason = Some(SignError::Reserved.code().to_owned());
+            self.recorder.record(|| event);
+            return Err(SignError::Reserved);
         }
         let result = self.signing.sign(payload).await;
         let mut event = self.event(Kind::Signature, caller, started, result.as_ref().err());
@@ -93,9 +93,9 @@ impl AuditedSigner {
         }
         let digest = Digest::of(payload).to_string();
         event.detail.insert("payload_digest".to_owned(), digest.into());
-        let signed = self.or_noted(result, &mut event)?;
+        let signed = self.or_record(result, &mut event)?;
         event.signer_id = Some(signed.signer_id.clone());
-        self.recorder.durable(event).await?;
+        self.recorder.record_durably(event).await?;
         Ok(signed)
     }
 
@@ -104,11 +104,11 @@ impl AuditedSigner {
         &self,
         caller: Caller<'_>,
         manifest: &Value,
-    ) -> Result<SignedManifest, Refusal> {
+    ) -> Result<SignedManifest, SignError> {
         let started = Instant::now();
         let result = self.signing.sign_manifest(manifest).await;
         let mut event = self.event(Kind::ManifestSignature, caller, started, result.as_ref().err());
-        let signed = self.or_noted(result, &mut event)?;
+        let signed = self.or_record(result, &mut event)?;
         event.signer_id = Some(signed.signer_id.clone());
         let hash = postern_audit::Hash(signed.hash);
         event
@@ -121,38 +121,40 @@ impl AuditedSigner {
             signed_at: Time::of(signed.signed_at),
         };
         if let Some(log) = self.recorder.log()
-            && let Err(refusal) = self.in_order(&signed, log.record_manifest(row, event)).await
+            && let Err(error) = self
+                .append_in_order(&signed, log.record_manifest(row, event))
+                .await
         {
-            if let Refusal::Unsigned(error) = &refusal {
+            if let SignError::Signing(error) = &error {
                 let event = self.event(Kind::ManifestSignature, caller, started, Some(error));
-                self.recorder.note(|| event);
+                self.recorder.record(|| event);
             }
-            return Err(refusal);
+            return Err(error);
         }
         Ok(signed)
     }
 
-    /// Writes a signature into the log, unless its signer was retired since it was made. It enters the log's queue when it
-    /// is polled first: nothing comes in between.
-    async fn in_order<T>(
+    /// Appends a signature to the log, unless its signer was retired after signing. The append enters the log's queue
+    /// on the first poll, under the lock, so that nothing comes between the check and the append.
+    async fn append_in_order<T>(
         &self,
         signed: &SignedManifest,
         writing: impl Future<Output = Result<T, AppendError>>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, SignError> {
         let mut writing = pin!(writing);
         let mut begun = false;
         poll_fn(|context| {
             let first = !std::mem::replace(&mut begun, true);
             let _order = first.then(|| self.order.lock().unwrap_or_else(PoisonError::into_inner));
-            if first && let Err(error) = self.still_signs(signed) {
+            if first && let Err(error) = self.check_still_trusted(signed) {
                 return Poll::Ready(Err(error.into()));
             }
-            writing.as_mut().poll(context).map_err(Refusal::from)
+            writing.as_mut().poll(context).map_err(SignError::from)
         })
         .await
     }
 
-    fn still_signs(&self, signed: &SignedManifest) -> Result<(), SigningError> {
+    fn check_still_trusted(&self, signed: &SignedManifest) -> Result<(), SigningError> {
         let registry = self.signing.registry();
         let signer = registry
             .get(&signed.signer_id)
@@ -170,44 +172,44 @@ impl AuditedSigner {
         } else {
             Decision::Allowed
         };
-        let mut event = self.recorder.event_of(kind, decision, caller);
+        let mut event = self.recorder.event_for(kind, decision, caller);
         event.reason = error.map(|error| error.code().to_owned());
         event.latency_us = Some(micros(started.elapsed()));
         event
     }
 
-    /// What was signed; of what was not, the log is told without waiting.
-    fn or_noted<T>(&self, result: Result<T, SigningError>, event: &mut Event) -> Result<T, Refusal> {
+    /// Records a failure without waiting for the log, and logs it.
+    fn or_record<T>(&self, result: Result<T, SigningError>, event: &mut Event) -> Result<T, SignError> {
         result.map_err(|error| {
             let (code, request_id) = (error.code(), event.request_id.as_deref());
             tracing::warn!(code, request_id, %error, "nothing signed");
-            self.recorder.note(|| event.clone());
+            self.recorder.record(|| event.clone());
             error.into()
         })
     }
 
-    /// Why nothing can be signed now. Asks the proxy, if nothing was signed lately.
+    /// Why nothing can be signed now. Calls the proxy, unless something was signed recently.
     pub(crate) async fn fault(&self) -> Option<String> {
         let fault = self.signing.ready().await.err()?;
         Some(format!("{}: {fault}", fault.code()))
     }
 
-    /// Whether the host must be able to sign.
+    /// Whether the settings require signing.
     pub(crate) fn is_required(&self) -> bool {
         self.signing.state().required
     }
 
-    /// Has others sign from now on, if they are others.
-    pub(crate) fn ask(&self, asked: &SignerSelection) -> Result<(), SettingsError> {
-        if self.signing.set_selection(asked)? {
-            let signer = asked.signer_id.as_deref();
-            tracing::info!(signer, "another signer is asked from now on");
-            self.recorder.note(|| {
+    /// Switches to other signers, if the selection differs.
+    pub(crate) fn select_signers(&self, selection: &SignerSelection) -> Result<(), SettingsError> {
+        if self.signing.set_selection(selection)? {
+            let signer = selection.signer_id.as_deref();
+            tracing::info!(signer, "the selected signer has changed");
+            self.recorder.record(|| {
                 let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
                 event.reason = Some("signer_asked".to_owned());
                 event.signer_id = signer.map(ToOwned::to_owned);
                 for what in Use::ALL {
-                    let id = asked.uses.get(&what).cloned();
+                    let id = selection.uses.get(&what).cloned();
                     event
                         .detail
                         .extend(id.map(|id| (what.name().to_owned(), id.into())));
@@ -218,14 +220,15 @@ impl AuditedSigner {
         Ok(())
     }
 
-    /// Records who is retired already: of a signer that was retired while no host ran, the log would not say so otherwise.
-    pub(crate) fn found(&self) {
+    /// Records the signers that are already retired: the retirement of a signer while no host ran would be missing from
+    /// the log otherwise.
+    pub(crate) fn record_retired(&self) {
         let registry = self.signing.registry();
         let retired = registry
             .iter()
             .filter(|(_, signer)| signer.status == Status::Retired);
         for (id, _) in retired {
-            self.recorder.note(|| {
+            self.recorder.record(|| {
                 let mut event = self.change(id, SignerChangeKind::Retired);
                 event.detail.insert("found".to_owned(), "start".into());
                 event
@@ -240,23 +243,26 @@ impl AuditedSigner {
         event
     }
 
-    /// Why the registry of signers could not be read again, if it could not.
-    pub(crate) fn unread(&self) -> Option<String> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why the registry of signers could not be reloaded; `None` if it could.
+    pub(crate) fn registry_error(&self) -> Option<String> {
+        self.registry_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Says, once, that the registry of signers cannot be read again.
-    pub(crate) fn not_read(&self, reason: String) {
-        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        if unread.as_ref() != Some(&reason) {
-            tracing::error!(reason, "signers not read again; the ones before stay");
-            *unread = Some(reason);
+    /// Logs, once per reason, that the registry of signers cannot be reloaded.
+    pub(crate) fn report_registry_error(&self, reason: String) {
+        let mut registry_error = self.registry_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if registry_error.as_ref() != Some(&reason) {
+            tracing::error!(reason, "signers not reloaded; the previous ones stay in force");
+            *registry_error = Some(reason);
         }
     }
 
-    /// Reads the registry of signers again, and records what changed. Whether it could be read.
+    /// Reloads the registry of signers and records the changes. Returns whether the registry could be read.
     pub(crate) fn reload(&self) -> bool {
-        // The file is read first: nothing waits for a disk while the lock is held.
+        // The file is read first, so that the lock is not held while waiting for a disk.
         match self.signing.read_registry() {
             Ok(registry) => {
                 let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,42 +270,42 @@ impl AuditedSigner {
                 for change in changes.into_iter().flatten() {
                     let (signer, what) = (change.signer_id, change.kind);
                     tracing::info!(signer, what = what.name(), "signers");
-                    self.recorder.note(|| self.change(&signer, what));
+                    self.recorder.record(|| self.change(&signer, what));
                 }
             }
             Err(error) => {
-                self.not_read(error.to_string());
+                self.report_registry_error(error.to_string());
                 return false;
             }
         }
-        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.registry_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         true
     }
 
-    /// Has one signer take over from another, on record with the signatures that vouch for it.
-    pub(crate) async fn rotate(&self, caller: Caller<'_>, old: &str, new: &str) -> Result<Value, Refusal> {
+    /// Records that one signer takes over from another, with the signatures that attest to it.
+    pub(crate) async fn rotate(&self, caller: Caller<'_>, old: &str, new: &str) -> Result<Value, SignError> {
         let started = Instant::now();
         let rotated = self.signing.rotate(old, new).await;
         let mut event = self.event(Kind::SignerRotation, caller, started, rotated.as_ref().err());
         event.signer_id = Some(new.to_owned());
-        let rotated = self.or_noted(rotated, &mut event)?;
+        let rotated = self.or_record(rotated, &mut event)?;
         let document = document(&rotated);
         if let Value::Object(fields) = &document {
             event.detail.extend(fields.clone());
         }
-        self.recorder.durable(event).await?;
+        self.recorder.record_durably(event).await?;
         Ok(document)
     }
 }
 
-/// A statement that one signer takes over from another, and its signatures: `old` and `new` where these two signed, `by`
-/// where another did.
+/// The statement that one signer takes over from another, with its signatures: `old` and `new` by these two, `by` by a
+/// delegate.
 fn document(rotation: &Rotation) -> Value {
     let mut document = serde_json::Map::new();
     let statement = String::from_utf8_lossy(&rotation.statement);
     document.insert("statement".to_owned(), statement.into());
-    for testimony in &rotation.signatures {
-        let (role, signed) = match testimony {
+    for signature in &rotation.signatures {
+        let (role, signed) = match signature {
             RotationSignature::New(signed) => ("new", signed),
             RotationSignature::Old(signed) => ("old", signed),
             RotationSignature::Delegate(signed) => ("by", signed),
@@ -313,7 +319,6 @@ fn document(rotation: &Rotation) -> Value {
     Value::Object(document)
 }
 
-/// Signs for policies.
 impl Signer for AuditedSigner {
     fn sign<'a>(
         &'a self,
@@ -327,7 +332,7 @@ impl Signer for AuditedSigner {
                 ..Caller::default()
             };
             let signed = Self::sign(self, caller, payload).await;
-            let signed = signed.map_err(|refusal| refusal.code().to_owned())?;
+            let signed = signed.map_err(|error| error.code().to_owned())?;
             Ok(postern_policy::PayloadSignature {
                 bytes: signed.signature.to_vec(),
                 signer_id: signed.signer_id,
@@ -336,24 +341,21 @@ impl Signer for AuditedSigner {
     }
 }
 
-/// Signs checkpoints of the log, of which the checkpoint itself is the record.
+/// Signs checkpoints of the log. They are not recorded: the checkpoint itself is the record.
 #[derive(Debug)]
-pub(crate) struct Checkpoints(pub(crate) Signing);
+pub(crate) struct LogCheckpointSigner(pub(crate) Signing);
 
-impl CheckpointSigner for Checkpoints {
+impl CheckpointSigner for LogCheckpointSigner {
     fn sign<'a>(&'a self, body: &'a [u8]) -> postern_audit::SignFuture<'a> {
         Box::pin(async move {
-            // The signer must be valid when the checkpoint says that it was made: auditors judge by that.
+            // The signer must be valid at the time of the checkpoint: auditors verify it against that time.
             let checkpoint = str::from_utf8(body)
                 .ok()
                 .and_then(|body| Checkpoint::parse(body).ok());
-            let made = checkpoint
-                .ok_or("what is to be signed is no checkpoint")?
-                .time
-                .system();
+            let made = checkpoint.ok_or("the note is not a checkpoint")?.time.system();
             let signed = self.0.sign_checkpoint(body, made).await;
             let signed = signed.map_err(|error| error.to_string())?;
-            // The registry may have been read again since.
+            // The registry may have been reloaded in the meantime.
             let registry = self.0.registry();
             let signer = registry.get(&signed.signer_id).ok_or("the signer was removed")?;
             Ok(postern_audit::CheckpointSignature {

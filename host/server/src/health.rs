@@ -1,4 +1,4 @@
-//! Whether the host is alive, ready, and in order.
+//! Liveness, readiness and strict health of the host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::audited_signer::AuditedSigner;
 use crate::license::License;
 use crate::loader::Loader;
-use crate::record::Recorder;
+use crate::recorder::Recorder;
 use postern_serve::json;
 
-/// What health is told from.
+/// The sources of the health report.
 #[derive(Debug)]
 pub(crate) struct Health {
     pub(crate) loader: Arc<Loader>,
@@ -25,19 +25,18 @@ pub(crate) struct Health {
     pub(crate) license: Option<License>,
 }
 
-/// Whether the host may be asked, and what is wrong with it.
+/// The readiness of the host, and what is wrong.
 #[derive(Debug, Serialize)]
-struct Report {
-    /// It may.
+struct HealthReport {
     ready: bool,
-    /// Of policies, by entry.
+    /// Faults of policies, by entry.
     faults: BTreeMap<String, String>,
-    /// Of the rest of it: `signing`, `signers`, `audit`, `checkpoints`, `license`.
+    /// Faults of other parts: `signing`, `signers`, `audit`, `checkpoints`, `license`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     parts: BTreeMap<&'static str, String>,
 }
 
-impl Report {
+impl HealthReport {
     fn response(&self) -> Response {
         let status = if self.ready {
             StatusCode::OK
@@ -49,8 +48,8 @@ impl Report {
 }
 
 impl Health {
-    /// Requests can be decided on, signed and recorded.
-    async fn ready(&self) -> Report {
+    /// Whether requests can be decided, signed and recorded.
+    async fn ready(&self) -> HealthReport {
         let policies = self.loader.readiness();
         let mut parts = BTreeMap::new();
         if let Some(signer) = self.signer.as_ref().filter(|signer| signer.is_required())
@@ -61,15 +60,16 @@ impl Health {
         if let Some(fault) = self.recorder.fault() {
             parts.insert("audit", fault);
         }
-        Report {
+        HealthReport {
             ready: policies.ready && parts.is_empty(),
             faults: policies.faults,
             parts,
         }
     }
 
-    /// Nothing at all is wrong: neither with what is served, nor with its files, nor with the licence.
-    async fn strict(&self) -> Report {
+    /// Whether nothing at all is wrong, neither with the policies and their files nor with signing, the log or the
+    /// licence.
+    async fn strict(&self) -> HealthReport {
         let mut report = self.ready().await;
         if let Some(signer) = self.signer.as_ref().filter(|signer| !signer.is_required())
             && let Some(fault) = signer.fault().await
@@ -78,7 +78,10 @@ impl Health {
         }
         let faults = [
             ("checkpoints", self.recorder.checkpoint_error()),
-            ("signers", self.signer.as_ref().and_then(|signer| signer.unread())),
+            (
+                "signers",
+                self.signer.as_ref().and_then(|signer| signer.registry_error()),
+            ),
             ("license", self.license_fault(SystemTime::now())),
         ];
         for (part, fault) in faults {
@@ -93,7 +96,7 @@ impl Health {
         license.fault(now).map(|fault| fault.to_string())
     }
 
-    /// The licence's end, and whether it holds now.
+    /// The expiry of the licence, and whether the licence is valid now.
     pub(crate) fn license(&self) -> Option<(Option<u64>, bool)> {
         let license = self.license.as_ref()?;
         Some((license.until(), license.fault(SystemTime::now()).is_none()))
@@ -101,23 +104,23 @@ impl Health {
 }
 
 #[derive(Serialize)]
-struct Alive {
+struct LivenessResponse {
     status: &'static str,
     ts: Time,
 }
 
-/// `{"status":"ok","ts":"…"}`: the process answers.
+/// `{"status":"ok","ts":"…"}`: the process responds.
 pub(crate) async fn alive() -> Response {
     let ts = Time::of(SystemTime::now());
-    json(StatusCode::OK, &Alive { status: "ok", ts })
+    json(StatusCode::OK, &LivenessResponse { status: "ok", ts })
 }
 
-/// 200 where requests can be decided on, signed and recorded; 503 with what is wrong.
+/// 200 if requests can be decided, signed and recorded; otherwise 503 with the faults.
 pub(crate) async fn ready(State(health): State<Arc<Health>>) -> Response {
     health.ready().await.response()
 }
 
-/// 200 where nothing at all is wrong; 503 with what is.
+/// 200 if nothing at all is wrong; otherwise 503 with the faults.
 pub(crate) async fn strict(State(health): State<Arc<Health>>) -> Response {
     health.strict().await.response()
 }

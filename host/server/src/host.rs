@@ -1,4 +1,4 @@
-//! A host: started from settings, serving until it is stopped.
+//! Starts, reloads and stops the host.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +10,8 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use postern_audit::{Decision, Kind};
 use postern_files::with_deadline;
 use postern_policy::{Cache, CacheError, Engines, HostServices, LoadReport, Policies, Signer, Store};
-use postern_serve::tls::{TlsError, server_config};
-use postern_serve::{Address, Limits, ListenError, Listener, Tasks, TokenDigest};
+use postern_serve::tls::server_config;
+use postern_serve::{Address, Limits, Listener, Tasks, TokenDigest};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 use tonic_health::ServingStatus;
@@ -19,40 +19,41 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin;
 use crate::audited_signer::AuditedSigner;
-use crate::bounds::Bounds;
 use crate::check::Checks;
 use crate::gates::{self, GateAuth};
 use crate::health::Health;
 use crate::license::License;
+use crate::listener_limits::ListenerLimits;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
-use crate::record::{Recorder, cut};
+use crate::policy_watch;
+use crate::recorder::{Recorder, truncate};
 use crate::settings::{Gate, KeyValue, Settings};
-use crate::signers;
+use crate::signer_watch;
 use crate::signing_services::SigningServices;
-use crate::watch;
+use crate::start_error::StartError;
 
-/// Instances beside those that decide: new modules answer their cases while the old ones serve.
-const SPARE: usize = 8;
+/// Instances beyond those for decisions: new modules run their test cases while the old ones serve.
+const SPARE_INSTANCES: usize = 8;
 
-/// Of its listeners. Envoy opens a connection for each worker, and more where it may not send more over one.
+/// Limits of the listeners. Envoy opens a connection for each worker, and more if it may not send more over one.
 const LIMITS: Limits = Limits {
-    head: Duration::from_secs(30),
-    streams: 4096,
-    stopping: Duration::from_millis(3500),
+    head_timeout: Duration::from_secs(30),
+    max_streams: 4096,
+    stop_timeout: Duration::from_millis(3500),
 };
 /// How long opening the directory of compiled modules may take.
-const CACHE: Duration = Duration::from_secs(5);
-/// How long reading the registry of signers again may take.
-const SIGNERS: Duration = Duration::from_secs(5);
+const CACHE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long reloading the registry of signers may take.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The section of the settings that names the files of TLS.
+/// The settings section of the gates' TLS files, for errors.
 pub(crate) const GATE_TLS: &str = "gate.tls";
 
-/// How long a host that stops waits for its audit log.
-const RECORDING: Duration = Duration::from_secs(1);
+/// How long a stopping host waits for its audit log.
+const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A host that serves.
+/// A running host.
 #[derive(Debug)]
 pub struct Host {
     loader: Arc<Loader>,
@@ -63,64 +64,23 @@ pub struct Host {
     admin: Option<Address>,
     health: HealthReporter,
     tasks: Tasks,
-    /// Has the watched directories found anew.
-    changed: Option<mpsc::Sender<()>>,
+    /// Triggers a reload and a new look-up of the watched directories.
+    rewatch: Option<mpsc::Sender<()>>,
 }
 
-/// A host has stopped, and its audit log has not taken so many events.
+/// The host has stopped, but the audit log did not accept this many events.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped, and {0} events are lost: the store of the audit log did not take them")]
-pub struct Lost(usize);
-
-/// Why a host does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// wasmtime cannot run here.
-    #[error(
-        "WebAssembly cannot be run here: {0}; with little address space (ulimit -v), lower policies.concurrency"
-    )]
-    Engines(String),
-    /// The directory of compiled modules cannot be used.
-    #[error("policies.cache: {0}")]
-    Cache(#[from] postern_policy::CacheError),
-    /// The Redis URL is invalid.
-    #[error("policies.keyvalue.redis: the variable holds no URL of Redis")]
-    Redis,
-    /// Requests of policies cannot be sent.
-    #[error("the HTTP client of policies cannot be set up: {0}")]
-    Client(String),
-    /// The files of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Nothing can be signed.
-    #[error("signing: {0}")]
-    Signing(#[from] postern_signing::StartError),
-    /// The audit log cannot be opened.
-    #[error("audit: {0}")]
-    Audit(#[from] postern_audit::OpenError),
-    /// Entries cannot be loaded, and settings are strict.
-    #[error("TAMPER_STRICT, and not every policy can be loaded{}", list(.0))]
-    Strict(BTreeMap<String, String>),
-}
-
-fn list(errors: &BTreeMap<String, String>) -> String {
-    errors
-        .iter()
-        .map(|(name, reason)| format!("\n  {name}: {reason}"))
-        .collect()
-}
+#[error("stopped, but {0} events are lost: the store of the audit log did not accept them")]
+pub struct LostEvents(usize);
 
 impl Host {
     /// Listens, opens the audit log, loads the policies, and serves.
     ///
     /// # Errors
-    /// If an address cannot be listened on, the log cannot be opened, nothing can be signed where it must be,
-    /// WebAssembly cannot be run, or not every entry loads and settings are strict.
+    /// If an address cannot be listened on, the log cannot be opened, required signing is impossible, WebAssembly
+    /// cannot run, or an entry fails to load and the settings are strict.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        // Another part of the process may have chosen before us.
+        // Another part of the process may already have installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut listeners = Vec::new();
         for address in &settings.listen {
@@ -139,15 +99,15 @@ impl Host {
         let recorder = services.recorder.clone();
         let started = Self::start_recorded(settings, listeners, admin, tls, metrics, services).await;
         if let Err(error) = &started {
-            recorder.note(|| {
+            recorder.record(|| {
                 let mut event = recorder.event(Kind::Host, Decision::Failed);
                 event.reason = Some("not_started".to_owned());
                 event
                     .detail
-                    .insert("why".to_owned(), cut(&error.to_string()).into());
+                    .insert("why".to_owned(), truncate(&error.to_string()).into());
                 event
             });
-            recorder.close(RECORDING).await;
+            recorder.close(AUDIT_CLOSE_TIMEOUT).await;
         }
         started
     }
@@ -168,9 +128,9 @@ impl Host {
             Arc::clone(&metrics),
             recorder.clone(),
         ));
-        // Before anything is read: what changes afterwards is noticed.
+        // Before anything is read, so that later changes are noticed.
         let watch = if settings.watch {
-            watch::start(&settings.policies).await
+            policy_watch::start(&settings.policies).await
         } else {
             None
         };
@@ -187,7 +147,7 @@ impl Host {
             loader: Arc::clone(&loader),
             signer: signer.clone(),
             recorder: recorder.clone(),
-            license: settings.license.as_ref().map(License::of),
+            license: settings.license.as_ref().map(License::verify),
         });
         let (reporter, health_service) = tonic_health::server::health_reporter();
         reporter.set_serving::<AuthorizationServer<Checks>>().await;
@@ -212,13 +172,18 @@ impl Host {
             settings,
             health: reporter,
             tasks: Tasks::new(LIMITS),
-            changed: None,
+            rewatch: None,
         };
-        let bounds = Bounds::new(&host.settings, &host.addresses, &metrics);
+        let limits = ListenerLimits::new(&host.settings, &host.addresses, &metrics);
         for listener in listeners {
-            let known = known(&listener, &host.settings.gate);
-            let connections = bounds.of_gates(&listener);
-            let routes = gates::routes(Arc::clone(&checks), health_service.clone(), state.clone(), known);
+            let gate_auth = gate_auth(&listener, &host.settings.gate);
+            let connections = limits.for_gates(&listener);
+            let routes = gates::routes(
+                Arc::clone(&checks),
+                health_service.clone(),
+                state.clone(),
+                gate_auth,
+            );
             host.tasks.serve(listener, routes, tls.clone(), connections);
         }
         if let Some((listener, token)) = admin {
@@ -228,14 +193,14 @@ impl Host {
                 health,
                 signer: host.signer.clone(),
             };
-            let connections = bounds.of_operators(&listener);
+            let connections = limits.for_operators(&listener);
             host.tasks
                 .serve(listener, admin::routes(state, token), None, connections);
         }
         if let Some(watcher) = watch {
-            host.changed = Some(watcher.sender());
-            let watching = watch::run(watcher, Arc::clone(&host.loader));
-            host.tasks.spawn("the watcher of files", watching);
+            host.rewatch = Some(watcher.trigger());
+            let watching = policy_watch::run(watcher, Arc::clone(&host.loader));
+            host.tasks.spawn("the file watcher", watching);
         }
         if let Some(interval) = host.settings.tamper_check {
             let checking = check_for_tampering(Arc::clone(&host.loader), interval);
@@ -247,53 +212,56 @@ impl Host {
             .as_ref()
             .and_then(|signing| signing.proxy.as_ref());
         if let (Some(signer), Some(proxy), true) = (&host.signer, proxy, host.settings.watch) {
-            let watching = signers::watch(Arc::clone(signer), proxy.registry.clone());
-            host.tasks.spawn("the watcher of signers", watching);
+            let watching = signer_watch::watch(Arc::clone(signer), proxy.registry.clone());
+            host.tasks.spawn("the signer watcher", watching);
         }
-        host.announce(&report);
+        host.log_serving(&report);
         host.record("started");
         if let Some(signer) = &host.signer {
-            signer.found();
+            signer.record_retired();
         }
         Ok(host)
     }
 
-    /// Where gates reach it.
+    /// The addresses for gates.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// Where operators reach it.
+    /// The address for operators.
     #[must_use]
     pub fn admin(&self) -> Option<&Address> {
         self.admin.as_ref()
     }
 
-    /// Takes the entries, the manifest and the signers of other settings, and who is asked to sign. What else they say needs
-    /// a restart: the names of what differs are returned.
+    /// Applies entries, manifest, signers and the signer selection of new settings. Everything else needs a restart:
+    /// returns the names of the settings that differ.
     ///
     /// # Errors
-    /// If they want more than the pools were made for, or do not say who signs; nothing is taken then.
+    /// If the settings exceed the instance pools of this host, or the signer selection is invalid; nothing is applied
+    /// then.
     pub async fn reload(&mut self, new: Settings) -> Result<Vec<&'static str>, String> {
         let left = self.settings.differences(&new);
         let pool = |settings: &Settings| (settings.concurrency, settings.memory());
         let ((had, size), (wants, memory)) = (pool(&self.settings), pool(&new));
         if wants > had || memory > size {
             return Err(format!(
-                "they want {wants} decisions at once and {memory} bytes for the largest; this host was started for \
+                "they need {wants} concurrent decisions with up to {memory} bytes each; this host was started for \
                  {had} and {size}: restart it"
             ));
         }
         if let Some(signer) = &self.signer {
-            // First, so that whoever is asked next is known.
+            // First, so that a newly selected signer is known.
             let registry = Arc::clone(signer);
-            let read = with_deadline(Path::new("signers"), SIGNERS, move || registry.reload());
+            let read = with_deadline(Path::new("signers"), REGISTRY_TIMEOUT, move || registry.reload());
             if let Err(error) = read.await {
-                signer.not_read(error.to_string());
+                signer.report_registry_error(error.to_string());
             }
-            if let Some(asked) = new.asked() {
-                signer.ask(asked).map_err(|error| format!("signing: {error}"))?;
+            if let Some(selection) = new.signer_selection() {
+                signer
+                    .select_signers(selection)
+                    .map_err(|error| format!("signing: {error}"))?;
             }
         }
         let policies = postern_policy::Settings {
@@ -301,47 +269,48 @@ impl Host {
             ..new.policies
         };
         self.loader.replace(policies, "settings").await;
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Settings, Decision::Allowed);
             event.reason = Some("read_again".to_owned());
             event
         });
-        if let Some(changed) = &self.changed {
-            let _ = changed.try_send(());
+        if let Some(rewatch) = &self.rewatch {
+            let _ = rewatch.try_send(());
         }
         Ok(left)
     }
 
-    /// Waits for the end of a part that should not end, and names it.
-    pub(crate) fn ended(&mut self) -> impl Future<Output = &'static str> {
-        self.tasks.ended()
+    /// Waits for the end of a task that should not end, and returns its name.
+    pub(crate) fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.tasks.task_ended()
     }
 
-    /// Accepts nothing more, finishes what it has begun, for a while, and removes its sockets. Takes 4.5 seconds at most.
+    /// Stops accepting, finishes requests in progress within a timeout, and removes its sockets. Takes 4.5 seconds at
+    /// most.
     ///
     /// # Errors
-    /// If events were lost because the audit log did not take them.
-    pub async fn stop(self) -> Result<(), Lost> {
+    /// If the audit log did not accept all events.
+    pub async fn stop(self) -> Result<(), LostEvents> {
         self.health
             .set_service_status("", ServingStatus::NotServing)
             .await;
         self.health.set_not_serving::<AuthorizationServer<Checks>>().await;
         self.tasks.stop().await;
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
             event.reason = Some("stopped".to_owned());
             event
         });
-        let lost = self.recorder.close(RECORDING).await;
+        let lost = self.recorder.close(AUDIT_CLOSE_TIMEOUT).await;
         tracing::info!("stopped");
         if lost > 0 {
-            return Err(Lost(lost));
+            return Err(LostEvents(lost));
         }
         Ok(())
     }
 
     fn record(&self, what: &str) {
-        self.recorder.note(|| {
+        self.recorder.record(|| {
             let mut event = self.recorder.event(Kind::Host, Decision::Allowed);
             event.reason = Some(what.to_owned());
             event
@@ -351,11 +320,11 @@ impl Host {
         });
     }
 
-    fn announce(&self, report: &LoadReport) {
+    fn log_serving(&self, report: &LoadReport) {
         let policies = &self.settings.policies;
         if policies.manifest.is_some() && policies.state.is_none() {
             tracing::warn!(
-                "policies.state is not set: after a restart, an older manifest that is put in place would be taken"
+                "policies.state is not set: after a restart, the host would accept an older manifest"
             );
         }
         let listen: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
@@ -369,7 +338,7 @@ impl Host {
             admin,
             policies = entries - failed,
             failed,
-            watch = self.changed.is_some(),
+            watch = self.rewatch.is_some(),
             tamper_check = self.settings.tamper_check.is_some(),
             tamper_strict = self.settings.policies.strict,
             "serving"
@@ -384,50 +353,50 @@ async fn check_for_tampering(loader: Arc<Loader>, interval: Duration) {
     }
 }
 
-/// How a listener knows its gates.
-fn known(listener: &Listener, gate: &Gate) -> GateAuth {
+/// How a listener authenticates gates.
+fn gate_auth(listener: &Listener, gate: &Gate) -> GateAuth {
     match gate {
         _ if listener.is_unix() => GateAuth::Connected,
         Gate {
             token: Some(token), ..
         } => GateAuth::Token(*token),
         Gate { tls: Some(_), .. } => GateAuth::Connected,
-        _ => GateAuth::No,
+        _ => GateAuth::Unauthenticated,
     }
 }
 
-/// The policies of settings, none loaded yet.
+/// Creates the policies of the settings, without loading them.
 pub(crate) async fn policies(
     settings: &Settings,
     signer: Option<Arc<dyn Signer>>,
 ) -> Result<Policies, StartError> {
-    // Modules of an entry decide beside those that they are about to replace.
-    let most = settings
+    // New modules of an entry are tested while the old ones still decide.
+    let largest = settings
         .policies
         .entries
         .values()
         .map(|entry| entry.limits.concurrency)
         .max()
         .unwrap_or_default();
-    let instances = settings.concurrency + most + SPARE;
+    let instances = settings.concurrency + largest + SPARE_INSTANCES;
     let engines = Engines::new(instances, settings.memory())
         .map_err(|error| StartError::Engines(format!("{error:#}")))?
         .with_compiler(settings.compiler.clone());
     let cache = match settings.cache.clone() {
         Some(directory) => {
-            let opened = with_deadline(&directory, CACHE, {
+            let opened = with_deadline(&directory, CACHE_TIMEOUT, {
                 let directory = directory.clone();
                 move || Cache::open(&directory)
             });
-            let stalled =
+            let timeout =
                 |error: postern_files::DeadlineError| CacheError::Io(directory.clone(), error.into());
-            Some(opened.await.map_err(stalled)??)
+            Some(opened.await.map_err(timeout)??)
         }
         None => None,
     };
     let store = match &settings.keyvalue {
         KeyValue::Memory => Store::Memory,
-        // What the library says of a URL can repeat it.
+        // The library's error can contain the URL.
         KeyValue::Redis(url) => Store::redis(url.expose_secret()).map_err(|_| StartError::Redis)?,
     };
     let client = postern_policy::http_client().map_err(|error| StartError::Client(error.to_string()))?;

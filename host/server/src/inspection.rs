@@ -1,4 +1,4 @@
-//! Settings tried without serving: what `postern serve --check` shows.
+//! Loads everything without serving, for `postern serve --check`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,23 +7,24 @@ use postern_policy::{PolicyStatus, Signer, TestSigner};
 use postern_serve::tls::server_config;
 use postern_signing::Signing;
 
-use crate::host::{GATE_TLS, StartError, policies};
+use crate::host::{GATE_TLS, policies};
 use crate::settings::Settings;
+use crate::start_error::StartError;
 
-/// What loading everything comes to.
+/// The result of loading everything.
 #[derive(Debug)]
 pub struct Inspection {
     /// The entries, loaded or not.
     pub policies: Vec<PolicyStatus>,
-    /// Why entries cannot be served, by name.
+    /// Why entries cannot be served, by entry.
     pub errors: BTreeMap<String, String>,
 }
 
-/// Loads and verifies all that the settings name, and serves nothing. The KMS is not asked, and the audit log is not
-/// opened: the host that serves may have it open.
+/// Loads and verifies everything that the settings name, without serving. Does not call the KMS, and does not open the
+/// audit log: a running host may have it open.
 ///
 /// # Errors
-/// If not even loading can be tried.
+/// If loading cannot even be attempted.
 pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
     if let Some(files) = &settings.gate.tls {
         server_config(files, GATE_TLS)?;
@@ -31,7 +32,7 @@ pub async fn inspect(settings: &Settings) -> Result<Inspection, StartError> {
     if let Some(signing) = &settings.signing {
         Signing::start(signing)?;
     }
-    // What is granted signatures gets some of no worth.
+    // Policies with the grant `signer` get test signatures, for development only.
     let signer = settings
         .signing
         .as_ref()

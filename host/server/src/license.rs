@@ -1,7 +1,7 @@
 //! The licence of this installation: a signed token with an expiry (`LICENSE_KEY`).
 //!
-//! A JWT (RFC 7519) that the licensor signs with Ed25519 (RFC 8037), or with HMAC-SHA256 where there is only a shared
-//! secret. Its signature is verified once, at the start; whether it holds now is asked again and again.
+//! A JWT (RFC 7519) that the licensor signs with Ed25519 (RFC 8037), or with HMAC-SHA256 if there is only a shared
+//! secret. The signature is verified once, at start; the validity period is checked on each use.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,12 +12,12 @@ use jwt_simple::prelude::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What the clocks of licensor and host may differ by.
+/// Tolerated difference between the clocks of licensor and host.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// The shortest shared secret, in bytes.
-const SHORTEST_SECRET: usize = 32;
+/// The minimum length of a shared secret, in bytes.
+const MIN_SECRET_BYTES: usize = 32;
 
-/// What there is to verify a licence with.
+/// The licence and the key that verifies it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     required: bool,
@@ -40,44 +40,44 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Settings that verify nothing.
+/// The licence cannot be verified with these settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unusable {
-    /// The public key is none.
+pub(crate) enum LicenseSettingsError {
     #[error(
-        "LICENSE_PUBLIC_KEY is no Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
+        "LICENSE_PUBLIC_KEY is not an Ed25519 public key: PEM, or ed25519: and its 32 bytes in Base64, is expected"
     )]
     PublicKey,
-    /// The secret can be guessed.
     #[error("LICENSE_SECRET is shorter than 32 bytes")]
     Secret,
-    /// A licence without anything to verify it with.
+    /// There is a licence, but no key to verify it.
     #[error("LICENSE_KEY cannot be verified: set LICENSE_PUBLIC_KEY or LICENSE_PUBLIC_KEY_PATH")]
     NoKey,
 }
 
 impl Settings {
-    /// Takes a licence and what verifies it. With a public key, the secret is not looked at: whoever verifies with a
-    /// secret could make licences too.
+    /// Creates settings from a licence and the key that verifies it. If there is a public key, the secret is ignored:
+    /// anyone who can verify with a secret could also issue licences.
     ///
     /// # Errors
-    /// If the key is none, or there is a licence and no key.
+    /// If the key is invalid, or there is a licence without a key.
     pub(crate) fn new(
         required: bool,
         license: Option<SecretString>,
         public_key: Option<&str>,
         secret: Option<SecretString>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, LicenseSettingsError> {
         let key = match (public_key, secret) {
-            (Some(text), _) => Some(Key::Public(public(text).ok_or(Unusable::PublicKey)?)),
-            (None, Some(secret)) if secret.expose_secret().len() < SHORTEST_SECRET => {
-                return Err(Unusable::Secret);
+            (Some(text), _) => Some(Key::Public(
+                parse_public_key(text).ok_or(LicenseSettingsError::PublicKey)?,
+            )),
+            (None, Some(secret)) if secret.expose_secret().len() < MIN_SECRET_BYTES => {
+                return Err(LicenseSettingsError::Secret);
             }
             (None, Some(secret)) => Some(Key::Secret(secret)),
             (None, None) => None,
         };
         if license.is_some() && key.is_none() {
-            return Err(Unusable::NoKey);
+            return Err(LicenseSettingsError::NoKey);
         }
         Ok(Self {
             required,
@@ -87,7 +87,7 @@ impl Settings {
     }
 }
 
-fn public(text: &str) -> Option<Ed25519PublicKey> {
+fn parse_public_key(text: &str) -> Option<Ed25519PublicKey> {
     let text = text.trim();
     let key = match text.strip_prefix("ed25519:") {
         Some(base64) => Ed25519PublicKey::from_bytes(&Base64::decode_to_vec(base64, None).ok()?),
@@ -96,73 +96,76 @@ fn public(text: &str) -> Option<Ed25519PublicKey> {
     key.ok()
 }
 
-/// What is known of the licence.
+/// The verified licence.
 #[derive(Debug, Clone)]
 pub(crate) struct License {
     required: bool,
-    found: Found,
+    state: LicenseState,
 }
 
 #[derive(Debug, Clone)]
-enum Found {
+enum LicenseState {
     Missing,
     Invalid,
-    /// Signed by the licensor, for this time since the Unix epoch.
+    /// Signed by the licensor; the validity period is in time since the Unix epoch.
     Signed {
         from: Option<Duration>,
         until: Duration,
     },
 }
 
-/// Why a licence does not hold.
+/// Why a licence is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error("LICENSE_REQUIRED, and there is no LICENSE_KEY")]
+pub(crate) enum LicenseFault {
+    #[error("LICENSE_REQUIRED is set, but LICENSE_KEY is not")]
     Missing,
     #[error("the licence is not signed by the licensor, or has no expiry")]
     Invalid,
     #[error("the licence has expired")]
     Expired,
     #[error("the licence is not valid yet")]
-    NotYet,
+    NotYetValid,
 }
 
 impl License {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        let found = match (&settings.license, &settings.key) {
-            (None, _) => Found::Missing,
-            (Some(license), Some(key)) => verify(license.expose_secret(), key),
-            (Some(_), None) => Found::Invalid,
+    pub(crate) fn verify(settings: &Settings) -> Self {
+        let state = match (&settings.license, &settings.key) {
+            (None, _) => LicenseState::Missing,
+            (Some(license), Some(key)) => verify_token(license.expose_secret(), key),
+            (Some(_), None) => LicenseState::Invalid,
         };
         Self {
             required: settings.required,
-            found,
+            state,
         }
     }
 
-    /// Whether it holds at this moment. One that is not required may be missing, but not wrong.
-    pub(crate) fn fault(&self, now: SystemTime) -> Option<Fault> {
+    /// Why the licence is not valid at this time; `None` if it is. A licence that is not required may be missing, but
+    /// not invalid.
+    pub(crate) fn fault(&self, now: SystemTime) -> Option<LicenseFault> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self.found {
-            Found::Missing => self.required.then_some(Fault::Missing),
-            Found::Invalid => Some(Fault::Invalid),
-            Found::Signed { until, .. } if now >= until + LEEWAY => Some(Fault::Expired),
-            Found::Signed { from: Some(from), .. } if now + LEEWAY < from => Some(Fault::NotYet),
-            Found::Signed { .. } => None,
+        match self.state {
+            LicenseState::Missing => self.required.then_some(LicenseFault::Missing),
+            LicenseState::Invalid => Some(LicenseFault::Invalid),
+            LicenseState::Signed { until, .. } if now >= until + LEEWAY => Some(LicenseFault::Expired),
+            LicenseState::Signed { from: Some(from), .. } if now + LEEWAY < from => {
+                Some(LicenseFault::NotYetValid)
+            }
+            LicenseState::Signed { .. } => None,
         }
     }
 
-    /// Its end, in seconds since the Unix epoch.
+    /// The expiry, in seconds since the Unix epoch.
     pub(crate) fn until(&self) -> Option<u64> {
-        match self.found {
-            Found::Signed { until, .. } => Some(until.as_secs()),
-            Found::Missing | Found::Invalid => None,
+        match self.state {
+            LicenseState::Signed { until, .. } => Some(until.as_secs()),
+            LicenseState::Missing | LicenseState::Invalid => None,
         }
     }
 }
 
-fn verify(license: &str, key: &Key) -> Found {
-    // Nothing has expired in 1970: the time is compared when it is asked for, with the clock of then.
+fn verify_token(license: &str, key: &Key) -> LicenseState {
+    // No licence has expired in 1970: the period is compared on each use, with the clock of that time.
     let options = VerificationOptions {
         artificial_time: Some(jwt_simple::prelude::Duration::from_secs(0)),
         accept_future: true,
@@ -175,13 +178,13 @@ fn verify(license: &str, key: &Key) -> Found {
         Key::Secret(secret) => HS256Key::from_bytes(secret.expose_secret().as_bytes())
             .verify_token(license.trim(), Some(options)),
     };
-    // Without an end it could not be taken back.
+    // A licence without expiry could not be revoked.
     match claims.map(|claims| (claims.invalid_before, claims.expires_at)) {
-        Ok((from, Some(until))) => Found::Signed {
+        Ok((from, Some(until))) => LicenseState::Signed {
             from: from.map(Into::into),
             until: until.into(),
         },
-        Ok((_, None)) | Err(_) => Found::Invalid,
+        Ok((_, None)) | Err(_) => LicenseState::Invalid,
     }
 }
 
@@ -206,8 +209,8 @@ mod tests {
         Some(sign(claims).into())
     }
 
-    fn fault(settings: &Settings, now: u64) -> Option<Fault> {
-        License::of(settings).fault(UNIX_EPOCH + Duration::from_secs(now))
+    fn fault(settings: &Settings, now: u64) -> Option<LicenseFault> {
+        License::verify(settings).fault(UNIX_EPOCH + Duration::from_secs(now))
     }
 
     #[test]
@@ -217,15 +220,15 @@ mod tests {
         let pem = key.public_key().to_pem();
         let settings = Settings::new(true, license, Some(&pem), None).unwrap();
         for (now, expected) in [
-            (999_930, Some(Fault::NotYet)),
+            (999_930, Some(LicenseFault::NotYetValid)),
             (999_950, None),
             (1_500_000, None),
             (2_000_050, None),
-            (2_000_060, Some(Fault::Expired)),
+            (2_000_060, Some(LicenseFault::Expired)),
         ] {
             assert_eq!(fault(&settings, now), expected, "{now}");
         }
-        assert_eq!(License::of(&settings).until(), Some(2_000_000));
+        assert_eq!(License::verify(&settings).until(), Some(2_000_000));
     }
 
     #[test]
@@ -238,18 +241,30 @@ mod tests {
         let shared = token(|claims| by_secret.authenticate(claims).unwrap(), 0, 2_000_000);
         let cases = [
             (false, None, Some(pem.as_str()), None, None),
-            (true, None, Some(pem.as_str()), None, Some(Fault::Missing)),
+            (true, None, Some(pem.as_str()), None, Some(LicenseFault::Missing)),
             (
                 true,
                 Some("x.y.z".into()),
                 Some(pem.as_str()),
                 None,
-                Some(Fault::Invalid),
+                Some(LicenseFault::Invalid),
             ),
-            (false, of_another, Some(pem.as_str()), None, Some(Fault::Invalid)),
+            (
+                false,
+                of_another,
+                Some(pem.as_str()),
+                None,
+                Some(LicenseFault::Invalid),
+            ),
             (true, shared.clone(), None, secret(), None),
-            // Where there is a public key, a licence that the secret made counts for nothing.
-            (true, shared, Some(pem.as_str()), secret(), Some(Fault::Invalid)),
+            // If there is a public key, licences signed with the secret are rejected.
+            (
+                true,
+                shared,
+                Some(pem.as_str()),
+                secret(),
+                Some(LicenseFault::Invalid),
+            ),
         ];
         for (i, (required, license, public, secret, expected)) in cases.into_iter().enumerate() {
             let settings = Settings::new(required, license, public, secret).unwrap();
@@ -261,9 +276,14 @@ mod tests {
     fn what_verifies_nothing() {
         let license = || Some(SecretString::from("x.y.z"));
         for (license, public, secret, expected) in [
-            (license(), None, None, Unusable::NoKey),
-            (license(), Some("no key"), None, Unusable::PublicKey),
-            (license(), None, Some("short".into()), Unusable::Secret),
+            (license(), None, None, LicenseSettingsError::NoKey),
+            (license(), Some("no key"), None, LicenseSettingsError::PublicKey),
+            (
+                license(),
+                None,
+                Some("short".into()),
+                LicenseSettingsError::Secret,
+            ),
         ] {
             assert_eq!(
                 Settings::new(true, license, public, secret).unwrap_err(),

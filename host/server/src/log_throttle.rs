@@ -1,32 +1,32 @@
-//! A bound on repeated lines of the log: a policy that fails fails for every request.
+//! Limits repeated log lines: a failing policy fails for every request.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// An entry and a code. There are as many as there are of these: neither comes from a client.
+/// An entry and a code. Their number is limited: neither comes from a client.
 type Key = (String, &'static str);
 
-/// When the last line was written, and how many were not since.
-type Last = (Instant, u64);
+/// When the last line was written, and how many have been suppressed since.
+type LastLine = (Instant, u64);
 
-/// Lets one line a second through for each subject and kind, and counts the others.
+/// Lets one line per second through for each subject and kind, and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
-    last: Mutex<HashMap<Key, Last>>,
+    last: Mutex<HashMap<Key, LastLine>>,
 }
 
 impl LogThrottle {
-    /// Whether to write a line now: how many were not written since the last one.
+    /// Whether to write a line now; if so, the number of lines suppressed since the last one.
     pub(crate) fn may_write(&self, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((at, suppressed)) = last.get_mut(&(subject.to_owned(), kind)) else {
             last.insert((subject.to_owned(), kind), (now, 0));
             return Some(0);
         };
-        if now.saturating_duration_since(*at) < EVERY {
+        if now.saturating_duration_since(*at) < INTERVAL {
             *suppressed += 1;
             return None;
         }

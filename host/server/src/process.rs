@@ -1,4 +1,4 @@
-//! A host as a process: its threads, and what it does at signals.
+//! The host as a process: threads and signals.
 
 use std::future::Future;
 use std::io;
@@ -9,13 +9,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{Host, Settings};
 
-/// The threads that everything runs on.
+/// Creates the runtime that everything runs on.
 ///
-/// More than there are cores: a policy that spins holds its thread for a millisecond at a time, and what else the
-/// host has to do must find one that is free.
+/// It has more threads than there are cores: a policy that spins blocks its thread for a millisecond at a time, and the
+/// other work of the host needs a free one.
 ///
 /// # Errors
-/// If the system gives none.
+/// If the system does not provide the threads.
 pub fn runtime() -> io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
@@ -28,24 +28,24 @@ pub fn runtime() -> io::Result<Runtime> {
 impl Process for Host {
     type Settings = Settings;
 
-    const STOPPING: Duration = Duration::from_millis(4850);
-    const HANGS: i32 = 3;
+    const STOP_TIMEOUT: Duration = Duration::from_millis(4850);
+    const STOP_TIMEOUT_EXIT_CODE: i32 = 3;
 
-    async fn take(&mut self, settings: Settings) -> Result<(), String> {
+    async fn apply(&mut self, settings: Settings) -> Result<(), String> {
         let left = self.reload(settings).await?;
-        tracing::info!("settings read again: entries, manifest, signers and who is asked to sign");
+        tracing::info!("settings reloaded: entries, manifest, signers and the signer selection");
         if !left.is_empty() {
             let left = left.join(", ");
             tracing::warn!(
                 left,
-                "these settings differ from those of the start: restart the host to take them"
+                "these settings have changed since the start: restart the host to apply them"
             );
         }
         Ok(())
     }
 
-    fn part_ended(&mut self) -> impl Future<Output = &'static str> {
-        self.ended()
+    fn task_ended(&mut self) -> impl Future<Output = &'static str> {
+        self.task_ended()
     }
 
     async fn shut_down(self) -> io::Result<()> {

@@ -1,6 +1,6 @@
-//! Signing and the audit log, opened in the order in which they need each other.
+//! Opens signing and the audit log, which depend on each other.
 //!
-//! The log's checkpoints are signed; signatures are put on record in the log.
+//! Signing signs the log's checkpoints; the log records signatures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use postern_audit::{Log, PostTarget};
 use postern_signing::Signing;
 
-use crate::audited_signer::{AuditedSigner, Checkpoints};
-use crate::host::StartError;
+use crate::audited_signer::{AuditedSigner, LogCheckpointSigner};
 use crate::metrics::Metrics;
-use crate::record::Recorder;
+use crate::recorder::Recorder;
 use crate::settings::{Audit, Settings};
+use crate::start_error::StartError;
 
-/// How long the server that takes checkpoints may take.
-const POSTING: Duration = Duration::from_secs(10);
+/// Timeout for posting a checkpoint.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What signs, and what keeps the record.
+/// Signing, and the audit log that records it.
 #[derive(Debug)]
 pub(crate) struct SigningServices {
     pub(crate) recorder: Recorder,
@@ -54,16 +54,16 @@ async fn open(audit: &Audit, signing: &Signing, metrics: &Metrics) -> Result<Log
         settings.checkpoints.post = Some(PostTarget {
             client,
             url: url.clone(),
-            timeout: POSTING,
+            timeout: POST_TIMEOUT,
         });
     }
-    let signer = Arc::new(Checkpoints(signing.clone()));
-    let told = postern_audit::Metrics::default();
-    metrics.register(|registry| told.register(registry));
-    Ok(Log::open(settings, signer, told).await?)
+    let signer = Arc::new(LogCheckpointSigner(signing.clone()));
+    let log_metrics = postern_audit::Metrics::default();
+    metrics.register(|registry| log_metrics.register(registry));
+    Ok(Log::open(settings, signer, log_metrics).await?)
 }
 
-/// A client for servers that the system's CAs vouch for. It follows no redirects.
+/// A client that trusts the system's CAs and follows no redirects.
 fn client() -> Result<reqwest::Client, String> {
     let built = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

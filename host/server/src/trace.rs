@@ -1,6 +1,6 @@
-//! Spans that continue the trace of who asks (W3C Trace Context).
+//! Spans that continue the caller's trace (W3C Trace Context).
 //!
-//! Spans have a target of their own: where nobody collects them, none is made, and asking costs nothing.
+//! Spans have their own target: if nothing collects them, none are created and requests cost nothing extra.
 
 use http::HeaderMap;
 use opentelemetry::global;
@@ -11,9 +11,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// The target of spans.
 pub const TARGET: &str = "postern_trace";
 
-struct Headers<'a>(&'a HeaderMap);
+struct HeaderExtractor<'a>(&'a HeaderMap);
 
-impl Extractor for Headers<'_> {
+impl Extractor for HeaderExtractor<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.to_str().ok()
     }
@@ -23,12 +23,13 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// A span for a request with these headers.
+/// Creates a span for a request with these headers.
 pub(crate) fn span(name: &str, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(target: TARGET, "serve", otel.name = name, otel.kind = "server");
     if !span.is_disabled() {
-        let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-        // Only a span that was closed or belongs to no layer cannot take one.
+        let parent =
+            global::get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(headers)));
+        // Fails only for a span that is closed or belongs to no layer.
         let _ = span.set_parent(parent);
     }
     span

@@ -357,7 +357,7 @@ async fn what_gates_tell_is_taken_once_and_checked() {
     };
     for (body, expected) in [
         ("{}".to_owned(), "missing field `events`"),
-        (with("kind", json!("signature")), "only a host tells"),
+        (with("kind", json!("signature")), "only a host records"),
         (with("kind", json!("sign")), "unknown variant"),
         (with("authorization", json!("Bearer x")), "unknown field"),
         (with("subject", json!("x".repeat(257))), "subject"),

@@ -152,7 +152,7 @@ async fn what_signing_settings_cannot_be() {
     let with_proxy = "signing: {proxy: 'https://kms.example', signers: signers.toml}";
     for (text, environment, expected) in [
         ("", vec![("REQUIRE_SIGNING_PROXY", "1")], "SIGNING_PROXY_URL"),
-        ("", vec![("REQUIRE_KMS", "maybe")], "neither true nor false"),
+        ("", vec![("REQUIRE_KMS", "maybe")], "must be true or false"),
         (
             with_proxy,
             vec![("REPOWRITER_SIGNING_SECRET", TOKEN), ("REQUIRE_KMS", "true")],

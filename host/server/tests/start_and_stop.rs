@@ -73,7 +73,7 @@ async fn a_stale_socket_is_replaced_and_nothing_else() {
     dir.file("host.sock", b"precious");
     let error = dir.try_start(YES).await.unwrap_err();
     assert!(
-        matches!(error, StartError::Listen(ListenError::Taken(_))),
+        matches!(error, StartError::Listen(ListenError::NotASocket(_))),
         "{error}"
     );
     assert_eq!(std::fs::read(dir.path("host.sock")).unwrap(), b"precious");

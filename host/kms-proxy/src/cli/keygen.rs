@@ -1,4 +1,4 @@
-//! `postern kms-proxy keygen`: a key that a token makes and keeps.
+//! `postern kms-proxy keygen`: generates a key in the token.
 
 use std::path::PathBuf;
 
@@ -20,18 +20,18 @@ use super::report;
     postern kms-proxy keygen --config kms-proxy.yaml --label log-2026 --use checkpoint\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label log-2026 --use checkpoint --show\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label k7 --signer kernel-2026 --json | jq -r .public_key\n\n\
-    Of the settings only `token` is used; signers may name keys that are still to be made.")]
+    Only `token` of the settings is used; signers may name keys that do not exist yet.")]
 pub(super) struct Args {
-    /// The proxy's settings, YAML, which say where the token is
+    /// The proxy's settings file, YAML, which names the token
     #[arg(long, value_name = "KMS-PROXY.yaml")]
     config: PathBuf,
-    /// The key's label in the token; a key is never replaced
+    /// The label of the key in the token; an existing key is never replaced
     #[arg(long, value_name = "LABEL")]
     label: String,
-    /// The signer's id; the label, unless given
+    /// The id of the signer; defaults to the label
     #[arg(long, value_name = "ID")]
     signer: Option<String>,
-    /// Make nothing: print what was printed when the key was made
+    /// Generate nothing: print the output for an existing key again
     #[arg(long)]
     show: bool,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct KeygenReport<'a> {
     label: &'a str,
     signer_id: &'a str,
     uses: Vec<&'static str>,
@@ -55,20 +55,21 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let signer = args.signer.as_ref().unwrap_or(&args.label);
     ensure!(
         is_signer_id(signer),
-        "a signer's id has 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`: give one with --signer"
+        "a signer id has 1 to 128 letters, digits, `.`, `_`, `-`, `:` and `/`: set one with --signer"
     );
     let token = match Token::read(&args.config, &variable) {
         Ok(token) => token,
         Err(error) => return Ok(report::invalid(&args.config, &error)),
     };
     let key = if args.show {
-        token::find(&token, &args.label).with_context(|| format!("no key to show for \"{}\"", args.label))?
+        token::find(&token, &args.label).with_context(|| format!("cannot show the key \"{}\"", args.label))?
     } else {
-        token::generate(&token, &args.label).with_context(|| format!("no key made for \"{}\"", args.label))?
+        token::generate(&token, &args.label)
+            .with_context(|| format!("cannot generate the key \"{}\"", args.label))?
     };
     let public_key = format_key(&key);
     let uses = args.uses.uses();
-    // JSON's quotes are YAML's too, whatever the label.
+    // JSON strings are valid YAML, whatever the label contains.
     let yaml = format!(
         "signers: {{{}: {{label: {}, uses: [{uses}]}}}}",
         serde_json::to_string(signer)?,
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<Output> {
         names.join(",")
     );
     if args.json {
-        return Ok(Output::ok(json(&Made {
+        return Ok(Output::ok(json(&KeygenReport {
             label: &args.label,
             signer_id: signer,
             uses: names,
@@ -92,8 +93,8 @@ pub(super) fn run(args: &Args) -> Result<Output> {
     let style = Style::stdout();
     Ok(Output::ok(format!(
         "{} {public_key}\n\n{}\n{yaml}\n\n{}\n{register}\n",
-        style.bold("The public key; the private one stays in the token:"),
+        style.bold("The public key; the private key stays in the token:"),
         style.bold("In the proxy's settings:"),
-        style.bold("For all who verify signatures:"),
+        style.bold("To add the signer to a registry:"),
     )))
 }

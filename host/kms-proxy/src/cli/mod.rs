@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use postern_command::output::{Exit, Output};
 use postern_kms_proxy::{Mode, Proxy, Settings, StartError, inspect, memory};
-use postern_serve::log::{self, Log};
-use postern_serve::{LogQueue, SettingsError, log_panics, outlive_file_size_limits, variable};
+use postern_serve::log::{self, LogSettings};
+use postern_serve::{LogQueue, SettingsError, catch_file_size_signal, log_panics, variable};
 use tokio::runtime::Runtime;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How long the log's last lines may take.
-const WRITING: Duration = Duration::from_millis(300);
+/// How long flushing the log at exit may take.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Run the KMS proxy, which signs with the keys of a PKCS#11 token
 #[derive(Debug, Parser)]
@@ -27,14 +27,14 @@ const WRITING: Duration = Duration::from_millis(300);
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "`postern kms-proxy` runs this program with the same arguments.\n\n\
-    Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
-    read again: signers, current, callers, certificates.\n\n\
-    Exit codes: 0 stopped, or all is well; 2 the token, a key or the address is not there, and trying again may help; \
-    3 bad settings, a refused PIN or a key that could leave the token: trying again does not help, and could lock the \
+    Signals: SIGTERM and SIGINT stop it after the requests in progress, SIGHUP reloads \
+    signers, current, callers and certificates.\n\n\
+    Exit codes: 0 stopped, or the check passed; 2 the token, a key or the address is not available: a retry may help; \
+    3 invalid settings, a rejected PIN or a key that could leave the token: a retry does not help, and could lock the \
     token.\n\n\
     Examples:\n  \
     postern kms-proxy --config kms-proxy.yaml\n  \
-    postern kms-proxy --config kms-proxy.yaml --check        log in, examine every key, and serve nothing\n  \
+    postern kms-proxy --config kms-proxy.yaml --check        log in and check every key, without serving\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026"
 )]
 pub(crate) struct Cli {
@@ -46,19 +46,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make an Ed25519 key in the token, which it cannot leave
+    /// Generate an Ed25519 key in the token, which it cannot leave
     Keygen(keygen::Args),
 }
 
 #[derive(Debug, Clone, clap::Args)]
 struct Serve {
-    /// The proxy's settings, YAML
+    /// The proxy's settings file, YAML
     #[arg(long, value_name = "KMS-PROXY.yaml")]
     config: PathBuf,
-    /// Log in to the token, examine every key, print what was found, and serve nothing
+    /// Log in to the token, check every key and print the results, without serving
     #[arg(long)]
     check: bool,
-    /// Take a key in software (`development` in the settings), and keys that can leave the token
+    /// Allow a key in software (`development` in the settings), and keys that can leave the token; for development only
     #[arg(long)]
     development: bool,
 }
@@ -76,7 +76,7 @@ impl Serve {
 
 impl Cli {
     pub(crate) fn run(self) -> Result<Output> {
-        // Before the PIN is read, whatever it is read for.
+        // Before the PIN is read, for every command.
         memory::protect()
             .context("cannot keep this process's memory out of core dumps and from other processes")?;
         match (self.command, self.serve) {
@@ -94,13 +94,13 @@ fn start(args: Serve) -> Result<Output> {
     };
     let log = start_log(settings.log)?;
     let ended = serve(args, settings, log.clone());
-    log.finish(WRITING);
+    log.finish(LOG_FLUSH_TIMEOUT);
     ended
 }
 
-/// Starts the log on standard error. The queue is what it is written through.
-fn start_log(settings: Log) -> Result<LogQueue> {
-    // The audit is no matter of levels.
+/// Starts the log on standard error; returns its queue.
+fn start_log(settings: LogSettings) -> Result<LogQueue> {
+    // The request log is written at every level.
     let (queue, lines) = log::stderr(settings, &["postern"], "postern_kms_proxy::audit=info")?;
     tracing_subscriber::registry()
         .with(lines)
@@ -113,12 +113,12 @@ fn start_log(settings: Log) -> Result<LogQueue> {
 fn serve(args: Serve, settings: Settings, log: LogQueue) -> Result<Output> {
     let runtime = Runtime::new().context("cannot start threads")?;
     let inside = runtime.enter();
-    // The log may be a file.
-    outlive_file_size_limits().context("cannot catch signals")?;
+    // Standard error may be a file.
+    catch_file_size_signal().context("cannot catch signals")?;
     drop(inside);
     if args.check {
         return Ok(match runtime.block_on(inspect(&settings)) {
-            Ok((signers, current)) => report::sound(&args.config, &settings, &signers, &current),
+            Ok((signers, current)) => report::valid(&args.config, &settings, &signers, &current),
             Err(error) => failed(&args.config, error),
         });
     }
@@ -128,7 +128,7 @@ fn serve(args: Serve, settings: Settings, log: LogQueue) -> Result<Output> {
     };
     let read = move || args.settings().map_err(|error| error.to_string());
     runtime.block_on(postern_serve::serve(proxy, read))?;
-    // A call that hangs in the module cannot be ended, and need not be waited for.
+    // A call that hangs in the module cannot be interrupted, so it is not waited for.
     runtime.shutdown_background();
     Ok(Output::ok(String::new()))
 }

@@ -1,4 +1,4 @@
-//! What `postern kms-proxy` prints: of settings that are wrong, and of a proxy that was only checked.
+//! Output for invalid settings, and of `--check`.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use postern_kms_proxy::{Settings, Signer};
 use postern_serve::SettingsError;
 use postern_signers::format_key;
 
-/// Settings that no proxy can be started from.
+/// Reports invalid settings.
 pub(super) fn invalid(file: &Path, error: &SettingsError) -> Output {
     Output::invalid(&file.display().to_string(), &error.problems())
 }
 
-/// Keys that can sign.
-pub(super) fn sound(file: &Path, settings: &Settings, signers: &[Signer], current: &str) -> Output {
+/// Reports the signers of valid settings.
+pub(super) fn valid(file: &Path, settings: &Settings, signers: &[Signer], current: &str) -> Output {
     let listen = settings.listen.to_string();
     let mut out = format!(
         "{}: {}: {}, for callers at {}\n",

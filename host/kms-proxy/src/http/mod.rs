@@ -1,10 +1,10 @@
-//! What callers ask: signatures, public keys, health, metrics.
+//! The HTTP API: signatures, public keys, health, metrics.
 
-mod guard;
-mod problem;
+mod app_state;
+mod auth;
+mod request_error;
 mod sign;
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,67 +13,31 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use postern_serve::{LogQueue, json};
+use postern_serve::json;
 use postern_signers::{Use, format_key};
 use serde::Serialize;
-use tokio::sync::Mutex;
 
-use self::problem::Refusal;
-use crate::audit::Record;
-use crate::keyring::Keyring;
-use crate::metrics::Metrics;
-use crate::settings::Caller;
+pub(crate) use app_state::AppState;
 
-/// Whoever asks for health has the token looked at, but no more often than this.
-const FRESH: Duration = Duration::from_secs(1);
+use self::request_error::RequestError;
+use crate::request_log::RequestRecord;
 
-/// When the token was last looked at, and whether all was well.
-type Health = Arc<Mutex<Option<(Instant, bool)>>>;
+/// How long a health result is cached: unauthenticated requests must not burden the token.
+const HEALTH_CACHE: Duration = Duration::from_secs(1);
 
-/// What answers are made from.
-#[derive(Debug, Clone)]
-pub(crate) struct AppState {
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) metrics: Arc<Metrics>,
-    callers: Arc<RwLock<Arc<[Caller]>>>,
-    /// It listens on a Unix socket of its own.
-    local: bool,
-    health: Health,
-    log: LogQueue,
-}
-
-impl AppState {
-    pub(crate) fn new(keyring: Arc<Keyring>, callers: Vec<Caller>, local: bool, log: LogQueue) -> Self {
-        Self {
-            keyring,
-            metrics: Arc::new(Metrics::new()),
-            callers: Arc::new(RwLock::new(callers.into())),
-            local,
-            health: Health::default(),
-            log,
-        }
-    }
-
-    pub(crate) fn take_callers(&self, callers: Vec<Caller>) {
-        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = callers.into();
-    }
-
-    fn callers(&self) -> Arc<[Caller]> {
-        Arc::clone(&self.callers.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The routes. Only `/healthz` answers those who show no token.
+/// The routes. Only `/healthz` needs no authentication.
 pub(crate) fn routes(state: AppState) -> Router {
     let guarded = Router::new()
         .route("/sign", post(sign::sign))
         .route("/signers", get(signers))
         .route("/metrics", get(scrape))
-        .fallback(async |Extension(record): Extension<Record>| guard::refuse(&record, Refusal::NotFound))
-        .method_not_allowed_fallback(async |Extension(record): Extension<Record>| {
-            guard::refuse(&record, Refusal::MethodNotAllowed)
+        .fallback(async |Extension(record): Extension<RequestRecord>| {
+            auth::refuse(&record, RequestError::NotFound)
         })
-        .layer(from_fn_with_state(state.clone(), guard::guard));
+        .method_not_allowed_fallback(async |Extension(record): Extension<RequestRecord>| {
+            auth::refuse(&record, RequestError::MethodNotAllowed)
+        })
+        .layer(from_fn_with_state(state.clone(), auth::authenticate));
     Router::new()
         .route("/healthz", get(health))
         .merge(guarded)
@@ -81,27 +45,27 @@ pub(crate) fn routes(state: AppState) -> Router {
 }
 
 async fn health(State(state): State<AppState>) -> Response {
-    if let Some(trouble) = state.log.trouble() {
-        return Refusal::RecordUnavailable(trouble).response("");
+    if let Some(failure) = state.log.failure() {
+        return RequestError::RecordUnavailable(failure).response("");
     }
     let mut last = state.health.lock().await;
-    let well = match *last {
-        Some((at, well)) if at.elapsed() < FRESH => well,
+    let healthy = match *last {
+        Some((at, healthy)) if at.elapsed() < HEALTH_CACHE => healthy,
         _ => {
-            let well = state.keyring.probe().await.is_ok();
-            *last = Some((Instant::now(), well));
-            well
+            let healthy = state.keyring.probe().await.is_ok();
+            *last = Some((Instant::now(), healthy));
+            healthy
         }
     };
-    if well {
+    if healthy {
         "ok\n".into_response()
     } else {
-        Refusal::HsmUnavailable.response("")
+        RequestError::HsmUnavailable.response("")
     }
 }
 
-async fn scrape(State(state): State<AppState>, Extension(record): Extension<Record>) -> Response {
-    record.ends("ok", 200);
+async fn scrape(State(state): State<AppState>, Extension(record): Extension<RequestRecord>) -> Response {
+    record.complete("ok", 200);
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, media_type)],
@@ -111,22 +75,22 @@ async fn scrape(State(state): State<AppState>, Extension(record): Extension<Reco
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
-    signers: Vec<ShownSigner<'a>>,
+struct SignerList<'a> {
+    signers: Vec<ListedSigner<'a>>,
 }
 
 #[derive(Serialize)]
-struct ShownSigner<'a> {
+struct ListedSigner<'a> {
     signer_id: &'a str,
     public_key: String,
     uses: Vec<&'static str>,
     current: bool,
 }
 
-async fn signers(State(state): State<AppState>, Extension(record): Extension<Record>) -> Response {
-    record.ends("ok", 200);
+async fn signers(State(state): State<AppState>, Extension(record): Extension<RequestRecord>) -> Response {
+    record.complete("ok", 200);
     let signers = state.keyring.signers();
-    let shown = signers.all.values().map(|signer| ShownSigner {
+    let shown = signers.all.values().map(|signer| ListedSigner {
         signer_id: &signer.id,
         public_key: format_key(&signer.key),
         uses: signer.uses().iter().map(Use::name).collect(),
@@ -134,7 +98,7 @@ async fn signers(State(state): State<AppState>, Extension(record): Extension<Rec
     });
     json(
         StatusCode::OK,
-        &Shown {
+        &SignerList {
             signers: shown.collect(),
         },
     )

@@ -1,152 +1,111 @@
-//! The proxy's settings, `kms-proxy.yaml`.
+//! The settings of the proxy, `kms-proxy.yaml`.
 //!
-//! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
+//! Parsed in two passes, like a gate's configuration: first against the schema, then the values. Each pass reports all
+//! errors.
 
+mod parse;
 mod schema;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_config::{ConfigErrors, yaml};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 use postern_serve::tls::TlsFiles;
-use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
+use postern_serve::{Address, TokenDigest};
 use postern_signers::Uses;
 use secrecy::SecretString;
 
-pub use schema::May;
+pub use schema::Permission;
 
-/// The fields that an empty file lacks.
-const REQUIRED: &str = "\"listen\", \"token\", \"signers\" and \"current\"";
-
-/// The settings of a proxy, complete and sound. Keys are looked for when it starts.
+/// The validated settings of a proxy. Keys are looked up when it starts.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where callers reach it.
+    /// The address for callers.
     pub listen: Address,
-    /// With what certificate, if with one.
+    /// TLS files; `None` without TLS.
     pub tls: Option<TlsFiles>,
-    /// Who may call. If there is nobody, whoever reaches it and, with `tls.client_ca`, has a certificate.
+    /// The callers with bearer tokens. If empty, everyone may call who reaches the address and, with `tls.client_ca`,
+    /// has a certificate.
     pub callers: Vec<Caller>,
-    /// What it signs with.
+    /// The keys to sign with.
     pub keys: Keys,
-    /// What is logged, and how.
-    pub log: Log,
+    /// The `log` section.
+    pub log: LogSettings,
 }
 
-/// Who shows a bearer token.
+/// A caller with a bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// How the audit names it.
+    /// The name in the request log.
     pub name: String,
-    /// The token's digest.
+    /// The digest of its token.
     pub digest: TokenDigest,
-    /// What it may ask for.
-    pub may: May,
+    /// What it may request.
+    pub permission: Permission,
 }
 
-/// What a proxy signs with.
+/// The keys of a proxy.
 #[derive(Debug, Clone)]
 pub enum Keys {
-    /// Keys in a token.
+    /// Keys in a PKCS#11 token.
     Token {
-        /// The token.
+        /// The settings of the token.
         token: Token,
-        /// The keys in it, by signers' ids.
-        signers: BTreeMap<String, KeyOf>,
-        /// Who signs where a request names nobody: an id of `signers`.
+        /// The keys by signer id.
+        signers: BTreeMap<String, SignerKey>,
+        /// The signer for requests that name none: an id of `signers`.
         current: String,
-        /// Whether a key may be one that can leave the token.
+        /// Whether keys are allowed that can leave the token.
         lenient: bool,
     },
-    /// A key of this process, for development: of a PEM file, or made up at each start.
+    /// A key in this process, for development only: from a PEM file, or generated at each start.
     Software(Option<PathBuf>),
 }
 
-/// A signer's key.
+/// The key of a signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyOf {
+pub struct SignerKey {
     /// Its label in the token.
     pub label: String,
-    /// What it signs; nothing, if settings do not say: then everything.
+    /// The uses in the settings; `None` if not set, which permits everything.
     pub uses: Option<Uses>,
 }
 
 /// A PKCS#11 token.
 #[derive(Debug, Clone)]
 pub struct Token {
-    /// The library that speaks to it.
+    /// The PKCS#11 library.
     pub module: PathBuf,
-    /// Which token it is.
+    /// The name of the token.
     pub name: TokenName,
-    /// The user's PIN.
+    /// The user PIN.
     pub pin: SecretString,
-    /// Signatures at the same time.
+    /// Maximum concurrent signatures.
     pub sessions: usize,
-    /// Requests that wait for a session.
+    /// Maximum number of requests that wait for a session.
     pub queue: usize,
-    /// For one signature, the wait for a session included.
+    /// For one signature, including the wait for a session.
     pub deadline: Duration,
 }
 
-/// How a token is told from others.
+/// Identifies a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenName {
-    /// By its label, which whoever initialised it chose.
+    /// The label that was set when the token was initialised.
     Label(String),
-    /// By its serial number.
+    /// The serial number.
     Serial(String),
 }
 
-/// Whether keys may be of a kind that only development needs.
+/// Whether keys for development are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Only keys that cannot leave a token.
     Production,
-    /// Keys in software too, and those that can leave a token.
+    /// Also keys in software, and keys that can leave a token.
     Development,
-}
-
-impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn read(
-        path: &Path,
-        mode: Mode,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        Ok(Self::parse(&file.text, &file.directory, mode, variable)?)
-    }
-
-    /// Reads settings. Relative paths begin at `directory`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-        mode: Mode,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, mode, variable)
-    }
-}
-
-impl Token {
-    /// Reads what the settings in a file say of the token, and none of the secrets that it does not need.
-    ///
-    /// # Errors
-    /// All that is wrong with it.
-    pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        let written = yaml::from_str(&file.text, REQUIRED)?;
-        Ok(validate::only_token(written, &file.directory, variable)?)
-    }
 }
 
 #[cfg(test)]

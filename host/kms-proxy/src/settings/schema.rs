@@ -1,12 +1,11 @@
-//! The form of `kms-proxy.yaml`: plain data, with its defaults.
+//! The schema of `kms-proxy.yaml`, with its defaults.
 
 use std::time::Duration;
 
 use deserr::Deserr;
 use postern_config::{ConfigErrors, Digest, Entries, HumanDuration};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 
-/// The whole file.
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct File {
@@ -24,7 +23,7 @@ pub(super) struct File {
     #[deserr(default)]
     pub(super) development: Option<Development>,
     #[deserr(default)]
-    pub(super) log: Log,
+    pub(super) log: LogSettings,
 }
 
 #[derive(Debug, Deserr)]
@@ -43,17 +42,17 @@ pub(super) struct Caller {
     pub(super) env: Option<String>,
     #[deserr(default)]
     pub(super) digest: Option<Digest>,
-    #[deserr(default = May::Sign)]
-    pub(super) may: May,
+    #[deserr(default = Permission::Sign)]
+    pub(super) may: Permission,
 }
 
-/// What a caller may ask for.
+/// What a caller may request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserr)]
 #[deserr(error = ConfigErrors, rename_all = lowercase)]
-pub enum May {
+pub enum Permission {
     /// Everything.
     Sign,
-    /// Public keys and metrics; no signature.
+    /// Public keys and metrics, but no signatures.
     Read,
 }
 

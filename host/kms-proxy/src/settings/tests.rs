@@ -1,7 +1,9 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use postern_serve::log::{Format, Level};
+use postern_config::ConfigErrors;
+use postern_serve::log::{LogFormat, LogLevel};
 use secrecy::ExposeSecret as _;
 
 use super::*;
@@ -68,7 +70,7 @@ fn what_is_written_and_what_is_not() {
         [Caller {
             name: "gate".into(),
             digest: TokenDigest::of(TOKEN.as_bytes()),
-            may: May::Sign
+            permission: Permission::Sign
         }]
     );
     let Keys::Token {
@@ -95,14 +97,14 @@ fn what_is_written_and_what_is_not() {
         ]
         .map(|(id, label, uses)| {
             let label = label.to_owned();
-            (id.to_owned(), KeyOf { label, uses })
+            (id.to_owned(), SignerKey { label, uses })
         })
         .into()
     );
     assert_eq!((current.as_str(), *lenient), ("a", false));
     assert_eq!(
         (settings.log.format, settings.log.level),
-        (Format::Json, Level::Warn)
+        (LogFormat::Json, LogLevel::Warn)
     );
     let shown = format!("{settings:?}");
     assert!(!shown.contains(PIN) && !shown.contains(TOKEN), "{shown}");
@@ -130,7 +132,7 @@ fn who_listens_where_must_know_its_callers() {
             "localhost:1",
             callers,
             tls,
-            Some("listen: \"localhost:1\" is no address"),
+            Some("listen: \"localhost:1\" is not an address"),
         ),
     ] {
         let text = with("listen", listen).replace("callers: {gate: {env: TOKEN}}\n", "");

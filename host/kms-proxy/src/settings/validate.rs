@@ -1,4 +1,4 @@
-//! From what is written to settings that make sense.
+//! Validates the values of `kms-proxy.yaml`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,11 +12,11 @@ use postern_signers::{Uses, is_signer_id};
 use secrecy::SecretString;
 
 use super::schema::{self, File};
-use super::{Caller, KeyOf, Keys, Mode, Settings, Token, TokenName};
+use super::{Caller, Keys, Mode, Settings, SignerKey, Token, TokenName};
 use crate::secret_file::{self, Access};
 
-/// PKCS#11 pads a token's label to so many bytes, and its serial number to half of them.
-const LONGEST_LABEL: usize = 32;
+/// PKCS#11 pads the label of a token to this many bytes, and its serial number to half of them.
+const MAX_LABEL_BYTES: usize = 32;
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -48,10 +48,10 @@ pub(super) fn settings(
     }
 }
 
-pub(super) fn only_token(file: File, directory: &Path, variable: Lookup<'_>) -> Result<Token, ConfigErrors> {
+pub(super) fn token_only(file: File, directory: &Path, variable: Lookup<'_>) -> Result<Token, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     match &file.token {
-        None => errors.add("token", "must say which token is to hold the key"),
+        None => errors.add("token", "must name the token for the key"),
         Some(written) => {
             if let Some(token) = token(written, directory, variable, &mut errors)
                 && errors.issues().is_empty()
@@ -63,7 +63,7 @@ pub(super) fn only_token(file: File, directory: &Path, variable: Lookup<'_>) -> 
     Err(errors)
 }
 
-/// The address, if those who reach it need to be somebody.
+/// The address, if its callers are authenticated as it requires.
 fn listen(file: &File, directory: &Path, errors: &mut ConfigErrors) -> Option<Address> {
     let address = Address::parse(&file.listen, directory)
         .map_err(|error| errors.add("listen", error.to_string()))
@@ -72,18 +72,21 @@ fn listen(file: &File, directory: &Path, errors: &mut ConfigErrors) -> Option<Ad
     match address {
         Address::Tcp(tcp) => {
             if file.tls.is_none() && !tcp.ip().is_loopback() {
-                let message = "needs \"tls: {certificate: .., key: ..}\" beside it: payloads and bearer tokens would \
-                               cross the network for all to see";
+                let message = "needs \"tls: {certificate: .., key: ..}\" as well: payloads and bearer tokens would \
+                               cross the network unencrypted";
                 errors.add("listen", message);
             }
             if !known {
-                let message = "needs callers (bearer tokens) or tls.client_ca (client certificates): whoever reaches \
-                               a port could have anything signed; a Unix socket needs neither";
+                let message = "needs callers (bearer tokens) or tls.client_ca (client certificates): anyone who reaches \
+                               a port could sign anything; a Unix socket needs neither";
                 errors.add("listen", message);
             }
         }
         Address::Unix(_) if file.tls.is_some() => {
-            errors.add("tls", "goes with a TCP port: a Unix socket stays on this machine");
+            errors.add(
+                "tls",
+                "is only allowed with a TCP port: a Unix socket stays on this machine",
+            );
         }
         Address::Unix(_) => {}
     }
@@ -111,7 +114,7 @@ fn callers(
             errors.add(
                 &at,
                 format!(
-                    "has the same token as {}: they could not be told apart",
+                    "has the same token as {}: they could not be distinguished",
                     other.name
                 ),
             );
@@ -119,7 +122,7 @@ fn callers(
         callers.push(Caller {
             name: name.clone(),
             digest,
-            may: caller.may,
+            permission: caller.may,
         });
     }
     callers
@@ -139,7 +142,7 @@ fn digest(
         (None, Some(digest)) => Some(digest.0.into()),
         _ => {
             let message =
-                "needs its token: `env` (a variable that holds it) or `digest` (its SHA-256), one of them";
+                "needs either `env` (the variable that holds its token) or `digest` (the token's SHA-256)";
             errors.add(at, message);
             None
         }
@@ -154,13 +157,13 @@ fn keys(
     errors: &mut ConfigErrors,
 ) -> Option<Keys> {
     if file.development.is_some() && mode == Mode::Production {
-        errors.add("development", "is taken only with --development");
+        errors.add("development", "is only allowed with --development");
     }
     match (&file.token, &file.development) {
         (Some(_), Some(_)) => {
             errors.add(
                 "development",
-                "goes without `token`: a proxy signs with one or the other",
+                "is not allowed with `token`: a proxy signs with one or the other",
             );
             None
         }
@@ -170,7 +173,10 @@ fn keys(
                 ("current", file.current.is_some()),
             ] {
                 if there {
-                    errors.add(field, "goes with `token`: the key for development names itself");
+                    errors.add(
+                        field,
+                        "is only allowed with `token`: the id of a development key is derived from it",
+                    );
                 }
             }
             Some(Keys::Software(
@@ -190,7 +196,7 @@ fn keys(
         (None, None) => {
             errors.add(
                 "token",
-                "must say which token holds the keys; for a key in software write \"development: {}\" and start with \
+                "must name the token that holds the keys; for a key in software write \"development: {}\" and start with \
                  --development",
             );
             None
@@ -198,7 +204,7 @@ fn keys(
     }
 }
 
-fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, KeyOf> {
+fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTreeMap<String, SignerKey> {
     let mut signers = BTreeMap::new();
     for (id, signer) in written.iter() {
         let at = format!("signers.{id}");
@@ -218,12 +224,12 @@ fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTre
             None
         });
         let label = signer.label.clone();
-        signers.insert(id.clone(), KeyOf { label, uses });
+        signers.insert(id.clone(), SignerKey { label, uses });
     }
     if written.is_empty() {
         errors.add(
             "signers",
-            "must name at least one: {kernel-2026: {label: kernel-2026, uses: [payload]}}",
+            "must have at least one entry: {kernel-2026: {label: kernel-2026, uses: [payload]}}",
         );
     }
     signers
@@ -232,7 +238,7 @@ fn signers(written: &Entries<schema::Signer>, errors: &mut ConfigErrors) -> BTre
 fn current(file: &File, errors: &mut ConfigErrors) -> Option<String> {
     match &file.current {
         None => {
-            errors.add("current", "must say which of the signers signs");
+            errors.add("current", "must name one of the signers");
             None
         }
         Some(id) if !file.signers.contains_key(id) => {
@@ -259,16 +265,16 @@ fn token(
         (Some(label), None) => Some(TokenName::Label(label.clone())),
         (None, Some(serial)) => Some(TokenName::Serial(serial.clone())),
         _ => {
-            errors.add("token", "is told by its `label` or by its `serial`, one of them");
+            errors.add("token", "needs either `label` or `serial`");
             None
         }
     };
     for (field, text) in [("label", &written.label), ("serial", &written.serial)] {
-        let fits = |text: &String| (1..=LONGEST_LABEL).contains(&text.len());
+        let fits = |text: &String| (1..=MAX_LABEL_BYTES).contains(&text.len());
         if !text.as_ref().is_none_or(fits) {
             errors.add(
                 format!("token.{field}"),
-                format!("must have 1 to {LONGEST_LABEL} bytes"),
+                format!("must have 1 to {MAX_LABEL_BYTES} bytes"),
             );
         }
     }
@@ -315,16 +321,13 @@ fn pin(
                 .ok()
         }
         _ => {
-            errors.add(
-                "token.pin",
-                "is in a variable (`env`) or in a `file`, one of them",
-            );
+            errors.add("token.pin", "needs either `env` (a variable) or `file`");
             None
         }
     }
 }
 
-/// The PIN in a file, without the end of its line.
+/// The PIN in a file, without the line end.
 fn pin_file(file: &Path) -> Result<SecretString, String> {
     let text = secret_file::read(file, Access::Group)?;
     match text.trim_end_matches(['\r', '\n']) {

@@ -1,102 +1,102 @@
-//! What can go wrong with a token, and what is to be done about it.
+//! Errors of tokens, and how to recover from them.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 
 use crate::settings::TokenName;
 
-/// Why a token does not do what it should.
+/// A token cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The library is none.
+    /// The library cannot be loaded as a PKCS#11 module.
     #[error("token.module: {path} cannot be loaded as a PKCS#11 module: {error}")]
     Load {
-        /// The library.
+        /// The path of the library.
         path: String,
-        /// What the loader says.
+        /// The error of the loader.
         error: Pkcs11Error,
     },
-    /// There is no such token.
-    #[error("there is no token with the {name}; {}", labels(.seen))]
+    /// No token has this name.
+    #[error("no token has the {name}; {}", list(.labels))]
     NoToken {
-        /// What was looked for.
+        /// The label or serial number in the settings.
         name: String,
-        /// The labels that are there.
-        seen: Vec<String>,
+        /// The labels of the tokens that exist.
+        labels: Vec<String>,
     },
-    /// There are several.
-    #[error("{count} tokens have the {name}: tell them apart by `serial`")]
+    /// Several tokens have this name.
+    #[error("{count} tokens have the {name}: use `serial` instead")]
     ManyTokens {
-        /// What was looked for.
+        /// The label or serial number in the settings.
         name: String,
-        /// How many there are.
+        /// The number of tokens.
         count: usize,
     },
     /// The user's PIN is locked.
-    #[error("the token's user PIN is locked: have its security officer set it anew")]
+    #[error("the token's user PIN is locked: its security officer must set a new one")]
     PinLocked,
     /// Another wrong PIN would lock it.
     #[error(
-        "one more wrong PIN would lock the token, so none is tried: log in once with another tool, which ends this"
+        "one more wrong PIN would lock the token, so none is tried: log in once with another tool to reset the counter"
     )]
     PinFinalTry,
-    /// The token does not take the PIN.
+    /// The token rejects the PIN.
     #[error(
-        "the token refuses the user PIN ({0:?}); it is not tried again: set the right one and start or reload"
+        "the token rejects the user PIN ({0:?}); it is not tried again: set the correct one and restart or reload"
     )]
     Pin(RvError),
-    /// There is no such private key.
+    /// No private key has this label.
     #[error(
-        "there is no private key with the label \"{0}\" in the token; `postern kms-proxy keygen` makes one"
+        "there is no private key with the label \"{0}\" in the token; `postern kms-proxy keygen` generates one"
     )]
     NoKey(String),
-    /// There are several.
-    #[error("{count} private keys have the label \"{label}\": a label must name one")]
+    /// Several private keys have this label.
+    #[error("{count} private keys have the label \"{label}\": the label must be unique")]
     ManyKeys {
-        /// The label.
+        /// The label of the key.
         label: String,
-        /// How many there are.
+        /// The number of keys.
         count: usize,
     },
-    /// The label is taken.
+    /// A key with this label already exists.
     #[error(
-        "there is a key with the label \"{0}\" already: `postern kms-proxy keygen --show` prints its public key; for \
-         another key choose another label, a key is never replaced"
+        "a key with the label \"{0}\" already exists: `postern kms-proxy keygen --show` prints its public key; for \
+         a new key choose another label; a key is never replaced"
     )]
-    Taken(String),
+    LabelTaken(String),
     /// The private key can leave the token.
     #[error(
-        "the private key \"{label}\" {how}: it could leave the token; make one that cannot (`postern kms-proxy keygen`), \
+        "the private key \"{label}\" {how}: it could leave the token; generate one that cannot (`postern kms-proxy keygen`), \
          or, for development, add --development"
     )]
-    Loose {
-        /// The label.
+    Exportable {
+        /// The label of the key.
         label: String,
-        /// `is extractable`, or another way of saying that it can leave.
+        /// How it can leave, such as `is extractable`.
         how: &'static str,
     },
-    /// The public key cannot be read.
-    #[error("the public key \"{0}\" is not in the token: put it there with the private key's label or id")]
+    /// The public key does not exist in the token.
+    #[error("the public key \"{0}\" is not in the token: import it with the private key's label or id")]
     NoPublicKey(String),
-    /// The public key is no key for Ed25519.
-    #[error("the public key \"{label}\" is of no use: {error}")]
-    Point {
-        /// The label.
+    /// The public key is not a valid Ed25519 key.
+    #[error("the public key \"{label}\" cannot be used: {error}")]
+    InvalidPoint {
+        /// The label of the key.
         label: String,
-        /// What is wrong with it.
-        error: super::point::NoPoint,
+        /// The error of its point.
+        error: super::point::PointError,
     },
-    /// Another key than before has the label.
-    #[error("the key \"{0}\" is not the one that it was: reload the settings if that is intended")]
-    OtherKey(String),
-    /// The token made a signature that its public key does not verify.
-    #[error("the token's signature with \"{0}\" does not verify: it is withheld")]
+    /// The label names another key than before.
+    #[error("the key \"{0}\" has changed: reload the settings if that is intended")]
+    KeyChanged(String),
+    /// The token's signature fails verification with its public key.
+    #[error("the token's signature with \"{0}\" fails verification and is withheld")]
     WrongSignature(String),
-    /// A call failed.
+    /// A PKCS#11 call failed.
     #[error("{}", call(.0))]
     Call(#[from] Pkcs11Error),
 }
 
-/// By the names of the standard, which tokens' manuals use: the library's own text says less in more words.
+/// With the names of the standard, which the manuals of tokens use; the library's own text is longer and says less.
 fn call(error: &Pkcs11Error) -> String {
     match error {
         Pkcs11Error::Pkcs11(code, function) => format!("the token failed in C_{function:?}: {code:?}"),
@@ -104,48 +104,48 @@ fn call(error: &Pkcs11Error) -> String {
     }
 }
 
-fn labels(labels: &[String]) -> String {
+fn list(labels: &[String]) -> String {
     match labels {
-        [] => "the module shows no token at all".to_owned(),
+        [] => "the module has no tokens".to_owned(),
         labels => format!("there is {}", labels.join(", ")),
     }
 }
 
-/// What follows from an error.
+/// How to recover from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Everything is opened anew, and again until it works.
+pub(crate) enum Recovery {
+    /// Reopen everything, until it works.
     Reconnect,
-    /// Nothing is tried before someone has looked: each try may be one of the last before the PIN is locked.
-    Wait,
+    /// Wait for an operator: each attempt may be one of the last before the PIN is locked.
+    Operator,
     /// Only this request failed.
     None,
 }
 
 impl TokenError {
-    pub(crate) fn remedy(&self) -> Remedy {
+    pub(crate) fn recovery(&self) -> Recovery {
         match self {
-            Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Remedy::Wait,
-            Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Remedy::None,
+            Self::PinLocked | Self::PinFinalTry | Self::Pin(_) => Recovery::Operator,
+            Self::Call(Pkcs11Error::Pkcs11(code, _)) if is_about_the_request(code) => Recovery::None,
             Self::Call(_) | Self::Load { .. } | Self::NoToken { .. } | Self::ManyTokens { .. } => {
-                Remedy::Reconnect
+                Recovery::Reconnect
             }
-            // Who asks for a key that is gone must not take the others from everybody. Whether the current one is
-            // there, the watch over the token finds out.
+            // A request for a missing key must not interrupt all others. Whether the current key exists is checked by
+            // the token monitor.
             Self::NoKey(_)
             | Self::ManyKeys { .. }
-            | Self::Taken(_)
-            | Self::Loose { .. }
+            | Self::LabelTaken(_)
+            | Self::Exportable { .. }
             | Self::NoPublicKey(_)
-            | Self::Point { .. }
-            | Self::OtherKey(_)
-            | Self::WrongSignature(_) => Remedy::None,
+            | Self::InvalidPoint { .. }
+            | Self::KeyChanged(_)
+            | Self::WrongSignature(_) => Recovery::None,
         }
     }
 }
 
-/// Codes of a token that is well but does not do what it was asked. All others, a vendor's own too, may mean that
-/// sessions are gone, and opening them anew does no harm.
+/// Codes of a working token that cannot do what was requested. All others, including vendor codes, may mean that
+/// sessions are lost, and reopening them does no harm.
 fn is_about_the_request(code: &RvError) -> bool {
     matches!(
         code,
@@ -162,8 +162,8 @@ fn is_about_the_request(code: &RvError) -> bool {
     )
 }
 
-/// The text of settings that named the token.
-pub(crate) fn told(name: &TokenName) -> String {
+/// The label or serial number, as named in the settings.
+pub(crate) fn describe(name: &TokenName) -> String {
     match name {
         TokenName::Label(label) => format!("label \"{label}\""),
         TokenName::Serial(serial) => format!("serial \"{serial}\""),
@@ -180,24 +180,24 @@ mod tests {
     fn what_follows_from_a_code() {
         let call = |code| TokenError::Call(Pkcs11Error::Pkcs11(code, Function::Sign));
         for (error, expected) in [
-            (call(RvError::DeviceRemoved), Remedy::Reconnect),
-            (call(RvError::SessionHandleInvalid), Remedy::Reconnect),
-            (call(RvError::SessionClosed), Remedy::Reconnect),
-            (call(RvError::TokenNotPresent), Remedy::Reconnect),
-            (call(RvError::UserNotLoggedIn), Remedy::Reconnect),
-            (call(RvError::ObjectHandleInvalid), Remedy::Reconnect),
-            (call(RvError::KeyHandleInvalid), Remedy::Reconnect),
-            (call(RvError::GeneralError), Remedy::Reconnect),
-            (call(RvError::VendorDefined(0x8000_0001)), Remedy::Reconnect),
-            (TokenError::NoKey("a".into()), Remedy::None),
-            (call(RvError::DataLenRange), Remedy::None),
-            (call(RvError::KeyFunctionNotPermitted), Remedy::None),
-            (TokenError::WrongSignature("a".into()), Remedy::None),
-            (TokenError::Pin(RvError::PinIncorrect), Remedy::Wait),
-            (TokenError::PinLocked, Remedy::Wait),
-            (TokenError::PinFinalTry, Remedy::Wait),
+            (call(RvError::DeviceRemoved), Recovery::Reconnect),
+            (call(RvError::SessionHandleInvalid), Recovery::Reconnect),
+            (call(RvError::SessionClosed), Recovery::Reconnect),
+            (call(RvError::TokenNotPresent), Recovery::Reconnect),
+            (call(RvError::UserNotLoggedIn), Recovery::Reconnect),
+            (call(RvError::ObjectHandleInvalid), Recovery::Reconnect),
+            (call(RvError::KeyHandleInvalid), Recovery::Reconnect),
+            (call(RvError::GeneralError), Recovery::Reconnect),
+            (call(RvError::VendorDefined(0x8000_0001)), Recovery::Reconnect),
+            (TokenError::NoKey("a".into()), Recovery::None),
+            (call(RvError::DataLenRange), Recovery::None),
+            (call(RvError::KeyFunctionNotPermitted), Recovery::None),
+            (TokenError::WrongSignature("a".into()), Recovery::None),
+            (TokenError::Pin(RvError::PinIncorrect), Recovery::Operator),
+            (TokenError::PinLocked, Recovery::Operator),
+            (TokenError::PinFinalTry, Recovery::Operator),
         ] {
-            assert_eq!(error.remedy(), expected, "{error}");
+            assert_eq!(error.recovery(), expected, "{error}");
         }
     }
 }

@@ -1,30 +1,31 @@
-//! Making a key in a token, and finding what was made.
+//! Generates a key in a token, and finds it again.
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use ed25519_compact::PublicKey;
 
-use super::{Login, Module, TokenError};
+use super::error::TokenError;
+use super::login::{Login, Module};
 use crate::settings::Token;
 
 /// `CKA_EC_PARAMS` of Ed25519: its object identifier, 1.3.101.112 (RFC 8410).
 const BY_OID: [u8; 5] = [0x06, 0x03, 0x2b, 0x65, 0x70];
-/// And its name as a PrintableString, which PKCS#11 3.0 allows too and some tokens want.
+/// Its name as a PrintableString, which PKCS#11 3.0 also allows and some tokens require.
 const BY_NAME: [u8; 14] = *b"\x13\x0cedwards25519";
 
-/// Makes an Ed25519 key in a token, which it cannot leave, and returns its public key, tried out.
+/// Generates an Ed25519 key in a token, which it cannot leave. Signs with it as a test, and returns its public key.
 ///
 /// # Errors
-/// If the label is taken, or the token makes no such key.
+/// If the label is taken, or the token cannot generate the key.
 pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     let module = Module::load(token)?;
     let login = Login::open(&module, token)?;
-    let session = login.writer()?;
+    let session = login.rw_session()?;
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         let template = [Attribute::Class(class), Attribute::Label(label.into())];
         if !session.find_objects(&template)?.is_empty() {
-            return Err(TokenError::Taken(label.to_owned()));
+            return Err(TokenError::LabelTaken(label.to_owned()));
         }
     }
     let make = |curve: &[u8]| {
@@ -40,7 +41,7 @@ pub fn generate(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     session.examine(label, false)
 }
 
-/// The public key of a key that is in a token already and cannot leave it, tried out.
+/// Returns the public key of an existing key that cannot leave the token, after signing with it as a test.
 ///
 /// # Errors
 /// If there is none, or it cannot be used.
@@ -50,7 +51,7 @@ pub fn find(token: &Token, label: &str) -> Result<PublicKey, TokenError> {
     session.examine(label, false)
 }
 
-/// Good for signatures, and for nothing else.
+/// Templates for keys that only sign and verify.
 fn templates(label: &str, curve: &[u8]) -> ([Attribute; 9], [Attribute; 10]) {
     let (label, id) = (label.as_bytes().to_vec(), label.as_bytes().to_vec());
     let public = [

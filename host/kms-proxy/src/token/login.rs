@@ -1,4 +1,4 @@
-//! The way into a token: the module, the slot, the PIN.
+//! Opens a token: module, slot and login.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,13 +7,13 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 
-use super::error::{TokenError, told};
+use super::error::{TokenError, describe};
 use super::session::TokenSession;
 use crate::settings::{Token, TokenName};
 
-/// A PKCS#11 module, loaded for as long as the process lives.
+/// A PKCS#11 module, loaded for the lifetime of the process.
 ///
-/// A module's state is the process's: there must be one of these, and one [`Login`] at a time.
+/// The state of a module is global to the process: there must be only one `Module`, and one [`Login`] at a time.
 #[derive(Debug, Clone)]
 pub struct Module(Pkcs11);
 
@@ -21,7 +21,7 @@ impl Module {
     /// Loads the library.
     ///
     /// # Errors
-    /// If it cannot be loaded, or is no PKCS#11 module.
+    /// If it cannot be loaded, or is not a PKCS#11 module.
     pub fn load(token: &Token) -> Result<Self, TokenError> {
         let failed = |error| TokenError::Load {
             path: token.module.display().to_string(),
@@ -35,8 +35,8 @@ impl Module {
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
     }
 
-    /// Modules keep what they know of tokens from here on: without it a token that was gone would stay gone.
-    fn forget(&self) -> Result<(), Pkcs11Error> {
+    /// Modules cache the state of tokens: without finalizing, a token that was removed would stay lost.
+    fn finalize(&self) -> Result<(), Pkcs11Error> {
         match self.0.clone().finalize() {
             Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
             Err(error) => Err(error),
@@ -44,32 +44,32 @@ impl Module {
     }
 }
 
-/// A token that we are logged in to.
+/// A login to a token.
 #[derive(Debug)]
 pub struct Login {
     module: Module,
     slot: Slot,
-    /// Keeps us logged in: that ends with the last session.
+    /// Keeps the login alive: it ends with the last session.
     first: Mutex<Option<Session>>,
 }
 
 impl Login {
-    /// Finds the token and logs in, once.
+    /// Finds the token and logs in, with a single attempt.
     ///
     /// # Errors
-    /// If the token is not there, or does not take the PIN.
+    /// If the token is not available, or rejects the PIN.
     pub fn open(module: &Module, token: &Token) -> Result<Self, TokenError> {
-        module.forget()?;
+        module.finalize()?;
         module.initialize()?;
-        let opened = Self::enter(module, token);
+        let opened = Self::open_initialized(module, token);
         if opened.is_err() {
-            // What is wrong is known; that it cannot be tidied up adds nothing.
-            let _ = module.forget();
+            // The first error is the relevant one.
+            let _ = module.finalize();
         }
         opened
     }
 
-    fn enter(module: &Module, token: &Token) -> Result<Self, TokenError> {
+    fn open_initialized(module: &Module, token: &Token) -> Result<Self, TokenError> {
         let (slot, info) = find(&module.0, &token.name)?;
         if info.user_pin_locked() {
             return Err(TokenError::PinLocked);
@@ -93,21 +93,21 @@ impl Login {
         })
     }
 
-    /// Opens a session more.
+    /// Opens another session.
     ///
     /// # Errors
-    /// If the token gives none.
+    /// If the token does not provide one.
     pub fn session(&self) -> Result<TokenSession, TokenError> {
         Ok(TokenSession::new(self.module.0.open_ro_session(self.slot)?))
     }
 
-    /// Opens a session that can make keys.
-    pub(super) fn writer(&self) -> Result<Session, TokenError> {
+    /// Opens a session that can generate keys.
+    pub(super) fn rw_session(&self) -> Result<Session, TokenError> {
         Ok(self.module.0.open_rw_session(self.slot)?)
     }
 
-    /// Whether the token still answers.
-    pub(crate) fn is_there(&self) -> Result<(), TokenError> {
+    /// Whether the token still responds.
+    pub(crate) fn check_present(&self) -> Result<(), TokenError> {
         self.module.0.get_token_info(self.slot)?;
         Ok(())
     }
@@ -117,41 +117,41 @@ impl Drop for Login {
     /// No session of another thread may be in a call any more.
     fn drop(&mut self) {
         drop(self.first.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let _ = self.module.forget();
+        let _ = self.module.finalize();
     }
 }
 
 fn find(context: &Pkcs11, name: &TokenName) -> Result<(Slot, TokenInfo), TokenError> {
-    let mut seen = Vec::new();
+    let mut labels = Vec::new();
     let mut found = Vec::new();
     for slot in context.get_slots_with_token()? {
-        // A slot that does not tell is not the one that is looked for; another's trouble is not ours.
+        // A slot without information is not the wanted one; errors of other tokens do not matter.
         let Ok(info) = context.get_token_info(slot) else {
             continue;
         };
         if !info.token_initialized() {
             continue;
         }
-        let is_it = match name {
+        let matches = match name {
             TokenName::Label(label) => info.label() == label,
             TokenName::Serial(serial) => info.serial_number() == serial,
         };
-        if is_it {
+        if matches {
             found.push((slot, info));
         } else {
-            seen.push(format!("\"{}\"", info.label()));
+            labels.push(format!("\"{}\"", info.label()));
         }
     }
     let count = found.len();
     match found.pop() {
         Some(one) if count == 1 => Ok(one),
         Some(_) => Err(TokenError::ManyTokens {
-            name: told(name),
+            name: describe(name),
             count,
         }),
         None => Err(TokenError::NoToken {
-            name: told(name),
-            seen,
+            name: describe(name),
+            labels,
         }),
     }
 }

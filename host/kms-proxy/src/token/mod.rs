@@ -1,4 +1,4 @@
-//! PKCS#11: the token that holds the keys. Everything here blocks.
+//! PKCS#11 access to the token. All calls block.
 
 mod error;
 mod keygen;
@@ -6,9 +6,9 @@ mod login;
 mod point;
 mod session;
 
-pub(crate) use error::Remedy;
+pub(crate) use error::Recovery;
 pub use error::TokenError;
 pub use keygen::{find, generate};
 pub use login::{Login, Module};
-pub use point::{NoPoint, public_key};
+pub use point::{PointError, public_key};
 pub use session::TokenSession;

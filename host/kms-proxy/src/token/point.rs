@@ -1,38 +1,38 @@
 //! `CKA_EC_POINT` of an Ed25519 key.
 //!
-//! PKCS#11 2.40 says that it is the point as a DER OCTET STRING, 3.0 that for Edwards curves it is the bytes of RFC 8032
-//! alone; tokens do the one or the other.
+//! According to PKCS#11 2.40 it is the point as a DER OCTET STRING; according to 3.0, for Edwards curves, the plain
+//! bytes of RFC 8032. Tokens do either.
 
 use ed25519_compact::PublicKey;
 
 /// The tag and length of an OCTET STRING of 32 bytes.
 const OCTET_STRING: [u8; 2] = [0x04, 0x20];
 
-/// What is no point of an Ed25519 public key.
+/// `CKA_EC_POINT` does not hold an Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoPoint {
-    /// Its form is neither of the two.
+pub enum PointError {
+    /// The encoding is neither of the two.
     #[error(
         "its CKA_EC_POINT has {0} bytes and is neither the 32 of an Ed25519 key nor a DER OCTET STRING of them"
     )]
-    Form(usize),
+    Encoding(usize),
     /// It is not on the curve, or one of the few that verify forged signatures (RFC 8032, points of small order).
-    #[error("its CKA_EC_POINT is no point that an Ed25519 key can have")]
+    #[error("its CKA_EC_POINT is not a valid point for an Ed25519 key")]
     Weak,
 }
 
-/// The public key that `CKA_EC_POINT` holds.
+/// Parses the public key in `CKA_EC_POINT`.
 ///
 /// # Errors
-/// If it holds none.
-pub fn public_key(point: &[u8]) -> Result<PublicKey, NoPoint> {
+/// If it is not an Ed25519 public key.
+pub fn public_key(point: &[u8]) -> Result<PublicKey, PointError> {
     let bytes = match point.split_at_checked(2) {
         _ if point.len() == PublicKey::BYTES => point,
         Some((head, bytes)) if head == OCTET_STRING => bytes,
-        _ => return Err(NoPoint::Form(point.len())),
+        _ => return Err(PointError::Encoding(point.len())),
     };
-    let key = PublicKey::from_slice(bytes).map_err(|_| NoPoint::Form(point.len()))?;
-    key.validate().map_err(|_| NoPoint::Weak)?;
+    let key = PublicKey::from_slice(bytes).map_err(|_| PointError::Encoding(point.len()))?;
+    key.validate().map_err(|_| PointError::Weak)?;
     Ok(key)
 }
 
@@ -74,14 +74,14 @@ mod tests {
     fn what_is_none() {
         let neutral = [&[1][..], &[0; 31]].concat();
         for (point, expected) in [
-            (Vec::new(), NoPoint::Form(0)),
-            (vec![0x04], NoPoint::Form(1)),
-            (KEY[1..].to_vec(), NoPoint::Form(31)),
-            ([&[0x04, 0x21][..], &KEY].concat(), NoPoint::Form(34)),
-            ([&[0x03, 0x20][..], &KEY].concat(), NoPoint::Form(34)),
-            ([&[0x04, 0x20, 0x00][..], &KEY].concat(), NoPoint::Form(35)),
-            ([&[0x04, 0x39][..], &[0; 57]].concat(), NoPoint::Form(59)),
-            (neutral, NoPoint::Weak),
+            (Vec::new(), PointError::Encoding(0)),
+            (vec![0x04], PointError::Encoding(1)),
+            (KEY[1..].to_vec(), PointError::Encoding(31)),
+            ([&[0x04, 0x21][..], &KEY].concat(), PointError::Encoding(34)),
+            ([&[0x03, 0x20][..], &KEY].concat(), PointError::Encoding(34)),
+            ([&[0x04, 0x20, 0x00][..], &KEY].concat(), PointError::Encoding(35)),
+            ([&[0x04, 0x39][..], &[0; 57]].concat(), PointError::Encoding(59)),
+            (neutral, PointError::Weak),
         ] {
             assert_eq!(public_key(&point), Err(expected), "{point:?}");
         }

@@ -1,4 +1,4 @@
-//! A session of a token, and what it does: find a key, look at it, sign with it.
+//! A session of a token: finds, checks and uses keys.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use ed25519_compact::{PublicKey, Signature};
 use super::error::TokenError;
 use super::point;
 
-/// What each key signs before it serves: that it can, and that its public key is its own.
+/// Each key signs this before it serves, to prove that it can sign and that its public key matches.
 const SELF_TEST: &[u8] = b"postern kms-proxy: self-test; this signature vouches for nothing";
 
-/// A session. Handles of objects are found in each anew: a token need not give the same to all.
+/// A session. Object handles are looked up in each session: tokens may assign different ones.
 #[derive(Debug)]
 pub struct TokenSession {
     session: Session,
@@ -29,25 +29,25 @@ impl TokenSession {
         }
     }
 
-    /// Reads the public key of a private one, having made sure that the private one is there, that it stays there
-    /// (unless `lenient`), and that a signature with it verifies.
+    /// Returns the public key of a private key, after checking that the private key exists, that it cannot leave the
+    /// token (unless `lenient`), and that its signature verifies.
     ///
     /// # Errors
-    /// If one of these is not so.
+    /// If a check fails.
     pub fn examine(&mut self, label: &str, lenient: bool) -> Result<PublicKey, TokenError> {
         let private = self.find(label)?;
-        if let Some(how) = self.way_out(private)? {
+        if let Some(how) = self.export_path(private)? {
             if !lenient {
-                return Err(TokenError::Loose {
+                return Err(TokenError::Exportable {
                     label: label.to_owned(),
                     how,
                 });
             }
             tracing::warn!(label, how, "DEVELOPMENT: this private key can leave the token");
-        } else if self.was_outside(private)? {
+        } else if self.was_imported(private)? {
             tracing::warn!(
                 label,
-                "this private key was not made in the token: whoever brought it may have another copy"
+                "this private key was not generated in the token: whoever imported it may have a copy"
             );
         }
         let key = self.public_key(label, private)?;
@@ -55,21 +55,21 @@ impl TokenSession {
         Ok(key)
     }
 
-    /// Makes sure that a key still is the one that it was.
-    pub(crate) fn recognise(&mut self, label: &str, known: &PublicKey) -> Result<(), TokenError> {
+    /// Checks that the label still names the same key.
+    pub(crate) fn check_unchanged(&mut self, label: &str, known: &PublicKey) -> Result<(), TokenError> {
         let private = self.find(label)?;
         if self.public_key(label, private)? == *known {
             Ok(())
         } else {
-            Err(TokenError::OtherKey(label.to_owned()))
+            Err(TokenError::KeyChanged(label.to_owned()))
         }
     }
 
-    /// Signs, plain Ed25519 (RFC 8032, section 5.1), and verifies what comes out: a faulty token, or one that signs in
-    /// another scheme, would give away a wrong signature, and with some faults its key.
+    /// Signs with plain Ed25519 (RFC 8032, section 5.1), and verifies the signature: a faulty token, or one that uses
+    /// another scheme, would release a wrong signature, and with some faults its key.
     ///
     /// # Errors
-    /// If the token does not sign, or not correctly.
+    /// If the token does not sign, or the signature is wrong.
     pub fn sign(&mut self, label: &str, key: &PublicKey, payload: &[u8]) -> Result<Signature, TokenError> {
         let handle = match self.handles.get(label) {
             Some(handle) => *handle,
@@ -80,7 +80,7 @@ impl TokenSession {
         verified(label, key, payload, &bytes)
     }
 
-    /// The private key with a label; there must be one.
+    /// Finds the private key with a label, which must be unique.
     fn find(&mut self, label: &str) -> Result<ObjectHandle, TokenError> {
         self.handles.remove(label);
         let found = self.objects(ObjectClass::PRIVATE_KEY, Attribute::Label(label.into()))?;
@@ -106,28 +106,28 @@ impl TokenSession {
         Ok(self.session.find_objects(&template)?)
     }
 
-    /// How a private key could leave the token, if it could. An attribute that is not told counts for the worse.
-    fn way_out(&self, private: ObjectHandle) -> Result<Option<&'static str>, TokenError> {
-        let asked = [AttributeType::Sensitive, AttributeType::Extractable];
-        let told = self.session.get_attributes(private, &asked)?;
-        Ok(if !told.contains(&Attribute::Extractable(false)) {
+    /// How the private key could leave the token; `None` if it cannot. A missing attribute counts as unsafe.
+    fn export_path(&self, private: ObjectHandle) -> Result<Option<&'static str>, TokenError> {
+        let types = [AttributeType::Sensitive, AttributeType::Extractable];
+        let attributes = self.session.get_attributes(private, &types)?;
+        Ok(if !attributes.contains(&Attribute::Extractable(false)) {
             Some("is extractable (CKA_EXTRACTABLE)")
-        } else if !told.contains(&Attribute::Sensitive(true)) {
-            Some("can be read in the clear (CKA_SENSITIVE is false)")
+        } else if !attributes.contains(&Attribute::Sensitive(true)) {
+            Some("can be read in plain text (CKA_SENSITIVE is false)")
         } else {
             None
         })
     }
 
-    /// Whether a private key was imported, or could leave once. A token that does not tell is believed.
-    fn was_outside(&self, private: ObjectHandle) -> Result<bool, TokenError> {
-        let asked = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
-        let told = self.session.get_attributes(private, &asked)?;
-        Ok(told.contains(&Attribute::AlwaysSensitive(false))
-            || told.contains(&Attribute::NeverExtractable(false)))
+    /// Whether the private key was imported, or was extractable before. Missing attributes count as safe.
+    fn was_imported(&self, private: ObjectHandle) -> Result<bool, TokenError> {
+        let types = [AttributeType::AlwaysSensitive, AttributeType::NeverExtractable];
+        let attributes = self.session.get_attributes(private, &types)?;
+        Ok(attributes.contains(&Attribute::AlwaysSensitive(false))
+            || attributes.contains(&Attribute::NeverExtractable(false)))
     }
 
-    /// The public key beside a private one: the object with its label, or with its id.
+    /// Finds the public key of a private key: the object with its label, or with its id.
     fn public_key(&self, label: &str, private: ObjectHandle) -> Result<PublicKey, TokenError> {
         let mut found = self.objects(ObjectClass::PUBLIC_KEY, Attribute::Label(label.into()))?;
         if found.len() != 1 {
@@ -142,18 +142,18 @@ impl TokenSession {
         let [public] = *found.as_slice() else {
             return Err(TokenError::NoPublicKey(label.to_owned()));
         };
-        let told = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
-        let Some(Attribute::EcPoint(point)) = told.first() else {
+        let attributes = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
+        let Some(Attribute::EcPoint(point)) = attributes.first() else {
             return Err(TokenError::NoPublicKey(label.to_owned()));
         };
-        point::public_key(point).map_err(|error| TokenError::Point {
+        point::public_key(point).map_err(|error| TokenError::InvalidPoint {
             label: label.to_owned(),
             error,
         })
     }
 }
 
-/// The signature, if it is one.
+/// Returns the signature if it verifies.
 fn verified(label: &str, key: &PublicKey, payload: &[u8], bytes: &[u8]) -> Result<Signature, TokenError> {
     Signature::from_slice(bytes)
         .ok()

@@ -102,7 +102,7 @@ async fn settings_that_are_wrong_are_not_taken() {
         assert!(is_signed_by(&proxy, "a", b"payload", &reply), "{at}");
     }
     assert_eq!(proxy.log().matches("settings read again").count(), taken);
-    assert_eq!(proxy.log().matches("settings not taken").count(), 5);
+    assert_eq!(proxy.log().matches("settings not applied").count(), 5);
 }
 
 #[tokio::test]

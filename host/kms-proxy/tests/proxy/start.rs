@@ -101,7 +101,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
 
     fs::write(&socket, "a file").unwrap();
     let (code, log) = refused(&mut proxy, &settings);
-    assert!(code == 2 && log.contains("is there and is no socket"), "{log}");
+    assert!(code == 2 && log.contains("exists and is not a socket"), "{log}");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "a file");
 }
 

@@ -9,7 +9,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use postern_serve::log::{self, Log};
+use postern_serve::log::{self, LogSettings};
 use postern_serve::{LogQueue, log_panics};
 use postern_server::TRACE_TARGET;
 use tracing_subscriber::Layer as _;
@@ -46,7 +46,7 @@ impl Drop for Tracing {
 
 /// Starts the log, and the export of spans where the environment names a collector. Called within the runtime that
 /// the export is to run on.
-pub(crate) fn start(settings: Log) -> Result<Tracing> {
+pub(crate) fn start(settings: LogSettings) -> Result<Tracing> {
     // Whoever reads the log does not hold up the host: its record is the audit log.
     let (queue, lines) = log::stderr(settings, &["postern", "policy"], &format!("{TRACE_TARGET}=off"))?;
     let provider = provider()?;

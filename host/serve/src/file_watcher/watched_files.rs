@@ -1,4 +1,4 @@
-//! The files whose changes count.
+//! Selects the file events that are changes.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use notify::Event;
 use notify::event::{AccessKind, AccessMode, EventKind};
 
-/// The files whose changes count.
+/// The files to watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchedFiles {
     files: BTreeSet<PathBuf>,
-    /// Directories all of whose files count, at any depth.
-    trees: BTreeSet<PathBuf>,
-    /// Whether links and directories on the way to the files count too.
-    links: bool,
+    /// Directories that are watched with all their files, at any depth.
+    directories_below: BTreeSet<PathBuf>,
+    /// Whether to include symbolic links and directories on the way to the files.
+    follow_links: bool,
 }
 
 impl WatchedFiles {
-    /// These files, by exactly these paths.
+    /// Watches exactly these paths.
     pub fn exactly(files: impl IntoIterator<Item = PathBuf>) -> Self {
         Self {
             files: files.into_iter().collect(),
@@ -26,7 +26,7 @@ impl WatchedFiles {
         }
     }
 
-    /// These files, by the names that are given and by their own, and the links and directories on the way to them.
+    /// Watches these files by their given and their canonical paths, and the links and directories on the way to them.
     pub fn with_links(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut files: BTreeSet<_> = files.into_iter().collect();
         let own: Vec<_> = files
@@ -36,49 +36,55 @@ impl WatchedFiles {
         files.extend(own);
         Self {
             files,
-            links: true,
+            follow_links: true,
             ..Self::default()
         }
     }
 
-    /// All files below this directory as well.
+    /// Also watches all files below this directory.
     #[must_use]
     pub fn and_below(mut self, directory: PathBuf) -> Self {
-        self.trees.insert(directory);
+        self.directories_below.insert(directory);
         self
     }
 
-    /// The directories to watch, with all below them or without.
+    /// The directories to watch, each with or without its subdirectories.
     pub(super) fn directories(&self) -> BTreeSet<(PathBuf, bool)> {
         let of_files = self.files.iter().flat_map(|file| watched_for(file));
-        let of_trees = self.trees.iter().map(|directory| (directory.clone(), true));
-        // One that is watched with all below it is not watched without.
+        let of_trees = self
+            .directories_below
+            .iter()
+            .map(|directory| (directory.clone(), true));
+        // A directory that is watched recursively is not watched a second time.
         of_files
-            .filter(|directory| !self.trees.contains(directory))
+            .filter(|directory| !self.directories_below.contains(directory))
             .map(|directory| (directory, false))
             .chain(of_trees)
             .collect()
     }
 
-    /// Whether something happened to these files.
+    /// Whether an event is a change of these files.
     pub(super) fn is_change(&self, event: &Event) -> bool {
         let counts = |path: &PathBuf| {
             let other = |found: Metadata| !found.is_dir() && !found.is_symlink();
             self.files.contains(path)
-                || self.trees.iter().any(|directory| path.starts_with(directory))
-                || self.links && !path.symlink_metadata().is_ok_and(other)
+                || self
+                    .directories_below
+                    .iter()
+                    .any(|directory| path.starts_with(directory))
+                || self.follow_links && !path.symlink_metadata().is_ok_and(other)
         };
         match event.kind {
-            // Reading a file is no change of it; its watcher does it.
+            // Reading a file is not a change; the process itself does it after each change.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => false,
-            // Without paths, some events were lost.
+            // Without paths, events were lost.
             _ => event.paths.is_empty() || event.paths.iter().any(counts),
         }
     }
 }
 
-/// Where something changes when a file does: its directory, and those of the links on the way. A directory that is not
-/// there is waited for in the nearest one that is.
+/// The directories in which events show a change of this file: its own, and those of symbolic links on the way. If a
+/// directory does not exist, its nearest existing ancestor.
 fn watched_for(file: &Path) -> BTreeSet<PathBuf> {
     let mut directories = BTreeSet::new();
     directories.extend(
@@ -106,7 +112,7 @@ mod tests {
     fn links_on_the_way_are_watched_and_missing_directories_waited_for() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        // As a release directory, and as a mounted ConfigMap.
+        // Like a release directory, and like a mounted ConfigMap.
         fs::create_dir_all(root.join("releases/1/data")).unwrap();
         fs::write(root.join("releases/1/data/a.wasm"), "").unwrap();
         symlink("releases/1", root.join("current")).unwrap();

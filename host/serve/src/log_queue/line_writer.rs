@@ -1,14 +1,14 @@
-//! Writes lines whole, as far as that can be.
+//! Writes whole lines as far as possible.
 
 use std::io::{self, Write};
 use std::mem;
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait where a file that does not block (`O_NONBLOCK`) has no room.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The pause before a retry if a non-blocking file (`O_NONBLOCK`) has no room.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes lines to `out`, and first ends one before of which only a part was written.
+/// Writes lines to `out`. After a partly written line, it starts a new one.
 #[derive(Debug)]
 pub(super) struct LineWriter<W> {
     out: W,
@@ -37,7 +37,7 @@ impl<W: Write> LineWriter<W> {
                     self.torn = !text.is_empty();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
                 Err(error) => return Err(error),
             }
         }

@@ -1,40 +1,23 @@
-//! The listener for operators: health, metrics, what is loaded, who signs, and having it loaded again.
+//! The listener for operators: health, metrics, loaded policies and their reload, signers and their rotation.
 
+mod app_state;
 mod reload;
 mod signers;
 mod token;
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use postern_serve::{TokenDigest, json, problem};
 
-use crate::audited_signer::AuditedSigner;
-use crate::health::{self, Health};
-use crate::loader::Loader;
-use crate::metrics::Metrics;
+use crate::health;
 
-/// What the routes tell of.
-#[derive(Debug, Clone)]
-pub(crate) struct AppState {
-    pub(crate) loader: Arc<Loader>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) signer: Option<Arc<AuditedSigner>>,
-}
+pub(crate) use app_state::AppState;
 
-impl FromRef<AppState> for Arc<Health> {
-    fn from_ref(state: &AppState) -> Self {
-        Self::clone(&state.health)
-    }
-}
-
-/// The routes. With a token, only those of health answer those who do not show it.
+/// The routes. If there is a token, all routes but those of health require it.
 pub(crate) fn routes(state: AppState, token: Option<TokenDigest>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(scrape))

@@ -1,4 +1,4 @@
-//! Loading the policies again, on demand.
+//! Reloads the policies on demand.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use axum::response::Response;
 use postern_policy::{Change, Digest, LoadError};
 use serde::Serialize;
 
-use super::AppState;
+use super::app_state::AppState;
 use postern_serve::json;
 
 #[derive(Serialize)]
-struct Report {
-    policies: BTreeMap<String, Loaded>,
+struct ReloadReport {
+    policies: BTreeMap<String, LoadResult>,
 }
 
-/// What became of an entry.
+/// The result of loading an entry.
 #[derive(Serialize)]
-struct Loaded {
+struct LoadResult {
     /// `unchanged`, `loaded`, `swapped`, `removed` or `failed`.
     result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,9 +31,9 @@ struct Loaded {
     reason: Option<String>,
 }
 
-impl Loaded {
+impl LoadResult {
     fn of(result: &Result<Change, LoadError>) -> Self {
-        let (told, from, digest) = match result {
+        let (name, from, digest) = match result {
             Ok(Change::Unchanged) => ("unchanged", None, None),
             Ok(Change::Loaded(digest)) => ("loaded", None, Some(*digest)),
             Ok(Change::Swapped { from, to }) => ("swapped", Some(*from), Some(*to)),
@@ -42,7 +42,7 @@ impl Loaded {
         };
         let error = result.as_ref().err();
         Self {
-            result: told,
+            result: name,
             from,
             digest,
             kind: error.map(|error| error.kind),
@@ -51,7 +51,8 @@ impl Loaded {
     }
 }
 
-/// 200 if every entry serves what its files say, 422 if one does not. What cannot be loaded leaves in service what was.
+/// 200 if every entry serves what its files hold, 422 if one does not. If an entry cannot be loaded, its previous
+/// module stays in service.
 pub(super) async fn reload(State(state): State<AppState>) -> Response {
     let report = state.loader.load("asked for").await;
     let failed = report.errors().next().is_some();
@@ -63,7 +64,7 @@ pub(super) async fn reload(State(state): State<AppState>) -> Response {
     let policies = report
         .entries
         .iter()
-        .map(|(name, result)| (name.clone(), Loaded::of(result)))
+        .map(|(name, result)| (name.clone(), LoadResult::of(result)))
         .collect();
-    json(status, &Report { policies })
+    json(status, &ReloadReport { policies })
 }

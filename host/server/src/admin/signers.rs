@@ -1,4 +1,4 @@
-//! Who signs, and having one signer take over from another.
+//! Lists the signers, and rotates them.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -8,17 +8,17 @@ use postern_audit::Time;
 use postern_signers::{Use, format_key};
 use serde::{Deserialize, Serialize};
 
-use super::AppState;
-use crate::audited_signer::Refusal;
-use crate::record::Caller;
+use super::app_state::AppState;
+use crate::audited_signer::SignError;
+use crate::recorder::Caller;
 use postern_serve::{json, problem};
 
 #[derive(Serialize)]
-struct Listed {
+struct ListedSigner {
     id: String,
     public_key: String,
     status: &'static str,
-    /// What its signatures count for.
+    /// The uses that its signatures are trusted for.
     uses: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Time>,
@@ -33,7 +33,7 @@ fn absent() -> Response {
     problem(StatusCode::NOT_FOUND, "signing_absent", detail)
 }
 
-/// The registry, as the host holds it now.
+/// The registry as it is loaded now.
 pub(super) async fn list(State(state): State<AppState>) -> Response {
     let Some(signer) = &state.signer else {
         return absent();
@@ -41,7 +41,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
     let registry = signer.signing().registry();
     let all: Vec<_> = registry
         .iter()
-        .map(|(id, signer)| Listed {
+        .map(|(id, signer)| ListedSigner {
             id: id.to_owned(),
             public_key: format_key(&signer.key),
             status: signer.status.name(),
@@ -56,17 +56,17 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+struct RotationRequest {
     old: String,
     new: String,
 }
 
-/// Puts on record, signed, that one signer takes over from another.
+/// Records a signed statement that one signer takes over from another.
 pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Response {
     let Some(signer) = &state.signer else {
         return absent();
     };
-    let Ok(Rotation { old, new }) = postern_config::json::object(&body) else {
+    let Ok(RotationRequest { old, new }) = postern_config::json::object(&body) else {
         return problem(
             StatusCode::BAD_REQUEST,
             "bad_request",
@@ -75,12 +75,12 @@ pub(super) async fn rotate(State(state): State<AppState>, body: Bytes) -> Respon
     };
     match signer.rotate(Caller::default(), &old, &new).await {
         Ok(document) => json(StatusCode::OK, &document),
-        Err(refusal) => {
-            let status = match &refusal {
-                Refusal::Unsigned(error) if error.is_caller_error() => StatusCode::BAD_REQUEST,
+        Err(error) => {
+            let status = match &error {
+                SignError::Signing(error) if error.is_caller_error() => StatusCode::BAD_REQUEST,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
-            problem(status, refusal.code(), &refusal.to_string())
+            problem(status, error.code(), &error.to_string())
         }
     }
 }

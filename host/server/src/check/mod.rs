@@ -1,7 +1,7 @@
-//! `envoy.service.auth.v3.Authorization`: a check is read, decided and answered.
+//! `envoy.service.auth.v3.Authorization`: parses, decides and answers checks.
 
-mod question;
-mod reply;
+mod request;
+mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,24 +16,24 @@ use tracing::Instrument as _;
 use crate::loader::Loader;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
-use crate::record::{Caller, Recorder, cut, micros};
+use crate::recorder::{Caller, Recorder, micros, truncate};
 use crate::trace;
 
-use question::{Question, Unusable};
+use request::{InvalidCheck, PolicyCall};
 
-/// Answers checks.
+/// The ext_authz service.
 #[derive(Debug)]
 pub(crate) struct Checks {
     loader: Arc<Loader>,
     metrics: Arc<Metrics>,
-    /// The entry that decides where a request names none.
+    /// The entry for requests that name none.
     default: Option<String>,
     recorder: Recorder,
     throttle: LogThrottle,
 }
 
-/// What becomes of a check, for logs and metrics.
-struct Told<'a> {
+/// The result of a check, for logs and metrics.
+struct CheckSummary<'a> {
     policy: &'a str,
     request_id: &'a str,
     result: &'static str,
@@ -56,24 +56,24 @@ impl Checks {
         }
     }
 
-    async fn answer(&self, question: Question) -> CheckResponse {
-        let _flight = self.metrics.flight();
+    async fn answer(&self, call: PolicyCall) -> CheckResponse {
+        let _in_flight = self.metrics.check_started();
         let started = Instant::now();
-        let Question { policy, request } = question;
+        let PolicyCall { policy, request } = call;
         let id = request
             .as_ref()
-            .map_or_else(|unusable| unusable.id.clone(), |request| request.id.clone());
+            .map_or_else(|invalid| invalid.id.clone(), |request| request.id.clone());
         let decided = match (&policy, &request) {
-            (_, Err(Unusable { why, .. })) => Err(why.clone()),
-            (None, Ok(_)) => Err(question::Why::Unnamed),
+            (_, Err(InvalidCheck { error, .. })) => Err(error.clone()),
+            (None, Ok(_)) => Err(request::CheckError::NoPolicy),
             (Some(name), Ok(request)) => {
                 let decided = self.loader.policies().decide(name, request).await;
-                decided.map_err(question::Why::Failure)
+                decided.map_err(request::CheckError::Failure)
             }
         };
         self.recorder
-            .note(|| self.event(policy.as_deref(), &request, &decided, started.elapsed()));
-        let told = |result| Told {
+            .record(|| self.event(policy.as_deref(), &request, &decided, started.elapsed()));
+        let summary = |result| CheckSummary {
             policy: policy.as_deref().unwrap_or_default(),
             request_id: &id,
             result,
@@ -81,40 +81,41 @@ impl Checks {
         };
         match decided.map(|decided| decided.decision) {
             Ok(Decision::Allow(allowance)) => {
-                self.tell(&told("allowed"), None);
-                reply::allow(allowance)
+                self.report(&summary("allowed"), None);
+                response::allow(allowance)
             }
-            Ok(Decision::Deny(refusal)) => {
-                self.tell(&told("denied"), None);
-                reply::deny(refusal, &id)
+            Ok(Decision::Deny(denial)) => {
+                self.report(&summary("denied"), None);
+                response::deny(denial, &id)
             }
-            Err(question::Why::Ambiguous) => {
-                self.tell(&told("path_ambiguous"), None);
-                reply::path_ambiguous(&id)
+            Err(request::CheckError::AmbiguousPath) => {
+                self.report(&summary("path_ambiguous"), None);
+                response::path_ambiguous(&id)
             }
-            Err(why) => {
-                let reason = why.to_string();
-                self.tell(&told(why.code()), Some(&reason));
-                reply::failure(matches!(why, question::Why::Failure(Failure::Overloaded)), &id)
+            Err(error) => {
+                let reason = error.to_string();
+                self.report(&summary(error.code()), Some(&reason));
+                response::failure(
+                    matches!(error, request::CheckError::Failure(Failure::Overloaded)),
+                    &id,
+                )
             }
         }
     }
 
-    /// A decision for the audit log: nothing of the request's headers, its query or its body.
+    /// The audit event of a decision. It holds nothing of the request's headers, query and body.
     fn event(
         &self,
         policy: Option<&str>,
-        request: &Result<postern_policy::Request, Unusable>,
-        decided: &Result<PolicyDecision, question::Why>,
+        request: &Result<postern_policy::Request, InvalidCheck>,
+        decided: &Result<PolicyDecision, request::CheckError>,
         took: Duration,
     ) -> Event {
         use postern_audit::Decision as Outcome;
         let (outcome, reason) = match decided.as_ref().map(|decided| &decided.decision) {
             Ok(Decision::Allow(_)) => (Outcome::Allowed, None),
-            Ok(Decision::Deny(refusal)) => {
-                (Outcome::Denied, Some((refusal.status, reason(&refusal.content))))
-            }
-            Err(why) => (Outcome::Failed, Some((503, why.code().to_owned()))),
+            Ok(Decision::Deny(denial)) => (Outcome::Denied, Some((denial.status, reason(&denial.content)))),
+            Err(error) => (Outcome::Failed, Some((503, error.code().to_owned()))),
         };
         let asked = request.as_ref().ok();
         let identity = asked.and_then(|request| request.identity.as_ref());
@@ -123,44 +124,44 @@ impl Checks {
             tenant: identity.and_then(|identity| identity.tenant.as_deref()),
             request_id: Some(match request {
                 Ok(request) => &request.id,
-                Err(unusable) => &unusable.id,
+                Err(invalid) => &invalid.id,
             }),
             rule: asked.map(|request| request.rule.as_str()),
             policy,
         };
-        let mut event = self.recorder.event_of(Kind::Policy, outcome, caller);
+        let mut event = self.recorder.event_for(Kind::Policy, outcome, caller);
         if let Some((status, reason)) = reason {
-            (event.status, event.reason) = (Some(status), Some(cut(&reason)));
+            (event.status, event.reason) = (Some(status), Some(truncate(&reason)));
         }
-        event.method = asked.map(|request| cut(&request.method));
-        event.path = asked.map(|request| cut(&request.path));
+        event.method = asked.map(|request| truncate(&request.method));
+        event.path = asked.map(|request| truncate(&request.path));
         event.policy_digest = decided.as_ref().ok().map(|decided| decided.digest.to_string());
         event.latency_us = Some(micros(took));
         event
     }
 
-    fn tell(&self, told: &Told<'_>, failure: Option<&str>) {
-        // A name that no entry has would make a series of its own, and there is no end of such names.
-        let policy = if self.loader.knows(told.policy) {
-            told.policy
+    fn report(&self, summary: &CheckSummary<'_>, failure: Option<&str>) {
+        // Names that no entry has would create an unlimited number of series.
+        let policy = if self.loader.has_entry(summary.policy) {
+            summary.policy
         } else {
             "unknown"
         };
-        self.metrics.decided(policy, told.result, told.took);
-        let (result, request_id) = (told.result, told.request_id);
-        let took_us = u64::try_from(told.took.as_micros()).unwrap_or(u64::MAX);
+        self.metrics.decided(policy, summary.result, summary.took);
+        let (result, request_id) = (summary.result, summary.request_id);
+        let took_us = u64::try_from(summary.took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(policy, result, request_id, took_us, "decision");
         if let Some(reason) = failure
             && let Some(suppressed) = self.throttle.may_write(policy, result, Instant::now())
         {
-            // A module's words are among it: it must not forge lines.
+            // It can contain text of a module, which must not forge log lines.
             let reason = reason.escape_debug();
             tracing::warn!(policy, result, request_id, suppressed, %reason, "no decision");
         }
     }
 }
 
-/// Why a policy refused, in a word.
+/// The reason code of a denial.
 fn reason(content: &DenialContent) -> String {
     match content {
         DenialContent::Problem { code, .. } => code.clone(),
@@ -172,8 +173,8 @@ fn reason(content: &DenialContent) -> String {
 impl Authorization for Checks {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let span = trace::span("check", request.metadata().as_ref());
-        let question = Question::read(request.into_inner(), self.default.as_deref())
+        let call = PolicyCall::parse(request.into_inner(), self.default.as_deref())
             .ok_or_else(|| Status::invalid_argument("not a check of an HTTP request"))?;
-        Ok(Response::new(self.answer(question).instrument(span).await))
+        Ok(Response::new(self.answer(call).instrument(span).await))
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/audit`: what gates tell of requests. Answered once all of it is durable.
+//! `POST /v1/audit`: events of gates. The response is sent once all of them are durable.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -8,29 +8,29 @@ use axum::response::Response;
 use postern_audit::{AppendError, Event};
 use serde::{Deserialize, Serialize};
 
-use super::AppState;
-use super::caller::{is_json, not_json};
+use super::app_state::AppState;
+use super::auth::{is_json, not_json};
 use postern_serve::{json, problem};
 
-/// The largest request, in bytes.
-const REQUEST: usize = 4 << 20;
-/// Events of one request, at most.
-pub(crate) const EVENTS: usize = 4096;
-/// What `detail` of an event may have, in bytes of JSON.
-const DETAIL: usize = 4096;
+/// The maximum size of a request, in bytes.
+const MAX_REQUEST: usize = 4 << 20;
+/// The maximum number of events in a request.
+pub(crate) const MAX_EVENTS: usize = 4096;
+/// The maximum size of an event's `detail`, in bytes of JSON.
+const MAX_DETAIL: usize = 4096;
 
 pub(super) fn limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(REQUEST)
+    DefaultBodyLimit::max(MAX_REQUEST)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct EventBatch {
     events: Vec<Event>,
 }
 
 #[derive(Serialize)]
-struct Durable {
+struct DurableResponse {
     durable: usize,
 }
 
@@ -49,13 +49,13 @@ pub(super) async fn events(
     let Ok(body) = body else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "4 MiB at most");
     };
-    let events = match read(&body) {
+    let events = match parse(&body) {
         Ok(events) => events,
         Err(detail) => return problem(StatusCode::BAD_REQUEST, "bad_request", &detail),
     };
     let durable = events.len();
     match log.append_all(events).await {
-        Ok(_) => json(StatusCode::OK, &Durable { durable }),
+        Ok(_) => json(StatusCode::OK, &DurableResponse { durable }),
         Err(error @ AppendError::Invalid { .. }) => {
             problem(StatusCode::BAD_REQUEST, "bad_request", &error.to_string())
         }
@@ -65,12 +65,13 @@ pub(super) async fn events(
         Err(error) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             error.code(),
-            "none is durable for certain; send them again",
+            "it is not certain that any of them is durable; send them again",
         ),
     }
 }
 
-/// No log takes U+0000, and a token's subject may have it: one caller's must not keep a whole batch out.
+/// Replaces U+0000, which the log rejects and the subject of a token can contain: one caller must not block a whole
+/// batch.
 fn without_nul(event: &mut Event) {
     let texts = [
         &mut event.gateway,
@@ -84,29 +85,29 @@ fn without_nul(event: &mut Event) {
         &mut event.tenant,
     ];
     for text in texts.into_iter().flatten().filter(|text| text.contains('\0')) {
-        // As long as what it stands for, or the text could become too long.
+        // A replacement of the same length, so that the text does not become too long.
         *text = text.replace('\0', "?");
     }
 }
 
-/// The events, if a gate may tell each of them.
-fn read(body: &[u8]) -> Result<Vec<Event>, String> {
-    let Told { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if events.len() > EVENTS {
-        return Err(format!("{} events; {EVENTS} at most", events.len()));
+/// Parses the events, and checks that gates may send them.
+fn parse(body: &[u8]) -> Result<Vec<Event>, String> {
+    let EventBatch { mut events } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if events.len() > MAX_EVENTS {
+        return Err(format!("{} events; {MAX_EVENTS} at most", events.len()));
     }
     for (i, event) in events.iter_mut().enumerate() {
         without_nul(event);
         if !event.kind.is_sent_by_gates() {
             return Err(format!(
-                "events[{i}]: only a host tells of \"{}\"",
+                "events[{i}]: only a host records \"{}\"",
                 event.kind.name()
             ));
         }
         event.check().map_err(|error| format!("events[{i}]: {error}"))?;
         let detail = serde_json::to_vec(&event.detail).map_or(usize::MAX, |detail| detail.len());
-        if detail > DETAIL {
-            return Err(format!("events[{i}]: detail has more than {DETAIL} bytes"));
+        if detail > MAX_DETAIL {
+            return Err(format!("events[{i}]: detail has more than {MAX_DETAIL} bytes"));
         }
     }
     Ok(events)

@@ -1,17 +1,19 @@
-//! The listeners for gates: `Check`, signatures, and what gates tell the audit log.
+//! The listeners for gates: `Check`, signatures and audit events.
 
+mod app_state;
 mod audit;
-mod caller;
+mod auth;
+mod grpc;
 mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRef, Request};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tonic::Status;
@@ -19,56 +21,43 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument as _;
 
-use crate::audited_signer::AuditedSigner;
 use crate::check::Checks;
-use crate::health::{self, Health as State};
-use crate::record::Recorder;
+use crate::health;
 use crate::trace;
 use postern_serve::problem;
 
-pub(crate) use audit::EVENTS;
-pub(crate) use caller::GateAuth;
+use grpc::{is_grpc, status};
 
-/// The largest check that is read: a gate shows a policy 1 MiB of body at most, Envoy's filter what its settings say.
-const CHECK: usize = 2 << 20;
+pub(crate) use app_state::AppState;
+pub(crate) use audit::MAX_EVENTS;
+pub(crate) use auth::GateAuth;
 
-/// How long a request may take, its body included. No decision and no signature takes as long.
-const LONGEST: Duration = Duration::from_secs(120);
+/// The maximum size of a check, in bytes: a gate sends at most 1 MiB of body, Envoy's own filter what its settings say.
+const MAX_CHECK: usize = 2 << 20;
 
-/// What the routes work with.
-#[derive(Debug, Clone)]
-pub(crate) struct AppState {
-    pub(crate) signer: Option<Arc<AuditedSigner>>,
-    pub(crate) recorder: Recorder,
-    pub(crate) health: Arc<State>,
-}
+/// How long a request may take, including its body. Decisions and signatures never take as long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-impl FromRef<AppState> for Arc<State> {
-    fn from_ref(state: &AppState) -> Self {
-        Self::clone(&state.health)
-    }
-}
-
-/// The routes of a listener, by how it knows its gates.
+/// The routes of a listener, with its way to authenticate gates.
 pub(crate) fn routes<H: Health>(
     checks: Arc<Checks>,
     health: HealthServer<H>,
     state: AppState,
-    known: GateAuth,
+    auth: GateAuth,
 ) -> Router {
-    let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(CHECK);
+    let checks = AuthorizationServer::from_arc(checks).max_decoding_message_size(MAX_CHECK);
     let ours = Router::new()
         .route("/sign", post(sign::payload).layer(sign::limit()))
         .route("/sign/manifest", post(sign::manifest).layer(sign::limit()))
         .route("/v1/audit", post(audit::events).layer(audit::limit()))
         .route_layer(from_fn(traced))
-        .route_layer(from_fn(in_time))
-        .route_layer(from_fn_with_state(known, caller::gates_only));
-    // A policy can be asked by whoever reaches a listener that has no way to know its gates; see the settings.
+        .route_layer(from_fn(with_timeout))
+        .route_layer(from_fn_with_state(auth, auth::gates_only));
+    // On a listener that cannot authenticate gates, any client can call policies; see the settings.
     let grpc = Routes::new(checks)
         .into_axum_router()
-        .route_layer(from_fn(in_time))
-        .route_layer(from_fn_with_state(known, caller::gates_if_known));
+        .route_layer(from_fn(with_timeout))
+        .route_layer(from_fn_with_state(auth, auth::gates_if_authenticated));
     let open = Routes::new(health).into_axum_router();
     Router::new()
         .merge(ours)
@@ -76,7 +65,7 @@ pub(crate) fn routes<H: Health>(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .with_state(state)
-        // Both take whatever they get, and answer calls that they do not know by themselves.
+        // Without their fallbacks: each would answer all unknown calls itself.
         .merge(grpc.reset_fallback())
         .merge(open.reset_fallback())
         .fallback(absent)
@@ -89,17 +78,17 @@ pub(crate) fn routes<H: Health>(
         })
 }
 
-/// Ends a request that is not answered in its time: one whose body never arrives would stay as long as its connection.
-async fn in_time(request: Request, next: Next) -> Response {
+/// Ends requests that time out: one whose body never arrives would stay as long as its connection.
+async fn with_timeout(request: Request, next: Next) -> Response {
     let grpc = is_grpc(request.headers());
-    match tokio::time::timeout(LONGEST, next.run(request)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if grpc => status(Status::deadline_exceeded("not answered in time")),
-        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "not answered in time"),
+        Err(_) if grpc => status(Status::deadline_exceeded("the request timed out")),
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "timeout", "the request timed out"),
     }
 }
 
-/// Continues the trace of who asks.
+/// Continues the caller's trace.
 async fn traced(request: Request, next: Next) -> Response {
     let span = trace::span(request.uri().path(), request.headers());
     next.run(request).instrument(span).await
@@ -114,14 +103,4 @@ async fn absent(uri: Uri, headers: HeaderMap) -> Response {
         "not_found",
         &format!("there is no {}", uri.path()),
     )
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn status(status: Status) -> Response {
-    status.into_http::<axum::body::Body>().into_response()
 }

@@ -12,42 +12,42 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::AppState;
-use super::caller::{is_json, not_json, text};
-use crate::audited_signer::{AuditedSigner, Refusal};
-use crate::record::Caller;
+use super::app_state::AppState;
+use super::auth::{is_json, not_json, text};
+use crate::audited_signer::{AuditedSigner, SignError};
+use crate::recorder::Caller;
 use postern_serve::{json, problem};
 
-/// The largest payload, in bytes.
-const PAYLOAD: usize = 1 << 20;
-/// The largest request: a payload of that size in Base64, and what stands around it.
-const REQUEST: usize = PAYLOAD / 3 * 4 + 4096;
+/// The maximum size of a payload, in bytes.
+const MAX_PAYLOAD: usize = 1 << 20;
+/// The maximum size of a request: a payload of that size in Base64, and the JSON around it.
+const MAX_REQUEST: usize = MAX_PAYLOAD / 3 * 4 + 4096;
 
 pub(super) fn limit() -> DefaultBodyLimit {
-    DefaultBodyLimit::max(REQUEST)
+    DefaultBodyLimit::max(MAX_REQUEST)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Payload {
+struct SignRequest {
     payload_b64: String,
 }
 
 #[derive(Serialize)]
-struct Signature {
+struct SignResponse {
     signature_b64: String,
     signer_id: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct SignManifestRequest {
     manifest: Value,
 }
 
 #[derive(Serialize)]
-struct ManifestSignature {
-    /// The SHA-256 of the canonical form, which is what was signed.
+struct SignManifestResponse {
+    /// The SHA-256 of the canonical form, which is what is signed.
     manifest_hash: Hash,
     signature_b64: String,
     signer_id: String,
@@ -59,25 +59,28 @@ pub(super) async fn payload(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
-    let (signer, Payload { payload_b64 }) = match asked(&state, &headers, body) {
-        Ok(asked) => asked,
+    let (signer, SignRequest { payload_b64 }) = match parse_request(&state, &headers, body) {
+        Ok(request) => request,
         Err(response) => return *response,
     };
     let Ok(payload) = Base64::decode_to_vec(&payload_b64, None) else {
-        return bad("payload_b64 is no Base64 (RFC 4648, section 4, with padding)");
+        return bad_request("payload_b64 is no Base64 (RFC 4648, section 4, with padding)");
     };
-    if payload.len() > PAYLOAD {
+    if payload.len() > MAX_PAYLOAD {
         return too_large();
     }
-    match signer.sign(Told::of(&headers).caller(), &payload).await {
+    match signer
+        .sign(CallerHeaders::from_headers(&headers).caller(), &payload)
+        .await
+    {
         Ok(signed) => json(
             StatusCode::OK,
-            &Signature {
+            &SignResponse {
                 signature_b64: base64(&signed.signature),
                 signer_id: signed.signer_id,
             },
         ),
-        Err(refusal) => refused(&refusal),
+        Err(error) => error_response(&error),
     }
 }
 
@@ -86,29 +89,32 @@ pub(super) async fn manifest(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
-    let (signer, Manifest { manifest }) = match asked(&state, &headers, body) {
-        Ok(asked) => asked,
+    let (signer, SignManifestRequest { manifest }) = match parse_request(&state, &headers, body) {
+        Ok(request) => request,
         Err(response) => return *response,
     };
     if !manifest.is_object() {
-        return bad("manifest is no JSON object");
+        return bad_request("manifest is not a JSON object");
     }
-    match signer.sign_manifest(Told::of(&headers).caller(), &manifest).await {
+    match signer
+        .sign_manifest(CallerHeaders::from_headers(&headers).caller(), &manifest)
+        .await
+    {
         Ok(signed) => json(
             StatusCode::OK,
-            &ManifestSignature {
+            &SignManifestResponse {
                 manifest_hash: Hash(signed.hash),
                 signature_b64: base64(&signed.signature),
                 signer_id: signed.signer_id,
                 signed_at: Time::of(signed.signed_at),
             },
         ),
-        Err(refusal) => refused(&refusal),
+        Err(error) => error_response(&error),
     }
 }
 
-/// Who signs, and what is to be signed.
-fn asked<'a, T: DeserializeOwned>(
+/// Parses the request, if this host signs.
+fn parse_request<'a, T: DeserializeOwned>(
     state: &'a AppState,
     headers: &HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
@@ -117,38 +123,38 @@ fn asked<'a, T: DeserializeOwned>(
         let detail = "this host does not sign: its settings have no `signing`";
         return Err(problem(StatusCode::NOT_FOUND, "signing_absent", detail).into());
     };
-    // The contract names no content type; one that says something else is a mistake, or a browser's form.
+    // The interface names no content type; any other is a mistake, or a browser's form.
     if headers.contains_key(header::CONTENT_TYPE) && !is_json(headers) {
         return Err(not_json().into());
     }
     let body = body.map_err(|_| too_large())?;
-    // What the reader says of a payload may repeat a part of it.
+    // The parser's error may repeat a part of the payload.
     let document = object(&body).map_err(|error| {
         let place = match (error.line(), error.column()) {
             (0, 0) => String::new(),
             (line, column) => format!(", at line {line} column {column}"),
         };
-        bad(&format!(
-            "the body is not what is expected{place}: {}, no member twice",
+        bad_request(&format!(
+            "the body is invalid{place}: {}, without duplicate members",
             "{\"payload_b64\": \"…\"} for /sign, {\"manifest\": {…}} for /sign/manifest"
         ))
     })?;
     Ok((signer, document))
 }
 
-/// Who asks, as the gate says. What a client sends under these names does not pass a gate.
-struct Told {
+/// The caller as the gate authenticated it. The gate strips client-sent headers of these names.
+struct CallerHeaders {
     subject: Option<String>,
     tenant: Option<String>,
     request_id: Option<String>,
 }
 
-impl Told {
-    fn of(headers: &HeaderMap) -> Self {
-        // Gates escape what a header cannot hold.
+impl CallerHeaders {
+    fn from_headers(headers: &HeaderMap) -> Self {
+        // Gates escape what a header value cannot hold.
         let plain = |name| {
-            let told = percent_decode_str(text(headers, name)?);
-            Some(told.decode_utf8_lossy().into_owned())
+            let value = percent_decode_str(text(headers, name)?);
+            Some(value.decode_utf8_lossy().into_owned())
         };
         Self {
             subject: plain("x-postern-subject"),
@@ -171,7 +177,7 @@ fn base64(bytes: &[u8]) -> String {
     Base64::encode_to_string(bytes).unwrap_or_default()
 }
 
-fn bad(detail: &str) -> Response {
+fn bad_request(detail: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, "bad_request", detail)
 }
 
@@ -179,17 +185,17 @@ fn too_large() -> Response {
     problem(
         StatusCode::PAYLOAD_TOO_LARGE,
         "payload_too_large",
-        "a payload has 1 MiB at most",
+        "the payload is larger than 1 MiB",
     )
 }
 
-/// Which part of it failed is for the log, the record and the metrics; the client can only ask again.
-fn refused(refusal: &Refusal) -> Response {
-    let (code, detail) = match refusal {
-        Refusal::Reserved => return bad(&refusal.to_string()),
-        Refusal::Unsigned(error) if error.is_caller_error() => return bad(&error.to_string()),
-        Refusal::Unsigned(_) => ("signing_unavailable", "nothing was signed; ask again later"),
-        Refusal::Unrecorded(_) => ("audit_unavailable", "nothing was handed out; ask again later"),
+/// The cause is in the log, the audit log and the metrics; the client can only retry.
+fn error_response(error: &SignError) -> Response {
+    let (code, detail) = match error {
+        SignError::Reserved => return bad_request(&error.to_string()),
+        SignError::Signing(error) if error.is_caller_error() => return bad_request(&error.to_string()),
+        SignError::Signing(_) => ("signing_unavailable", "nothing was signed; try again later"),
+        SignError::Unrecorded(_) => ("audit_unavailable", "no signature was released; try again later"),
     };
     problem(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }

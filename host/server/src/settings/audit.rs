@@ -1,4 +1,4 @@
-//! Where the audit log is kept, and when its end is put on record elsewhere.
+//! The `audit` section: the store of the log, and its checkpoints.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,25 +11,25 @@ use postern_serve::Variables;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-/// What a gate tells at once must find room.
-const LEAST_WAITING: usize = crate::gates::EVENTS;
-/// The most events that wait to be written.
-const MOST_WAITING: usize = 10_000_000;
-/// The most events that are written at once.
-const MOST_AT_ONCE: usize = 10_000;
+/// The events of one request must fit.
+const MIN_BUFFER: usize = crate::gates::MAX_EVENTS;
+/// The maximum number of events that wait to be written.
+const MAX_BUFFER: usize = 10_000_000;
+/// The maximum number of events that are written at once.
+const MAX_BATCH: usize = 10_000;
 
-/// The form of `audit`.
+/// The schema of `audit`.
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub(super) struct Form {
+pub(super) struct Section {
     #[deserr(default)]
-    store: Option<StoreForm>,
+    store: Option<StoreSection>,
     #[deserr(default)]
     name: Option<String>,
     #[deserr(default = "postern/audit".to_owned())]
     origin: String,
     #[deserr(default)]
-    checkpoints: CheckpointsForm,
+    checkpoints: CheckpointsSection,
     #[deserr(default = 65_536)]
     buffer: usize,
     #[deserr(default = 512)]
@@ -40,7 +40,7 @@ pub(super) struct Form {
 
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-struct CheckpointsForm {
+struct CheckpointsSection {
     #[deserr(default = 1000)]
     every: u64,
     #[deserr(default = HumanDuration(Duration::from_secs(60)))]
@@ -51,7 +51,7 @@ struct CheckpointsForm {
     url: Option<String>,
 }
 
-impl Default for CheckpointsForm {
+impl Default for CheckpointsSection {
     fn default() -> Self {
         Self {
             every: 1000,
@@ -63,7 +63,7 @@ impl Default for CheckpointsForm {
 }
 
 #[derive(Debug)]
-enum StoreForm {
+enum StoreSection {
     Sqlite(String),
     Postgres(SecretRef),
 }
@@ -74,7 +74,7 @@ struct Postgres {
     postgres: SecretRef,
 }
 
-impl Deserr<ConfigErrors> for StoreForm {
+impl Deserr<ConfigErrors> for StoreSection {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
         location: ValuePointerRef<'_>,
@@ -84,7 +84,7 @@ impl Deserr<ConfigErrors> for StoreForm {
             map @ Value::Map(_) => {
                 Postgres::deserialize_from_value(map, location).map(|found| Self::Postgres(found.postgres))
             }
-            // Not repeated: it may be a URL with a password.
+            // The value is not printed: it may be a URL with a password.
             _ => {
                 let msg = "write sqlite:audit.db, or {postgres: {env: AUDIT_STORE_URL}} with the URL in that variable"
                     .to_owned();
@@ -97,57 +97,57 @@ impl Deserr<ConfigErrors> for StoreForm {
     }
 }
 
-/// An audit log to be.
+/// Audit settings.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// What the log is told when it is opened.
+    /// The settings to open the log with.
     pub log: Settings,
-    /// Where each checkpoint is sent, if it is.
+    /// The URL that checkpoints are posted to.
     pub url: Option<Url>,
 }
 
 pub(super) fn audit(
-    form: &Form,
+    section: &Section,
     directory: &Path,
     variables: &Variables<'_>,
     errors: &mut ConfigErrors,
 ) -> Option<Audit> {
-    let store = match &form.store {
-        Some(StoreForm::Sqlite(text)) => sqlite(text, directory, errors),
-        Some(StoreForm::Postgres(named)) => variables
+    let store = match &section.store {
+        Some(StoreSection::Sqlite(text)) => sqlite(text, directory, errors),
+        Some(StoreSection::Postgres(named)) => variables
             .named_secret("audit.store.postgres", named, errors)
-            .and_then(|url| of_url("audit.store.postgres", &url, directory, errors)),
+            .and_then(|url| store_from_url("audit.store.postgres", &url, directory, errors)),
         None => match variables.secret("AUDIT_STORE_URL") {
-            Some(url) => of_url("", &url, directory, errors),
+            Some(url) => store_from_url("", &url, directory, errors),
             None => sqlite("sqlite:/var/lib/postern/audit.db", directory, errors),
         },
     };
-    if !Checkpoint::is_origin(&form.origin) {
+    if !Checkpoint::is_origin(&section.origin) {
         errors.add(
             "audit.origin",
             "must be one line that names the log, such as postern.example.com/audit",
         );
     }
     for (at, value, least, most) in [
-        ("audit.buffer", form.buffer, LEAST_WAITING, MOST_WAITING),
-        ("audit.batch", form.batch, 1, MOST_AT_ONCE),
+        ("audit.buffer", section.buffer, MIN_BUFFER, MAX_BUFFER),
+        ("audit.batch", section.batch, 1, MAX_BATCH),
     ] {
         if !(least..=most).contains(&value) {
             errors.add(at, format!("must be from {least} to {most}"));
         }
     }
-    if form.checkpoints.every == 0 {
+    if section.checkpoints.every == 0 {
         errors.add("audit.checkpoints.every", "must be at least 1");
     }
     for (at, span) in [
-        ("audit.checkpoints.after", form.checkpoints.after),
-        ("audit.deadline", form.deadline),
+        ("audit.checkpoints.after", section.checkpoints.after),
+        ("audit.deadline", section.deadline),
     ] {
         if !(Duration::from_millis(10)..=Duration::from_secs(86_400)).contains(&span.0) {
             errors.add(at, "must be from 10ms to 24h");
         }
     }
-    let url = form
+    let url = section
         .checkpoints
         .url
         .as_ref()
@@ -156,20 +156,20 @@ pub(super) fn audit(
             _ => {
                 errors.add(
                     "audit.checkpoints.url",
-                    "is no http or https URL without a password",
+                    "must be an http or https URL without a password",
                 );
                 None
             }
         });
-    let name = form.name.clone().unwrap_or_else(hostname);
-    let mut log = Settings::new(store?, name, form.origin.clone());
+    let name = section.name.clone().unwrap_or_else(hostname);
+    let mut log = Settings::new(store?, name, section.origin.clone());
     log.checkpoints = CheckpointSettings {
-        every_events: form.checkpoints.every,
-        every: form.checkpoints.after.0,
-        file: form.checkpoints.file.as_ref().map(|file| directory.join(file)),
+        every_events: section.checkpoints.every,
+        every: section.checkpoints.after.0,
+        file: section.checkpoints.file.as_ref().map(|file| directory.join(file)),
         ..CheckpointSettings::default()
     };
-    (log.buffer, log.batch, log.deadline) = (form.buffer, form.batch, form.deadline.0);
+    (log.buffer, log.batch, log.deadline) = (section.buffer, section.batch, section.deadline.0);
     Some(Audit { log, url })
 }
 
@@ -177,14 +177,19 @@ fn sqlite(text: &str, directory: &Path, errors: &mut ConfigErrors) -> Option<Sto
     let path = text.strip_prefix("sqlite:").unwrap_or(text);
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.contains('?') || path == ":memory:" {
-        errors.add("audit.store", "names no file: write sqlite:audit.db");
+        errors.add("audit.store", "does not name a file: write sqlite:audit.db");
         return None;
     }
     Some(Store::Sqlite(directory.join(path)))
 }
 
-/// The URL is a secret, and not repeated.
-fn of_url(at: &str, url: &SecretString, directory: &Path, errors: &mut ConfigErrors) -> Option<Store> {
+/// The URL is not printed: it is a secret.
+fn store_from_url(
+    at: &str,
+    url: &SecretString,
+    directory: &Path,
+    errors: &mut ConfigErrors,
+) -> Option<Store> {
     let url = url.expose_secret();
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return match check_postgres_url(url) {
@@ -200,12 +205,12 @@ fn of_url(at: &str, url: &SecretString, directory: &Path, errors: &mut ConfigErr
     }
     errors.add(
         at,
-        "the variable for the audit store holds no URL of Postgres (postgres://…)",
+        "the variable for the audit store does not hold a Postgres URL (postgres://…)",
     );
     None
 }
 
-/// The machine's name, for events.
+/// The host name of this machine, for events.
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {

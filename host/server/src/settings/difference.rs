@@ -1,4 +1,4 @@
-//! What other settings say that a running host does not take.
+//! Compares settings, to find changes that need a restart.
 
 use std::fmt::Debug;
 
@@ -8,12 +8,12 @@ use secrecy::ExposeSecret as _;
 use super::Settings;
 
 impl Settings {
-    /// Who is asked to sign, if somebody is.
-    pub(crate) fn asked(&self) -> Option<&SignerSelection> {
+    /// The signer selection; `None` without a KMS proxy.
+    pub(crate) fn signer_selection(&self) -> Option<&SignerSelection> {
         Some(&self.signing.as_ref()?.proxy.as_ref()?.selection)
     }
 
-    /// The names of the settings that need a restart and differ. What a host takes while it runs is not among them.
+    /// The names of changed settings that need a restart. Settings that a running host applies are not included.
     pub(crate) fn differences(&self, new: &Self) -> Vec<&'static str> {
         let sections = [
             ("listen", same(&self.listen, &new.listen)),
@@ -35,12 +35,12 @@ impl Settings {
     }
 }
 
-/// By what they show of themselves, which is all but their secrets: that one of these changed is not noticed.
+/// Compares the debug output, which contains everything but secrets: a change of a secret is not noticed.
 fn same<T: Debug>(one: &T, other: &T) -> bool {
     format!("{one:?}") == format!("{other:?}")
 }
 
-/// The settings of signing but for who is asked; and the token, which does not show itself.
+/// The signing settings without the signer selection; and the digest of the token, which debug output does not contain.
 fn signing(settings: &Settings) -> impl Debug {
     let signing = settings.signing.clone().map(|mut signing| {
         if let Some(proxy) = &mut signing.proxy {
@@ -53,7 +53,7 @@ fn signing(settings: &Settings) -> impl Debug {
     (signing, token)
 }
 
-/// The digest of the token: nothing that is compared should be a secret itself.
+/// The digest of the token: the comparison must not hold secrets.
 fn token(proxy: &ProxySettings) -> Option<postern_policy::Digest> {
     match &proxy.auth {
         Auth::Bearer(token) => Some(postern_policy::Digest::of(token.expose_secret().as_bytes())),

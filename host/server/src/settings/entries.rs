@@ -9,15 +9,15 @@ use postern_policy::{Capability, Digest, EntrySettings, Grants, Limits, Source};
 
 use super::schema::Entry;
 
-pub(super) type Map = BTreeMap<String, EntrySettings>;
+pub(super) type EntryMap = BTreeMap<String, EntrySettings>;
 
 pub(super) fn entries(
     written: &Entries<Entry>,
     listed: bool,
     strict: bool,
     errors: &mut ConfigErrors,
-) -> Map {
-    let mut entries = Map::new();
+) -> EntryMap {
+    let mut entries = EntryMap::new();
     for (name, entry) in written.iter() {
         let at = format!("policies.entries.{name}");
         if !is_name(name) {
@@ -36,7 +36,7 @@ pub(super) fn entries(
     entries
 }
 
-/// The names that a gate's configuration can call.
+/// Whether a gate's configuration can use this name.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -51,22 +51,21 @@ fn source(at: &str, entry: &Entry, listed: bool, strict: bool, errors: &mut Conf
                 if written.is_some() {
                     errors.add(
                         format!("{at}.{field}"),
-                        "goes with `file`; for a `module` the manifest says it",
+                        "is only allowed with `file`; for a `module` it is in the manifest",
                     );
                 }
             }
             if !listed {
                 errors.add(
                     format!("{at}.module"),
-                    "names a module of a manifest: say which with `policies.manifest`",
+                    "names a module of a manifest: set `policies.manifest`",
                 );
             }
             Some(Source::Manifest(module.clone()))
         }
         (None, Some(file)) => {
             if strict {
-                let message =
-                    "is unsigned, and TAMPER_STRICT refuses it: sign it in a manifest, name it with `module`";
+                let message = "is unsigned, and TAMPER_STRICT rejects it: sign it in a manifest and name it with `module`";
                 errors.add(format!("{at}.file"), message);
             }
             let digest = entry.digest.as_ref().map(|text| text.parse::<Digest>());
@@ -118,14 +117,14 @@ fn grants(at: &str, entry: &Entry, errors: &mut ConfigErrors) -> Grants {
     match (capabilities.contains(&Capability::Http), entry.hosts.is_empty()) {
         (true, true) => errors.add(
             format!("{at}.hosts"),
-            "must name the hosts that the grant `http` reaches",
+            "must name the HTTP hosts that the grant `http` may call",
         ),
-        (false, false) => errors.add(format!("{at}.hosts"), "goes with the grant `http`"),
+        (false, false) => errors.add(format!("{at}.hosts"), "is only allowed with the grant `http`"),
         _ => {}
     }
     for (i, host) in entry.hosts.iter().enumerate() {
         if host.is_empty() || host.contains(|c: char| c == '/' || c == '@' || c == '*' || c.is_whitespace()) {
-            let message = "is a host, with a port if need be: api.example.com or 127.0.0.1:8080";
+            let message = "must be an HTTP host, with an optional port: api.example.com or 127.0.0.1:8080";
             errors.add(format!("{at}.hosts[{i}]"), message);
         }
     }
@@ -147,7 +146,7 @@ fn limits(at: &str, entry: &Entry, errors: &mut ConfigErrors) -> Limits {
     if !(1..=1000).contains(&limits.weight) {
         errors.add(format!("{at}.weight"), "must be from 1 to 1000");
     }
-    // A running module is looked at every millisecond.
+    // A running module is interrupted every millisecond.
     if !(Duration::from_millis(2)..=Duration::from_secs(60)).contains(&limits.deadline) {
         errors.add(format!("{at}.deadline"), "must be from 2ms to 60s");
     }
@@ -160,7 +159,7 @@ fn limits(at: &str, entry: &Entry, errors: &mut ConfigErrors) -> Limits {
     if limits.queue > 1 << 20 {
         errors.add(
             format!("{at}.queue"),
-            "must be 1048576 at most; 0 turns away whoever would wait",
+            "must be at most 1048576; 0 refuses all requests that would wait",
         );
     }
     limits

@@ -1,4 +1,4 @@
-//! How gates show themselves on TCP, and the host to them.
+//! The `gate` section: how gates and the host authenticate on TCP.
 
 use std::path::Path;
 
@@ -7,52 +7,52 @@ use postern_config::{ConfigErrors, SecretRef};
 use postern_serve::tls::TlsFiles;
 use postern_serve::{TokenDigest, Variables};
 
-/// The form of `gate`.
+/// The schema of `gate`.
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-pub(super) struct Form {
+pub(super) struct Section {
     #[deserr(default)]
     token: Option<SecretRef>,
     #[deserr(default)]
-    tls: Option<TlsForm>,
+    tls: Option<TlsSection>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
-struct TlsForm {
+struct TlsSection {
     certificate: String,
     key: String,
     client_ca: String,
 }
 
-/// How the host knows its gates on TCP. On a Unix socket, who may open it is one.
+/// How the host authenticates gates on TCP. On a Unix socket, any process that can open it is trusted as a gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
-    /// The digest of the token that they show.
+    /// The digest of the gates' bearer token.
     pub token: Option<TokenDigest>,
-    /// TLS on every TCP listener: gates show a certificate of the client CA.
+    /// TLS for every TCP listener; gates need a certificate of the client CA.
     pub tls: Option<TlsFiles>,
 }
 
 impl Gate {
-    /// Whether a gate can be told from others on TCP.
+    /// Whether gates are authenticated on TCP.
     #[must_use]
-    pub fn is_known(&self) -> bool {
+    pub fn is_authenticated(&self) -> bool {
         self.token.is_some() || self.tls.is_some()
     }
 }
 
 pub(super) fn gate(
-    form: &Form,
+    section: &Section,
     directory: &Path,
     variables: &Variables<'_>,
     errors: &mut ConfigErrors,
 ) -> Gate {
-    let token = form
+    let token = section
         .token
         .as_ref()
         .and_then(|named| variables.named_token("gate.token", named, errors));
-    let tls = form.tls.as_ref().map(|tls| TlsFiles {
+    let tls = section.tls.as_ref().map(|tls| TlsFiles {
         certificate: directory.join(&tls.certificate),
         key: directory.join(&tls.key),
         client_ca: Some(directory.join(&tls.client_ca)),

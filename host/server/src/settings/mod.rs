@@ -1,109 +1,86 @@
-//! The host's settings, `host.yaml`.
+//! The settings of the host, `host.yaml`.
 //!
-//! Read in two steps, as a gate's configuration: its shape first, then its sense. Each step reports all that is wrong.
+//! Parsed in two passes, like a gate's configuration: first against the schema, then the values. Each pass reports all
+//! errors.
 
 mod audit;
 mod difference;
 mod entries;
 mod gate;
 mod license;
+mod parse;
 mod schema;
 mod signing;
 mod validate;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_config::{ConfigErrors, yaml};
 use postern_policy::Compiler;
-use postern_serve::log::Log;
-use postern_serve::{Address, SettingsError, SettingsFile, TokenDigest};
+use postern_serve::log::LogSettings;
+use postern_serve::{Address, TokenDigest};
 use secrecy::SecretString;
 
 pub use audit::Audit;
 pub use gate::Gate;
 
-/// The fields that an empty file lacks.
-const REQUIRED: &str = "\"listen\", and \"policies\", \"signing\" or \"audit\"";
-
-/// The settings of a host, complete and sound.
+/// The validated settings of a host.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where gates reach it.
+    /// The addresses for gates.
     pub listen: Vec<Address>,
-    /// Where operators reach it, if they do.
+    /// The listener for operators.
     pub admin: Option<Admin>,
-    /// Connections that each listener may have at once; fewer, where the system allows fewer open files.
+    /// Maximum connections of each listener; fewer, if the system allows fewer open files.
     pub connections: usize,
-    /// How gates are known on TCP.
+    /// How gates are authenticated on TCP.
     pub gate: Gate,
-    /// How things are signed, if they are.
+    /// Signing settings; `None` if the host does not sign.
     pub signing: Option<postern_signing::Settings>,
-    /// Where the audit log is kept, if there is one.
+    /// Audit settings; `None` without an `audit` section.
     pub audit: Option<Audit>,
-    /// What there is to verify the licence with (`LICENSE_*`).
+    /// Licence settings (`LICENSE_*`).
     pub license: Option<crate::license::Settings>,
-    /// What is served.
+    /// The policies to serve.
     pub policies: postern_policy::Settings,
-    /// The entry that decides where a request names none.
+    /// The entry for requests that name none.
     pub default: Option<String>,
-    /// Where modules are compiled: in this process, unless a program is named here.
+    /// Where modules are compiled: in this process, unless it names a program.
     pub compiler: Compiler,
-    /// Where compiled modules are kept.
+    /// The directory of compiled modules.
     pub cache: Option<PathBuf>,
-    /// Decisions at the same time, of all entries.
+    /// Maximum concurrent decisions of all entries.
     pub concurrency: usize,
     /// Whether changed files are loaded.
     pub watch: bool,
     /// How often the files are compared with what is served (`TAMPER_CHECK`).
     pub tamper_check: Option<Duration>,
-    /// Where the `keyvalue` capability keeps its values.
+    /// Backend of the `keyvalue` capability.
     pub keyvalue: KeyValue,
-    /// What is logged, and how.
-    pub log: Log,
+    /// The `log` section.
+    pub log: LogSettings,
 }
 
-/// Where operators reach the host.
+/// The listener for operators.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// A Unix socket, or an address of this machine alone.
+    /// A Unix socket, or a loopback address.
     pub listen: Address,
-    /// The digest of the token that must be shown; always there on TCP.
+    /// The digest of the required token; always set on TCP.
     pub token: Option<TokenDigest>,
 }
 
-/// Where the `keyvalue` capability keeps its values.
+/// Backend of the `keyvalue` capability.
 #[derive(Debug, Clone)]
 pub enum KeyValue {
-    /// In this process.
+    /// The memory of this process.
     Memory,
-    /// In Redis, at this URL, which can hold a password.
+    /// Redis at this URL, which can contain a password.
     Redis(SecretString),
 }
 
 impl Settings {
-    /// Reads the settings in a file. Secrets are looked up with `variable`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let file = SettingsFile::read(path)?;
-        Ok(Self::parse(&file.text, &file.directory, variable)?)
-    }
-
-    /// Reads settings. Relative paths begin at `directory`.
-    ///
-    /// # Errors
-    /// All that is wrong with them.
-    pub fn parse(
-        text: &str,
-        directory: &Path,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, variable)
-    }
-
-    /// The largest memory that an instance may have.
+    /// The largest memory limit of all entries.
     pub(crate) fn memory(&self) -> usize {
         self.policies
             .entries

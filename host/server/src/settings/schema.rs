@@ -1,4 +1,4 @@
-//! The form of `host.yaml`: plain data, with its defaults.
+//! The schema of `host.yaml`, with its defaults.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{audit, gate, signing};
 use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, Value, ValuePointerRef};
 use postern_config::{ByteSize, ConfigErrors, Entries, HumanDuration, SecretRef};
-use postern_serve::log::Log;
+use postern_serve::log::LogSettings;
 
-/// The whole file.
 #[derive(Debug, Deserr)]
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct File {
@@ -18,15 +17,15 @@ pub(super) struct File {
     #[deserr(default = 1024)]
     pub(super) connections: usize,
     #[deserr(default)]
-    pub(super) gate: gate::Form,
+    pub(super) gate: gate::Section,
     #[deserr(default = Policies::none())]
     pub(super) policies: Policies,
     #[deserr(default)]
-    pub(super) signing: Option<signing::Form>,
+    pub(super) signing: Option<signing::Section>,
     #[deserr(default)]
-    pub(super) audit: Option<audit::Form>,
+    pub(super) audit: Option<audit::Section>,
     #[deserr(default)]
-    pub(super) log: Log,
+    pub(super) log: LogSettings,
 }
 
 #[derive(Debug, Deserr)]
@@ -63,7 +62,7 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    /// A host may sign and keep the audit log, and decide on nothing.
+    /// A host may sign and write the audit log without any policies.
     fn none() -> Self {
         Self {
             manifest: None,
@@ -144,7 +143,7 @@ pub(super) enum KeyValue {
 #[deserr(error = ConfigErrors, deny_unknown_fields)]
 pub(super) struct Redis {
     pub(super) redis: SecretRef,
-    /// It may be asked over a network without TLS.
+    /// Whether connections over a network may lack TLS.
     #[deserr(default = false)]
     pub(super) plaintext: bool,
 }
@@ -157,7 +156,7 @@ impl Deserr<ConfigErrors> for KeyValue {
         match value {
             Value::String(text) if text == "memory" => Ok(Self::Memory),
             map @ Value::Map(_) => Redis::deserialize_from_value(map, location).map(Self::Redis),
-            // Not repeated: it may be a URL with a password.
+            // The value is not printed: it may be a URL with a password.
             _ => {
                 let msg =
                     "write memory, or {redis: {env: REDIS_URL}} with the URL in that variable".to_owned();

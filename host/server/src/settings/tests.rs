@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postern_config::ConfigErrors;
 use postern_policy::{Capability, Digest, Source};
-use postern_serve::log::{Format, Level};
+use postern_serve::log::{LogFormat, LogLevel};
 
 use super::*;
 
@@ -98,9 +99,9 @@ policies:
     assert!(!settings.policies.strict && settings.policies.signers.contains_key("ann"));
     assert_eq!(
         settings.log,
-        Log {
-            format: Format::Json,
-            level: Level::Info
+        LogSettings {
+            format: LogFormat::Json,
+            level: LogLevel::Info
         }
     );
     let full = &settings.policies.entries["full"];
@@ -154,7 +155,7 @@ fn the_environment_decides_on_tampering() {
         errors
             .unwrap_err()
             .to_string()
-            .contains("TAMPER_STRICT is neither true nor false")
+            .contains("TAMPER_STRICT in the environment must be true or false")
     );
 }
 
@@ -170,15 +171,15 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: [localhost:1]\npolicies: {entries: {a: {file: a}}}",
-            "listen[0]: \"localhost:1\" is no address",
+            "listen[0]: \"localhost:1\" is not an address",
         ),
         (
             "listen: ['unix://']\npolicies: {entries: {a: {file: a}}}",
-            "listen[0]: \"unix://\" is no address",
+            "listen[0]: \"unix://\" is not an address",
         ),
         (
             "listen: ['127.0.0.1:1', 'tcp://127.0.0.1:1']\npolicies: {entries: {a: {file: a}}}",
-            "listen[1]: stands there already",
+            "listen[1]: is a duplicate",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {entries: {}}",
@@ -199,7 +200,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{module: a, cases: c}"),
-            "policies.entries.a.cases: goes with `file`",
+            "policies.entries.a.cases: is only allowed with `file`",
         ),
         (
             &with_entry("{file: a, digest: abc}"),
@@ -215,11 +216,11 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, hosts: [b]}"),
-            "policies.entries.a.hosts: goes with the grant",
+            "policies.entries.a.hosts: is only allowed with the grant",
         ),
         (
             &with_entry("{file: a, grants: [http], hosts: ['https://b']}"),
-            "policies.entries.a.hosts[0]: is a host",
+            "policies.entries.a.hosts[0]: must be an HTTP host",
         ),
         (
             &with_entry("{file: a, deadline: 1ms}"),
@@ -239,7 +240,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, concurrency: 513}"),
-            "policies.concurrency: must be from 1 to 512, and is 513",
+            "policies.concurrency: must be from 1 to 512, but is 513",
         ),
         (
             &with_entry("{file: a, queue: 9999999}"),
@@ -255,7 +256,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {concurrency: 64, entries: {a: {file: a}, b: {file: b}}}",
-            "policies.concurrency: is 64, and the entries may run 128",
+            "policies.concurrency: is 64, but the entries may run 128",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {default: rback, entries: {rbac: {file: a}}}",
@@ -263,15 +264,15 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {manifest: m, entries: {a: {module: a}}}",
-            "policies.signers: must name who may sign",
+            "policies.signers: must name the signers",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {signers: {ann: 'ed25519:AAAA'}, entries: {a: {file: a}}}",
-            "policies.signers.ann: is no public key",
+            "policies.signers.ann: is not a public key",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {tamper: {strict: true, interval: 1ms}, entries: {a: {file: a}}}",
-            "policies.entries.a.file: is unsigned, and TAMPER_STRICT refuses it",
+            "policies.entries.a.file: is unsigned, and TAMPER_STRICT rejects it",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {tamper: {interval: 1ms}, entries: {a: {file: a}}}",
@@ -313,11 +314,11 @@ fn operators_are_reached_by_a_socket_or_with_a_token() {
         ),
         (
             "{listen: '127.0.0.1:1', token: {env: SHORT}}",
-            Some("admin.token: is shorter"),
+            Some("admin.token.env: is shorter"),
         ),
         (
             "{listen: '127.0.0.1:1', token: {env: 'hunter-2'}}",
-            Some("admin.token.env: is no name"),
+            Some("admin.token.env: is not the name"),
         ),
         (
             "{listen: '127.0.0.1:1', token: hunter-2}",
@@ -417,7 +418,7 @@ fn an_audit_store_beyond_this_machine_wants_tls() {
             "postgres://u:hunter2@db/a?sslpassword=hunter2",
             Some("an unknown parameter"),
         ),
-        ("mysql://u:hunter2@db/a", Some("no URL of Postgres")),
+        ("mysql://u:hunter2@db/a", Some("does not hold a Postgres URL")),
     ] {
         let found = Settings::parse(text, Path::new("/"), &|name| {
             (name == "DB").then(|| url.to_owned())

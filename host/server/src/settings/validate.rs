@@ -1,4 +1,4 @@
-//! From what is written to settings that make sense.
+//! Validates the values of `host.yaml`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use super::schema::{self, File};
 use super::{Admin, KeyValue, Settings};
 use super::{audit, entries, gate, license, signing};
 
-/// The pools of instances take address space for each decision that may run.
+/// The instance pools reserve address space for each concurrent decision.
 const MAX_CONCURRENCY: usize = 512;
 
-/// Of one listener.
+/// For one listener.
 const MAX_CONNECTIONS: usize = 1 << 20;
 
 pub(super) fn settings(
@@ -43,14 +43,14 @@ pub(super) fn settings(
         .and_then(|written| audit::audit(written, directory, &variables, &mut errors));
     let license = license::license(&variables, &mut errors);
     if file.audit.is_some() && signing.is_none() {
-        let message = "needs \"signing\" beside it, which signs its checkpoints: without them, nobody notices a tail \
-                       that was cut off; `signing: {}` takes a key for development";
+        let message = "needs \"signing\", which signs its checkpoints: without them, a truncated log goes \
+                       unnoticed; `signing: {}` uses a key for development only";
         errors.add("audit", message);
     }
     let tcp = listen.iter().any(|address| matches!(address, Address::Tcp(_)));
-    if (signing.is_some() || audit.is_some()) && tcp && !gate.is_known() {
-        let message = "needs a token or TLS: who merely reaches a TCP port must not have anything signed or recorded; \
-                       or listen on Unix sockets alone";
+    if (signing.is_some() || audit.is_some()) && tcp && !gate.is_authenticated() {
+        let message = "needs a token or TLS: not everyone who reaches a TCP port may sign and record events; \
+                       or listen only on Unix sockets";
         errors.add("gate", message);
     }
     let written = file.policies;
@@ -66,11 +66,11 @@ pub(super) fn settings(
         schema::KeyValue::Memory => KeyValue::Memory,
         schema::KeyValue::Redis(written) => {
             let url = variables.named_secret("policies.keyvalue.redis", &written.redis, &mut errors);
-            // A URL that is none is reported when it is opened.
+            // An invalid URL is reported when it is opened.
             let insecure = |url: &str| is_insecure(url).unwrap_or(false);
             if !written.plaintext && url.as_ref().is_some_and(|url| insecure(url.expose_secret())) {
-                let message = "leads to another machine without TLS that is verified: write rediss:// in the \
-                               variable, or \"plaintext: true\" beside \"redis\" where the network is trusted";
+                let message = "connects to another machine without verified TLS: write rediss:// in the \
+                               variable, or \"plaintext: true\" beside \"redis\" if the network is trusted";
                 errors.add("policies.keyvalue.redis", message);
             }
             url.map_or(KeyValue::Memory, KeyValue::Redis)
@@ -79,7 +79,7 @@ pub(super) fn settings(
     if written.entries.is_empty() && signing.is_none() && audit.is_none() {
         errors.add(
             "policies.entries",
-            "must hold at least one entry: there would be nothing to decide with",
+            "must have at least one entry, unless the host signs or keeps an audit log",
         );
     }
     let listed = written.manifest.is_some();
@@ -120,7 +120,7 @@ pub(super) fn settings(
         cache: written.cache.map(|path| directory.join(path)),
         concurrency,
         watch: written.watch,
-        // Who refuses what is not vouched for at the start wants to know of it later too.
+        // A host that rejects unverified files at start also checks for tampering later.
         tamper_check: (check || strict).then_some(every),
         keyvalue,
         log: file.log,
@@ -138,7 +138,7 @@ fn listen(written: &[String], directory: &Path, errors: &mut ConfigErrors) -> Ve
     for (i, text) in written.iter().enumerate() {
         match Address::parse(text, directory) {
             Ok(address) if addresses.contains(&address) => {
-                errors.add(format!("listen[{i}]"), "stands there already")
+                errors.add(format!("listen[{i}]"), "is a duplicate")
             }
             Ok(address) => addresses.push(address),
             Err(error) => errors.add(format!("listen[{i}]"), error.to_string()),
@@ -167,12 +167,12 @@ fn admin(
     if let Address::Tcp(address) = listen {
         if !address.ip().is_loopback() {
             let message =
-                "must be a Unix socket or a loopback address: who reaches it can have policies loaded";
+                "must be a Unix socket or a loopback address: anyone who reaches it can reload policies";
             errors.add("admin.listen", message);
         }
         if written.token.is_none() {
-            let message = "needs \"token: {env: POSTERN_ADMIN_TOKEN}\" beside it: anyone on this machine can reach a \
-                           TCP port; a Unix socket needs none";
+            let message = "needs \"token: {env: POSTERN_ADMIN_TOKEN}\" as well: anyone on this machine can reach a \
+                           TCP port; a Unix socket does not need it";
             errors.add("admin.listen", message);
         }
     }
@@ -183,7 +183,7 @@ fn signers(written: &schema::Policies, errors: &mut ConfigErrors) -> Signers {
     if written.manifest.is_some() && written.signers.is_empty() {
         errors.add(
             "policies.signers",
-            "must name who may sign the manifest: name: \"ed25519:<public key in Base64>\"",
+            "must name the signers of the manifest: name: \"ed25519:<public key in Base64>\"",
         );
     }
     let mut signers = Signers::new();
@@ -196,18 +196,18 @@ fn signers(written: &schema::Policies, errors: &mut ConfigErrors) -> Signers {
             Some(key) => {
                 signers.insert(name.clone(), key);
             }
-            // Not repeated: it may be the private key.
+            // The value is not printed: it may be the private key.
             None => errors.add(
                 format!("policies.signers.{name}"),
-                "is no public key: write ed25519: and its 32 bytes in Base64",
+                "is not a public key: write ed25519: and its 32 bytes in Base64",
             ),
         }
     }
     signers
 }
 
-/// The entries must fit into the pools together: one that is busy must not take another's place.
-fn concurrency(written: Option<usize>, entries: &entries::Map, errors: &mut ConfigErrors) -> usize {
+/// The entries must fit into the pools together, so that a busy entry does not take the place of another.
+fn concurrency(written: Option<usize>, entries: &entries::EntryMap, errors: &mut ConfigErrors) -> usize {
     let at = "policies.concurrency";
     let sum = entries
         .values()
@@ -216,13 +216,13 @@ fn concurrency(written: Option<usize>, entries: &entries::Map, errors: &mut Conf
     let all = written.unwrap_or(sum);
     if all < sum {
         let message = format!(
-            "is {all}, and the entries may run {sum} decisions at once (64 each, unless given): raise it or lower theirs"
+            "is {all}, but the entries may run {sum} concurrent decisions (64 each by default): raise it or lower theirs"
         );
         errors.add(at, message);
     }
     if !(1..=MAX_CONCURRENCY).contains(&all) && !entries.is_empty() {
         let message = format!(
-            "must be from 1 to {MAX_CONCURRENCY}, and is {all}; unless given, it is the entries' sum"
+            "must be from 1 to {MAX_CONCURRENCY}, but is {all}; the default is the sum of the entries"
         );
         errors.add(at, message);
     }

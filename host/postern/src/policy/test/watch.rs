@@ -20,7 +20,7 @@ pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
     let mut watcher = FileWatcher::new(QUIET).context("cannot watch files")?;
     let unwatched = harness
         .runtime
-        .block_on(watcher.follow(move || files))
+        .block_on(watcher.watch(move || files))
         .context("cannot watch files")?;
     if let Some((folder, error)) = unwatched.into_iter().next() {
         bail!("cannot watch {}: {error}", folder.display());

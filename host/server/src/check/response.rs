@@ -1,4 +1,4 @@
-//! From a decision to a `CheckResponse`.
+//! Translates a decision to a `CheckResponse`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +14,7 @@ use postern_policy::{Allowance, CacheGrant, DenialContent, DenialResponse, Heade
 use postern_serve::Problem;
 use tonic::Code;
 
-/// The request may pass.
+/// The request is allowed.
 pub(super) fn allow(allowance: Allowance) -> CheckResponse {
     let metadata = metadata(allowance.cache.as_ref(), allowance.obligations);
     CheckResponse {
@@ -27,7 +27,7 @@ pub(super) fn allow(allowance: Allowance) -> CheckResponse {
     }
 }
 
-/// The request may not pass: the policy says so.
+/// The policy denies the request.
 pub(super) fn deny(refusal: DenialResponse, request_id: &str) -> CheckResponse {
     let DenialResponse {
         status,
@@ -47,7 +47,7 @@ pub(super) fn deny(refusal: DenialResponse, request_id: &str) -> CheckResponse {
         }
         DenialContent::Body(body) => match String::from_utf8(body.into()) {
             Ok(text) => text,
-            // The protocol carries text alone. The refusal stands; what would be garbled is left out.
+            // The protocol carries only text. The denial stays; a body that is not UTF-8 is left out.
             Err(_) => {
                 without(&mut headers, &["content-type", "content-encoding"]);
                 String::new()
@@ -57,7 +57,7 @@ pub(super) fn deny(refusal: DenialResponse, request_id: &str) -> CheckResponse {
     denied(status, headers, body)
 }
 
-/// The request may not pass: no policy could be asked about a path that has two readings.
+/// The request is refused without calling a policy, because its path is ambiguous.
 pub(super) fn path_ambiguous(request_id: &str) -> CheckResponse {
     let body = Problem::new(400, "path_ambiguous")
         .request_id(request_id)
@@ -65,7 +65,7 @@ pub(super) fn path_ambiguous(request_id: &str) -> CheckResponse {
     denied(400, vec![problem_type()], body)
 }
 
-/// There is no decision. What went wrong is the log's alone.
+/// There is no decision. The cause is only logged.
 pub(super) fn failure(overloaded: bool, request_id: &str) -> CheckResponse {
     let code = if overloaded {
         Code::Unavailable
@@ -118,7 +118,7 @@ fn problem_type() -> Header {
     }
 }
 
-/// Each name replaces what is there; further values of it are added.
+/// The first value of a name replaces existing ones; further values are appended.
 fn options(headers: Vec<Header>) -> Vec<HeaderValueOption> {
     let mut seen = HashSet::new();
     let option = |Header { name, value }: Header| {
@@ -144,16 +144,16 @@ fn options(headers: Vec<Header>) -> Vec<HeaderValueOption> {
     headers.into_iter().map(option).collect()
 }
 
-/// `{"postern": {"cache": {"ttl_ms", "parts"}, "obligations": {…}}}`, with what is there.
+/// `{"postern": {"cache": {"ttl_ms", "parts"}, "obligations": {…}}}`; absent parts are left out.
 fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<Struct> {
-    let mut told = Vec::new();
+    let mut members = Vec::new();
     if let Some(grant) = cache {
         let parts = grant.parts.iter().map(Part::name).map(text).collect();
         let fields = [("ttl_ms", number(grant.ttl_ms)), ("parts", list(parts))];
-        told.push(("cache", structure(fields)));
+        members.push(("cache", structure(fields)));
     }
     if !obligations.is_empty() {
-        // A name can come twice, and none of them may be lost.
+        // A name can occur more than once, and no value may be lost.
         let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for Obligation { name, value } in obligations {
             named.entry(name).or_default().push(text(value));
@@ -162,7 +162,7 @@ fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<
             1 => values.pop().unwrap_or_default(),
             _ => list(values),
         };
-        told.push((
+        members.push((
             "obligations",
             structure(
                 named
@@ -171,8 +171,8 @@ fn metadata(cache: Option<&CacheGrant>, obligations: Vec<Obligation>) -> Option<
             ),
         ));
     }
-    (!told.is_empty()).then(|| Struct {
-        fields: [("postern".to_owned(), structure(told))].into(),
+    (!members.is_empty()).then(|| Struct {
+        fields: [("postern".to_owned(), structure(members))].into(),
     })
 }
 

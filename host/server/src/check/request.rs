@@ -1,7 +1,7 @@
-//! From a `CheckRequest` to what a policy is asked.
+//! Translates a `CheckRequest` to the request for a policy.
 //!
 //! `context_extensions` come from the proxy's configuration or from our gate, never from the client: the entry, the
-//! rule and the caller's identity are taken from there and from nowhere else.
+//! rule and the caller's identity are taken only from there.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,86 +15,91 @@ use postern_policy::{Failure, Header, Identity, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The entry that is to decide.
-const MODULE: &str = "postern.module";
-/// The rule that asks.
-const RULE: &str = "postern.rule";
-/// The caller, as JSON.
-const IDENTITY: &str = "postern.identity";
-/// What Envoy's own filter says of a body that it has cut off (`allow_partial_message`).
-const PARTIAL: &str = "x-envoy-auth-partial-body";
-/// The rule's name where nobody says one: Envoy's own filter asks.
-const NO_RULE: &str = "ext_authz";
+/// The entry that decides.
+const MODULE_EXTENSION: &str = "postern.module";
+/// The rule that calls the policy.
+const RULE_EXTENSION: &str = "postern.rule";
+/// The caller's identity, as JSON.
+const IDENTITY_EXTENSION: &str = "postern.identity";
+/// Envoy's own filter sets it on bodies that it has truncated (`allow_partial_message`).
+const PARTIAL_BODY_HEADER: &str = "x-envoy-auth-partial-body";
+/// The rule name if none is given, as by Envoy's own filter.
+const DEFAULT_RULE: &str = "ext_authz";
 
-/// What is asked, and whom.
+/// A request and the policy to call.
 #[derive(Debug)]
-pub(super) struct Question {
-    /// The entry; none, if none is named and there is no default.
+pub(super) struct PolicyCall {
+    /// The entry; `None` if none is named and there is no default.
     pub(super) policy: Option<String>,
-    pub(super) request: Result<Request, Unusable>,
+    pub(super) request: Result<Request, InvalidCheck>,
 }
 
-/// A request that no policy can be asked about.
+/// A check that cannot be passed to a policy.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub(super) struct InvalidCheck {
     pub(super) id: String,
-    pub(super) why: Why,
+    pub(super) error: CheckError,
 }
 
-/// Why there is no decision.
+/// There is no decision.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Why {
-    /// Two parsers could read the path differently.
-    #[error("the path could be read in two ways")]
-    Ambiguous,
-    /// Nobody says which policy is to decide.
+pub(super) enum CheckError {
+    /// Parsers could interpret the path differently.
+    #[error("the path is ambiguous")]
+    AmbiguousPath,
+    /// Neither the request nor the settings name a policy.
     #[error(
-        "the check names no policy: set context_extensions \"{MODULE}\" on the route, or `policies.default` here"
+        "the check names no policy: set context_extensions \"{MODULE_EXTENSION}\" on the route, or `policies.default` here"
     )]
-    Unnamed,
-    /// A policy would decide on a part of what the upstream gets.
-    #[error("the body is cut off: give `with_request_body` room for it, without `allow_partial_message`")]
-    Partial,
-    /// The caller's identity is none.
-    #[error("context extension \"{IDENTITY}\": {0}")]
-    Identity(&'static str),
+    NoPolicy,
+    /// The policy would decide on a part of what the upstream receives.
+    #[error(
+        "the body is truncated: raise the limit of `with_request_body`, and do not set `allow_partial_message`"
+    )]
+    PartialBody,
+    /// The caller's identity is invalid.
+    #[error("context extension \"{IDENTITY_EXTENSION}\": {0}")]
+    InvalidIdentity(&'static str),
     /// The policy did not decide.
     #[error(transparent)]
     Failure(Failure),
 }
 
-impl Why {
-    /// In one word, for metrics.
+impl CheckError {
+    /// The code for metrics and audit events.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Ambiguous => "path_ambiguous",
-            Self::Unnamed => "unnamed",
-            Self::Partial => "partial_body",
-            Self::Identity(_) => "identity",
+            Self::AmbiguousPath => "path_ambiguous",
+            Self::NoPolicy => "unnamed",
+            Self::PartialBody => "partial_body",
+            Self::InvalidIdentity(_) => "identity",
             Self::Failure(failure) => failure.code(),
         }
     }
 }
 
-impl Question {
-    /// Reads a check; nothing, if it is none of an HTTP request.
-    pub(super) fn read(check: CheckRequest, default: Option<&str>) -> Option<Self> {
+impl PolicyCall {
+    /// Parses a check; `None` if it is not about an HTTP request.
+    pub(super) fn parse(check: CheckRequest, default: Option<&str>) -> Option<Self> {
         let mut attributes = check.attributes?;
-        let asked = attributes.request?;
-        let mut http = asked.http.filter(|http| !http.method.is_empty())?;
+        let request = attributes.request?;
+        let mut http = request.http.filter(|http| !http.method.is_empty())?;
         let mut extension = |name: &str| {
             attributes
                 .context_extensions
                 .remove(name)
                 .filter(|value| !value.is_empty())
         };
-        let policy = extension(MODULE).or_else(|| default.map(ToOwned::to_owned));
-        let rule = extension(RULE).unwrap_or_else(|| NO_RULE.to_owned());
+        let policy = extension(MODULE_EXTENSION).or_else(|| default.map(ToOwned::to_owned));
+        let rule = extension(RULE_EXTENSION).unwrap_or_else(|| DEFAULT_RULE.to_owned());
         let id = std::mem::take(&mut http.id);
         let headers = headers(&mut http);
         let request = parts(&http).and_then(|(path, query)| {
-            if headers.iter().any(|h| h.name == PARTIAL && h.value == b"true") {
-                return Err(Why::Partial);
+            if headers
+                .iter()
+                .any(|h| h.name == PARTIAL_BODY_HEADER && h.value == b"true")
+            {
+                return Err(CheckError::PartialBody);
             }
             Ok(Request {
                 id: id.clone(),
@@ -107,20 +112,22 @@ impl Question {
                 body: body(&mut http),
                 headers,
                 source_address: attributes.source.and_then(address),
-                identity: extension(IDENTITY).map(|text| identity(&text)).transpose()?,
-                time: asked.time.as_ref().and_then(millis).unwrap_or_else(now),
+                identity: extension(IDENTITY_EXTENSION)
+                    .map(|text| identity(&text))
+                    .transpose()?,
+                time: request.time.as_ref().and_then(millis).unwrap_or_else(now),
             })
         });
         Some(Self {
             policy,
-            request: request.map_err(|why| Unusable { id, why }),
+            request: request.map_err(|error| InvalidCheck { id, error }),
         })
     }
 }
 
-/// The path in its one reading, and the query as it was sent.
-fn parts(http: &HttpRequest) -> Result<(String, Option<String>), Why> {
-    let path = normalise(http.path.as_bytes()).map_err(|Ambiguous| Why::Ambiguous)?;
+/// The normalised path, and the query as it was sent.
+fn parts(http: &HttpRequest) -> Result<(String, Option<String>), CheckError> {
+    let path = normalise(http.path.as_bytes()).map_err(|Ambiguous| CheckError::AmbiguousPath)?;
     let query = http.path.split_once('?').map(|(_, query)| query.to_owned());
     Ok((path.into_owned(), query))
 }
@@ -134,7 +141,7 @@ fn body(http: &mut HttpRequest) -> Option<Vec<u8>> {
     (!body.is_empty()).then_some(body)
 }
 
-/// The list holds what the map cannot: repeated names in their order, and bytes that are no text.
+/// Prefers the list, which holds what the map cannot: repeated names in their order, and bytes that are not UTF-8.
 fn headers(http: &mut HttpRequest) -> Vec<Header> {
     let one_by_one = http.header_map.take().map(|map| map.headers).unwrap_or_default();
     let headers: Vec<_> = if one_by_one.is_empty() {
@@ -153,7 +160,7 @@ fn headers(http: &mut HttpRequest) -> Vec<Header> {
             name: name.to_ascii_lowercase(),
             value,
         })
-        // What a client sends under our own names says who it claims to be. The gate strips it, Envoy's own does not.
+        // Headers of our own names from a client are forged. The gate strips them, Envoy's own filter does not.
         .filter(|header| !header.name.starts_with(':') && !header.name.starts_with(HEADER_PREFIX))
         .collect()
 }
@@ -166,7 +173,7 @@ fn address(peer: Peer) -> Option<String> {
 }
 
 #[derive(Deserialize)]
-struct Caller<'a> {
+struct IdentityExtension<'a> {
     subject: String,
     issuer: String,
     method: String,
@@ -177,23 +184,23 @@ struct Caller<'a> {
     claims: &'a RawValue,
 }
 
-fn identity(text: &str) -> Result<Identity, Why> {
-    // What serde says would repeat what stands there.
-    let caller: Caller<'_> =
-        serde_json::from_str(text).map_err(|_| Why::Identity("is no identity in JSON"))?;
-    let claims = caller.claims.get();
+fn identity(text: &str) -> Result<Identity, CheckError> {
+    // serde's error would repeat the value.
+    let extension: IdentityExtension<'_> =
+        serde_json::from_str(text).map_err(|_| CheckError::InvalidIdentity("is not an identity in JSON"))?;
+    let claims = extension.claims.get();
     if !claims.starts_with('{') {
-        return Err(Why::Identity("its claims are no object"));
+        return Err(CheckError::InvalidIdentity("its claims are not an object"));
     }
-    if caller.subject.is_empty() {
-        return Err(Why::Identity("its subject is empty"));
+    if extension.subject.is_empty() {
+        return Err(CheckError::InvalidIdentity("its subject is empty"));
     }
     Ok(Identity {
-        subject: caller.subject,
-        issuer: caller.issuer,
-        method: caller.method,
-        roles: caller.roles,
-        tenant: caller.tenant,
+        subject: extension.subject,
+        issuer: extension.issuer,
+        method: extension.method,
+        roles: extension.roles,
+        tenant: extension.tenant,
         claims: claims.to_owned(),
     })
 }

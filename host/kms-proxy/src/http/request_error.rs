@@ -1,41 +1,41 @@
-//! Refusals, as problem details (RFC 9457).
+//! Errors of requests, as problem details (RFC 9457).
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use postern_serve::{Problem, Trouble};
+use postern_serve::{LogFailure, Problem};
 
-/// Why a request is refused.
+/// Why a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The body is not what it should be; how, is told.
+pub(crate) enum RequestError {
+    /// The body is invalid, for this reason.
     BadRequest(&'static str),
-    /// No bearer token, or none that is known.
+    /// There is no valid bearer token.
     Unauthorized,
-    /// The caller may read, not sign.
+    /// The caller may read, but not sign.
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    /// Nobody of this id signs here.
+    /// No signer has this id.
     UnknownSigner,
-    /// The signer's key does not sign what this could be taken for.
-    Use,
+    /// The uses of the signer's key do not permit this payload.
+    UseNotPermitted,
     TooLarge,
-    /// The body did not come in time.
-    Slow,
-    /// The token was lost and is being looked for.
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The token is lost, and the proxy tries to reconnect.
     HsmUnavailable,
-    /// The token did not answer in time.
+    /// The token did not respond in time.
     HsmTimeout,
     /// Too many requests wait for the token.
     Overloaded,
-    /// The token does not sign, or not correctly.
+    /// The token does not sign, or its signature is wrong.
     SigningFailed,
-    /// What is signed cannot be put on record.
-    RecordUnavailable(Trouble),
+    /// Signatures cannot be recorded.
+    RecordUnavailable(LogFailure),
 }
 
-impl Refusal {
-    /// Its name for machines, in answers, metrics and the audit.
+impl RequestError {
+    /// The code in responses, metrics and the request log.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -44,9 +44,9 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnknownSigner => "unknown_signer",
-            Self::Use => "signer_use",
+            Self::UseNotPermitted => "signer_use",
             Self::TooLarge => "too_large",
-            Self::Slow => "request_timeout",
+            Self::BodyTimeout => "request_timeout",
             Self::HsmUnavailable => "hsm_unavailable",
             Self::HsmTimeout => "hsm_timeout",
             Self::Overloaded => "overloaded",
@@ -62,9 +62,9 @@ impl Refusal {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownSigner | Self::Use => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownSigner | Self::UseNotPermitted => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HsmUnavailable
             | Self::HsmTimeout
             | Self::Overloaded
@@ -76,12 +76,12 @@ impl Refusal {
     fn detail(self) -> Option<&'static str> {
         match self {
             Self::BadRequest(how) => Some(how),
-            Self::Forbidden => Some("this caller may read, not sign"),
-            Self::UnknownSigner => Some("nobody of this signer_id signs here; GET /signers tells who does"),
-            Self::Use => Some("the `uses` of this signer do not permit the payload"),
-            Self::TooLarge => Some("a payload has 1 MiB at most"),
-            Self::RecordUnavailable(Trouble::Fails) => Some("the proxy's log cannot be written"),
-            Self::RecordUnavailable(Trouble::Stalls) => Some("nobody reads the proxy's log"),
+            Self::Forbidden => Some("this caller may read, but not sign"),
+            Self::UnknownSigner => Some("there is no signer with this signer_id; GET /signers lists all"),
+            Self::UseNotPermitted => Some("the `uses` of this signer do not permit the payload"),
+            Self::TooLarge => Some("the payload is larger than 1 MiB"),
+            Self::RecordUnavailable(LogFailure::WriteFailed) => Some("the proxy's log cannot be written"),
+            Self::RecordUnavailable(LogFailure::Stalled) => Some("the reader of the proxy's log has stalled"),
             _ => None,
         }
     }

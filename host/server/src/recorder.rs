@@ -1,25 +1,25 @@
-//! What the host itself tells the audit log.
+//! Records the host's own events in the audit log.
 
 use std::time::{Duration, SystemTime};
 
 use postern_audit::{AppendError, Decision, Event, Kind, Log, Time};
 
-/// The host's way to its audit log; without one, it tells nobody.
+/// Records events in the audit log; without a log, does nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
     log: Option<Log>,
-    /// The host's name in events.
+    /// The name of the host in events.
     name: String,
 }
 
-/// Who asked, as far as it is known.
+/// The caller, as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Caller<'a> {
     pub(crate) subject: Option<&'a str>,
     pub(crate) tenant: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) rule: Option<&'a str>,
-    /// The policy on whose behalf.
+    /// The policy that the request is made for.
     pub(crate) policy: Option<&'a str>,
 }
 
@@ -28,12 +28,11 @@ impl Recorder {
         Self { log, name }
     }
 
-    /// The log, if there is one.
     pub(crate) fn log(&self) -> Option<&Log> {
         self.log.as_ref()
     }
 
-    /// An event of now.
+    /// Creates an event with the current time.
     pub(crate) fn event(&self, kind: Kind, decision: Decision) -> Event {
         let mut event = Event::new(kind, Time::of(SystemTime::now()));
         event.gateway = Some(self.name.clone());
@@ -41,43 +40,43 @@ impl Recorder {
         event
     }
 
-    /// An event of now, by someone's wish.
-    pub(crate) fn event_of(&self, kind: Kind, decision: Decision, caller: Caller<'_>) -> Event {
+    /// Creates an event with the current time and its caller.
+    pub(crate) fn event_for(&self, kind: Kind, decision: Decision, caller: Caller<'_>) -> Event {
         let mut event = self.event(kind, decision);
-        event.subject = caller.subject.map(cut);
-        event.tenant = caller.tenant.map(cut);
-        event.request_id = caller.request_id.map(cut);
-        event.rule = caller.rule.map(cut);
-        event.policy = caller.policy.map(cut);
+        event.subject = caller.subject.map(truncate);
+        event.tenant = caller.tenant.map(truncate);
+        event.request_id = caller.request_id.map(truncate);
+        event.rule = caller.rule.map(truncate);
+        event.policy = caller.policy.map(truncate);
         event
     }
 
-    /// Tells it without waiting; what there is no room for is counted.
-    pub(crate) fn note(&self, event: impl FnOnce() -> Event) {
+    /// Appends the event without waiting; if there is no room, it is counted as lost.
+    pub(crate) fn record(&self, event: impl FnOnce() -> Event) {
         if let Some(log) = &self.log {
             log.enqueue(event());
         }
     }
 
-    /// Tells it, and waits until it is durable.
-    pub(crate) async fn durable(&self, event: Event) -> Result<(), AppendError> {
+    /// Appends the event, and waits until it is durable.
+    pub(crate) async fn record_durably(&self, event: Event) -> Result<(), AppendError> {
         match &self.log {
             Some(log) => log.append(event).await.map(drop),
             None => Ok(()),
         }
     }
 
-    /// What is wrong with the log, if something is.
+    /// Why the store of the log fails; `None` if it does not.
     pub(crate) fn fault(&self) -> Option<String> {
         Some(self.log.as_ref()?.state().store_failure?.reason)
     }
 
-    /// What is wrong with the log's checkpoints, if something is.
+    /// Why checkpoints of the log fail; `None` if they do not.
     pub(crate) fn checkpoint_error(&self) -> Option<String> {
         self.log.as_ref()?.state().checkpoint_error
     }
 
-    /// Writes out what waits, and ends the log, within a time; how many events are lost.
+    /// Flushes and closes the log within a time limit; returns the number of lost events.
     pub(crate) async fn close(self, limit: Duration) -> usize {
         match self.log {
             Some(log) => log.close_within(limit).await,
@@ -86,14 +85,14 @@ impl Recorder {
     }
 }
 
-/// As much of a text as an event takes.
-pub(crate) fn cut(text: &str) -> String {
+/// Truncates a text to the maximum length of an event field.
+pub(crate) fn truncate(text: &str) -> String {
     let end = text.floor_char_boundary(Event::LONGEST);
-    // No log takes U+0000, which a token's subject can have.
+    // The log rejects U+0000, which the subject of a token can contain.
     text.get(..end).unwrap_or_default().replace('\0', "?")
 }
 
-/// In microseconds.
+/// The duration in microseconds.
 pub(crate) fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

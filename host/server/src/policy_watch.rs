@@ -11,13 +11,13 @@ use postern_serve::{FileWatcher, WatchedFiles};
 use crate::loader::Loader;
 
 /// A deployment writes several files; policies are loaded once none has changed for this long.
-const QUIET: Duration = Duration::from_millis(200);
-/// The largest manifest, in bytes.
-const MANIFEST: u64 = 16 << 20;
+const QUIET_PERIOD: Duration = Duration::from_millis(200);
+/// The maximum size of a manifest, in bytes.
+const MAX_MANIFEST: u64 = 16 << 20;
 
-/// Watches the files of these settings; `None`, with a warning, if the system does not.
+/// Watches the files of these settings; `None`, with a warning, if the system does not support it.
 pub(crate) async fn start(settings: &Settings) -> Option<FileWatcher> {
-    let watcher = FileWatcher::new(QUIET)
+    let watcher = FileWatcher::new(QUIET_PERIOD)
         .inspect_err(|error| tracing::warn!(%error, "files are not watched: changes need a reload"))
         .ok()?;
     follow(&watcher, settings.clone()).await;
@@ -33,10 +33,10 @@ pub(crate) async fn run(mut watcher: FileWatcher, loader: Arc<Loader>) {
     }
 }
 
-/// Watches the directories of the settings' files, as they are now.
+/// Watches the current directories of the files.
 async fn follow(watcher: &FileWatcher, settings: Settings) {
     let find = move || WatchedFiles::with_links(files(&settings));
-    match watcher.follow(find).await {
+    match watcher.watch(find).await {
         Ok(unwatched) => {
             for (directory, error) in unwatched {
                 tracing::warn!(directory = %directory.display(), %error, "not watched: changes there need a reload");
@@ -46,7 +46,7 @@ async fn follow(watcher: &FileWatcher, settings: Settings) {
     }
 }
 
-/// The files that policies are made from.
+/// The files that policies are loaded from.
 fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     for entry in settings.entries.values() {
@@ -58,8 +58,8 @@ fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     if let Some(manifest) = &settings.manifest {
         let manifest = settings.directory.join(manifest);
         let directory = manifest.parent().unwrap_or(&settings.directory).to_owned();
-        // Unverified: it only says where to look for changes.
-        let listed = postern_files::read(&manifest, MANIFEST)
+        // Unverified: it only says which files to watch.
+        let listed = postern_files::read(&manifest, MAX_MANIFEST)
             .ok()
             .and_then(|text| Manifest::parse(&text).ok());
         for module in listed.iter().flat_map(|manifest| manifest.modules.values()) {

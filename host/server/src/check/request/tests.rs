@@ -30,8 +30,8 @@ fn check(http: Option<HttpRequest>, extensions: &[(&str, &str)]) -> CheckRequest
     }
 }
 
-fn read(http: HttpRequest, extensions: &[(&str, &str)]) -> Question {
-    Question::read(check(Some(http), extensions), None).unwrap()
+fn parse(http: HttpRequest, extensions: &[(&str, &str)]) -> PolicyCall {
+    PolicyCall::parse(check(Some(http), extensions), None).unwrap()
 }
 
 fn pairs(mut http: HttpRequest) -> Vec<(String, Vec<u8>)> {
@@ -47,7 +47,11 @@ fn pairs(mut http: HttpRequest) -> Vec<(String, Vec<u8>)> {
 fn a_request_as_the_gate_tells_it() {
     let mut sent = http();
     sent.raw_body = vec![0, 255];
-    let extensions = [(MODULE, "rbac"), (RULE, "orders"), (IDENTITY, CALLER)];
+    let extensions = [
+        (MODULE_EXTENSION, "rbac"),
+        (RULE_EXTENSION, "orders"),
+        (IDENTITY_EXTENSION, CALLER),
+    ];
     let mut check = check(Some(sent), &extensions);
     let attributes = check.attributes.as_mut().unwrap();
     attributes.request.as_mut().unwrap().time = Some(Timestamp {
@@ -66,9 +70,9 @@ fn a_request_as_the_gate_tells_it() {
         ..Peer::default()
     });
 
-    let question = Question::read(check, Some("other")).unwrap();
-    assert_eq!(question.policy.as_deref(), Some("rbac"));
-    let request = question.request.unwrap();
+    let call = PolicyCall::parse(check, Some("other")).unwrap();
+    assert_eq!(call.policy.as_deref(), Some("rbac"));
+    let request = call.request.unwrap();
     assert_eq!(
         (
             request.id.as_str(),
@@ -101,9 +105,9 @@ fn a_body_that_was_cut_off_is_not_decided_on() {
     for (value, usable) in [("true", false), ("false", true)] {
         let mut sent = http();
         sent.body = "{\"cpus\": 1".into();
-        sent.headers.insert(PARTIAL.into(), value.into());
-        let request = read(sent, &[(MODULE, "sentinel")]).request;
-        let code = request.err().map(|unusable| unusable.why.code());
+        sent.headers.insert(PARTIAL_BODY_HEADER.into(), value.into());
+        let request = parse(sent, &[(MODULE_EXTENSION, "sentinel")]).request;
+        let code = request.err().map(|invalid| invalid.error.code());
         assert_eq!(code, (!usable).then_some("partial_body"), "{value}");
     }
 }
@@ -124,10 +128,10 @@ fn a_request_as_envoys_filter_tells_it() {
         address: Some(pipe),
         ..Peer::default()
     });
-    assert_eq!(Question::read(check.clone(), None).unwrap().policy, None);
-    let question = Question::read(check, Some("rbac")).unwrap();
-    assert_eq!(question.policy.as_deref(), Some("rbac"), "the default");
-    let request = question.request.unwrap();
+    assert_eq!(PolicyCall::parse(check.clone(), None).unwrap().policy, None);
+    let call = PolicyCall::parse(check, Some("rbac")).unwrap();
+    assert_eq!(call.policy.as_deref(), Some("rbac"), "the default");
+    let request = call.request.unwrap();
     assert_eq!((request.rule.as_str(), request.query), ("ext_authz", None));
     assert_eq!(request.body.as_deref(), Some(&b"text"[..]));
     assert!(request.identity.is_none() && request.source_address.is_none());
@@ -177,7 +181,7 @@ fn headers_by_map_and_one_by_one() {
 #[test]
 fn what_no_policy_can_be_asked_about() {
     for path in ["", "orders", "/a/../b", "/a%2fb", "/a//b", "/a#b"] {
-        let unusable = read(
+        let invalid = parse(
             HttpRequest {
                 path: path.into(),
                 ..http()
@@ -187,7 +191,7 @@ fn what_no_policy_can_be_asked_about() {
         .request
         .unwrap_err();
         assert_eq!(
-            (unusable.why.code(), unusable.id.as_str()),
+            (invalid.error.code(), invalid.id.as_str()),
             ("path_ambiguous", "r-1"),
             "{path}"
         );
@@ -202,10 +206,12 @@ fn what_no_policy_can_be_asked_about() {
         r#"{"subject":"a","subject":"b","issuer":"i","method":"jwt","roles":[],"claims":{}}"#,
         r#"{"subject":"a","issuer":"i","method":"jwt","claims":{}}"#,
     ] {
-        let unusable = read(http(), &[(IDENTITY, caller)]).request.unwrap_err();
-        assert_eq!(unusable.why.code(), "identity", "{caller}");
+        let invalid = parse(http(), &[(IDENTITY_EXTENSION, caller)])
+            .request
+            .unwrap_err();
+        assert_eq!(invalid.error.code(), "identity", "{caller}");
         assert!(
-            !unusable.why.to_string().contains(caller) || caller.len() < 4,
+            !invalid.error.to_string().contains(caller) || caller.len() < 4,
             "not repeated"
         );
     }
@@ -213,9 +219,9 @@ fn what_no_policy_can_be_asked_about() {
 
 #[test]
 fn what_is_no_check_of_an_http_request() {
-    assert!(Question::read(CheckRequest::default(), Some("rbac")).is_none());
-    assert!(Question::read(check(None, &[]), Some("rbac")).is_none());
-    assert!(Question::read(check(Some(HttpRequest::default()), &[]), Some("rbac")).is_none());
+    assert!(PolicyCall::parse(CheckRequest::default(), Some("rbac")).is_none());
+    assert!(PolicyCall::parse(check(None, &[]), Some("rbac")).is_none());
+    assert!(PolicyCall::parse(check(Some(HttpRequest::default()), &[]), Some("rbac")).is_none());
 }
 
 #[test]
