@@ -78,7 +78,7 @@ fn a_key_is_made_once_and_serves() {
     // Not a signer's id, and there is no other.
     let unnamed = run(&proxy, &["keygen", "--label", "key 8"]);
     assert!(
-        text(&unnamed.stderr).contains("give one with --signer"),
+        text(&unnamed.stderr).contains("set one with --signer"),
         "{unnamed:?}"
     );
     for output in [&made, &check, &again, &named] {
