@@ -188,7 +188,7 @@ async fn nothing_is_signed_that_is_not_on_record() {
     }
     let health = get(folder, "/healthz").await;
     assert!(
-        is_withheld(&health) && health.contains("nobody reads"),
+        is_withheld(&health) && health.contains("has stalled"),
         "{health}"
     );
     assert!(started.elapsed() < Duration::from_secs(10));

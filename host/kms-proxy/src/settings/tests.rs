@@ -165,7 +165,7 @@ fn each_error_is_told_with_its_path() {
     for (section, content, expected) in [
         ("listen", "", "needs the field \"listen\""),
         ("liste", "1", "unknown field \"liste\": did you mean `listen`?"),
-        ("callers", "{gate: {}}", "callers.gate: needs its token"),
+        ("callers", "{gate: {}}", "callers.gate: needs either `env`"),
         (
             "callers",
             "{gate: {env: TOKEN, digest: 'sha256:00'}}",
@@ -309,7 +309,7 @@ fn a_key_in_software_is_for_development() {
     assert!(
         issues(text, Mode::Production)
             .concat()
-            .contains("only with --development")
+            .contains("only allowed with --development")
     );
     let settings = parse(text, Mode::Development).unwrap();
     assert!(

@@ -126,7 +126,7 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
     match proxy.restart() {
         Err(Error::Exited { status, log }) => {
             assert!(
-                status.code() == Some(3) && log.contains("only with --development"),
+                status.code() == Some(3) && log.contains("only allowed with --development"),
                 "{log}"
             );
         }
