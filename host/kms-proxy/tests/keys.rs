@@ -119,7 +119,7 @@ fn keys_that_could_leave_are_refused() {
     for (label, sensitive, extractable, why) in [
         ("kept", true, false, None),
         ("extractable", true, true, Some("is extractable")),
-        ("readable", false, false, Some("can be read in the clear")),
+        ("readable", false, false, Some("can be read in plain text")),
         ("both", false, true, Some("is extractable")),
     ] {
         let how = [
@@ -252,7 +252,7 @@ async fn a_wrong_signature_is_withheld_and_counted() {
     assert!(
         proxy
             .log()
-            .contains("the token's signature with \\\"a\\\" does not verify")
+            .contains("the token's signature with \\\"a\\\" fails verification")
     );
     let metrics = caller.get("/metrics").await.unwrap().text;
     let counted = metrics

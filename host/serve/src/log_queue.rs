@@ -243,7 +243,7 @@ impl Shared {
                 log_as(LineKind::LossNotice(lines), || {
                     tracing::error!(
                         lines,
-                        "lines of this log were lost: nobody read it, or it could not be written"
+                        "lines of this log were lost: its reader stalled, or writing failed"
                     );
                 });
                 state = self.lock();

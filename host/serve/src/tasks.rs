@@ -96,7 +96,8 @@ impl Tasks {
             .serve(routes.into_make_service());
         let (stopping, grace) = (self.stopping(), self.limits.stop_timeout);
         self.running.spawn(async move {
-            let _there_while_it_serves = file;
+            // Removed when serving ends.
+            let _file = file;
             let stop = async {
                 stopping.await;
                 handle.graceful_shutdown(Some(grace));

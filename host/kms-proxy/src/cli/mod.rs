@@ -160,9 +160,12 @@ mod tests {
     #[test]
     fn every_command_shows_examples() {
         let mut command = Cli::command();
-        let mut helps = vec![command.render_long_help().to_string()];
-        let commands = command.get_subcommands_mut();
-        helps.extend(commands.map(|command| command.render_long_help().to_string()));
+        // Before rendering the help of the program, which adds the subcommand `help`.
+        let mut helps: Vec<_> = command
+            .get_subcommands_mut()
+            .map(|command| command.render_long_help().to_string())
+            .collect();
+        helps.push(command.render_long_help().to_string());
         for help in helps {
             assert!(help.contains("Examples:\n"), "{help}");
         }

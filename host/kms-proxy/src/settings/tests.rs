@@ -127,7 +127,12 @@ fn who_listens_where_must_know_its_callers() {
         ("127.0.0.1:1", none, tls, Some("listen: needs callers")),
         ("0.0.0.0:1", callers, "", Some("listen: needs \"tls")),
         ("192.0.2.1:1", callers, "", Some("listen: needs \"tls")),
-        ("unix:kms.sock", callers, tls, Some("tls: goes with a TCP port")),
+        (
+            "unix:kms.sock",
+            callers,
+            tls,
+            Some("tls: is only allowed with a TCP port"),
+        ),
         (
             "localhost:1",
             callers,
@@ -160,7 +165,7 @@ fn each_error_is_told_with_its_path() {
     for (section, content, expected) in [
         ("listen", "", "needs the field \"listen\""),
         ("liste", "1", "unknown field \"liste\": did you mean `listen`?"),
-        ("callers", "{gate: {}}", "callers.gate: needs its token"),
+        ("callers", "{gate: {}}", "callers.gate: needs either `env`"),
         (
             "callers",
             "{gate: {env: TOKEN, digest: 'sha256:00'}}",
@@ -179,7 +184,7 @@ fn each_error_is_told_with_its_path() {
         (
             "callers",
             "{gate: {env: 'hunter-2'}}",
-            "callers.gate.env: is no name",
+            "callers.gate.env: is not the name",
         ),
         ("callers", "{'a b': {env: TOKEN}}", "callers.a b: must be named"),
         (
@@ -192,7 +197,7 @@ fn each_error_is_told_with_its_path() {
             "{a: {env: TOKEN, may: write}}",
             "callers.a.may: unknown value \"write\"",
         ),
-        ("token", "", "token: must say which token"),
+        ("token", "", "token: must name the token"),
         (
             "token",
             "{label: t, pin: {env: PIN}}",
@@ -201,12 +206,12 @@ fn each_error_is_told_with_its_path() {
         (
             "token",
             "{module: m, pin: {env: PIN}}",
-            "token: is told by its `label`",
+            "token: needs either `label`",
         ),
         (
             "token",
             "{module: m, label: t, serial: s, pin: {env: PIN}}",
-            "token: is told by its `label`",
+            "token: needs either `label`",
         ),
         (
             "token",
@@ -217,7 +222,7 @@ fn each_error_is_told_with_its_path() {
         (
             "token",
             "{module: m, label: t, pin: {}}",
-            "token.pin: is in a variable",
+            "token.pin: needs either `env`",
         ),
         (
             "token",
@@ -227,7 +232,7 @@ fn each_error_is_told_with_its_path() {
         (
             "token",
             "{module: m, label: t, pin: {env: hunter-2}}",
-            "token.pin.env: is no name",
+            "token.pin.env: is not the name",
         ),
         (
             "token",
@@ -254,7 +259,7 @@ fn each_error_is_told_with_its_path() {
             "{module: m, label: t, pin: {env: PIN}, deadline: 1ms}",
             "token.deadline: must be from 10ms",
         ),
-        ("signers", "{}", "signers: must name at least one"),
+        ("signers", "{}", "signers: must have at least one"),
         (
             "signers",
             "{a: {label: ''}}",
@@ -276,12 +281,12 @@ fn each_error_is_told_with_its_path() {
             "{a: {lable: a}}",
             "signers.a: unknown field \"lable\": did you mean `label`?",
         ),
-        ("current", "", "current: must say which"),
+        ("current", "", "current: must name one"),
         ("current", "c", "current: there is no signer \"c\""),
         (
             "development",
             "{}",
-            "development: is taken only with --development",
+            "development: is only allowed with --development",
         ),
         ("log", "{level: loud}", "log.level: unknown value \"loud\""),
     ] {
@@ -304,7 +309,7 @@ fn a_key_in_software_is_for_development() {
     assert!(
         issues(text, Mode::Production)
             .concat()
-            .contains("only with --development")
+            .contains("only allowed with --development")
     );
     let settings = parse(text, Mode::Development).unwrap();
     assert!(
@@ -320,11 +325,14 @@ fn a_key_in_software_is_for_development() {
     assert!(issues("listen: unix:s", Mode::Development)[0].starts_with("token: must say"));
     let both = issues(&with("development", "{}"), Mode::Development);
     assert!(
-        both[0].starts_with("development: goes without `token`"),
+        both[0].starts_with("development: is not allowed with `token`"),
         "{both:?}"
     );
     let named = issues(&format!("{text}\ncurrent: a"), Mode::Development);
-    assert!(named[0].starts_with("current: goes with `token`"), "{named:?}");
+    assert!(
+        named[0].starts_with("current: is only allowed with `token`"),
+        "{named:?}"
+    );
     let token = parse(&with("log", "{}"), Mode::Development).unwrap();
     assert!(matches!(token.keys, Keys::Token { lenient: true, .. }));
 }
@@ -341,7 +349,7 @@ fn a_pin_in_a_file_is_for_few() {
     for (mode, expected) in [
         (0o600, None),
         (0o640, None),
-        (0o644, Some("is open to everybody")),
+        (0o644, Some("is accessible to all users")),
     ] {
         std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         match expected {
@@ -370,5 +378,5 @@ fn keys_are_made_with_less() {
     assert_eq!(token.name, TokenName::Serial("1".into()));
     std::fs::write(&file, "listen: 0.0.0.0:1").unwrap();
     let error = Token::read(&file, &variable).unwrap_err().to_string();
-    assert!(error.starts_with("token: must say which token"), "{error}");
+    assert!(error.starts_with("token: must name the token"), "{error}");
 }

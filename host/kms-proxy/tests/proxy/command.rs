@@ -78,7 +78,7 @@ fn a_key_is_made_once_and_serves() {
     // Not a signer's id, and there is no other.
     let unnamed = run(&proxy, &["keygen", "--label", "key 8"]);
     assert!(
-        text(&unnamed.stderr).contains("give one with --signer"),
+        text(&unnamed.stderr).contains("set one with --signer"),
         "{unnamed:?}"
     );
     for output in [&made, &check, &again, &named] {
@@ -126,7 +126,7 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
     match proxy.restart() {
         Err(Error::Exited { status, log }) => {
             assert!(
-                status.code() == Some(3) && log.contains("only with --development"),
+                status.code() == Some(3) && log.contains("only allowed with --development"),
                 "{log}"
             );
         }

@@ -37,7 +37,7 @@ async fn a_token_that_is_gone_is_told_and_found_again() {
         let reply = caller.sign(b"after", None).await.unwrap();
         assert!(is_signed_by(&proxy, "a", b"after", &reply), "round {round}");
     }
-    assert_eq!(proxy.log().matches("the token is found again").count(), 3);
+    assert_eq!(proxy.log().matches("the token is connected again").count(), 3);
 }
 
 /// Nobody asks, and it is noticed all the same.
@@ -64,7 +64,7 @@ async fn a_pin_that_is_refused_later_is_not_tried_again() {
     let token = ["--init-token", "--free", "--label", softhsm::LABEL];
     let pins = ["--pin", "another-pin-1", "--so-pin", "another-pin-2"];
     proxy.hsm().util(&[&token[..], &pins].concat()).unwrap();
-    let waits = "not tried again until the settings are read";
+    let waits = "not tried again until the settings are reloaded";
     until("one try", async || proxy.log().contains(waits)).await;
     // Longer than the longest time between two tries.
     tokio::time::sleep(Duration::from_secs(7)).await;
@@ -94,7 +94,7 @@ async fn another_key_under_the_same_label_does_not_sign() {
     .await;
     proxy.hsm().init(softhsm::LABEL).unwrap();
     proxy.hsm().keygen(&super::binary(), "a").unwrap();
-    let reason = "is not the one that it was";
+    let reason = "has changed: reload";
     until("the other key is noticed", async || proxy.log().contains(reason)).await;
     assert_eq!(caller.sign(b"while", None).await.unwrap().status, 503);
 

@@ -102,7 +102,7 @@ async fn an_imported_key_signs_and_is_warned_of() {
         .unwrap();
     proxy.configure(&proxy.settings(&["imported"])).unwrap();
     proxy.restart().unwrap();
-    assert!(proxy.log().contains("was not made in the token"));
+    assert!(proxy.log().contains("was not generated in the token"));
     let reply = KmsClient::new(&proxy)
         .unwrap()
         .sign(b"payload", None)

@@ -73,7 +73,7 @@ async fn the_current_signer_changes_while_requests_run() {
 async fn settings_that_are_wrong_are_not_taken() {
     let (proxy, caller) = proxy(&["a"]);
     let good = proxy.settings(&["a"]);
-    let taken = proxy.log().matches("settings read again").count();
+    let taken = proxy.log().matches("settings reloaded").count();
     for (at, value, expected) in [
         ("/current", json!("b"), "there is no signer \\\"b\\\""),
         (
@@ -84,12 +84,12 @@ async fn settings_that_are_wrong_are_not_taken() {
         (
             "/token/label",
             json!("other"),
-            "token is not what it was at the start: restart",
+            "token has changed since the start: restart",
         ),
         (
             "/listen",
             json!("127.0.0.1:1"),
-            "listen is not what it was at the start: restart",
+            "listen has changed since the start: restart",
         ),
         ("/callers/gate/env", json!("UNSET"), "UNSET is not set"),
     ] {
@@ -101,7 +101,7 @@ async fn settings_that_are_wrong_are_not_taken() {
         let reply = caller.sign(b"payload", None).await.unwrap();
         assert!(is_signed_by(&proxy, "a", b"payload", &reply), "{at}");
     }
-    assert_eq!(proxy.log().matches("settings read again").count(), taken);
+    assert_eq!(proxy.log().matches("settings reloaded").count(), taken);
     assert_eq!(proxy.log().matches("settings not applied").count(), 5);
 }
 

@@ -36,7 +36,7 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
             "/token/label",
             json!("other"),
             2,
-            "there is no token with the label \"other\"; there is \"testbed\"",
+            "no token has the label \"other\"; there is \"testbed\"",
         ),
         (
             "/token/module",
@@ -114,7 +114,7 @@ fn a_wrong_pin_is_told_and_not_tried_again() {
     let (code, log) = refused(&mut proxy, &settings);
     assert_eq!(code, 3);
     assert!(
-        log.contains("refuses the user PIN (PinIncorrect); it is not tried again"),
+        log.contains("rejects the user PIN (PinIncorrect); it is not tried again"),
         "{log}"
     );
     assert_eq!(log.matches("PinIncorrect").count(), 1, "{log}");
@@ -131,7 +131,7 @@ fn two_tokens_of_one_label_are_told_apart_by_serial() {
     let settings = proxy.settings(&["a"]);
     let (code, log) = refused(&mut proxy, &settings);
     assert!(
-        code == 2 && log.contains("2 tokens have the label \"testbed\": tell them apart by `serial`"),
+        code == 2 && log.contains("2 tokens have the label \"testbed\": use `serial` instead"),
         "{log}"
     );
     // SoftHSM2's serial is a part of the token's folder's name, without hyphens its last 16 digits.
