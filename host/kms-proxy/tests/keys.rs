@@ -1,7 +1,7 @@
 //! Keys of every kind in a real token, SoftHSM2.
 //!
-//! A PKCS#11 module's state is its process's, and SoftHSM2 takes its folder from the environment. So each test runs this
-//! program once more, for itself alone, with a token of its own.
+//! The state of a PKCS#11 module is global to its process, and SoftHSM2 reads its configuration from the environment. So
+//! each test runs in a child process, with its own token.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,16 +23,18 @@ use postern_kms_proxy::token::{Login, Module, TokenError, TokenSession, find, ge
 use postern_testbed::kms_proxy::{KmsClient, KmsProxy};
 use postern_testbed::softhsm::{LABEL, PIN, SoftHsm};
 
-const INSIDE: &str = "POSTERN_TEST_MODULE";
+/// The environment variable that marks a child process.
+const MODULE_ENV: &str = "POSTERN_TEST_MODULE";
+/// `CKA_EC_PARAMS` of Ed25519 as an object identifier, and as a PrintableString.
 const BY_OID: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 const BY_NAME: &[u8] = b"\x13\x0cedwards25519";
 
-/// Runs a test of this program in a process that finds this token.
+/// Runs a test of this file in a child process that uses this token.
 fn run(test: &str, hsm: &SoftHsm) {
     let run = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env("SOFTHSM2_CONF", hsm.conf())
-        .env(INSIDE, hsm.module())
+        .env(MODULE_ENV, hsm.module())
         .output()
         .unwrap();
     let (out, err) = (
@@ -42,9 +44,9 @@ fn run(test: &str, hsm: &SoftHsm) {
     assert!(run.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
-/// The token, in a process that `run` started.
-fn inside() -> Option<Token> {
-    let module = PathBuf::from(std::env::var_os(INSIDE)?);
+/// The token settings in a child process that `run` started; `None` in the parent.
+fn child_token() -> Option<Token> {
+    let module = PathBuf::from(std::env::var_os(MODULE_ENV)?);
     Some(Token {
         module,
         name: TokenName::Label(LABEL.to_owned()),
@@ -55,14 +57,14 @@ fn inside() -> Option<Token> {
     })
 }
 
-/// A token that we are logged in to, and a session that can change it.
-struct LoggedIn {
+/// A login to a token, and a session that can change the token.
+struct TokenLogin {
     raw: Session,
     session: TokenSession,
     _login: Login,
 }
 
-impl LoggedIn {
+impl TokenLogin {
     fn open(token: &Token) -> Self {
         let login = Login::open(&Module::load(token).unwrap(), token).unwrap();
         let library = Pkcs11::new(&token.module).unwrap();
@@ -74,13 +76,13 @@ impl LoggedIn {
         }
     }
 
-    fn make(
+    fn generate_pair(
         &self,
         public_label: &str,
         label: &str,
         id: &[u8],
         curve: &[u8],
-        more: &[Attribute],
+        protection: &[Attribute],
     ) -> ObjectHandle {
         let public = [
             Attribute::Token(true),
@@ -98,7 +100,7 @@ impl LoggedIn {
             Attribute::Label(label.into()),
             Attribute::Id(id.to_vec()),
         ];
-        let private = [&private[..], more].concat();
+        let private = [&private[..], protection].concat();
         self.raw
             .generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private)
             .unwrap()
@@ -106,108 +108,108 @@ impl LoggedIn {
     }
 }
 
-fn kept() -> [Attribute; 2] {
+fn unexportable() -> [Attribute; 2] {
     [Attribute::Sensitive(true), Attribute::Extractable(false)]
 }
 
 #[test]
-fn keys_that_could_leave_are_refused() {
-    let Some(token) = inside() else {
-        return run("keys_that_could_leave_are_refused", &SoftHsm::create().unwrap());
+fn exportable_keys_are_rejected() {
+    let Some(token) = child_token() else {
+        return run("exportable_keys_are_rejected", &SoftHsm::create().unwrap());
     };
-    let mut desk = LoggedIn::open(&token);
-    for (label, sensitive, extractable, why) in [
+    let mut login = TokenLogin::open(&token);
+    for (label, sensitive, extractable, expected) in [
         ("kept", true, false, None),
         ("extractable", true, true, Some("is extractable")),
         ("readable", false, false, Some("can be read in plain text")),
         ("both", false, true, Some("is extractable")),
     ] {
-        let how = [
+        let protection = [
             Attribute::Sensitive(sensitive),
             Attribute::Extractable(extractable),
         ];
-        desk.make(label, label, label.as_bytes(), BY_OID, &how);
-        match (desk.session.examine(label, false), why) {
+        login.generate_pair(label, label, label.as_bytes(), BY_OID, &protection);
+        match (login.session.examine(label, false), expected) {
             (Ok(_), None) => {}
-            (Err(error @ TokenError::Exportable { .. }), Some(why)) => {
-                assert!(error.to_string().contains(why), "{error}");
+            (Err(error @ TokenError::Exportable { .. }), Some(expected)) => {
+                assert!(error.to_string().contains(expected), "{error}");
             }
             (other, _) => panic!("{label}: {other:?}"),
         }
-        // For development it is taken, and signs.
-        desk.session.examine(label, true).unwrap();
+        // `lenient` allows the key, which then passes the self-test.
+        login.session.examine(label, true).unwrap();
     }
 }
 
 #[test]
-fn either_name_of_the_curve_makes_a_key() {
-    let Some(token) = inside() else {
+fn both_encodings_of_the_curve_are_supported() {
+    let Some(token) = child_token() else {
         return run(
-            "either_name_of_the_curve_makes_a_key",
+            "both_encodings_of_the_curve_are_supported",
             &SoftHsm::create().unwrap(),
         );
     };
-    let mut desk = LoggedIn::open(&token);
+    let mut login = TokenLogin::open(&token);
     for (label, curve) in [("by-oid", BY_OID), ("by-name", BY_NAME)] {
-        let public = desk.make(label, label, label.as_bytes(), curve, &kept());
-        let told = desk
+        let public = login.generate_pair(label, label, label.as_bytes(), curve, &unexportable());
+        let attributes = login
             .raw
             .get_attributes(public, &[AttributeType::EcPoint])
             .unwrap();
-        let [Attribute::EcPoint(point)] = told.as_slice() else {
-            panic!("{told:?}");
+        let [Attribute::EcPoint(point)] = attributes.as_slice() else {
+            panic!("{attributes:?}");
         };
         println!("{label}: CKA_EC_POINT of {} bytes", point.len());
-        let key = desk.session.examine(label, false).unwrap();
+        let key = login.session.examine(label, false).unwrap();
         assert!(point.ends_with(&key[..]));
-        let signature = desk.session.sign(label, &key, b"payload").unwrap();
+        let signature = login.session.sign(label, &key, b"payload").unwrap();
         key.verify(b"payload", &signature).unwrap();
     }
 }
 
 #[test]
-fn a_label_names_one_key_and_its_public_key() {
-    let Some(token) = inside() else {
-        return run(
-            "a_label_names_one_key_and_its_public_key",
-            &SoftHsm::create().unwrap(),
-        );
+fn a_label_must_identify_one_key_pair() {
+    let Some(token) = child_token() else {
+        return run("a_label_must_identify_one_key_pair", &SoftHsm::create().unwrap());
     };
-    let mut desk = LoggedIn::open(&token);
-    desk.make("twice", "twice", b"1", BY_OID, &kept());
-    desk.make("twice", "twice", b"2", BY_OID, &kept());
-    let error = desk.session.examine("twice", false).unwrap_err();
+    let mut login = TokenLogin::open(&token);
+    login.generate_pair("twice", "twice", b"1", BY_OID, &unexportable());
+    login.generate_pair("twice", "twice", b"2", BY_OID, &unexportable());
+    let error = login.session.examine("twice", false).unwrap_err();
     assert!(matches!(error, TokenError::ManyKeys { count: 2, .. }), "{error}");
 
-    // The public key has no label, but the id.
-    desk.make("", "by-id", b"3", BY_OID, &kept());
-    desk.session.examine("by-id", false).unwrap();
+    // The public key has no label and is found by its id.
+    login.generate_pair("", "by-id", b"3", BY_OID, &unexportable());
+    login.session.examine("by-id", false).unwrap();
 
-    let public = desk.make("alone", "alone", b"4", BY_OID, &kept());
-    desk.raw.destroy_object(public).unwrap();
-    let error = desk.session.examine("alone", false).unwrap_err();
+    let public = login.generate_pair("alone", "alone", b"4", BY_OID, &unexportable());
+    login.raw.destroy_object(public).unwrap();
+    let error = login.session.examine("alone", false).unwrap_err();
     assert!(matches!(error, TokenError::NoPublicKey(_)), "{error}");
 
-    // Another key's public key under the label: what the token signs is not believed.
-    let public = desk.make("crossed", "crossed", b"5", BY_OID, &kept());
-    desk.raw.destroy_object(public).unwrap();
-    desk.make("crossed", "elsewhere", b"6", BY_OID, &kept());
-    let error = desk.session.examine("crossed", false).unwrap_err();
+    // The public key with this label belongs to another private key, so the self-test fails.
+    let public = login.generate_pair("crossed", "crossed", b"5", BY_OID, &unexportable());
+    login.raw.destroy_object(public).unwrap();
+    login.generate_pair("crossed", "elsewhere", b"6", BY_OID, &unexportable());
+    let error = login.session.examine("crossed", false).unwrap_err();
     assert!(matches!(error, TokenError::WrongSignature(_)), "{error}");
 
-    let error = desk.session.examine("nowhere", false).unwrap_err();
+    let error = login.session.examine("nowhere", false).unwrap_err();
     assert!(matches!(error, TokenError::NoKey(_)), "{error}");
     assert!(
         generate(&token, "alone").is_err(),
-        "a label is taken by a private key alone"
+        "a private key without its public key takes the label"
     );
 }
 
-/// Whoever made a key and lost what was printed cannot make it again.
+/// A key is never replaced, so `keygen --show` must print its public key again.
 #[test]
-fn a_key_that_was_made_is_found_again() {
-    let Some(token) = inside() else {
-        return run("a_key_that_was_made_is_found_again", &SoftHsm::create().unwrap());
+fn an_existing_key_is_found_and_not_replaced() {
+    let Some(token) = child_token() else {
+        return run(
+            "an_existing_key_is_found_and_not_replaced",
+            &SoftHsm::create().unwrap(),
+        );
     };
     assert!(matches!(find(&token, "made"), Err(TokenError::NoKey(_))));
     let made = generate(&token, "made").unwrap();
@@ -216,28 +218,28 @@ fn a_key_that_was_made_is_found_again() {
     assert_eq!(find(&token, "made").unwrap(), made);
 }
 
-/// Puts another private key beside the public one of "a". Run by the test below, in a process of its own.
+/// Replaces the private key of "a", but not its public key. The test below runs this in a child process.
 #[test]
-fn the_private_key_is_exchanged() {
-    let Some(token) = inside() else { return };
-    let desk = LoggedIn::open(&token);
+fn replaces_the_private_key() {
+    let Some(token) = child_token() else { return };
+    let login = TokenLogin::open(&token);
     let old = [
         Attribute::Class(ObjectClass::PRIVATE_KEY),
         Attribute::Label("a".into()),
     ];
-    for object in desk.raw.find_objects(&old).unwrap() {
-        desk.raw.destroy_object(object).unwrap();
+    for object in login.raw.find_objects(&old).unwrap() {
+        login.raw.destroy_object(object).unwrap();
     }
-    desk.make("elsewhere", "a", b"another", BY_OID, &kept());
+    login.generate_pair("elsewhere", "a", b"another", BY_OID, &unexportable());
 }
 
-/// A token that signs with another key than it says, as a faulty one might: nothing of that gets out.
+/// A faulty token might sign with another key than that of its public key. Such a signature must not be released.
 #[tokio::test]
 async fn a_wrong_signature_is_withheld_and_counted() {
     let proxy = KmsProxy::start(env!("CARGO_BIN_EXE_postern-kms-proxy").into(), &["a", "b"]).unwrap();
     let caller = KmsClient::new(&proxy).unwrap();
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
-    run("the_private_key_is_exchanged", proxy.hsm());
+    run("replaces_the_private_key", proxy.hsm());
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let reply = caller.sign(b"payload", None).await.unwrap();
@@ -259,6 +261,6 @@ async fn a_wrong_signature_is_withheld_and_counted() {
         .lines()
         .find_map(|line| line.strip_prefix("postern_kms_proxy_self_verification_failures_total "));
     assert!(counted.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
-    // Others sign on.
+    // Other signers still sign.
     assert_eq!(caller.sign(b"payload", Some("b")).await.unwrap().status, 200);
 }

@@ -1,4 +1,4 @@
-//! A proxy whose log fails: it signs nothing that is not on record, and ends when it is told to.
+//! A proxy whose log fails: it withholds signatures that are not recorded, and still stops on SIGTERM.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,31 +21,31 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-/// Where a test that runs in a process of its own has its files.
-const INSIDE: &str = "POSTERN_TEST_FOLDER";
+/// The environment variable with the folder of a test that runs in a child process.
+const FOLDER_ENV: &str = "POSTERN_TEST_FOLDER";
 const SIGN: &str = "POST /sign HTTP/1.1\r\nhost: kms\r\nconnection: close\r\ncontent-length: 26\r\n\r\n\
     {\"payload_b64\":\"aGVsbG8=\"} ";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Reader {
-    Reads,
-    Gone,
-    Sleeps,
+    Active,
+    Closed,
+    Stalled,
 }
 
-/// What reads the log, and what it has read.
+/// A pipe for the log: the state of its reader, and the text that was read.
 #[derive(Clone)]
 struct Pipe(Arc<(Mutex<(Reader, String)>, Condvar)>);
 
 impl Pipe {
     fn new() -> Self {
         Self(Arc::new((
-            Mutex::new((Reader::Reads, String::new())),
+            Mutex::new((Reader::Active, String::new())),
             Condvar::new(),
         )))
     }
 
-    fn reader(&self, reader: Reader) {
+    fn set_reader(&self, reader: Reader) {
         self.0.0.lock().unwrap().0 = reader;
         self.0.1.notify_all();
     }
@@ -61,9 +61,9 @@ impl Write for Pipe {
         let mut state = self
             .0
             .1
-            .wait_while(state, |state| state.0 == Reader::Sleeps)
+            .wait_while(state, |state| state.0 == Reader::Stalled)
             .unwrap();
-        if state.0 == Reader::Gone {
+        if state.0 == Reader::Closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         state.1.push_str(str::from_utf8(text).unwrap());
@@ -85,7 +85,7 @@ fn subscribe(log: &LogQueue) {
         .init();
 }
 
-/// With a key in software, on a socket in this folder.
+/// Settings with a software key, and a socket in this folder.
 fn settings(folder: &Path) -> Settings {
     Settings {
         listen: Address::Unix(folder.join("s")),
@@ -96,59 +96,59 @@ fn settings(folder: &Path) -> Settings {
     }
 }
 
-async fn ask(folder: &Path, request: &str) -> String {
+async fn send(folder: &Path, request: &str) -> String {
     let mut socket = UnixStream::connect(folder.join("s")).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    socket.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 async fn get(folder: &Path, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: kms\r\nconnection: close\r\n\r\n");
-    ask(folder, &request).await
+    send(folder, &request).await
 }
 
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !so().await {
+    while !condition().await {
         assert!(Instant::now() < deadline, "not after 10 s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn until_well(folder: &Path) {
-    let well = async || get(folder, "/healthz").await.starts_with("HTTP/1.1 200");
-    until("it is well", well).await;
+async fn until_healthy(folder: &Path) {
+    let healthy = async || get(folder, "/healthz").await.starts_with("HTTP/1.1 200");
+    until("healthy", healthy).await;
 }
 
-fn is_withheld(answer: &str) -> bool {
-    answer.starts_with("HTTP/1.1 503")
-        && answer.contains("\"record_unavailable\"")
-        && !answer.contains("signature_b64")
+fn is_withheld(response: &str) -> bool {
+    response.starts_with("HTTP/1.1 503")
+        && response.contains("\"record_unavailable\"")
+        && !response.contains("signature_b64")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_signed_that_is_not_on_record() {
+async fn signatures_that_are_not_recorded_are_withheld() {
     let (folder, pipe) = (tempfile::tempdir().unwrap(), Pipe::new());
     let folder = folder.path();
     let log = LogQueue::start(pipe.clone()).unwrap();
     subscribe(&log);
     let proxy = Proxy::start(settings(folder), log).await.unwrap();
 
-    // The line is there before the answer is.
-    let answer = ask(folder, SIGN).await;
+    // The line is written before the response.
+    let response = send(folder, SIGN).await;
     let lines = pipe.text();
-    assert!(answer.contains("signature_b64"), "{answer}");
+    assert!(response.contains("signature_b64"), "{response}");
     assert_eq!(lines.matches("\"result\":\"ok\"").count(), 1, "{lines}");
-    ask(folder, &SIGN.replace("aGVsbG8=", "aGVsbG8!")).await;
+    send(folder, &SIGN.replace("aGVsbG8=", "aGVsbG8!")).await;
     let lines = pipe.text();
     assert_eq!(lines.matches("\"result\":\"bad_request\"").count(), 1, "{lines}");
 
-    pipe.reader(Reader::Gone);
+    pipe.set_reader(Reader::Closed);
     for _ in 0..3 {
-        let answer = ask(folder, SIGN).await;
-        assert!(is_withheld(&answer), "{answer}");
+        let response = send(folder, SIGN).await;
+        assert!(is_withheld(&response), "{response}");
     }
     let health = get(folder, "/healthz").await;
     assert!(
@@ -167,57 +167,57 @@ async fn nothing_is_signed_that_is_not_on_record() {
         "{metrics}"
     );
 
-    // It finds out by itself that the log can be written again, and the log says what is missing.
-    pipe.reader(Reader::Reads);
-    until_well(folder).await;
-    let noted = async || pipe.text().contains("lines of this log were lost");
-    until("the log says what is missing", noted).await;
-    let answer = ask(folder, SIGN).await;
-    assert!(answer.contains("signature_b64"), "{answer}");
+    // The proxy detects by itself that the log can be written again, and logs how many lines are missing.
+    pipe.set_reader(Reader::Active);
+    until_healthy(folder).await;
+    let reported = async || pipe.text().contains("lines of this log were lost");
+    until("the lost lines are reported", reported).await;
+    let response = send(folder, SIGN).await;
+    assert!(response.contains("signature_b64"), "{response}");
 
-    pipe.reader(Reader::Sleeps);
+    pipe.set_reader(Reader::Stalled);
     let started = Instant::now();
-    let answer = ask(folder, SIGN).await;
-    assert!(is_withheld(&answer), "{answer}");
-    // Nobody who logs waits, however much it is.
+    let response = send(folder, SIGN).await;
+    assert!(is_withheld(&response), "{response}");
+    // Logging never blocks, however many lines there are.
     for _ in 0..20_000 {
         tracing::info!("a line of some length, as most of them are");
     }
     for _ in 0..100 {
-        assert!(is_withheld(&ask(folder, SIGN).await));
+        assert!(is_withheld(&send(folder, SIGN).await));
     }
     let health = get(folder, "/healthz").await;
     assert!(is_withheld(&health) && health.contains("has stalled"), "{health}");
     assert!(started.elapsed() < Duration::from_secs(10));
 
-    pipe.reader(Reader::Reads);
-    until_well(folder).await;
-    let answer = ask(folder, SIGN).await;
-    assert!(answer.contains("signature_b64"), "{answer}");
+    pipe.set_reader(Reader::Active);
+    until_healthy(folder).await;
+    let response = send(folder, SIGN).await;
+    assert!(response.contains("signature_b64"), "{response}");
 
-    pipe.reader(Reader::Sleeps);
+    pipe.set_reader(Reader::Stalled);
     let started = Instant::now();
     proxy.stop().await;
     assert!(started.elapsed() < Duration::from_secs(2));
 }
 
-/// Runs a test of this program in a process of its own.
+/// Runs a test of this file in a child process.
 fn run(test: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, folder)
+        .env(FOLDER_ENV, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }
 
-/// The folder, in a process that `run` started.
-fn inside() -> Option<std::path::PathBuf> {
-    std::env::var_os(INSIDE).map(Into::into)
+/// The folder in a child process that `run` started; `None` in the parent.
+fn child_folder() -> Option<std::path::PathBuf> {
+    std::env::var_os(FOLDER_ENV).map(Into::into)
 }
 
-fn end(mut child: Child, within: Duration) -> ExitStatus {
+fn wait_for_exit(mut child: Child, within: Duration) -> ExitStatus {
     let deadline = Instant::now() + within;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -225,54 +225,54 @@ fn end(mut child: Child, within: Duration) -> ExitStatus {
         }
         if Instant::now() > deadline {
             child.kill().unwrap();
-            panic!("it does not end");
+            panic!("the process does not exit");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_a_proxy_whose_log_nobody_reads() {
-    const NAME: &str = "sigterm_ends_a_proxy_whose_log_nobody_reads";
-    if let Some(folder) = inside() {
+async fn sigterm_stops_a_proxy_whose_log_is_not_read() {
+    const NAME: &str = "sigterm_stops_a_proxy_whose_log_is_not_read";
+    if let Some(folder) = child_folder() {
         let log = LogQueue::stderr().unwrap();
         subscribe(&log);
         let proxy = Proxy::start(settings(&folder), log.clone()).await.unwrap();
         serve(proxy, || Err("no settings".to_owned())).await.unwrap();
         return log.finish(Duration::from_millis(300));
     }
-    for is_gone in [false, true] {
+    for is_closed in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let mut child = run(NAME, folder.path());
         let listens = async || UnixStream::connect(folder.path().join("s")).await.is_ok();
         until("it listens", listens).await;
-        if is_gone {
-            // The reader dies.
+        if is_closed {
+            // The reader exits.
             drop(child.stderr.take());
         } else {
-            // It sleeps. The pipe has 64 KiB.
+            // The reader stalls. The pipe holds 64 KiB.
             for _ in 0..400 {
                 get(folder.path(), "/signers").await;
             }
         }
-        let answer = ask(folder.path(), SIGN).await;
-        assert!(is_withheld(&answer), "{answer}");
+        let response = send(folder.path(), SIGN).await;
+        assert!(is_withheld(&response), "{response}");
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
-        let status = end(child, Duration::from_secs(5));
+        let status = wait_for_exit(child, Duration::from_secs(5));
         assert!(status.success(), "{status}");
     }
 }
 
 #[tokio::test]
-async fn a_file_size_limit_is_an_error_and_not_the_end() {
-    const NAME: &str = "a_file_size_limit_is_an_error_and_not_the_end";
-    let Some(folder) = inside() else {
+async fn exceeding_the_file_size_limit_is_only_an_error() {
+    const NAME: &str = "exceeding_the_file_size_limit_is_only_an_error";
+    let Some(folder) = child_folder() else {
         let folder = tempfile::tempdir().unwrap();
         let mut child = run(NAME, folder.path());
         let mut text = String::new();
         child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        let status = end(child, Duration::from_secs(10));
+        let status = wait_for_exit(child, Duration::from_secs(10));
         assert!(status.success() && text.contains("1 passed"), "{status}: {text}");
         return;
     };

@@ -1,4 +1,4 @@
-//! `postern kms-proxy`: runs `postern-kms-proxy`, a program of its own.
+//! `postern kms-proxy`: runs the separate program `postern-kms-proxy`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -9,14 +9,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::output::Output;
 
-/// The program.
 const PROGRAM: &str = "postern-kms-proxy";
 
 #[derive(Debug, clap::Args)]
 #[command(
     disable_help_flag = true,
-    after_help = "It runs postern-kms-proxy, which is looked for beside this program, then on PATH, with all \
-    arguments as they are: `postern kms-proxy --help` prints its help.\n\n\
+    after_help = "Runs postern-kms-proxy with the same arguments. It is searched for in the directory of this program, then \
+    on PATH. `postern kms-proxy --help` prints its help.\n\n\
     Examples:\n  \
     postern kms-proxy --config kms-proxy.yaml\n  \
     postern kms-proxy keygen --config kms-proxy.yaml --label kernel-2026"
@@ -30,32 +29,32 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = places(&this, std::env::split_paths(&path));
-    let Some(program) = places.iter().find(|place| place.is_file()) else {
-        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    let candidates = candidates(&this, std::env::split_paths(&path));
+    let Some(program) = candidates.iter().find(|path| path.is_file()) else {
+        let paths: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
         bail!(
-            "{PROGRAM} is not installed: there is none at {}. Install it beside this program",
-            places.join(", ")
+            "{PROGRAM} is not installed: not found at {}. Install it in the directory of this program",
+            paths.join(", ")
         );
     };
-    // Returns only if it cannot be run.
+    // Returns only if the program cannot be run.
     let error = Command::new(program).args(&args.arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Where the program is looked for: beside this one, then on PATH.
-fn places(this: &Path, path: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
-    let beside = this.parent().map(Path::to_owned);
-    // An empty entry of PATH is the working directory, which anybody may have written to.
-    let directories = beside.into_iter().chain(path.filter(|entry| entry.is_absolute()));
-    let mut places = Vec::new();
+/// The paths to try: in the directory of this program, then on PATH.
+fn candidates(this: &Path, path: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let own = this.parent().map(Path::to_owned);
+    // An empty entry of PATH means the working directory, which anyone may be able to write to.
+    let directories = own.into_iter().chain(path.filter(|entry| entry.is_absolute()));
+    let mut candidates = Vec::new();
     for directory in directories {
-        let place = directory.join(PROGRAM);
-        if !places.contains(&place) {
-            places.push(place);
+        let path = directory.join(PROGRAM);
+        if !candidates.contains(&path) {
+            candidates.push(path);
         }
     }
-    places
+    candidates
 }
 
 #[cfg(test)]
@@ -63,14 +62,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_looked_for_beside_this_program_and_then_on_path() {
+    fn the_directory_of_this_program_comes_before_path() {
         let path = ["/usr/local/bin", "", "bin", "/opt/postern", "/usr/bin"].map(PathBuf::from);
-        let places = places(Path::new("/opt/postern/postern"), path.into_iter());
+        let candidates = candidates(Path::new("/opt/postern/postern"), path.into_iter());
         let expected = [
             "/opt/postern/postern-kms-proxy",
             "/usr/local/bin/postern-kms-proxy",
             "/usr/bin/postern-kms-proxy",
         ];
-        assert_eq!(places, expected.map(PathBuf::from));
+        assert_eq!(candidates, expected.map(PathBuf::from));
     }
 }

@@ -15,20 +15,19 @@ use crate::output::{Exit, Output};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Signals: SIGTERM and SIGINT stop it once what it has begun is answered, SIGHUP has the settings \
-    read again.\n\n\
-    Exit codes: 0 stopped, or all is well; 2 a policy cannot be served (with --check, or where TAMPER_STRICT wants \
-    all of them); 3 bad settings, or it cannot run here.\n\n\
+    after_help = "Signals: SIGTERM and SIGINT stop it after the requests in progress, SIGHUP reloads the settings.\n\n\
+    Exit codes: 0 stopped, or the check passed; 2 a policy cannot be served (with --check, or with TAMPER_STRICT, \
+    which requires all of them); 3 invalid settings, or it cannot run here.\n\n\
     Examples:\n  \
     postern serve --config host.yaml\n  \
-    postern serve --config host.yaml --check        verify, compile and try everything, and serve nothing\n  \
+    postern serve --config host.yaml --check        verify, compile and test everything, without serving\n  \
     curl --unix-socket /run/postern/admin.sock http://host/readyz"
 )]
 pub(crate) struct Args {
-    /// The host's settings, YAML
+    /// The host's settings file, YAML
     #[arg(long, value_name = "HOST.yaml")]
     config: PathBuf,
-    /// Load and verify everything, print what was found, and serve nothing
+    /// Load and verify everything and print the results, without serving
     #[arg(long)]
     check: bool,
 }
@@ -43,23 +42,23 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         Err(error) => return Ok(Output::invalid(&file, &error.problems())),
     };
     let runtime = postern_server::runtime().context("cannot start threads")?;
-    let inside = runtime.enter();
-    // A file at its size limit fails to be written, as on a full disk: the log, the audit log.
+    let guard = runtime.enter();
+    // So that writes beyond the file size limit fail, as on a full disk: those of the log and of the audit log.
     postern_serve::catch_file_size_signal().context("cannot catch signals")?;
     if args.check {
-        // What is found is printed; a library's warnings go where a host's would.
+        // The results are printed; warnings go to the log, as when serving.
         let _tracing = log::start(settings.log)?;
         let inspection = runtime.block_on(postern_server::inspect(&settings))?;
         return Ok(report::inspection(&file, &settings, &inspection));
     }
     let tracing = log::start(settings.log)?;
-    drop(inside);
-    let ended = runtime.block_on(serve(&args.config, settings));
-    // Outside the runtime, whose threads send what is left.
+    drop(guard);
+    let result = runtime.block_on(serve(&args.config, settings));
+    // Dropped outside the runtime, whose threads send the remaining spans.
     drop(tracing);
-    // What still hangs is not waited for.
+    // Tasks that hang are not waited for.
     runtime.shutdown_background();
-    ended
+    result
 }
 
 async fn serve(config: &Path, settings: Settings) -> Result<Output> {

@@ -133,7 +133,7 @@ async fn a_reload_changes_the_signer_and_names_what_needs_a_restart() {
     });
     wait_for_signer(&host, "kernel-2").await;
     wait_until("the reload is logged", || {
-        host.log().contains("who is asked to sign")
+        host.log().contains("the signer selection")
     });
     assert!(!host.log().contains("restart the host"), "{}", host.log());
 

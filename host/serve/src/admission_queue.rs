@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_enters_alone_waits_for_all_and_keeps_the_others_out() {
+    async fn entering_alone_waits_for_all_others_and_keeps_new_ones_out() {
         let queue = AdmissionQueue::new(2, 8);
         let soon = || Instant::now() + Duration::from_millis(20);
         let permit = queue.enter(soon()).await.unwrap();

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_socket_is_for_its_group_and_replaces_only_a_socket_that_nobody_serves() {
+    async fn a_socket_is_limited_to_its_group_and_only_a_stale_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let address = Address::Unix(path.clone());

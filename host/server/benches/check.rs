@@ -1,4 +1,4 @@
-//! How long a check takes, over a Unix socket and one connection: `cargo xtask bench policy`.
+//! The latency of a check, over a Unix socket and one connection: `cargo xtask bench policy`.
 
 #![allow(
     clippy::indexing_slicing,
@@ -12,14 +12,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{WorkDir, allower, ask, check, connect, with_role};
+use support::{WorkDir, allowing_module, check, connect, decide, with_role};
 
-/// Checks of each kind.
+/// The number of checks per policy.
 const CHECKS: usize = 20_000;
 
 fn main() {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir.file("rbac.wasm", &support::shipped("rbac"));
     let rules = "[{methods: [POST], path: '/orders/{id}', roles: [Operator]}]";
     let rbac = format!("{{file: rbac.wasm, grants: [config, log], config: {{rules: {rules}}}}}");
@@ -28,20 +28,20 @@ fn main() {
         "{{entries: {{'yes': {{file: yes.wasm}}, rbac: {rbac}}}}}"
     )));
 
-    let asks = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    asks.block_on(async {
+    runtime.block_on(async {
         let mut client = connect(&started.addresses()[0]).await;
-        for (name, asked) in [
+        for (name, request) in [
             ("allows everything", check("yes", "POST", "/orders/7")),
             ("rbac", with_role(check("rbac", "POST", "/orders/7"), "Operator")),
         ] {
             let mut times: Vec<Duration> = Vec::new();
             for _ in 0..CHECKS {
                 let started = Instant::now();
-                assert_eq!(ask(&mut client, asked.clone()).await, "allowed");
+                assert_eq!(decide(&mut client, request.clone()).await, "allowed");
                 times.push(started.elapsed());
             }
             times.sort_unstable();

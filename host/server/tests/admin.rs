@@ -1,4 +1,4 @@
-//! What operators see and do.
+//! The admin API.
 
 #![allow(
     clippy::indexing_slicing,
@@ -13,15 +13,17 @@ use std::os::unix::fs::symlink;
 
 use postern_policy::Digest;
 use serde_json::json;
-use support::{TOKEN, WorkDir, allower, ask, becomes, check, connect, denying_module, get, http};
+use support::{
+    TOKEN, WorkDir, allowing_module, check, connect, decide, denying_module, get, http, wait_for_decision,
+};
 
 #[tokio::test]
-async fn the_routes() {
+async fn each_route_has_its_status_and_body() {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     let host = dir.start("{entries: {'yes': {file: yes.wasm}}}").await;
     let mut client = connect(&host.addresses()[0]).await;
-    ask(&mut client, check("yes", "GET", "/")).await;
+    decide(&mut client, check("yes", "GET", "/")).await;
 
     assert_eq!(get(&host, "/healthz").await.body, "ok\n");
     let ready = get(&host, "/readyz").await;
@@ -46,7 +48,7 @@ async fn the_routes() {
     ] {
         assert!(metrics.body.contains(series), "no {series} in {}", metrics.body);
     }
-    let digest = Digest::of(&allower()).to_string();
+    let digest = Digest::of(&allowing_module()).to_string();
     let all = get(&host, "/v1/policies").await.json();
     assert_eq!(
         (&all[0]["name"], &all[0]["digest"], &all[0]["allowed"]),
@@ -80,7 +82,7 @@ async fn the_routes() {
 #[tokio::test]
 async fn on_tcp_a_token_is_needed_for_all_but_health() {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     let text = "listen: ['unix:host.sock']\nadmin: {listen: '127.0.0.1:0', token: {env: TOKEN}}\n\
                 policies: {entries: {'yes': {file: yes.wasm}}}";
     let host = dir.try_start(text).await.unwrap();
@@ -117,11 +119,11 @@ async fn on_tcp_a_token_is_needed_for_all_but_health() {
 }
 
 #[tokio::test]
-async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
+async fn a_tampered_file_is_reported_and_the_loaded_module_keeps_serving() {
     let dir = WorkDir::new();
     let first = denying_module("first");
     dir.file("a.wasm", &first);
-    dir.file("b.wasm", &allower());
+    dir.file("b.wasm", &allowing_module());
     let digest = Digest::of(&first);
     let entries = format!("{{a: {{file: a.wasm, digest: '{digest}'}}, b: {{file: b.wasm}}}}");
     let host = dir.start(&format!("{{watch: false, entries: {entries}}}")).await;
@@ -155,14 +157,17 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
         policies["b"]["digest"],
         Digest::of(&denying_module("second")).to_string()
     );
-    assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
     assert_eq!(
-        ask(&mut client, check("b", "GET", "/")).await,
+        decide(&mut client, check("a", "GET", "/")).await,
+        "denied 403 first"
+    );
+    assert_eq!(
+        decide(&mut client, check("b", "GET", "/")).await,
         "denied 403 second"
     );
 
     let ready = get(&host, "/readyz").await;
-    assert_eq!(ready.status, 200, "it can answer for all entries");
+    assert_eq!(ready.status, 200, "all entries can be served");
     assert!(
         ready.json()["faults"]["a"]
             .as_str()
@@ -193,9 +198,9 @@ async fn a_tampered_file_is_reported_and_what_was_loaded_serves_on() {
 }
 
 #[tokio::test]
-async fn an_entry_that_serves_nothing_makes_the_host_unready() {
+async fn an_entry_without_a_module_makes_the_host_unready() {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir.file("broken.wasm", b"\0asm");
     let entries = "{'yes': {file: yes.wasm}, gone: {file: gone.wasm}, broken: {file: broken.wasm}}";
     let host = dir.start(&format!("{{entries: {entries}}}")).await;
@@ -207,13 +212,13 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
         faults["gone"].is_string() && faults["broken"].is_string() && faults["yes"].is_null(),
         "{faults}"
     );
-    assert_eq!(ask(&mut client, check("gone", "GET", "/")).await, "failed 13");
-    assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+    assert_eq!(decide(&mut client, check("gone", "GET", "/")).await, "failed 13");
+    assert_eq!(decide(&mut client, check("yes", "GET", "/")).await, "allowed");
 
-    dir.file("gone.wasm", &allower());
-    dir.file("broken.wasm", &denying_module("mended"));
-    becomes(&mut client, &check("gone", "GET", "/"), "allowed").await;
-    becomes(&mut client, &check("broken", "GET", "/"), "denied 403 mended").await;
+    dir.file("gone.wasm", &allowing_module());
+    dir.file("broken.wasm", &denying_module("fixed"));
+    wait_for_decision(&mut client, &check("gone", "GET", "/"), "allowed").await;
+    wait_for_decision(&mut client, &check("broken", "GET", "/"), "denied 403 fixed").await;
     while get(&host, "/readyz").await.status != 200 {}
     host.stop().await.unwrap();
 }
@@ -222,7 +227,7 @@ async fn an_entry_that_serves_nothing_makes_the_host_unready() {
 async fn changed_files_are_loaded() {
     let dir = WorkDir::new();
     dir.file("a.wasm", &denying_module("first"));
-    // As a mounted ConfigMap: the file is a link through a link that is swapped.
+    // As in a mounted ConfigMap: the file is a symlink through another symlink, which is swapped.
     for (version, code) in [("1", "one"), ("2", "two")] {
         std::fs::create_dir_all(dir.path(&format!("map/{version}"))).unwrap();
         dir.file(&format!("map/{version}/b.wasm"), &denying_module(code));
@@ -234,33 +239,33 @@ async fn changed_files_are_loaded() {
         .await;
     let mut client = connect(&host.addresses()[0]).await;
     let (a, b) = (check("a", "GET", "/"), check("b", "GET", "/"));
-    assert_eq!(ask(&mut client, a.clone()).await, "denied 403 first");
-    assert_eq!(ask(&mut client, b.clone()).await, "denied 403 one");
+    assert_eq!(decide(&mut client, a.clone()).await, "denied 403 first");
+    assert_eq!(decide(&mut client, b.clone()).await, "denied 403 one");
 
     for code in ["second", "third"] {
         dir.file("a.wasm", &denying_module(code));
-        becomes(&mut client, &a, &format!("denied 403 {code}")).await;
+        wait_for_decision(&mut client, &a, &format!("denied 403 {code}")).await;
     }
     std::fs::write(dir.path("a.wasm"), denying_module("in_place")).unwrap();
-    becomes(&mut client, &a, "denied 403 in_place").await;
+    wait_for_decision(&mut client, &a, "denied 403 in_place").await;
     dir.file("a.wasm", b"no module");
 
     symlink("2", dir.path("map/..data_tmp")).unwrap();
     std::fs::rename(dir.path("map/..data_tmp"), dir.path("map/..data")).unwrap();
-    becomes(&mut client, &b, "denied 403 two").await;
+    wait_for_decision(&mut client, &b, "denied 403 two").await;
     assert_eq!(
-        ask(&mut client, a.clone()).await,
+        decide(&mut client, a.clone()).await,
         "denied 403 in_place",
-        "what is no module does not replace one"
+        "an invalid module does not replace a valid one"
     );
     host.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn settings_read_again_bring_and_take_entries() {
+async fn a_reload_adds_and_removes_entries() {
     let dir = WorkDir::new();
     dir.file("a.wasm", &denying_module("first"));
-    dir.file("new.wasm", &allower());
+    dir.file("new.wasm", &allowing_module());
     let settings =
         |policies: &str| dir.settings(&format!("listen: ['unix:host.sock']\npolicies: {policies}"));
     let before = settings("{entries: {a: {file: a.wasm}}}");
@@ -273,14 +278,17 @@ async fn settings_read_again_bring_and_take_entries() {
     ] {
         let refused = host.reload(settings(too_much)).await.unwrap_err();
         assert!(refused.contains("restart"), "{refused}");
-        assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
+        assert_eq!(
+            decide(&mut client, check("a", "GET", "/")).await,
+            "denied 403 first"
+        );
     }
     host.reload(settings("{entries: {b: {file: new.wasm}}}"))
         .await
         .unwrap();
-    assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "failed 13");
-    assert_eq!(ask(&mut client, check("b", "GET", "/")).await, "allowed");
+    assert_eq!(decide(&mut client, check("a", "GET", "/")).await, "failed 13");
+    assert_eq!(decide(&mut client, check("b", "GET", "/")).await, "allowed");
     dir.file("new.wasm", &denying_module("watched"));
-    becomes(&mut client, &check("b", "GET", "/"), "denied 403 watched").await;
+    wait_for_decision(&mut client, &check("b", "GET", "/"), "denied 403 watched").await;
     host.stop().await.unwrap();
 }

@@ -13,16 +13,18 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use support::{WorkDir, allower, ask, check, connect, denying_module, get, spinner, with_role};
+use support::{
+    WorkDir, allowing_module, check, connect, decide, denying_module, get, looping_module, with_role,
+};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 fn dir() -> WorkDir {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir.file("no.wasm", &denying_module("quorum_missing"));
-    dir.file("spin.wasm", &spinner());
+    dir.file("spin.wasm", &looping_module());
     dir
 }
 
@@ -43,7 +45,7 @@ async fn decisions_over_both_kinds_of_listener() {
             ("other", "/a", "failed 13"),
         ] {
             assert_eq!(
-                ask(&mut client, check(entry, "GET", path)).await,
+                decide(&mut client, check(entry, "GET", path)).await,
                 expected,
                 "{address} {entry} {path}"
             );
@@ -53,7 +55,7 @@ async fn decisions_over_both_kinds_of_listener() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
+async fn undecidable_checks_fail_and_are_never_allowed() {
     let dir = dir();
     let entries =
         "{'yes': {file: yes.wasm}, spin: {file: spin.wasm, deadline: 30ms}, gone: {file: gone.wasm}}";
@@ -69,11 +71,11 @@ async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
         (caller, "failed 13"),
         (check("yes", "GET", "/"), "allowed"),
     ] {
-        assert_eq!(ask(&mut client, check).await, expected);
+        assert_eq!(decide(&mut client, check).await, expected);
     }
-    for none in [CheckRequest::default(), check("yes", "", "/")] {
+    for invalid in [CheckRequest::default(), check("yes", "", "/")] {
         assert_eq!(
-            client.check(none).await.unwrap_err().code(),
+            client.check(invalid).await.unwrap_err().code(),
             Code::InvalidArgument
         );
     }
@@ -93,7 +95,7 @@ async fn what_cannot_be_decided_is_a_failure_and_never_an_allowance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
+async fn a_full_queue_refuses_requests_to_one_policy_only() {
     let dir = dir();
     let spin = "{file: spin.wasm, deadline: 500ms, concurrency: 1, queue: 0}";
     let host = dir
@@ -103,22 +105,22 @@ async fn past_its_queue_a_policy_turns_requests_away_and_the_others_answer() {
         .await;
     let client = connect(&host.addresses()[0]).await;
     let mut first = client.clone();
-    let first = tokio::spawn(async move { ask(&mut first, check("spin", "GET", "/")).await });
+    let first = tokio::spawn(async move { decide(&mut first, check("spin", "GET", "/")).await });
     let mut client = client;
     while !get(&host, "/metrics")
         .await
         .body
         .contains("postern_checks_in_flight 1")
     {
-        assert!(!first.is_finished(), "it spins");
+        assert!(!first.is_finished(), "the first check is still running");
     }
     let started = Instant::now();
     assert_eq!(
-        ask(&mut client, check("spin", "GET", "/")).await,
+        decide(&mut client, check("spin", "GET", "/")).await,
         "failed 14",
         "overloaded"
     );
-    assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+    assert_eq!(decide(&mut client, check("yes", "GET", "/")).await, "allowed");
     assert!(
         !first.is_finished() && started.elapsed() < Duration::from_millis(400),
         "{:?}",
@@ -137,8 +139,8 @@ async fn a_check_that_is_too_large_is_refused() {
     let mut client = connect(&host.addresses()[0]).await;
     for (size, fits) in [(1 << 20, true), (2 << 20, false)] {
         let mut check = check("yes", "POST", "/");
-        let asked = check.attributes.as_mut().unwrap().request.as_mut().unwrap();
-        asked.http.as_mut().unwrap().raw_body = vec![b'x'; size];
+        let request = check.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        request.http.as_mut().unwrap().raw_body = vec![b'x'; size];
         assert_eq!(client.check(check).await.is_ok(), fits, "{size}");
     }
     host.stop().await.unwrap();
@@ -195,8 +197,8 @@ async fn a_built_module_decides_by_the_callers_roles() {
             "denied 403 no_rule",
         ),
     ] {
-        let asked = format!("{check:?}");
-        assert_eq!(ask(&mut client, check).await, expected, "{asked}");
+        let shown = format!("{check:?}");
+        assert_eq!(decide(&mut client, check).await, expected, "{shown}");
     }
     let response = client
         .check(check("rbac", "GET", "/open"))

@@ -1,4 +1,4 @@
-//! Connections that ask nothing, and more of them than a listener may have.
+//! Connections without a complete request, and more connections than a listener allows.
 
 #![allow(
     clippy::indexing_slicing,
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 
 use postern_serve::Address;
 use postern_server::Host;
-use support::{TOKEN, WorkDir, allower, ask, check, connect, http};
+use support::{TOKEN, WorkDir, allowing_module, check, connect, decide, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-const MOST: usize = 16;
+const MAX_CONNECTIONS: usize = 16;
 
 async fn host(dir: &WorkDir) -> (Host, std::net::SocketAddr) {
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     let text = format!(
-        "listen: ['127.0.0.1:0', 'unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\nconnections: {MOST}\n\
+        "listen: ['127.0.0.1:0', 'unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\nconnections: {MAX_CONNECTIONS}\n\
          gate: {{token: {{env: TOKEN}}}}\npolicies: {{entries: {{'yes': {{file: yes.wasm}}}}}}"
     );
     let host = dir.try_start(&text).await.unwrap();
@@ -34,8 +34,8 @@ async fn host(dir: &WorkDir) -> (Host, std::net::SocketAddr) {
 
 /// Whether the other side closes within this time.
 async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
-    let mut answer = Vec::new();
-    tokio::time::timeout(within, stream.read_to_end(&mut answer))
+    let mut response = Vec::new();
+    tokio::time::timeout(within, stream.read_to_end(&mut response))
         .await
         .is_ok()
 }
@@ -51,13 +51,13 @@ async fn metric(host: &Host, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn half_sent_requests_take_no_others_place_for_long() {
+async fn incomplete_requests_do_not_hold_connections_for_long() {
     let dir = WorkDir::new();
     let (host, tcp) = host(&dir).await;
     let mut held = Vec::new();
-    for i in 0..MOST {
+    for i in 0..MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(tcp).await.unwrap();
-        // Nothing, the half of a head, the beginning of HTTP/2.
+        // Nothing, half a head, the preface of HTTP/2.
         let sent: &[u8] = match i % 3 {
             0 => b"",
             1 => b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ",
@@ -69,15 +69,18 @@ async fn half_sent_requests_take_no_others_place_for_long() {
     let started = Instant::now();
     let mut more = TcpStream::connect(tcp).await.unwrap();
     assert!(closes(&mut more, Duration::from_secs(5)).await, "refused at once");
-    // What only this machine reaches has its own share.
+    // The Unix socket has a limit of its own.
     let local = &host.addresses()[1];
     assert_eq!(
-        ask(&mut connect(local).await, check("yes", "GET", "/")).await,
+        decide(&mut connect(local).await, check("yes", "GET", "/")).await,
         "allowed"
     );
-    let of = |name: &str| format!("postern_{name}{{listener=\"tcp://{tcp}\"}}");
-    assert!(metric(&host, &of("connections_refused_total")).await >= 1);
-    assert_eq!(metric(&host, &of("connections_limit")).await, MOST as u64);
+    let series = |name: &str| format!("postern_{name}{{listener=\"tcp://{tcp}\"}}");
+    assert!(metric(&host, &series("connections_refused_total")).await >= 1);
+    assert_eq!(
+        metric(&host, &series("connections_limit")).await,
+        MAX_CONNECTIONS as u64
+    );
 
     for stream in &mut held {
         let left = Duration::from_secs(25).saturating_sub(started.elapsed());
@@ -89,7 +92,7 @@ async fn half_sent_requests_take_no_others_place_for_long() {
 }
 
 #[tokio::test]
-async fn a_head_sent_byte_by_byte_is_no_request() {
+async fn a_head_sent_byte_by_byte_times_out() {
     let dir = WorkDir::new();
     let (host, tcp) = host(&dir).await;
     let mut stream = TcpStream::connect(tcp).await.unwrap();
@@ -97,7 +100,7 @@ async fn a_head_sent_byte_by_byte_is_no_request() {
     while stream.write_all(b"G").await.is_ok() {
         assert!(
             started.elapsed() < Duration::from_secs(25),
-            "it may go on for ever"
+            "the head does not time out"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -117,13 +120,17 @@ async fn two_authorization_headers_are_refused_on_every_listener() {
     let good = format!("authorization: Bearer {TOKEN}\r\n");
     for second in [good.as_str(), "authorization: Basic x\r\n", "authorization:\r\n"] {
         for pair in [format!("{good}{second}"), format!("{second}{good}")] {
-            let ask = |method: &str, path: &str| {
+            let head = |method: &str, path: &str| {
                 format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{pair}connection: close\r\n\r\n")
             };
-            let check = ask("POST", "/v1/audit");
-            let tcp = status(TcpStream::connect(tcp).await.unwrap(), &check).await;
-            let unix = status(UnixStream::connect(unix).await.unwrap(), &check).await;
-            let admin = status(UnixStream::connect(admin).await.unwrap(), &ask("GET", "/metrics")).await;
+            let events = head("POST", "/v1/audit");
+            let tcp = status(TcpStream::connect(tcp).await.unwrap(), &events).await;
+            let unix = status(UnixStream::connect(unix).await.unwrap(), &events).await;
+            let admin = status(
+                UnixStream::connect(admin).await.unwrap(),
+                &head("GET", "/metrics"),
+            )
+            .await;
             assert_eq!((tcp, unix, admin), (401, 401, 401), "{pair:?}");
         }
     }
@@ -132,10 +139,10 @@ async fn two_authorization_headers_are_refused_on_every_listener() {
 
 async fn status(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, request: &str) -> u16 {
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    answer
+    let mut response = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut response)).await;
+    let response = String::from_utf8_lossy(&response).into_owned();
+    response
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok())

@@ -1,4 +1,4 @@
-//! Files that cannot be read stall nobody: neither decisions nor reloads nor the end of the host.
+//! Files whose reads block do not stall decisions, reloads or the stop of the host.
 
 #![allow(
     clippy::expect_used,
@@ -13,7 +13,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{WorkDir, allower, ask, becomes, check, connect, denying_module, http};
+use support::{WorkDir, allowing_module, check, connect, decide, denying_module, http, wait_for_decision};
 
 fn fifo(dir: &WorkDir, name: &str) {
     let _ = std::fs::remove_file(dir.path(name));
@@ -26,20 +26,20 @@ fn fifo(dir: &WorkDir, name: &str) {
     );
 }
 
-/// A fresh runtime, so that one that stalls ends the test and not the test's end.
+/// Runs the test on its own runtime, so that a stalled one fails the test and does not block its end.
 fn in_time(test: impl Future<Output = ()> + Send + 'static) {
     let runtime = postern_server::runtime().unwrap();
     let ended =
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), tokio::spawn(test)).await });
     runtime.shutdown_background();
-    ended.expect("it stalls").unwrap();
+    ended.expect("the test stalls").unwrap();
 }
 
 #[test]
-fn a_fifo_in_place_of_a_module_stalls_nobody() {
+fn a_fifo_in_place_of_a_module_stalls_nothing_else() {
     in_time(async {
         let dir = WorkDir::new();
-        dir.file("yes.wasm", &allower());
+        dir.file("yes.wasm", &allowing_module());
         dir.file("changed.wasm", &denying_module("first"));
         fifo(&dir, "pipe.wasm");
         fifo(&dir, "cases.yaml");
@@ -50,9 +50,9 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
             )
             .await;
         let mut client = connect(&host.addresses()[0]).await;
-        assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+        assert_eq!(decide(&mut client, check("yes", "GET", "/")).await, "allowed");
         assert!(
-            ask(&mut client, check("pipe", "GET", "/"))
+            decide(&mut client, check("pipe", "GET", "/"))
                 .await
                 .starts_with("failed")
         );
@@ -60,8 +60,8 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
         // A module that serves is replaced by a FIFO, and another by a good one.
         fifo(&dir, "yes.wasm");
         dir.file("changed.wasm", &denying_module("second"));
-        becomes(&mut client, &check("changed", "GET", "/"), "denied 403 second").await;
-        assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+        wait_for_decision(&mut client, &check("changed", "GET", "/"), "denied 403 second").await;
+        assert_eq!(decide(&mut client, check("yes", "GET", "/")).await, "allowed");
         let admin = host.admin().unwrap();
         let report = http(admin, "POST", "/v1/policies/reload", None).await.unwrap();
         assert_eq!(report.status, 422);
@@ -76,7 +76,7 @@ fn a_fifo_in_place_of_a_module_stalls_nobody() {
 }
 
 #[test]
-fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
+fn a_fifo_in_place_of_the_manifest_stalls_nothing_else() {
     in_time(async {
         let dir = WorkDir::new();
         fifo(&dir, "manifest.json");
@@ -88,7 +88,7 @@ fn a_fifo_in_place_of_the_manifest_stalls_nobody() {
             .await;
         let mut client = connect(&host.addresses()[0]).await;
         assert!(
-            ask(&mut client, check("a", "GET", "/"))
+            decide(&mut client, check("a", "GET", "/"))
                 .await
                 .starts_with("failed")
         );

@@ -1,4 +1,4 @@
-//! What a host does for its gates beside checks, and for nobody else: signatures, and the audit log.
+//! What a host does only for its gates, besides checks: signatures, and the audit log.
 
 #![allow(
     clippy::indexing_slicing,
@@ -17,14 +17,14 @@ use postern_testbed::certificates::{Authority, Validity};
 use reqwest::{Client, ClientBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::{TOKEN, WorkDir, allower, ask, check, get};
+use support::{TOKEN, WorkDir, allowing_module, check, decide, get};
 
 const PARTS: &str =
     "signing: {}\naudit: {store: 'sqlite:audit.db'}\npolicies: {entries: {'yes': {file: yes.wasm}}}";
 
 fn dir() -> WorkDir {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir
 }
 
@@ -43,7 +43,7 @@ fn url(address: &Address, path: &str) -> String {
     }
 }
 
-/// Sends JSON; the status and the answer.
+/// Sends JSON; returns the status and the response.
 async fn post(address: &Address, path: &str, body: &str, token: Option<&str>) -> (u16, Value) {
     let mut request = builder(address)
         .build()
@@ -65,17 +65,17 @@ fn event(kind: &str, id: &str) -> Value {
     json!({"id": id, "kind": kind, "decision": "allowed", "time": "2026-01-01T00:00:00.000000Z", "subject": "ann"})
 }
 
-fn told(events: &[Value]) -> String {
+fn batch(events: &[Value]) -> String {
     json!({ "events": events }).to_string()
 }
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[tokio::test]
-async fn who_may_ask_what() {
+async fn only_authenticated_gates_may_sign_and_record() {
     let dir = dir();
     let sign = json!({"payload_b64": "aGVsbG8="}).to_string();
-    let audit = told(&[event("request", ID)]);
+    let audit = batch(&[event("request", ID)]);
     for (listen, known, token, expected) in [
         ("unix:host.sock", "", None, 200),
         ("127.0.0.1:0", "gate: {token: {env: TOKEN}}", None, 401),
@@ -92,10 +92,10 @@ async fn who_may_ask_what() {
         let host = dir.try_start(&text).await.unwrap();
         let address = &host.addresses()[0];
         for (path, body) in [("/sign", &sign), ("/v1/audit", &audit)] {
-            let (status, answer) = post(address, path, body, token).await;
-            assert_eq!(status, expected, "{case} {path} {answer}");
+            let (status, response) = post(address, path, body, token).await;
+            assert_eq!(status, expected, "{case} {path} {response}");
             if status == 401 {
-                assert_eq!(answer["code"], "gates_only", "{case}");
+                assert_eq!(response["code"], "gates_only", "{case}");
             }
         }
         for path in ["/health", "/healthz", "/readyz"] {
@@ -112,10 +112,9 @@ async fn who_may_ask_what() {
     }
 }
 
-/// A port that cannot know its gates answers checks, and nothing else; where there is something to sign or to record,
-/// there is no such port.
+/// A port that cannot authenticate gates serves only checks. A host that signs or records must not have such a port.
 #[tokio::test]
-async fn a_port_that_knows_no_gate() {
+async fn a_port_without_authentication_serves_only_checks() {
     let dir = dir();
     let listen = "listen: ['unix:host.sock', '127.0.0.1:0']\n";
     let host = dir
@@ -125,10 +124,10 @@ async fn a_port_that_knows_no_gate() {
         .await
         .unwrap();
     let port = &host.addresses()[1];
-    let (status, answer) = post(port, "/sign", r#"{"payload_b64": ""}"#, Some(TOKEN)).await;
-    assert_eq!((status, &answer["code"]), (401, &json!("gates_only")));
+    let (status, response) = post(port, "/sign", r#"{"payload_b64": ""}"#, Some(TOKEN)).await;
+    assert_eq!((status, &response["code"]), (401, &json!("gates_only")));
     let mut client = support::connect(port).await;
-    assert_eq!(ask(&mut client, check("yes", "GET", "/")).await, "allowed");
+    assert_eq!(decide(&mut client, check("yes", "GET", "/")).await, "allowed");
     host.stop().await.unwrap();
     let errors = postern_server::Settings::parse(&format!("{listen}{PARTS}"), &dir.path(""), &|_| None);
     let errors = errors.unwrap_err().to_string();
@@ -136,7 +135,7 @@ async fn a_port_that_knows_no_gate() {
 }
 
 #[tokio::test]
-async fn checks_want_the_token_too() {
+async fn checks_need_the_token_as_well() {
     let dir = dir();
     let text = format!("listen: ['127.0.0.1:0']\ngate: {{token: {{env: TOKEN}}}}\n{PARTS}");
     let host = dir.try_start(&text).await.unwrap();
@@ -146,8 +145,8 @@ async fn checks_want_the_token_too() {
     let mut request = tonic::Request::new(check("yes", "GET", "/"));
     let token = format!("Bearer {TOKEN}").parse().unwrap();
     request.metadata_mut().insert("authorization", token);
-    let answer = client.check(request).await.unwrap();
-    assert_eq!(support::told(answer.get_ref()), "allowed");
+    let response = client.check(request).await.unwrap();
+    assert_eq!(support::describe(response.get_ref()), "allowed");
     host.stop().await.unwrap();
 }
 
@@ -186,36 +185,36 @@ async fn over_tls_only_gates_connect() {
             let pem = format!("{}{}", identity.key_pem, identity.certificate_pem);
             client = client.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
         }
-        let answer = send(client.build().unwrap()).await;
-        assert_eq!(answer.is_ok_and(|answer| answer.status() == 200), expected);
+        let response = send(client.build().unwrap()).await;
+        assert_eq!(response.is_ok_and(|response| response.status() == 200), expected);
     }
     host.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn signatures_verify_and_are_on_record() {
+async fn signatures_verify_and_are_recorded() {
     let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
     let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
-    let (status, answer) = post(address, "/sign", r#"{"payload_b64": "aGVsbG8="}"#, None).await;
-    assert_eq!(status, 200, "{answer}");
+    let (status, response) = post(address, "/sign", r#"{"payload_b64": "aGVsbG8="}"#, None).await;
+    assert_eq!(status, 200, "{response}");
     let signers = get(&host, "/v1/signers").await.json();
-    let key = |answer: &Value, what: &str| {
+    let key = |response: &Value, what: &str| {
         let mut all = signers.as_array().unwrap().iter();
-        let signer = all.find(|signer| signer["id"] == answer["signer_id"]).unwrap();
+        let signer = all.find(|signer| signer["id"] == response["signer_id"]).unwrap();
         assert_eq!(signer["uses"], json!([what]));
         postern_signers::parse_key(signer["public_key"].as_str().unwrap()).unwrap()
     };
-    verify(&key(&answer, "payload"), b"hello", &answer);
+    verify(&key(&response, "payload"), b"hello", &response);
 
     let manifest = json!({"manifest": {"b": [1, 2.0], "a": "\u{20ac}"}}).to_string();
-    let (status, answer) = post(address, "/sign/manifest", &manifest, None).await;
-    assert_eq!(status, 200, "{answer}");
+    let (status, response) = post(address, "/sign/manifest", &manifest, None).await;
+    assert_eq!(status, 200, "{response}");
     let hash = Sha256::digest("{\"a\":\"\u{20ac}\",\"b\":[1,2]}");
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(answer["manifest_hash"], hex);
-    verify(&key(&answer, "manifest"), &hash, &answer);
+    assert_eq!(response["manifest_hash"], hex);
+    verify(&key(&response, "manifest"), &hash, &response);
 
     for (kind, count) in [("signature", 1), ("manifest_signature", 1)] {
         assert!(counted(&host, kind, count).await, "{kind}");
@@ -223,8 +222,8 @@ async fn signatures_verify_and_are_on_record() {
     host.stop().await.unwrap();
 }
 
-fn verify(key: &PublicKey, message: &[u8], answer: &Value) {
-    let signature = Base64::decode_to_vec(answer["signature_b64"].as_str().unwrap(), None).unwrap();
+fn verify(key: &PublicKey, message: &[u8], response: &Value) {
+    let signature = Base64::decode_to_vec(response["signature_b64"].as_str().unwrap(), None).unwrap();
     key.verify(message, &Signature::from_slice(&signature).unwrap())
         .unwrap();
 }
@@ -235,7 +234,7 @@ async fn counted(host: &Host, kind: &str, count: u32) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_not_signed() {
+async fn invalid_sign_requests_are_rejected() {
     let dir = dir();
     let host = dir
         .try_start(&format!("listen: ['unix:host.sock']\n{PARTS}"))
@@ -276,11 +275,11 @@ async fn what_is_not_signed() {
             "bad_request",
         ),
     ] {
-        let (status, answer) = post(address, path, body, None).await;
+        let (status, response) = post(address, path, body, None).await;
         assert_eq!(
-            (status, &answer["code"]),
+            (status, &response["code"]),
             (expected, &json!(code)),
-            "{path} {answer}"
+            "{path} {response}"
         );
     }
     let plain = builder(address)
@@ -296,7 +295,7 @@ async fn what_is_not_signed() {
     host.stop().await.unwrap();
 }
 
-/// The contract has a body of JSON, and no word of its content type.
+/// The contract requires a JSON body, but no content type.
 #[tokio::test]
 async fn a_request_needs_no_content_type() {
     let dir = dir();
@@ -305,8 +304,8 @@ async fn a_request_needs_no_content_type() {
     let address = &host.addresses()[0];
     let bare = async |path: &str, body: &'static str| {
         let client = builder(address).build().unwrap();
-        let answer = client.post(url(address, path)).body(body).send().await.unwrap();
-        answer.status()
+        let response = client.post(url(address, path)).body(body).send().await.unwrap();
+        response.status()
     };
     assert_eq!(bare("/sign", r#"{"payload_b64": "aGVsbG8="}"#).await, 200);
     assert_eq!(bare("/sign/manifest", r#"{"manifest": {}}"#).await, 200);
@@ -314,7 +313,7 @@ async fn a_request_needs_no_content_type() {
 }
 
 #[tokio::test]
-async fn what_gates_tell_is_taken_once_and_checked() {
+async fn events_of_gates_are_validated_and_stored_once() {
     let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
     let host = dir.try_start(&text).await.unwrap();
@@ -324,28 +323,28 @@ async fn what_gates_tell_is_taken_once_and_checked() {
         event("admission", "01890a5d-ac96-774b-bcce-b302099a8058"),
     ];
     for _ in 0..3 {
-        // A gate that got no answer tells it again.
-        let (status, answer) = post(address, "/v1/audit", &told(&events), None).await;
-        assert_eq!((status, answer), (200, json!({"durable": 2})));
+        // A gate that got no response sends the events again.
+        let (status, response) = post(address, "/v1/audit", &batch(&events), None).await;
+        assert_eq!((status, response), (200, json!({"durable": 2})));
     }
     assert!(counted(&host, "request", 1).await && counted(&host, "admission", 1).await);
     let mut odd = event("request", "01890a5d-ac96-774b-bcce-b302099a8060");
     odd["subject"] = json!("a\u{0}b");
-    let (status, answer) = post(address, "/v1/audit", &told(&[odd]), None).await;
-    assert_eq!((status, answer), (200, json!({"durable": 1})));
+    let (status, response) = post(address, "/v1/audit", &batch(&[odd]), None).await;
+    assert_eq!((status, response), (200, json!({"durable": 1})));
 
-    // An id names one event: another under it is not said to be durable.
+    // An id identifies one event: another event with the same id is not acknowledged.
     let mut other = event("request", ID);
     other["subject"] = json!("mallory");
     let fresh = event("request", "01890a5d-ac96-774b-bcce-b302099a8061");
     let mut twice = fresh.clone();
     twice["status"] = json!(599);
     for events in [vec![other], vec![fresh, twice]] {
-        let (status, answer) = post(address, "/v1/audit", &told(&events), None).await;
+        let (status, response) = post(address, "/v1/audit", &batch(&events), None).await;
         assert_eq!(
-            (status, &answer["code"]),
+            (status, &response["code"]),
             (409, &json!("audit_conflict")),
-            "{answer}"
+            "{response}"
         );
     }
     assert!(counted(&host, "request", 2).await);
@@ -353,7 +352,7 @@ async fn what_gates_tell_is_taken_once_and_checked() {
     let with = |field: &str, value: Value| {
         let mut event = event("request", "01890a5d-ac96-774b-bcce-b302099a8059");
         event[field] = value;
-        told(&[event])
+        batch(&[event])
     };
     for (body, expected) in [
         ("{}".to_owned(), "missing field `events`"),
@@ -364,49 +363,49 @@ async fn what_gates_tell_is_taken_once_and_checked() {
         (with("detail", json!({"x": "y".repeat(5000)})), "detail"),
         (with("id", json!("7")), "UUID"),
         (with("time", json!("yesterday")), "time"),
-        (told(&vec![event("request", ID); 4097]), "4096 at most"),
+        (batch(&vec![event("request", ID); 4097]), "4096 at most"),
     ] {
-        let (status, answer) = post(address, "/v1/audit", &body, None).await;
-        let detail = answer["detail"].as_str().unwrap_or_default();
+        let (status, response) = post(address, "/v1/audit", &body, None).await;
+        let detail = response["detail"].as_str().unwrap_or_default();
         assert!(
             status == 400 && detail.contains(expected),
-            "{expected}: {status} {answer}"
+            "{expected}: {status} {response}"
         );
     }
-    assert!(counted(&host, "request", 2).await, "nothing of what was refused");
+    assert!(counted(&host, "request", 2).await, "no rejected event is stored");
     host.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn without_settings_for_it_there_is_neither() {
+async fn signing_and_audit_are_absent_without_their_settings() {
     let dir = dir();
     let host = dir
         .try_start("listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}")
         .await
         .unwrap();
     for (path, code) in [("/sign", "signing_absent"), ("/v1/audit", "audit_absent")] {
-        let (status, answer) = post(&host.addresses()[0], path, "{}", None).await;
-        assert_eq!((status, &answer["code"]), (404, &json!(code)));
+        let (status, response) = post(&host.addresses()[0], path, "{}", None).await;
+        assert_eq!((status, &response["code"]), (404, &json!(code)));
     }
     host.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn decisions_and_loads_are_on_record() {
+async fn decisions_and_loads_are_recorded() {
     let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
     let host = dir.try_start(&text).await.unwrap();
     let mut client = support::connect(&host.addresses()[0]).await;
-    ask(&mut client, check("yes", "GET", "/a?secret=1")).await;
-    ask(&mut client, check("no-such", "GET", "/")).await;
+    decide(&mut client, check("yes", "GET", "/a?secret=1")).await;
+    decide(&mut client, check("no-such", "GET", "/")).await;
     let (status, _) = post(
         &host.addresses()[0],
         "/v1/audit",
-        &told(&[event("request", ID)]),
+        &batch(&[event("request", ID)]),
         None,
     )
     .await;
-    // What was told before it is durable with it.
+    // Earlier events are durable with it.
     assert_eq!(status, 200);
     for (kind, count) in [("policy", 2), ("policy_load", 1), ("host", 1)] {
         assert!(counted(&host, kind, count).await, "{kind}");
@@ -414,12 +413,12 @@ async fn decisions_and_loads_are_on_record() {
     host.stop().await.unwrap();
 }
 
-/// Has so many payloads signed, and allows if the last one was, by 64 bytes.
+/// A module that signs `times` payloads, and allows if the last signature has 64 bytes.
 fn signing_module(times: u32) -> Vec<u8> {
     let import = r#"(import "postern:policy/signer@0.1.0" "sign" (func $sign (param i32 i32 i32)))"#;
     let (fields, deny) = postern_testbed::text_modules::denial("unsigned");
     let sign = "(call $sign (i32.const 2048) (i32.const 2) (i32.const 3072))".repeat(times as usize);
-    // The answer: whether it is an error at 0, the signature's bytes at 4, their number at 8.
+    // The result: whether it is an error at offset 0, the pointer to the signature at 4, its length at 8.
     let authorize = format!(
         "{sign} (if (result i32) (i32.and (i32.eqz (i32.load8_u (i32.const 3072)))
             (i32.eq (i32.load (i32.const 3080)) (i32.const 64)))
@@ -429,7 +428,7 @@ fn signing_module(times: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn policies_get_signatures_if_they_are_granted_them() {
+async fn only_policies_with_the_grant_get_signatures() {
     let dir = WorkDir::new();
     dir.file("one.wasm", &signing_module(1));
     dir.file("five.wasm", &signing_module(5));
@@ -443,10 +442,10 @@ async fn policies_get_signatures_if_they_are_granted_them() {
         .await
         .unwrap();
     let mut client = support::connect(&host.addresses()[0]).await;
-    assert_eq!(ask(&mut client, check("one", "GET", "/")).await, "allowed");
-    // Four for one request, and no more.
+    assert_eq!(decide(&mut client, check("one", "GET", "/")).await, "allowed");
+    // At most four signatures for one request.
     assert_eq!(
-        ask(&mut client, check("five", "GET", "/")).await,
+        decide(&mut client, check("five", "GET", "/")).await,
         "denied 403 unsigned"
     );
     assert!(counted(&host, "signature", 5).await);
@@ -471,19 +470,19 @@ async fn policies_get_signatures_if_they_are_granted_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_ahead_log_that_is_cut_short_makes_the_host_unready_and_nothing_is_acknowledged() {
+async fn a_truncated_write_ahead_log_makes_the_host_unready_and_stops_acknowledgements() {
     let dir = dir();
     let text = format!("listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\n{PARTS}");
     let host = dir.try_start(&text).await.unwrap();
     let address = &host.addresses()[0];
-    let (status, _) = post(address, "/v1/audit", &told(&[event("request", ID)]), None).await;
+    let (status, _) = post(address, "/v1/audit", &batch(&[event("request", ID)]), None).await;
     assert_eq!((status, get(&host, "/readyz").await.status), (200, 200));
     let wal = std::fs::OpenOptions::new()
         .write(true)
         .open(dir.path("audit.db-wal"))
         .unwrap();
     wal.set_len(wal.metadata().unwrap().len() / 2).unwrap();
-    // No event comes meanwhile.
+    // No event arrives in the meantime.
     let mut ready = get(&host, "/readyz").await;
     for _ in 0..100 {
         if ready.status == 503 {
@@ -497,7 +496,7 @@ async fn a_write_ahead_log_that_is_cut_short_makes_the_host_unready_and_nothing_
         "{ready:?}"
     );
     let late = event("request", "01890a5d-ac96-774b-bcce-b302099a8062");
-    let (status, answer) = post(address, "/v1/audit", &told(&[late]), None).await;
-    assert_eq!(status, 503, "{answer}");
+    let (status, response) = post(address, "/v1/audit", &batch(&[late]), None).await;
+    assert_eq!(status, 503, "{response}");
     host.stop().await.unwrap_err();
 }

@@ -1,4 +1,4 @@
-//! Health: alive, ready, and in order.
+//! Liveness, readiness and strict health.
 
 #![allow(
     clippy::indexing_slicing,
@@ -11,19 +11,19 @@ mod support;
 
 use jwt_simple::prelude::{Claims, Duration, Ed25519KeyPair, EdDSAKeyPairLike as _};
 use postern_server::{Host, StartError};
-use support::{TOKEN, WorkDir, allower, get};
+use support::{TOKEN, WorkDir, allowing_module, get};
 
 const HOST: &str = "listen: ['unix:host.sock']\nadmin: {listen: 'unix:admin.sock'}\n\
                     policies: {entries: {'yes': {file: yes.wasm}}}\n";
 
 fn dir() -> WorkDir {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir
 }
 
 #[tokio::test]
-async fn alive_says_when() {
+async fn liveness_has_a_timestamp() {
     let dir = dir();
     let host = dir.try_start(HOST).await.unwrap();
     let alive = get(&host, "/health").await.json();
@@ -33,7 +33,7 @@ async fn alive_says_when() {
 }
 
 #[tokio::test]
-async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
+async fn an_invalid_licence_fails_strict_health_but_not_readiness() {
     let dir = dir();
     let key = Ed25519KeyPair::generate();
     let license = |seconds| {
@@ -50,7 +50,7 @@ async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
         (vec![], None),
         (
             vec![("LICENSE_REQUIRED", "true"), ("LICENSE_PUBLIC_KEY", &*public)],
-            Some("no LICENSE_KEY"),
+            Some("LICENSE_KEY is not"),
         ),
         (
             vec![("LICENSE_KEY", &*license(60)), ("LICENSE_PUBLIC_KEY", &*public)],
@@ -72,23 +72,23 @@ async fn a_licence_is_a_matter_of_order_and_not_of_readiness() {
         let host = Host::start(dir.settings_with(HOST, &environment)).await.unwrap();
         let strict = get(&host, "/healthz/strict").await;
         assert_eq!(get(&host, "/readyz").await.status, 200);
-        let told = strict.json()["parts"]["license"].clone();
+        let reported = strict.json()["parts"]["license"].clone();
         let valid = format!("postern_license_valid {}\n", u8::from(expected.is_none()));
         assert!(get(&host, "/metrics").await.body.contains(&valid), "{valid}");
         match expected {
             None => assert_eq!(strict.status, 200, "{strict:?}"),
             Some(fault) => {
                 assert_eq!(strict.status, 503);
-                assert!(told.as_str().unwrap().contains(fault), "{told}");
+                assert!(reported.as_str().unwrap().contains(fault), "{reported}");
             }
         }
         host.stop().await.unwrap();
     }
 }
 
-/// Where signing is required, a host is not ready without it; else it is only out of order.
+/// If signing is required, a host is not ready without it; otherwise only strict health fails.
 #[tokio::test]
-async fn a_proxy_that_is_down() {
+async fn an_unreachable_proxy_fails_readiness_only_if_required() {
     let dir = dir();
     dir.file("signers.toml", b"");
     for (required, ready) in [("true", 503), ("false", 200)] {
@@ -105,9 +105,9 @@ async fn a_proxy_that_is_down() {
     }
 }
 
-/// Who was retired meanwhile would sign on: signers that cannot be read again are out of order.
+/// Signers that were retired since would stay trusted, so strict health fails.
 #[tokio::test]
-async fn signers_that_cannot_be_read_again() {
+async fn a_registry_that_cannot_be_reloaded_fails_strict_health() {
     let dir = dir();
     let signing = "signing: {proxy: 'http://127.0.0.1:1', signers: signers.toml}";
     let path = dir.file("signers.toml", b"");
@@ -137,16 +137,16 @@ async fn signers_that_cannot_be_read_again() {
     host.stop().await.unwrap();
 }
 
-/// A log that cannot be opened, or one that was tampered with, is no start.
+/// A host does not start with a log that cannot be opened or was tampered with.
 #[tokio::test]
-async fn no_start_without_the_log() {
+async fn a_host_does_not_start_without_its_log() {
     let dir = dir();
     let text = format!("{HOST}signing: {{}}\naudit: {{store: 'sqlite:no/where/audit.db'}}");
     assert!(matches!(dir.try_start(&text).await, Err(StartError::Audit(_))));
 }
 
 #[tokio::test]
-async fn what_signing_settings_cannot_be() {
+async fn invalid_signing_settings_are_rejected() {
     let dir = dir();
     dir.file("signers.toml", b"");
     let with_proxy = "signing: {proxy: 'https://kms.example', signers: signers.toml}";
@@ -156,7 +156,7 @@ async fn what_signing_settings_cannot_be() {
         (
             with_proxy,
             vec![("REPOWRITER_SIGNING_SECRET", TOKEN), ("REQUIRE_KMS", "true")],
-            "for development alone",
+            "for development only",
         ),
         (
             with_proxy,

@@ -1,4 +1,4 @@
-//! Sockets, strictness, and an end that loses nothing.
+//! Sockets, strict mode, and a stop that loses no request.
 
 #![allow(
     clippy::indexing_slicing,
@@ -17,18 +17,20 @@ use ed25519_compact::{KeyPair, Seed};
 use postern_policy::{Digest, Manifest};
 use postern_serve::ListenError;
 use postern_server::{StartError, inspect};
-use support::{WorkDir, allower, ask, becomes, check, connect, denying_module, get, spinner};
+use support::{
+    WorkDir, allowing_module, check, connect, decide, denying_module, get, looping_module, wait_for_decision,
+};
 
 const YES: &str = "listen: ['unix:host.sock']\npolicies: {entries: {'yes': {file: yes.wasm}}}";
 
 fn dir() -> WorkDir {
     let dir = WorkDir::new();
-    dir.file("yes.wasm", &allower());
+    dir.file("yes.wasm", &allowing_module());
     dir
 }
 
 #[tokio::test]
-async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
+async fn a_socket_is_limited_to_user_and_group_and_removed_at_exit() {
     let dir = dir();
     let host = dir.try_start(YES).await.unwrap();
     let mode = std::fs::metadata(dir.path("host.sock"))
@@ -41,9 +43,9 @@ async fn a_socket_is_for_user_and_group_and_goes_with_the_host() {
         Err(StartError::Listen(ListenError::InUse(_)))
     ));
     assert_eq!(
-        ask(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
+        decide(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
         "allowed",
-        "untouched"
+        "the socket still serves"
     );
     host.stop().await.unwrap();
     assert!(!dir.path("host.sock").exists());
@@ -60,10 +62,10 @@ async fn a_stale_socket_is_replaced_and_nothing_else() {
     drop(UnixListener::bind(dir.path("host.sock")).unwrap());
     let host = dir.try_start(YES).await.unwrap();
     assert_eq!(
-        ask(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
+        decide(&mut connect(&host.addresses()[0]).await, check("yes", "GET", "/")).await,
         "allowed"
     );
-    // Another's socket that has taken its place stays.
+    // A socket of another process that has replaced it stays.
     std::fs::remove_file(dir.path("host.sock")).unwrap();
     let _other = UnixListener::bind(dir.path("host.sock")).unwrap();
     host.stop().await.unwrap();
@@ -85,24 +87,24 @@ async fn a_stale_socket_is_replaced_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_has_begun_is_finished() {
+async fn requests_in_progress_are_finished() {
     let dir = dir();
-    dir.file("spin.wasm", &spinner());
+    dir.file("spin.wasm", &looping_module());
     let host = dir
         .start("{entries: {spin: {file: spin.wasm, deadline: 400ms}}}")
         .await;
     let mut client = connect(&host.addresses()[0]).await;
-    let asked = tokio::spawn(async move { ask(&mut client, check("spin", "GET", "/")).await });
+    let pending = tokio::spawn(async move { decide(&mut client, check("spin", "GET", "/")).await });
     while !get(&host, "/metrics")
         .await
         .body
         .contains("postern_checks_in_flight 1")
     {
-        assert!(!asked.is_finished(), "it spins");
+        assert!(!pending.is_finished(), "the check is still running");
     }
     let started = Instant::now();
     host.stop().await.unwrap();
-    assert_eq!(asked.await.unwrap(), "failed 13");
+    assert_eq!(pending.await.unwrap(), "failed 13");
     assert!(
         started.elapsed() < Duration::from_secs(4),
         "{:?}",
@@ -121,7 +123,7 @@ fn sign(dir: &WorkDir, module: &[u8], key: &KeyPair) {
 }
 
 fn signed(tamper: &str) -> String {
-    // The key of the seed of thirty-two ones.
+    // The public key of the seed of 32 bytes of value 1.
     let key = "ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=";
     format!(
         "listen: ['unix:host.sock']\nadmin: {{listen: 'unix:admin.sock'}}\npolicies: {{manifest: manifest.json, \
@@ -130,7 +132,7 @@ fn signed(tamper: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_strict_host_starts_with_everything_or_not_at_all() {
+async fn a_strict_host_starts_with_all_policies_or_not_at_all() {
     let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
     sign(&dir, &denying_module("first"), &key);
@@ -142,7 +144,7 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
     let mut client = connect(&host.addresses()[0]).await;
     assert_eq!(get(&host, "/readyz").await.status, 200);
 
-    // Changed behind its back: what was verified serves on, and the host says so.
+    // A file changes: the verified module keeps serving, and the host reports the change.
     let module = std::fs::read(dir.path("a.wasm")).unwrap();
     dir.file("a.wasm", &denying_module("evil"));
     let mut ready = get(&host, "/readyz").await;
@@ -157,7 +159,10 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
             .contains("should be"),
         "{ready:?}"
     );
-    assert_eq!(ask(&mut client, check("a", "GET", "/")).await, "denied 403 first");
+    assert_eq!(
+        decide(&mut client, check("a", "GET", "/")).await,
+        "denied 403 first"
+    );
     host.stop().await.unwrap();
 
     let error = dir.try_start(&strict).await.unwrap_err();
@@ -170,7 +175,7 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
     assert_eq!((inspection.errors.len(), inspection.policies.len()), (2, 2));
     assert!(
         !dir.path("host.sock").exists(),
-        "nothing is left of one that did not start"
+        "a host that does not start leaves no socket"
     );
 
     dir.file("a.wasm", &module);
@@ -180,7 +185,7 @@ async fn a_strict_host_starts_with_everything_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
+async fn without_strict_mode_a_change_is_reported_and_the_host_stays_ready() {
     let dir = WorkDir::new();
     let key = KeyPair::from_seed(Seed::new([1; 32]));
     sign(&dir, &denying_module("first"), &key);
@@ -202,7 +207,7 @@ async fn without_strictness_a_found_change_is_told_and_the_host_stays_ready() {
     support::http(host.admin().unwrap(), "POST", "/v1/policies/reload", None)
         .await
         .unwrap();
-    becomes(&mut client, &check("a", "GET", "/"), "denied 403 second").await;
+    wait_for_decision(&mut client, &check("a", "GET", "/"), "denied 403 second").await;
     assert!(
         get(&host, "/readyz").await.json()["faults"]
             .as_object()

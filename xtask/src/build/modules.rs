@@ -68,17 +68,17 @@ impl Modules {
         Ok(())
     }
 
-    /// Puts its cases to each; tells the summaries, and all there is to tell of one that fails.
+    /// Runs the cases of each module. Prints the summary of each, and the whole output of those that fail.
     pub(crate) fn test(&self) -> Result<()> {
         let mut failed = Vec::new();
         for name in &self.names {
             let mut test = Command::new(&self.postern);
             test.args(["policy", "test"]).arg(self.module(name));
-            let said = command::capture(test.arg("--cases").arg(cases(&self.folder, name)))?;
-            if said.success {
-                println!("  {name}: {}", said.stdout.lines().last().unwrap_or_default());
+            let output = command::capture(test.arg("--cases").arg(cases(&self.folder, name)))?;
+            if output.success {
+                println!("  {name}: {}", output.stdout.lines().last().unwrap_or_default());
             } else {
-                println!("  {name}:\n{}{}", said.stdout, said.stderr);
+                println!("  {name}:\n{}{}", output.stdout, output.stderr);
                 failed.push(name.as_str());
             }
         }

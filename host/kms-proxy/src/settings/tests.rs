@@ -29,7 +29,7 @@ fn issues(text: &str, mode: Mode) -> Vec<String> {
     errors.issues().iter().map(ToString::to_string).collect()
 }
 
-/// Sound settings, with these in place of one of the sections.
+/// Valid settings, with one section replaced or added.
 fn with(section: &str, content: &str) -> String {
     let mut text = String::new();
     for (name, usual) in [
@@ -62,7 +62,7 @@ fn the_example_is_read() {
 }
 
 #[test]
-fn what_is_written_and_what_is_not() {
+fn settings_are_parsed_and_omitted_fields_have_defaults() {
     let settings = parse(&with("log", "{level: warn}"), Mode::Production).unwrap();
     assert_eq!(settings.listen.to_string(), "tcp://127.0.0.1:0");
     assert_eq!(
@@ -111,7 +111,7 @@ fn what_is_written_and_what_is_not() {
 }
 
 #[test]
-fn who_listens_where_must_know_its_callers() {
+fn a_port_requires_authenticated_callers_and_tls_beyond_loopback() {
     let tls = "tls: {certificate: c, key: k}\n";
     let mutual = "tls: {certificate: c, key: k, client_ca: ca}\n";
     let (callers, none) = ("{gate: {env: TOKEN}}", "");
@@ -161,7 +161,7 @@ fn who_listens_where_must_know_its_callers() {
 }
 
 #[test]
-fn each_error_is_told_with_its_path() {
+fn each_error_is_reported_with_its_path() {
     for (section, content, expected) in [
         ("listen", "", "needs the field \"listen\""),
         ("liste", "1", "unknown field \"liste\": did you mean `listen`?"),
@@ -304,7 +304,7 @@ fn each_error_is_told_with_its_path() {
 }
 
 #[test]
-fn a_key_in_software_is_for_development() {
+fn a_software_key_is_for_development_only() {
     let text = "listen: unix:s\ndevelopment: {key: dev.pem}";
     assert!(
         issues(text, Mode::Production)
@@ -321,7 +321,7 @@ fn a_key_in_software_is_for_development() {
             .keys,
         Keys::Software(None)
     ));
-    // The flag alone makes no key: a proxy for development has settings that say so.
+    // The flag alone is not enough: the settings must have `development` as well.
     assert!(issues("listen: unix:s", Mode::Development)[0].starts_with("token: must say"));
     let both = issues(&with("development", "{}"), Mode::Development);
     assert!(
@@ -338,7 +338,7 @@ fn a_key_in_software_is_for_development() {
 }
 
 #[test]
-fn a_pin_in_a_file_is_for_few() {
+fn a_pin_file_must_not_be_accessible_to_all_users() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pin");
     std::fs::write(&file, format!("{PIN}\n")).unwrap();
@@ -366,7 +366,7 @@ fn a_pin_in_a_file_is_for_few() {
 }
 
 #[test]
-fn keys_are_made_with_less() {
+fn generating_a_key_needs_only_the_token_settings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kms-proxy.yaml");
     std::fs::write(

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn invalid_points_are_rejected() {
         let neutral = [&[1][..], &[0; 31]].concat();
         for (point, expected) in [
             (Vec::new(), PointError::Encoding(0)),

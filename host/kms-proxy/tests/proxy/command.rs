@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_key_is_made_once_and_serves() {
+fn keygen_generates_a_key_once() {
     let proxy = KmsProxy::prepare(binary(), &[]).unwrap();
     proxy.configure(&proxy.settings(&["kernel-2026"])).unwrap();
     let made = run(&proxy, &["keygen", "--label", "kernel-2026"]);
@@ -75,7 +75,7 @@ fn a_key_is_made_once_and_serves() {
         (&document["label"], &document["signer_id"]),
         (&json!("key 7"), &json!("kernel-2027"))
     );
-    // Not a signer's id, and there is no other.
+    // The label is not a valid signer id, and no other id is given.
     let unnamed = run(&proxy, &["keygen", "--label", "key 8"]);
     assert!(
         text(&unnamed.stderr).contains("set one with --signer"),
@@ -88,7 +88,7 @@ fn a_key_is_made_once_and_serves() {
 }
 
 #[test]
-fn a_check_of_what_is_wrong_says_so() {
+fn check_reports_errors() {
     let proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let mut settings = proxy.settings(&["a"]);
     settings["signers"]["b"] = json!({"label": "not-there"});
@@ -115,7 +115,7 @@ fn a_check_of_what_is_wrong_says_so() {
 }
 
 #[tokio::test]
-async fn a_key_in_software_needs_the_flag_and_is_loud() {
+async fn a_software_key_needs_the_flag_and_logs_a_warning() {
     let mut proxy = KmsProxy::prepare(binary(), &[]).unwrap();
     let mut settings = proxy.settings(&["a"]);
     for field in ["token", "signers", "current"] {
@@ -147,7 +147,7 @@ async fn a_key_in_software_needs_the_flag_and_is_loud() {
     assert!(is_signed_by(&proxy, &first, b"payload", &reply));
     assert_eq!(caller.get("/healthz").await.unwrap().status, 200);
 
-    // Another one at each start, but for a file.
+    // A new key at each start, unless it is in a file.
     let file = proxy.folder().join("dev.pem");
     fs::write(&file, KeyPair::generate().sk.to_pem()).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();

@@ -1,4 +1,4 @@
-//! Many at once, and a stop in between.
+//! Concurrent requests, overload, and a stop under load.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::{audit, is_signed_by, proxy, until};
 const CLIENTS: usize = 4;
 const EACH: usize = 200;
 
-/// Prints what a signature takes.
+/// Prints the latency of signatures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_of_many_signatures_verify() {
     let (proxy, caller) = proxy(&["a", "b"]);
@@ -57,9 +57,9 @@ fn report(what: &str, mut took: Vec<Duration>) {
     assert!(at(50) < Duration::from_millis(250), "{what}: {:?}", at(50));
 }
 
-/// Those that cannot wait are told at once, and nobody hangs.
+/// Requests that find the queue full are refused at once, and no request hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_past_the_queue_are_turned_away() {
+async fn requests_beyond_the_queue_are_refused() {
     let (mut proxy, caller) = proxy(&["a"]);
     proxy.kill();
     let mut settings = proxy.settings(&["a"]);
@@ -67,31 +67,31 @@ async fn those_past_the_queue_are_turned_away() {
     settings["token"]["queue"] = json!(0);
     proxy.configure(&settings).unwrap();
     proxy.restart().unwrap();
-    // What is large takes a token a while.
+    // A large payload keeps the token busy for a while.
     let payload = Arc::new(vec![0; 1 << 20]);
-    let asked: Vec<_> = (0..64)
+    let requests: Vec<_> = (0..64)
         .map(|_| {
             let (caller, payload) = (caller.clone(), Arc::clone(&payload));
             tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
         })
         .collect();
-    let (mut signed, mut turned) = (0, 0);
-    for reply in asked {
+    let (mut signed, mut refused) = (0, 0);
+    for reply in requests {
         let reply = reply.await.unwrap();
         match reply.field("code").as_deref() {
             None => signed += 1,
-            Some("overloaded") => turned += 1,
+            Some("overloaded") => refused += 1,
             other => panic!("{other:?}: {reply:?}"),
         }
     }
-    println!("{signed} signed, {turned} turned away");
-    assert!(signed > 0 && turned > 0);
+    println!("{signed} signed, {refused} refused");
+    assert!(signed > 0 && refused > 0);
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
 }
 
-/// Those whose turn does not come in time are told so.
+/// Requests that wait past their deadline get `hsm_timeout`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_past_the_deadline() {
+async fn requests_wait_no_longer_than_the_deadline() {
     let (mut proxy, caller) = proxy(&["a"]);
     proxy.kill();
     let mut settings = proxy.settings(&["a"]);
@@ -100,14 +100,14 @@ async fn nobody_waits_past_the_deadline() {
     proxy.configure(&settings).unwrap();
     proxy.restart().unwrap();
     let payload = Arc::new(vec![0; 1 << 20]);
-    let asked: Vec<_> = (0..64)
+    let requests: Vec<_> = (0..64)
         .map(|_| {
             let (caller, payload) = (caller.clone(), Arc::clone(&payload));
             tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
         })
         .collect();
     let mut late = 0;
-    for reply in asked {
+    for reply in requests {
         let reply = reply.await.unwrap();
         match reply.field("code").as_deref() {
             None => {}
@@ -116,19 +116,19 @@ async fn nobody_waits_past_the_deadline() {
         }
     }
     assert!(late > 0);
-    // Those that were late have left their places.
+    // Requests that timed out have left the queue.
     until("it signs again", async || {
         caller.sign(b"payload", None).await.unwrap().status == 200
     })
     .await;
 }
 
-/// What has begun when it is told to stop is answered.
+/// Requests in progress when the proxy is stopped get their response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_finishes_what_it_has_begun() {
+async fn requests_in_progress_are_finished_before_the_stop() {
     let (mut proxy, caller) = proxy(&["a"]);
     let payload = Arc::new(vec![0; 1 << 20]);
-    let asked: Vec<_> = (0..16)
+    let requests: Vec<_> = (0..16)
         .map(|_| {
             let (caller, payload) = (caller.clone(), Arc::clone(&payload));
             tokio::spawn(async move { caller.sign(&payload, None).await })
@@ -140,15 +140,15 @@ async fn it_finishes_what_it_has_begun() {
     proxy.signal("TERM").unwrap();
     assert_eq!(proxy.wait().unwrap().code(), Some(0));
     let mut answered = 0;
-    for reply in asked {
-        // One that was not accepted yet was not begun.
+    for reply in requests {
+        // A connection that was not accepted yet may fail.
         if let Ok(reply) = reply.await.unwrap() {
             assert_eq!(reply.status, 200);
             answered += 1;
         }
     }
-    let begun = audit(&proxy);
-    assert!(begun.iter().all(|line| line["result"] == "ok"), "{begun:?}");
-    assert_eq!(begun.len(), answered);
+    let records = audit(&proxy);
+    assert!(records.iter().all(|line| line["result"] == "ok"), "{records:?}");
+    assert_eq!(records.len(), answered);
     assert!(proxy.log().contains("\"stopped\""));
 }

@@ -1,4 +1,4 @@
-//! A token that is gone, and comes back.
+//! A token that is lost and restored.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use postern_testbed::softhsm;
 use super::{is_signed_by, proxy, until};
 
 #[tokio::test]
-async fn a_token_that_is_gone_is_told_and_found_again() {
+async fn a_lost_token_is_reported_and_reconnected() {
     let (proxy, caller) = proxy(&["a"]);
     for round in 0..3 {
         assert_eq!(caller.sign(b"before", None).await.unwrap().status, 200);
         proxy.hsm().remove().unwrap();
-        until("503 while it is gone", async || {
+        until("503 while the token is lost", async || {
             let reply = caller.sign(b"while", None).await.unwrap();
             reply.status == 503 && reply.field("code").as_deref() == Some("hsm_unavailable")
         })
@@ -40,9 +40,9 @@ async fn a_token_that_is_gone_is_told_and_found_again() {
     assert_eq!(proxy.log().matches("the token is connected again").count(), 3);
 }
 
-/// Nobody asks, and it is noticed all the same.
+/// The loss is noticed without any request to sign.
 #[tokio::test]
-async fn a_token_that_nobody_asks_is_watched() {
+async fn an_unused_token_is_monitored() {
     let (proxy, caller) = proxy(&["a"]);
     proxy.hsm().remove().unwrap();
     until("token_up 0", async || {
@@ -52,9 +52,9 @@ async fn a_token_that_nobody_asks_is_watched() {
     .await;
 }
 
-/// Another token with the same label and another PIN: one try, then none until someone says so.
+/// Another token with the same label and another PIN: one attempt to log in, then none until a reload.
 #[tokio::test]
-async fn a_pin_that_is_refused_later_is_not_tried_again() {
+async fn a_pin_rejected_on_reconnect_is_not_tried_again() {
     let (proxy, caller) = proxy(&["a"]);
     proxy.hsm().remove().unwrap();
     until("503", async || {
@@ -66,7 +66,7 @@ async fn a_pin_that_is_refused_later_is_not_tried_again() {
     proxy.hsm().util(&[&token[..], &pins].concat()).unwrap();
     let waits = "not tried again until the settings are reloaded";
     until("one try", async || proxy.log().contains(waits)).await;
-    // Longer than the longest time between two tries.
+    // Longer than the longest delay between two attempts.
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(proxy.log().matches("PinIncorrect").count(), 1, "{}", proxy.log());
     assert_eq!(caller.sign(b"while", None).await.unwrap().status, 503);
@@ -82,7 +82,7 @@ async fn a_pin_that_is_refused_later_is_not_tried_again() {
     .await;
 }
 
-/// The same token and label, another key: no signature of it under the old one's id.
+/// A new key under the same label must not sign under the id of the old one.
 #[tokio::test]
 async fn another_key_under_the_same_label_does_not_sign() {
     let (proxy, caller) = proxy(&["a"]);

@@ -29,14 +29,14 @@ fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_postern-kms-proxy").into()
 }
 
-/// A proxy for these signers, the first of which is current, and a caller of it.
+/// Starts a proxy with these signers, the first of which is current, and returns it with a caller.
 fn proxy(signers: &[&str]) -> (KmsProxy, KmsClient) {
     let proxy = KmsProxy::start(binary(), signers).unwrap_or_else(|error| panic!("{error}"));
     let caller = KmsClient::new(&proxy).unwrap();
     (proxy, caller)
 }
 
-/// Whether the answer is this signer's signature of the payload.
+/// Whether the response is this signer's signature of the payload.
 fn is_signed_by(proxy: &KmsProxy, signer: &str, payload: &[u8], reply: &KmsResponse) -> bool {
     let key = parse_key(&proxy.public_key(signer).unwrap()).unwrap();
     let bytes = Base64::decode_to_vec(reply.field("signature_b64").unwrap(), None).unwrap();
@@ -46,16 +46,16 @@ fn is_signed_by(proxy: &KmsProxy, signer: &str, payload: &[u8], reply: &KmsRespo
             .is_ok()
 }
 
-/// Asks again and again until it is so.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+/// Polls until the condition holds.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !so().await {
+    while !condition().await {
         assert!(Instant::now() < deadline, "not after 30 s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// The audit's lines, as documents.
+/// The lines of the request log, as JSON.
 fn audit(proxy: &KmsProxy) -> Vec<serde_json::Value> {
     let log = proxy.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());

@@ -1,4 +1,4 @@
-//! What another implementation says of the signatures.
+//! Signatures and keys are compatible with another implementation, OpenSSL.
 
 use std::fs;
 use std::path::Path;
@@ -35,17 +35,17 @@ fn verifies(folder: &Path, key: &str, payload: &[u8], signature: &str) -> bool {
 }
 
 #[tokio::test]
-async fn openssl_verifies_what_is_signed() {
+async fn openssl_verifies_the_signatures() {
     let (proxy, caller) = proxy(&["kernel-2026", "kernel-2025"]);
     let folder = tempfile::tempdir().unwrap();
     let large = vec![0xa5; 1 << 20];
     for payload in [&b"a payload"[..], b"\0", &large] {
-        for (asked, signer) in [
+        for (requested, signer) in [
             (None, "kernel-2026"),
             (Some("kernel-2026"), "kernel-2026"),
             (Some("kernel-2025"), "kernel-2025"),
         ] {
-            let reply = caller.sign(payload, asked).await.unwrap();
+            let reply = caller.sign(payload, requested).await.unwrap();
             assert_eq!(reply.status, 200, "{reply:?}");
             assert_eq!(reply.field("signer_id").unwrap(), signer);
             let signature = reply.field("signature_b64").unwrap();
@@ -59,7 +59,7 @@ async fn openssl_verifies_what_is_signed() {
             };
             assert!(verifies(signer, payload));
             let other = ["kernel-2025", "kernel-2026"][usize::from(signer == "kernel-2025")];
-            assert!(!verifies(other, payload), "another's key verifies it");
+            assert!(!verifies(other, payload), "another signer's key verifies it");
             assert!(!verifies(signer, b"another payload"));
         }
     }
@@ -74,9 +74,9 @@ async fn openssl_verifies_what_is_signed() {
     );
 }
 
-/// Another tool made this key outside the token, and writes its public key in its own form.
+/// Another tool generated this key outside the token, and encodes its public key in its own form.
 #[tokio::test]
-async fn an_imported_key_signs_and_is_warned_of() {
+async fn an_imported_key_signs_and_is_logged_as_a_warning() {
     let mut proxy = KmsProxy::prepare(binary(), &[]).unwrap();
     let pem = proxy.folder().join("imported.pem");
     let made = Command::new("openssl")
@@ -119,19 +119,19 @@ async fn an_imported_key_signs_and_is_warned_of() {
 }
 
 #[tokio::test]
-async fn each_request_leaves_a_line_and_no_secret() {
+async fn each_request_is_recorded_without_secrets() {
     let (proxy, caller) = proxy(&["a"]);
-    let payload = b"a-payload-that-nobody-else-may-read";
+    let payload = b"a-payload-that-must-not-be-logged";
     for (caller, code) in [
         (caller.clone(), 200),
         (caller.with_token(None), 401),
-        (caller.with_token(Some("a-token-that-nobody-knows")), 401),
+        (caller.with_token(Some("an-unknown-token-of-a-caller")), 401),
     ] {
         assert_eq!(caller.sign(payload, None).await.unwrap().status, code);
     }
     assert_eq!(caller.get("/nothing").await.unwrap().status, 404);
     let lines = audit(&proxy);
-    let told: Vec<_> = lines
+    let recorded: Vec<_> = lines
         .iter()
         .map(|line| {
             (
@@ -142,7 +142,7 @@ async fn each_request_leaves_a_line_and_no_secret() {
         })
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [
             (Some("gate"), "ok", 200),
             (None, "unauthorized", 401),
@@ -153,10 +153,10 @@ async fn each_request_leaves_a_line_and_no_secret() {
     let first = &lines[0];
     assert_eq!(first["request_id"], "testbed");
     assert_eq!(first["signer_id"], "a");
-    // printf %s a-payload-that-nobody-else-may-read | sha256sum
+    // printf %s a-payload-that-must-not-be-logged | sha256sum
     assert_eq!(
         first["payload_sha256"],
-        "c8f4c8f34da4f0c10df7f38ef8c5311236bd9fa5210ec44da6a0b56d46155866"
+        "1008599282195c76555ffca41c28a928285912b0cb5600be771ac251cda2e760"
     );
     assert!(first["latency_us"].as_u64().unwrap() > 0 && first["timestamp"].is_string());
     let log = proxy.log();
@@ -164,7 +164,7 @@ async fn each_request_leaves_a_line_and_no_secret() {
     for secret in [
         postern_testbed::softhsm::PIN,
         postern_testbed::kms_proxy::TOKEN,
-        "a-token-that-nobody-knows",
+        "an-unknown-token-of-a-caller",
         std::str::from_utf8(payload).unwrap(),
         &base64,
     ] {

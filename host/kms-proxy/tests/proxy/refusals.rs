@@ -1,4 +1,4 @@
-//! What is refused, with which status and code.
+//! Refused requests, with their status and code.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,16 +13,16 @@ use postern_testbed::kms_proxy::TOKEN;
 async fn each_refusal_has_its_status_and_code() {
     let (proxy, caller) = proxy(&["a"]);
     let base64 = |size: usize| Base64::encode_to_string(vec![0; size]).unwrap();
-    let question = |payload: &str| json!({"payload_b64": payload}).to_string();
-    let fits = question(&base64(1 << 20));
+    let request = |payload: &str| json!({"payload_b64": payload}).to_string();
+    let fits = request(&base64(1 << 20));
     let no_token = caller.with_token(None);
     let wrong = caller.with_token(Some(&format!("{TOKEN}x")));
-    for (who, path, body, status, code) in [
-        (&caller, "/sign", question("aGk="), 200, ""),
+    for (client, path, body, status, code) in [
+        (&caller, "/sign", request("aGk="), 200, ""),
         (&caller, "/sign", fits, 200, ""),
-        (&no_token, "/sign", question("aGk="), 401, "unauthorized"),
-        (&wrong, "/sign", question("aGk="), 401, "unauthorized"),
-        // Nobody learns without a token what is wrong with a body, or what paths there are.
+        (&no_token, "/sign", request("aGk="), 401, "unauthorized"),
+        (&wrong, "/sign", request("aGk="), 401, "unauthorized"),
+        // Without a token, the response does not reveal whether the body is valid or the path exists.
         (&no_token, "/sign", "{".to_owned(), 401, "unauthorized"),
         (&no_token, "/nothing", String::new(), 401, "unauthorized"),
         (&caller, "/nothing", String::new(), 404, "not_found"),
@@ -30,8 +30,8 @@ async fn each_refusal_has_its_status_and_code() {
         (&caller, "/sign", String::new(), 400, "bad_request"),
         (&caller, "/sign", "{".to_owned(), 400, "bad_request"),
         (&caller, "/sign", "{}".to_owned(), 400, "bad_request"),
-        (&caller, "/sign", question("aGk"), 400, "bad_request"),
-        (&caller, "/sign", question("a-_="), 400, "bad_request"),
+        (&caller, "/sign", request("aGk"), 400, "bad_request"),
+        (&caller, "/sign", request("a-_="), 400, "bad_request"),
         (
             &caller,
             "/sign",
@@ -63,14 +63,14 @@ async fn each_refusal_has_its_status_and_code() {
         (
             &caller,
             "/sign",
-            question(&base64((1 << 20) + 1)),
+            request(&base64((1 << 20) + 1)),
             413,
             "too_large",
         ),
-        (&caller, "/sign", question(&base64(2 << 20)), 413, "too_large"),
+        (&caller, "/sign", request(&base64(2 << 20)), 413, "too_large"),
     ] {
         let start: String = body.chars().take(60).collect();
-        let reply = who.post(path, body, "an-id").await.unwrap();
+        let reply = client.post(path, body, "an-id").await.unwrap();
         assert_eq!(reply.status, status, "{path} {start}: {reply:?}");
         assert_eq!(reply.header("x-request-id"), Some("an-id"), "{start}");
         if status != 200 {
@@ -107,7 +107,7 @@ async fn each_refusal_has_its_status_and_code() {
 }
 
 #[tokio::test]
-async fn who_may_only_read_cannot_sign() {
+async fn a_caller_with_read_permission_cannot_sign() {
     let (mut proxy, caller) = proxy(&["a"]);
     proxy.kill();
     let mut settings = proxy.settings(&["a"]);
@@ -128,9 +128,9 @@ async fn who_may_only_read_cannot_sign() {
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
 }
 
-/// Who announces a body and goes away leaves a line too.
+/// A request whose client disconnects before the end of the body is recorded as well.
 #[tokio::test]
-async fn an_abandoned_request_leaves_a_line() {
+async fn an_abandoned_request_is_recorded() {
     let (proxy, caller) = proxy(&["a"]);
     let mut stream = TcpStream::connect(proxy.addr()).unwrap();
     write!(
@@ -138,10 +138,10 @@ async fn an_abandoned_request_leaves_a_line() {
         "POST /sign HTTP/1.1\r\nhost: kms\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 100\r\n\r\n{{"
     )
     .unwrap();
-    // The proxy is told of the end only once it has the head.
+    // Gives the proxy time to read the head: it records no request before.
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
     drop(stream);
-    until("the line of who went away", async || {
+    until("the abandoned request is recorded", async || {
         let lines = audit(&proxy);
         lines.iter().any(|line| {
             let result = line["result"].as_str();
@@ -151,9 +151,9 @@ async fn an_abandoned_request_leaves_a_line() {
     .await;
 }
 
-/// What is no HTTP gets no answer that would tell anything, and does no harm.
+/// Input that is not HTTP gets no successful response, and does not affect other requests.
 #[tokio::test]
-async fn garbage_does_no_harm() {
+async fn input_that_is_not_http_does_no_harm() {
     let (proxy, caller) = proxy(&["a"]);
     for garbage in [
         &b"\x16\x03\x01\x02\x00\x01\x00"[..],
@@ -162,18 +162,18 @@ async fn garbage_does_no_harm() {
         &[0xff; 4096],
     ] {
         let mut stream = TcpStream::connect(proxy.addr()).unwrap();
-        let mut answer = Vec::new();
-        // Reset or closed, at any time, with or without a word.
+        let mut response = Vec::new();
+        // The proxy may reset or close the connection at any time, with or without a response.
         let _ = stream.write_all(garbage);
         let _ = stream.shutdown(std::net::Shutdown::Write);
-        let _ = stream.read_to_end(&mut answer);
-        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{answer:?}");
+        let _ = stream.read_to_end(&mut response);
+        assert!(!response.starts_with(b"HTTP/1.1 2"), "{response:?}");
     }
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_refused_whatever_they_hold() {
+async fn two_authorization_headers_are_refused_whatever_their_values() {
     let (proxy, _) = proxy(&["a"]);
     let good = format!("authorization: Bearer {TOKEN}\r\n");
     for second in [good.as_str(), "authorization: Basic x\r\n", "authorization:\r\n"] {
@@ -181,24 +181,24 @@ async fn two_authorization_headers_are_refused_whatever_they_hold() {
             let mut stream = TcpStream::connect(proxy.addr()).unwrap();
             let request = format!("GET /signers HTTP/1.1\r\nhost: a\r\n{pair}connection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 401 "), "{pair:?}: {answer}");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.1 401 "), "{pair:?}: {response}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_asks_nothing_ends() {
+async fn a_connection_without_a_complete_head_is_closed() {
     let (proxy, caller) = proxy(&["a"]);
     let mut held = TcpStream::connect(proxy.addr()).unwrap();
     held.set_read_timeout(Some(std::time::Duration::from_secs(25)))
         .unwrap();
     held.write_all(b"GET /signers HTTP/1.1\r\nhost: a").unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     // Closed or reset before the timeout of this socket.
-    let ended = held.read_to_end(&mut answer);
+    let ended = held.read_to_end(&mut response);
     let waited = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-    assert!(!waited, "it is still open");
+    assert!(!waited, "the connection is still open");
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 200);
 }

@@ -42,7 +42,7 @@ async fn the_current_signer_changes_while_requests_run() {
             .unwrap()
     };
     until("the new one signs", async || current().await == "new").await;
-    // The old one goes on for those who ask for it.
+    // The old signer still signs requests that name it.
     let reply = caller.sign(b"payload", Some("old")).await.unwrap();
     assert!(is_signed_by(&proxy, "old", b"payload", &reply));
 
@@ -70,7 +70,7 @@ async fn the_current_signer_changes_while_requests_run() {
 }
 
 #[tokio::test]
-async fn settings_that_are_wrong_are_not_taken() {
+async fn invalid_settings_are_not_applied() {
     let (proxy, caller) = proxy(&["a"]);
     let good = proxy.settings(&["a"]);
     let taken = proxy.log().matches("settings reloaded").count();
@@ -106,7 +106,7 @@ async fn settings_that_are_wrong_are_not_taken() {
 }
 
 #[tokio::test]
-async fn callers_come_and_go() {
+async fn a_reload_adds_and_removes_callers() {
     let (mut proxy, caller) = proxy(&["a"]);
     proxy.kill();
     proxy.env("NEXT_TOKEN", "the-token-that-comes-next");

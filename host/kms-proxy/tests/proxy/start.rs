@@ -1,4 +1,4 @@
-//! What a proxy does not start with, and says so.
+//! Conditions under which a proxy does not start, and how it reports them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{KmsClient, audit, binary, is_signed_by};
 
 /// The exit code and the log of a proxy that does not start with these settings.
-fn refused(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
+fn fail_to_start(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
     proxy.configure(settings).unwrap();
     let before = proxy.log().len();
     match proxy.restart() {
@@ -22,7 +22,7 @@ fn refused(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
 }
 
 #[tokio::test]
-async fn what_is_not_as_it_must_be_is_told_at_the_start() {
+async fn unusable_settings_are_reported_at_the_start() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let good = proxy.settings(&["a"]);
     for (at, value, code, expected) in [
@@ -44,7 +44,7 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
             3,
             "token.module: /no/such.so cannot be loaded",
         ),
-        // A library, but none for tokens.
+        // A library that is not a PKCS#11 module.
         (
             "/token/module",
             json!("/lib/x86_64-linux-gnu/libm.so.6"),
@@ -63,7 +63,7 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
     ] {
         let mut settings = good.clone();
         *settings.pointer_mut(at).unwrap() = value;
-        let (found, log) = refused(&mut proxy, &settings);
+        let (found, log) = fail_to_start(&mut proxy, &settings);
         assert!(found == code && log.contains(expected), "{at}: {found} {log}");
     }
     proxy.configure(&good).unwrap();
@@ -77,14 +77,14 @@ async fn what_is_not_as_it_must_be_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
+async fn a_unix_socket_is_limited_to_its_group_and_removed_at_exit() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let mut settings = proxy.settings(&["a"]);
     settings["listen"] = json!("unix:kms.sock");
     settings.as_object_mut().unwrap().remove("callers");
     proxy.configure(&settings).unwrap();
     let socket = proxy.folder().join("kms.sock");
-    // One that a proxy left behind is replaced; a file is not.
+    // A stale socket is replaced; a file is not.
     drop(UnixListener::bind(&socket).unwrap());
     proxy.restart().unwrap();
     assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o660);
@@ -100,18 +100,18 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_the_proxy() {
     assert!(!socket.exists());
 
     fs::write(&socket, "a file").unwrap();
-    let (code, log) = refused(&mut proxy, &settings);
+    let (code, log) = fail_to_start(&mut proxy, &settings);
     assert!(code == 2 && log.contains("exists and is not a socket"), "{log}");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "a file");
 }
 
 #[test]
-fn a_wrong_pin_is_told_and_not_tried_again() {
+fn a_wrong_pin_is_reported_and_not_tried_again() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     proxy.env("KMS_PROXY_PIN", "not-the-pin");
     let settings = proxy.settings(&["a"]);
     let started = Instant::now();
-    let (code, log) = refused(&mut proxy, &settings);
+    let (code, log) = fail_to_start(&mut proxy, &settings);
     assert_eq!(code, 3);
     assert!(
         log.contains("rejects the user PIN (PinIncorrect); it is not tried again"),
@@ -125,16 +125,16 @@ fn a_wrong_pin_is_told_and_not_tried_again() {
 }
 
 #[test]
-fn two_tokens_of_one_label_are_told_apart_by_serial() {
+fn tokens_with_the_same_label_are_distinguished_by_serial() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     proxy.hsm().init(softhsm::LABEL).unwrap();
     let settings = proxy.settings(&["a"]);
-    let (code, log) = refused(&mut proxy, &settings);
+    let (code, log) = fail_to_start(&mut proxy, &settings);
     assert!(
         code == 2 && log.contains("2 tokens have the label \"testbed\": use `serial` instead"),
         "{log}"
     );
-    // SoftHSM2's serial is a part of the token's folder's name, without hyphens its last 16 digits.
+    // SoftHSM2 names the token's folder by a UUID; its last 16 digits, without hyphens, are the serial number.
     let serials = std::fs::read_dir(proxy.hsm().tokens()).unwrap().map(|entry| {
         let name = entry.unwrap().file_name().into_string().unwrap().replace('-', "");
         name[name.len() - 16..].to_owned()
@@ -158,9 +158,9 @@ fn two_tokens_of_one_label_are_told_apart_by_serial() {
     assert_eq!(results, ["no key", "serves"]);
 }
 
-/// A core dump would hold the PIN.
+/// A core dump would contain the PIN.
 #[test]
-fn it_leaves_no_core_dump() {
+fn core_dumps_are_disabled() {
     let proxy = KmsProxy::start(binary(), &["a"]).unwrap();
     let limits = fs::read_to_string(format!("/proc/{}/limits", proxy.pid().unwrap())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size"));

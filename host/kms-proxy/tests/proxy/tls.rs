@@ -1,4 +1,4 @@
-//! TLS, and callers who are known by their certificates.
+//! TLS, and callers authenticated by their certificates.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{audit, binary, is_signed_by, until};
 
-struct Setting {
+struct Fixture {
     proxy: KmsProxy,
     authority: Authority,
     clients: Authority,
 }
 
-/// A proxy with a certificate, which wants its callers' too.
-fn mutual(callers: &Value) -> Setting {
+/// Starts a proxy with a server certificate that requires client certificates.
+fn mutual(callers: &Value) -> Fixture {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let (authority, clients) = (
         Authority::new("servers").unwrap(),
@@ -31,7 +31,7 @@ fn mutual(callers: &Value) -> Setting {
         json!({"certificate": "server.pem", "key": "server.key.pem", "client_ca": "clients.pem"});
     proxy.configure(&settings).unwrap();
     proxy.restart().unwrap();
-    Setting {
+    Fixture {
         proxy,
         authority,
         clients,
@@ -51,8 +51,8 @@ fn digest(identity: &Identity) -> String {
 }
 
 #[tokio::test]
-async fn a_caller_is_known_by_its_certificate() {
-    let Setting {
+async fn a_caller_is_authenticated_by_its_certificate() {
+    let Fixture {
         proxy,
         authority,
         clients,
@@ -61,15 +61,15 @@ async fn a_caller_is_known_by_its_certificate() {
     let caller = KmsClient::with_tls(&proxy, &authority.pem(), Some(&host)).unwrap();
     let reply = caller.sign(b"payload", None).await.unwrap();
     assert!(is_signed_by(&proxy, "a", b"payload", &reply), "{reply:?}");
-    let who = format!("certificate sha256:{}", digest(&host));
-    assert_eq!(audit(&proxy).last().unwrap()["caller"], who);
+    let name = format!("certificate sha256:{}", digest(&host));
+    assert_eq!(audit(&proxy).last().unwrap()["caller"], name);
 
-    let strangers = Authority::new("clients").unwrap();
+    let untrusted = Authority::new("clients").unwrap();
     for (why, identity) in [
         ("none", None),
         (
             "another authority's",
-            Some(strangers.client("host", Validity::Valid).unwrap()),
+            Some(untrusted.client("host", Validity::Valid).unwrap()),
         ),
         (
             "expired",
@@ -86,14 +86,14 @@ async fn a_caller_is_known_by_its_certificate() {
         }
         assert!(caller.sign(b"payload", None).await.is_err(), "{why}");
     }
-    assert_eq!(audit(&proxy).len(), 1, "no request passed");
-    // Without TLS there is no answer either.
+    assert_eq!(audit(&proxy).len(), 1, "no request was accepted");
+    // Without TLS there is no response either.
     assert!(KmsClient::new(&proxy).unwrap().get("/healthz").await.is_err());
 }
 
 #[tokio::test]
-async fn with_tokens_too_both_are_needed() {
-    let Setting {
+async fn certificates_and_tokens_together_are_both_required() {
+    let Fixture {
         proxy,
         authority,
         clients,
@@ -103,17 +103,17 @@ async fn with_tokens_too_both_are_needed() {
     assert_eq!(caller.sign(b"payload", None).await.unwrap().status, 401);
     let with_token = caller.with_token(Some(TOKEN));
     assert_eq!(with_token.sign(b"payload", None).await.unwrap().status, 200);
-    let who = format!("gate (certificate sha256:{})", digest(&host));
-    assert_eq!(audit(&proxy).last().unwrap()["caller"], who);
-    let nobody = KmsClient::with_tls(&proxy, &authority.pem(), None)
+    let name = format!("gate (certificate sha256:{})", digest(&host));
+    assert_eq!(audit(&proxy).last().unwrap()["caller"], name);
+    let without_certificate = KmsClient::with_tls(&proxy, &authority.pem(), None)
         .unwrap()
         .with_token(Some(TOKEN));
-    assert!(nobody.sign(b"payload", None).await.is_err());
+    assert!(without_certificate.sign(b"payload", None).await.is_err());
 }
 
 #[tokio::test]
 async fn certificates_are_renewed_without_a_restart() {
-    let Setting {
+    let Fixture {
         proxy,
         authority,
         clients,
@@ -125,7 +125,7 @@ async fn certificates_are_renewed_without_a_restart() {
         200
     );
 
-    // Half written, it is not taken.
+    // A truncated certificate is not applied.
     std::fs::write(proxy.folder().join("server.pem"), "-----BEGIN CERT").unwrap();
     proxy.reload().unwrap();
     let reason = "holds no certificate in PEM";
@@ -146,7 +146,7 @@ async fn certificates_are_renewed_without_a_restart() {
 }
 
 #[test]
-fn files_that_are_none_are_told() {
+fn unusable_files_are_reported() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let authority = Authority::new("servers").unwrap();
     let server = authority.server(Validity::Valid).unwrap();

@@ -1,4 +1,4 @@
-//! Where the host's log goes, standard error, and where its spans go: to a collector, if there is one.
+//! The host's log on standard error, and the export of its spans to an OpenTelemetry collector.
 
 use std::time::Duration;
 
@@ -17,18 +17,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Where a collector is, if there is one; what else OpenTelemetry's exporter is told, it reads itself.
-const COLLECTOR: [&str; 2] = [
+/// Environment variables with the endpoint of a collector; without one, no spans are exported. The exporter reads its
+/// other variables itself.
+const ENDPOINT_VARIABLES: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long the last spans may take.
-const SENDING: Duration = Duration::from_millis(300);
-/// How long the last lines may take.
-const WRITING: Duration = Duration::from_millis(300);
+/// How long sending the last spans may take.
+const SPAN_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long writing the last lines may take.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What writes lines and collects spans; writes and sends what is left when dropped.
+/// Writes log lines and collects spans; flushes both when dropped.
 pub(crate) struct Tracing {
     lines: LogQueue,
     spans: Option<SdkTracerProvider>,
@@ -37,17 +38,17 @@ pub(crate) struct Tracing {
 impl Drop for Tracing {
     fn drop(&mut self) {
         if let Some(provider) = self.spans.take() {
-            // There is nobody left to tell. The process ends, whether the collector answers or not.
-            let _ = provider.shutdown_with_timeout(SENDING);
+            // The error cannot be reported any more. The process ends, whether the collector responds or not.
+            let _ = provider.shutdown_with_timeout(SPAN_FLUSH_TIMEOUT);
         }
-        self.lines.finish(WRITING);
+        self.lines.finish(LOG_FLUSH_TIMEOUT);
     }
 }
 
-/// Starts the log, and the export of spans where the environment names a collector. Called within the runtime that
-/// the export is to run on.
+/// Starts the log, and the export of spans if the environment names a collector. Called within the runtime that runs
+/// the export.
 pub(crate) fn start(settings: LogSettings) -> Result<Tracing> {
-    // Whoever reads the log does not hold up the host: its record is the audit log.
+    // A slow reader of the log must not block the host: the record of the host is the audit log.
     let (queue, lines) = log::stderr(settings, &["postern", "policy"], &format!("{TRACE_TARGET}=off"))?;
     let provider = provider()?;
     let spans = provider.as_ref().map(|provider| {
@@ -68,10 +69,10 @@ pub(crate) fn start(settings: LogSettings) -> Result<Tracing> {
     })
 }
 
-/// Sends spans to the collector that the environment names (OTLP over gRPC).
+/// Sends spans to the collector that the environment names (OTLP over gRPC); `None` if it names none.
 fn provider() -> Result<Option<SdkTracerProvider>> {
     let named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !COLLECTOR.iter().any(named) {
+    if !ENDPOINT_VARIABLES.iter().any(named) {
         return Ok(None);
     }
     let exporter = SpanExporter::builder()

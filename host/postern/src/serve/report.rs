@@ -1,4 +1,4 @@
-//! What `postern serve` prints: of settings that are wrong, and of a host that was only checked.
+//! The output of `postern serve --check`.
 
 use postern_server::{Inspection, Settings};
 
@@ -6,7 +6,7 @@ use crate::output::{Exit, Output};
 use crate::style::Style;
 use crate::text::{counted, printable};
 
-/// What loading everything came to.
+/// Reports the results of loading everything.
 pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) -> Output {
     let style = Style::stdout();
     let entries = counted(found.policies.len(), "entry", "entries");
@@ -28,16 +28,16 @@ pub(super) fn inspection(file: &str, settings: &Settings, found: &Inspection) ->
     }
     out.push('\n');
     if let Some(signing) = &settings.signing {
-        let by = match &signing.proxy {
-            Some(proxy) => format!("by the KMS proxy at {}", proxy.url),
-            None => style.error("by a key for development"),
+        let signer = match &signing.proxy {
+            Some(proxy) => format!("with the KMS proxy at {}", proxy.url),
+            None => style.error("with a key for development only"),
         };
         let required = if signing.required {
             ", which is required"
         } else {
             ""
         };
-        out.push_str(&format!("  signs {by}{required}\n"));
+        out.push_str(&format!("  signs {signer}{required}\n"));
     }
     if let Some(audit) = &settings.audit {
         let store = match &audit.log.store {

@@ -54,7 +54,7 @@ impl LoadResult {
 /// 200 if every entry serves what its files hold, 422 if one does not. If an entry cannot be loaded, its previous
 /// module stays in service.
 pub(super) async fn reload(State(state): State<AppState>) -> Response {
-    let report = state.loader.load("asked for").await;
+    let report = state.loader.load("requested").await;
     let failed = report.errors().next().is_some();
     let status = if failed {
         StatusCode::UNPROCESSABLE_ENTITY

@@ -117,8 +117,8 @@ impl Checks {
             Ok(Decision::Deny(denial)) => (Outcome::Denied, Some((denial.status, reason(&denial.content)))),
             Err(error) => (Outcome::Failed, Some((503, error.code().to_owned()))),
         };
-        let asked = request.as_ref().ok();
-        let identity = asked.and_then(|request| request.identity.as_ref());
+        let parsed = request.as_ref().ok();
+        let identity = parsed.and_then(|request| request.identity.as_ref());
         let caller = Caller {
             subject: identity.map(|identity| identity.subject.as_str()),
             tenant: identity.and_then(|identity| identity.tenant.as_deref()),
@@ -126,15 +126,15 @@ impl Checks {
                 Ok(request) => &request.id,
                 Err(invalid) => &invalid.id,
             }),
-            rule: asked.map(|request| request.rule.as_str()),
+            rule: parsed.map(|request| request.rule.as_str()),
             policy,
         };
         let mut event = self.recorder.event_for(Kind::Policy, outcome, caller);
         if let Some((status, reason)) = reason {
             (event.status, event.reason) = (Some(status), Some(truncate(&reason)));
         }
-        event.method = asked.map(|request| truncate(&request.method));
-        event.path = asked.map(|request| truncate(&request.path));
+        event.method = parsed.map(|request| truncate(&request.method));
+        event.path = parsed.map(|request| truncate(&request.path));
         event.policy_digest = decided.as_ref().ok().map(|decided| decided.digest.to_string());
         event.latency_us = Some(micros(took));
         event

@@ -108,7 +108,12 @@ fn url(section: &Section, variables: &Variables<'_>, errors: &mut ConfigErrors) 
     let text = written.or_else(|| section.proxy.clone())?;
     // The value is not printed: it may contain a password.
     Url::parse(&text)
-        .map_err(|_| errors.add("signing.proxy", "is no URL: write https://kms.example.com:8443"))
+        .map_err(|_| {
+            errors.add(
+                "signing.proxy",
+                "is not a URL: write https://kms.example.com:8443",
+            )
+        })
         .ok()
 }
 

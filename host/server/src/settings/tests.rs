@@ -160,7 +160,7 @@ fn the_environment_decides_on_tampering() {
 }
 
 #[test]
-fn each_error_is_told_with_its_path() {
+fn each_error_is_reported_with_its_path() {
     for (text, expected) in [
         ("", "is empty"),
         ("listen: [", "line"),
@@ -183,7 +183,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {entries: {}}",
-            "policies.entries: must hold at least one",
+            "policies.entries: must have at least one",
         ),
         (
             "listen: ['127.0.0.1:1']\npolicies: {entires: {}}",
@@ -212,7 +212,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, grants: [http]}"),
-            "policies.entries.a.hosts: must name the hosts",
+            "policies.entries.a.hosts: must name the HTTP hosts",
         ),
         (
             &with_entry("{file: a, hosts: [b]}"),
@@ -244,7 +244,7 @@ fn each_error_is_told_with_its_path() {
         ),
         (
             &with_entry("{file: a, queue: 9999999}"),
-            "policies.entries.a.queue: must be 1048576 at most",
+            "policies.entries.a.queue: must be at most 1048576",
         ),
         (
             &with_entry("{file: a, deadlin: 1s}"),
@@ -341,7 +341,7 @@ fn operators_are_reached_by_a_socket_or_with_a_token() {
 }
 
 #[test]
-fn all_errors_are_told_at_once_and_no_secret_with_them() {
+fn all_errors_are_reported_at_once_without_secrets() {
     let text = "
 listen: [nowhere]
 policies:

@@ -1,4 +1,4 @@
-//! A host in a folder of its own, and those who ask it.
+//! A host in its own folder, and clients of it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(
     clippy::indexing_slicing,
@@ -35,7 +35,7 @@ impl WorkDir {
         self.0.path().join(name)
     }
 
-    /// Written aside and renamed, as whoever deploys should.
+    /// Writes a temporary file and renames it, as a deployment should.
     pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let aside = self.path(".aside");
         std::fs::write(&aside, bytes).unwrap();
@@ -47,7 +47,7 @@ impl WorkDir {
         self.settings_with(text, &[])
     }
 
-    /// Settings in an environment.
+    /// Settings with these environment variables.
     pub fn settings_with(&self, text: &str, environment: &[(&str, &str)]) -> Settings {
         let variable = |name: &str| {
             let found = environment.iter().find(|(known, _)| *known == name);
@@ -58,7 +58,7 @@ impl WorkDir {
         };
         let mut settings =
             Settings::parse(text, self.0.path(), &variable).unwrap_or_else(|errors| panic!("{errors}"));
-        // The pools take address space for each decision: hosts of all tests must have room beside each other.
+        // The pools reserve address space for each decision, and the hosts of all tests must fit beside each other.
         for entry in settings.policies.entries.values_mut() {
             entry.limits.concurrency = entry.limits.concurrency.min(4);
         }
@@ -126,7 +126,7 @@ pub fn with_role(mut check: CheckRequest, role: &str) -> CheckRequest {
 }
 
 /// `allowed`, `denied <status> <code>` or `failed <gRPC status>`.
-pub fn told(response: &CheckResponse) -> String {
+pub fn describe(response: &CheckResponse) -> String {
     let code = response.status.as_ref().unwrap().code;
     match response.http_response.as_ref().unwrap() {
         HttpResponse::OkResponse(_) => {
@@ -149,8 +149,8 @@ pub fn told(response: &CheckResponse) -> String {
     }
 }
 
-pub async fn ask(client: &mut AuthorizationClient<Channel>, check: CheckRequest) -> String {
-    told(client.check(check).await.unwrap().get_ref())
+pub async fn decide(client: &mut AuthorizationClient<Channel>, check: CheckRequest) -> String {
+    describe(client.check(check).await.unwrap().get_ref())
 }
 
 /// An HTTP/1.1 response.
@@ -167,15 +167,15 @@ impl Response {
     }
 }
 
-/// One request on a connection of its own; `None` if no HTTP/1.1 comes back.
+/// Sends one request on a new connection; `None` if the response is not HTTP/1.1.
 pub async fn http(address: &Address, method: &str, path: &str, token: Option<&str>) -> Option<Response> {
     let token = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
     let request = format!("{method} {path} HTTP/1.1\r\nhost: host\r\n{token}connection: close\r\n\r\n");
-    let answer = match address {
+    let response = match address {
         Address::Unix(path) => exchange(UnixStream::connect(path).await.unwrap(), &request).await,
         Address::Tcp(address) => exchange(TcpStream::connect(address).await.unwrap(), &request).await,
     };
-    let text = String::from_utf8_lossy(&answer).into_owned();
+    let text = String::from_utf8_lossy(&response).into_owned();
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.split(' ').next()?.parse().ok()?;
     Some(Response {
@@ -187,9 +187,9 @@ pub async fn http(address: &Address, method: &str, path: &str, token: Option<&st
 
 async fn exchange(mut connection: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Vec<u8> {
     let _ = connection.write_all(request.as_bytes()).await;
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(5), connection.read_to_end(&mut answer)).await;
-    answer
+    let mut response = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), connection.read_to_end(&mut response)).await;
+    response
 }
 
 pub async fn get(host: &Host, path: &str) -> Response {
@@ -197,17 +197,17 @@ pub async fn get(host: &Host, path: &str) -> Response {
 }
 
 /// A module that allows everything.
-pub fn allower() -> Vec<u8> {
+pub fn allowing_module() -> Vec<u8> {
     text_modules::authorizer("", "(i32.const 0)").unwrap()
 }
 
-/// A module that refuses everything with this code.
+/// A module that denies everything with this code.
 pub fn denying_module(code: &str) -> Vec<u8> {
     text_modules::denying_module(code).unwrap()
 }
 
-/// A module that never answers.
-pub fn spinner() -> Vec<u8> {
+/// A module that never returns.
+pub fn looping_module() -> Vec<u8> {
     text_modules::authorizer("", "(loop (br 0)) unreachable").unwrap()
 }
 
@@ -217,17 +217,21 @@ pub fn shipped(name: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Asks until the answer is the expected one; files are loaded a moment after they change.
-pub async fn becomes(client: &mut AuthorizationClient<Channel>, check: &CheckRequest, expected: &str) {
+/// Repeats the check until it has the expected result: files are loaded a moment after they change.
+pub async fn wait_for_decision(
+    client: &mut AuthorizationClient<Channel>,
+    check: &CheckRequest,
+    expected: &str,
+) {
     let started = Instant::now();
     loop {
-        let answer = ask(client, check.clone()).await;
-        if answer == expected {
+        let found = decide(client, check.clone()).await;
+        if found == expected {
             return;
         }
         assert!(
             started.elapsed() < Duration::from_secs(20),
-            "{answer}, not {expected}"
+            "{found}, not {expected}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

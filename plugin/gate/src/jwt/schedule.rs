@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use prost::Message;
+
 use crate::config::Jwks;
 
 /// The budget of early fetches that unknown keys can cause; each `cooldown` that passes returns one. Anyone can name
@@ -37,9 +39,6 @@ pub struct FetchRecord {
 }
 
 impl FetchRecord {
-    /// The length of [`encode`](Self::encode)'s result, in bytes.
-    pub const ENCODED: usize = 29;
-
     /// The record once a fetch has started.
     fn start(self, now: Duration) -> Self {
         Self {
@@ -77,41 +76,56 @@ impl FetchRecord {
         }
     }
 
-    /// Encodes the record for the shared state.
+    /// Encodes the record for the shared state. Never empty: the proxy does not tell an empty value from none.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let nanos = |t: Option<Duration>| t.map_or(0, |t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
-        let mut bytes = Vec::with_capacity(Self::ENCODED);
-        bytes.extend(nanos(self.fetched).to_le_bytes());
-        bytes.extend(nanos(self.attempted).to_le_bytes());
-        bytes.extend(nanos(self.replenished).to_le_bytes());
-        bytes.extend(self.failures.to_le_bytes());
-        bytes.push(u8::from(self.pending));
-        bytes
+        let nanos = |t: Duration| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX);
+        let message = StoredRecord {
+            version: VERSION,
+            fetched: self.fetched.map(nanos),
+            attempted: self.attempted.map(nanos),
+            replenished: self.replenished.map(nanos),
+            failures: self.failures,
+            pending: self.pending,
+        };
+        message.encode_to_vec()
     }
 
     /// Decodes a record. Anything but the result of [`encode`](Self::encode) becomes the default, without any fetch.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
-        fn read(bytes: &[u8]) -> Option<FetchRecord> {
-            let (fetched, rest) = bytes.split_first_chunk()?;
-            let (attempted, rest) = rest.split_first_chunk()?;
-            let (replenished, rest) = rest.split_first_chunk()?;
-            let (failures, rest) = rest.split_first_chunk()?;
-            let time = |bytes: &[u8; 8]| match u64::from_le_bytes(*bytes) {
-                0 => None,
-                nanos => Some(Duration::from_nanos(nanos)),
-            };
-            Some(FetchRecord {
-                fetched: time(fetched),
-                attempted: time(attempted),
-                replenished: time(replenished),
-                failures: u32::from_le_bytes(*failures),
-                pending: *rest.first()? == 1,
-            })
+        let decoded = StoredRecord::decode(bytes).ok();
+        let Some(message) = decoded.filter(|message| message.version == VERSION) else {
+            return Self::default();
+        };
+        Self {
+            fetched: message.fetched.map(Duration::from_nanos),
+            attempted: message.attempted.map(Duration::from_nanos),
+            replenished: message.replenished.map(Duration::from_nanos),
+            failures: message.failures,
+            pending: message.pending,
         }
-        read(bytes).unwrap_or_default()
     }
+}
+
+/// The form of [`StoredRecord`].
+const VERSION: u32 = 1;
+
+/// A [`FetchRecord`] in the shared state. Times in nanoseconds.
+#[derive(Clone, PartialEq, Message)]
+struct StoredRecord {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint64, optional, tag = "2")]
+    fetched: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    attempted: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    replenished: Option<u64>,
+    #[prost(uint32, tag = "5")]
+    failures: u32,
+    #[prost(bool, tag = "6")]
+    pending: bool,
 }
 
 impl Schedule {
@@ -264,7 +278,11 @@ mod tests {
             ..FetchRecord::default().start(at(5)).finish(true)
         };
         assert_eq!(FetchRecord::decode(&record.encode()), record);
-        assert_eq!(record.encode().len(), FetchRecord::ENCODED);
-        assert_eq!(FetchRecord::decode(b"short"), FetchRecord::default());
+        assert!(!FetchRecord::default().encode().is_empty());
+        let half = record.encode();
+        let half = half.split_at(half.len() / 2).0;
+        for other in [&b"short"[..], b"", half] {
+            assert_eq!(FetchRecord::decode(other), FetchRecord::default(), "{other:?}");
+        }
     }
 }

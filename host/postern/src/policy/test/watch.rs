@@ -1,4 +1,4 @@
-//! Testing again whenever something changes.
+//! Runs the tests again after each change.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::output::Output;
 use crate::policy::harness::Harness;
 use crate::style::Style;
 
-/// An editor that saves writes more than once; tests run once it has been quiet for so long.
+/// Editors write several times when they save, so tests run only after this time without a change.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Tests, and again after each change, until somebody stops it.
+/// Runs the tests, and again after each change, until the process is stopped.
 pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
     let files = files(args)?;
     let mut watcher = FileWatcher::new(QUIET).context("cannot watch files")?;
@@ -29,7 +29,7 @@ pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
         let output = once(harness, args).unwrap_or_else(|error| Output::failure(&error));
         let _ = output.print();
         let waiting = format!(
-            "\nWaiting for a change of {}; Ctrl-C ends.",
+            "\nWaiting for a change of {}; stop with Ctrl-C.",
             args.target.display()
         );
         eprintln!("{}", Style::stderr().bold(&waiting));
@@ -37,7 +37,7 @@ pub(super) fn run(harness: &Harness, args: &Args) -> Result<Output> {
     }
 }
 
-/// The module and its cases; of a crate its manifest, its sources and the cases.
+/// The files to watch: the module and its cases; for a crate its manifest, its sources and the cases.
 fn files(args: &Args) -> Result<WatchedFiles> {
     let target = args.target.canonicalize();
     let target = target.with_context(|| format!("cannot read {}", args.target.display()))?;

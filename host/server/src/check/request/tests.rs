@@ -179,7 +179,7 @@ fn headers_by_map_and_one_by_one() {
 }
 
 #[test]
-fn what_no_policy_can_be_asked_about() {
+fn invalid_check_requests_are_rejected() {
     for path in ["", "orders", "/a/../b", "/a%2fb", "/a//b", "/a#b"] {
         let invalid = parse(
             HttpRequest {
