@@ -49,7 +49,7 @@ fn the_example_is_read() {
 }
 
 #[test]
-fn what_is_written_and_what_is_not() {
+fn settings_are_parsed_and_omitted_fields_have_defaults() {
     let text = format!(
         "
 listen: ['unix:///run/postern/host.sock', 'unix:near.sock', 'tcp://127.0.0.1:9191', '[::1]:9191']

@@ -44,7 +44,7 @@ fn pairs(mut http: HttpRequest) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_request_as_the_gate_tells_it() {
+fn a_request_of_a_gate_is_parsed() {
     let mut sent = http();
     sent.raw_body = vec![0, 255];
     let extensions = [
@@ -101,7 +101,7 @@ fn a_request_as_the_gate_tells_it() {
 }
 
 #[test]
-fn a_body_that_was_cut_off_is_not_decided_on() {
+fn a_truncated_body_is_not_decided_on() {
     for (value, usable) in [("true", false), ("false", true)] {
         let mut sent = http();
         sent.body = "{\"cpus\": 1".into();
@@ -113,7 +113,7 @@ fn a_body_that_was_cut_off_is_not_decided_on() {
 }
 
 #[test]
-fn a_request_as_envoys_filter_tells_it() {
+fn a_request_of_envoys_filter_is_parsed() {
     let mut sent = http();
     sent.path = "/orders".into();
     sent.body = "text".into();
@@ -139,7 +139,7 @@ fn a_request_as_envoys_filter_tells_it() {
 }
 
 #[test]
-fn headers_by_map_and_one_by_one() {
+fn headers_are_read_from_the_map_and_the_list() {
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let mut sent = http();
     sent.headers = [
@@ -179,7 +179,7 @@ fn headers_by_map_and_one_by_one() {
 }
 
 #[test]
-fn invalid_check_requests_are_rejected() {
+fn requests_that_no_policy_can_evaluate_are_rejected() {
     for path in ["", "orders", "/a/../b", "/a%2fb", "/a//b", "/a#b"] {
         let invalid = parse(
             HttpRequest {
@@ -218,14 +218,14 @@ fn invalid_check_requests_are_rejected() {
 }
 
 #[test]
-fn what_is_no_check_of_an_http_request() {
+fn checks_without_an_http_request_are_rejected() {
     assert!(PolicyCall::parse(CheckRequest::default(), Some("rbac")).is_none());
     assert!(PolicyCall::parse(check(None, &[]), Some("rbac")).is_none());
     assert!(PolicyCall::parse(check(Some(HttpRequest::default()), &[]), Some("rbac")).is_none());
 }
 
 #[test]
-fn times_that_are_none_are_not_taken() {
+fn invalid_times_are_ignored() {
     for (seconds, nanos, expected) in [
         (1, 999_999, Some(1000)),
         (-1, 0, None),
