@@ -7,6 +7,7 @@ mod report;
 mod results;
 mod variant;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,7 +42,8 @@ Requires two cores and `wrk`. Writes docs/performance.md. Takes about two minute
 
 Examples:
   cargo xtask bench gate
-  cargo xtask bench gate --json --rounds 5 --seconds 10")]
+  cargo xtask bench gate --json --rounds 5 --seconds 10
+  cargo xtask bench gate --baseline earlier/postern.wasm")]
 struct GateArgs {
     /// Print the results as JSON instead of a table
     #[arg(long)]
@@ -52,6 +54,9 @@ struct GateArgs {
     /// Number of measurements of each variant
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Measure an earlier build of the filter as well, in the same rounds; docs/performance.md is then left as it is
+    #[arg(long, value_name = "WASM")]
+    baseline: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -75,6 +80,9 @@ fn gate(args: &GateArgs) -> Result<()> {
     let idp = IdentityProvider::start().context("cannot start the identity provider")?;
     let mut benches = Vec::new();
     for variant in variant::all(&idp) {
+        if let (Some(baseline), Some(earlier)) = (&args.baseline, variant.with_baseline()) {
+            benches.push(Bench::start(earlier, &tools.envoy, baseline, &idp)?);
+        }
         benches.push(Bench::start(variant, &tools.envoy, &filter.path, &idp)?);
     }
     for bench in &mut benches {
@@ -105,6 +113,9 @@ fn gate(args: &GateArgs) -> Result<()> {
         println!("{}", report::json(&rows));
     } else {
         print!("{}", report::table(&rows));
+    }
+    if args.baseline.is_some() {
+        return Ok(());
     }
     let machine = machine::Machine::detect(&tools.envoy, cores)?;
     report::write(&rows, &machine, args.rounds, args.seconds)

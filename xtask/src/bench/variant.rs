@@ -15,10 +15,14 @@ const KEYS: [(&str, &str); 4] = [
 /// As in benches/envoy/native-jwt.yaml.
 const ISSUER: &str = "https://idp.example";
 const AUDIENCE: &str = "api";
+/// Variants with the filter.
+const KEY_LIMIT: &str = "postern-key-limit";
+const JWT: &str = "postern-jwt";
 /// Longer than any measurement.
 const TOKEN_TTL: i64 = 6 * 3600;
 
 /// A benchmark variant.
+#[derive(Clone)]
 pub(super) struct Variant {
     pub(super) name: &'static str,
     /// A file in benches/envoy.
@@ -29,6 +33,18 @@ pub(super) struct Variant {
     pub(super) gate: Option<Value>,
     /// Native variants that do the same.
     pub(super) peers: &'static [&'static str],
+}
+
+impl Variant {
+    /// The same with an earlier build of the filter, if this variant has the filter.
+    pub(super) fn with_baseline(&self) -> Option<Self> {
+        let name = match self.name {
+            KEY_LIMIT => "baseline-key-limit",
+            JWT => "baseline-jwt",
+            _ => return None,
+        };
+        Some(Self { name, ..self.clone() })
+    }
 }
 
 pub(super) fn all(idp: &IdentityProvider) -> Vec<Variant> {
@@ -53,20 +69,10 @@ pub(super) fn all(idp: &IdentityProvider) -> Vec<Variant> {
     vec![
         native("none", "none.yaml", None),
         native("native-key-limit", "native-key-limit.yaml", api_key()),
-        postern(
-            "postern-key-limit",
-            api_key(),
-            key_and_limit(),
-            &["native-key-limit"],
-        ),
+        postern(KEY_LIMIT, api_key(), key_and_limit(), &["native-key-limit"]),
         native("native-jwt", "native-jwt.yaml", bearer()),
         native("native-jwt-cached", "native-jwt-cached.yaml", bearer()),
-        postern(
-            "postern-jwt",
-            bearer(),
-            jwt(),
-            &["native-jwt", "native-jwt-cached"],
-        ),
+        postern(JWT, bearer(), jwt(), &["native-jwt", "native-jwt-cached"]),
     ]
 }
 
