@@ -138,7 +138,7 @@ fn a_rejected_change_leaves_the_file_as_it_was() {
     let before = read(&dir);
     for (args, says) in [
         (&["add", "a", OTHER][..], "signer \"a\" already exists"),
-        (&["add", "a b", OTHER], "is not a valid id"),
+        (&["add", "a b", OTHER], "invalid signer id"),
         (&["add", "b", "s3cret"], "KEY: is not a public key"),
         (
             &["add", "b", OTHER, "--use", "sign"],

@@ -247,9 +247,9 @@ async fn a_required_request_is_released_only_after_its_event_is_durable() {
         until(status, || stat(&fixture, &format!("refused.{status}")) >= 1).await;
     }
     for word in [
-        "does not know this gate",
-        "keeps no audit log",
-        "without saying what is durable",
+        "does not accept this gate",
+        "has no audit log",
+        "did not confirm any events",
     ] {
         assert!(fixture.envoy.log().contains(word), "{word}");
     }
