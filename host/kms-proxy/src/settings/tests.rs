@@ -322,7 +322,7 @@ fn a_software_key_is_for_development_only() {
         Keys::Software(None)
     ));
     // The flag alone is not enough: the settings must have `development` as well.
-    assert!(issues("listen: unix:s", Mode::Development)[0].starts_with("token: must say"));
+    assert!(issues("listen: unix:s", Mode::Development)[0].starts_with("token: must name the token"));
     let both = issues(&with("development", "{}"), Mode::Development);
     assert!(
         both[0].starts_with("development: is not allowed with `token`"),
