@@ -413,7 +413,10 @@ fn an_audit_store_beyond_this_machine_wants_tls() {
         ("postgres://u:hunter2@127.0.0.1/a", None),
         ("postgres://u:hunter2@db/a", None),
         ("postgres://u:hunter2@db/a?sslmode=disable", None),
-        ("postgres://u:hunter2@db/a?sslmode=prefer", Some("allows plaintext")),
+        (
+            "postgres://u:hunter2@db/a?sslmode=prefer",
+            Some("allows plaintext"),
+        ),
         (
             "postgres://u:hunter2@db/a?sslpassword=hunter2",
             Some("an unknown parameter"),
