@@ -96,8 +96,9 @@ pub(super) fn verification(host: &PolicyHost) -> Vec<String> {
 
 /// Waits for a checkpoint over the log, and verifies the log.
 pub(super) fn verify(modules: &Modules, host: &PolicyHost) -> Result<()> {
-    // The gate sends its events within 200 ms, and a checkpoint follows a second later.
-    std::thread::sleep(Duration::from_millis(2500));
+    // The gate has retried at most every five seconds while there was no host: its first events come with the next retry,
+    // and a checkpoint a second later.
+    std::thread::sleep(Duration::from_millis(6500));
     let deadline = Instant::now() + CHECKPOINT_DEADLINE;
     while fs::metadata(host.folder().join("audit.notes")).map_or(0, |notes| notes.len()) == 0 {
         if Instant::now() > deadline {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Format;
 use crate::output::{Exit, Output, json};
 use crate::style::Style;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -98,9 +98,10 @@ fn text(report: &Report, unproven: &[Unproven], header: Option<&Header>, style: 
         lines.extend(end(report, style));
     }
     if report.kept_outside > 0 {
+        let references = usize::try_from(report.kept_outside).unwrap_or(usize::MAX);
+        let references = counted(references, "reference", "references");
         lines.push(format!(
-            "outside     verified against {} references kept elsewhere",
-            report.kept_outside
+            "outside     verified against {references} kept elsewhere"
         ));
     }
     if let Some(file) = report.outside.as_ref().filter(|file| !file.torn.is_empty()) {
