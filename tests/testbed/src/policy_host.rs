@@ -262,7 +262,7 @@ impl PolicyHost {
     /// The Unix socket for gates.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("host.sock")
+        Self::socket_in(self.folder.path())
     }
 
     /// The Unix socket of the admin interface.
