@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postern_testbed::kms_proxy::{KmsClient, KmsResponse};
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::{audit, is_signed_by, proxy, until};
 
@@ -57,6 +59,22 @@ fn report(what: &str, mut took: Vec<Duration>) {
     assert!(at(50) < Duration::from_millis(250), "{what}: {:?}", at(50));
 }
 
+/// A request in progress.
+type Sent = JoinHandle<Result<KmsResponse, String>>;
+
+/// Sends requests at once. Their large payloads keep the token busy for a while.
+fn large_requests(caller: &KmsClient, number: usize) -> Vec<Sent> {
+    let payload = Arc::new(vec![0; 1 << 20]);
+    let send = |_| {
+        let (caller, payload) = (caller.clone(), Arc::clone(&payload));
+        tokio::spawn(async move {
+            let reply = caller.sign(&payload, None).await;
+            reply.map_err(|error| error.to_string())
+        })
+    };
+    (0..number).map(send).collect()
+}
+
 /// Requests that find the queue full are refused at once, and no request hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_beyond_the_queue_are_refused() {
@@ -67,17 +85,10 @@ async fn requests_beyond_the_queue_are_refused() {
     settings["token"]["queue"] = json!(0);
     proxy.configure(&settings).unwrap();
     proxy.restart().unwrap();
-    // A large payload keeps the token busy for a while.
-    let payload = Arc::new(vec![0; 1 << 20]);
-    let requests: Vec<_> = (0..64)
-        .map(|_| {
-            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
-            tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
-        })
-        .collect();
+    let requests = large_requests(&caller, 64);
     let (mut signed, mut refused) = (0, 0);
     for reply in requests {
-        let reply = reply.await.unwrap();
+        let reply = reply.await.unwrap().unwrap();
         match reply.field("code").as_deref() {
             None => signed += 1,
             Some("overloaded") => refused += 1,
@@ -99,16 +110,10 @@ async fn requests_wait_no_longer_than_the_deadline() {
     settings["token"]["deadline"] = json!("10ms");
     proxy.configure(&settings).unwrap();
     proxy.restart().unwrap();
-    let payload = Arc::new(vec![0; 1 << 20]);
-    let requests: Vec<_> = (0..64)
-        .map(|_| {
-            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
-            tokio::spawn(async move { caller.sign(&payload, None).await.unwrap() })
-        })
-        .collect();
+    let requests = large_requests(&caller, 64);
     let mut late = 0;
     for reply in requests {
-        let reply = reply.await.unwrap();
+        let reply = reply.await.unwrap().unwrap();
         match reply.field("code").as_deref() {
             None => {}
             Some("hsm_timeout") => late += 1,
@@ -127,13 +132,7 @@ async fn requests_wait_no_longer_than_the_deadline() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_progress_are_finished_before_the_stop() {
     let (mut proxy, caller) = proxy(&["a"]);
-    let payload = Arc::new(vec![0; 1 << 20]);
-    let requests: Vec<_> = (0..16)
-        .map(|_| {
-            let (caller, payload) = (caller.clone(), Arc::clone(&payload));
-            tokio::spawn(async move { caller.sign(&payload, None).await })
-        })
-        .collect();
+    let requests = large_requests(&caller, 16);
     while audit(&proxy).is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
