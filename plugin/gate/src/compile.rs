@@ -37,11 +37,11 @@ impl Gate {
             secrets,
             errors: ConfigErrors::default(),
         };
-        let issuers: Vec<_> = config
+        let issuers: Named<'_, _> = config
             .issuers
             .iter()
             .enumerate()
-            .map(|(i, (name, issuer))| c.issuer(IssuerId::new(i), name, issuer))
+            .map(|(i, (name, issuer))| (name.as_str(), c.issuer(IssuerId::new(i), name, issuer)))
             .collect();
         let api_keys = config
             .api_keys
@@ -60,7 +60,7 @@ impl Gate {
             .map(|(i, (name, limit))| (name.as_str(), c.limit(LimitId::new(i), name, limit).map(Rc::new)))
             .collect();
         let entries = Entries {
-            issuers: ids(config),
+            issuers: issuers.iter().map(|(name, issuer)| (*name, issuer.id)).collect(),
             api_keys,
             schemes,
             limits,
@@ -73,7 +73,7 @@ impl Gate {
             .collect();
         c.check_rule_names();
         let gate = Self::new(Parts {
-            issuers: Issuers::new(issuers),
+            issuers: Issuers::new(values(issuers).collect()),
             api_keys: values(entries.api_keys).collect(),
             schemes: values(entries.schemes).collect(),
             limits: values(entries.limits).flatten().collect(),
@@ -105,11 +105,6 @@ type Named<'a, T> = Vec<(&'a str, T)>;
 
 fn values<T>(entries: Named<'_, T>) -> impl Iterator<Item = T> {
     entries.into_iter().map(|(_, value)| value)
-}
-
-fn ids(config: &Config) -> Named<'_, IssuerId> {
-    let names = config.issuers.keys().enumerate();
-    names.map(|(i, name)| (name.as_str(), IssuerId::new(i))).collect()
 }
 
 struct Compiler<'a> {

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use crate::audit::DecisionContext;
 use crate::denial::Denial;
 use crate::gate::{Gate, Tables};
 use crate::identity::Identity;
@@ -70,6 +69,7 @@ impl<'a> Evaluation<'a> {
 impl Suspended {
     /// Completes a denial with what was settled before it, and reports it.
     pub(crate) fn deny(self, denial: impl Into<Denial>, ports: &Ports<'_>) -> Denial {
+        let context = self.context();
         let Self { rule, mut progress } = self;
         let mut denial = denial.into();
         ports.observer.observe(&Observation::Refused {
@@ -79,11 +79,7 @@ impl Suspended {
         denial.rule = Some(rule.name.clone());
         let policy = progress.take_rate_limit_policy();
         let state = rate_limit(progress.rate_limit);
-        denial.context = DecisionContext {
-            rule: Some(rule.id),
-            caller: progress.caller,
-            failed_open: progress.failed_open,
-        };
+        denial.context = context;
         denial
             .headers
             .extend(policy.map(|policy| ("ratelimit-policy", policy.into())));
@@ -95,20 +91,17 @@ impl Suspended {
 
     /// Releases the request to its upstream.
     pub(crate) fn release(self, allowance: Option<Box<Allowance>>, ports: &Ports<'_>) -> Step {
+        let context = self.context();
         let Self { rule, progress } = self;
         ports
             .observer
             .observe(&Observation::Admitted { rule: Some(rule.id) });
         Step::Continue(Effects {
             strip: progress.strip,
-            identity: progress.caller.clone(),
+            identity: progress.caller,
             response: rate_limit(progress.rate_limit).into_iter().collect(),
             policy: allowance,
-            context: DecisionContext {
-                rule: Some(rule.id),
-                caller: progress.caller,
-                failed_open: progress.failed_open,
-            },
+            context,
         })
     }
 }

@@ -84,7 +84,7 @@ pub(crate) enum BodyReader {
 }
 
 impl Suspended {
-    fn context(&self) -> DecisionContext {
+    pub(crate) fn context(&self) -> DecisionContext {
         DecisionContext {
             rule: Some(self.rule.id),
             caller: self.progress.caller.clone(),

@@ -38,10 +38,7 @@ impl Evaluation<'_> {
                 suspended: self.suspend(),
                 reader: BodyReader::Signature(signature),
             })),
-            Err(reason) => {
-                let denial = challenged(&self.rule, reason);
-                self.deny(denial)
-            }
+            Err(reason) => self.challenge(reason),
         }
     }
 
@@ -50,11 +47,14 @@ impl Evaluation<'_> {
         self.progress.body = Some(signature.received());
         match signature.finish(self.tables.nonces.as_ref(), self.ports) {
             Ok(caller) => self.authorize(Some(caller)),
-            Err(reason) => {
-                let denial = challenged(&self.rule, reason);
-                self.deny(denial)
-            }
+            Err(reason) => self.challenge(reason),
         }
+    }
+
+    /// Ends with a denial that names the rule's authentication methods, if it is a 401.
+    fn challenge(self, reason: Reason) -> Step {
+        let denial = challenged(&self.rule, reason);
+        self.deny(denial)
     }
 
     /// The first method whose credential the request carries decides. A second credential cannot make up for an
