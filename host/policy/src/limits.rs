@@ -69,10 +69,6 @@ impl MemoryMeter {
         Self { limit, used: 0 }
     }
 
-    pub(crate) fn used(&self) -> usize {
-        self.used
-    }
-
     fn grow(
         &mut self,
         from: usize,
@@ -92,6 +88,12 @@ impl MemoryMeter {
         }
         self.used = used;
         Ok(true)
+    }
+}
+
+impl postern_wasi_http::MemoryMeter for MemoryMeter {
+    fn used(&self) -> usize {
+        self.used
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use deserr::Deserr;
 use postern_config::ConfigErrors;
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
@@ -59,52 +59,37 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The lower-case name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn filter(self) -> LevelFilter {
         match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
         }
     }
 }
 
-/// The log cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The writer thread cannot be started.
-    #[error("the log cannot be started: {0}")]
-    Queue(#[from] io::Error),
-    /// A filter directive is invalid.
-    #[error("the log cannot be started: {0}")]
-    Filter(#[from] ParseError),
-}
-
 /// Returns the layer that writes log lines to standard error, and the queue that it writes through, so that logging
 /// never waits for the reader. `targets` are logged from the configured level on, other libraries from warnings on,
-/// because below that they log every connection. `directives` override this for single targets, as `RUST_LOG` does.
+/// because below that they log every connection. `overrides` are targets with a level of their own.
 ///
 /// # Errors
-/// If the writer thread cannot be started, or `directives` are invalid.
+/// If the writer thread cannot be started.
 pub fn stderr<S>(
     log: LogSettings,
     targets: &[&str],
-    directives: &str,
-) -> Result<(LogQueue, impl Layer<S> + Send + Sync + use<S>), LogError>
+    overrides: &[(&str, LevelFilter)],
+) -> io::Result<(LogQueue, impl Layer<S> + Send + Sync + use<S>)>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let mut filter = match log.level {
-        LogLevel::Error => "error".to_owned(),
-        _ => "warn".to_owned(),
-    };
-    for target in targets {
-        filter.push_str(&format!(",{target}={}", log.level.name()));
-    }
-    let filter = EnvFilter::try_new(format!("{filter},{directives}"))?;
+    let level = log.level.filter();
+    // Not an `EnvFilter`: its regular expressions are a lot of code for a list of prefixes.
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(targets.iter().map(|target| (*target, level)))
+        .with_targets(overrides.iter().copied());
     let queue = LogQueue::stderr()?;
     let writer = queue.clone();
     let lines = fmt::layer()

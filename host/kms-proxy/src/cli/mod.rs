@@ -13,6 +13,7 @@ use postern_kms_proxy::{Mode, Proxy, Settings, StartError, inspect, memory};
 use postern_serve::log::{self, LogSettings};
 use postern_serve::{LogQueue, SettingsError, catch_file_size_signal, log_panics, variable};
 use tokio::runtime::Runtime;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -101,7 +102,12 @@ fn start(args: Serve) -> Result<Output> {
 /// Starts the log on standard error; returns its queue.
 fn start_log(settings: LogSettings) -> Result<LogQueue> {
     // The request log is written at every level.
-    let (queue, lines) = log::stderr(settings, &["postern"], "postern_kms_proxy::audit=info")?;
+    let (queue, lines) = log::stderr(
+        settings,
+        &["postern"],
+        &[("postern_kms_proxy::audit", LevelFilter::INFO)],
+    )
+    .context("the log cannot be started")?;
     tracing_subscriber::registry()
         .with(lines)
         .try_init()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern_wasi_http::MemoryMeter as _;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker};
 

@@ -13,7 +13,7 @@ use postern_serve::log::{self, LogSettings};
 use postern_serve::{LogQueue, log_panics};
 use postern_server::TRACE_TARGET;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -49,7 +49,12 @@ impl Drop for Tracing {
 /// the export.
 pub(crate) fn start(settings: LogSettings) -> Result<Tracing> {
     // A slow reader of the log must not block the host: the record of the host is the audit log.
-    let (queue, lines) = log::stderr(settings, &["postern", "policy"], &format!("{TRACE_TARGET}=off"))?;
+    let (queue, lines) = log::stderr(
+        settings,
+        &["postern", "policy"],
+        &[(TRACE_TARGET, LevelFilter::OFF)],
+    )
+    .context("the log cannot be started")?;
     let provider = provider()?;
     let spans = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
