@@ -10,7 +10,7 @@ use crate::{build, command, progress, setup};
 Examples:
   cargo xtask test
   cargo xtask test -- -p postern-gate
-  cargo xtask test -- --test jwks")]
+  cargo xtask test -- --test e2e jwks::")]
 pub(crate) struct Args {
     /// Passed on to `cargo test --workspace`
     #[arg(last = true, value_name = "CARGO TEST ARGUMENTS")]

@@ -7,7 +7,7 @@
     reason = "what fails here ends the test"
 )]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/server/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
