@@ -26,13 +26,11 @@ impl WatchedFiles {
         }
     }
 
-    /// Watches these files by their given and their canonical paths, and the links and directories on the way to them.
+    /// Watches these files by their given paths, by those that symbolic links lead to, and the links and directories on
+    /// the way to them.
     pub fn with_links(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut files: BTreeSet<_> = files.into_iter().collect();
-        let own: Vec<_> = files
-            .iter()
-            .filter_map(|file: &PathBuf| file.canonicalize().ok())
-            .collect();
+        let own: Vec<_> = files.iter().map(|file: &PathBuf| follow(file)).collect();
         files.extend(own);
         Self {
             files,
@@ -83,6 +81,26 @@ impl WatchedFiles {
     }
 }
 
+/// The canonical path of a file. If it does not exist, the path at which it may yet be created: a file behind a symbolic
+/// link can be deleted and written anew.
+fn follow(file: &Path) -> PathBuf {
+    /// As many as Linux follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = file.to_owned();
+    for _ in 0..MAX_LINKS {
+        if let Ok(found) = path.canonicalize() {
+            return found;
+        }
+        let Ok(target) = path.read_link() else { break };
+        path.pop();
+        path.push(target);
+    }
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(directory)), Some(name)) => directory.join(name),
+        _ => path,
+    }
+}
+
 /// The directories in which events show a change of this file: its own, and those of symbolic links on the way. If a
 /// directory does not exist, its nearest existing ancestor.
 fn watched_for(file: &Path) -> BTreeSet<PathBuf> {
@@ -123,6 +141,23 @@ mod tests {
         assert_eq!(watched_for(&named), [root.clone(), root.join("current")].into());
         assert_eq!(watched_for(&own), [root.join("releases/1/data")].into());
         assert_eq!(watched_for(&root.join("not/there/a.wasm")), [root.clone()].into());
+    }
+
+    #[test]
+    fn a_link_is_followed_to_where_its_file_may_yet_be_created() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir(root.join("v2")).unwrap();
+        symlink("v2", root.join("..data")).unwrap();
+        symlink("..data/b.wasm", root.join("b.wasm")).unwrap();
+        symlink("gone/b.wasm", root.join("c.wasm")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        assert_eq!(follow(&root.join("b.wasm")), root.join("v2/b.wasm"));
+        assert_eq!(follow(&root.join("c.wasm")), root.join("gone/b.wasm"));
+        assert_eq!(follow(&root.join("none")), root.join("none"));
+        assert_eq!(follow(&root.join("loop")), root.join("loop"));
+        let watched = WatchedFiles::with_links([root.join("b.wasm")]);
+        assert!(watched.directories().contains(&(root.join("v2"), false)));
     }
 
     #[test]
