@@ -1,6 +1,5 @@
 //! Reads files that hold one secret.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -21,7 +20,9 @@ pub(crate) enum Access {
 
 /// Reads the file. Errors do not contain its text.
 pub(crate) fn read(file: &Path, access: Access) -> Result<Zeroizing<String>, String> {
-    let found = std::fs::metadata(file).map_err(|error| error.to_string())?;
+    // A FIFO would block the start, or every later reload.
+    let opened = postern_files::open(file).map_err(|error| error.to_string())?;
+    let found = opened.metadata().map_err(|error| error.to_string())?;
     let (others, problem) = match access {
         Access::Owner => (0o077, "is accessible to users other than its owner: chmod 600 it"),
         Access::Group => (0o007, "is accessible to all users of this machine: chmod o= it"),
@@ -35,8 +36,9 @@ pub(crate) fn read(file: &Path, access: Access) -> Result<Zeroizing<String>, Str
     // Allocated at full size: a string that grows leaves copies of the secret behind.
     let room = usize::try_from(MAX_SIZE).unwrap_or_default() + 1;
     let mut text = Zeroizing::new(String::with_capacity(room));
-    File::open(file)
-        .and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text))
+    opened
+        .take(MAX_SIZE + 1)
+        .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
     Ok(text)
 }
