@@ -61,18 +61,26 @@ impl<'a> Variables<'a> {
         }
         let value = self.secret(&named.env);
         if value.is_none() {
-            errors.add(at, format!("{} is not set", named.env));
+            errors.add(at, format!("{} is not set, or has no value", named.env));
         }
         value
     }
 
-    /// The digest of the bearer token that the settings reference at `at`. A short token is an error.
+    /// The digest of the bearer token that the settings reference at `at`. A token that is short, or that no request can
+    /// carry, is an error.
     pub fn named_token(&self, at: &str, named: &SecretRef, errors: &mut ConfigErrors) -> Option<TokenDigest> {
         let token = self.named_secret(at, named, errors)?;
         let token = token.expose_secret().as_bytes();
         if token.len() < MIN_TOKEN_BYTES {
             let message =
                 format!("is shorter than {MIN_TOKEN_BYTES} bytes; `openssl rand -hex 32` prints a good one");
+            errors.add(format!("{at}.env"), message);
+            return None;
+        }
+        // A header's value has no white space around it, and no control characters: most often it is a line feed.
+        if token.trim_ascii() != token || token.iter().any(u8::is_ascii_control) {
+            let message = "has white space around it or control characters, which no request can carry; \
+                           `printf %s` writes no line feed";
             errors.add(format!("{at}.env"), message);
             return None;
         }
@@ -105,6 +113,8 @@ mod tests {
         match name {
             "TOKEN" => Some("a-token-of-some-length".to_owned()),
             "SHORT" => Some("hunter2".to_owned()),
+            "LINE" => Some("hunter2-of-some-length\n".to_owned()),
+            "NUL" => Some("hunter2-of-\u{1}some-length".to_owned()),
             "EMPTY" => Some(String::new()),
             "ON" => Some("1".to_owned()),
             _ => None,
@@ -117,6 +127,8 @@ mod tests {
         for (env, expected) in [
             ("TOKEN", None),
             ("SHORT", Some("gate.token.env: is shorter than 16 bytes")),
+            ("LINE", Some("gate.token.env: has white space around it")),
+            ("NUL", Some("gate.token.env: has white space around it")),
             ("EMPTY", Some("gate.token.env: EMPTY is not set")),
             ("UNSET", Some("gate.token.env: UNSET is not set")),
             (
