@@ -65,7 +65,7 @@ impl Command {
             Self::Token(token::Command::Mint(args)) => token::mint(&args),
             Self::SignRequest(args) => sign::run(&args),
             Self::Serve(args) => serve::run(&args),
-            Self::KmsProxy(args) => kms_proxy::run(&args),
+            Self::KmsProxy(_) => kms_proxy::run(),
             Self::Policy(command) => command.run(),
             Self::Signer(command) => command.run(),
             Self::Audit(command) => command.run(),

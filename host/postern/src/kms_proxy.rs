@@ -1,15 +1,18 @@
 //! `postern kms-proxy`: runs the separate program `postern-kms-proxy`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::output::Output;
 
 const PROGRAM: &str = "postern-kms-proxy";
+const SUBCOMMAND: &str = "kms-proxy";
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -22,11 +25,12 @@ const PROGRAM: &str = "postern-kms-proxy";
 )]
 pub(crate) struct Args {
     /// Arguments of postern-kms-proxy
+    // They are passed on as they were given, see `arguments`.
     #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<OsString>,
+    _arguments: Vec<OsString>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<Output> {
+pub(crate) fn run() -> Result<Output> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = candidates(&this, std::env::split_paths(&path));
@@ -37,9 +41,28 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
             paths.join(", ")
         );
     };
+    check_is_program(program).with_context(|| format!("cannot run {}", program.display()))?;
     // Returns only if the program cannot be run.
-    let error = Command::new(program).args(&args.arguments).exec();
+    let error = Command::new(program).args(arguments()).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The arguments after the subcommand, as they were given: clap would take a leading `--` for itself.
+fn arguments() -> impl Iterator<Item = OsString> {
+    let given = std::env::args_os().skip(1);
+    given.skip_while(|argument| argument != SUBCOMMAND).skip(1)
+}
+
+/// Rejects a file that is neither a binary nor a script. The C library would run it as a shell script, and an empty one,
+/// as a truncated installation leaves it, would succeed.
+fn check_is_program(path: &Path) -> Result<()> {
+    let mut head = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut head)?;
+    // Every format of programs but ELF begins with a byte above 127, or has one among the first four.
+    let is_program =
+        head.starts_with(b"#!") || head == b"\x7fELF" || head.iter().any(|byte| !byte.is_ascii());
+    ensure!(is_program, "it is not a program; install it again");
+    Ok(())
 }
 
 /// The paths to try: in the directory of this program, then on PATH.
