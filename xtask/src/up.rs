@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use postern_testbed::policy_host::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::build::modules::Modules;
@@ -51,7 +52,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("[2/6] building the filter");
     let filter = progress::during("building the filter", build::filter)?;
     println!("[3/6] starting the identity provider, the sample API and Envoy");
-    let mut demo = Demo::start(&tools.envoy, &filter.path, args.port, args.admin_port)?;
+    let host_folder = PolicyHost::folder_for_later()?;
+    let mut demo = Demo::start(
+        &tools.envoy,
+        &filter.path,
+        host_folder.path(),
+        args.port,
+        args.admin_port,
+    )?;
     let url = demo.envoy.url("");
     println!("[4/6] calling the API through {url}");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,19 +69,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut as_expected = runtime.block_on(call(&demo, demo.gate_calls()))?;
 
     println!(
-        "\nThe gate was up after {}. Call it at {url} while the policy host is built.\n",
+        "\nThe gate was up {} after xtask itself was built. Call it at {url} while the policy host is built.\n",
         minutes(started.elapsed())
     );
     println!("[5/6] building the policy host, the KMS proxy and the policy modules, and starting them");
     setup::token()?;
     let modules = progress::during("building the policy host and its modules", build::modules::build)?;
-    demo.start_host(&modules)?;
+    let services = host::Services::start(&modules, host_folder)?;
     println!("[6/6] calling the API again, where it needs the policy host");
     as_expected &= runtime.block_on(call(&demo, demo.host_calls()))?;
     println!("\nand the audit log, verified:\n");
-    let host = demo.host()?;
-    host::verify(&modules, host)?;
-    println!("\nAll was up after {}.", minutes(started.elapsed()));
+    host::verify(&modules, &services.host)?;
+    println!(
+        "\nAll was up {} after xtask itself was built.",
+        minutes(started.elapsed())
+    );
     if args.once {
         demo.envoy.stop();
         if !as_expected {
@@ -81,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    invite(&demo, &modules)?;
+    invite(&demo, &services, &modules);
     runtime.block_on(until_stopped())?;
     println!("\nstopping");
     demo.envoy.stop();
@@ -133,8 +143,7 @@ async fn wait_for_keys(demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-fn invite(demo: &Demo, modules: &Modules) -> Result<()> {
-    let (host, kms) = (demo.host()?, demo.kms()?);
+fn invite(demo: &Demo, services: &host::Services, modules: &Modules) {
     let base = demo.envoy.url("");
     println!("\nTry it yourself (tokens are valid for an hour):\n");
     for call in demo.calls_to_paste() {
@@ -147,21 +156,23 @@ fn invite(demo: &Demo, modules: &Modules) -> Result<()> {
     }
     println!(
         "policies              curl --unix-socket {} http://admin/v1/policies",
-        host.admin_socket().display()
+        services.host.admin_socket().display()
     );
     println!(
         "the audit log         {} {}",
         modules.postern.display(),
-        host::verification(host).join(" ")
+        host::verification(&services.host).join(" ")
     );
-    println!("the KMS proxy's log   {}", kms.folder().join("log").display());
+    println!(
+        "the KMS proxy's log   {}",
+        services.kms.folder().join("log").display()
+    );
     println!("Envoy's log           {}", demo.envoy.log_path().display());
     println!(
         "the gate              {} (replace it by moving another file over it)",
         demo.envoy.log_path().with_file_name(demo::FILTER).display()
     );
     println!("\nCtrl-C stops everything.");
-    Ok(())
 }
 
 async fn until_stopped() -> Result<()> {

@@ -1,4 +1,4 @@
-//! The servers of the demo, and the credentials for it.
+//! The servers of the gate, and the credentials for it.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +6,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use postern_testbed::envoy::Envoy;
 use postern_testbed::idp::{Alg, IdentityProvider};
-use postern_testbed::kms_proxy::KmsProxy;
 use postern_testbed::policy_host::PolicyHost;
 use postern_testbed::sample_api::SampleApi;
 use postern_testbed::template::{one_line_json, render, single_quoted};
 use postern_testbed::{paths, sign, tokens};
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::calls::{Call, Expected};
-use super::{gate, host};
-use crate::build::modules::Modules;
+use super::gate;
 
 /// The file in which Envoy watches the filter and its gate.
 pub(super) const FILTER: &str = "gate.ecds.yaml";
@@ -26,25 +23,26 @@ const AUDIENCE: &str = "orders";
 const HOUR: i64 = 3600;
 const WEBHOOK: &str = r#"{"action":"opened","number":1}"#;
 
-/// Everything that runs. Fields drop in this order: Envoy stops before the servers that it calls.
+/// The servers of the gate. Fields drop in this order: Envoy stops before the servers that it calls.
 pub(super) struct Demo {
     pub(super) envoy: Envoy,
     idp: IdentityProvider,
-    /// Started last: building it takes the longest.
-    host: Option<(PolicyHost, KmsProxy)>,
-    /// The folder of the policy host until it starts. Envoy knows its socket from the beginning.
-    host_folder: Option<TempDir>,
     _api: SampleApi,
     api_key: String,
     webhook_secret: String,
 }
 
 impl Demo {
-    /// Starts everything but the policy host and the KMS proxy.
-    pub(super) fn start(envoy: &Path, filter: &Path, port: u16, admin_port: u16) -> Result<Self> {
+    /// Starts everything but the policy host, which Envoy will find in `host_folder`, and its KMS proxy.
+    pub(super) fn start(
+        envoy: &Path,
+        filter: &Path,
+        host_folder: &Path,
+        port: u16,
+        admin_port: u16,
+    ) -> Result<Self> {
         let idp = IdentityProvider::start().context("cannot start the identity provider")?;
         let api = SampleApi::start().context("cannot start the sample API")?;
-        let host_folder = PolicyHost::folder_for_later()?;
         let api_key = format!("demo_{}", random_hex()?);
         let webhook_secret = random_hex()?;
 
@@ -65,7 +63,7 @@ impl Demo {
                     "HOST_ADDRESS",
                     &format!(
                         "{{pipe: {{path: '{}'}}}}",
-                        single_quoted(&PolicyHost::socket_in(host_folder.path()).to_string_lossy())
+                        single_quoted(&PolicyHost::socket_in(host_folder).to_string_lossy())
                     ),
                 ),
                 // In Envoy's own folder, which is created when it starts.
@@ -86,31 +84,10 @@ impl Demo {
         Ok(Self {
             envoy,
             idp,
-            host: None,
-            host_folder: Some(host_folder),
             _api: api,
             api_key,
             webhook_secret,
         })
-    }
-
-    /// Starts the KMS proxy and the policy host.
-    pub(super) fn start_host(&mut self, modules: &Modules) -> Result<()> {
-        let folder = self.host_folder.take().context("the policy host runs already")?;
-        let kms = host::kms(modules)?;
-        let host = host::start(modules, &kms, folder)?;
-        self.host = Some((host, kms));
-        Ok(())
-    }
-
-    pub(super) fn host(&self) -> Result<&PolicyHost> {
-        let started = self.host.as_ref().context("the policy host is not started")?;
-        Ok(&started.0)
-    }
-
-    pub(super) fn kms(&self) -> Result<&KmsProxy> {
-        let started = self.host.as_ref().context("the KMS proxy is not started")?;
-        Ok(&started.1)
     }
 
     /// A token of the demo's issuer.
