@@ -6,7 +6,7 @@ use wasmtime::Trap;
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Failure {
     /// The deadline passed.
-    #[error("no decision within {0:?}")]
+    #[error("made no decision within {0:?}")]
     Deadline(std::time::Duration),
     /// Its memories and tables together would exceed the limit, in bytes.
     #[error("exceeded its memory limit of {0} bytes")]
