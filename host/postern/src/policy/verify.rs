@@ -20,6 +20,7 @@ use crate::text::{counted, printable};
     postern policy verify manifest.json --signer ann=ed25519:MCowBQYDK2VwAyEA…\n  \
     postern policy verify manifest.json --settings host.yaml\n  \
     postern policy verify manifest.json --settings host.yaml --no-compile   only signature and digests\n\n\
+    A host also rejects a serial lower than one it has accepted; `postern serve --check` compares them.\n\n\
     Exit code 0: a host would accept it; 2: it would not; 3: unreadable file or bad usage.")]
 pub(crate) struct Args {
     /// The manifest
