@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ct_codecs::{Decoder, Hex};
 use deserr::Deserr;
+use sha2::{Digest as _, Sha256};
 
 use crate::ConfigErrors;
 
@@ -92,6 +93,18 @@ impl Timestamp {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// The digests of what an unset variable becomes in various languages, with and without a line feed: they belong to
+    /// no key and no token.
+    #[must_use]
+    pub fn of_placeholders() -> Vec<Self> {
+        const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
+        let digest = |text: String| Self(Sha256::digest(text).into());
+        EMPTY
+            .iter()
+            .flat_map(|text| ["", "\n", "\r\n"].map(|end| digest(format!("{text}{end}"))))
+            .collect()
+    }
+
     fn parse(text: String) -> Result<Self, ScalarError> {
         // Without the text: it may be the key itself.
         let invalid = || {

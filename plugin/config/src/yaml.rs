@@ -4,8 +4,9 @@ use std::fmt;
 
 use deserr::Deserr;
 use serde_json::Value;
+use serde_saphyr::UserMessageFormatter;
 
-use crate::ConfigErrors;
+use crate::{ConfigErrors, reject_nulls};
 
 /// Why a document cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,11 @@ pub fn parse(text: &str, required: &str) -> Result<Value, YamlError> {
     let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location();
         YamlError {
-            message: without_location(&error.without_snippet().to_string()),
+            message: without_location(
+                &error
+                    .without_snippet()
+                    .render_with_formatter(&UserMessageFormatter),
+            ),
             line: location.map(|location| location.line()),
             column: location.map(|location| location.column()),
         }
@@ -68,12 +73,17 @@ pub fn parse(text: &str, required: &str) -> Result<Value, YamlError> {
     Ok(value)
 }
 
-/// Parses a document into the types of a schema. `required` as in [`parse`].
+/// Parses a document into the types of a schema. `required` as in [`parse`], `except` as in [`reject_nulls`].
 ///
 /// # Errors
-/// As [`parse`], otherwise every value that does not match the schema.
-pub fn from_str<T: Deserr<ConfigErrors>>(text: &str, required: &str) -> Result<T, ConfigErrors> {
+/// As [`parse`], otherwise every field without a value, otherwise every value that does not match the schema.
+pub fn from_str<T: Deserr<ConfigErrors>>(
+    text: &str,
+    required: &str,
+    except: &[&[&str]],
+) -> Result<T, ConfigErrors> {
     let document = parse(text, required).map_err(|error| ConfigErrors::document(error.to_string()))?;
+    reject_nulls(&document, except)?;
     deserr::deserialize(document)
 }
 

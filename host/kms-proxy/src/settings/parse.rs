@@ -34,7 +34,7 @@ impl Settings {
         mode: Mode,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, mode, variable)
+        validate::settings(yaml::from_str(text, REQUIRED, &[])?, directory, mode, variable)
     }
 }
 
@@ -45,7 +45,7 @@ impl Token {
     /// All errors in them.
     pub fn read(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let file = SettingsFile::read(path)?;
-        let written = yaml::from_str(&file.text, REQUIRED)?;
+        let written = yaml::from_str(&file.text, REQUIRED, &[])?;
         Ok(validate::token_only(written, &file.directory, variable)?)
     }
 }

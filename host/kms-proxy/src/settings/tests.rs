@@ -281,6 +281,22 @@ fn each_error_is_reported_with_its_path() {
             "{a: {lable: a}}",
             "signers.a: unknown field \"lable\": did you mean `label`?",
         ),
+        // A template that left a value out must not widen what a key or a caller may do.
+        (
+            "signers",
+            "{a: {label: a, uses: }}",
+            "signers.a.uses: has no value",
+        ),
+        (
+            "tls",
+            "{certificate: a, key: b, client_ca: }",
+            "tls.client_ca: has no value",
+        ),
+        (
+            "callers",
+            "{a: {digest: 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'}}",
+            "callers.a.digest: is the digest of an empty value",
+        ),
         ("current", "", "current: must name one"),
         ("current", "c", "current: there is no signer \"c\""),
         (
@@ -363,6 +379,11 @@ fn a_pin_file_must_not_be_accessible_to_all_users() {
     std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&file, "\n").unwrap();
     assert!(issues(&text, Mode::Production)[0].contains("is empty"));
+    // Nothing would ever write to it, and the start would wait for that.
+    std::fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(issues(&text, Mode::Production)[0].contains("is not a regular file"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deserr::errors::helpers::did_you_mean;
-use postern_config::{ConfigErrors, Entries, SecretRef};
+use postern_config::{ConfigErrors, Digest, Entries, SecretRef};
 use postern_serve::tls::TlsFiles;
 use postern_serve::{Address, TokenDigest, Variables};
 use postern_signers::{Uses, is_signer_id};
@@ -139,7 +139,14 @@ fn digest(
             let named = SecretRef { env: env.clone() };
             Variables::new(variable).named_token(at, &named, errors)
         }
-        (None, Some(digest)) => Some(digest.0.into()),
+        (None, Some(digest)) => {
+            if Digest::of_placeholders().contains(&digest) {
+                let message =
+                    "is the digest of an empty value, or of what an unset variable becomes, such as \"null\"";
+                errors.add(format!("{at}.digest"), message);
+            }
+            Some(digest.0.into())
+        }
         _ => {
             let message =
                 "needs either `env` (the variable that holds its token) or `digest` (the token's SHA-256)";

@@ -7,6 +7,8 @@ use postern_serve::{SettingsError, SettingsFile};
 
 use super::{Settings, validate};
 
+/// What modules read, which may hold `null`.
+const MODULES_OWN: &[&[&str]] = &[&["policies", "entries", "*", "config"]];
 /// The fields that an empty file lacks.
 const REQUIRED: &str = "\"listen\", and \"policies\", \"signing\" or \"audit\"";
 
@@ -29,6 +31,7 @@ impl Settings {
         directory: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        validate::settings(yaml::from_str(text, REQUIRED)?, directory, variable)
+        let written = yaml::from_str(text, REQUIRED, MODULES_OWN)?;
+        validate::settings(written, directory, variable)
     }
 }

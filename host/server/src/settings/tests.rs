@@ -282,6 +282,19 @@ fn each_error_is_reported_with_its_path() {
             "listen: ['127.0.0.1:1']\npolicies: {keyvalue: {redis: {env: NOPE}}, entries: {a: {file: a}}}",
             "policies.keyvalue.redis.env: NOPE is not set",
         ),
+        // A template that left a value out must not remove a protection.
+        (
+            "listen: ['127.0.0.1:1']\npolicies: {entries: {a: {file: a, digest: }}}",
+            "policies.entries.a.digest: has no value",
+        ),
+        (
+            "listen: ['127.0.0.1:1']\ngate: {token: }\npolicies: {entries: {a: {file: a}}}",
+            "gate.token: has no value",
+        ),
+        (
+            "listen: ['127.0.0.1:1']\npolicies: {entries: {config: {file: a, cases: }}}",
+            "policies.entries.config.cases: has no value",
+        ),
         (
             "listen: ['127.0.0.1:1']\nlog: {level: loud}\npolicies: {entries: {a: {file: a}}}",
             "log.level: unknown value \"loud\"",

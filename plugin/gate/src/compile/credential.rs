@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
+use postern_config::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::Compiler;
@@ -19,17 +20,6 @@ use crate::signature::{Github, HeaderNames, Keyed, Kind, MAX_KEY_ID, Scheme, Sig
 
 /// The longest id of an API key, in bytes: each request carries it to the upstream in a header.
 const MAX_API_KEY_ID: usize = 1024;
-
-/// The digests of what an unset variable becomes in various languages, with and without a line feed. They belong to
-/// no key.
-fn placeholder_digests() -> Vec<[u8; 32]> {
-    const EMPTY: [&str; 8] = ["", " ", "null", "nil", "<nil>", "None", "undefined", "<no value>"];
-    let digest = |text: String| Sha256::digest(text).into();
-    EMPTY
-        .iter()
-        .flat_map(|text| ["", "\n", "\r\n"].map(|end| digest(format!("{text}{end}"))))
-        .collect()
-}
 
 /// Whether a header value arrives as it was sent: parsers trim spaces and reject control characters.
 fn arrives_unchanged(text: &str) -> bool {
@@ -49,14 +39,14 @@ impl Compiler<'_> {
             self.errors.add(format!("{at}.header"), message);
         }
         let mut keys = DigestMap::default();
-        let placeholder_digests = placeholder_digests();
+        let placeholder_digests = Digest::of_placeholders();
         for (i, key) in set.keys.iter().enumerate() {
             if key.id.is_empty() || key.id.len() > MAX_API_KEY_ID {
                 let message = format!("must be 1 to {MAX_API_KEY_ID} bytes");
                 self.errors.add(format!("{at}.keys[{i}].id"), message);
             }
             self.check_not_empty(&format!("{at}.keys[{i}].roles"), &key.roles);
-            if placeholder_digests.contains(&key.digest.0) {
+            if placeholder_digests.contains(&key.digest) {
                 let message = "is the digest of an empty value, or of what an unset variable becomes, such as \"null\"; \
                                `postern key new` generates a key";
                 self.errors.add(format!("{at}.keys[{i}].digest"), message);

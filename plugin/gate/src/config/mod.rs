@@ -28,8 +28,8 @@ pub fn from_json(text: &[u8]) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// As [`from_json`].
 pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigErrors> {
-    // `inline` holds a key set, where `null` is allowed.
-    reject_nulls(&value, "inline")?;
+    // A key set may hold `null`.
+    reject_nulls(&value, &[&["issuers", "*", "jwks", "inline"]])?;
     deserr::deserialize(value).map_err(|errors: ConfigErrors| {
         // `scheme` is the only tag in the schema.
         errors.replace_message(UNKNOWN_TAG, "unknown \"scheme\": the values are github, keyed")
