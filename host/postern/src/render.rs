@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::check;
@@ -56,6 +56,10 @@ enum OutputForm {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
+    ensure!(
+        args.ecds.is_none() || args.form == OutputForm::Envoy,
+        "--ecds is only for --as envoy; --out writes to a file"
+    );
     // Render only what the filter accepts.
     let loaded = match load::file(&args.file, UnsetSecret::Placeholder) {
         Ok(loaded) => loaded,
