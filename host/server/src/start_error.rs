@@ -21,7 +21,9 @@ pub enum StartError {
     #[error("policies.cache: {0}")]
     Cache(#[from] CacheError),
     /// The Redis URL is invalid.
-    #[error("policies.keyvalue.redis: the variable does not hold a Redis URL")]
+    #[error(
+        "policies.keyvalue.redis: the variable does not hold a Redis URL, such as redis://127.0.0.1:6379/0"
+    )]
     Redis,
     /// The HTTP client of policies cannot be created.
     #[error("the HTTP client of policies cannot be created: {0}")]
