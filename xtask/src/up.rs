@@ -74,7 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     );
     println!("[5/6] building the policy host, the KMS proxy and the policy modules, and starting them");
     setup::token()?;
-    let modules = progress::during("building the policy host and its modules", build::modules::build)?;
+    let modules = progress::during("building the policy host and its modules", || {
+        build::modules::build_named(host::MODULES.map(str::to_owned).to_vec())
+    })?;
     let services = host::Services::start(&modules, host_folder)?;
     println!("[6/6] calling the API again, where it needs the policy host");
     as_expected &= runtime.block_on(call(&demo, demo.host_calls()))?;

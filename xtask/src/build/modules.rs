@@ -25,11 +25,15 @@ pub(crate) struct Modules {
 
 /// Builds all modules, and puts their cases beside them.
 pub(crate) fn build() -> Result<Modules> {
+    build_named(names(&sources())?)
+}
+
+/// Builds these modules, and puts their cases beside them.
+pub(crate) fn build_named(names: Vec<String>) -> Result<Modules> {
     let [postern, kms_proxy] = programs()?;
     let folder = modules::built();
     fs::create_dir_all(&folder)?;
-    let sources = paths::workspace().join("policies");
-    let names = names(&sources)?;
+    let sources = sources();
     for name in &names {
         let module = folder.join(format!("{name}.wasm"));
         let mut build = Command::new(&postern);
@@ -110,6 +114,10 @@ fn programs() -> Result<[PathBuf; 2]> {
     Ok(NAMES.map(|name| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))))
 }
 
+fn sources() -> PathBuf {
+    paths::workspace().join("policies")
+}
+
 /// The crates in `policies/` but the SDK, in order.
 fn names(sources: &Path) -> Result<Vec<String>> {
     let folders = fs::read_dir(sources).with_context(|| format!("cannot read {}", sources.display()))?;
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_module_has_cases() {
-        let sources = paths::workspace().join("policies");
+        let sources = sources();
         let names = names(&sources).unwrap();
         assert!(
             names.contains(&"rbac".to_owned()) && !names.contains(&SDK.to_owned()),

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use crate::build::modules::Modules;
 use crate::command;
 
+/// The shipped modules that the demo uses.
+pub(super) const MODULES: [&str; 2] = ["rbac", "sentinel"];
 /// The signers, one for each use.
 const SIGNERS: [(&str, &[&str]); 4] = [
     ("demo-2026", &["payload"]),
@@ -78,8 +80,8 @@ fn start_host(modules: &Modules, kms: &KmsProxy, folder: TempDir) -> Result<Poli
         },
     });
     let prepare = |folder: &Path| {
-        for name in ["rbac.wasm", "sentinel.wasm"] {
-            fs::copy(modules.folder.join(name), folder.join(name))?;
+        for name in MODULES.map(|name| format!("{name}.wasm")) {
+            fs::copy(modules.folder.join(&name), folder.join(&name))?;
         }
         fs::write(folder.join("signers.toml"), &registry)
     };
