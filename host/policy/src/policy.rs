@@ -4,6 +4,7 @@ mod authorizer;
 mod wasi_http;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,6 +48,8 @@ impl std::fmt::Debug for Policy {
             .finish_non_exhaustive()
     }
 }
+
+type EvaluationFuture<'a> = Pin<Box<dyn Future<Output = Result<Evaluation, Failure>> + Send + 'a>>;
 
 enum Runner {
     Authorizer(authorizer::Runner),
@@ -145,15 +148,18 @@ impl Policy {
         let limit = self.entry.limits.deadline;
         let deadline = Instant::now() + limit;
         let _permit = self.queue.enter(deadline).await.map_err(not_admitted)?;
-        let decided = self.flow.run(async {
-            match &self.runner {
-                Runner::Authorizer(runner) => runner.decide(&self.entry, request, deadline).await,
-                Runner::Http(runner) => runner.decide(&self.entry, request, deadline).await,
-            }
-        });
+        let decided = self.flow.run(self.run(request, deadline));
         // Epochs stop a module that is running. This timeout stops one that waits for a slot or for a host call.
         tokio::time::timeout_at(deadline.into(), decided)
             .await
             .unwrap_or(Err(Failure::Deadline(limit)))
+    }
+
+    /// Runs the module. A box, so that this crate compiles it, optimised, rather than the programs that await it.
+    fn run<'a>(&'a self, request: &'a Request, deadline: Instant) -> EvaluationFuture<'a> {
+        match &self.runner {
+            Runner::Authorizer(runner) => Box::pin(runner.decide(&self.entry, request, deadline)),
+            Runner::Http(runner) => Box::pin(runner.decide(&self.entry, request, deadline)),
+        }
     }
 }
