@@ -12,8 +12,8 @@ pub enum TokenError {
     Load {
         /// The path of the library.
         path: String,
-        /// The error of the loader.
-        error: Pkcs11Error,
+        /// Why: the file system's reason, or the loader's.
+        error: String,
     },
     /// No token has this name.
     #[error("no token has the {name}; {}", list(.labels))]

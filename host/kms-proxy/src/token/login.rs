@@ -1,5 +1,6 @@
 //! Opens a token: module, slot and login.
 
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -23,11 +24,15 @@ impl Module {
     /// # Errors
     /// If it cannot be loaded, or is not a PKCS#11 module.
     pub fn load(token: &Token) -> Result<Self, TokenError> {
-        let failed = |error| TokenError::Load {
+        let failed = |error: &dyn Display| TokenError::Load {
             path: token.module.display().to_string(),
-            error,
+            error: error.to_string(),
         };
-        Pkcs11::new(&token.module).map(Self).map_err(failed)
+        // The loader would wait for the writer of a FIFO.
+        postern_files::open(&token.module).map_err(|error| failed(&error))?;
+        Pkcs11::new(&token.module)
+            .map(Self)
+            .map_err(|error| failed(&error))
     }
 
     fn initialize(&self) -> Result<(), Pkcs11Error> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use postern_testbed::kms_proxy::{Error, KmsProxy};
@@ -25,6 +26,8 @@ fn fail_to_start(proxy: &mut KmsProxy, settings: &Value) -> (i32, String) {
 async fn unusable_settings_are_reported_at_the_start() {
     let mut proxy = KmsProxy::prepare(binary(), &["a"]).unwrap();
     let good = proxy.settings(&["a"]);
+    let pipe = proxy.folder().join("pipe.so");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (at, value, code, expected) in [
         (
             "/signers/a/label",
@@ -51,6 +54,8 @@ async fn unusable_settings_are_reported_at_the_start() {
             3,
             "cannot be loaded as a PKCS#11 module",
         ),
+        // The loader would wait for its writer.
+        ("/token/module", json!(pipe), 3, "is not a regular file"),
         (
             "/token/pin/env",
             json!("UNSET"),
