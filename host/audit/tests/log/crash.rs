@@ -65,9 +65,15 @@ const ALL: usize = 36;
 /// The system calls that write the SQLite files and the external checkpoint file.
 const CALLS: [&str; 6] = ["pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink"];
 
-fn strace(arguments: &[String]) -> Vec<String> {
-    let mut command = vec!["strace".to_owned(), "-f".into(), "-qq".into()];
-    command.extend_from_slice(arguments);
+/// The command that traces a process's calls on the files of the store at `path`. A fault in another call, such as the one
+/// by which tokio wakes its driver, hangs the process instead of the log.
+fn strace(path: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut command = ["strace", "-f", "-qq"].map(str::to_owned).to_vec();
+    for extension in ["db", "db-wal", "db-shm", "db-journal", "checkpoints"] {
+        command.push("-P".into());
+        command.push(path.with_extension(extension).to_str().unwrap().to_owned());
+    }
+    command.extend(arguments.iter().map(|&argument| argument.to_owned()));
     command
 }
 
@@ -75,8 +81,8 @@ fn strace(arguments: &[String]) -> Vec<String> {
 fn counts(path: &Path) -> Vec<(&'static str, usize)> {
     let log = path.with_extension("strace");
     let trace = format!("trace={}", CALLS.join(","));
-    let arguments = ["-e", &trace, "-o", log.to_str().unwrap()].map(str::to_owned);
-    let (acknowledged, code) = Writer::start(path, ROUNDS, &strace(&arguments)).acknowledged();
+    let strace = strace(path, &["-e", &trace, "-o", log.to_str().unwrap()]);
+    let (acknowledged, code) = Writer::start(path, ROUNDS, &strace).acknowledged();
     assert_eq!(
         (code, acknowledged.len()),
         (Some(0), ALL),
@@ -139,8 +145,8 @@ fn a_failing_write_loses_nothing_acknowledged() {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("audit.db");
             let inject = format!("inject={fault}");
-            let arguments = ["-e", &inject, "-o", "/dev/null"].map(str::to_owned);
-            let (acknowledged, code) = Writer::start(&path, ROUNDS, &strace(&arguments)).acknowledged();
+            let strace = strace(&path, &["-e", &inject, "-o", "/dev/null"]);
+            let (acknowledged, code) = Writer::start(&path, ROUNDS, &strace).acknowledged();
             runtime.block_on(check(&path, &acknowledged, &fault));
             let all = code == Some(0) && acknowledged.len() == ALL;
             if all { &recovered } else { &failed }.fetch_add(1, Ordering::AcqRel);

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_audit::AppendError;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use uuid::Uuid;
 
 /// The variable with the path of the store.
@@ -25,6 +26,8 @@ pub(crate) fn main() {
     let (Some(path), Ok(calls)) = (std::env::var_os(STORE), std::env::var(CALLS)) else {
         return;
     };
+    // The wrapper's end, too, is this process's end.
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let calls = calls.parse().unwrap();
     // Ends the line with the name of the test.
     println!();
@@ -142,7 +145,22 @@ impl Writer {
 
     /// Waits for the end. Returns the acknowledged ids and the exit code.
     pub(crate) fn acknowledged(mut self) -> (BTreeSet<Uuid>, Option<i32>) {
-        let code = self.child.wait().unwrap().code();
-        (self.reader.join().unwrap(), code)
+        let ended = self.ended(Duration::from_secs(60));
+        if ended.is_none() {
+            self.child.kill().unwrap();
+        }
+        assert!(ended.is_some(), "the writing process did not end within 60 s");
+        (self.reader.join().unwrap(), ended.and_then(|status| status.code()))
+    }
+
+    fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            let status = self.child.try_wait().unwrap();
+            if status.is_some() || Instant::now() > deadline {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
