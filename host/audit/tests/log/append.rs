@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::support::{Signer, chain, event, open, sqlite, until};
+use crate::support::{Signer, chain, event, manifest_signature, open, sqlite, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_many_callers_make_one_chain() {
@@ -215,15 +215,8 @@ async fn a_manifest_signature_and_its_event_are_written_together() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.db");
     let log = open(sqlite(&path)).await;
-    let mut manifest_event = event("/sign/manifest");
-    manifest_event.kind = Kind::ManifestSignature;
+    let (signature, mut manifest_event) = manifest_signature();
     manifest_event.request_id = Some("request-1".into());
-    let signature = ManifestSignature {
-        manifest_hash: Hash::of(b"{}"),
-        signature: [5; 64],
-        signer_id: "kernel-2026".into(),
-        signed_at: Time::from_micros(1),
-    };
     for _ in 0..2 {
         let receipt = log
             .record_manifest(signature.clone(), manifest_event.clone())

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Signer, event, open, postgres, postgres_chain, until};
-use postern_audit::{Event, Hash, Kind, Log, ManifestSignature, Metrics, OpenError, StoreError, Time};
+use crate::support::{Signer, event, manifest_signature, open, postgres, postgres_chain, until};
+use postern_audit::{Event, Log, Metrics, OpenError, StoreError};
 use postern_testbed::postgres::Postgres;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -310,14 +310,7 @@ async fn rows_checkpoints_and_errors_are_as_in_sqlite() {
     let server = Postgres::start().unwrap();
     let url = server.url();
     let log = open(postgres(&url)).await;
-    let mut manifest_event = event("/sign/manifest");
-    manifest_event.kind = Kind::ManifestSignature;
-    let signature = ManifestSignature {
-        manifest_hash: Hash::of(b"{}"),
-        signature: [5; 64],
-        signer_id: "kernel-2026".into(),
-        signed_at: Time::from_micros(1),
-    };
+    let (signature, manifest_event) = manifest_signature();
     for _ in 0..2 {
         let receipt = log
             .record_manifest(signature.clone(), manifest_event.clone())

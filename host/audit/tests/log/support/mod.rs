@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ed25519_compact::{KeyPair, Seed};
 use postern_audit::{
-    CheckpointSignature, CheckpointSigner, Event, Kind, Log, Metrics, Settings, SignFuture, Store, Time,
+    CheckpointSignature, CheckpointSigner, Event, Hash, Kind, Log, ManifestSignature, Metrics, Settings,
+    SignFuture, Store, Time,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -69,6 +70,19 @@ pub(crate) async fn open(settings: Settings) -> Log {
     Log::open(settings, Signer::new(), Metrics::default())
         .await
         .unwrap()
+}
+
+/// The signature of a manifest, and its event.
+pub(crate) fn manifest_signature() -> (ManifestSignature, Event) {
+    let mut event = event("/sign/manifest");
+    event.kind = Kind::ManifestSignature;
+    let signature = ManifestSignature {
+        manifest_hash: Hash::of(b"{}"),
+        signature: [5; 64],
+        signer_id: "kernel-2026".into(),
+        signed_at: Time::from_micros(1),
+    };
+    (signature, event)
 }
 
 pub(crate) fn event(path: impl Into<String>) -> Event {
