@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,7 +57,12 @@ fn arguments() -> impl Iterator<Item = OsString> {
 /// as a truncated installation leaves it, would succeed.
 fn check_is_program(path: &Path) -> Result<()> {
     let mut head = Vec::new();
-    File::open(path)?.take(4).read_to_end(&mut head)?;
+    match File::open(path) {
+        Ok(file) => file.take(4).read_to_end(&mut head)?,
+        // A program that may be run and not read is no script.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     // Every format of programs but ELF begins with a byte above 127, or has one among the first four.
     let is_program =
         head.starts_with(b"#!") || head == b"\x7fELF" || head.iter().any(|byte| !byte.is_ascii());
