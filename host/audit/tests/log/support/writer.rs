@@ -150,7 +150,10 @@ impl Writer {
             self.child.kill().unwrap();
         }
         assert!(ended.is_some(), "the writing process did not end within 60 s");
-        (self.reader.join().unwrap(), ended.and_then(|status| status.code()))
+        (
+            self.reader.join().unwrap(),
+            ended.and_then(|status| status.code()),
+        )
     }
 
     fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
