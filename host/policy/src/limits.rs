@@ -91,7 +91,7 @@ impl MemoryMeter {
     }
 }
 
-impl postern_wasi_http::MemoryMeter for MemoryMeter {
+impl postern_wasi_http::MemoryLimiter for MemoryMeter {
     fn used(&self) -> usize {
         self.used
     }

@@ -22,7 +22,7 @@ use wasmtime_wasi_http::handler::{Prepared, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
 
 pub use response::ResponseError;
-pub use state::{MemoryMeter, Sandbox, State};
+pub use state::{MemoryLimiter, Sandbox, State};
 
 /// A component that exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`, linked.
 pub struct Handler {

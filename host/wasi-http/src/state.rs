@@ -7,7 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 /// Bounds the memory of a store, and counts it.
-pub trait MemoryMeter: ResourceLimiter + Send + Sync {
+pub trait MemoryLimiter: ResourceLimiter + Send + Sync {
     /// The memory used, in bytes.
     fn used(&self) -> usize;
 }
@@ -21,7 +21,7 @@ pub struct Sandbox {
     /// Makes its outgoing requests, or refuses them.
     pub outgoing: Box<dyn WasiHttpHooks>,
     /// Bounds its memory.
-    pub memory: Box<dyn MemoryMeter>,
+    pub memory: Box<dyn MemoryLimiter>,
     /// The most random bytes that one call returns.
     pub max_random: u64,
 }
@@ -32,7 +32,7 @@ pub struct State {
     http: WasiHttpCtx,
     table: ResourceTable,
     outgoing: Box<dyn WasiHttpHooks>,
-    memory: Box<dyn MemoryMeter>,
+    memory: Box<dyn MemoryLimiter>,
 }
 
 impl State {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use postern_wasi_http::MemoryMeter as _;
+use postern_wasi_http::MemoryLimiter as _;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker};
 
