@@ -19,6 +19,12 @@ impl Style {
         Self(std::io::stderr().is_terminal() && colours_allowed())
     }
 
+    /// No colours, whatever the stream is.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self(false)
+    }
+
     /// Green.
     #[must_use]
     pub fn success(self, text: &str) -> String {

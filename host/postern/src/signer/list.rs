@@ -93,9 +93,12 @@ fn state(signer: &Signer, now: SystemTime) -> &'static str {
 }
 
 fn table(rows: &[Row], style: Style) -> String {
-    let widest = rows.iter().map(|row| row.id.len()).max().unwrap_or_default();
     let names = |row: &Row| row.uses.join(",");
-    let uses = rows.iter().map(|row| names(row).len()).max().unwrap_or_default();
+    let widest = rows.iter().map(|row| row.id.len()).fold("ID".len(), usize::max);
+    let uses = rows
+        .iter()
+        .map(|row| names(row).len())
+        .fold("USES".len(), usize::max);
     let mut text = style.bold(&format!(
         "{:widest$}  {:13}  {:20}  {:20}  {:uses$}  PUBLIC KEY",
         "ID", "STATE", "FROM", "UNTIL", "USES"
@@ -127,6 +130,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        for (id, uses) in [("a", vec![]), ("kernel-2026", vec!["manifest", "checkpoint"])] {
+            let row = Row {
+                id: id.to_owned(),
+                state: "active",
+                public_key: "ed25519:AAAA".to_owned(),
+                status: "active",
+                uses,
+                valid_from: None,
+                valid_until: None,
+                retired_at: None,
+            };
+            let text = table(&[row], Style::plain());
+            let (header, line) = text.trim_end().split_once('\n').unwrap();
+            assert_eq!(header.find("STATE"), line.find("active"), "{text}");
+            assert_eq!(header.find("PUBLIC KEY"), line.find("ed25519:"), "{text}");
+        }
+    }
 
     #[test]
     fn the_state_follows_from_status_and_validity() {
