@@ -356,7 +356,7 @@ async fn rows_checkpoints_and_errors_are_as_in_sqlite() {
     sqlx::raw_sql(cut).execute(&mut store).await.unwrap();
     let refused = log.append(event("/after")).await.unwrap_err();
     assert!(refused.to_string().contains("cut or replaced"), "{refused}");
-    log.close().await;
+    drop(log);
 
     let none = postgres("postgres://user:secret@nowhere:port/audit");
     let wrong = Log::open(none, Signer::new(), Metrics::default())
